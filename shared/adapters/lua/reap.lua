@@ -1,0 +1,35 @@
+-- ARGV: attempts, limit, failure, then the known queues. Returns {expired, queues to ring}.
+local at = now()
+local function split(member) return string.match(member, '^(%S+) (%S+)$') end
+
+local expired = redis.call('ZRANGEBYSCORE', key('leases'), '-inf', at, 'LIMIT', 0, ARGV[2])
+for _, member in ipairs(expired) do
+  local job, task = split(member)
+  let_go(job, task)
+  if redis.call('HEXISTS', key('job', job), 'queue') == 1 then
+    local spent = tonumber(redis.call('HGET', key('attempts', job), task) or 0) >= tonumber(ARGV[1])
+    if task == FINALISE then
+      -- Its end must come, so it is tried again, but ever more rarely than it can do harm.
+      redis.call('ZADD', key('delayed'), at + (spent and 60000 or 0), member)
+    elseif redis.call('HGET', key('job', job), 'abandoned') == '1' then
+      end_abandoned(job)
+    elseif spent then
+      abandon(job, ARGV[3])
+      end_abandoned(job)
+    else
+      make_ready(job, task)
+    end
+  end
+end
+
+local due = redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', at, 'LIMIT', 0, ARGV[2])
+for _, member in ipairs(due) do
+  redis.call('ZREM', key('delayed'), member)
+  make_ready(split(member))
+end
+
+local ring = {}
+for index = 4, #ARGV do
+  if backlog(ARGV[index]) > 0 and summon(ARGV[index]) == 1 then ring[#ring + 1] = ARGV[index] end
+end
+return {#expired, ring}

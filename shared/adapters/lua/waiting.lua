@@ -1,0 +1,2 @@
+-- ARGV: queue.
+return backlog(ARGV[1])

@@ -1,0 +1,272 @@
+"""The object store on an S3 server: AWS, SeaweedFS, RustFS, Ceph and their like.
+
+Decides which requests a call becomes, and how a write whose answer was lost is told from a
+conflict. How often a request is tried and what an answer means stands in `s3_calls`.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import operator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from shared.adapters.names import MAX_PREFIX_BYTES, check_name
+from shared.adapters.probe import lacking, prove
+from shared.adapters.s3_calls import S3Calls
+from shared.adapters.s3_listing import children, names
+from shared.adapters.s3_reader import ObjectReader
+from shared.errors import (
+    ConfigurationError,
+    ObjectMissing,
+    PigeonholeError,
+    PreconditionFailed,
+    StoreUnavailable,
+)
+from shared.ports import StoredObject
+
+_MARK = "pigeonhole-write"
+_BUFFER_BYTES = 1 << 18
+_PARTS_OF_ONE_SIZE = 1000
+
+
+class S3Store:
+    """An `ObjectStore` in a bucket, safe for any number of threads.
+
+    A writer that is killed during a multipart upload leaves its parts, invisible but stored; a
+    lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes them.
+
+    Args:
+        bucket: The bucket, which must exist.
+        prefix: Put before every name, with a `/` between; at most 124 bytes.
+        endpoint: The server's URL; AWS if None.
+        region: The bucket's region; boto3's own search if None.
+        access_key: With `secret_key`; boto3's own search (environment, role) if None.
+        secret_key: See `access_key`.
+        timeout_s: The bound of a call, as `S3Calls.attempt` explains it.
+        part_bytes: Data of this size or more is sent in parts of it, at least 5 MiB; a stream
+            has two of them in memory.
+        page_names: Names asked for at once when listing, at most 1,000.
+        connections: Connections kept open.
+
+    Raises:
+        ConfigurationError: The settings do not fit; nothing is sent yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        prefix: str = "",
+        endpoint: str | None = None,
+        region: str | None = None,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        timeout_s: float = 5.0,
+        part_bytes: int = 8 << 20,
+        page_names: int = 1000,
+        connections: int = 64,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/".lstrip("/")
+        if len(self._prefix.encode()) > MAX_PREFIX_BYTES:
+            raise ConfigurationError(f"An S3 prefix must not exceed {MAX_PREFIX_BYTES - 1} bytes.")
+        self._part_bytes = part_bytes
+        self._page_names = page_names
+        self._calls = S3Calls(
+            endpoint=endpoint,
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+            timeout_s=timeout_s,
+            connections=connections,
+        )
+
+    def probe(self) -> None:
+        starting = copy.copy(self)
+        starting._calls = self._calls.strict()
+        starting._page({"MaxKeys": 1})  # before anything is written: is it there, does it let us in
+        prove(starting, server=self._calls.server)
+        starting._prove_uploads()
+
+    def get(self, name: str) -> StoredObject:
+        where = self._where(name)
+
+        def read(s3: Any) -> StoredObject:
+            found = s3.get_object(**where)
+            with found["Body"] as body:
+                return StoredObject(data=body.read(), etag=found["ETag"])
+
+        return self._calls.attempt(read)
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BufferedReader(ObjectReader(self._calls, self._where(name)), _BUFFER_BYTES)
+
+    def put(
+        self,
+        name: str,
+        data: bytes | BinaryIO,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        where = self._where(name)
+        condition = {}
+        if if_absent:
+            condition["IfNoneMatch"] = "*"
+        if if_match is not None:
+            condition["IfMatch"] = if_match
+        stream = io.BytesIO(data) if isinstance(data, bytes) else data
+        first = _read_full(stream, self._part_bytes)
+        if len(first) == self._part_bytes:
+            self._check_early(where, condition)
+            return self._put_parts(where, first, stream, condition)
+        mark = _new_mark()
+        return self._settled(
+            where,
+            condition,
+            mark,
+            lambda s3: s3.put_object(**where, **condition, Body=first, Metadata=mark),
+        )
+
+    def delete(self, name: str) -> None:
+        where = self._where(name)
+        with suppress(ObjectMissing):
+            self._calls.attempt(lambda s3: s3.delete_object(**where))
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        for key in names(
+            self._page,
+            self._prefix + prefix,
+            after=self._prefix + after if after else "",
+        ):
+            yield key[len(self._prefix) :]
+
+    def children(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        return children(self._page, self._prefix + prefix, after=after)
+
+    def _where(self, name: str) -> dict[str, str]:
+        check_name(name)
+        return {"Bucket": self._bucket, "Key": self._prefix + name}
+
+    def _page(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        arguments = {"Bucket": self._bucket, "MaxKeys": self._page_names, **arguments}
+        page: dict[str, Any] = self._calls.attempt(lambda s3: s3.list_objects_v2(**arguments))
+        return page
+
+    def _settled(
+        self,
+        where: dict[str, str],
+        condition: dict[str, str],
+        mark: dict[str, str],
+        write: Callable[[Any], Any],
+    ) -> str:
+        """Run the request that makes an object visible; returns the ETag.
+
+        The answer to a write can get lost and the write be sent again, by us or by a proxy. The
+        second one then meets the first, and reads as somebody else's. So every write carries a
+        mark of its own as metadata, and one that is refused looks whose mark the object has.
+        (The bytes would not tell: two writers may write the same.)
+        """
+        try:
+            return str(self._calls.attempt(write)["ETag"])
+        except (PreconditionFailed, ObjectMissing) as exc:
+            found = self._head(where)
+            if found.get("Metadata", {}).get(_MARK) == mark[_MARK]:
+                return str(found["ETag"])
+            # Refused because something is there, or because what must be there is not: a conflict.
+            if (condition and found) or "IfMatch" in condition:
+                raise PreconditionFailed("Somebody else wrote the object first.") from exc
+            raise StoreUnavailable("The object store lost a write; it may be tried again.") from exc
+
+    def _head(self, where: dict[str, str]) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._calls.attempt(lambda s3: s3.head_object(**where))
+        except ObjectMissing:
+            return {}
+        return found
+
+    def _check_early(self, where: dict[str, str], condition: dict[str, str]) -> None:
+        """Refuse before gigabytes are sent what the last request of an upload would refuse."""
+        etag = self._head(where).get("ETag") if condition else None
+        if condition.get("IfMatch", etag) != etag or (etag and "IfNoneMatch" in condition):
+            raise PreconditionFailed("Somebody else wrote the object first.")
+
+    def _put_parts(
+        self, where: dict[str, str], first: bytes, stream: BinaryIO, condition: dict[str, str]
+    ) -> str:
+        """Upload in parts; the object appears, and the condition is checked, with the last call."""
+        mark = _new_mark()
+        upload = {
+            **where,
+            "UploadId": self._calls.attempt(
+                lambda s3: s3.create_multipart_upload(**where, Metadata=mark)
+            )["UploadId"],
+        }
+        done = False
+        try:
+            parts = {"Parts": _send_parts(self._calls, upload, first, stream, self._part_bytes)}
+            etag = self._settled(
+                where,
+                condition,
+                mark,
+                lambda s3: s3.complete_multipart_upload(
+                    **upload, **condition, MultipartUpload=parts
+                ),
+            )
+            done = True
+        finally:
+            if not done:
+                with suppress(PigeonholeError):
+                    self._calls.attempt(lambda s3: s3.abort_multipart_upload(**upload))
+        return etag
+
+    def _prove_uploads(self) -> None:
+        """Prove that an upload in parts does not overwrite; Google's S3 interface, for one, can't.
+
+        If-Match is not asked for here: large objects are created and never compared, and the
+        server of our tests ignores it.
+        """
+        name = f"probe/{uuid.uuid4().hex}"
+        self.put(name, b"first")
+        try:
+            self._put_parts(self._where(name), b"second", io.BytesIO(), {"IfNoneMatch": "*"})
+        except PreconditionFailed:
+            return
+        finally:
+            with suppress(StoreUnavailable):
+                self.delete(name)
+        raise lacking(self._calls.server, ["If-None-Match at the end of an upload in parts"])
+
+
+def _new_mark() -> dict[str, str]:
+    return {_MARK: uuid.uuid4().hex}
+
+
+def _send_parts(
+    calls: S3Calls, upload: dict[str, str], chunk: bytes, stream: BinaryIO, part_bytes: int
+) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    while chunk:
+        part = {**upload, "PartNumber": len(parts) + 1, "Body": chunk}
+        sent = calls.attempt(operator.methodcaller("upload_part", **part))
+        parts.append({"PartNumber": part.pop("PartNumber"), "ETag": sent["ETag"]})
+        del part  # with its bytes, before the next ones are read
+        # An upload may have 10,000 parts. Growing by a part's size every thousand makes that
+        # 440 GB instead of 80, and keeps smaller uploads at parts of one size.
+        chunk = _read_full(stream, part_bytes * (1 + len(parts) // _PARTS_OF_ONE_SIZE))
+    return parts
+
+
+def _read_full(stream: BinaryIO, size: int) -> bytes:
+    """Read `size` bytes, fewer only at the end; a raw stream may return fewer at any time."""
+    data = stream.read(size)
+    if not data or len(data) == size:
+        return data
+    gathered = bytearray(data)
+    while len(gathered) < size and (data := stream.read(size - len(gathered))):
+        gathered += data
+    return bytes(gathered)

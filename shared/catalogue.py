@@ -1,0 +1,92 @@
+"""The models on offer, read from TOML: names, aliases, where they run and how they are prompted."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from shared.errors import ConfigurationError, FieldError, ModelNotFound
+from shared.types import Value
+
+
+class ModelEntry(Value):
+    """One model of the catalogue."""
+
+    name: str = Field(min_length=1, max_length=128)
+    aliases: tuple[str, ...] = ()
+    engine: Literal["sentence", "hashing"]
+    checkpoint: str = ""
+    device: Literal["cpu", "gpu-preferred", "gpu-only"] = "cpu"
+    languages: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ("{label}",)
+    temperature: float = Field(default=0.06, gt=0)
+    by_spread: bool = True
+    null_bias: float = 0.0
+
+
+class Catalogue:
+    """Models by name and alias."""
+
+    def __init__(self, entries: Iterable[ModelEntry], *, default: str) -> None:
+        self.entries = {entry.name: entry for entry in entries}
+        self._names = {alias: e.name for e in self.entries.values() for alias in e.aliases}
+        self._names |= {name: name for name in self.entries}
+        if default not in self._names:
+            raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
+        self.default = self.entries[self._names[default]]
+
+    def find(self, name: str) -> ModelEntry:
+        """The model of a name or alias.
+
+        Raises:
+            ModelNotFound: There is none; the sentence lists the known names.
+        """
+        known = self._names.get(name)
+        if known is None:
+            near = difflib.get_close_matches(name, self._names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            message = f"no such model{hint} Known models: {', '.join(sorted(self._names))}"
+            raise ModelNotFound(
+                f"model: {message}", fields=(FieldError(field="model", message=message),)
+            )
+        return self.entries[known]
+
+
+def load(extra: str = "", *, default: str) -> Catalogue:
+    """The built-in catalogue with the entries of the file `extra` on top.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or an entry is wrong.
+    """
+    entries = _parse(
+        "the built-in catalogue",
+        resources.files("shared").joinpath("catalogue.toml").read_text("utf-8"),
+    )
+    if extra:
+        try:
+            text = Path(extra).read_text("utf-8")
+        except OSError as exc:
+            raise ConfigurationError(
+                f"the catalogue {extra} cannot be read: {exc.strerror}"
+            ) from exc
+        entries |= _parse(extra, text)
+    return Catalogue(entries.values(), default=default)
+
+
+def _parse(source: str, text: str) -> dict[str, ModelEntry]:
+    try:
+        models = tomllib.loads(text).get("model", [])
+        entries = [ModelEntry.model_validate(model) for model in models]
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{source} is not TOML: {exc}") from None
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{source}: {place or 'model'}: {first['msg']}") from None
+    return {entry.name: entry for entry in entries}

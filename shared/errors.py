@@ -1,0 +1,210 @@
+"""The error tree: everything Pigeonhole raises on purpose, and what it means to a caller.
+
+    PigeonholeError                     INTERNAL_ERROR
+    ├── InvalidRequest                  VALIDATION_ERROR
+    │   ├── BodyTooLarge                VALIDATION_ERROR
+    │   └── LabelsRequired              INPUT_LABELS_REQUIRED
+    ├── ModelNotFound                   INPUT_MODEL_NOT_FOUND
+    ├── InvalidLabels                   INPUT_INVALID_LABELS
+    ├── LabelLimitExceeded              INPUT_LABEL_LIMIT_EXCEEDED
+    ├── TokenLimitExceeded              INPUT_TOKEN_LIMIT_EXCEEDED
+    ├── MissingKey                      AUTH_MISSING_API_KEY
+    ├── InvalidKey                      AUTH_INVALID_API_KEY
+    ├── InvalidKeyFormat                AUTH_INVALID_FORMAT
+    ├── ScopeNotAllowed                 AUTHZ_SCOPE_NOT_ALLOWED
+    ├── NotFound                        RESOURCE_NOT_FOUND
+    ├── MethodNotAllowed                METHOD_NOT_ALLOWED
+    ├── Conflict                        CONFLICT_RESOURCE_BUSY
+    ├── TooBusy                         RATE_CONCURRENCY_LIMIT_EXCEEDED   retryable
+    ├── Unavailable                     SERVICE_UNAVAILABLE               retryable
+    │   ├── BrokerUnavailable                                             retryable
+    │   └── StoreUnavailable                                              retryable
+    ├── DeadlineExceeded                SERVICE_TIMEOUT
+    ├── WorkFailed                      INTERNAL_ERROR      a part was given up after its attempts
+    ├── ObjectMissing                   INTERNAL_ERROR      the object store has no such name
+    ├── PreconditionFailed              INTERNAL_ERROR      somebody else wrote the object first
+    ├── IllegalTransition               INTERNAL_ERROR      a job was told what its state forbids
+    ├── LeaseLost                       INTERNAL_ERROR      another worker holds the part now
+    ├── MessageUndecodable              INTERNAL_ERROR      bytes that are no message of ours
+    └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
+
+The status of each code stands in `api.problems`. Retry is decided by `retryable` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldError:
+    """One wrong field of a request: where it is, what is wrong, and what to do.
+
+    `field` is a path such as ``input[3].text``; the value itself is never repeated.
+    """
+
+    field: str
+    message: str
+    type: str = "value_error"
+
+
+class PigeonholeError(Exception):
+    """Root of the tree; `str(error)` is a sentence that may be shown to the caller."""
+
+    code = "INTERNAL_ERROR"
+    retryable = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        fields: tuple[FieldError, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = fields
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(PigeonholeError):
+    """Raised when the request's shape or a value in it is wrong."""
+
+    code = "VALIDATION_ERROR"
+
+
+class BodyTooLarge(InvalidRequest):
+    """Raised when the body exceeds `max_body_bytes`, before it is read."""
+
+
+class LabelsRequired(InvalidRequest):
+    """Raised when a classify request names neither labels nor a classifier."""
+
+    code = "INPUT_LABELS_REQUIRED"
+
+
+class ModelNotFound(PigeonholeError):
+    """Raised when no model or alias of the catalogue has the name."""
+
+    code = "INPUT_MODEL_NOT_FOUND"
+
+
+class InvalidLabels(PigeonholeError):
+    """Raised when fewer than two distinct labels are given."""
+
+    code = "INPUT_INVALID_LABELS"
+
+
+class LabelLimitExceeded(PigeonholeError):
+    """Raised when there are more labels or label groups than the limit."""
+
+    code = "INPUT_LABEL_LIMIT_EXCEEDED"
+
+
+class TokenLimitExceeded(PigeonholeError):
+    """Raised when one input has more tokens than the limit; names its index."""
+
+    code = "INPUT_TOKEN_LIMIT_EXCEEDED"
+
+
+class MissingKey(PigeonholeError):
+    """Raised when a request carries no key."""
+
+    code = "AUTH_MISSING_API_KEY"
+
+
+class InvalidKey(PigeonholeError):
+    """Raised when the key is unknown, revoked or expired."""
+
+    code = "AUTH_INVALID_API_KEY"
+
+
+class InvalidKeyFormat(PigeonholeError):
+    """Raised when the Authorization header is not `Bearer <key>`."""
+
+    code = "AUTH_INVALID_FORMAT"
+
+
+class ScopeNotAllowed(PigeonholeError):
+    """Raised when a valid key may not use this endpoint."""
+
+    code = "AUTHZ_SCOPE_NOT_ALLOWED"
+
+
+class NotFound(PigeonholeError):
+    """Raised when nothing of that name exists for this account."""
+
+    code = "RESOURCE_NOT_FOUND"
+
+
+class MethodNotAllowed(PigeonholeError):
+    """Raised when the path exists but not for this HTTP method."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+
+class Conflict(PigeonholeError):
+    """Raised when the resource is busy, or its state forbids the call."""
+
+    code = "CONFLICT_RESOURCE_BUSY"
+
+
+class TooBusy(PigeonholeError):
+    """Raised when a queue or the front end holds as many waiting calls as it may."""
+
+    code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
+    retryable = True
+
+
+class Unavailable(PigeonholeError):
+    """Raised when a part of the service is away; the same call may work later."""
+
+    code = "SERVICE_UNAVAILABLE"
+    retryable = True
+
+
+class BrokerUnavailable(Unavailable):
+    """Raised when Redis does not answer within its time bound."""
+
+
+class StoreUnavailable(Unavailable):
+    """Raised when the object store does not answer within its time bound, or is full."""
+
+
+class DeadlineExceeded(PigeonholeError):
+    """Raised when the answer did not come within the caller's deadline."""
+
+    code = "SERVICE_TIMEOUT"
+
+
+class WorkFailed(PigeonholeError):
+    """Raised when a part of a job was attempted as often as allowed and did not end."""
+
+
+class ObjectMissing(PigeonholeError):
+    """Raised when the object store has no object of that name."""
+
+
+class PreconditionFailed(PigeonholeError):
+    """Raised when a conditional write met another writer's object."""
+
+
+class IllegalTransition(PigeonholeError):
+    """Raised when a job's state does not allow the event, or the event is of an older attempt."""
+
+
+class LeaseLost(PigeonholeError):
+    """Raised when a part is no longer held by the caller's token."""
+
+
+class MessageUndecodable(PigeonholeError):
+    """Raised when bytes from the broker are not a message of a schema we know."""
+
+
+class ConfigurationError(PigeonholeError):
+    """Raised at start when a setting is wrong or a server lacks what is needed."""
+
+
+def tree(root: type[PigeonholeError] = PigeonholeError) -> list[type[PigeonholeError]]:
+    """Every class of the tree, root first."""
+    return [root, *(cls for child in root.__subclasses__() for cls in tree(child))]

@@ -1,0 +1,83 @@
+"""Names of things: how ids are made and how references to classifiers are read."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NamedTuple
+
+from shared.errors import FieldError, InvalidRequest
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
+_JOB = re.compile(rf"job_[{_ALPHABET}]{{26}}")
+_MAX_MS = 2**50 - 1
+
+
+def _base32(number: int, digits: int) -> str:
+    return "".join(_ALPHABET[number >> 5 * i & 31] for i in reversed(range(digits)))
+
+
+def job_id(now_ms: int, entropy: int) -> str:
+    """A job id that sorts newest first, so that listing a prefix yields the latest jobs.
+
+    Args:
+        now_ms: Milliseconds since 1970.
+        entropy: 80 random bits, from `random_bits`.
+
+    >>> job_id(1_700_000_000_001, 0) < job_id(1_700_000_000_000, 0)
+    True
+    """
+    return f"job_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether the text has the form of a job id, whoever's it is."""
+    return _JOB.fullmatch(text) is not None
+
+
+def random_bits(bits: int = 80) -> int:
+    """Randomness that cannot be guessed."""
+    return secrets.randbits(bits)
+
+
+def request_id() -> str:
+    """A fresh id for one HTTP request."""
+    return f"req_{_base32(secrets.randbits(80), 16)}"
+
+
+def token() -> str:
+    """A fresh opaque token: leases, reply names, process names."""
+    return _base32(secrets.randbits(80), 16)
+
+
+class ClassifierRef(NamedTuple):
+    """A classifier by id or name, at a version number, an alias, or the latest."""
+
+    name: str
+    version: int | None
+    alias: str | None
+
+
+_REF = re.compile(
+    r"(?P<name>[^@\s]{1,128})"
+    r"(?:@(?:v(?P<version>[1-9]\d{0,8})|(?P<alias>(?!v\d)[a-z][a-z0-9-]{0,63})))?"
+)
+
+
+def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
+    """Read ``uuid``, ``name``, ``name@v3`` or ``name@champion``.
+
+    Raises:
+        InvalidRequest: The text is none of these.
+
+    >>> parse_ref("spam@v3")
+    ClassifierRef(name='spam', version=3, alias=None)
+    """
+    match = _REF.fullmatch(text)
+    if match is None:
+        message = "must be an id, a name, name@v3 or name@alias"
+        raise InvalidRequest(
+            f"{field} {message}", fields=(FieldError(field=field, message=message),)
+        )
+    version = match["version"]
+    return ClassifierRef(match["name"], int(version) if version else None, match["alias"])

@@ -1,0 +1,153 @@
+"""A job's life: its states, what moves it between them, and nothing else that does.
+
+    queued → running → finalising → succeeded | failed
+       └────────┴→ cancelling → cancelled
+       └────────┴→ expired
+
+`advance` is pure; whoever calls it stores the outcome by compare-and-set (`Ledger.replace`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from shared.errors import IllegalTransition
+from shared.types import Failure, JobKind, Usage, Value
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINALISING = "finalising"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing moves the job any more."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+
+
+class Progress(Value):
+    """Items of the job; `total == completed + failed` in every terminal state but for work that
+    was never begun when the job was cancelled or expired, which counts as failed.
+    """
+
+    total: int
+    completed: int = 0
+    failed: int = 0
+
+
+class Job(Value):
+    """The record of one piece of work; times are UTC."""
+
+    id: str
+    account: str
+    kind: JobKind
+    queue: str
+    state: State = State.QUEUED
+    attempt: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    progress: Progress
+    usage: Usage = Usage()
+    error: Failure | None = None
+
+
+class Start(Value):
+    """A worker took a part of the job; `attempt` counts the takes of that part."""
+
+    attempt: int = 1
+
+
+class Finalise(Value):
+    """Every part has ended; what came out is being put together."""
+
+    attempt: int = 1
+
+
+class Succeed(Value):
+    """The result is on the object store."""
+
+    progress: Progress
+    usage: Usage
+
+
+class Fail(Value):
+    """The job cannot end well."""
+
+    error: Failure
+
+
+class Cancel(Value):
+    """The owner asked for it."""
+
+
+class Settle(Value):
+    """Nothing of a cancelled job runs any more."""
+
+
+class Expire(Value):
+    """The time the job was given is over."""
+
+
+Event = Start | Finalise | Succeed | Fail | Cancel | Settle | Expire
+
+TRANSITIONS: dict[tuple[State, type[Value]], State] = {
+    (State.QUEUED, Start): State.RUNNING,
+    (State.QUEUED, Finalise): State.FINALISING,
+    (State.QUEUED, Fail): State.FAILED,
+    (State.QUEUED, Cancel): State.CANCELLING,
+    (State.QUEUED, Expire): State.EXPIRED,
+    (State.RUNNING, Start): State.RUNNING,
+    (State.RUNNING, Finalise): State.FINALISING,
+    (State.RUNNING, Fail): State.FAILED,
+    (State.RUNNING, Cancel): State.CANCELLING,
+    (State.RUNNING, Expire): State.EXPIRED,
+    (State.FINALISING, Finalise): State.FINALISING,
+    (State.FINALISING, Succeed): State.SUCCEEDED,
+    (State.FINALISING, Fail): State.FAILED,
+    (State.CANCELLING, Cancel): State.CANCELLING,
+    (State.CANCELLING, Settle): State.CANCELLED,
+}
+
+
+def advance(job: Job, event: Event, now: datetime) -> Job:
+    """The job after the event.
+
+    Raises:
+        IllegalTransition: The state does not allow the event, or the event belongs to an
+            attempt older than the one recorded. Redelivered work meets this and stops.
+    """
+    target = TRANSITIONS.get((job.state, type(event)))
+    if target is None:
+        raise IllegalTransition(f"a job that is {job.state} cannot {type(event).__name__.lower()}")
+    changes: dict[str, object] = {"state": target}
+    match event:
+        case Start(attempt=attempt):
+            if attempt < job.attempt:
+                raise IllegalTransition(f"attempt {attempt} is older than attempt {job.attempt}")
+            changes |= {"attempt": attempt, "started_at": job.started_at or now}
+        case Succeed(progress=progress, usage=usage):
+            changes |= {"progress": progress, "usage": usage}
+        case Fail(error=error):
+            changes |= {"error": error}
+        case Finalise() | Cancel() | Settle() | Expire():
+            pass
+    if target.terminal:
+        changes["finished_at"] = now
+        if target is not State.SUCCEEDED:
+            total, done = job.progress.total, job.progress.completed
+            changes["progress"] = Progress(total=total, completed=done, failed=total - done)
+    return job.model_copy(update=changes)

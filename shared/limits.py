@@ -1,0 +1,124 @@
+"""The limits of one request, with units in their names, and the sentences that refuse.
+
+A limit is never a silent cut: the error names the limit, the offending place and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.errors import (
+    FieldError,
+    InvalidLabels,
+    InvalidRequest,
+    LabelLimitExceeded,
+    PigeonholeError,
+    TokenLimitExceeded,
+)
+from shared.settings import Settings
+from shared.types import ClassifyRequest, Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one request may hold."""
+
+    max_inputs: int = 1024
+    max_labels: int = 256
+    max_groups: int = 8
+    max_label_chars: int = 256
+    max_description_chars: int = 2000
+    max_input_tokens: int = 8192
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the operator set."""
+        return cls(
+            max_inputs=settings.max_inputs,
+            max_labels=settings.max_labels,
+            max_groups=settings.max_groups,
+            max_label_chars=settings.max_label_chars,
+            max_description_chars=settings.max_description_chars,
+            max_input_tokens=settings.max_input_tokens,
+        )
+
+    def check(self, request: ClassifyRequest) -> None:
+        """Refuse a request that holds too much or nothing.
+
+        Raises:
+            InvalidRequest: Too many or no inputs, an empty text or label, a text too long.
+            InvalidLabels: Fewer than two distinct labels where one is to be chosen.
+            LabelLimitExceeded: Too many labels or groups.
+        """
+        if not request.items:
+            _refuse("input", "must hold at least one item")
+        if len(request.items) > self.max_inputs:
+            _refuse(
+                f"input[{self.max_inputs}]",
+                f"at most {self.max_inputs} inputs are allowed in one request, got "
+                f"{len(request.items)}; send the rest in further requests",
+            )
+        for index, item in enumerate(request.items):
+            if not item.text.strip():
+                _refuse(f"input[{index}].text", "must not be empty; leave the item out")
+        if len(request.questions) > self.max_groups:
+            _refuse(
+                "labels",
+                f"at most {self.max_groups} label groups are allowed, got {len(request.questions)}",
+                LabelLimitExceeded,
+            )
+        for question in request.questions:
+            self._check_question(question, multi_label=request.multi_label)
+        for label, text in request.descriptions.items():
+            self._check_length(f"descriptions[{_shown(label)}]", text, self.max_description_chars)
+        if request.template is not None:
+            self._check_length("template", request.template, self.max_description_chars)
+        if request.top_k is not None and request.top_k < 1:
+            _refuse("top_k", "must be at least 1")
+
+    def check_tokens(self, index: int, tokens: int) -> None:
+        """Refuse one input that is too long.
+
+        Raises:
+            TokenLimitExceeded: It has more tokens than `max_input_tokens`.
+        """
+        if tokens > self.max_input_tokens:
+            _refuse(
+                f"input[{index}]",
+                f"has {tokens} tokens; at most {self.max_input_tokens} are allowed in one input: "
+                "split the text",
+                TokenLimitExceeded,
+            )
+
+    def _check_question(self, question: Question, *, multi_label: bool) -> None:
+        field = "labels" if question.group is None else f"labels[{_shown(question.group)}]"
+        least = 1 if multi_label else 2
+        if len(question.labels) < least:
+            _refuse(
+                field,
+                f"at least {least} distinct labels are needed, got {len(question.labels)}",
+                InvalidLabels,
+            )
+        if len(question.labels) > self.max_labels:
+            _refuse(
+                field,
+                f"at most {self.max_labels} labels are allowed, got {len(question.labels)}",
+                LabelLimitExceeded,
+            )
+        for index, label in enumerate(question.labels):
+            if not label.strip():
+                _refuse(f"{field}[{index}]", "a label must not be empty")
+            self._check_length(f"{field}[{index}]", label, self.max_label_chars)
+
+    def _check_length(self, field: str, text: str, most: int) -> None:
+        if len(text) > most:
+            _refuse(field, f"at most {most} characters are allowed, got {len(text)}: shorten it")
+
+
+def _shown(label: str) -> str:
+    """A label inside a field path: bounded, so that an error never echoes a document."""
+    return label if len(label) <= 40 else label[:39] + "…"
+
+
+def _refuse(field: str, message: str, error: type[PigeonholeError] = InvalidRequest) -> None:
+    raise error(f"{field}: {message}", fields=(FieldError(field=field, message=message),))

@@ -1,0 +1,118 @@
+"""What travels and what is stored: JSON with a schema number, the old ones still readable.
+
+Three documents: `Call` (an inline request on its way to a worker), `Reply` (its answer) and
+`Submission` (a durable job's request on the object store). Also the names of tasks and queues.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from shared.errors import FieldError, MessageUndecodable, PigeonholeError, tree
+from shared.jobs import Job
+from shared.types import ClassifyRequest, ClassifyResult, Failure, Priority, Value
+
+SCHEMA = 1
+DRAIN = "pigeonhole.drain"
+DEVICES = ("cpu", "gpu")
+CONTROL = "control"
+_LANES = {Priority.FAST: "fast", Priority.STANDARD: "standard", Priority.BULK: "bulk"}
+
+
+def queue_for(device: str, priority: Priority) -> str:
+    """The queue of a device and a priority.
+
+    >>> queue_for("cpu", Priority.STANDARD)
+    'cpu.standard'
+    """
+    return f"{device}.{_LANES[priority]}"
+
+
+def queues_of(device: str) -> tuple[str, ...]:
+    """The queues a worker of the device consumes, first served first."""
+    return (*(queue_for(device, priority) for priority in Priority), CONTROL)
+
+
+def priority_of(queue: str) -> Priority:
+    """The priority that the queue's name stands for; control work counts as standard."""
+    lanes = {name: priority for priority, name in _LANES.items()}
+    return lanes.get(queue.partition(".")[2], Priority.STANDARD)
+
+
+class Call(Value):
+    """An inline request: the client that waits for `reply_to` is its durability."""
+
+    schema_number: int = SCHEMA
+    request_id: str
+    reply_to: str
+    deadline: float  # seconds since 1970; work is dropped after it
+    priority: Priority = Priority.STANDARD
+    body: ClassifyRequest
+
+
+class Reply(Value):
+    """The answer to a call: a result or a failure."""
+
+    schema_number: int = SCHEMA
+    result: ClassifyResult | None = None
+    failure: Failure | None = None
+
+
+class Submission(Value):
+    """An accepted durable job: who asked, in which dialect, for what."""
+
+    schema_number: int = SCHEMA
+    job: Job
+    request_id: str
+    dialect: str
+    body: ClassifyRequest
+
+
+_V = TypeVar("_V", bound=Value)
+
+
+def encode(value: Value) -> bytes:
+    """The JSON bytes of a document."""
+    return value.model_dump_json(exclude_defaults=False).encode()
+
+
+def decode(kind: type[_V], data: bytes) -> _V:
+    """Read a document of any schema that was ever written.
+
+    Raises:
+        MessageUndecodable: The bytes are not such a document, or of a newer schema.
+    """
+    try:
+        value = kind.model_validate_json(data)
+    except ValidationError as exc:
+        places = ", ".join(".".join(map(str, e["loc"])) for e in exc.errors()[:3])
+        raise MessageUndecodable(
+            f"not a {kind.__name__}: wrong at {places or 'the root'}"
+        ) from None
+    if getattr(value, "schema_number", SCHEMA) > SCHEMA:
+        raise MessageUndecodable(f"a {kind.__name__} of a newer schema; update this process")
+    return value
+
+
+_BY_CODE: dict[str, type[PigeonholeError]] = {}
+for _cls in reversed(tree()):
+    _BY_CODE[_cls.code] = _cls  # a base comes after its children, so it wins its shared code
+
+
+def failure_of(error: PigeonholeError) -> Failure:
+    """An error at rest."""
+    return Failure(
+        code=error.code,
+        detail=error.detail,
+        fields=tuple((f.field, f.message, f.type) for f in error.fields),
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def error_of(failure: Failure) -> PigeonholeError:
+    """The error that a failure stands for."""
+    cls = _BY_CODE.get(failure.code, PigeonholeError)
+    fields = tuple(FieldError(field=f, message=m, type=t) for f, m, t in failure.fields)
+    return cls(failure.detail, fields=fields, retry_after_s=failure.retry_after_s)

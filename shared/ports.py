@@ -1,0 +1,252 @@
+"""The four contracts between the code and the servers it runs on; the docstrings are the contract.
+
+Every implementation passes the same test class (`tests/contract/`). Every call has a deadline set
+when the adapter is made; past it the call raises `StoreUnavailable` or `BrokerUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from shared.jobs import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """An object's bytes with the ETag they had when read."""
+
+    data: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Named, immutable-unless-conditional byte objects: the truth of the service.
+
+    Names are `/`-separated, relative, without `.` or `..` segments (see `shared.layout`).
+    A put is atomic: a reader sees the old bytes or the new, never a part; after it returns, the
+    bytes survive the death of the writer and of the store's process.
+    """
+
+    def probe(self) -> None:
+        """Prove that the store reads, writes and honours conditional writes.
+
+        Raises:
+            ConfigurationError: The store ignores `if_absent` or `if_match`; names what is missing.
+            StoreUnavailable: The store cannot be reached.
+        """
+
+    def get(self, name: str) -> StoredObject:
+        """Read a whole object.
+
+        Raises:
+            ObjectMissing: There is no such object.
+        """
+
+    def open(self, name: str) -> BinaryIO:
+        """Open an object for streaming reads; the caller closes it.
+
+        Raises:
+            ObjectMissing: There is no such object.
+        """
+
+    def put(
+        self,
+        name: str,
+        data: bytes | BinaryIO,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        """Write an object and return its new ETag. A stream is read to its end in bounded memory.
+
+        Args:
+            name: Object name.
+            data: Bytes, or a readable binary stream of any length.
+            if_absent: Write only if no object has the name.
+            if_match: Write only if the object's current ETag is this.
+
+        Raises:
+            PreconditionFailed: The condition does not hold. Of several racing writers with
+                the same condition exactly one succeeds.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete an object; no error if there is none."""
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """Names that start with `prefix` and sort after `after`, in byte order, lazily paged."""
+
+    def children(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """Distinct next path segments under `prefix` (which ends in `/`), in byte order, lazily.
+
+        `children("jobs/a/")` yields `"x"` once, however many objects `jobs/a/x/…` there are.
+        `after` is a segment: only segments sorting after it are yielded.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A task of a durable job, leased to the caller until `lease_s` after the last beat.
+
+    `task` is ``part:<n>`` or `FINALISE`. `attempt` counts from 1 and was counted before the claim
+    was handed out. `failure` is what the job failed of, for the task that finalises it.
+    """
+
+    job_id: str
+    account: str
+    task: str
+    attempt: int
+    token: str
+    failure: bytes = b""
+
+
+FINALISE = "finalise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What one claim brought: inline messages in order of arrival, and durable claims."""
+
+    messages: tuple[bytes, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.claims)
+
+
+class Doorbell(Protocol):
+    """Says «there is work» on a queue. Lost or doubled rings are harmless."""
+
+    def ring(self, queue: str) -> None:
+        """Send one `drain` message without payload.
+
+        Raises:
+            BrokerUnavailable: The broker did not take it.
+        """
+
+
+class Ledger(Protocol):
+    """What is ready, leased, delayed and done; hot job records. Fast, and rebuilt if it is lost.
+
+    Every method is one atomic round trip; times are the server's. A queue is *attended* while a
+    worker claims from it or lingers at it. Methods that make work ready wake an attending worker
+    and say whether a doorbell must be rung because nobody attends, or too few do.
+
+    A job ends like this: the last part's `complete` elects its caller to finalise it; or the job
+    is abandoned (cancelled, failed, out of attempts), nothing of it is handed out any more, and
+    `finalise` becomes ready once nothing of it is leased.
+
+    Raises:
+        BrokerUnavailable: From every method, when Redis does not answer in time.
+    """
+
+    def offer(self, queue: str, message: bytes, *, bound: int) -> bool:
+        """Append an inline message to the queue; True: ring.
+
+        Raises:
+            TooBusy: `bound` messages wait there already.
+        """
+
+    def enrol(self, job: Job, *, parts: int) -> bool:
+        """Record a new job and make its parts ready; nothing if it is known. True: ring."""
+
+    def claim(
+        self,
+        queue: str,
+        worker: str | None,
+        *,
+        calls: int,
+        parts: int,
+        lease_s: float,
+        leaving: bool = False,
+    ) -> Taken:
+        """Take up to `calls` inline messages and `parts` durable tasks.
+
+        Durable tasks are taken from accounts in turn, then from an account's jobs in turn. The
+        `worker` attends the queue by this, unless it is None; with `leaving`, an empty answer
+        ends its attendance, atomically.
+        """
+
+    def linger(self, queue: str, *, timeout_s: float) -> bool:
+        """Wait until there may be work (True) or the time is over; below the attendance's life."""
+
+    def beat(self, claim: Claim, *, lease_s: float) -> bool:
+        """Extend the lease; False: the job was abandoned, stop and release.
+
+        Raises:
+            LeaseLost: Another token holds the task, or nobody does.
+        """
+
+    def complete(
+        self, claim: Claim, *, lease_s: float, outcome: bytes = b"", failure: bytes = b""
+    ) -> Claim | None:
+        """Count the part as done, once, with its outcome. With `failure`, abandon the job.
+
+        Returns:
+            The lease of the job's `FINALISE` for the elected caller, else None.
+
+        Raises:
+            LeaseLost: As for `beat`; the part is not counted.
+        """
+
+    def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
+        """Give a task back, ready after `delay_s`; `burn=False` uncounts the attempt.
+
+        Does nothing if the lease is lost.
+        """
+
+    def abandon(self, job_id: str) -> bool:
+        """Hand nothing of the job out any more. True: ring `control`."""
+
+    def outcomes(self, job_id: str) -> dict[str, bytes]:
+        """What the finished parts said, by task."""
+
+    def record(self, job_id: str) -> Job | None:
+        """The hot record of a job, or None if it is not known here."""
+
+    def records(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """The hot records of several jobs, in the order asked."""
+
+    def replace(self, old: Job, new: Job) -> bool:
+        """Store `new` if the record still equals `old`; False if somebody was faster."""
+
+    def retire(self, job: Job, *, keep_s: float) -> None:
+        """Keep a terminal record for `keep_s`, drop all else of the job, wake who waits for it."""
+
+    def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
+        """Wait until the job is retired (True) or the time is over (False)."""
+
+    def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
+        """Make expired leases and due delayed tasks ready; abandon jobs out of `attempts`."""
+
+    def epoch(self, token: str) -> str:
+        """The first token given since Redis was last empty; a new one means that all was lost."""
+
+    def report(self, role: str, member: str, detail: bytes, *, ttl_s: float) -> None:
+        """Say that a process lives and what it offers; forgotten after `ttl_s`. 0: it leaves."""
+
+    def reports(self, role: str) -> dict[str, bytes]:
+        """The living members of a role and what they offer."""
+
+    def waiting(self, queue: str) -> int:
+        """How many inline messages and jobs with ready tasks wait in the queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaped:
+    """What a reap did: leases that had expired, and the queues to ring."""
+
+    expired: int
+    ring: tuple[str, ...]
+
+
+class Replies(Protocol):
+    """Answers to waiting callers, kept a short while."""
+
+    def send(self, answers: Sequence[tuple[str, bytes]], *, keep_s: float) -> None:
+        """Deliver answers to their reply names, in one round trip."""
+
+    def wait(self, reply_to: str, *, timeout_s: float) -> bytes | None:
+        """Take the answer when it comes; None when the time is over."""

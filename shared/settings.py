@@ -1,0 +1,186 @@
+"""The one table of settings: name, type, default, unit and a sentence, read once by a main.
+
+Every setting is an environment variable `PIGEONHOLE_<NAME>`. The README's table is generated from
+here (`pigeonhole settings`). A variable with the prefix that is not in the table stops the start.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from shared.errors import ConfigurationError
+
+PREFIX = "PIGEONHOLE_"
+
+
+def _setting(default: Any, about: str, *, secret: bool = False, least: float | None = None) -> Any:
+    return field(default=default, metadata={"about": about, "secret": secret, "least": least})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator decides; every field has a default that works on one machine."""
+
+    # Where the service is found, and where it keeps things
+    host: str = _setting("127.0.0.1", "Address the API listens on.")
+    port: int = _setting(8080, "Port the API listens on.", least=1)
+    data_dir: Path = _setting(
+        Path("data"), "Directory of the embedded launcher: objects, Redis, key."
+    )
+    redis_url: str = _setting(
+        "", "Redis server, `redis://…`; empty: the launcher starts one.", secret=True
+    )
+    object_store: str = _setting(
+        "", "`file:///path` or `s3://bucket/prefix`; empty: `objects` in the data directory."
+    )
+    s3_endpoint: str = _setting("", "URL of an S3-compatible server; empty: AWS.")
+    s3_region: str = _setting("us-east-1", "Region of the bucket.")
+    s3_access_key: str = _setting(
+        "", "Access key of the bucket; empty: what boto3 finds.", secret=True
+    )
+    s3_secret_key: str = _setting("", "Secret key of the bucket.", secret=True)
+
+    # Models
+    catalogue: str = _setting("", "TOML file with more models (see `shared/catalogue.toml`).")
+    default_model: str = _setting("all-MiniLM-L6-v2", "Model used where a request names none.")
+    models: str = _setting("", "Models a worker loads, comma-separated; empty: all of its device.")
+    allow_downloads: bool = _setting(False, "Let workers download missing models from their hub.")
+    device: Literal["auto", "cpu", "gpu"] = _setting(
+        "auto", "Device of a worker, and so its queues."
+    )
+    cpu_engine: Literal["auto", "openvino", "torch"] = _setting(
+        "auto", "How a CPU worker runs a model."
+    )
+    batch_tokens: int = _setting(2048, "Tokens of one forward pass, padding included.", least=16)
+
+    # The front end
+    api_processes: int = _setting(1, "Processes of the API.", least=1)
+    api_threads: int = _setting(
+        96, "Threads of one API process; each waiting call holds one.", least=24
+    )
+    request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
+    max_waiting: int = _setting(1024, "Synchronous calls that may wait in one queue.", least=1)
+    key_cache_s: float = _setting(
+        10.0, "How long the API trusts a key it has read; a revoked key dies within it.", least=0
+    )
+
+    # Limits of one request
+    max_body_bytes: int = _setting(32 * 2**20, "Largest request body.", least=1024)
+    max_inputs: int = _setting(1024, "Most inputs of one request.", least=1)
+    max_labels: int = _setting(256, "Most labels of one question.", least=2)
+    max_groups: int = _setting(8, "Most label groups of one request.", least=1)
+    max_label_chars: int = _setting(256, "Longest label, in characters.", least=1)
+    max_description_chars: int = _setting(
+        2000, "Longest description or template, in characters.", least=1
+    )
+    max_input_tokens: int = _setting(8192, "Most tokens of one input.", least=1)
+
+    # Jobs
+    result_keep_s: float = _setting(
+        7 * 86400.0, "How long a job and its result are kept after its start.", least=60
+    )
+    idempotency_keep_s: float = _setting(
+        86400.0, "How long an Idempotency-Key is remembered.", least=60
+    )
+    inline_result_bytes: int = _setting(
+        256 * 1024, "Larger results are given by URL in a job object.", least=0
+    )
+    lease_s: float = _setting(10.0, "How long a silent worker keeps a part.", least=1)
+    max_attempts: int = _setting(3, "Attempts of a part before its job fails.", least=1)
+    forward_limit_s: float = _setting(
+        120.0, "A forward pass longer than this ends the worker.", least=1
+    )
+    stop_grace_s: float = _setting(
+        25.0, "How long a stopping worker may finish what it runs.", least=1
+    )
+
+    # Operation
+    redis_timeout_s: float = _setting(2.0, "Longest wait for an answer of Redis.", least=0.1)
+    store_timeout_s: float = _setting(
+        5.0, "Longest wait for an answer of the object store.", least=0.1
+    )
+    audit_s: float = _setting(
+        60.0, "How often the keeper compares open jobs on the store with Redis.", least=1
+    )
+    metrics_port: int = _setting(
+        0, "Port of a worker's or keeper's own /metrics; 0: none.", least=0
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Least level that is logged."
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read and check the environment.
+
+        Raises:
+            ConfigurationError: An unknown variable with our prefix (names the nearest known one),
+                or a value of the wrong type or range.
+        """
+        known = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for variable in sorted(v for v in env if v.startswith(PREFIX)):
+            if variable not in known:
+                near = difflib.get_close_matches(variable, known, n=1, cutoff=0)
+                raise ConfigurationError(f"{variable} is not a setting; did you mean {near[0]}?")
+            entry = known[variable]
+            values[entry.name] = _parse(
+                variable, env[variable], hints[entry.name], entry.metadata["least"]
+            )
+        return cls(**values)
+
+    @property
+    def store_url(self) -> str:
+        """The object store, with its default worked out."""
+        return self.object_store or f"file://{(self.data_dir / 'objects').absolute()}"
+
+
+def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
+    """The value of one variable.
+
+    Raises:
+        ConfigurationError: It is not of the kind, or below the least allowed.
+    """
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ConfigurationError(
+                f"{variable} is {text!r}; it must be one of {', '.join(get_args(kind))}"
+            )
+        return text
+    if kind is bool:
+        if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
+            raise ConfigurationError(f"{variable} is {text!r}; it must be true or false")
+        return text.lower() in {"1", "true", "yes"}
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{variable} is {text!r}; it must be of type {kind.__name__}"
+        ) from None
+    if least is not None and not value >= least:
+        raise ConfigurationError(f"{variable} is {text}; it must be at least {least:g}")
+    if isinstance(value, float) and value == float("inf"):
+        raise ConfigurationError(f"{variable} is {text}; it must be finite")
+    return value
+
+
+def table() -> str:
+    """The settings as a Markdown table, for the README."""
+    hints = get_type_hints(Settings)
+    rows = ["| variable | type | default | what it says |", "| --- | --- | --- | --- |"]
+    for entry in fields(Settings):
+        hint = hints[entry.name]
+        kind = (
+            " \\| ".join(get_args(hint)) if get_origin(hint) is Literal else hint.__name__.lower()
+        )
+        assert entry.default is not MISSING
+        default = f"`{entry.default}`" if str(entry.default) else "empty"
+        secret = " (secret)" if entry.metadata["secret"] else ""
+        name, about = PREFIX + entry.name.upper(), entry.metadata["about"]
+        rows.append(f"| `{name}` | {kind} | {default} | {about}{secret} |")
+    return "\n".join(rows)

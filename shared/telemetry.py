@@ -1,0 +1,96 @@
+"""What the service says of itself: JSON log lines with ids from context, and metric names.
+
+A log event has a stable dotted name and fields; never a text of a user, never a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+_context: ContextVar[dict[str, str]] = ContextVar("telemetry", default={})  # noqa: B039  never mutated
+
+REQUESTS = "pigeonhole_http_requests_total"
+REQUEST_SECONDS = "pigeonhole_http_request_seconds"
+WAITING = "pigeonhole_queue_waiting"
+MEMBERS = "pigeonhole_members"
+ITEMS = "pigeonhole_items_classified_total"
+TOKENS = "pigeonhole_tokens_total"
+BATCH_SECONDS = "pigeonhole_batch_seconds"
+BATCH_TOKENS = "pigeonhole_batch_tokens"
+PARTS = "pigeonhole_parts_total"
+REAPED = "pigeonhole_leases_reaped_total"
+
+
+@contextmanager
+def bound(**ids: str) -> Iterator[None]:
+    """Attach ids (request_id, job_id, …) to every event logged inside."""
+    mark = _context.set({**_context.get(), **ids})
+    try:
+        yield
+    finally:
+        _context.reset(mark)
+
+
+class Log:
+    """Events of one component: `log.info("part.done", part="part:0")`."""
+
+    def __init__(self, component: str) -> None:
+        self._logger = logging.getLogger(f"pigeonhole.{component}")
+
+    def debug(self, event: str, **fields: object) -> None:
+        """An event only of interest when looking for a fault."""
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """An event of normal life."""
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """An event the service deals with by itself."""
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
+        """An event somebody should look at; with the traceback of `exc`."""
+        self._log(logging.ERROR, event, fields, exc)
+
+    def _log(
+        self, level: int, event: str, fields: dict[str, object], exc: BaseException | None = None
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            extra = {"fields": {**_context.get(), **fields}}
+            self._logger.log(level, event, extra=extra, exc_info=exc)
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[1] is not None:
+            line["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def start_logging(process: str, level: str) -> None:
+    """Send every log line of this process to standard error as JSON; called by mains only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter(process))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for noisy in ("botocore", "boto3", "urllib3", "kombu", "amqp", "filelock", "_granian"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import (
+    InvalidLabels,
+    InvalidRequest,
+    LabelLimitExceeded,
+    PigeonholeError,
+    TokenLimitExceeded,
+)
+from shared.limits import Limits
+from shared.types import ClassifyRequest, Item, Question
+
+LIMITS = Limits(
+    max_inputs=3, max_labels=3, max_groups=2, max_label_chars=5, max_description_chars=10
+)
+
+
+def a_request(**changes: object) -> ClassifyRequest:
+    request = ClassifyRequest(
+        model="tiny",
+        items=(Item(text="a"),),
+        questions=(Question(labels=("red", "green")),),
+    )
+    return request.model_copy(update=changes)
+
+
+def questions(*labels: str) -> tuple[Question, ...]:
+    return (Question(labels=labels),)
+
+
+def test_a_request_at_every_limit_passes():
+    LIMITS.check(
+        a_request(
+            items=(Item(text="a"),) * 3,
+            questions=(
+                Question(group="one", labels=("a" * 5, "b", "c")),
+                Question(group="two", labels=("a", "b")),
+            ),
+            template="x" * 10,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "field"),
+    [
+        ({"items": ()}, InvalidRequest, "input"),
+        ({"items": (Item(text="a"),) * 4}, InvalidRequest, "input[3]"),
+        ({"items": (Item(text="a"), Item(text=" \n"))}, InvalidRequest, "input[1].text"),
+        ({"questions": questions("red")}, InvalidLabels, "labels"),
+        ({"questions": questions(*"abcd")}, LabelLimitExceeded, "labels"),
+        ({"questions": questions("a") * 3}, LabelLimitExceeded, "labels"),
+        ({"questions": questions("red", " ")}, InvalidRequest, "labels[1]"),
+        ({"questions": questions("red", "x" * 6)}, InvalidRequest, "labels[1]"),
+        ({"descriptions": {"red": "x" * 11}}, InvalidRequest, "descriptions[red]"),
+        ({"template": "x" * 11}, InvalidRequest, "template"),
+        ({"top_k": 0}, InvalidRequest, "top_k"),
+    ],
+)
+def test_each_limit_names_the_place(changes, error: type[PigeonholeError], field: str):
+    with pytest.raises(error) as caught:
+        LIMITS.check(a_request(**changes))
+
+    assert type(caught.value) is error
+    assert caught.value.fields[0].field == field
+
+
+def test_one_label_will_do_where_each_stands_for_itself():
+    LIMITS.check(a_request(questions=questions("red"), multi_label=True))
+
+
+def test_a_long_input_names_its_index_and_what_to_do():
+    with pytest.raises(TokenLimitExceeded, match=r"input\[7\].*8193 tokens.*split"):
+        LIMITS.check_tokens(7, 8193)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import (
+    FieldError,
+    InvalidRequest,
+    MessageUndecodable,
+    PigeonholeError,
+    StoreUnavailable,
+    TokenLimitExceeded,
+    Unavailable,
+)
+from shared.messages import (
+    Call,
+    Submission,
+    decode,
+    encode,
+    error_of,
+    failure_of,
+    priority_of,
+    queue_for,
+    queues_of,
+)
+from shared.types import ClassifyRequest, Item, Priority, Question, Threshold
+
+# What the first released version wrote: these bytes must be readable for ever.
+CALL_V1 = (
+    b'{"schema_number":1,"request_id":"req_1","reply_to":"abc","deadline":1700000000.0,'
+    b'"priority":1,"body":{"model":"tiny","items":[{"text":"a rose"}],"questions":[{"group":null,'
+    b'"labels":["red","green"]}],"descriptions":{},"template":null,"scores":"calibrated",'
+    b'"multi_label":false,"threshold":null,"top_k":null}}'
+)
+SUBMISSION_V1 = (
+    b'{"schema_number":1,"job":{"id":"job_1","account":"acme","kind":"classify",'
+    b'"queue":"cpu.standard","state":"queued","attempt":0,"created_at":"2026-01-01T00:00:00Z",'
+    b'"started_at":null,"finished_at":null,"expires_at":"2026-01-08T00:00:00Z","progress":'
+    b'{"total":1,"completed":0,"failed":0},"usage":{"input_tokens":0,"label_tokens":0},'
+    b'"error":null},"request_id":"req_1","dialect":"jina","body":{"model":"tiny","items":'
+    b'[{"text":"a rose"}],"questions":[{"group":null,"labels":["red","green"]}]}}'
+)
+
+
+def a_call() -> Call:
+    return Call(
+        request_id="req_1",
+        reply_to="abc",
+        deadline=1.5,
+        priority=Priority.FAST,
+        body=ClassifyRequest(
+            model="tiny",
+            items=(Item(text="a «rose» \u2028 🌹"),),
+            questions=(Question(labels=("red", "green")),),
+            threshold=Threshold(default=0.5, per_label={"red": 0.25}),
+        ),
+    )
+
+
+def test_what_is_encoded_is_decoded():
+    assert decode(Call, encode(a_call())) == a_call()
+
+
+def test_bytes_of_the_first_schema_are_still_read():
+    assert decode(Call, CALL_V1).body.items[0].text == "a rose"
+    assert decode(Submission, SUBMISSION_V1).job.account == "acme"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"schema_number":1}', b"\xff\xfe"])
+def test_other_bytes_are_undecodable(data: bytes):
+    with pytest.raises(MessageUndecodable, match="not a Call"):
+        decode(Call, data)
+
+
+def test_a_newer_schema_says_to_update():
+    newer = encode(a_call().model_copy(update={"schema_number": 99}))
+
+    with pytest.raises(MessageUndecodable, match="update this process"):
+        decode(Call, newer)
+
+
+def test_an_undecodable_message_is_never_repeated_in_the_error():
+    with pytest.raises(MessageUndecodable) as caught:
+        decode(Call, b'{"body": {"items": [{"text": 12345, "secret": "hush"}]}}')
+
+    assert "hush" not in caught.value.detail
+    assert "12345" not in caught.value.detail
+
+
+def test_an_error_survives_the_journey():
+    error = TokenLimitExceeded("too long", fields=(FieldError(field="input[3]", message="long"),))
+
+    back = error_of(failure_of(error))
+
+    assert type(back) is TokenLimitExceeded
+    assert (back.detail, back.fields) == (error.detail, error.fields)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(StoreUnavailable("x"), Unavailable), (InvalidRequest("x"), InvalidRequest)],
+)
+def test_a_shared_code_comes_back_as_the_class_that_stands_for_it(error, kind):
+    assert type(error_of(failure_of(error))) is kind
+
+
+def test_an_error_without_a_code_of_its_own_comes_back_as_an_internal_error():
+    assert type(error_of(failure_of(MessageUndecodable("x")))) is PigeonholeError
+
+
+def test_queues_are_served_fast_first_and_control_last():
+    assert queues_of("gpu") == ("gpu.fast", "gpu.standard", "gpu.bulk", "control")
+    assert [priority_of(queue_for("cpu", p)) for p in Priority] == list(Priority)

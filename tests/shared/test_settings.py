@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.settings import Settings, table
+
+
+def test_every_setting_has_a_default():
+    assert Settings.from_env({}) == Settings()
+
+
+def test_values_are_read_by_their_type():
+    settings = Settings.from_env(
+        {
+            "PIGEONHOLE_PORT": "9000",
+            "PIGEONHOLE_ALLOW_DOWNLOADS": "yes",
+            "PIGEONHOLE_DATA_DIR": "/srv/ph",
+            "PIGEONHOLE_LEASE_S": "2.5",
+            "PATH": "/bin",
+        }
+    )
+
+    assert (settings.port, settings.allow_downloads, settings.lease_s) == (9000, True, 2.5)
+    assert settings.store_url == "file:///srv/ph/objects"
+    assert settings.data_dir == Path("/srv/ph")
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
+    with pytest.raises(ConfigurationError, match="did you mean PIGEONHOLE_REDIS_URL"):
+        Settings.from_env({"PIGEONHOLE_REDIS_URI": "redis://x"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("PIGEONHOLE_PORT", "http", "must be of type int"),
+        ("PIGEONHOLE_PORT", "0", "at least 1"),
+        ("PIGEONHOLE_DEVICE", "tpu", "must be one of auto, cpu, gpu"),
+        ("PIGEONHOLE_ALLOW_DOWNLOADS", "maybe", "true or false"),
+        ("PIGEONHOLE_LEASE_S", "nan", "at least"),
+        ("PIGEONHOLE_LEASE_S", "inf", "finite"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_it_must_be(variable, value, sentence):
+    with pytest.raises(ConfigurationError, match=sentence) as caught:
+        Settings.from_env({variable: value})
+
+    assert variable in caught.value.detail
+
+
+def test_the_table_lists_every_setting():
+    rows = table().splitlines()[2:]
+
+    assert [row.split("`")[1] for row in rows] == [
+        f"PIGEONHOLE_{field.name.upper()}" for field in fields(Settings)
+    ]
