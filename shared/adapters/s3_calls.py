@@ -7,6 +7,7 @@ when the first client is made, so that importing the API stays fast.
 from __future__ import annotations
 
 import copy
+import io
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ from shared.errors import (
 )
 
 _PAUSES_S = (0.05, 0.2, 0.5)
+_LARGE_BODY_BYTES = 1 << 20
 _ACCESS_STATUSES = {301, 400, 401, 403}
 
 T = TypeVar("T")
@@ -85,6 +87,7 @@ class S3Calls:
             )
         except (BotoCoreError, ValueError) as exc:
             raise ConfigurationError(f"The S3 settings do not fit: {exc}.") from exc
+        self._client.meta.events.register_last("before-call.s3", _send_small_bodies_at_once)
 
     def strict(self) -> S3Calls:
         """The same client for the start, when a server that refuses us is a wrong setting."""
@@ -127,6 +130,17 @@ class S3Calls:
             if not again or pause_s is None or time.monotonic() + pause_s > last_start_at:
                 raise error from cause
             threading.Event().wait(pause_s)
+
+
+def _send_small_bodies_at_once(params: dict[str, Any], **_: Any) -> None:
+    """Do without `Expect: 100-continue`, which botocore adds to every body.
+
+    It costs a round trip, and a second where the server does not know it; it pays only where a
+    refusal saves sending much.
+    """
+    body = params.get("body")
+    if isinstance(body, io.BytesIO) and body.getbuffer().nbytes < _LARGE_BODY_BYTES:
+        params["headers"].pop("Expect", None)
 
 
 def _refusal(

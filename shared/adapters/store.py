@@ -9,6 +9,7 @@ from shared.adapters.directory import DirectoryStore
 from shared.adapters.s3 import S3Store
 from shared.errors import ConfigurationError
 from shared.ports import ObjectStore
+from shared.settings import Settings
 
 
 def open_store(
@@ -50,4 +51,16 @@ def open_store(
         )
     raise ConfigurationError(
         "The object store's URL must be file:///absolute/path or s3://bucket/prefix."
+    )
+
+
+def store_of(settings: Settings) -> ObjectStore:
+    """The object store that the settings name."""
+    return open_store(
+        settings.store_url,
+        endpoint=settings.s3_endpoint or None,
+        region=settings.s3_region or None,
+        access_key=settings.s3_access_key or None,
+        secret_key=settings.s3_secret_key or None,
+        timeout_s=settings.store_timeout_s,
     )

@@ -1,0 +1,78 @@
+"""The implementations that the contract tests run on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import redis
+
+from shared.adapters.directory import DirectoryStore
+from shared.adapters.redis_client import connect
+from shared.adapters.s3 import S3Store
+from shared.ports import ObjectStore
+from tests.servers import HOST, moto_server, valkey_server
+
+BUCKET = "pigeonhole"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 server with an empty bucket."""
+    with moto_server() as server:
+        boto3.client(
+            "s3",
+            endpoint_url=server.url,
+            region_name="us-east-1",
+            aws_access_key_id="id",
+            aws_secret_access_key="secret",
+        ).create_bucket(Bucket=BUCKET)
+        yield server.url
+
+
+@pytest.fixture
+def s3_store(s3_endpoint: str) -> Callable[..., S3Store]:
+    """Makes stores that share one empty prefix of the bucket."""
+    prefix = uuid.uuid4().hex
+
+    def make(**settings: object) -> S3Store:
+        return S3Store(
+            **{
+                "bucket": BUCKET,
+                "prefix": prefix,
+                "endpoint": s3_endpoint,
+                "access_key": "id",
+                "secret_key": "secret",
+                **settings,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(params=["directory", "s3"])
+def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """Each implementation in turn, empty."""
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "store")
+    make: Callable[..., S3Store] = request.getfixturevalue("s3_store")
+    return make()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis-compatible server."""
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
+        yield f"redis://{HOST}:{server.port}/0"
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty server."""
+    client = connect(redis_url, timeout_s=5)
+    client.flushall()
+    yield client
+    client.close()
