@@ -1,0 +1,61 @@
+"""Re-adoption: every open marker on the object store is a job that the ledger must know."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+
+from shared import layout
+from shared.errors import MessageUndecodable, ObjectMissing
+from shared.messages import Submission, decode
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.telemetry import Log
+
+log = Log("adoption")
+_PAGE = 200
+
+
+def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
+    """Enrol every accepted job that has not ended and that the ledger does not know.
+
+    Returns:
+        How many were enrolled.
+
+    Raises:
+        Unavailable: The store or Redis is away; run it again.
+    """
+    names = store.list(layout.OPEN)
+    adopted = 0
+    queues: set[str] = set()
+    while page := list(islice(names, _PAGE)):
+        job_ids = [name.removeprefix(layout.OPEN) for name in page]
+        for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
+            if hot is not None and not hot.state.terminal:
+                continue
+            submission = _unfinished(store, job_id)
+            if submission is None:
+                store.delete(layout.open_marker(job_id))
+                continue
+            if ledger.enrol(submission.job, parts=1):
+                queues.add(submission.job.queue)
+            adopted += 1
+    for queue in queues:
+        doorbell.ring(queue)
+    if adopted:
+        log.info("job.adopted", count=adopted)
+    return adopted
+
+
+def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
+    """What the job was asked to do; None if it has ended or was never wholly accepted."""
+    with suppress(ObjectMissing):
+        account = store.get(layout.open_marker(job_id)).data.decode()
+        with suppress(ObjectMissing):
+            store.get(layout.job(account, job_id))
+            return None
+        try:
+            return decode(Submission, store.get(layout.request(account, job_id)).data)
+        except MessageUndecodable as exc:
+            # Left where it is for the operator to see; without a marker nobody runs it again.
+            log.error("job.undecodable", job_id=job_id, reason=exc.detail)
+    return None

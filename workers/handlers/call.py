@@ -1,0 +1,133 @@
+"""Inline requests: begun by the thread that claims them, answered in bulk by one reply thread.
+
+Nothing here waits for a model: a call is begun, its future says when its vectors are there, and
+all answers that are ready by then travel to Redis in one round trip.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+
+from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
+from shared.messages import Call, Reply, decode, encode, failure_of
+from shared.ports import Replies
+from shared.telemetry import Log, bound
+from workers.handlers.classify import Classify, Pending
+from workers.models.port import Rows
+
+log = Log("call")
+_KEEP_S = 60.0  # an answer nobody waits for any more
+_CRASHED = PigeonholeError("the worker failed on this request")
+_Ready = tuple[Call, Pending | PigeonholeError]
+
+
+class Calls:
+    """Begins inline calls and replies to them. `clock` gives seconds since 1970."""
+
+    def __init__(
+        self, classify: Classify, replies: Replies, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._classify = classify
+        self._replies = replies
+        self._clock = clock
+        self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
+        self._open = 0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._reply, name="replies", daemon=True)
+        self._thread.start()
+
+    def begin(self, message: bytes) -> None:
+        """Start one call; whatever happens to it, its caller is answered."""
+        try:
+            call = decode(Call, message)
+        except MessageUndecodable as exc:
+            self._refuse(message, exc)
+            return
+        with self._changed:
+            self._open += 1
+        left_s = call.deadline - self._clock()
+        try:
+            if left_s <= 0:
+                raise DeadlineExceeded("the deadline had passed before a worker was free")
+            pending = self._classify.begin(
+                call.body, priority=call.priority, deadline=time.monotonic() + left_s
+            )
+        except PigeonholeError as exc:
+            self._ready.put((call, exc))
+        except Exception as exc:  # noqa: BLE001  a bug must answer its caller, not hang it
+            log.error("call.crashed", exc=exc, request_id=call.request_id)
+            self._ready.put((call, _CRASHED))
+        else:
+            pending.vectors.add_done_callback(_put(self._ready, (call, pending)))
+
+    def healthy(self) -> bool:
+        """Whether the reply thread lives."""
+        return self._thread.is_alive()
+
+    def close(self, *, timeout_s: float) -> None:
+        """Answer what was begun, within the time, and end the thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0, timeout_s)
+        self._ready.put(None)
+        self._thread.join(timeout_s)
+
+    def _reply(self) -> None:
+        while (first := self._ready.get()) is not None:
+            batch = [first]
+            ended = False
+            while True:
+                try:
+                    more = self._ready.get_nowait()
+                except Empty:
+                    break
+                if more is None:
+                    ended = True
+                    break
+                batch.append(more)
+            answers = [(call.reply_to, encode(self._answer(call, work))) for call, work in batch]
+            try:
+                self._replies.send(answers, keep_s=_KEEP_S)
+            except Unavailable as exc:
+                log.warning("reply.lost", count=len(answers), reason=exc.detail)
+            with self._changed:
+                self._open -= len(batch)
+                self._changed.notify_all()
+            if ended:
+                return
+
+    def _answer(self, call: Call, work: Pending | PigeonholeError) -> Reply:
+        with bound(request_id=call.request_id):
+            try:
+                if isinstance(work, PigeonholeError):
+                    raise work
+                result = work.result()
+            except PigeonholeError as exc:
+                log.info("call.refused", code=exc.code)
+                return Reply(failure=failure_of(exc))
+            except Exception as exc:  # noqa: BLE001  one bad call must not end the loop for all
+                log.error("call.crashed", exc=exc)
+                return Reply(failure=failure_of(_CRASHED))
+            log.info("call.done", items=len(result.answers), tokens=result.usage.total_tokens)
+            return Reply(result=result)
+
+    def _refuse(self, message: bytes, error: MessageUndecodable) -> None:
+        """Answer a message that is not of a schema we know, if it says at least to whom."""
+        log.error("call.undecodable", reason=error.detail, size_bytes=len(message))
+        try:
+            reply_to = json.loads(message)["reply_to"]
+        except (ValueError, KeyError, TypeError):
+            return
+        try:
+            answer = encode(Reply(failure=failure_of(error)))
+            self._replies.send([(str(reply_to), answer)], keep_s=_KEEP_S)
+        except Unavailable as exc:
+            log.warning("reply.lost", count=1, reason=exc.detail)
+
+
+def _put(queue: SimpleQueue[_Ready | None], entry: _Ready) -> Callable[[Future[Rows]], None]:
+    return lambda _: queue.put(entry)

@@ -1,0 +1,98 @@
+"""The end of a durable job. The order of writes is the product:
+
+    decision in the ledger → job.json (written once) → hot record, waiters woken → marker gone
+
+Killed anywhere in between, it is run again and finds what it left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared import layout
+from shared.errors import PreconditionFailed, WorkFailed
+from shared.jobs import Event, Fail, Finalise, Job, Progress, Settle, State, Succeed, advance
+from shared.messages import decode, encode, failure_of
+from shared.ports import Claim, Ledger, ObjectStore
+from shared.telemetry import Log
+from shared.types import Failure, Usage, Value
+
+log = Log("finalise")
+_HOT_S = 3600.0  # how long an ended job still answers from the ledger
+
+
+class Outcome(Value):
+    """What a finished part says: how many items came out, how many did not, what they cost."""
+
+    completed: int
+    failed: int = 0
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finaliser:
+    """Ends jobs. `clock` gives seconds since 1970."""
+
+    ledger: Ledger
+    store: ObjectStore
+    clock: Callable[[], float] = time.time
+
+    def run(self, claim: Claim) -> None:
+        """Bring the job to its terminal state, once.
+
+        Raises:
+            Unavailable: The store or Redis is away; run it again.
+        """
+        job = self._decided(claim)
+        if job is None:
+            return  # the ledger was lost: the keeper adopts the job anew
+        if not job.state.terminal:
+            job = self._written(advance(job, self._ending(job, claim), self._now()))
+        self.ledger.retire(job, keep_s=_HOT_S)
+        self.store.delete(layout.open_marker(job.id))
+
+    def _decided(self, claim: Claim) -> Job | None:
+        """The job once it can no longer be cancelled, or was."""
+        while True:
+            job = self.ledger.record(claim.job_id)
+            if job is None or job.state.terminal or job.state is State.CANCELLING:
+                return job
+            decided = advance(job, Finalise(attempt=claim.attempt), self._now())
+            if decided == job or self.ledger.replace(job, decided):
+                return decided
+
+    def _ending(self, job: Job, claim: Claim) -> Event:
+        if job.state is State.CANCELLING:
+            return Settle()
+        if claim.failure:
+            return Fail(error=decode(Failure, claim.failure))
+        outcomes = [decode(Outcome, data) for data in self.ledger.outcomes(job.id).values()]
+        if not outcomes:
+            return Fail(error=failure_of(WorkFailed("the job ended without an outcome")))
+        return Succeed(
+            progress=Progress(
+                total=job.progress.total,
+                completed=sum(o.completed for o in outcomes),
+                failed=sum(o.failed for o in outcomes),
+            ),
+            usage=Usage(
+                input_tokens=sum(o.usage.input_tokens for o in outcomes),
+                label_tokens=sum(o.usage.label_tokens for o in outcomes),
+            ),
+        )
+
+    def _written(self, job: Job) -> Job:
+        """The final record on the store: this one, or the one that was there first."""
+        name = layout.job(job.account, job.id)
+        try:
+            self.store.put(name, encode(job), if_absent=True)
+        except PreconditionFailed:
+            return decode(Job, self.store.get(name).data)
+        log.info("job.ended", state=job.state, items=job.progress.total)
+        return job
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)

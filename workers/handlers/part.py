@@ -1,0 +1,149 @@
+"""A task of a durable job, from its lease to its completion. The order of writes is the product:
+
+    result object → outcome and completion in the ledger → (elected) `finalise`
+
+Run twice, it writes the same bytes under the same name and is counted once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared import layout
+from shared.errors import (
+    BrokerUnavailable,
+    IllegalTransition,
+    LeaseLost,
+    PigeonholeError,
+    Unavailable,
+    WorkFailed,
+)
+from shared.jobs import Job, Start, State, advance
+from shared.messages import Submission, decode, encode, failure_of, priority_of
+from shared.ports import FINALISE, Claim, Ledger, ObjectStore
+from shared.telemetry import Log, bound
+from workers.handlers.classify import Classify
+from workers.handlers.finalise import Finaliser, Outcome
+from workers.leases import Hold, Leases
+
+log = Log("part")
+_PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
+_OUTAGE_S = 60.0  # how long a finished part insists on being counted while Redis is away
+_SLOWEST_RETRY_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Runs claimed tasks. `stopping` is set when the process is told to end."""
+
+    ledger: Ledger
+    store: ObjectStore
+    classify: Classify
+    finaliser: Finaliser
+    leases: Leases
+    stopping: threading.Event
+    max_attempts: int
+    lease_s: float
+    clock: Callable[[], float] = time.time
+
+    def run(self, claim: Claim) -> None:
+        """Do the task and say so, or give it back; never raises."""
+        elected = claim if claim.task == FINALISE else self._guarded(claim, self._work)
+        if elected is not None:
+            self._guarded(elected, self._finalise)
+
+    def _guarded(self, claim: Claim, action: Callable[[Claim, Hold], Claim | None]) -> Claim | None:
+        """Run one task under its lease; every way it can fail ends here."""
+        with bound(job_id=claim.job_id, task=claim.task):
+            try:
+                with self.leases.held(claim) as hold:
+                    return action(claim, hold)
+            except (LeaseLost, IllegalTransition) as exc:
+                log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
+            except Unavailable as exc:
+                log.warning("part.given_back", reason=exc.detail, attempt=claim.attempt)
+                self._release(claim, delay_s=1.0, burn=False)  # an outage is nobody's fault
+            except Exception as exc:  # noqa: BLE001  a bug must count as an attempt
+                log.error("part.crashed", exc=exc, attempt=claim.attempt)
+                if claim.task != FINALISE and claim.attempt >= self.max_attempts:
+                    reason = f"given up after {claim.attempt} attempts: {type(exc).__name__}"
+                    return self._failed(claim, WorkFailed(reason))
+                delay_s = min(_SLOWEST_RETRY_S, 0.25 * 2**claim.attempt)
+                self._release(claim, delay_s=delay_s, burn=True)
+            return None
+
+    def _work(self, claim: Claim, hold: Hold) -> Claim | None:
+        """Classify the part; the claim to finalise with, if this was the last one."""
+        job = self._started(claim)
+        if job is None:
+            self._release(claim, delay_s=0, burn=False)
+            return None
+        log.info("part.started", attempt=claim.attempt)
+        name = layout.request(job.account, job.id)
+        try:
+            submission = decode(Submission, self.store.get(name).data)
+            pending = self.classify.begin(
+                submission.body, priority=priority_of(job.queue), deadline=None
+            )
+            hold.on_end(pending.cancel)
+            result = pending.result(timeout_s=_PART_LIMIT_S)
+        except CancelledError:
+            log.info("part.stopped", abandoned=hold.abandoned)
+            self._release(claim, delay_s=0, burn=False)
+            return None
+        except PigeonholeError as exc:
+            if exc.retryable:
+                raise
+            return self._failed(claim, exc)
+        self.store.put(layout.result(job.account, job.id), encode(result))
+        outcome = encode(Outcome(completed=len(result.answers), usage=result.usage))
+        return self._insist(
+            lambda: self.ledger.complete(claim, lease_s=self.lease_s, outcome=outcome)
+        )
+
+    def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped
+        self.finaliser.run(claim)
+
+    def _started(self, claim: Claim) -> Job | None:
+        """The running job; None if it was cancelled or is not known any more."""
+        while True:
+            job = self.ledger.record(claim.job_id)
+            if job is None or job.state is State.CANCELLING:
+                return None
+            now = datetime.fromtimestamp(self.clock(), UTC)
+            started = advance(job, Start(attempt=max(claim.attempt, job.attempt)), now)
+            if started == job or self.ledger.replace(job, started):
+                return started
+
+    def _failed(self, claim: Claim, error: PigeonholeError) -> Claim | None:
+        """End the job with the error."""
+        log.warning("part.failed", code=error.code, reason=error.detail, attempt=claim.attempt)
+        failure = encode(failure_of(error))
+        try:
+            return self._insist(
+                lambda: self.ledger.complete(claim, lease_s=self.lease_s, failure=failure)
+            )
+        except (LeaseLost, BrokerUnavailable) as exc:
+            log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
+            return None
+
+    def _insist(self, action: Callable[[], Claim | None]) -> Claim | None:
+        """Repeat while Redis is away: the work is done, it should not be done again."""
+        until = time.monotonic() + _OUTAGE_S
+        while True:
+            try:
+                return action()
+            except BrokerUnavailable:
+                if self.stopping.wait(0.5) or time.monotonic() > until:
+                    raise
+
+    def _release(self, claim: Claim, *, delay_s: float, burn: bool) -> None:
+        try:
+            self.ledger.release(claim, delay_s=delay_s, burn=burn)
+        except BrokerUnavailable as exc:
+            log.warning("part.left_to_keeper", reason=exc.detail)

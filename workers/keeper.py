@@ -1,0 +1,121 @@
+"""The keeper: a process that makes sure that what was accepted ends. `python -m workers.keeper`
+
+Every second: expired leases go back, delayed tasks come due, doorbells are rung where work waits
+and nobody attends. On a loss of Redis, and every `audit_s`: each marker on the object store that
+the ledger does not know is enrolled anew. Now and then: what has expired is deleted.
+
+Every step is atomic or can be repeated, so two keepers may run without knowing of each other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shared import ids
+from shared.adapters.celery_broker import CeleryDoorbell
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.store import store_of
+from shared.errors import BrokerUnavailable, PigeonholeError, Unavailable
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.settings import Settings
+from shared.telemetry import Log, start_logging
+from workers.adoption import adopt
+from workers.expiry import expire
+
+log = Log("keeper")
+_TICK_S = 1.0
+_EXPIRE_EVERY_S = 600.0
+_REPORT_TTL_S = 8.0
+ROLE = "keeper"
+
+
+@dataclass(kw_only=True)
+class Keeper:
+    """One loop over everything that must not be forgotten. `clock` gives seconds since 1970."""
+
+    ledger: Ledger
+    store: ObjectStore
+    doorbell: Doorbell
+    max_attempts: int
+    lease_s: float
+    audit_s: float
+    result_keep_s: float
+    clock: Callable[[], float] = time.time
+    member: str = field(default_factory=ids.token)
+    _epoch: str = ""
+    _reap_from: float = 0.0  # monotonic: no lease is reaped before, so that workers can beat first
+    _audit_at: float = 0.0
+    _expire_at: float = 0.0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Keep until told to stop. An outage is waited out."""
+        while not stopping.is_set():
+            try:
+                self.tick()
+            except BrokerUnavailable as exc:
+                # While Redis was away nobody could beat: give the living a lease's time.
+                self._reap_from = time.monotonic() + self.lease_s
+                self._audit_at = 0.0
+                log.warning("keeper.no_broker", reason=exc.detail)
+            except Unavailable as exc:
+                log.warning("keeper.no_store", reason=exc.detail)
+            except PigeonholeError as exc:
+                log.error("keeper.stumbled", exc=exc)
+            stopping.wait(_TICK_S)
+
+    def tick(self) -> None:
+        """Do once what is due.
+
+        Raises:
+            Unavailable: Redis or the store is away; the rest is done at the next tick.
+        """
+        now = time.monotonic()
+        self.ledger.report(ROLE, self.member, b"{}", ttl_s=_REPORT_TTL_S)
+        epoch = self.ledger.epoch(self.member)
+        if epoch != self._epoch:
+            log.info("keeper.new_ledger", known=bool(self._epoch))
+            self._epoch, self._audit_at = epoch, 0.0
+        if now >= self._reap_from:
+            reaped = self.ledger.reap(attempts=self.max_attempts)
+            if reaped.expired:
+                log.warning("keeper.reaped", leases=reaped.expired)
+            for queue in reaped.ring:
+                self.doorbell.ring(queue)
+        if now >= self._audit_at:
+            adopt(self.store, self.ledger, self.doorbell)
+            self._audit_at = now + self.audit_s
+        if now >= self._expire_at:
+            expire(self.store, before=self.clock() - self.result_keep_s, now=self.clock())
+            self._expire_at = now + _EXPIRE_EVERY_S
+
+
+def main() -> None:
+    """Run a keeper until SIGTERM or SIGINT."""
+    settings = Settings.from_env(os.environ)
+    start_logging("keeper", settings.log_level)
+    stopping = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
+    client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    keeper = Keeper(
+        ledger=RedisLedger(client),
+        store=store_of(settings),
+        doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
+        max_attempts=settings.max_attempts,
+        lease_s=settings.lease_s,
+        audit_s=settings.audit_s,
+        result_keep_s=settings.result_keep_s,
+    )
+    log.info("keeper.started", member=keeper.member)
+    keeper.run(stopping)
+    log.info("keeper.stopped")
+
+
+if __name__ == "__main__":
+    main()

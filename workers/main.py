@@ -1,0 +1,149 @@
+"""The worker process: models loaded and warmed here, then a Celery worker. `python -m workers.main`
+
+Says that it is ready only after an item went through every model. SIGTERM: nothing more is claimed,
+what runs is finished within `stop_grace_s`, the rest goes back by its lease.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from shared import ids
+from shared.adapters.celery_broker import celery_app
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.redis_replies import RedisReplies
+from shared.adapters.store import store_of
+from shared.catalogue import load as load_catalogue
+from shared.limits import Limits
+from shared.messages import CONTROL, priority_of, queues_of
+from shared.settings import Settings
+from shared.telemetry import Log, start_logging
+from shared.types import WorkerReport
+from workers import meters, tasks
+from workers.drain import Drain
+from workers.handlers.call import Calls
+from workers.handlers.classify import Classify, Model
+from workers.handlers.finalise import Finaliser
+from workers.handlers.part import Parts
+from workers.leases import Leases
+from workers.models.registry import load_models
+from workers.watchdog import Watchdog, Watched
+
+log = Log("worker")
+ROLE = "worker"
+_PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
+
+
+def _room(models: Mapping[str, Model], most_tokens: int) -> Callable[[str, float], bool]:
+    """Whether, within a time, every model has fewer tokens waiting than a few passes hold."""
+
+    def room(queue: str, wait_s: float) -> bool:
+        return queue == CONTROL or all(
+            model.embedder.batcher.wait_for_room(
+                most_tokens, priority=priority_of(queue), timeout_s=wait_s
+            )
+            for model in models.values()
+        )
+
+    return room
+
+
+def main() -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    from celery.signals import worker_ready, worker_shutting_down
+
+    settings = Settings.from_env(os.environ)
+    start_logging("worker", settings.log_level)
+    began = time.monotonic()
+    client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    ledger, store = RedisLedger(client), store_of(settings)
+    store.probe()
+    catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
+    device, models = load_models(catalogue, settings, observe=meters.observer)
+    queues = queues_of(device)
+    meters.serve(settings.metrics_port)
+
+    stopping = threading.Event()
+    classify = Classify(models, Limits.of(settings))
+    calls = Calls(classify, RedisReplies(client))
+    leases = Leases(ledger, lease_s=settings.lease_s)
+    parts = Parts(
+        ledger=ledger,
+        store=store,
+        classify=classify,
+        finaliser=Finaliser(ledger=ledger, store=store),
+        leases=leases,
+        stopping=stopping,
+        max_attempts=settings.max_attempts,
+        lease_s=settings.lease_s,
+    )
+    member = ids.token()
+    drain = Drain(
+        ledger=ledger,
+        worker=member,
+        begin_call=calls.begin,
+        run_part=parts.run,
+        room=_room(models, settings.batch_tokens * _PASSES_AHEAD),
+        stopping=stopping,
+        lease_s=settings.lease_s,
+    )
+    batchers = [model.embedder.batcher for model in models.values()]
+    watchdog = Watchdog(
+        ledger=ledger,
+        role=ROLE,
+        member=member,
+        report=WorkerReport(device=device, queues=queues, models=tuple(models))
+        .model_dump_json()
+        .encode(),
+        queues=queues,
+        watched=Watched(
+            healthy=lambda: (
+                calls.healthy() and leases.healthy() and all(b.healthy() for b in batchers)
+            ),
+            stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
+            attends=drain.attends,
+        ),
+        forward_limit_s=settings.forward_limit_s,
+    )
+
+    app = celery_app(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    tasks.register(app, drain)
+
+    def ready(**_: object) -> None:
+        watchdog.start()
+        log.info(
+            "worker.ready",
+            member=member,
+            device=device,
+            models=",".join(models),
+            after_s=round(time.monotonic() - began, 1),
+        )
+
+    def shutting_down(**_: object) -> None:
+        stopping.set()
+
+    worker_ready.connect(ready)
+    worker_shutting_down.connect(shutting_down)
+    arguments = ["worker", "--pool=threads", f"--concurrency={len(queues) + 2}"]
+    arguments += [f"--queues={','.join(queues)}", f"--hostname={member}@%h"]
+    arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    arguments += [f"--loglevel={settings.log_level}"]
+    try:
+        app.worker_main(arguments)
+    finally:
+        stopping.set()
+        drain.close(timeout_s=settings.stop_grace_s)
+        calls.close(timeout_s=settings.stop_grace_s)
+        watchdog.close()
+        leases.close()
+        for batcher in batchers:
+            batcher.close()
+        log.info("worker.stopped", member=member)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The port of text encoders: what the batcher and the embedder may ask of a model.
+
+Letters: N windows, T tokens, D dimensions. A window is a run of content tokens, short enough for
+one forward pass. Cutting texts into windows and choosing batches is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
+"""Vectors, one a row: (N, D), unit length unless the line says why not."""
+
+
+class TextEncoder(Protocol):
+    """A loaded, warm model. Its vectors depend on the tokens, the name and the revision alone."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalogue."""
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the weights or their configuration do; part of every cache key."""
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of a vector."""
+
+    @property
+    def window(self) -> int:
+        """The most content tokens in one window; special tokens come on top."""
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Content token ids of each text: no special tokens, nothing cut off.
+
+        Any thread may call this at any time, also while `encode` runs; the GIL is free during
+        the work.
+
+        Returns:
+            One list for each text, in order; an empty list for a text without tokens.
+        """
+
+    def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
+        """The vectors of windows of content ids; special tokens and padding are added here.
+
+        One thread at a time may call this. A row may differ by the rounding of the model's
+        precision when the batch mates differ; each implementation states how much.
+
+        Args:
+            windows: N ≥ 1 windows of 0 to `window` ids.
+
+        Returns:
+            (N, D) float32, each row of unit length, in the order given; the caller's own.
+
+        Raises:
+            ValueError: when a window is longer than `window`.
+        """
+
+    def close(self) -> None:
+        """Free the model's memory; nothing but `tokenise` may be called afterwards."""

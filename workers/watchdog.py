@@ -1,0 +1,97 @@
+"""Ends this process when it can no longer work: leases and the supervisor do the rest.
+
+Threads cannot be killed, so a hung forward pass, a dead thread or a consumer that has gone deaf
+after a broker loss is answered by leaving. Also reports that the worker lives and what it offers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from shared.errors import BrokerUnavailable
+from shared.ports import Ledger
+from shared.telemetry import Log
+
+log = Log("watchdog")
+_TICK_S = 1.0
+_REPORT_TTL_S = 8.0
+_DEAF_S = 12.0  # work waits this long, bells are rung each second, and no thread came
+EXIT_UNFIT = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What the watchdog looks at."""
+
+    healthy: Callable[[], bool]
+    stalled_s: Callable[[], float]
+    attends: Callable[[str], bool]
+
+
+@dataclass(kw_only=True)
+class Watchdog:
+    """One thread; `exit` ends the process at once."""
+
+    ledger: Ledger
+    role: str
+    member: str
+    report: bytes
+    queues: Sequence[str]
+    watched: Watched
+    forward_limit_s: float
+    exit: Callable[[int], object] = os._exit
+    _closing: threading.Event = field(default_factory=threading.Event)
+    _deaf_since: dict[str, float] = field(default_factory=dict)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to watch; the worker counts as living from now on."""
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching and take the worker off the list of the living."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(5)
+        try:
+            self.ledger.report(self.role, self.member, b"", ttl_s=0)
+        except BrokerUnavailable as exc:
+            log.warning("watchdog.no_goodbye", reason=exc.detail)
+
+    def _watch(self) -> None:
+        while True:
+            reason = self._fault()
+            if reason is not None:
+                log.error("watchdog.leaving", reason=reason)
+                self.exit(EXIT_UNFIT)
+                return
+            if self._closing.wait(_TICK_S):
+                return
+
+    def _fault(self) -> str | None:
+        """Why this process should not go on, or None."""
+        if not self.watched.healthy():
+            return "a thread has died"
+        if self.watched.stalled_s() > self.forward_limit_s:
+            return f"a forward pass takes longer than {self.forward_limit_s:g} s"
+        try:
+            self.ledger.report(self.role, self.member, self.report, ttl_s=_REPORT_TTL_S)
+            return self._deaf()
+        except BrokerUnavailable as exc:
+            self._deaf_since.clear()
+            log.warning("watchdog.no_broker", reason=exc.detail)
+            return None
+
+    def _deaf(self) -> str | None:
+        now = time.monotonic()
+        for queue in self.queues:
+            if self.watched.attends(queue) or not self.ledger.waiting(queue):
+                self._deaf_since.pop(queue, None)
+            elif now - self._deaf_since.setdefault(queue, now) > _DEAF_S:
+                return f"work has waited {_DEAF_S:g} s in {queue} and no doorbell was heard"
+        return None
