@@ -90,7 +90,7 @@ class Settings:
         256 * 1024, "Larger results are given by URL in a job object.", least=0
     )
     lease_s: float = _setting(10.0, "How long a silent worker keeps a part.", least=1)
-    max_attempts: int = _setting(3, "Attempts of a part before its job fails.", least=1)
+    max_attempts: int = _setting(5, "Attempts of a part before its job fails.", least=1)
     forward_limit_s: float = _setting(
         120.0, "A forward pass longer than this ends the worker.", least=1
     )

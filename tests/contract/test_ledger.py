@@ -218,6 +218,17 @@ class TestLeases:
             with pytest.raises(LeaseLost):
                 late()
 
+    def test_a_part_that_comes_back_goes_before_those_that_never_began(self, ledger: Ledger):
+        killed, waiting = a_job(), a_job()
+        ledger.enrol(killed, parts=1)
+        take_one(ledger, lease_s=0.05)
+        ledger.enrol(waiting, parts=1)
+        time.sleep(0.1)
+
+        ledger.reap(attempts=3)
+
+        assert [claim.job_id for claim in take(ledger, parts=2)] == [killed.id, waiting.id]
+
     def test_a_beaten_lease_is_kept(self, ledger: Ledger):
         ledger.enrol(a_job(), parts=1)
         claim = take_one(ledger, lease_s=0.1)

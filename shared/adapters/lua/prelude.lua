@@ -53,12 +53,14 @@ local function queue_of(job, task)
   return task == FINALISE and CONTROL or redis.call('HGET', key('job', job), 'queue')
 end
 
-local function make_ready(job, task)
+-- `again`: the task was begun before, so it goes first; a killed job does not queue twice.
+local function make_ready(job, task, again)
   local queue, account = queue_of(job, task), redis.call('HGET', key('job', job), 'account')
   if not queue or not account then return nil end
-  if redis.call('RPUSH', key('ready', queue, job), task) == 1 then
-    if redis.call('RPUSH', key('jobs', queue, account), job) == 1 then
-      redis.call('RPUSH', key('accounts', queue), account)
+  local push = again and 'LPUSH' or 'RPUSH'
+  if redis.call(push, key('ready', queue, job), task) == 1 then
+    if redis.call(push, key('jobs', queue, account), job) == 1 then
+      redis.call(push, key('accounts', queue), account)
     end
   end
   return queue

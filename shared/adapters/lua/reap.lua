@@ -17,7 +17,7 @@ for _, member in ipairs(expired) do
       abandon(job, ARGV[3])
       end_abandoned(job)
     else
-      make_ready(job, task)
+      make_ready(job, task, true)
     end
   end
 end
@@ -25,7 +25,8 @@ end
 local due = redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', at, 'LIMIT', 0, ARGV[2])
 for _, member in ipairs(due) do
   redis.call('ZREM', key('delayed'), member)
-  make_ready(split(member))
+  local job, task = split(member)
+  make_ready(job, task, true)
 end
 
 local ring = {}

@@ -8,6 +8,6 @@ if task ~= FINALISE and redis.call('HGET', key('job', job), 'abandoned') == '1' 
 elseif tonumber(ARGV[4]) > 0 then
   redis.call('ZADD', key('delayed'), now() + tonumber(ARGV[4]), job .. ' ' .. task)
 else
-  local queue = make_ready(job, task)
+  local queue = make_ready(job, task, true)
   if queue then summon(queue) end
 end

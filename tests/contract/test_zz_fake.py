@@ -1,0 +1,432 @@
+"""The ledger's contract, on every implementation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from shared import ids
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_ledger import RedisLedger
+from shared.errors import BrokerUnavailable, LeaseLost, TooBusy
+from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, advance
+from shared.messages import CONTROL
+from shared.ports import FINALISE, Claim, Ledger
+from shared.types import JobKind, Usage
+from tests.servers import HOST, free_port
+
+QUEUE = "cpu.standard"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["fake"])
+def ledger(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Ledger:
+    from tests.fakes import FakeLedger; return FakeLedger()
+
+
+def a_job(account: str = "acme", queue: str = QUEUE) -> Job:
+    return Job(
+        id=ids.job_id(int(time.time() * 1000), ids.random_bits()),
+        account=account,
+        kind=JobKind.CLASSIFY,
+        queue=queue,
+        created_at=NOW,
+        expires_at=NOW + timedelta(days=7),
+        progress=Progress(total=1),
+    )
+
+
+def take(ledger: Ledger, queue: str = QUEUE, *, parts: int = 1, lease_s: float = 30) -> list[Claim]:
+    return list(ledger.claim(queue, None, calls=0, parts=parts, lease_s=lease_s).claims)
+
+
+def take_one(ledger: Ledger, queue: str = QUEUE, *, lease_s: float = 30) -> Claim:
+    (claim,) = take(ledger, queue, lease_s=lease_s)
+    return claim
+
+
+def wait_until(condition, *, timeout_s: float = 5.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "the condition did not come true"
+        time.sleep(0.01)
+
+
+class TestInlineMessages:
+    def test_come_out_in_the_order_they_were_offered(self, ledger: Ledger):
+        for number in range(5):
+            ledger.offer(QUEUE, b"%d" % number, bound=10)
+
+        first = ledger.claim(QUEUE, "w", calls=3, parts=0, lease_s=1).messages
+        rest = ledger.claim(QUEUE, "w", calls=3, parts=0, lease_s=1).messages
+
+        assert first == (b"0", b"1", b"2")
+        assert rest == (b"3", b"4")
+
+    def test_beyond_the_bound_are_refused(self, ledger: Ledger):
+        ledger.offer(QUEUE, b"1", bound=1)
+
+        with pytest.raises(TooBusy, match="1 calls wait"):
+            ledger.offer(QUEUE, b"2", bound=1)
+
+    def test_ring_when_nobody_attends_but_not_twice_in_a_row(self, ledger: Ledger):
+        assert ledger.offer(QUEUE, b"1", bound=10) is True
+        assert ledger.offer(QUEUE, b"2", bound=10) is False
+
+    def test_wake_a_lingering_worker_instead_of_ringing(self, ledger: Ledger):
+        ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
+
+        assert ledger.offer(QUEUE, b"1", bound=10) is False
+        assert ledger.linger(QUEUE, timeout_s=1) is True
+
+    def test_ring_after_the_last_attendant_has_left(self, ledger: Ledger):
+        ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
+        ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1, leaving=True)
+
+        assert ledger.offer(QUEUE, b"1", bound=10) is True
+
+    def test_ring_for_help_when_the_backlog_outgrows_the_attendants(self, ledger: Ledger):
+        ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
+
+        rings = [ledger.offer(QUEUE, b"x", bound=100) for _ in range(40)]
+
+        assert not any(rings[:16])
+        assert any(rings)
+
+    def test_lingering_ends_after_its_time(self, ledger: Ledger):
+        assert ledger.linger(QUEUE, timeout_s=0.05) is False
+
+
+class TestDurableTasks:
+    def test_a_part_is_claimed_once(self, ledger: Ledger):
+        job = a_job()
+        assert ledger.enrol(job, parts=1) is True
+
+        claim = take_one(ledger)
+
+        assert (claim.job_id, claim.account, claim.task) == (job.id, "acme", "part:0")
+        assert claim.attempt == 1
+        assert take(ledger) == []
+
+    def test_enrolling_twice_does_nothing(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+
+        assert ledger.enrol(job, parts=1) is False
+        assert len(take(ledger, parts=10)) == 1
+
+    def test_accounts_take_turns_however_much_one_has(self, ledger: Ledger):
+        for _ in range(5):
+            ledger.enrol(a_job("big"), parts=4)
+        ledger.enrol(a_job("small"), parts=2)
+
+        accounts = [claim.account for claim in take(ledger, parts=4)]
+
+        assert sorted(accounts) == ["big", "big", "small", "small"]
+
+    def test_jobs_of_an_account_take_turns(self, ledger: Ledger):
+        first, second = a_job(), a_job()
+        ledger.enrol(first, parts=3)
+        ledger.enrol(second, parts=3)
+
+        owners = [claim.job_id for claim in take(ledger, parts=4)]
+
+        assert owners.count(first.id) == owners.count(second.id) == 2
+
+    def test_every_part_of_many_jobs_is_claimed_exactly_once_by_racing_workers(
+        self, ledger: Ledger
+    ):
+        jobs = [a_job(f"account{n % 3}") for n in range(30)]
+        for job in jobs:
+            ledger.enrol(job, parts=5)
+
+        def work() -> list[tuple[str, str]]:
+            mine = []
+            while claims := take(ledger, parts=3):
+                mine += [(claim.job_id, claim.task) for claim in claims]
+            return mine
+
+        with ThreadPoolExecutor(8) as pool:
+            futures = [pool.submit(work) for _ in range(8)]
+            claimed = [pair for future in futures for pair in future.result()]
+
+        assert len(claimed) == len(set(claimed)) == 150
+
+    def test_the_last_part_elects_its_caller_to_finalise(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=2)
+        one, two = take(ledger, parts=2)
+
+        first = ledger.complete(one, lease_s=30, outcome=b"1")
+        second = ledger.complete(two, lease_s=30, outcome=b"2")
+
+        assert first is None
+        assert second is not None
+        assert (second.job_id, second.task) == (job.id, FINALISE)
+        assert ledger.outcomes(job.id) == {"part:0": b"1", "part:1": b"2"}
+
+    def test_completing_twice_counts_once(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=2)
+        one, _ = take(ledger, parts=2)
+        ledger.complete(one, lease_s=30)
+
+        with pytest.raises(LeaseLost):
+            ledger.complete(one, lease_s=30)
+
+    def test_a_released_part_is_ready_again_and_may_not_count_as_an_attempt(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+
+        ledger.release(take_one(ledger), burn=False)
+        again = take_one(ledger)
+        ledger.release(again)
+        third = take_one(ledger)
+
+        assert (again.attempt, third.attempt) == (1, 2)
+
+    def test_a_delayed_part_comes_back_with_the_reaper_when_it_is_due(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        ledger.release(take_one(ledger), delay_s=0.2)
+
+        ledger.reap(attempts=3)
+        early = take(ledger)
+        time.sleep(0.25)
+        ledger.reap(attempts=3)
+
+        assert early == []
+        assert take_one(ledger).attempt == 2
+
+
+class TestLeases:
+    def test_an_expired_lease_goes_back_and_its_holder_has_lost_it(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        dead = take_one(ledger, lease_s=0.05)
+        time.sleep(0.1)
+
+        assert ledger.reap(attempts=3).expired == 1
+
+        assert take_one(ledger).attempt == 2
+        for late in (
+            lambda: ledger.beat(dead, lease_s=1),
+            lambda: ledger.complete(dead, lease_s=1),
+        ):
+            with pytest.raises(LeaseLost):
+                late()
+
+    def test_a_part_that_comes_back_goes_before_those_that_never_began(self, ledger: Ledger):
+        killed, waiting = a_job(), a_job()
+        ledger.enrol(killed, parts=1)
+        take_one(ledger, lease_s=0.05)
+        ledger.enrol(waiting, parts=1)
+        time.sleep(0.1)
+
+        ledger.reap(attempts=3)
+
+        assert [claim.job_id for claim in take(ledger, parts=2)] == [killed.id, waiting.id]
+
+    def test_a_beaten_lease_is_kept(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        claim = take_one(ledger, lease_s=0.1)
+
+        for _ in range(5):
+            time.sleep(0.05)
+            assert ledger.beat(claim, lease_s=0.2) is True
+
+        assert ledger.reap(attempts=3).expired == 0
+
+    def test_a_part_out_of_attempts_ends_its_job_with_the_reason(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+        for _ in range(2):
+            take_one(ledger, lease_s=0)
+            time.sleep(0.01)
+            ledger.reap(attempts=2)
+
+        end = take_one(ledger, CONTROL)
+
+        assert take(ledger) == []
+        assert (end.job_id, end.task) == (job.id, FINALISE)
+        assert b"2 attempts" in end.failure
+
+    def test_a_finaliser_that_dies_is_followed_by_another(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        elected = ledger.complete(take_one(ledger), lease_s=0, outcome=b"1")
+        assert elected is not None
+        time.sleep(0.01)
+
+        ledger.reap(attempts=3)
+
+        assert take_one(ledger, CONTROL).task == FINALISE
+
+    def test_the_reaper_names_queues_that_nobody_attends(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        wait_until(lambda: QUEUE in ledger.reap(attempts=3).ring)
+
+
+class TestAbandoning:
+    def test_a_queued_job_is_handed_to_its_end_at_once(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=3)
+
+        assert ledger.abandon(job.id) is True
+
+        assert take(ledger) == []
+        assert take_one(ledger, CONTROL).job_id == job.id
+        assert take(ledger, CONTROL) == []
+
+    def test_a_running_part_hears_of_it_and_its_release_ends_the_job(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=3)
+        running = take_one(ledger)
+
+        assert ledger.abandon(job.id) is False
+        assert ledger.beat(running, lease_s=30) is False
+        ledger.release(running)
+
+        assert take(ledger) == []
+        assert take_one(ledger, CONTROL).task == FINALISE
+
+    def test_a_part_that_completes_after_all_is_elected(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=3)
+        running = take_one(ledger)
+        ledger.abandon(job.id)
+
+        elected = ledger.complete(running, lease_s=30)
+
+        assert elected is not None
+        assert take(ledger, CONTROL) == []
+
+    def test_a_failure_abandons_the_job_and_is_remembered(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=3)
+        one, two = take(ledger, parts=2)
+
+        first = ledger.complete(one, lease_s=30, failure=b"broken")
+        second = ledger.complete(two, lease_s=30)
+
+        assert first is None
+        assert second is not None
+        assert second.failure == b"broken"
+        assert take(ledger) == []
+
+    def test_other_jobs_of_the_account_go_on(self, ledger: Ledger):
+        kept, gone = a_job(), a_job()
+        ledger.enrol(gone, parts=2)
+        ledger.enrol(kept, parts=1)
+
+        ledger.abandon(gone.id)
+
+        assert [claim.job_id for claim in take(ledger, parts=5)] == [kept.id]
+
+
+class TestRecords:
+    def test_are_replaced_only_by_who_saw_the_latest(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+        running = advance(job, Start(), NOW)
+
+        assert ledger.replace(job, running) is True
+        assert ledger.replace(job, advance(job, Cancel(), NOW)) is False
+        assert ledger.record(job.id) == running
+
+    def test_of_unknown_jobs_are_none(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+
+        assert ledger.records(["job_unknown", job.id]) == [None, job]
+
+    def test_a_retired_job_leaves_only_its_record_and_wakes_every_waiter(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+        ended = advance(
+            advance(job, Finalise(), NOW),
+            Succeed(progress=Progress(total=1, completed=1), usage=Usage()),
+            NOW,
+        )
+
+        with ThreadPoolExecutor(3) as pool:
+            waits = [pool.submit(ledger.await_terminal, job.id, timeout_s=5) for _ in range(3)]
+            threading.Event().wait(0.1)
+            ledger.retire(ended, keep_s=60)
+            assert [wait.result() for wait in waits] == [True] * 3
+
+        record = ledger.record(job.id)
+        assert record is not None
+        assert record.state is State.SUCCEEDED
+        assert take(ledger) == take(ledger, CONTROL) == []
+
+    def test_waiting_for_a_job_that_goes_on_ends_after_its_time(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=1)
+
+        assert ledger.await_terminal(job.id, timeout_s=0.05) is False
+
+    def test_nothing_of_retired_jobs_stays_in_memory(
+        self, ledger: Ledger, redis_client: redis.Redis
+    ):
+        jobs = [a_job() for _ in range(20)]
+        for job in jobs:
+            ledger.enrol(job, parts=1)
+        for claim in take(ledger, parts=20):
+            ledger.complete(claim, lease_s=30, outcome=b"1")
+        for job in jobs:
+            ledger.retire(job, keep_s=0.05)
+
+        def left() -> set[bytes]:
+            return {key for key in redis_client.scan_iter() if b":ended" not in key}
+
+        wait_until(lambda: not any(b"job" in key for key in left()))
+        assert {k.rpartition(b":")[0] for k in left()} <= {b"ph:attending", b"ph:rung", b"ph:wake"}
+
+
+class TestMembers:
+    def test_are_listed_while_they_report(self, ledger: Ledger):
+        ledger.report("worker", "a", b"{}", ttl_s=5)
+        ledger.report("worker", "b", b"{}", ttl_s=0.05)
+        time.sleep(0.1)
+
+        assert ledger.reports("worker") == {"a": b"{}"}
+
+    def test_can_leave(self, ledger: Ledger):
+        ledger.report("worker", "a", b"{}", ttl_s=5)
+        ledger.report("worker", "a", b"", ttl_s=0)
+
+        assert ledger.reports("worker") == {}
+
+    def test_the_epoch_changes_when_everything_was_lost(
+        self, ledger: Ledger, redis_client: redis.Redis
+    ):
+        assert ledger.epoch("first") == "first"
+        assert ledger.epoch("second") == "first"
+
+        redis_client.flushall()
+
+        assert ledger.epoch("third") == "third"
+
+    def test_waiting_counts_messages_and_jobs(self, ledger: Ledger):
+        ledger.offer(QUEUE, b"1", bound=10)
+        ledger.enrol(a_job(), parts=5)
+
+        assert ledger.waiting(QUEUE) == 2
+
+
+@pytest.fixture
+def dead_client() -> Iterator[redis.Redis]:
+    client = connect(f"redis://{HOST}:{free_port()}/0", timeout_s=0.5)
+    yield client
+    client.close()
+
+
+def test_a_server_that_is_away_is_an_error_of_ours(dead_client: redis.Redis):
+    ledger = RedisLedger(dead_client)
+
+    with pytest.raises(BrokerUnavailable):
+        ledger.record("job_x")
+    with pytest.raises(BrokerUnavailable):
+        ledger.offer(QUEUE, b"1", bound=1)
