@@ -92,6 +92,10 @@ class Limits:
 
     def _check_question(self, question: Question, *, multi_label: bool) -> None:
         field = "labels" if question.group is None else f"labels[{_shown(question.group)}]"
+        if question.group is not None:
+            if not question.group.strip():
+                _refuse("labels", "the name of a label group must not be empty")
+            self._check_length(field, question.group, self.max_label_chars)
         least = 1 if multi_label else 2
         if len(question.labels) < least:
             _refuse(

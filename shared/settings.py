@@ -55,7 +55,7 @@ class Settings:
     cpu_engine: Literal["auto", "openvino", "torch"] = _setting(
         "auto", "How a CPU worker runs a model."
     )
-    batch_tokens: int = _setting(2048, "Tokens of one forward pass, padding included.", least=16)
+    batch_tokens: int = _setting(1024, "Tokens of one forward pass, padding included.", least=16)
 
     # The front end
     api_processes: int = _setting(1, "Processes of the API.", least=1)
@@ -95,7 +95,7 @@ class Settings:
         120.0, "A forward pass longer than this ends the worker.", least=1
     )
     stop_grace_s: float = _setting(
-        25.0, "How long a stopping worker may finish what it runs.", least=1
+        25.0, "How long a stopping worker may finish what it runs.", least=2
     )
 
     # Operation
@@ -137,7 +137,7 @@ class Settings:
     @property
     def store_url(self) -> str:
         """The object store, with its default worked out."""
-        return self.object_store or f"file://{(self.data_dir / 'objects').absolute()}"
+        return self.object_store or (self.data_dir / "objects").absolute().as_uri()
 
 
 def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:

@@ -1,4 +1,4 @@
-"""A worker whose tiny model ends the process, or raises, on marker words: native code can do both."""
+"""A worker whose tiny model ends the process, or raises, on marker words, as native code may."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeadlyEncoder(hashing.HashingEncoder):
 
 
 if __name__ == "__main__":
-    from workers.models import registry
+    from workers import registry
 
     registry.HashingEncoder = DeadlyEncoder  # type: ignore[misc]
     main()

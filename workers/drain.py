@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from shared.errors import BrokerUnavailable
@@ -63,19 +63,16 @@ class Drain:
         """Whether a thread of this process is at the queue."""
         return queue in self._attended
 
-    def close(self, *, timeout_s: float) -> None:
-        """Wait for the running tasks, within the time; what is left is for the leases."""
-        ended: Future[None] = Future()
+    def close(self, *, timeout_s: float) -> bool:
+        """Wait for the running tasks; False if some still run when the time is over."""
+        ended = threading.Event()
 
         def wait() -> None:
             self._pool.shutdown(wait=True)
-            ended.set_result(None)
+            ended.set()
 
-        threading.Thread(target=wait, daemon=True).start()
-        try:
-            ended.result(timeout_s)
-        except TimeoutError:
-            log.warning("drain.unfinished", after_s=timeout_s)
+        threading.Thread(target=wait, name="drain-close", daemon=True).start()
+        return ended.wait(timeout_s)
 
     def _claim_all(self, queue: str) -> None:
         slots = self._slots.setdefault(queue, threading.Semaphore(self.parts_at_once))

@@ -30,11 +30,13 @@ from workers.handlers.classify import Classify, Model
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.leases import Leases
-from workers.models.registry import load_models
-from workers.watchdog import Watchdog, Watched
+from workers.registry import load_models
+from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
 
 log = Log("worker")
 ROLE = "worker"
+_GIVE_BACK_S = 1.0  # the end of the grace: what still runs is cancelled and given back
+_GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 
 
@@ -125,10 +127,14 @@ def main() -> None:
 
     def shutting_down(**_: object) -> None:
         stopping.set()
+        # Threads cannot be ended from outside: whatever hangs, the process does not outlive this.
+        last = threading.Timer(settings.stop_grace_s + _GOODBYE_S, os._exit, [EXIT_UNFIT])
+        last.daemon = True
+        last.start()
 
     worker_ready.connect(ready)
     worker_shutting_down.connect(shutting_down)
-    arguments = ["worker", "--pool=threads", f"--concurrency={len(queues) + 2}"]
+    arguments = ["--quiet", "worker", "--pool=threads", f"--concurrency={len(queues) + 2}"]
     arguments += [f"--queues={','.join(queues)}", f"--hostname={member}@%h"]
     arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     arguments += [f"--loglevel={settings.log_level}"]
@@ -136,8 +142,11 @@ def main() -> None:
         app.worker_main(arguments)
     finally:
         stopping.set()
-        drain.close(timeout_s=settings.stop_grace_s)
-        calls.close(timeout_s=settings.stop_grace_s)
+        if not drain.close(timeout_s=settings.stop_grace_s - _GIVE_BACK_S):
+            log.warning("worker.gives_back")
+            leases.end_all()
+            drain.close(timeout_s=_GIVE_BACK_S)
+        calls.close(timeout_s=_GOODBYE_S)
         watchdog.close()
         leases.close()
         for batcher in batchers:

@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+
 from shared.catalogue import ModelEntry
 from shared.errors import DeadlineExceeded, Unavailable
 from shared.limits import Limits
@@ -26,6 +28,7 @@ Labels = tuple[zero_shot.LabelSet, int]
 """One question's labels as a model sees them, and their tokens."""
 
 _LABELS_KEPT = 20_000  # rows of finished label sets; 30 MB at D = 384
+_DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
 _LABELS_WAIT_S = 60.0  # labels are submitted before the items, so they are there or nearly
 
 
@@ -178,7 +181,7 @@ class Pending:
         chosen = select(
             scores, thresholds=least, top_k=request.top_k, multi_label=request.multi_label
         )
-        rows = scores.tolist()
+        rows = np.round(scores.astype(np.float64), _DECIMALS).tolist()
         best = [index if index != NONE else None for index in chosen.best.tolist()]
         if bool(chosen.keep.all()):
             return [

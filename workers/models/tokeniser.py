@@ -62,8 +62,9 @@ class Tokeniser:
 def width(tokens: int) -> int:
     """Round a length up: to 4 below 64, to 8 above.
 
-    An engine keeps kernels and buffers for each shape it meets. With every length its own shape
-    OpenVINO grew by 250 MB over 20,000 texts and went on; with these steps it stays within 50.
+    An engine keeps kernels and buffers for each shape it meets. Over 20,000 texts of random length
+    OpenVINO grew by 235 MB with every length its own shape, by 100 MB and levelling off with these
+    steps, at no visible cost in speed.
 
     >>> width(5), width(64), width(65)
     (8, 64, 72)

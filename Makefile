@@ -1,0 +1,59 @@
+# make run     start the whole service on this machine          make test    everything, as CI does
+# make check   format, lint, types, fast tests: under a minute  make bench   the benchmarks
+# make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
+#
+# PYTHON=python3.12   the interpreter to build .venv with
+# TORCH=cpu           torch without CUDA: saves gigabytes where there is no GPU
+
+PYTHON ?= python3
+TORCH ?=
+UV_VERSION := 0.13.8
+
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := pyproject.toml ops/constraints.txt
+# A stamp says what was installed, so that the second `make run` starts at once.
+RUN_STAMP := $(VENV)/.run$(addprefix -,$(TORCH))
+DEV_STAMP := $(VENV)/.dev$(addprefix -,$(TORCH))
+INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(addprefix --torch-backend ,$(TORCH)) -c ops/constraints.txt
+FAST := not integration and not chaos and not slow
+
+.PHONY: run setup check test bench lock
+
+run: $(RUN_STAMP)
+	@exec $(BIN)/python -m ops.local
+
+setup: $(DEV_STAMP)
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "$(FAST)" --doctest-modules api ops shared workers tests
+
+test: check
+	$(BIN)/python -m pytest -m "not ($(FAST))" tests
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m ops.bench
+
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  $(if $(UPGRADE),--upgrade) --output-file ops/constraints.txt --quiet
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "Pigeonhole needs Python 3.11 or newer; say: make PYTHON=python3.12 (or where yours is)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo \
+	  "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(RUN_STAMP): $(PINS) | $(BIN)/uv
+	$(INSTALL) -e '.[api,worker,local]'
+	@touch $@
+
+$(DEV_STAMP): $(PINS) | $(BIN)/uv
+	$(INSTALL) -e '.[api,worker,local,dev]'
+	@touch $@ $(RUN_STAMP)

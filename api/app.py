@@ -1,0 +1,69 @@
+"""The Flask application, put together from what the main has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask
+
+from api import door, problems
+from api.auth import Authenticator
+from api.idempotency import Idempotency
+from api.jobs import Jobs
+from api.members import Members
+from api.metrics import Metrics
+from api.readiness import ReadinessProbe
+from api.routes import classify, docs, health, jobs, metrics, models
+from api.submit import Submit
+from shared.catalogue import Catalogue
+from shared.ports import Ledger, ObjectStore
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """All that the routes stand on."""
+
+    settings: Settings
+    catalogue: Catalogue
+    store: ObjectStore
+    ledger: Ledger
+    members: Members
+    authenticator: Authenticator
+    idempotency: Idempotency
+    submit: Submit
+    jobs: Jobs
+
+
+def create_app(services: Services) -> Flask:
+    """The application; it holds no state but its counts and its slots."""
+    settings, default_model = services.settings, services.catalogue.default.name
+    app = Flask("pigeonhole", static_folder=None)
+    app.url_map.merge_slashes = False
+    counts = Metrics(services.ledger)
+    probe = ReadinessProbe(
+        submit=services.submit,
+        store=services.store,
+        ledger=services.ledger,
+        members=services.members,
+        default_model=default_model,
+    )
+    door.install(app, authenticator=services.authenticator, metrics=counts)
+    problems.install(app)
+    docs.install(app)
+    app.register_blueprint(
+        classify.blueprint(
+            submit=services.submit,
+            jobs=services.jobs,
+            idempotency=services.idempotency,
+            default_model=default_model,
+            settings=settings,
+        )
+    )
+    app.register_blueprint(
+        jobs.blueprint(jobs=services.jobs, inline_result_bytes=settings.inline_result_bytes)
+    )
+    app.register_blueprint(models.blueprint(catalogue=services.catalogue, members=services.members))
+    app.register_blueprint(health.blueprint(probe=probe))
+    app.register_blueprint(metrics.blueprint(metrics=counts))
+    return app

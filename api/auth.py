@@ -1,0 +1,134 @@
+"""Keys: random, shown once, stored as SHA-256; who calls is read from `Authorization: Bearer`."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from api.caller import Caller
+from shared import ids, layout
+from shared.errors import InvalidKey, InvalidKeyFormat, MissingKey, ObjectMissing, Unavailable
+from shared.ports import ObjectStore
+from shared.types import Value
+
+SCOPES = ("classify", "jobs")
+_STALE_S = 600.0  # how long a known key still opens the door while the store is away
+
+
+class Key(Value):
+    """A key at rest: everything about it but its secret."""
+
+    id: str
+    name: str
+    account: str
+    scopes: tuple[str, ...] = ()
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+def digest(secret: str) -> str:
+    """The name under which a key is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_key(
+    store: ObjectStore,
+    *,
+    name: str,
+    account: str,
+    scopes: tuple[str, ...],
+    created_at: datetime,
+    expires_at: datetime | None,
+) -> tuple[str, Key]:
+    """Make a key; the secret in the answer exists nowhere else."""
+    secret = f"ph_{secrets.token_urlsafe(32)}"
+    key = Key(
+        id=f"key_{ids.token()}",
+        name=name,
+        account=account,
+        scopes=scopes,
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+    store.put(layout.key(digest(secret)), key.model_dump_json().encode(), if_absent=True)
+    return secret, key
+
+
+def list_keys(store: ObjectStore) -> list[Key]:
+    """Every key, oldest first."""
+    keys = [_read(store, name) for name in store.list(layout.KEYS)]
+    return sorted((k for k in keys if k is not None), key=lambda k: k.created_at)
+
+
+def revoke_key(store: ObjectStore, key_id: str, *, now: datetime) -> Key | None:
+    """End a key; None if there is no such key. APIs refuse it within `key_cache_s`."""
+    for name in store.list(layout.KEYS):
+        key = _read(store, name)
+        if key is not None and key.id == key_id:
+            revoked = key.model_copy(update={"revoked_at": key.revoked_at or now})
+            store.put(name, revoked.model_dump_json().encode())
+            return revoked
+    return None
+
+
+def _read(store: ObjectStore, name: str) -> Key | None:
+    try:
+        return Key.model_validate_json(store.get(name).data)
+    except ObjectMissing:
+        return None
+
+
+class Authenticator:
+    """Reads keys from the object store and remembers them for `cache_s`."""
+
+    def __init__(
+        self, store: ObjectStore, *, cache_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._cache_s = cache_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[Key | None, float]] = {}
+
+    def caller(self, header: str | None) -> Caller:
+        """The caller of an `Authorization` header.
+
+        Raises:
+            MissingKey: There is no header.
+            InvalidKeyFormat: It is not `Bearer <key>`.
+            InvalidKey: The key is unknown, revoked or expired.
+            StoreUnavailable: The store is away and the key is not remembered.
+        """
+        if not header:
+            raise MissingKey("send your key as 'Authorization: Bearer <key>'")
+        scheme, _, secret = header.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret or len(secret) > 256 or " " in secret:
+            raise InvalidKeyFormat("the Authorization header must be 'Bearer <key>'")
+        key = self._key(digest(secret))
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
+            raise InvalidKey("the key is unknown, revoked or expired; ask the operator for one")
+        return Caller(account=key.account, key_id=key.id, scopes=frozenset(key.scopes))
+
+    def _key(self, name: str) -> Key | None:
+        known = self._known.get(name)
+        age = self._clock() - known[1] if known else float("inf")
+        if known and age <= self._cache_s:
+            return known[0]
+        try:
+            key = _read(self._store, layout.key(name))
+        except Unavailable:
+            if known and known[0] and age <= _STALE_S:
+                return known[0]
+            raise
+        with self._lock:
+            if len(self._known) >= 10_000:  # strangers guessing keys must not fill the memory
+                self._known.clear()
+            self._known[name] = (key, self._clock())
+        return key

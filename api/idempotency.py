@@ -1,0 +1,134 @@
+"""`Idempotency-Key`: the same call sent twice is done once and answered twice.
+
+The use of a key is an object on the store, made by a conditional write, so that it holds across API
+processes and the loss of Redis:
+
+    absent → running (reserved until its deadline) → done (with the answer)
+
+Answers that invite a retry (429, 5xx) free the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared import layout
+from shared.errors import Conflict, FieldError, InvalidRequest, ObjectMissing, PreconditionFailed
+from shared.ports import ObjectStore
+from shared.types import Value
+
+MAX_CHARS = 255
+
+
+class StoredAnswer(Value):
+    """An HTTP answer to be given again."""
+
+    status: int
+    headers: dict[str, str]
+    body: str  # base 64
+
+
+class Use(Value):
+    """What a key was used for."""
+
+    fingerprint: str
+    until: float  # seconds since 1970: end of the reservation, or of the memory
+    answer: StoredAnswer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """The right to do the call, until `until`."""
+
+    name: str
+    etag: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idempotency:
+    """The uses of keys by accounts. `clock` gives seconds since 1970."""
+
+    store: ObjectStore
+    keep_s: float
+    clock: Callable[[], float] = time.time
+
+    def begin(
+        self, account: str, key: str, payload: bytes, *, reserve_s: float
+    ) -> Reservation | StoredAnswer:
+        """Reserve the key, or find the answer that was given.
+
+        Raises:
+            InvalidRequest: The key is empty or too long, or was used with another payload.
+            Conflict: The first call with the key still runs.
+        """
+        key = key.strip()
+        if len(key) >= 2 and key[0] == key[-1] == '"':
+            key = key[1:-1]
+        if not 0 < len(key) <= MAX_CHARS:
+            raise _refusal(f"must have 1 to {MAX_CHARS} characters")
+        name = layout.idempotency(account, hashlib.sha256(key.encode()).hexdigest())
+        fingerprint = hashlib.sha256(payload).hexdigest()
+        use = Use(fingerprint=fingerprint, until=self.clock() + reserve_s)
+        try:
+            etag = self.store.put(name, _bytes(use), if_absent=True)
+        except PreconditionFailed:
+            return self._again(name, use)
+        return Reservation(name=name, etag=etag, fingerprint=fingerprint)
+
+    def finish(self, held: Reservation, answer: StoredAnswer) -> None:
+        """Remember the answer, or free the key if the answer invites a retry."""
+        if answer.status == 429 or answer.status >= 500:
+            self.store.delete(held.name)
+            return
+        until = self.clock() + self.keep_s
+        use = Use(fingerprint=held.fingerprint, until=until, answer=answer)
+        self.store.put(held.name, _bytes(use))
+
+    def _again(self, name: str, use: Use) -> Reservation | StoredAnswer:
+        """The key was used before: replay, refuse, or take over a reservation that ran out."""
+        try:
+            stored = self.store.get(name)
+        except ObjectMissing:
+            raise _busy() from None  # freed this moment: the next try succeeds
+        earlier = Use.model_validate_json(stored.data)
+        if earlier.until <= self.clock():
+            try:
+                etag = self.store.put(name, _bytes(use), if_match=stored.etag)
+            except (PreconditionFailed, ObjectMissing):
+                raise _busy() from None
+            return Reservation(name=name, etag=etag, fingerprint=use.fingerprint)
+        if earlier.fingerprint != use.fingerprint:
+            raise _refusal("was used with another request; choose a new key")
+        if earlier.answer is None:
+            raise _busy()
+        return earlier.answer
+
+
+def pack(status: int, headers: dict[str, str], body: bytes) -> StoredAnswer:
+    """An answer at rest."""
+    return StoredAnswer(status=status, headers=headers, body=b64encode(body).decode())
+
+
+def unpack(answer: StoredAnswer) -> bytes:
+    """The body of an answer at rest."""
+    return b64decode(answer.body)
+
+
+def _bytes(use: Use) -> bytes:
+    return use.model_dump_json().encode()
+
+
+def _busy() -> Conflict:
+    return Conflict("the first call with this Idempotency-Key is still running", retry_after_s=1)
+
+
+def _refusal(message: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Idempotency-Key {message}",
+        fields=(FieldError(field="Idempotency-Key", message=message),),
+    )

@@ -1,0 +1,130 @@
+"""What a caller sees of durable jobs: one, all, its result, and cancelling it.
+
+The hot record answers while it is known; then the final record on the object store; then the
+accepted request, which says that the job waits for the keeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from shared import ids, layout
+from shared.errors import BrokerUnavailable, Conflict, NotFound, ObjectMissing, Unavailable
+from shared.jobs import Cancel, Job, State, advance
+from shared.messages import CONTROL, Submission, decode
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.types import ClassifyResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Durable jobs of accounts. A job of another account is not found."""
+
+    ledger: Ledger
+    store: ObjectStore
+    doorbell: Doorbell
+    clock: Callable[[], float]
+
+    def get(self, account: str, job_id: str) -> Job:
+        """The job as it stands.
+
+        Raises:
+            NotFound: The account has no such job, or it has expired.
+        """
+        if not ids.is_job_id(job_id):
+            raise NotFound("no such job")
+        try:
+            hot = self.ledger.record(job_id)
+        except BrokerUnavailable:
+            hot = None  # the store knows what was accepted and what has ended
+        if hot is not None:
+            if hot.account != account:
+                raise NotFound("no such job")
+            return hot
+        return self._stored(account, job_id)
+
+    def list(self, account: str, *, after: str = "", limit: int = 20) -> tuple[list[Job], bool]:
+        """Jobs of the account, newest first, after the job `after`; and whether there are more."""
+        names = list(islice(self.store.children(layout.jobs_of(account), after=after), limit + 1))
+        jobs = []
+        for job_id, hot in zip(names[:limit], self._hot(names[:limit]), strict=True):
+            try:
+                jobs.append(hot or self._stored(account, job_id))
+            except NotFound:
+                continue  # expired between the listing and the look
+        return jobs, len(names) > limit
+
+    def submission(self, job: Job) -> Submission:
+        """What was asked.
+
+        Raises:
+            NotFound: It has expired.
+        """
+        try:
+            data = self.store.get(layout.request(job.account, job.id)).data
+        except ObjectMissing:
+            raise NotFound("no such job") from None
+        return decode(Submission, data)
+
+    def result(self, job: Job) -> ClassifyResult:
+        """What came out.
+
+        Raises:
+            Conflict: The job has not succeeded.
+            NotFound: The result has expired.
+        """
+        if job.state is not State.SUCCEEDED:
+            raise Conflict(f"the job is {job.state}; only a succeeded job has a result")
+        try:
+            data = self.store.get(layout.result(job.account, job.id)).data
+        except ObjectMissing:
+            raise NotFound("the result has expired") from None
+        return decode(ClassifyResult, data)
+
+    def cancel(self, account: str, job_id: str) -> Job:
+        """Ask for the end of a job; what runs stops at the next batch.
+
+        Raises:
+            NotFound: The account has no such job.
+            Conflict: The job has ended, or is putting its result together.
+            Unavailable: The job waits for the keeper; it cannot be cancelled just now.
+        """
+        while True:
+            job = self.get(account, job_id)
+            if job.state.terminal or job.state is State.FINALISING:
+                raise Conflict(f"the job is {job.state}; it can no longer be cancelled")
+            cancelled = advance(job, Cancel(), datetime.fromtimestamp(self.clock(), UTC))
+            if self.ledger.replace(job, cancelled):
+                with suppress(BrokerUnavailable):  # it is cancelling; the keeper will ring
+                    if self.ledger.abandon(job_id):
+                        self.doorbell.ring(CONTROL)
+                return cancelled
+            if self.ledger.record(job_id) is None:
+                raise Unavailable("the job is being recovered; try again", retry_after_s=5)
+
+    def wait(self, job: Job, *, timeout_s: float) -> Job:
+        """The job when it has ended, or as it stands when the time is over."""
+        if not job.state.terminal and timeout_s > 0:
+            self.ledger.await_terminal(job.id, timeout_s=timeout_s)
+            return self.get(job.account, job.id)
+        return job
+
+    def _hot(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
+        try:
+            return self.ledger.records(job_ids)
+        except BrokerUnavailable:
+            return [None] * len(job_ids)  # as in `get`
+
+    def _stored(self, account: str, job_id: str) -> Job:
+        try:
+            return decode(Job, self.store.get(layout.job(account, job_id)).data)
+        except ObjectMissing:
+            pass
+        try:
+            return decode(Submission, self.store.get(layout.request(account, job_id)).data).job
+        except ObjectMissing:
+            raise NotFound("no such job") from None

@@ -1,0 +1,93 @@
+"""`python -m api.main`: checks what the service stands on, then keeps answering processes alive.
+
+Each of those is a fresh interpreter that runs `api.process.application`: nothing is shared with
+this one but the environment, and a fork of a process with threads cannot hang it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from granian.constants import Interfaces
+from granian.server import MPServer
+
+from shared import catalogue
+from shared.adapters.store import store_of
+from shared.errors import ConfigurationError, PigeonholeError
+from shared.settings import Settings
+from shared.telemetry import Log, start_logging
+
+log = Log("api")
+
+_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_CONNECTIONS = 4096  # of one process, idle ones too; beyond them none is accepted
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; what is being answered is finished first."""
+    try:
+        settings = Settings.from_env(os.environ)
+        start_logging("api", settings.log_level)
+        catalogue.load(settings.catalogue, default=settings.default_model)
+        store_of(settings).probe()
+        if not settings.redis_url:
+            raise ConfigurationError("PIGEONHOLE_REDIS_URL is empty: name a Redis server")
+        _check_port(settings.host, settings.port)
+    except PigeonholeError as exc:
+        sys.exit(f"pigeonhole: {exc.detail}")
+    multiprocessing.set_start_method("spawn")
+    with tempfile.TemporaryDirectory(prefix="pigeonhole-metrics-") as own_dir:
+        if settings.api_processes > 1 or _METRICS_DIR in os.environ:
+            _share_metrics(Path(os.environ.get(_METRICS_DIR) or own_dir))
+        log.info("api.starting", host=settings.host, port=settings.port)
+        _server(settings).serve()
+
+
+def _server(settings: Settings) -> MPServer:
+    return MPServer(
+        "api.process:application",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.api_processes,
+        blocking_threads=settings.api_threads,
+        backpressure=_CONNECTIONS,
+        backlog=_CONNECTIONS,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=int(settings.stop_grace_s),
+        # Its lines go where ours go.
+        log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {}}},
+    )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken: the server's own sockets would share it without a word.
+
+    Raises:
+        ConfigurationError: Somebody listens there, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as exc:
+        reason = (exc.strerror or "unknown").partition(" (")[0]
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {reason}") from exc
+
+
+def _share_metrics(folder: Path) -> None:
+    """Let the processes to come add up their counts in files; those of an earlier run go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+    os.environ[_METRICS_DIR] = str(folder)
+
+
+if __name__ == "__main__":
+    main()

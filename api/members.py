@@ -1,0 +1,78 @@
+"""Which workers live and what they offer, as the ledger knows it, cached for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from shared.catalogue import ModelEntry
+from shared.errors import BrokerUnavailable, Unavailable
+from shared.messages import queues_of
+from shared.ports import Ledger
+from shared.types import WorkerReport
+
+WORKER = "worker"
+KEEPER = "keeper"
+
+
+class Members:
+    """The living workers and keepers. One look at the ledger serves all calls of `fresh_s`."""
+
+    def __init__(self, ledger: Ledger, *, fresh_s: float = 1.0) -> None:
+        self._ledger = ledger
+        self._fresh_s = fresh_s
+        self._lock = threading.Lock()
+        self._workers: list[WorkerReport] = []
+        self._failure: str | None = None
+        self._read_at = float("-inf")
+
+    def workers(self) -> list[WorkerReport]:
+        """The living workers.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        with self._lock:
+            if time.monotonic() - self._read_at > self._fresh_s:
+                self._failure = self._read()
+                self._read_at = time.monotonic()
+            if self._failure is not None:
+                raise BrokerUnavailable(self._failure)
+            return self._workers
+
+    def _read(self) -> str | None:
+        """Read the ledger; a failure is remembered too, or else all who wait would try in turn."""
+        try:
+            reports = self._ledger.reports(WORKER).values()
+        except BrokerUnavailable as exc:
+            return exc.detail
+        self._workers = [WorkerReport.model_validate_json(report) for report in reports]
+        return None
+
+    def keepers(self) -> int:
+        """How many keepers live."""
+        return len(self._ledger.reports(KEEPER))
+
+    def device_for(self, model: ModelEntry) -> str:
+        """The device whose queues the model's work goes to.
+
+        Raises:
+            Unavailable: No living worker offers the model.
+        """
+        devices = {w.device for w in self.workers() if model.name in w.models}
+        wanted = {"cpu": ["cpu"], "gpu-preferred": ["gpu", "cpu"], "gpu-only": ["gpu"]}
+        for device in wanted[model.device]:
+            if device in devices:
+                return device
+        raise Unavailable(
+            f"no running worker offers {model.name}; start one that takes "
+            f"{', '.join(queues_of(wanted[model.device][0])[:2])}, or wait while one starts",
+            retry_after_s=5,
+        )
+
+    def usual_device(self, model: ModelEntry) -> str:
+        """As `device_for`, but a durable job may wait for a worker that does not live yet."""
+        try:
+            return self.device_for(model)
+        except Unavailable:
+            return "cpu" if model.device == "cpu" else "gpu"

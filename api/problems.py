@@ -1,0 +1,159 @@
+"""The one table of statuses, and the one body in which an error leaves the service.
+
+The body is RFC 9457 (`type` … `instance`) and holds beside it the fields that clients of other
+services read: `code`, `request_id`, `errors` and `error`, `message`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import quote
+
+from flask import Flask, Response, request
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from api import door
+from api.wire import body
+from shared import errors
+from shared.errors import PigeonholeError
+from shared.telemetry import Log
+
+log = Log("problems")
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: dict[type[PigeonholeError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ModelNotFound: HTTPStatus.BAD_REQUEST,
+    errors.InvalidLabels: HTTPStatus.BAD_REQUEST,
+    errors.LabelLimitExceeded: HTTPStatus.BAD_REQUEST,
+    errors.TokenLimitExceeded: HTTPStatus.BAD_REQUEST,
+    errors.MissingKey: HTTPStatus.UNAUTHORIZED,
+    errors.InvalidKey: HTTPStatus.UNAUTHORIZED,
+    errors.InvalidKeyFormat: HTTPStatus.UNAUTHORIZED,
+    errors.ScopeNotAllowed: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.PigeonholeError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.WorkFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ObjectMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.PreconditionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.IllegalTransition: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.MessageUndecodable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+class FieldProblem(BaseModel):
+    """One wrong field; `input` is always null, because values are not repeated."""
+
+    field: str
+    message: str
+    type: str
+    input: None = None
+
+
+class Problem(BaseModel):
+    """Every error of the service."""
+
+    type: str = Field(description="Names the kind of error; resolves to a sentence about it.")
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What is wrong, and what to do.")
+    instance: str = Field(description="The path that was called.")
+    code: str
+    request_id: str
+    error: str = Field(description="`code`, spelt as in `type`.")
+    message: str = Field(description="The same as `detail`.")
+    errors: list[FieldProblem]
+
+
+def install(app: Flask) -> None:
+    """Let every error of the app, Flask's own included, leave as a problem."""
+    app.register_error_handler(PigeonholeError, answer)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
+    """The HTTP answer of an error; `status` overrules the table."""
+    known = error if isinstance(error, PigeonholeError) else PigeonholeError(str(error))
+    status = status or STATUS[type(known)]
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request.failed", exc=error)
+        known = PigeonholeError(
+            f"something went wrong in the service; its log knows more of {door.request_id()}"
+        )
+    response = Response(
+        body.dump(_problem(known, status)), status=status, content_type=_media_type()
+    )
+    response.vary.add("Accept")
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'
+    if known.retry_after_s is not None or status in {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }:
+        response.headers["Retry-After"] = str(max(1, known.retry_after_s or 1))
+    return response
+
+
+def slug(code: str) -> str:
+    """A code as it stands in a URL.
+
+    >>> slug("VALIDATION_ERROR")
+    'validation-error'
+    """
+    return code.lower().replace("_", "-")
+
+
+def _problem(error: PigeonholeError, status: HTTPStatus) -> Problem:
+    return Problem(
+        type=f"/errors/{slug(error.code)}",
+        title=status.phrase,
+        status=status,
+        detail=error.detail,
+        instance=quote(request.path[:200], errors="replace"),
+        code=error.code,
+        request_id=door.request_id(),
+        error=slug(error.code),
+        message=error.detail,
+        errors=[FieldProblem(field=f.field, message=f.message, type=f.type) for f in error.fields],
+    )
+
+
+def _answer_http(error: HTTPException) -> BaseResponse:
+    """What Flask and Werkzeug raise: unknown paths, wrong methods, their redirects."""
+    status = HTTPStatus(error.code or 500)
+    if status < HTTPStatus.BAD_REQUEST:
+        return error.get_response()
+    allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    known: PigeonholeError
+    if status == HTTPStatus.NOT_FOUND:
+        known = errors.NotFound("there is nothing at this path")
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        known = errors.MethodNotAllowed(f"this path answers to {allowed}")
+    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        known = errors.InvalidRequest("the request is not fit for HTTP as this path speaks it")
+    else:
+        known = PigeonholeError("")
+    response = answer(known, status)
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _media_type() -> str:
+    """`application/json` where Accept names only that, else the problem type."""
+    accepted = {kind for kind, _ in request.accept_mimetypes}
+    return "application/json" if accepted == {"application/json"} else MEDIA_TYPE

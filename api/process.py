@@ -1,0 +1,68 @@
+"""One answering process: environment → adapters → application. Started by `api.main`."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import Flask
+
+from api.app import Services, create_app
+from api.auth import Authenticator
+from api.idempotency import Idempotency
+from api.jobs import Jobs
+from api.members import Members
+from api.submit import Submit
+from shared import catalogue
+from shared.adapters import redis_client
+from shared.adapters.celery_broker import CeleryDoorbell
+from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.redis_replies import RedisReplies
+from shared.adapters.store import store_of
+from shared.limits import Limits
+from shared.settings import Settings
+from shared.telemetry import start_logging
+
+_SPARE_CONNECTIONS = 16
+
+
+def application() -> Flask:
+    """The application on adapters of its own."""
+    settings = Settings.from_env(os.environ)
+    start_logging("api", settings.log_level)
+    return create_app(_services(settings))
+
+
+def _services(settings: Settings) -> Services:
+    store = store_of(settings)
+    redis = redis_client.connect(
+        settings.redis_url,
+        timeout_s=settings.redis_timeout_s,
+        max_connections=settings.api_threads + _SPARE_CONNECTIONS,  # each waiting call holds one
+    )
+    ledger = RedisLedger(redis)
+    doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    models = catalogue.load(settings.catalogue, default=settings.default_model)
+    members = Members(ledger)
+    submit = Submit(
+        ledger=ledger,
+        replies=RedisReplies(redis),
+        doorbell=doorbell,
+        store=store,
+        catalogue=models,
+        members=members,
+        limits=Limits.of(settings),
+        max_waiting=settings.max_waiting,
+        result_keep_s=settings.result_keep_s,
+    )
+    return Services(
+        settings=settings,
+        catalogue=models,
+        store=store,
+        ledger=ledger,
+        members=members,
+        authenticator=Authenticator(store, cache_s=settings.key_cache_s),
+        idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
+        submit=submit,
+        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+    )

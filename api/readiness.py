@@ -1,0 +1,137 @@
+"""Whether the service can do its work: an item goes through the real queue to a real model.
+
+One look at a time, kept for a moment, so that many probes cost what one does. A look ends within
+`LIMIT_S`: what has not answered by then is named.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel
+
+from api.caller import Caller
+from api.members import Members
+from api.submit import Submit
+from shared import ids
+from shared.errors import ObjectMissing, PigeonholeError, Unavailable
+from shared.ports import Ledger, ObjectStore
+from shared.types import ClassifyRequest, Item, Priority, Question
+
+LIMIT_S = 3.0
+_FRESH_S = 2.0
+_PROBE = Caller(account="readiness", key_id="none")
+_NOTHING = "readiness/none"  # an object that is never there: its absence is an answer
+OK = "ok"
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Parts(BaseModel):
+    """What the service stands on: `ok`, or the reason why not."""
+
+    redis: str
+    object_store: str
+    keeper: str
+    worker: str
+    model: str
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, and what is missing."""
+
+    ready: bool
+    parts: Parts
+
+
+@dataclass(kw_only=True)
+class ReadinessProbe:
+    """Looks whether the service is ready."""
+
+    submit: Submit
+    store: ObjectStore
+    ledger: Ledger
+    members: Members
+    default_model: str
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _last: Readiness | None = None
+    _looked_at: float = float("-inf")
+
+    def look(self) -> Readiness:
+        """How things stand, as of `_FRESH_S` ago at most."""
+        if not self._lock.acquire(timeout=2 * LIMIT_S):
+            return _readiness({})
+        try:
+            if self._last is None or time.monotonic() - self._looked_at > _FRESH_S:
+                self._last = self._look()
+                self._looked_at = time.monotonic()
+            return self._last
+        finally:
+            self._lock.release()
+
+    def _look(self) -> Readiness:
+        """Ask all parts at once; a part that hangs keeps its thread until its own deadline."""
+        pool = ThreadPoolExecutor(max_workers=len(Parts.model_fields), thread_name_prefix="ready")
+        asked = {
+            "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
+            "object_store": pool.submit(_said, self._ask_store),
+            "keeper": pool.submit(_said, self._ask_keeper),
+            "worker": pool.submit(_said, self._ask_worker),
+            "model": pool.submit(_said, self._ask_model),
+        }
+        pool.shutdown(wait=False)
+        wait(asked.values(), timeout=LIMIT_S)
+        return _readiness(asked)
+
+    def _ask_store(self) -> None:
+        try:
+            self.store.get(_NOTHING)
+        except ObjectMissing:
+            return
+
+    def _ask_keeper(self) -> None:
+        if not self.members.keepers():
+            raise Unavailable("no keeper is running")
+
+    def _ask_worker(self) -> None:
+        if not self.members.workers():
+            raise Unavailable("no worker is running")
+
+    def _ask_model(self) -> None:
+        self.submit.now(
+            ClassifyRequest(
+                model=self.default_model,
+                items=(Item(text="Is anybody there?"),),
+                questions=(Question(labels=("yes", "no")),),
+            ),
+            caller=_PROBE,
+            request_id=ids.request_id(),
+            timeout_s=LIMIT_S - 0.5,
+            priority=Priority.FAST,
+        )
+
+
+def _said(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except PigeonholeError as exc:
+        return exc.detail
+    return OK
+
+
+def _readiness(asked: dict[str, Future[str]]) -> Readiness:
+    late = f"no answer within {LIMIT_S:g} s"
+    parts = {
+        part: answer.result() if (answer := asked.get(part)) and answer.done() else late
+        for part in Parts.model_fields
+    }
+    return Readiness(ready=set(parts.values()) == {OK}, parts=Parts(**parts))

@@ -1,0 +1,24 @@
+"""/health/live: the process answers. /health/ready: the service can do its work."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from api.readiness import Liveness, ReadinessProbe
+from api.routes.reply import reply
+
+
+def blueprint(*, probe: ReadinessProbe) -> Blueprint:
+    """The routes; they need no key."""
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/health/live")
+    def live() -> Response:
+        return reply(Liveness())
+
+    @routes.get("/health/ready")
+    def ready() -> Response:
+        found = probe.look()
+        return reply(found) if found.ready else reply(found, 503, {"Retry-After": "2"})
+
+    return routes

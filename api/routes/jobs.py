@@ -1,0 +1,85 @@
+"""/v1/jobs: the caller's durable jobs, one of them, its result, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from api import door
+from api.jobs import Jobs
+from api.routes.reply import reply
+from api.wire import body
+from api.wire.job import render_job, render_jobs
+from api.wire.pick import named
+from api.wire.refusal import refuse
+from shared import ids
+from shared.errors import NotFound
+from shared.jobs import Job, State
+
+_DEFAULT_LIMIT = 20
+_MOST_LISTED = 100
+
+
+def blueprint(*, jobs: Jobs, inline_result_bytes: int) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("jobs", __name__)
+
+    @routes.before_request
+    def check_scope() -> None:
+        door.caller().require("jobs")
+
+    @routes.get("/v1/jobs")
+    def listing() -> Response:
+        page, has_more = jobs.list(door.caller().account, after=_after(), limit=_limit())
+        return reply(render_jobs(page, has_more=has_more))
+
+    @routes.get("/v1/jobs/<job_id>")
+    def one(job_id: str) -> Response:
+        job = jobs.get(door.caller().account, job_id)
+        if not job.state.terminal:
+            return reply(render_job(job), headers={"Retry-After": "1"})
+        return reply(render_job(job, result=_small(_result(jobs, job), inline_result_bytes)))
+
+    @routes.get("/v1/jobs/<job_id>/result")
+    def result(job_id: str) -> Response:
+        job = jobs.get(door.caller().account, job_id)
+        found = jobs.result(job)
+        asked = jobs.submission(job)
+        return reply(named(asked.dialect).render(asked.body, found))
+
+    @routes.delete("/v1/jobs/<job_id>")
+    def cancel(job_id: str) -> Response:
+        return reply(render_job(jobs.cancel(door.caller().account, job_id)), 202)
+
+    return routes
+
+
+def _result(jobs: Jobs, job: Job) -> dict[str, Any] | None:
+    """The rendered result of a job that has one."""
+    if job.state is not State.SUCCEEDED:
+        return None
+    try:
+        found, asked = jobs.result(job), jobs.submission(job)
+    except NotFound:
+        return None  # the result expires before the record; its URL says so
+    return named(asked.dialect).render(asked.body, found)
+
+
+def _small(rendered: dict[str, Any] | None, most_bytes: int) -> dict[str, Any] | None:
+    return rendered if rendered and len(body.dump(rendered)) <= most_bytes else None
+
+
+def _limit() -> int:
+    text = request.args.get("limit", str(_DEFAULT_LIMIT))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= limit <= _MOST_LISTED:
+        refuse("limit", f"must be a whole number from 1 to {_MOST_LISTED}")
+    return limit
+
+
+def _after() -> str:
+    job_id = request.args.get("after")
+    if job_id is not None and not ids.is_job_id(job_id):
+        refuse("after", "must be the id of a job")
+    return job_id or ""

@@ -1,0 +1,18 @@
+"""GET /metrics: counts in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from api.metrics import MEDIA_TYPE, Metrics
+
+
+def blueprint(*, metrics: Metrics) -> Blueprint:
+    """The route; it needs no key and holds no user's words."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    def scrape() -> Response:
+        return Response(metrics.text(), content_type=MEDIA_TYPE)
+
+    return routes

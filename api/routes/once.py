@@ -1,0 +1,50 @@
+"""`Idempotency-Key` around a view: done once, answered as often as it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Response, request
+
+from api import door, problems
+from api.idempotency import Idempotency, StoredAnswer, pack, unpack
+from shared.errors import Unavailable
+from shared.telemetry import Log
+
+log = Log("idempotency")
+
+HEADER = "Idempotency-Key"
+_KEPT = ("Content-Type", "Location", "Retry-After", "Preference-Applied")
+
+
+def once(
+    idempotency: Idempotency, payload: bytes, run: Callable[[], Response], *, reserve_s: float
+) -> Response:
+    """The answer of `run`, or the one that the same call was given before.
+
+    Args:
+        idempotency: The uses of keys.
+        payload: What makes two calls the same, beside path and key.
+        run: The call; its error is an answer like any other.
+        reserve_s: Longest time that `run` takes.
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return run()
+    account = door.caller().account
+    held = idempotency.begin(
+        account, key, request.path.encode() + b"\n" + payload, reserve_s=reserve_s
+    )
+    if isinstance(held, StoredAnswer):
+        headers = {**held.headers, "Idempotent-Replayed": "true"}
+        return Response(unpack(held), held.status, headers)
+    try:
+        response = run()
+    except Exception as exc:  # noqa: BLE001  whatever it is, the key must not stay reserved
+        response = problems.answer(exc)
+    headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+    try:
+        idempotency.finish(held, pack(response.status_code, headers, response.get_data()))
+    except Unavailable as exc:  # the work is done; only a replay will be refused for a while
+        log.warning("idempotency.not_kept", reason=exc.detail)
+    return response

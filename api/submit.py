@@ -1,0 +1,144 @@
+"""The use case of the front end: a request becomes a job, in this order and no other.
+
+    now:    limits → (quotas) → message on its queue → doorbell → wait for the reply
+    later:  limits → (quotas) → request on the object store → marker → hot record → doorbell → 202
+
+An inline call (`now`) leaves nothing behind: the client that waits is its durability. A durable job
+(`later`) is accepted when its marker is on the object store; what comes after may fail, because
+the keeper adopts every marker that the ledger does not know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from api.caller import Caller
+from api.members import Members
+from shared import ids, layout
+from shared.catalogue import Catalogue, ModelEntry
+from shared.errors import BrokerUnavailable, DeadlineExceeded, Unavailable
+from shared.jobs import Job, Progress
+from shared.limits import Limits
+from shared.messages import Call, Reply, Submission, decode, encode, error_of, queue_for
+from shared.ports import Doorbell, Ledger, ObjectStore, Replies
+from shared.telemetry import Log
+from shared.types import ClassifyRequest, ClassifyResult, JobKind, Priority
+
+log = Log("submit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Turns checked requests into work. `clock` gives seconds since 1970."""
+
+    ledger: Ledger
+    replies: Replies
+    doorbell: Doorbell
+    store: ObjectStore
+    catalogue: Catalogue
+    members: Members
+    limits: Limits
+    max_waiting: int
+    result_keep_s: float
+    clock: Callable[[], float] = time.time
+
+    def now(
+        self,
+        request: ClassifyRequest,
+        *,
+        caller: Caller,  # noqa: ARG002  quotas will charge the caller here
+        request_id: str,
+        timeout_s: float,
+        priority: Priority = Priority.STANDARD,
+    ) -> ClassifyResult:
+        """Classify while the caller waits.
+
+        Raises:
+            PigeonholeError: What the limits refuse, or what the worker answered.
+            TooBusy: The queue holds as many calls as it may.
+            DeadlineExceeded: No answer within `timeout_s`.
+            Unavailable: No worker offers the model, or Redis is away.
+        """
+        model = self._checked(request)
+        queue = queue_for(self.members.device_for(model), priority)
+        deadline = self.clock() + timeout_s
+        call = Call(
+            request_id=request_id,
+            reply_to=ids.token(),
+            deadline=deadline,
+            priority=priority,
+            body=request.model_copy(update={"model": model.name}),
+        )
+        if self.ledger.offer(queue, encode(call), bound=self.max_waiting):
+            self.doorbell.ring(queue)
+        answer = self.replies.wait(call.reply_to, timeout_s=deadline - self.clock())
+        if answer is None:
+            raise DeadlineExceeded(
+                f"no answer within {timeout_s:g} s; send fewer inputs, or send "
+                "'Prefer: respond-async' and poll the job"
+            )
+        reply = decode(Reply, answer)
+        if reply.failure is not None:
+            raise error_of(reply.failure)
+        assert reply.result is not None
+        return reply.result
+
+    def later(
+        self,
+        request: ClassifyRequest,
+        *,
+        caller: Caller,
+        request_id: str,
+        dialect: str,
+        priority: Priority = Priority.STANDARD,
+    ) -> Job:
+        """Accept a durable job: after this returns it will end, whatever dies.
+
+        Raises:
+            PigeonholeError: What the limits refuse.
+            Unavailable: The object store did not take the request; nothing was accepted.
+        """
+        model = self._checked(request)
+        now = self.clock()
+        created_at = datetime.fromtimestamp(now, UTC)
+        job = Job(
+            id=ids.job_id(int(now * 1000), ids.random_bits()),
+            account=caller.account,
+            kind=JobKind.CLASSIFY,
+            queue=queue_for(self.members.usual_device(model), priority),
+            created_at=created_at,
+            expires_at=created_at + timedelta(seconds=self.result_keep_s),
+            progress=Progress(total=len(request.items)),
+        )
+        body = request.model_copy(update={"model": model.name})
+        submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
+        self._accept(submission)
+        try:
+            if self.ledger.enrol(job, parts=1):
+                self.doorbell.ring(job.queue)
+        except BrokerUnavailable as exc:
+            log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
+        return job
+
+    def _accept(self, submission: Submission) -> None:
+        """Put request and marker on the store; the marker is the moment of acceptance."""
+        job = submission.job
+        request = layout.request(job.account, job.id)
+        try:
+            self.store.put(request, encode(submission), if_absent=True)
+            self.store.put(layout.open_marker(job.id), job.account.encode())
+        except Unavailable:
+            # Whether the marker was written is unknown: taking both away leaves no half-made job.
+            with suppress(Unavailable):
+                self.store.delete(layout.open_marker(job.id))
+                self.store.delete(request)
+            raise
+
+    def _checked(self, request: ClassifyRequest) -> ModelEntry:
+        """The model of a request that is within the limits."""
+        self.limits.check(request)
+        return self.catalogue.find(request.model)

@@ -1,0 +1,92 @@
+"""The job object: a durable job as a caller sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.wire.jina import ClassifyAnswer
+from shared.jobs import Job, Progress, State
+from shared.types import JobKind
+
+
+class JobUsage(BaseModel):
+    """What a job has cost so far."""
+
+    total_tokens: int
+
+
+class JobFault(BaseModel):
+    """Why a job failed; the fields mean what they mean in a problem."""
+
+    code: str
+    detail: str
+    errors: list[dict[str, str]]
+
+
+class JobObject(BaseModel):
+    """A durable job. Poll it until `finished_at` is set."""
+
+    id: str
+    object: Literal["job"]
+    kind: JobKind
+    status: State
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime = Field(description="When the job and its result are forgotten.")
+    progress: Progress
+    usage: JobUsage
+    result: ClassifyAnswer | None = Field(
+        description="What the call would have answered, if it is small."
+    )
+    result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
+    error: JobFault | None
+
+
+class JobList(BaseModel):
+    """Jobs, newest first."""
+
+    object: Literal["list"]
+    data: list[JobObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    has_more: bool
+
+
+def render_job(job: Job, *, result: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The job object, with the rendered result if it is given."""
+    fault = job.error and {
+        "code": job.error.code,
+        "detail": job.error.detail,
+        "errors": [{"field": f, "message": m, "type": t} for f, m, t in job.error.fields],
+    }
+    succeeded = job.state is State.SUCCEEDED
+    return {
+        "id": job.id,
+        "object": "job",
+        "kind": job.kind,
+        "status": job.state,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "expires_at": job.expires_at,
+        "progress": job.progress,
+        "usage": {"total_tokens": job.usage.total_tokens},
+        "result": result,
+        "result_url": f"/v1/jobs/{job.id}/result" if succeeded and result is None else None,
+        "error": fault,
+    }
+
+
+def render_jobs(jobs: list[Job], *, has_more: bool) -> dict[str, Any]:
+    """A page of jobs; results stay behind their URLs."""
+    return {
+        "object": "list",
+        "data": [render_job(job) for job in jobs],
+        "first_id": jobs[0].id if jobs else None,
+        "last_id": jobs[-1].id if jobs else None,
+        "has_more": has_more,
+    }

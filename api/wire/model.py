@@ -1,0 +1,26 @@
+"""The list of models, in the shape that clients of the OpenAI API read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Model(BaseModel):
+    """A model of the catalogue."""
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: str = "pigeonhole"
+    aliases: tuple[str, ...] = Field(description="Other names that a request may use.")
+    device: Literal["cpu", "gpu-preferred", "gpu-only"]
+    languages: tuple[str, ...] = Field(description="ISO 639 codes; empty: many.")
+    available: bool = Field(description="Whether a running worker serves it.")
+
+
+class ModelList(BaseModel):
+    """The models on offer."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]

@@ -1,0 +1,85 @@
+"""How a wrong request is refused: the place of the fault, a plain sentence, never the value."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from shared.errors import FieldError, InvalidRequest, PigeonholeError
+
+_MOST_SHOWN = 20  # faults listed of one request; the detail says how many more there are
+_SENTENCES = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_type": "must be an object",
+    "string_type": "must be a string",
+}
+
+
+def shown(text: str, most: int = 40) -> str:
+    """A key or label inside a sentence: bounded, and fit to be sent as UTF-8.
+
+    >>> shown("x" * 50, 4)
+    'xxx…'
+    """
+    short = text if len(text) <= most else text[: most - 1] + "…"
+    return short.encode("utf-8", "replace").decode()
+
+
+def refuse(
+    field: str, message: str, error: type[PigeonholeError] = InvalidRequest, **more: Any
+) -> NoReturn:
+    """Raise `error` about one field.
+
+    Raises:
+        PigeonholeError: Always.
+    """
+    fields = (FieldError(field=field, message=message),)
+    raise error(f"{field}: {message}", fields=fields, **more)
+
+
+def translated(exc: ValidationError, *, keyed: frozenset[str]) -> InvalidRequest:
+    """A validation error as one of ours.
+
+    Args:
+        exc: What pydantic found.
+        keyed: Fields whose keys are the caller's own words; they stand in brackets in a path.
+    """
+    faults = exc.errors(include_url=False, include_input=False)
+    fields = tuple(
+        FieldError(
+            field=_path(fault["loc"], keyed),
+            message=_sentence(fault["type"], fault["msg"], fault.get("ctx", {})),
+            type=fault["type"],
+        )
+        for fault in faults[:_MOST_SHOWN]
+    )
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return InvalidRequest(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
+
+
+def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
+    path = str(loc[0])
+    for depth, step in enumerate(loc[1:], start=1):
+        if depth == 1 and str(step).startswith("<"):
+            continue  # the tag of a union's member, no part of the request
+        if isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            path += f"[{shown(step)}]" if loc[0] in keyed else f".{step}"
+    return path
+
+
+def _sentence(kind: str, message: str, context: dict[str, Any]) -> str:
+    if kind == "value_error":
+        return message  # raised by a validator of ours
+    return _SENTENCES.get(kind, "is not valid").format_map(context)

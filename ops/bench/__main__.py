@@ -1,0 +1,8 @@
+"""`python -m ops.bench`, or `make bench`: every benchmark, one after the other."""
+
+from __future__ import annotations
+
+from ops.bench import speed
+
+if __name__ == "__main__":
+    speed.main()

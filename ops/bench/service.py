@@ -1,0 +1,173 @@
+"""The service under measurement: the launcher in a directory of its own, and callers for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_START_LIMIT_S = 180.0
+_ANSWER_LIMIT_S = 120.0
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A running service; `launcher` is the process that started the others."""
+
+    port: int
+    key: str
+    launcher: int
+
+    def rss_mib(self) -> dict[str, float]:
+        """Resident memory of the service's processes by what they run."""
+        found: dict[str, float] = {}
+        for pid in _descendants(self.launcher):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            found[f"{pid} {command[-60:].strip()}"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return found
+
+    def request(self, body: dict[str, Any]) -> bytes:
+        """The bytes of a classify request, for `Caller.call`."""
+        data = json.dumps(body).encode()
+        head = (
+            f"POST /v1/classify HTTP/1.1\r\nHost: {_HOST}\r\nAuthorization: Bearer {self.key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        return head.encode() + data
+
+
+class Caller:
+    """One kept-alive connection, with as little work on this side as HTTP allows."""
+
+    def __init__(self, service: Service) -> None:
+        self._socket = socket.create_connection((_HOST, service.port), timeout=_ANSWER_LIMIT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def call(self, request: bytes) -> bytes:
+        """Send a request and read its answer's body.
+
+        Raises:
+            RuntimeError: The answer is not 200.
+        """
+        self._socket.sendall(request)
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._read()
+        head, _, body = data.partition(b"\r\n\r\n")
+        if b" 200 " not in head[:16]:
+            raise RuntimeError(f"{head[:16]!r} {body[:300]!r}")
+        lower = head.lower()
+        length = int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
+        chunks, have = [body], len(body)
+        while have < length:
+            chunks.append(self._read())
+            have += len(chunks[-1])
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def _read(self) -> bytes:
+        data = self._socket.recv(1 << 20)
+        if not data:
+            raise RuntimeError("the service hung up")
+        return data
+
+
+def call_all(service: Service, requests: Sequence[bytes], *, callers: int) -> list[float]:
+    """Send the requests from so many callers at once; each one's seconds, in any order."""
+    waiting = iter(requests)
+    lock = threading.Lock()
+    took: list[float] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        caller = Caller(service)
+        try:
+            while not failed:
+                with lock:
+                    request = next(waiting, None)
+                if request is None:
+                    return
+                began = time.perf_counter()
+                caller.call(request)
+                took.append(time.perf_counter() - began)
+        except BaseException as exc:  # noqa: BLE001  raised again by who started the thread
+            failed.append(exc)
+        finally:
+            caller.close()
+
+    threads = [threading.Thread(target=work) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(_ANSWER_LIMIT_S * 10)
+    if failed:
+        raise failed[0]
+    return took
+
+
+@contextmanager
+def running() -> Iterator[Service]:
+    """The service as `make run` starts it, ready, on a free port and an empty data directory."""
+    with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as folder:
+        with socket.create_server((_HOST, 0)) as free:
+            port = free.getsockname()[1]
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PIGEONHOLE_")}
+        env |= {"PIGEONHOLE_DATA_DIR": folder, "PIGEONHOLE_PORT": str(port)}
+        env |= {"PIGEONHOLE_LOG_LEVEL": "warning"}
+        log = Path(folder) / "bench.log"
+        with log.open("wb") as output:
+            launcher = subprocess.Popen(
+                [sys.executable, "-m", "ops.local"], env=env, stdout=output, stderr=output
+            )
+        try:
+            _await_ready(launcher, port, log)
+            key = (Path(folder) / "key").read_text().strip()
+            yield Service(port=port, key=key, launcher=launcher.pid)
+        finally:
+            launcher.send_signal(signal.SIGTERM)
+            launcher.wait(60)
+
+
+def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < until and launcher.poll() is None:
+        try:
+            with socket.create_connection((_HOST, port), timeout=5) as connection:
+                connection.sendall(
+                    b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                )
+                if b" 200 " in connection.recv(64):
+                    return
+        except OSError:
+            pass  # nobody listens yet
+        threading.Event().wait(0.2)
+    raise RuntimeError(f"the service did not start:\n{log.read_text()[-3000:]}")
+
+
+def _descendants(pid: int) -> list[int]:
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            children += [child, *_descendants(child)]
+    return children

@@ -1,0 +1,218 @@
+"""The operator's command line, `pigeonhole`: run the service, manage keys, look up settings.
+
+Reads the same `PIGEONHOLE_…` variables as the service; without any it works on the launcher's data
+directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from api import auth
+from shared import catalogue
+from shared import settings as table
+from shared.adapters.store import store_of
+from shared.errors import ConfigurationError, NotFound, PigeonholeError
+from shared.ports import ObjectStore
+from shared.settings import Settings
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def main() -> None:
+    """Run one command and exit."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one command and return its exit status.
+
+    Raises:
+        SystemExit: The command line is wrong (status 2), or asked for help.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments, env)
+    except PigeonholeError as exc:
+        print(f"pigeonhole: {exc.detail}", file=sys.stderr)
+        return 2 if isinstance(exc, ConfigurationError) else 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pigeonhole", description="Run and manage Pigeonhole.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    go = commands.add_parser("run", help="run the whole service on this machine")
+    go.set_defaults(command=_run)
+
+    keys = commands.add_parser("keys", help="create, list and revoke API keys")
+    actions = keys.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key; its secret is shown this once")
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--account", type=_account, default="default", help="whose key it is")
+    create.add_argument(
+        "--scopes",
+        type=_scopes,
+        default=(),
+        metavar="A,B",
+        help=f"limit it to these of: {', '.join(auth.SCOPES)}",
+    )
+    create.add_argument("--expires", type=_date, metavar="WHEN", help="30d, 12h or 2027-01-01")
+    create.add_argument("--json", action="store_true", help="print the key as JSON")
+    create.set_defaults(command=_create_key)
+    listing = actions.add_parser("list", help="show every key, without its secret")
+    listing.add_argument("--json", action="store_true", help="print a JSON object per line")
+    listing.set_defaults(command=_list_keys)
+    revoke = actions.add_parser("revoke", help="end a key")
+    revoke.add_argument("id", help="as `keys list` shows it")
+    revoke.set_defaults(command=_revoke_key)
+
+    settings = commands.add_parser("settings", help="print the table of settings, in Markdown")
+    settings.set_defaults(command=_settings)
+
+    models = commands.add_parser("models", help="look up models")
+    lookups = models.add_subparsers(required=True, metavar="ACTION")
+    offered = lookups.add_parser("list", help="show the catalogue")
+    offered.set_defaults(command=_list_models)
+    return parser
+
+
+def _run(_: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from ops import local  # the launcher needs what a bare API image may lack
+
+    return local.run(env)
+
+
+def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    secret, key = auth.create_key(
+        _store(env),
+        name=arguments.name,
+        account=arguments.account,
+        scopes=arguments.scopes,
+        created_at=datetime.now(UTC),
+        expires_at=arguments.expires,
+    )
+    if arguments.json:
+        print(_as_json(key, secret=secret))
+    else:
+        print(secret)
+        print(f"This is key {key.id}; it is shown only now, so keep it.", file=sys.stderr)
+    return 0
+
+
+def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    keys = auth.list_keys(_store(env))
+    if arguments.json:
+        for key in keys:
+            print(_as_json(key))
+        return 0
+    now = datetime.now(UTC)
+    rows = [
+        (
+            key.id,
+            key.account,
+            ",".join(key.scopes) or "all",
+            f"{key.created_at:%Y-%m-%d}",
+            _state(key, now),
+            key.name,
+        )
+        for key in keys
+    ]
+    _print_table(("id", "account", "scopes", "created", "state", "name"), rows)
+    return 0
+
+
+def _revoke_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    key = auth.revoke_key(store_of(settings), arguments.id, now=datetime.now(UTC))
+    if key is None:
+        raise NotFound(f"there is no key {arguments.id}; `pigeonhole keys list` shows them")
+    print(f"{key.id} ({key.name}) is revoked; it ends within {settings.key_cache_s:g} s")
+    return 0
+
+
+def _settings(_: argparse.Namespace, env: Mapping[str, str]) -> int:
+    del env  # the table is the same everywhere
+    print(table.table())
+    return 0
+
+
+def _list_models(_: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    models = catalogue.load(settings.catalogue, default=settings.default_model)
+    rows = [
+        (
+            model.name + (" (default)" if model is models.default else ""),
+            model.engine,
+            model.device,
+            ",".join(model.languages) or "-",
+            ", ".join(model.aliases) or "-",
+        )
+        for model in models.entries.values()
+    ]
+    _print_table(("model", "engine", "device", "languages", "also called"), rows)
+    return 0
+
+
+def _store(env: Mapping[str, str]) -> ObjectStore:
+    return store_of(Settings.from_env(env))
+
+
+def _as_json(key: auth.Key, **more: str) -> str:
+    return json.dumps({**key.model_dump(mode="json"), **more}, ensure_ascii=False)
+
+
+def _state(key: auth.Key, now: datetime) -> str:
+    if key.revoked_at:
+        return "revoked"
+    if key.expires_at is None:
+        return "valid"
+    return f"{'expired' if key.expires_at <= now else 'until'} {key.expires_at:%Y-%m-%d %H:%M}"
+
+
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _account(text: str) -> str:
+    if not _ACCOUNT.fullmatch(text):
+        raise argparse.ArgumentTypeError("an account is a-z, 0-9, - and _, 64 at most")
+    return text
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    scopes = tuple(dict.fromkeys(scope.strip() for scope in text.split(",")))
+    unknown = [scope for scope in scopes if scope not in auth.SCOPES]
+    if unknown:
+        known = ", ".join(auth.SCOPES)
+        raise argparse.ArgumentTypeError(f"there is no scope {unknown[0]!r}; there is {known}")
+    return scopes
+
+
+def _date(text: str) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        if length := re.fullmatch(r"(\d+)([hdw])", text):
+            return now + timedelta(**{_UNITS[length[2]]: int(length[1])})
+        date = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither like 30d nor a date") from None
+    date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    if date <= now:
+        raise argparse.ArgumentTypeError(f"{text} has passed")
+    return date
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+# A worker with the bundled text model. `--build-arg TORCH=cpu` takes the torch without CUDA.
+FROM python:3.13-slim-bookworm
+
+ARG TORCH=""
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
+WORKDIR /srv/pigeonhole
+RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole
+
+# What it stands on changes seldom and weighs gigabytes, so it is a layer of its own.
+COPY pyproject.toml ops/constraints.txt /build/
+RUN uv pip install --system --no-cache ${TORCH:+--torch-backend "$TORCH"} \
+    -c /build/constraints.txt -r /build/pyproject.toml --extra worker --extra models
+
+COPY pyproject.toml README.md LICENSE /build/
+COPY api /build/api
+COPY ops /build/ops
+COPY shared /build/shared
+COPY workers /build/workers
+RUN uv pip install --system --no-cache --no-deps /build && rm -r /build
+
+USER pigeonhole
+CMD ["python", "-m", "workers.main"]

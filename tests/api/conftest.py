@@ -1,0 +1,137 @@
+"""The whole API on in-memory ports, with a worker that classifies by hashing."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.app import Services, create_app
+from api.auth import Authenticator, create_key
+from api.idempotency import Idempotency
+from api.jobs import Jobs
+from api.members import Members
+from api.submit import Submit
+from shared.catalogue import Catalogue, ModelEntry
+from shared.limits import Limits
+from shared.settings import Settings
+from tests.fake_ledger import FakeLedger
+from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
+from tests.tiny_worker import TinyWorker
+
+SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
+CATALOGUE = Catalogue(
+    [
+        ModelEntry(name="tiny", aliases=("toy",), engine="hashing", languages=("en",)),
+        ModelEntry(name="absent", engine="hashing", device="gpu-only"),
+    ],
+    default="tiny",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """An app and all that it stands on."""
+
+    services: Services
+    store: FakeStore
+    ledger: FakeLedger
+    worker: TinyWorker
+    app: Flask
+
+    def key(self, *scopes: str, account: str = "acme") -> str:
+        """The secret of a fresh key."""
+        secret, _ = create_key(
+            self.store,
+            name="test",
+            account=account,
+            scopes=scopes,
+            created_at=datetime.now(UTC),
+            expires_at=None,
+        )
+        return secret
+
+    def client(self, *scopes: str, account: str = "acme") -> FlaskClient:
+        """A client that sends a fresh key."""
+        client = self.app.test_client()
+        secret = self.key(*scopes, account=account)
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+        return client
+
+
+def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = time.time) -> World:
+    """A world of its own, empty."""
+    store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
+    worker = TinyWorker(ledger, replies, store)
+    doorbell = FakeDoorbell(worker.drain)
+    members = Members(ledger, fresh_s=0.0)
+    services = Services(
+        settings=settings,
+        catalogue=CATALOGUE,
+        store=store,
+        ledger=ledger,
+        members=members,
+        authenticator=Authenticator(store, cache_s=0.0, clock=clock),
+        idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
+        submit=Submit(
+            ledger=ledger,
+            replies=replies,
+            doorbell=doorbell,
+            store=store,
+            catalogue=CATALOGUE,
+            members=members,
+            limits=Limits.of(settings),
+            max_waiting=settings.max_waiting,
+            result_keep_s=settings.result_keep_s,
+            clock=clock,
+        ),
+        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
+    )
+    app = create_app(services)
+    return World(services=services, store=store, ledger=ledger, worker=worker, app=app)
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world()
+
+
+@pytest.fixture
+def client(world: World) -> FlaskClient:
+    return world.client()
+
+
+@pytest.fixture
+def make() -> Callable[..., World]:
+    """Makes a world with some settings changed."""
+    return lambda **changes: make_world(replace(SETTINGS, **changes))
+
+
+@pytest.fixture
+def post(client: FlaskClient) -> Callable[..., TestResponse]:
+    """Sends a classify request made of keywords; `headers` go with it."""
+
+    def send(headers: dict[str, str] | None = None, **body: Any) -> TestResponse:
+        said = {"input": ["a", "b"], "labels": ["x", "y"], **body}
+        return client.post("/v1/classify", json=said, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def chunked(client: FlaskClient) -> Callable[[bytes], TestResponse]:
+    """Sends a classify body as a server hands a chunked one on: without a length."""
+    return lambda data: client.post(
+        "/v1/classify",
+        input_stream=io.BytesIO(data),
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.routes.classify import RESERVED_THREADS
+from shared.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    PigeonholeError,
+    TokenLimitExceeded,
+    WorkFailed,
+)
+from tests.api.conftest import World
+from tests.problems import assert_problem
+
+Post = Callable[..., TestResponse]
+BODY = {"input": ["a", "b"], "labels": ["x", "y"]}
+
+
+class TestSynchronous:
+    def test_answers_in_the_main_dialect(self, post: Post):
+        answer = post().get_json()
+
+        assert [row["index"] for row in answer["data"]] == [0, 1]
+        assert [p["label"] for p in answer["data"][0]["predictions"]] == ["x", "y"]
+        assert answer["data"][0]["prediction"] in {"x", "y"}
+        assert answer["usage"] == {"total_tokens": 4, "prompt_tokens": 4}
+
+    def test_a_missing_or_odd_content_type_still_parses(self, client: FlaskClient):
+        for content_type in (None, "text/plain", "application/x-www-form-urlencoded", "multi/;;"):
+            answer = client.post("/v1/classify", data=json.dumps(BODY), content_type=content_type)
+
+            assert answer.status_code == 200, content_type
+
+    def test_a_threshold_really_removes_labels(self, post: Post):
+        row = post(input="a", threshold=2.0).get_json()["data"][0]
+
+        assert row["prediction"] is None
+        assert row["score"] is None
+        assert row["predictions"] == []
+
+    def test_top_k_keeps_the_order_of_the_request(self, post: Post):
+        labels = list("zyxwv")
+        row = post(input="a", labels=labels, top_k=3).get_json()["data"][0]
+
+        kept = [p["label"] for p in row["predictions"]]
+        assert len(kept) == 3
+        assert kept == sorted(kept, key=labels.index)
+
+    def test_the_default_model_is_used_where_none_is_named(self, post: Post, world: World):
+        post()
+        post(model=None)
+        post(model="toy")
+
+        assert [call.body.model for call in world.worker.calls] == ["tiny"] * 3
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "code", "field"),
+        [
+            ({"model": "nope"}, 400, "INPUT_MODEL_NOT_FOUND", "model"),
+            ({"labels": ["x"]}, 400, "INPUT_INVALID_LABELS", "labels"),
+            ({"labels": []}, 400, "INPUT_INVALID_LABELS", "labels"),
+            ({"labels": ["x", "x"]}, 400, "INPUT_INVALID_LABELS", "labels"),
+            ({"labels": {"g": ["x"]}}, 400, "INPUT_INVALID_LABELS", "labels[g]"),
+            ({"labels": list(map(str, range(257)))}, 400, "INPUT_LABEL_LIMIT_EXCEEDED", "labels"),
+            (
+                {"labels": {str(i): ["x", "y"] for i in range(9)}},
+                400,
+                "INPUT_LABEL_LIMIT_EXCEEDED",
+                "labels",
+            ),
+            ({"labels": None}, 422, "INPUT_LABELS_REQUIRED", "labels"),
+            ({"classifier_id": "spam"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"input": []}, 422, "VALIDATION_ERROR", "input"),
+            ({"input": ["a", " "]}, 422, "VALIDATION_ERROR", "input[1].text"),
+            ({"input": ["a"] * 1025}, 422, "VALIDATION_ERROR", "input[1024]"),
+            ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "input[0]"),
+            ({"model": "absent"}, 503, "SERVICE_UNAVAILABLE", None),
+        ],
+    )
+    def test_refuses(self, post: Post, changes: dict, status: int, code: str, field: str | None):
+        assert_problem(post(**changes), status, code, field=field)
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            (TokenLimitExceeded("input[1]: has 9000 tokens"), 400, "INPUT_TOKEN_LIMIT_EXCEEDED"),
+            (InvalidRequest("no"), 422, "VALIDATION_ERROR"),
+            (DeadlineExceeded("late"), 504, "SERVICE_TIMEOUT"),
+        ],
+    )
+    def test_what_the_worker_refuses_is_a_problem(
+        self, post: Post, world: World, error: PigeonholeError, status: int, code: str
+    ):
+        world.worker.error = error
+
+        assert_problem(post(), status, code, says=error.detail)
+
+    def test_an_internal_error_shows_the_request_id_and_no_more(self, post: Post, world: World):
+        world.worker.error = WorkFailed("a secret of the machine")
+
+        body = assert_problem(post(), 500, "INTERNAL_ERROR")
+
+        assert body["request_id"] in body["detail"]
+        assert "secret" not in json.dumps(body)
+
+    def test_no_answer_in_time_is_a_timeout(self, post: Post, world: World):
+        world.worker.asleep = True
+
+        assert_problem(post(headers={"Prefer": "wait=1"}), 504, "SERVICE_TIMEOUT", says="1 s")
+
+    def test_wait_bounds_the_wait_and_says_so(self, post: Post):
+        answer = post(headers={"Prefer": "wait=60"})
+
+        assert answer.headers["Preference-Applied"] == "wait=1"
+
+    def test_redis_away_is_a_problem(self, post: Post, world: World):
+        world.ledger.away = True
+
+        assert_problem(post(), 503, "SERVICE_UNAVAILABLE")
+
+    def test_a_full_queue_is_refused(self, make: Callable[..., World]):
+        world = make(max_waiting=1)
+        world.worker.asleep = True
+        client = world.client()
+
+        client.post("/v1/classify", json=BODY, headers={"Prefer": "wait=1"})
+        answer = client.post("/v1/classify", json=BODY, headers={"Prefer": "wait=1"})
+
+        assert_problem(answer, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED")
+
+
+class TestSlots:
+    def test_full_slots_are_refused_at_once_and_health_is_not(self, make: Callable[..., World]):
+        world = make(api_threads=24)
+        world.worker.asleep = True
+        client = world.client()
+        threads = [
+            threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": BODY})
+            for _ in range(24 - RESERVED_THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        while world.ledger.waiting("cpu.standard") < len(threads):
+            threading.Event().wait(0.01)
+
+        refused = client.post("/v1/classify", json=BODY)
+        alive = client.get("/health/live")
+
+        assert_problem(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", says="8 calls")
+        assert alive.status_code == 200
+        for thread in threads:
+            thread.join()
+        world.worker.asleep = False
+        assert client.post("/v1/classify", json=BODY).status_code == 200
+
+
+class TestAsynchronous:
+    def test_answers_202_with_the_job(self, post: Post, client: FlaskClient):
+        answer = post(headers={"Prefer": "respond-async"})
+
+        assert answer.status_code == 202
+        assert answer.headers["Preference-Applied"] == "respond-async"
+        assert int(answer.headers["Retry-After"]) >= 1
+        job = answer.get_json()
+        assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+        assert job["object"] == "job"
+        assert client.get(answer.headers["Location"]).get_json()["status"] == "succeeded"
+
+    def test_with_wait_answers_the_result_if_it_is_there(self, post: Post):
+        waited = post(headers={"Prefer": "respond-async, wait=1"})
+
+        assert waited.status_code == 200
+        assert waited.get_json() == post().get_json()
+        assert waited.headers["Preference-Applied"] == "respond-async, wait=1"
+
+    def test_with_wait_answers_202_if_it_is_not(self, post: Post, world: World):
+        world.worker.asleep = True
+
+        answer = post(headers={"Prefer": "respond-async, wait=1"})
+
+        assert answer.status_code == 202
+        assert answer.get_json()["status"] == "queued"
+
+    def test_with_wait_a_failed_job_is_the_error_it_failed_of(self, post: Post, world: World):
+        world.worker.error = TokenLimitExceeded("input[0]: has 9000 tokens")
+
+        answer = post(headers={"Prefer": "respond-async, wait=1"})
+
+        assert_problem(answer, 400, "INPUT_TOKEN_LIMIT_EXCEEDED")
+
+    def test_is_accepted_while_redis_is_away(self, post: Post, world: World):
+        world.ledger.away = True
+
+        answer = post(headers={"Prefer": "respond-async, wait=1"})
+
+        assert answer.status_code == 202
+        assert answer.get_json()["status"] == "queued"
+
+    def test_is_refused_while_the_store_is_away(self, make: Callable[..., World]):
+        world = make()
+        client = world.client()
+        put = world.store.put
+
+        def failing(*args: object, **kwargs: object) -> str:
+            world.store.away = True
+            return put(*args, **kwargs)
+
+        world.store.put = failing
+
+        answer = client.post("/v1/classify", json=BODY, headers={"Prefer": "respond-async"})
+
+        assert_problem(answer, 503, "SERVICE_UNAVAILABLE")
+
+    def test_is_checked_before_it_is_accepted(self, post: Post, world: World):
+        answer = post(headers={"Prefer": "respond-async"}, labels=["x"])
+
+        assert_problem(answer, 400, "INPUT_INVALID_LABELS")
+        assert not list(world.store.list("open/"))
+
+
+class TestIdempotency:
+    def test_the_same_call_is_done_once_and_answered_twice(self, post: Post, world: World):
+        first = post(headers={"Idempotency-Key": '"one"'})
+        second = post(headers={"Idempotency-Key": "one"})
+
+        assert "Idempotent-Replayed" not in first.headers
+        assert second.headers["Idempotent-Replayed"] == "true"
+        assert second.get_data() == first.get_data()
+        assert second.content_type == first.content_type
+        assert len(world.worker.calls) == 1
+
+    def test_a_job_is_made_once(self, post: Post, world: World):
+        headers = {"Idempotency-Key": "one", "Prefer": "respond-async"}
+
+        first, second = post(headers=headers), post(headers=headers)
+
+        assert second.status_code == 202
+        assert second.headers["Location"] == first.headers["Location"]
+        assert len(list(world.store.children("jobs/acme/"))) == 1
+
+    def test_another_payload_is_refused(self, post: Post):
+        post(headers={"Idempotency-Key": "one"})
+
+        answer = post(headers={"Idempotency-Key": "one"}, input="c")
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key")
+
+    def test_a_key_that_is_too_long_is_refused(self, post: Post):
+        answer = post(headers={"Idempotency-Key": "x" * 256})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key")
+
+    def test_of_two_at_once_one_is_refused(self, post: Post, world: World):
+        world.worker.asleep = True
+        inner: list[TestResponse] = []
+        offer = world.ledger.offer
+
+        def offered(*args: object, **kwargs: object) -> bool:
+            inner.append(post(headers={"Idempotency-Key": "one"}))
+            return offer(*args, **kwargs)
+
+        world.ledger.offer = offered
+        post(headers={"Idempotency-Key": "one", "Prefer": "wait=1"})
+
+        assert_problem(inner[0], 409, "CONFLICT_RESOURCE_BUSY")
+
+    def test_a_failure_that_invites_a_retry_frees_the_key(self, post: Post, world: World):
+        world.worker.error = WorkFailed("no")
+        assert_problem(post(headers={"Idempotency-Key": "one"}), 500, "INTERNAL_ERROR")
+        world.worker.error = None
+
+        answer = post(headers={"Idempotency-Key": "one"})
+
+        assert answer.status_code == 200
+        assert "Idempotent-Replayed" not in answer.headers
+
+    def test_accounts_do_not_share_keys(self, post: Post, world: World):
+        post(headers={"Idempotency-Key": "one"})
+
+        answer = world.client(account="other").post(
+            "/v1/classify", json=BODY, headers={"Idempotency-Key": "one"}
+        )
+
+        assert "Idempotent-Replayed" not in answer.headers

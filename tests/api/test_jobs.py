@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.wire.job import JobList, JobObject
+from shared import ids, layout
+from shared.errors import WorkFailed
+from tests.api.conftest import World
+from tests.problems import assert_problem
+
+Post = Callable[..., TestResponse]
+ASYNC = {"Prefer": "respond-async"}
+UNKNOWN = ids.job_id(1, 1)
+
+
+@pytest.fixture
+def submit(post: Post) -> Callable[..., str]:
+    """Submits a job and gives its id."""
+    return lambda **body: post(headers=ASYNC, **body).get_json()["id"]
+
+
+Submit = Callable[..., str]
+
+
+class TestOne:
+    def test_that_succeeded_holds_its_small_result(
+        self, client: FlaskClient, submit: Submit, post: Post
+    ):
+        job = client.get(f"/v1/jobs/{submit()}").get_json()
+
+        JobObject.model_validate(job)
+        assert job["status"] == "succeeded"
+        assert job["result"] == post().get_json()
+        assert job["result_url"] is None
+        assert job["progress"] == {"total": 2, "completed": 2, "failed": 0}
+        assert job["usage"] == {"total_tokens": 4}
+        assert datetime.fromisoformat(job["finished_at"]).tzinfo is not None
+
+    def test_that_succeeded_gives_the_url_of_a_large_result(self, make: Callable[..., World]):
+        client = make(inline_result_bytes=10).client()
+        body = {"input": "a", "labels": ["x", "y"]}
+
+        answer = client.post("/v1/classify", json=body, headers=ASYNC)
+        job = client.get(answer.headers["Location"]).get_json()
+        result = client.get(job["result_url"])
+
+        assert job["result"] is None
+        assert result.get_json() == client.post("/v1/classify", json=body).get_json()
+
+    def test_whose_result_is_gone_says_so(self, client: FlaskClient, submit: Submit, world: World):
+        job_id = submit()
+        world.store.delete(layout.result("acme", job_id))
+
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+
+        assert job["status"] == "succeeded"
+        assert_problem(client.get(job["result_url"]), 404, "RESOURCE_NOT_FOUND")
+
+    def test_that_failed_says_why(self, client: FlaskClient, submit: Submit, world: World):
+        world.worker.error = WorkFailed("given up after 3 attempts")
+        job_id = submit()
+
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+
+        assert job["status"] == "failed"
+        assert job["error"]["detail"] == "given up after 3 attempts"
+        assert job["progress"] == {"total": 2, "completed": 0, "failed": 2}
+        answer = client.get(f"/v1/jobs/{job_id}/result")
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", says="failed")
+
+    def test_that_waits_says_when_to_look_again(
+        self, client: FlaskClient, submit: Submit, world: World
+    ):
+        world.worker.asleep = True
+        job_id = submit()
+
+        answer = client.get(f"/v1/jobs/{job_id}")
+
+        assert answer.get_json()["status"] == "queued"
+        assert int(answer.headers["Retry-After"]) >= 1
+        result = client.get(f"/v1/jobs/{job_id}/result")
+        assert_problem(result, 409, "CONFLICT_RESOURCE_BUSY", says="queued")
+
+    def test_is_known_while_redis_is_away(self, client: FlaskClient, submit: Submit, world: World):
+        job_id = submit()
+        world.ledger.away = True
+
+        assert client.get(f"/v1/jobs/{job_id}").get_json()["status"] == "succeeded"
+
+    @pytest.mark.parametrize("path", ["", "/result"])
+    @pytest.mark.parametrize("job_id", [UNKNOWN, "job_", "..", "x" * 300])
+    def test_that_is_unknown(self, client: FlaskClient, job_id: str, path: str):
+        assert_problem(client.get(f"/v1/jobs/{job_id}{path}"), 404, "RESOURCE_NOT_FOUND")
+
+    def test_of_another_account_is_unknown(self, submit: Submit, world: World):
+        other = world.client(account="other")
+        job_id = submit()
+
+        assert_problem(other.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
+        assert_problem(other.get(f"/v1/jobs/{job_id}/result"), 404, "RESOURCE_NOT_FOUND")
+        assert_problem(other.delete(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
+
+
+class TestCancelling:
+    def test_ends_a_job_that_waits(self, client: FlaskClient, submit: Submit, world: World):
+        world.worker.asleep = True
+        job_id = submit()
+        world.worker.asleep = False
+
+        answer = client.delete(f"/v1/jobs/{job_id}")
+
+        assert answer.status_code == 202
+        assert answer.get_json()["status"] == "cancelling"
+        assert client.get(f"/v1/jobs/{job_id}").get_json()["status"] == "cancelled"
+
+    def test_a_job_that_has_ended_is_refused(self, client: FlaskClient, submit: Submit):
+        answer = client.delete(f"/v1/jobs/{submit()}")
+
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", says="succeeded")
+
+    def test_an_unknown_job(self, client: FlaskClient):
+        assert_problem(client.delete(f"/v1/jobs/{UNKNOWN}"), 404, "RESOURCE_NOT_FOUND")
+
+
+class TestListing:
+    def test_is_newest_first_in_pages(self, client: FlaskClient, world: World, submit: Submit):
+        made = {submit() for _ in range(5)}
+
+        first = client.get("/v1/jobs?limit=3").get_json()
+        second = client.get(f"/v1/jobs?limit=3&after={first['last_id']}").get_json()
+
+        JobList.model_validate(first)
+        listed = [job["id"] for job in first["data"] + second["data"]]
+        assert listed == sorted(made)
+        assert (first["has_more"], second["has_more"]) == (True, False)
+        assert first["first_id"] == listed[0]
+        assert first["data"][0]["result"] is None
+        assert first["data"][0]["result_url"]
+
+    def test_of_nothing_is_empty(self, client: FlaskClient):
+        assert client.get("/v1/jobs").get_json() == {
+            "object": "list",
+            "data": [],
+            "first_id": None,
+            "last_id": None,
+            "has_more": False,
+        }
+
+    def test_holds_the_caller_s_jobs_alone(self, submit: Submit, world: World):
+        submit()
+
+        assert world.client(account="other").get("/v1/jobs").get_json()["data"] == []
+
+    def test_goes_on_while_redis_is_away(self, client: FlaskClient, submit: Submit, world: World):
+        submit()
+        world.ledger.away = True
+
+        assert client.get("/v1/jobs").get_json()["data"][0]["status"] == "succeeded"
+
+    @pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "", "1.5", "²", "9" * 5000])
+    def test_of_a_wrong_limit_is_refused(self, client: FlaskClient, limit: str):
+        answer = client.get("/v1/jobs", query_string={"limit": limit})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="limit")
+
+    @pytest.mark.parametrize("after", ["", "x", "../x"])
+    def test_after_what_is_no_job_is_refused(self, client: FlaskClient, after: str):
+        answer = client.get("/v1/jobs", query_string={"after": after})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="after")

@@ -1,0 +1,316 @@
+"""The ledger in memory, for tests: it passes the contract's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Sequence
+
+from shared import ids
+from shared.errors import (
+    BrokerUnavailable,
+    LeaseLost,
+    TooBusy,
+    WorkFailed,
+)
+from shared.jobs import Job
+from shared.messages import CONTROL, encode, failure_of
+from shared.ports import FINALISE, Claim, Reaped, Taken
+
+PER_ATTENDANT = 16
+_Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → its ready tasks
+
+
+class FakeLedger:
+    """`Ledger` behind one lock. A job's account, queue and record come from its first record."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.away = False
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._inline: dict[str, deque[bytes]] = defaultdict(deque)
+        self._ready: dict[str, _Ring] = defaultdict(OrderedDict)
+        self._attending: dict[str, set[str]] = defaultdict(set)
+        self._rung: dict[str, float] = {}
+        self._work: dict[str, _Work] = {}
+        self._records: dict[str, tuple[Job, float]] = {}
+        self._members: dict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
+        self._epoch: str | None = None
+
+    def offer(self, queue: str, message: bytes, *, bound: int) -> bool:
+        with self._open():
+            if len(self._inline[queue]) >= bound:
+                raise TooBusy(f"{bound} calls wait in {queue} already", retry_after_s=1)
+            self._inline[queue].append(message)
+            return self._summon(queue)
+
+    def enrol(self, job: Job, *, parts: int) -> bool:
+        with self._open():
+            if self._known(job.id):
+                return False
+            self._records[job.id] = (job, float("inf"))
+            self._work[job.id] = _Work(job, parts)
+            for part in range(parts):
+                self._make_ready(job.id, f"part:{part}")
+            return self._summon(job.queue)
+
+    def claim(
+        self,
+        queue: str,
+        worker: str | None,
+        *,
+        calls: int,
+        parts: int,
+        lease_s: float,
+        leaving: bool = False,
+    ) -> Taken:
+        with self._open():
+            if worker is not None:
+                self._rung.pop(queue, None)
+                self._attending[queue].add(worker)
+            inline = self._inline[queue]
+            messages = tuple(inline.popleft() for _ in range(min(calls, len(inline))))
+            claims = []
+            while len(claims) < parts and self._ready[queue]:
+                claims.append(self._lease(*self._next(queue), lease_s))
+            taken = Taken(messages=messages, claims=tuple(claims))
+            if leaving and not taken and worker is not None:
+                self._attending[queue].discard(worker)
+            return taken
+
+    def linger(self, queue: str, *, timeout_s: float) -> bool:
+        with self._open():
+            return self._changed.wait_for(lambda: self._backlog(queue) > 0, timeout_s)
+
+    def beat(self, claim: Claim, *, lease_s: float) -> bool:
+        with self._open():
+            work = self._held(claim)
+            work.leases[claim.task] = (claim.token, self._clock() + lease_s)
+            return not work.abandoned
+
+    def complete(
+        self, claim: Claim, *, lease_s: float, outcome: bytes = b"", failure: bytes = b""
+    ) -> Claim | None:
+        with self._open():
+            work = self._held(claim)
+            del work.leases[claim.task]
+            if failure:
+                self._abandon(work, failure)
+            else:
+                work.outcomes[claim.task] = outcome
+            ended = len(work.outcomes) == work.parts
+            if work.abandoned:
+                ended = not work.leases and not self._end_is_ready(work)
+            return self._lease(claim.job_id, FINALISE, lease_s) if ended else None
+
+    def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
+        with self._open():
+            try:
+                work = self._held(claim)
+            except LeaseLost:
+                return
+            del work.leases[claim.task]
+            work.attempts[claim.task] -= not burn
+            if claim.task != FINALISE and work.abandoned:
+                self._end_abandoned(work)
+            elif delay_s > 0:
+                work.delayed[claim.task] = self._clock() + delay_s
+            else:
+                self._make_ready(claim.job_id, claim.task)
+
+    def abandon(self, job_id: str) -> bool:
+        with self._open():
+            work = self._work.get(job_id)
+            if work is None:
+                return False
+            self._abandon(work, b"")
+            return self._end_abandoned(work) and self._summon(CONTROL)
+
+    def outcomes(self, job_id: str) -> dict[str, bytes]:
+        with self._open():
+            return dict(self._work[job_id].outcomes) if job_id in self._work else {}
+
+    def record(self, job_id: str) -> Job | None:
+        return self.records([job_id])[0]
+
+    def records(self, job_ids: Sequence[str]) -> list[Job | None]:
+        with self._open():
+            return [self._known(job_id) for job_id in job_ids]
+
+    def replace(self, old: Job, new: Job) -> bool:
+        with self._open():
+            if self._known(old.id) != old:
+                return False
+            self._records[old.id] = (new, self._records[old.id][1])
+            return True
+
+    def retire(self, job: Job, *, keep_s: float) -> None:
+        with self._open():
+            if work := self._work.pop(job.id, None):
+                for queue in (work.job.queue, CONTROL):
+                    self._unready(queue, work)
+            self._records[job.id] = (job, self._clock() + keep_s)
+
+    def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
+        def ended() -> bool:
+            job = self._known(job_id)
+            return job is not None and job.state.terminal
+
+        with self._open():
+            return self._changed.wait_for(ended, timeout_s)
+
+    def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
+        with self._open():
+            expired = [
+                (work, task)
+                for work in list(self._work.values())
+                for task, (_, until) in list(work.leases.items())
+                if until <= self._clock()
+            ][:limit]
+            for work, task in expired:
+                del work.leases[task]
+                self._revive(work, task, attempts)
+            for work in self._work.values():
+                for task in [t for t, due in work.delayed.items() if due <= self._clock()]:
+                    del work.delayed[task]
+                    self._make_ready(work.job.id, task)
+            queues = sorted({*self._inline, *self._ready})
+            ring = tuple(q for q in queues if self._backlog(q) and self._summon(q))
+            return Reaped(expired=len(expired), ring=ring)
+
+    def epoch(self, token: str) -> str:
+        with self._open():
+            self._epoch = self._epoch or token
+            return self._epoch
+
+    def report(self, role: str, member: str, detail: bytes, *, ttl_s: float) -> None:
+        with self._open():
+            self._members[role][member] = (detail, self._clock() + ttl_s)
+
+    def reports(self, role: str) -> dict[str, bytes]:
+        with self._open():
+            now = self._clock()
+            return {m: d for m, (d, until) in self._members[role].items() if until > now}
+
+    def waiting(self, queue: str) -> int:
+        with self._open():
+            return self._backlog(queue)
+
+    def _open(self) -> threading.Condition:
+        if self.away:
+            raise BrokerUnavailable("Redis is away", retry_after_s=2)
+        return self._changed
+
+    def _known(self, job_id: str) -> Job | None:
+        job, until = self._records.get(job_id, (None, 0.0))
+        return job if until > self._clock() else None
+
+    def _backlog(self, queue: str) -> int:
+        jobs = sum(len(jobs) for jobs in self._ready[queue].values())
+        return len(self._inline[queue]) + jobs
+
+    def _summon(self, queue: str) -> bool:
+        self._changed.notify_all()
+        attendants = len(self._attending[queue])
+        if attendants and self._backlog(queue) <= attendants * PER_ATTENDANT:
+            return False
+        if self._rung.get(queue, 0.0) > self._clock():
+            return False
+        self._rung[queue] = self._clock() + 0.5
+        return True
+
+    def _make_ready(self, job_id: str, task: str) -> None:
+        """Queue a task; one that was begun before goes first."""
+        work = self._work[job_id]
+        accounts = self._ready[CONTROL if task == FINALISE else work.job.queue]
+        jobs = accounts.setdefault(work.job.account, OrderedDict())
+        tasks = jobs.setdefault(job_id, deque())
+        tasks.append(task)
+        if task in work.attempts:
+            tasks.rotate()
+            jobs.move_to_end(job_id, last=False)
+            accounts.move_to_end(work.job.account, last=False)
+        self._changed.notify_all()
+
+    def _next(self, queue: str) -> tuple[str, str]:
+        """A ready task; its account and its job go to the end of their rings."""
+        accounts = self._ready[queue]
+        account = next(iter(accounts))
+        jobs = accounts.pop(account)
+        job_id = next(iter(jobs))
+        tasks = jobs.pop(job_id)
+        task = tasks.popleft()
+        if tasks:
+            jobs[job_id] = tasks
+        if jobs:
+            accounts[account] = jobs
+        return job_id, task
+
+    def _unready(self, queue: str, work: _Work) -> None:
+        jobs = self._ready[queue].get(work.job.account, OrderedDict())
+        jobs.pop(work.job.id, None)
+        if not jobs:
+            self._ready[queue].pop(work.job.account, None)
+
+    def _lease(self, job_id: str, task: str, lease_s: float) -> Claim:
+        work = self._work[job_id]
+        work.attempts[task] += 1
+        token = ids.token()
+        work.leases[task] = (token, self._clock() + lease_s)
+        return Claim(
+            job_id=job_id,
+            account=work.job.account,
+            task=task,
+            attempt=work.attempts[task],
+            token=token,
+            failure=work.failure,
+        )
+
+    def _held(self, claim: Claim) -> _Work:
+        work = self._work.get(claim.job_id)
+        if work is None or work.leases.get(claim.task, ("", 0))[0] != claim.token:
+            raise LeaseLost(f"{claim.task} of {claim.job_id} is held by another worker now")
+        return work
+
+    def _abandon(self, work: _Work, failure: bytes) -> None:
+        work.abandoned = True
+        work.failure = work.failure or failure
+        self._unready(work.job.queue, work)
+        work.delayed = {t: due for t, due in work.delayed.items() if t == FINALISE}
+
+    def _end_is_ready(self, work: _Work) -> bool:
+        return work.job.id in self._ready[CONTROL].get(work.job.account, {})
+
+    def _end_abandoned(self, work: _Work) -> bool:
+        if not work.abandoned or work.leases or self._end_is_ready(work):
+            return False
+        self._make_ready(work.job.id, FINALISE)
+        return True
+
+    def _revive(self, work: _Work, task: str, attempts: int) -> None:
+        spent = work.attempts[task] >= attempts
+        if task == FINALISE:
+            work.delayed[task] = self._clock() + (60 if spent else 0)
+        elif work.abandoned:
+            self._end_abandoned(work)
+        elif spent:
+            reason = f"given up after {attempts} attempts: each ended its worker or fell silent"
+            self._abandon(work, encode(failure_of(WorkFailed(reason))))
+            self._end_abandoned(work)
+        else:
+            self._make_ready(work.job.id, task)
+
+
+class _Work:
+    """What is left to do of one job."""
+
+    def __init__(self, job: Job, parts: int) -> None:
+        self.job = job
+        self.parts = parts
+        self.abandoned = False
+        self.failure = b""
+        self.attempts: dict[str, int] = defaultdict(int)
+        self.leases: dict[str, tuple[str, float]] = {}
+        self.delayed: dict[str, float] = {}
+        self.outcomes: dict[str, bytes] = {}

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from api.auth import Authenticator
+from ops import cli
+from shared.adapters.directory import DirectoryStore
+from shared.errors import InvalidKey
+from shared.settings import table
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {"PIGEONHOLE_DATA_DIR": str(tmp_path)}
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Authenticator:
+    return Authenticator(DirectoryStore(tmp_path / "objects"), cache_s=0)
+
+
+@pytest.fixture
+def run(env: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that must succeed and gives what it printed."""
+
+    def command(*argv: str) -> str:
+        assert cli.run(argv, env) == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_a_created_key_opens_the_door_for_its_account_and_scopes(
+    run: Run, doors: Authenticator
+) -> None:
+    secret = run("keys", "create", "--name", "app", "--account", "acme", "--scopes", "jobs,jobs")
+
+    caller = doors.caller(f"Bearer {secret.strip()}")
+
+    assert caller.account == "acme"
+    assert caller.scopes == {"jobs"}
+
+
+def test_a_key_is_listed_without_its_secret(run: Run) -> None:
+    secret = run("keys", "create", "--name", "the app", "--expires", "2099-01-01").strip()
+
+    listing, rows = run("keys", "list"), run("keys", "list", "--json").splitlines()
+
+    assert "the app" in listing
+    assert "until 2099-01-01" in listing
+    assert [json.loads(row)["name"] for row in rows] == ["the app"]
+    assert secret not in listing + rows[0]
+
+
+def test_a_revoked_key_opens_nothing(run: Run, doors: Authenticator) -> None:
+    key = json.loads(run("keys", "create", "--name", "app", "--json"))
+    doors.caller(f"Bearer {key['secret']}")
+
+    told = run("keys", "revoke", key["id"])
+
+    assert key["id"] in told
+    assert "revoked" in run("keys", "list")
+    with pytest.raises(InvalidKey):
+        doors.caller(f"Bearer {key['secret']}")
+
+
+@pytest.mark.parametrize(("length", "days"), [("30d", 30), ("48h", 2), ("2w", 14)])
+def test_a_key_can_end_after_a_time(run: Run, length: str, days: int) -> None:
+    key = json.loads(run("keys", "create", "--name", "app", "--expires", length, "--json"))
+
+    created, expires = (datetime.fromisoformat(key[at]) for at in ("created_at", "expires_at"))
+
+    assert abs(expires - created - timedelta(days=days)) < timedelta(minutes=5)
+    assert expires.tzinfo == UTC
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--expires", "soon", "neither like 30d nor a date"),
+        ("--expires", "2020-01-01", "has passed"),
+        ("--expires", "99999999999d", "neither like 30d nor a date"),
+        ("--scopes", "classify,admin", "there is no scope 'admin'"),
+        ("--account", "../other", "an account is"),
+    ],
+)
+def test_a_wrong_option_is_explained(
+    option: str, value: str, told: str, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.run(["keys", "create", "--name", "app", option, value], env)
+
+    assert told in capsys.readouterr().err
+
+
+def test_revoking_what_is_not_there_fails_in_one_line(
+    env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["keys", "revoke", "key_0"], env) == 1
+
+    told = capsys.readouterr().err
+    assert told == "pigeonhole: there is no key key_0; `pigeonhole keys list` shows them\n"
+
+
+@pytest.mark.parametrize("argv", [["keys", "list"], ["models", "list"], ["run"]])
+def test_a_wrong_setting_fails_in_one_line(
+    argv: list[str], env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(argv, {**env, "PIGEONHOLE_DATADIR": "x"}) == 2
+
+    told = capsys.readouterr().err
+    assert (
+        told
+        == "pigeonhole: PIGEONHOLE_DATADIR is not a setting; did you mean PIGEONHOLE_DATA_DIR?\n"
+    )
+
+
+def test_the_settings_are_printed_as_the_table_they_are(run: Run) -> None:
+    assert run("settings") == table() + "\n"
+
+
+def test_the_models_are_listed_with_the_default_marked(run: Run) -> None:
+    head, *rows = run("models", "list").splitlines()
+
+    assert head.split()[:3] == ["model", "engine", "device"]
+    assert any(row.startswith("all-MiniLM-L6-v2 (default)") for row in rows)

@@ -1,0 +1,105 @@
+"""A worker on in-memory ports that classifies by hashing: calls and jobs of one part."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+from shared import layout
+from shared.errors import PigeonholeError
+from shared.jobs import Fail, Finalise, Job, Settle, Start, Succeed, advance
+from shared.messages import Call, Reply, Submission, decode, encode, failure_of
+from shared.ports import FINALISE, Claim
+from shared.types import Answer, ClassifyRequest, ClassifyResult, Usage, WorkerReport
+from tests.fake_ledger import FakeLedger
+from tests.fakes import FakeReplies, FakeStore
+
+
+class TinyWorker:
+    """Answers a doorbell, in the thread that rings it.
+
+    `asleep` makes it do nothing; `error` makes it refuse everything.
+    """
+
+    def __init__(self, ledger: FakeLedger, replies: FakeReplies, store: FakeStore) -> None:
+        self._ledger, self._replies, self._store = ledger, replies, store
+        self.asleep = False
+        self.error: Exception | None = None
+        self.calls: list[Call] = []
+        report = WorkerReport(device="cpu", queues=("cpu.standard",), models=("tiny",))
+        ledger.report("worker", "tiny", encode(report), ttl_s=3600)
+        ledger.report("keeper", "tiny", b"{}", ttl_s=3600)
+
+    def drain(self, queue: str) -> None:
+        while not self.asleep:
+            taken = self._ledger.claim(queue, "tiny", calls=8, parts=1, lease_s=10, leaving=True)
+            for message in taken.messages:
+                self._answer(decode(Call, message))
+            for claim in taken.claims:
+                self._run(claim)
+            if not taken:
+                return
+
+    def _answer(self, call: Call) -> None:
+        self.calls.append(call)
+        try:
+            reply = Reply(result=self._classified(call.body))
+        except PigeonholeError as exc:
+            reply = Reply(failure=failure_of(exc))
+        self._replies.send([(call.reply_to, encode(reply))], keep_s=60)
+
+    def _run(self, claim: Claim) -> None:
+        job = self._ledger.record(claim.job_id)
+        assert job is not None
+        now = datetime.now(UTC)
+        if claim.task == FINALISE:
+            self._end(job, advance(job, Settle(), now))
+            return
+        data = self._store.get(layout.request(job.account, job.id)).data
+        running = advance(advance(job, Start(), now), Finalise(), now)
+        try:
+            result = self._classified(decode(Submission, data).body)
+        except PigeonholeError as exc:
+            self._end(job, advance(running, Fail(error=failure_of(exc)), now))
+            return
+        self._store.put(layout.result(job.account, job.id), encode(result))
+        progress = job.progress.model_copy(update={"completed": job.progress.total})
+        self._end(job, advance(running, Succeed(progress=progress, usage=result.usage), now))
+
+    def _end(self, old: Job, new: Job) -> None:
+        self._store.put(layout.job(new.account, new.id), encode(new))
+        self._ledger.replace(old, new)
+        self._ledger.retire(new, keep_s=3600)
+        self._store.delete(layout.open_marker(new.id))
+
+    def _classified(self, request: ClassifyRequest) -> ClassifyResult:
+        if self.error is not None:
+            raise self.error
+        answers = tuple(
+            tuple(_answered(request, item.text, q.labels) for q in request.questions)
+            for item in request.items
+        )
+        texts = sum(len(item.text.split()) for item in request.items)
+        labels = sum(len(question.labels) for question in request.questions)
+        return ClassifyResult(answers=answers, usage=Usage(input_tokens=texts, label_tokens=labels))
+
+
+def _answered(request: ClassifyRequest, text: str, labels: tuple[str, ...]) -> Answer:
+    """Scores that depend on nothing but text and label; thresholds and top_k are applied."""
+    weights = [_hash(text, label) for label in labels]
+    scores = [weight / sum(weights) for weight in weights]
+    ranked = sorted(range(len(labels)), key=lambda i: -scores[i])[: request.top_k]
+    kept = {
+        i
+        for i in ranked
+        if request.threshold is None or scores[i] >= (request.threshold.of(labels[i]) or 0)
+    }
+    return Answer(
+        best=next((i for i in ranked if i in kept), None),
+        scores=tuple(s if i in kept else None for i, s in enumerate(scores)),
+    )
+
+
+def _hash(text: str, label: str) -> float:
+    digest = hashlib.blake2b(f"{text}\0{label}".encode(), digest_size=4).digest()
+    return 1.0 + int.from_bytes(digest, "big") / 2**32

@@ -1,0 +1,112 @@
+"""Recorded pairs: a request, what it means inside, a result, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.wire import jina
+from shared.errors import PigeonholeError
+from shared.types import Answer, ClassifyRequest, ClassifyResult, Usage
+
+PAIRS = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted(Path(__file__).parent.joinpath("jina").glob("*.json"))
+}
+TRANSLATED = {name: pair for name, pair in PAIRS.items() if "internal" in pair}
+REFUSED = {name: pair for name, pair in PAIRS.items() if "error" in pair}
+
+
+def by_name(pairs: dict[str, Any]) -> Any:
+    return pytest.mark.parametrize("pair", pairs.values(), ids=pairs)
+
+
+def test_every_pair_is_run():
+    assert TRANSLATED.keys() | REFUSED.keys() == PAIRS.keys()
+
+
+@by_name(TRANSLATED)
+def test_a_request_means(pair: dict[str, Any]):
+    expected = ClassifyRequest.model_validate(pair["internal"])
+
+    assert jina.parse(pair["request"], default_model="default") == expected
+
+
+@by_name(TRANSLATED)
+def test_a_result_is_answered(pair: dict[str, Any]):
+    request = ClassifyRequest.model_validate(pair["internal"])
+    result = ClassifyResult.model_validate(pair["result"])
+
+    rendered = jina.render(request, result)
+
+    assert rendered == pair["response"]
+    jina.ClassifyAnswer.model_validate(rendered)
+
+
+@by_name(REFUSED)
+def test_a_wrong_request_is_refused(pair: dict[str, Any]):
+    with pytest.raises(PigeonholeError) as caught:
+        jina.parse(pair["request"], default_model="default")
+
+    assert caught.value.code == pair["error"]["code"]
+    assert {f.field: f.message for f in caught.value.fields} == pair["error"]["fields"]
+
+
+def test_an_error_lists_no_more_faults_than_a_reader_reads():
+    with pytest.raises(PigeonholeError, match=r"and 99 more") as caught:
+        jina.parse({"input": [1] * 100, "labels": ["a", "b"]}, default_model="m")
+
+    assert len(caught.value.fields) == 20
+
+
+@pytest.mark.parametrize("value", [float("inf"), 10**400])
+def test_a_threshold_beyond_any_number_is_refused(value: float):
+    body = {"input": "a", "labels": ["a", "b"], "threshold": value}
+
+    with pytest.raises(PigeonholeError, match="threshold: must be a"):
+        jina.parse(body, default_model="m")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [""] * 70_000, "labels": ["a", "b"]},
+        {"input": "a", "labels": [""] * 70_000},
+        {"input": "a", "labels": {"g": [0] * 40_000, "h": [0] * 40_000}},
+    ],
+)
+def test_lists_beyond_all_reason_are_not_even_looked_into(body: dict[str, object]):
+    with pytest.raises(PigeonholeError, match="at most 65536 entries") as caught:
+        jina.parse(body, default_model="m")
+
+    assert len(caught.value.fields) == 1
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(jina.ClassifyBody.model_fields, _JSON)))
+def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
+    try:
+        request = jina.parse(body, default_model="m")
+    except PigeonholeError:
+        return
+    answers = tuple(
+        tuple(Answer(best=None, scores=(None,) * len(q.labels)) for q in request.questions)
+        for _ in request.items
+    )
+
+    rendered = jina.render(request, ClassifyResult(answers=answers, usage=Usage()))
+
+    assert len(rendered["data"]) == len(request.items)
