@@ -41,6 +41,9 @@ def main() -> None:
     except PigeonholeError as exc:
         sys.exit(f"pigeonhole: {exc.detail}")
     multiprocessing.set_start_method("spawn")
+    # glibc gives each of the many threads a heap of its own: 210 MB instead of 100 after answers
+    # of 12 MB. Read by the processes to come when they start.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     with tempfile.TemporaryDirectory(prefix="pigeonhole-metrics-") as own_dir:
         if settings.api_processes > 1 or _METRICS_DIR in os.environ:
             _share_metrics(Path(os.environ.get(_METRICS_DIR) or own_dir))

@@ -75,4 +75,4 @@ class Members:
         try:
             return self.device_for(model)
         except Unavailable:
-            return "cpu" if model.device == "cpu" else "gpu"
+            return "gpu" if model.device == "gpu-only" else "cpu"

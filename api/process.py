@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -30,7 +31,10 @@ def application() -> Flask:
     """The application on adapters of its own."""
     settings = Settings.from_env(os.environ)
     start_logging("api", settings.log_level)
-    return create_app(_services(settings))
+    app = create_app(_services(settings))
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector need not look at it with every answer
+    return app
 
 
 def _services(settings: Settings) -> Services:

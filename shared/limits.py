@@ -110,9 +110,13 @@ class Limits:
                 LabelLimitExceeded,
             )
         for index, label in enumerate(question.labels):
-            if not label.strip():
-                _refuse(f"{field}[{index}]", "a label must not be empty")
-            self._check_length(f"{field}[{index}]", label, self.max_label_chars)
+            if not label.strip() or len(label) > self.max_label_chars:
+                self._refuse_label(f"{field}[{index}]", label)
+
+    def _refuse_label(self, field: str, label: str) -> None:
+        if not label.strip():
+            _refuse(field, "a label must not be empty")
+        self._check_length(field, label, self.max_label_chars)
 
     def _check_length(self, field: str, text: str, most: int) -> None:
         if len(text) > most:

@@ -151,6 +151,7 @@ class FakeLedger:
                 for queue in (work.job.queue, CONTROL):
                     self._unready(queue, work)
             self._records[job.id] = (job, self._clock() + keep_s)
+            self._changed.notify_all()
 
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
         def ended() -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -97,8 +98,15 @@ class Keeper:
 
 def main() -> None:
     """Run a keeper until SIGTERM or SIGINT."""
-    settings = Settings.from_env(os.environ)
-    start_logging("keeper", settings.log_level)
+    try:
+        settings = Settings.from_env(os.environ)
+        start_logging("keeper", settings.log_level)
+        _run(settings)
+    except PigeonholeError as exc:
+        sys.exit(f"pigeonhole: {exc.detail}")
+
+
+def _run(settings: Settings) -> None:
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())

@@ -7,6 +7,7 @@ what runs is finished within `stop_grace_s`, the rest goes back by its lease.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
 from shared.adapters.store import store_of
 from shared.catalogue import load as load_catalogue
+from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.messages import CONTROL, priority_of, queues_of
 from shared.settings import Settings
@@ -56,10 +58,17 @@ def _room(models: Mapping[str, Model], most_tokens: int) -> Callable[[str, float
 
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
+    try:
+        settings = Settings.from_env(os.environ)
+        start_logging("worker", settings.log_level)
+        _run(settings)
+    except PigeonholeError as exc:
+        sys.exit(f"pigeonhole: {exc.detail}")
+
+
+def _run(settings: Settings) -> None:
     from celery.signals import worker_ready, worker_shutting_down
 
-    settings = Settings.from_env(os.environ)
-    start_logging("worker", settings.log_level)
     began = time.monotonic()
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     ledger, store = RedisLedger(client), store_of(settings)

@@ -87,12 +87,19 @@ def _load(entry: ModelEntry, device: str, settings: Settings) -> TextEncoder:
     if entry.engine == "hashing":
         return HashingEncoder(name=entry.name)
     try:
+        import torch
+
         from workers.models import sentence
     except ImportError as exc:
         raise ConfigurationError(
             f"{entry.name} needs packages that are not installed ({exc.name}); "
             "run: pip install 'pigeonhole-server[worker]'"
         ) from exc
+    if device == "gpu" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "PIGEONHOLE_DEVICE is gpu, but torch sees no CUDA device; give the process one, "
+            "or set it to cpu"
+        )
     return sentence.load(
         _checkpoint(entry.checkpoint),
         name=entry.name,

@@ -14,6 +14,7 @@ from shared.adapters.directory import DirectoryStore
 from shared.adapters.redis_client import connect
 from shared.adapters.s3 import S3Store
 from shared.ports import ObjectStore
+from tests.fakes import FakeStore
 from tests.servers import HOST, moto_server, valkey_server
 
 BUCKET = "pigeonhole"
@@ -53,9 +54,11 @@ def s3_store(s3_endpoint: str) -> Callable[..., S3Store]:
     return make
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["fake", "directory", pytest.param("s3", marks=pytest.mark.integration)])
 def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """Each implementation in turn, empty."""
+    if request.param == "fake":
+        return FakeStore()
     if request.param == "directory":
         return DirectoryStore(tmp_path / "store")
     make: Callable[..., S3Store] = request.getfixturevalue("s3_store")

@@ -19,15 +19,18 @@ from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, 
 from shared.messages import CONTROL
 from shared.ports import FINALISE, Claim, Ledger
 from shared.types import JobKind, Usage
+from tests.fake_ledger import FakeLedger
 from tests.servers import HOST, free_port
 
 QUEUE = "cpu.standard"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["redis"])
-def ledger(request: pytest.FixtureRequest, redis_client: redis.Redis) -> Ledger:
-    return RedisLedger(redis_client)
+@pytest.fixture(params=["fake", pytest.param("redis", marks=pytest.mark.integration)])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    if request.param == "fake":
+        return FakeLedger()
+    return RedisLedger(request.getfixturevalue("redis_client"))
 
 
 def a_job(account: str = "acme", queue: str = QUEUE) -> Job:
@@ -367,23 +370,6 @@ class TestRecords:
 
         assert ledger.await_terminal(job.id, timeout_s=0.05) is False
 
-    def test_nothing_of_retired_jobs_stays_in_memory(
-        self, ledger: Ledger, redis_client: redis.Redis
-    ):
-        jobs = [a_job() for _ in range(20)]
-        for job in jobs:
-            ledger.enrol(job, parts=1)
-        for claim in take(ledger, parts=20):
-            ledger.complete(claim, lease_s=30, outcome=b"1")
-        for job in jobs:
-            ledger.retire(job, keep_s=0.05)
-
-        def left() -> set[bytes]:
-            return {key for key in redis_client.scan_iter() if b":ended" not in key}
-
-        wait_until(lambda: not any(b"job" in key for key in left()))
-        assert {k.rpartition(b":")[0] for k in left()} <= {b"ph:attending", b"ph:rung", b"ph:wake"}
-
 
 class TestMembers:
     def test_are_listed_while_they_report(self, ledger: Ledger):
@@ -399,21 +385,40 @@ class TestMembers:
 
         assert ledger.reports("worker") == {}
 
-    def test_the_epoch_changes_when_everything_was_lost(
-        self, ledger: Ledger, redis_client: redis.Redis
-    ):
-        assert ledger.epoch("first") == "first"
-        assert ledger.epoch("second") == "first"
-
-        redis_client.flushall()
-
-        assert ledger.epoch("third") == "third"
-
     def test_waiting_counts_messages_and_jobs(self, ledger: Ledger):
         ledger.offer(QUEUE, b"1", bound=10)
         ledger.enrol(a_job(), parts=5)
 
         assert ledger.waiting(QUEUE) == 2
+
+
+@pytest.mark.integration
+def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
+    ledger = RedisLedger(redis_client)
+    jobs = [a_job() for _ in range(20)]
+    for job in jobs:
+        ledger.enrol(job, parts=1)
+    for claim in take(ledger, parts=20):
+        ledger.complete(claim, lease_s=30, outcome=b"1")
+    for job in jobs:
+        ledger.retire(job, keep_s=0.05)
+
+    def left() -> set[bytes]:
+        return {key for key in redis_client.scan_iter() if b":ended" not in key}
+
+    wait_until(lambda: not any(b"job" in key for key in left()))
+    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph:attending", b"ph:rung", b"ph:wake"}
+
+
+@pytest.mark.integration
+def test_the_epoch_changes_when_everything_was_lost(redis_client: redis.Redis):
+    ledger = RedisLedger(redis_client)
+    assert ledger.epoch("first") == "first"
+    assert ledger.epoch("second") == "first"
+
+    redis_client.flushall()
+
+    assert ledger.epoch("third") == "third"
 
 
 @pytest.fixture

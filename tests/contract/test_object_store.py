@@ -333,6 +333,11 @@ class TestStreams:
         assert object_store.get("big").data == b"old"
         assert list(object_store.list("")) == ["big"]
 
+    @pytest.mark.parametrize(
+        "object_store",
+        ["directory", pytest.param("s3", marks=pytest.mark.integration)],
+        indirect=True,
+    )
     def test_streams_pass_in_bounded_memory(self, object_store: ObjectStore) -> None:
         tracemalloc.start()
         try:

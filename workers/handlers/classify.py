@@ -87,7 +87,8 @@ class Classify:
         priority: Priority,
     ) -> Future[Labels]:
         """The question's labels: remembered, or on their way through the model."""
-        described = tuple(request.descriptions.get(label, "") for label in question.labels)
+        given = request.descriptions
+        described = tuple(given.get(label, "") for label in question.labels) if given else ()
         key = (
             model.entry.name,
             request.template,
@@ -107,8 +108,7 @@ class Classify:
         )
         null_labels = prompts.NULL_LABELS if request.multi_label else ()
         nulls = prompts.prompts(null_labels, entry.templates, template=request.template)
-        words = [f"{label} {text}" for label, text in zip(question.labels, described, strict=True)]
-        tokens = sum(map(len, model.embedder.tokenise(words)))
+        tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
         made: Future[Labels] = Future()
 
         def finish(embedded: Future[Rows]) -> None:
