@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared import layout
+from shared import ids, layout
 from shared.errors import Conflict, FieldError, InvalidRequest, ObjectMissing, PreconditionFailed
 from shared.ports import ObjectStore
 from shared.types import Value
@@ -36,6 +36,7 @@ class Use(Value):
     """What a key was used for."""
 
     fingerprint: str
+    job_id: str  # of the durable job it makes: a call taken over makes the same job, not another
     until: float  # seconds since 1970: end of the reservation, or of the memory
     answer: StoredAnswer | None = None
 
@@ -45,8 +46,7 @@ class Reservation:
     """The right to do the call, until `until`."""
 
     name: str
-    etag: str
-    fingerprint: str
+    use: Use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +73,22 @@ class Idempotency:
             raise _refusal(f"must have 1 to {MAX_CHARS} characters")
         name = layout.idempotency(account, hashlib.sha256(key.encode()).hexdigest())
         fingerprint = hashlib.sha256(payload).hexdigest()
-        use = Use(fingerprint=fingerprint, until=self.clock() + reserve_s)
+        now = self.clock()
+        job_id = ids.job_id(int(now * 1000), ids.random_bits())
+        use = Use(fingerprint=fingerprint, job_id=job_id, until=now + reserve_s)
         try:
-            etag = self.store.put(name, _bytes(use), if_absent=True)
+            self.store.put(name, _bytes(use), if_absent=True)
         except PreconditionFailed:
             return self._again(name, use)
-        return Reservation(name=name, etag=etag, fingerprint=fingerprint)
+        return Reservation(name=name, use=use)
 
     def finish(self, held: Reservation, answer: StoredAnswer) -> None:
         """Remember the answer, or free the key if the answer invites a retry."""
         if answer.status == 429 or answer.status >= 500:
             self.store.delete(held.name)
             return
-        until = self.clock() + self.keep_s
-        use = Use(fingerprint=held.fingerprint, until=until, answer=answer)
-        self.store.put(held.name, _bytes(use))
+        changes = {"until": self.clock() + self.keep_s, "answer": answer}
+        self.store.put(held.name, _bytes(held.use.model_copy(update=changes)))
 
     def _again(self, name: str, use: Use) -> Reservation | StoredAnswer:
         """The key was used before: replay, refuse, or take over a reservation that ran out."""
@@ -97,11 +98,13 @@ class Idempotency:
             raise _busy() from None  # freed this moment: the next try succeeds
         earlier = Use.model_validate_json(stored.data)
         if earlier.until <= self.clock():
+            if earlier.answer is None and earlier.fingerprint == use.fingerprint:
+                use = use.model_copy(update={"job_id": earlier.job_id})
             try:
-                etag = self.store.put(name, _bytes(use), if_match=stored.etag)
+                self.store.put(name, _bytes(use), if_match=stored.etag)
             except (PreconditionFailed, ObjectMissing):
                 raise _busy() from None
-            return Reservation(name=name, etag=etag, fingerprint=use.fingerprint)
+            return Reservation(name=name, use=use)
         if earlier.fingerprint != use.fingerprint:
             raise _refusal("was used with another request; choose a new key")
         if earlier.answer is None:

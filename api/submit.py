@@ -20,7 +20,7 @@ from api.caller import Caller
 from api.members import Members
 from shared import ids, layout
 from shared.catalogue import Catalogue, ModelEntry
-from shared.errors import BrokerUnavailable, DeadlineExceeded, Unavailable
+from shared.errors import BrokerUnavailable, DeadlineExceeded, PreconditionFailed, Unavailable
 from shared.jobs import Job, Progress
 from shared.limits import Limits
 from shared.messages import Call, Reply, Submission, decode, encode, error_of, queue_for
@@ -95,8 +95,11 @@ class Submit:
         request_id: str,
         dialect: str,
         priority: Priority = Priority.STANDARD,
+        job_id: str | None = None,
     ) -> Job:
         """Accept a durable job: after this returns it will end, whatever dies.
+
+        With the `job_id` of a job that was accepted before, it is that job again.
 
         Raises:
             PigeonholeError: What the limits refuse.
@@ -106,7 +109,7 @@ class Submit:
         now = self.clock()
         created_at = datetime.fromtimestamp(now, UTC)
         job = Job(
-            id=ids.job_id(int(now * 1000), ids.random_bits()),
+            id=job_id or ids.job_id(int(now * 1000), ids.random_bits()),
             account=caller.account,
             kind=JobKind.CLASSIFY,
             queue=queue_for(self.members.usual_device(model), priority),
@@ -115,8 +118,9 @@ class Submit:
             progress=Progress(total=len(request.items)),
         )
         body = request.model_copy(update={"model": model.name})
-        submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
-        self._accept(submission)
+        job = self._accept(
+            Submission(job=job, request_id=request_id, dialect=dialect, body=body)
+        ).job
         try:
             if self.ledger.enrol(job, parts=1):
                 self.doorbell.ring(job.queue)
@@ -124,19 +128,24 @@ class Submit:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
         return job
 
-    def _accept(self, submission: Submission) -> None:
+    def _accept(self, submission: Submission) -> Submission:
         """Put request and marker on the store; the marker is the moment of acceptance."""
         job = submission.job
-        request = layout.request(job.account, job.id)
+        request, marker = layout.request(job.account, job.id), layout.open_marker(job.id)
         try:
             self.store.put(request, encode(submission), if_absent=True)
-            self.store.put(layout.open_marker(job.id), job.account.encode())
+            self.store.put(marker, job.account.encode())
+        except PreconditionFailed:
+            # The same call came this far before; the keeper takes an ended job's marker away.
+            self.store.put(marker, job.account.encode())
+            return decode(Submission, self.store.get(request).data)
         except Unavailable:
             # Whether the marker was written is unknown: taking both away leaves no half-made job.
             with suppress(Unavailable):
-                self.store.delete(layout.open_marker(job.id))
+                self.store.delete(marker)
                 self.store.delete(request)
             raise
+        return submission
 
     def _checked(self, request: ClassifyRequest) -> ModelEntry:
         """The model of a request that is within the limits."""

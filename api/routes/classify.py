@@ -40,9 +40,9 @@ class _Classify:
     prefer: Prefer
     timeout_s: float
 
-    def respond(self) -> Response:
+    def respond(self, job_id: str | None) -> Response:
         """The answer that the caller prefers."""
-        return self._later() if self.prefer.respond_async else self._now()
+        return self._later(job_id) if self.prefer.respond_async else self._now()
 
     def _now(self) -> Response:
         result = self.submit.now(
@@ -54,12 +54,13 @@ class _Classify:
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else None
         return reply(self.dialect.render(self.asked, result), headers=applied)
 
-    def _later(self) -> Response:
+    def _later(self, job_id: str | None) -> Response:
         job = self.submit.later(
             self.asked,
             caller=door.caller(),
             request_id=door.request_id(),
             dialect=self.dialect.NAME,
+            job_id=job_id,
         )
         job, result = self._waited(job)
         if job.error is not None:

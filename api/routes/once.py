@@ -18,19 +18,24 @@ _KEPT = ("Content-Type", "Location", "Retry-After", "Preference-Applied")
 
 
 def once(
-    idempotency: Idempotency, payload: bytes, run: Callable[[], Response], *, reserve_s: float
+    idempotency: Idempotency,
+    payload: bytes,
+    run: Callable[[str | None], Response],
+    *,
+    reserve_s: float,
 ) -> Response:
     """The answer of `run`, or the one that the same call was given before.
 
     Args:
         idempotency: The uses of keys.
         payload: What makes two calls the same, beside path and key.
-        run: The call; its error is an answer like any other.
+        run: The call, given the id of the job it is to make if it makes one, or None where the
+            client does not say which calls are the same; its error is an answer like any other.
         reserve_s: Longest time that `run` takes.
     """
     key = request.headers.get(HEADER)
     if key is None:
-        return run()
+        return run(None)
     account = door.caller().account
     held = idempotency.begin(
         account, key, request.path.encode() + b"\n" + payload, reserve_s=reserve_s
@@ -39,7 +44,7 @@ def once(
         headers = {**held.headers, "Idempotent-Replayed": "true"}
         return Response(unpack(held), held.status, headers)
     try:
-        response = run()
+        response = run(held.use.job_id)
     except Exception as exc:  # noqa: BLE001  whatever it is, the key must not stay reserved
         response = problems.answer(exc)
     headers = {name: response.headers[name] for name in _KEPT if name in response.headers}

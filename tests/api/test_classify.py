@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.idempotency import Use
 from api.routes.classify import RESERVED_THREADS
 from shared.errors import (
     DeadlineExceeded,
@@ -16,7 +17,7 @@ from shared.errors import (
     TokenLimitExceeded,
     WorkFailed,
 )
-from tests.api.conftest import World
+from tests.api.conftest import World, make_world
 from tests.problems import assert_problem
 
 Post = Callable[..., TestResponse]
@@ -243,6 +244,26 @@ class TestIdempotency:
 
         assert second.status_code == 202
         assert second.headers["Location"] == first.headers["Location"]
+        assert len(list(world.store.children("jobs/acme/"))) == 1
+
+    def test_a_call_whose_first_process_died_after_acceptance_makes_the_same_job(self):
+        now = [1_800_000_000.0]
+        world = make_world(clock=lambda: now[0])
+        headers = {"Idempotency-Key": "one", "Prefer": "respond-async"}
+        client = world.client()
+        first = client.post("/v1/classify", json=BODY, headers=headers)
+        (use,) = world.store.list("idempotency/")
+        kept = Use.model_validate_json(world.store.get(use).data)
+        died = kept.model_copy(update={"answer": None, "until": now[0] + 60})
+        world.store.put(use, died.model_dump_json().encode())
+
+        early = client.post("/v1/classify", json=BODY, headers=headers)
+        now[0] += 61
+        again = client.post("/v1/classify", json=BODY, headers=headers)
+
+        assert_problem(early, 409, "CONFLICT_RESOURCE_BUSY")
+        assert again.status_code == 202
+        assert again.get_json()["id"] == first.get_json()["id"]
         assert len(list(world.store.children("jobs/acme/"))) == 1
 
     def test_another_payload_is_refused(self, post: Post):

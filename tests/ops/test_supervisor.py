@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import psutil
 
 LAUNCHER = """
-import os, sys
+import os, signal, sys
 from ops.logview import LogView
 from ops.supervisor import Program, Supervisor
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
 supervisor = Supervisor(LogView(sys.stdout, colour=False), grace_s=float(sys.argv[1]))
 for name, code in zip(("first", "second"), sys.argv[2:]):
     command = (sys.executable, "-u", "-c", code)
