@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import islice
 
 from shared import layout
-from shared.errors import MessageUndecodable, ObjectMissing
-from shared.messages import Submission, decode
+from shared.errors import MessageUndecodable, ObjectMissing, PreconditionFailed
+from shared.jobs import Fail, Job, Progress, advance
+from shared.messages import CONTROL, Submission, decode, encode, failure_of
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
+from shared.types import JobKind
 
 log = Log("adoption")
 _PAGE = 200
@@ -56,6 +59,23 @@ def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
         try:
             return decode(Submission, store.get(layout.request(account, job_id)).data)
         except MessageUndecodable as exc:
-            # Left where it is for the operator to see; without a marker nobody runs it again.
             log.error("job.undecodable", job_id=job_id, reason=exc.detail)
+            _fail(store, account, job_id, exc)
     return None
+
+
+def _fail(store: ObjectStore, account: str, job_id: str, error: MessageUndecodable) -> None:
+    """End a job of which nothing can be read but its name."""
+    now = datetime.now(UTC)
+    job = Job(
+        id=job_id,
+        account=account,
+        kind=JobKind.CLASSIFY,
+        queue=CONTROL,
+        created_at=now,
+        expires_at=now,
+        progress=Progress(total=0),
+    )
+    failed = advance(job, Fail(error=failure_of(error)), now)
+    with suppress(PreconditionFailed):
+        store.put(layout.job(account, job_id), encode(failed), if_absent=True)

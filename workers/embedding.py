@@ -12,12 +12,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.catalogue import ModelEntry
 from shared.types import Priority
 from workers.microbatch import MicroBatcher
 from workers.models.port import Rows, TextEncoder
@@ -115,6 +117,14 @@ class Embedder:
         ready: Future[Rows] = Future()
         ready.set_result(finish(np.zeros((0, self.encoder.dimensions), np.float32)))
         return ready
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A loaded model: its entry in the catalogue, and how its texts become vectors."""
+
+    entry: ModelEntry
+    embedder: Embedder
 
 
 def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:

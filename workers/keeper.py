@@ -78,7 +78,7 @@ class Keeper:
         """
         now = time.monotonic()
         self.ledger.report(ROLE, self.member, b"{}", ttl_s=_REPORT_TTL_S)
-        epoch = self.ledger.epoch(self.member)
+        epoch = self.ledger.epoch(ids.token())
         if epoch != self._epoch:
             log.info("keeper.new_ledger", known=bool(self._epoch))
             self._epoch, self._audit_at = epoch, 0.0

@@ -27,8 +27,9 @@ from shared.telemetry import Log, start_logging
 from shared.types import WorkerReport
 from workers import meters, tasks
 from workers.drain import Drain
+from workers.embedding import Model
 from workers.handlers.call import Calls
-from workers.handlers.classify import Classify, Model
+from workers.handlers.classify import Classify
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.leases import Leases

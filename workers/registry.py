@@ -15,8 +15,7 @@ from shared.errors import ConfigurationError
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding import Embedder
-from workers.handlers.classify import Model
+from workers.embedding import Embedder, Model
 from workers.microbatch import MicroBatcher, Observe
 from workers.models.hashing import HashingEncoder
 from workers.models.port import TextEncoder

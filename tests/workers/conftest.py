@@ -1,0 +1,126 @@
+"""A worker's parts on in-memory ports and the hashing model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared import ids, layout
+from shared.catalogue import ModelEntry
+from shared.jobs import Job, Progress
+from shared.limits import Limits
+from shared.messages import Submission, encode
+from shared.ports import Claim
+from shared.types import ClassifyRequest, Item, JobKind, Question
+from tests.fake_ledger import FakeLedger
+from tests.fakes import FakeReplies, FakeStore
+from workers.embedding import Embedder, Model
+from workers.handlers.classify import Classify
+from workers.handlers.finalise import Finaliser
+from workers.handlers.part import Parts
+from workers.leases import Leases
+from workers.microbatch import MicroBatcher
+from workers.models.hashing import HashingEncoder
+from workers.models.port import Rows
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+QUEUE = "cpu.standard"
+
+
+def a_request(*texts: str, **changes: object) -> ClassifyRequest:
+    request = ClassifyRequest(
+        model="tiny",
+        items=tuple(Item(text=text) for text in texts or ("a red rose",)),
+        questions=(Question(labels=("red", "green")),),
+    )
+    return request.model_copy(update=changes)
+
+
+class Encoder(HashingEncoder):
+    """The hashing model; counts passes, fails or waits when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(name="tiny")
+        self.ran = 0
+        self.error: Exception | None = None
+        self.free = threading.Event()
+        self.free.set()
+
+    def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
+        self.free.wait(10)
+        self.ran += len(windows)
+        if self.error is not None:
+            raise self.error
+        return super().encode(windows)
+
+
+@dataclass
+class Bench:
+    """Everything a handler stands on."""
+
+    store: FakeStore = field(default_factory=FakeStore)
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    replies: FakeReplies = field(default_factory=FakeReplies)
+    encoder: Encoder = field(default_factory=Encoder)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.batcher = MicroBatcher(self.encoder, budget_tokens=256, name="tiny")
+        model = Model(
+            entry=ModelEntry(name="tiny", engine="hashing"),
+            embedder=Embedder(self.encoder, self.batcher),
+        )
+        self.classify = Classify({"tiny": model}, Limits(max_input_tokens=50))
+        self.leases = Leases(self.ledger, lease_s=0.4)
+        self.finaliser = Finaliser(ledger=self.ledger, store=self.store)
+        self.parts = Parts(
+            ledger=self.ledger,
+            store=self.store,
+            classify=self.classify,
+            finaliser=self.finaliser,
+            leases=self.leases,
+            stopping=self.stopping,
+            max_attempts=2,
+            lease_s=30,
+        )
+
+    def submit(self, request: ClassifyRequest | None = None) -> Job:
+        """Accept a durable job, as the front end does."""
+        body = request or a_request()
+        job = Job(
+            id=ids.job_id(0, ids.random_bits()),
+            account="acme",
+            kind=JobKind.CLASSIFY,
+            queue=QUEUE,
+            created_at=NOW,
+            expires_at=NOW + timedelta(days=7),
+            progress=Progress(total=len(body.items)),
+        )
+        submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
+        self.store.put(layout.request("acme", job.id), encode(submission))
+        self.store.put(layout.open_marker(job.id), b"acme")
+        self.ledger.enrol(job, parts=1)
+        return job
+
+    def claim(self, queue: str = QUEUE, *, lease_s: float = 30) -> Claim:
+        (claim,) = self.ledger.claim(queue, None, calls=0, parts=1, lease_s=lease_s).claims
+        return claim
+
+    def nothing_ready(self, queue: str = QUEUE) -> bool:
+        return not self.ledger.claim(queue, None, calls=9, parts=9, lease_s=30)
+
+    def close(self) -> None:
+        self.encoder.free.set()
+        self.leases.close()
+        self.batcher.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()

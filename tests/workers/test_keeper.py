@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from shared import ids, layout
+from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.jobs import Job, State
+from shared.messages import CONTROL, decode
+from tests.fake_ledger import FakeLedger
+from tests.fakes import FakeDoorbell
+from tests.workers.conftest import QUEUE, Bench
+from workers.expiry import expire
+from workers.keeper import Keeper
+
+
+@pytest.fixture
+def rung() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def keeper(bench: Bench, rung: list[str]) -> Keeper:
+    return Keeper(
+        ledger=bench.ledger,
+        store=bench.store,
+        doorbell=FakeDoorbell(rung.append),
+        max_attempts=3,
+        lease_s=10,
+        audit_s=3600,
+        result_keep_s=3600,
+        clock=lambda: 3600.0,
+    )
+
+
+def test_it_rings_where_work_waits_and_nobody_attends(
+    bench: Bench, keeper: Keeper, rung: list[str]
+):
+    bench.submit()
+    time.sleep(0.55)  # the bell of the submit counts as on its way
+
+    keeper.tick()
+
+    assert rung == [QUEUE]
+
+
+def test_it_returns_what_a_dead_worker_held(bench: Bench, keeper: Keeper):
+    bench.submit()
+    bench.claim(lease_s=0)
+    time.sleep(0.01)
+
+    keeper.tick()
+
+    assert bench.claim().attempt == 2
+
+
+def test_it_adopts_every_open_job_of_a_ledger_that_lost_everything(bench: Bench, keeper: Keeper):
+    keeper.tick()
+    jobs = {bench.submit().id for _ in range(3)}
+    bench.ledger = keeper.ledger = FakeLedger()
+
+    keeper.tick()
+
+    claims = bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=10).claims
+    assert {claim.job_id for claim in claims} == jobs
+
+
+def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper: Keeper):
+    known, ended = bench.submit(), bench.submit()
+    bench.store.put(layout.job("acme", ended.id), b"{}")
+    bench.ledger = keeper.ledger = FakeLedger()
+    bench.ledger.enrol(known, parts=1)
+
+    keeper.tick()
+
+    claims = bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=10).claims
+    assert [claim.job_id for claim in claims] == [known.id]
+    assert layout.open_marker(ended.id) not in bench.store.objects
+
+
+def test_a_marker_without_a_request_was_never_accepted(bench: Bench, keeper: Keeper):
+    bench.store.put(layout.open_marker("job_x"), b"acme")
+
+    keeper.tick()
+
+    assert not list(bench.store.list(layout.OPEN))
+
+
+def test_a_request_that_cannot_be_decoded_ends_as_a_failed_job(bench: Bench, keeper: Keeper):
+    job_id = ids.job_id(3_600_000, 1)
+    bench.store.put(layout.open_marker(job_id), b"acme")
+    bench.store.put(layout.request("acme", job_id), b"garbage")
+
+    keeper.tick()
+
+    ended = decode(Job, bench.store.get(layout.job("acme", job_id)).data)
+    assert ended.state is State.FAILED
+    assert ended.error is not None
+    assert "not a Submission" in ended.error.detail
+    assert not list(bench.store.list(layout.OPEN))
+
+
+def test_an_outage_is_waited_out_and_the_living_get_time_to_beat(bench: Bench, keeper: Keeper):
+    stopping = threading.Event()
+    bench.submit()
+    bench.claim(lease_s=0)
+    bench.ledger.away = True
+    thread = threading.Thread(target=keeper.run, args=(stopping,))
+    thread.start()
+    time.sleep(0.1)
+    bench.ledger.away = False
+    time.sleep(1.2)
+
+    assert thread.is_alive()
+    assert bench.nothing_ready(), "reaped before the holder could beat"
+    stopping.set()
+    thread.join(10)
+
+
+def test_an_outage_of_the_store_does_not_stop_the_bells(
+    bench: Bench, keeper: Keeper, rung: list[str]
+):
+    bench.submit()
+    time.sleep(0.55)
+    bench.store.away = True
+
+    with pytest.raises(StoreUnavailable):
+        keeper.tick()
+
+    assert rung == [QUEUE]
+
+
+def test_a_keeper_without_a_broker_says_so(bench: Bench, keeper: Keeper):
+    bench.ledger.away = True
+    with pytest.raises(BrokerUnavailable):
+        keeper.tick()
+
+
+def test_ended_jobs_expire_and_open_ones_never(bench: Bench):
+    old, running, young = (
+        ids.job_id(1_000, 1),
+        ids.job_id(1_000, 2),
+        ids.job_id(9_000_000, 3),
+    )
+    for job_id in (old, running, young):
+        bench.store.put(layout.request("acme", job_id), b"{}")
+        bench.store.put(layout.result("acme", job_id), b"{}")
+    for job_id in (old, young):
+        bench.store.put(layout.job("acme", job_id), b"{}")
+
+    assert expire(bench.store, before=5_000.0, now=9_000.0) == 1
+
+    assert set(bench.store.children(layout.jobs_of("acme"))) == {running, young}
+
+
+def test_used_idempotency_keys_expire(bench: Bench):
+    bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
+    bench.store.put(layout.idempotency("acme", "b"), b'{"until": 1000}')
+
+    expire(bench.store, before=0, now=100)
+
+    assert list(bench.store.list(layout.IDEMPOTENCY)) == [layout.idempotency("acme", "b")]
+
+
+def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str]):
+    job = bench.submit()
+    bench.ledger.abandon(job.id)
+    time.sleep(0.55)
+
+    keeper.tick()
+
+    assert CONTROL in rung

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.workers.conftest import QUEUE, Bench
+from workers import watchdog
+from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
+
+
+def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[int]]:
+    exits: list[int] = []
+    watched = {"healthy": lambda: True, "stalled_s": lambda: 0.0, "attends": lambda _: True}
+    dog = Watchdog(
+        ledger=bench.ledger,
+        role="worker",
+        member="w",
+        report=b"{}",
+        queues=(QUEUE,),
+        watched=Watched(**{**watched, **seen}),
+        forward_limit_s=1.0,
+        exit=exits.append,
+    )
+    dog.start()
+    return dog, exits
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 10) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_worker_that_is_well_is_reported_and_leaves_the_list_when_it_stops(bench: Bench):
+    dog, exits = watch(bench)
+    wait_until(lambda: bench.ledger.reports("worker") == {"w": b"{}"})
+
+    dog.close()
+
+    assert exits == []
+    assert bench.ledger.reports("worker") == {}
+
+
+@pytest.mark.parametrize(
+    "seen", [{"healthy": lambda: False}, {"stalled_s": lambda: 1.5}], ids=["dead", "hung"]
+)
+def test_a_worker_that_cannot_work_ends(bench: Bench, seen: dict[str, Callable[..., object]]):
+    dog, exits = watch(bench, **seen)
+
+    wait_until(lambda: exits)
+
+    assert exits == [EXIT_UNFIT]
+    dog.close()
+
+
+def test_a_worker_that_hears_no_bell_while_work_waits_ends(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watchdog, "_DEAF_S", 0.1)
+    monkeypatch.setattr(watchdog, "_TICK_S", 0.05)
+    bench.ledger.offer(QUEUE, b"call", bound=10)
+
+    dog, exits = watch(bench, attends=lambda _: False)
+
+    wait_until(lambda: exits)
+    dog.close()
+
+
+def test_a_broker_that_is_away_is_no_reason_to_end(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watchdog, "_DEAF_S", 0.1)
+    monkeypatch.setattr(watchdog, "_TICK_S", 0.02)
+    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.away = True
+
+    dog, exits = watch(bench, attends=lambda _: False)
+    threading.Event().wait(0.3)
+
+    assert exits == []
+    dog.close()

@@ -1,0 +1,115 @@
+"""A question's labels as a model sees them: prompts embedded, averaged, measured, and remembered.
+
+The sets used last are kept, so that 256 labels cost nothing the second time. A set on its way
+through the model is shared with whoever asks meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from itertools import chain
+
+from shared.types import ClassifyRequest, Priority, Question
+from workers.core import prompts, zero_shot
+from workers.embedding import Model
+from workers.models.port import Rows
+
+Labels = tuple[zero_shot.LabelSet, int]
+"""A measured label set, and the tokens of its labels and descriptions."""
+
+_MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
+
+
+class LabelSets:
+    """Label sets by model, labels and how they are prompted; safe for any thread."""
+
+    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
+        self._most_rows = most_rows
+        self._rows = 0
+        self._lock = threading.Lock()
+        self._sets: OrderedDict[object, tuple[Future[Labels], int]] = OrderedDict()
+
+    def of(
+        self, model: Model, request: ClassifyRequest, question: Question, priority: Priority
+    ) -> Future[Labels]:
+        """The question's labels: remembered, or on their way through the model.
+
+        Raises:
+            InvalidRequest: The template has no placeholder.
+            Unavailable: The model has stopped.
+        """
+        given = request.descriptions
+        described = tuple(given.get(label, "") for label in question.labels) if given else ()
+        how = (model.entry.name, request.template, request.multi_label)
+        key = (*how, question.labels, described)
+        known = self._get(key)
+        if known is not None:
+            return known
+        made = _make(model, request, question, described, priority)
+        self._put(key, made, rows=len(question.labels))
+        return made
+
+    def _get(self, key: object) -> Future[Labels] | None:
+        with self._lock:
+            found = self._sets.get(key)
+            if found is None:
+                return None
+            if found[0].done() and found[0].exception() is not None:
+                self._rows -= self._sets.pop(key)[1]  # it failed; whoever asks now tries again
+                return None
+            self._sets.move_to_end(key)
+            return found[0]
+
+    def _put(self, key: object, made: Future[Labels], *, rows: int) -> None:
+        with self._lock:
+            if key in self._sets:
+                return  # two asked at once; one is enough
+            self._sets[key] = (made, rows)
+            self._rows += rows
+            while self._rows > self._most_rows and len(self._sets) > 1:
+                _, (_, freed) = self._sets.popitem(last=False)
+                self._rows -= freed
+
+
+def _make(
+    model: Model,
+    request: ClassifyRequest,
+    question: Question,
+    described: tuple[str, ...],
+    priority: Priority,
+) -> Future[Labels]:
+    """Send a label set through the model."""
+    entry = model.entry
+    texts = prompts.prompts(
+        question.labels,
+        entry.templates,
+        template=request.template,
+        descriptions=request.descriptions,
+    )  # (L, K)
+    null_labels = prompts.NULL_LABELS if request.multi_label else ()
+    nulls = prompts.prompts(null_labels, entry.templates, template=request.template)  # (M, K)
+    scale = zero_shot.Scale(
+        temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
+    )
+    tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
+    made: Future[Labels] = Future()
+
+    def finish(embedded: Future[Rows]) -> None:
+        try:
+            rows = embedded.result()
+            forms = len(texts[0])
+            labels = prompts.average(rows[: len(texts) * forms], forms)
+            null = prompts.average(rows[len(texts) * forms :], forms) if nulls else None
+            measured = zero_shot.LabelSet.measure(labels, scale=scale, null=null)
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+            made.set_exception(exc)
+        else:
+            made.set_result((measured, tokens))
+
+    model.embedder.embed_prompts(
+        [*chain.from_iterable(texts), *chain.from_iterable(nulls)],
+        priority=priority,  # no deadline: the set is shared with whoever asks meanwhile
+    ).add_done_callback(finish)
+    return made
