@@ -9,14 +9,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from shared.errors import ConfigurationError, FieldError, ModelNotFound
 from shared.types import Value
 
 
 class ModelEntry(Value):
-    """One model of the catalogue."""
+    """One model of the catalogue; a key that is not known is refused, because people write it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=128)
     aliases: tuple[str, ...] = ()

@@ -14,9 +14,11 @@ Scores = Literal["calibrated", "jina", "raw"]
 
 
 class Value(BaseModel):
-    """A frozen value; an unknown field is an error, because only our own code writes them."""
+    """A frozen value. A field that is not known is passed over: a newer process wrote it, and what
+    must not be passed over has a newer schema number (`shared.messages`).
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Priority(IntEnum):
@@ -99,6 +101,7 @@ class ClassifyResult(Value):
 
     answers: tuple[tuple[Answer, ...], ...]
     usage: Usage
+    windowed: tuple[int, ...] = ()  # items longer than the model's window: read whole, in windows
 
 
 class Failure(Value):

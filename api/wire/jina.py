@@ -151,6 +151,11 @@ class Classification(_Shape):
         description="Every label with its score, in the order of the request, but for those that "
         "`threshold` or `top_k` removed."
     )
+    truncated: Literal[False] = Field(
+        default=False,
+        description="Present where the text is longer than the model's window: it was read whole, "
+        "window by window.",
+    )
 
 
 class Tokens(_Shape):
@@ -207,13 +212,13 @@ def parse(body: dict[str, object], *, default_model: str) -> ClassifyRequest:
 def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
     """The body of an answer: (N, L) scores as N rows of at most L predictions."""
     row = _plain_row if request.questions[0].group is None else _grouped_row
-    return {
-        "usage": _tokens(result.usage),
-        "data": [
-            {"object": "classification", "index": i, **row(request.questions, answers)}
-            for i, answers in enumerate(result.answers)
-        ],
-    }
+    data = [
+        {"object": "classification", "index": i, **row(request.questions, answers)}
+        for i, answers in enumerate(result.answers)
+    ]
+    for index in result.windowed:
+        data[index]["truncated"] = False
+    return {"usage": _tokens(result.usage), "data": data}
 
 
 def _questions(labels: list[str] | dict[str, list[str]]) -> tuple[Question, ...]:

@@ -11,6 +11,8 @@ import json
 import os
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +44,7 @@ def main() -> None:
         _row_callers(service, short, baseline["short_per_s"])
         _rows_labels(service, mixed, short)
         _rows_memory(service, mixed, options.soak)
+    _row_start()
 
 
 def _texts(data: Path) -> tuple[list[str], list[str]]:
@@ -161,6 +164,20 @@ def _rows_memory(service: Service, mixed: list[str], soak: int) -> None:
             f"{then:.0f}",
             mib / max(then, 1),
         )
+
+
+def _row_start() -> None:
+    """An API process up to the moment it could answer, against an empty interpreter."""
+    took_s, empty_s = (
+        _median(partial(subprocess.run, [sys.executable, "-c", code], check=True), times=5)
+        for code in ("import api.process, api.main", "pass")
+    )
+    _row(
+        "start of an API process, s; baseline: an empty interpreter",
+        f"{took_s:.2f}",
+        f"{empty_s:.2f}",
+        took_s / empty_s,
+    )
 
 
 def _row(what: str, measured: str, baseline: str, ratio: float) -> None:

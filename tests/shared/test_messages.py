@@ -65,6 +65,12 @@ def test_bytes_of_the_first_schema_are_still_read():
     assert decode(Submission, SUBMISSION_V1).job.account == "acme"
 
 
+def test_a_field_that_a_newer_process_added_is_passed_over():
+    newer = CALL_V1.replace(b'{"schema_number"', b'{"colour": "blue", "schema_number"')
+
+    assert decode(Call, newer) == decode(Call, CALL_V1)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"schema_number":1}', b"\xff\xfe"])
 def test_other_bytes_are_undecodable(data: bytes):
     with pytest.raises(MessageUndecodable, match="not a Call"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from contextlib import suppress
 
 import pytest
@@ -101,6 +102,15 @@ class TestParsing:
     )
     def test_reads(self, data: bytes, value: object):
         assert body.parse(data) == value
+
+    def test_a_key_that_stands_twice_is_found_in_time(self):
+        many = b",".join(b'"%d":1' % number for number in range(100_000))
+        began = time.monotonic()
+
+        with pytest.raises(InvalidRequest, match="'99999' stands twice"):
+            body.parse(b"{" + many + b',"99999":1}')
+
+        assert time.monotonic() - began < 5
 
     @given(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)))
     def test_reads_what_json_writes(self, value: object):

@@ -54,6 +54,7 @@ class Classify:
         tokens = model.embedder.tokenise([item.text for item in request.items])
         for index, ids in enumerate(tokens):
             self._limits.check_tokens(index, len(ids))
+        window = model.embedder.encoder.window
         label_sets = [
             self._label_sets.of(model, request, question, priority)
             for question in request.questions
@@ -61,6 +62,7 @@ class Classify:
         return Pending(
             request=request,
             input_tokens=sum(map(len, tokens)),
+            windowed=tuple(i for i, ids in enumerate(tokens) if len(ids) > window),
             label_sets=label_sets,
             vectors=model.embedder.embed(tokens, priority=priority, deadline=deadline),
         )
@@ -72,6 +74,7 @@ class Pending:
 
     request: ClassifyRequest
     input_tokens: int
+    windowed: tuple[int, ...]
     label_sets: list[Future[Labels]]
     vectors: Future[Rows]
 
@@ -101,6 +104,7 @@ class Pending:
                 input_tokens=self.input_tokens,
                 label_tokens=sum(tokens for _, tokens in label_sets),
             ),
+            windowed=self.windowed,
         )
 
     def _answers(self, x: Rows, question: Question, labels: zero_shot.LabelSet) -> list[Answer]:

@@ -83,6 +83,15 @@ def test_labels_that_failed_are_tried_again(bench: Bench):
     assert run(bench, a_request("red")).answers[0][0].best == 0
 
 
+def test_an_item_longer_than_the_window_is_read_whole_and_said_to_be(bench: Bench):
+    windowed = "green " * 33 + "red " * 12
+
+    result = run(bench, a_request("red", windowed))
+
+    assert result.windowed == (1,)
+    assert [answers[0].best for answers in result.answers] == [0, 1]
+
+
 def test_an_item_that_is_too_long_names_its_index(bench: Bench):
     with pytest.raises(TokenLimitExceeded, match=r"input\[1\].*51 tokens"):
         run(bench, a_request("short", "word " * 51))
