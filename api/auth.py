@@ -119,7 +119,7 @@ class Authenticator:
     def _key(self, name: str) -> Key | None:
         known = self._known.get(name)
         age = self._clock() - known[1] if known else float("inf")
-        if known and age <= self._cache_s:
+        if known and 0 <= age <= self._cache_s:  # below 0: the clock was set back
             return known[0]
         try:
             key = _read(self._store, layout.key(name))

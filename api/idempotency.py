@@ -14,6 +14,7 @@ import hashlib
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shared import ids, layout
@@ -22,6 +23,7 @@ from shared.ports import ObjectStore
 from shared.types import Value
 
 MAX_CHARS = 255
+_FREED = 0.0  # `until` of a use that was given up: the next call with the key is a new one
 
 
 class StoredAnswer(Value):
@@ -46,6 +48,7 @@ class Reservation:
     """The right to do the call, until `until`."""
 
     name: str
+    etag: str
     use: Use
 
 
@@ -77,18 +80,22 @@ class Idempotency:
         job_id = ids.job_id(int(now * 1000), ids.random_bits())
         use = Use(fingerprint=fingerprint, job_id=job_id, until=now + reserve_s)
         try:
-            self.store.put(name, _bytes(use), if_absent=True)
+            etag = self.store.put(name, _bytes(use), if_absent=True)
         except PreconditionFailed:
             return self._again(name, use)
-        return Reservation(name=name, use=use)
+        return Reservation(name=name, etag=etag, use=use)
 
     def finish(self, held: Reservation, answer: StoredAnswer) -> None:
-        """Remember the answer, or free the key if the answer invites a retry."""
+        """Remember the answer, or free the key if the answer invites a retry.
+
+        Does nothing if the reservation ran out and the same call was taken over meanwhile.
+        """
+        changes: dict[str, object] = {"until": self.clock() + self.keep_s, "answer": answer}
         if answer.status == 429 or answer.status >= 500:
-            self.store.delete(held.name)
-            return
-        changes = {"until": self.clock() + self.keep_s, "answer": answer}
-        self.store.put(held.name, _bytes(held.use.model_copy(update=changes)))
+            changes = {"until": _FREED}
+        use = held.use.model_copy(update=changes)
+        with suppress(PreconditionFailed, ObjectMissing):
+            self.store.put(held.name, _bytes(use), if_match=held.etag)
 
     def _again(self, name: str, use: Use) -> Reservation | StoredAnswer:
         """The key was used before: replay, refuse, or take over a reservation that ran out."""
@@ -98,13 +105,14 @@ class Idempotency:
             raise _busy() from None  # freed this moment: the next try succeeds
         earlier = Use.model_validate_json(stored.data)
         if earlier.until <= self.clock():
-            if earlier.answer is None and earlier.fingerprint == use.fingerprint:
+            ran_out = earlier.answer is None and earlier.until > _FREED
+            if ran_out and earlier.fingerprint == use.fingerprint:
                 use = use.model_copy(update={"job_id": earlier.job_id})
             try:
-                self.store.put(name, _bytes(use), if_match=stored.etag)
+                etag = self.store.put(name, _bytes(use), if_match=stored.etag)
             except (PreconditionFailed, ObjectMissing):
                 raise _busy() from None
-            return Reservation(name=name, use=use)
+            return Reservation(name=name, etag=etag, use=use)
         if earlier.fingerprint != use.fingerprint:
             raise _refusal("was used with another request; choose a new key")
         if earlier.answer is None:

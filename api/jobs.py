@@ -120,11 +120,17 @@ class Jobs:
             return [None] * len(job_ids)  # as in `get`
 
     def _stored(self, account: str, job_id: str) -> Job:
+        with suppress(ObjectMissing):
+            return self._ended(account, job_id)
+        with suppress(ObjectMissing):
+            data = self.store.get(layout.request(account, job_id)).data
+            self.store.get(layout.open_marker(job_id))
+            return decode(Submission, data).job
+        # Without a marker it has ended this moment, or the API died before it was accepted.
         try:
-            return decode(Job, self.store.get(layout.job(account, job_id)).data)
-        except ObjectMissing:
-            pass
-        try:
-            return decode(Submission, self.store.get(layout.request(account, job_id)).data).job
+            return self._ended(account, job_id)
         except ObjectMissing:
             raise NotFound("no such job") from None
+
+    def _ended(self, account: str, job_id: str) -> Job:
+        return decode(Job, self.store.get(layout.job(account, job_id)).data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
+import threading
 import time
 
 from flask import Flask
@@ -25,16 +27,31 @@ from shared.settings import Settings
 from shared.telemetry import start_logging
 
 _SPARE_CONNECTIONS = 16
+_EXIT_ORPHANED = 70
 
 
 def application() -> Flask:
     """The application on adapters of its own."""
     settings = Settings.from_env(os.environ)
     start_logging("api", settings.log_level)
+    _end_with_parent()
     app = create_app(_services(settings))
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
     return app
+
+
+def _end_with_parent() -> None:
+    """Leave when `api.main` is killed: its successor could not have the port otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(_EXIT_ORPHANED)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _services(settings: Settings) -> Services:

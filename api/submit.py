@@ -63,6 +63,7 @@ class Submit:
             DeadlineExceeded: No answer within `timeout_s`.
             Unavailable: No worker offers the model, or Redis is away.
         """
+        until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         model = self._checked(request)
         queue = queue_for(self.members.device_for(model), priority)
         deadline = self.clock() + timeout_s
@@ -75,7 +76,7 @@ class Submit:
         )
         if self.ledger.offer(queue, encode(call), bound=self.max_waiting):
             self.doorbell.ring(queue)
-        answer = self.replies.wait(call.reply_to, timeout_s=deadline - self.clock())
+        answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
         if answer is None:
             raise DeadlineExceeded(
                 f"no answer within {timeout_s:g} s; send fewer inputs, or send "

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 
-from shared import layout
+from shared import ids, layout
 from shared.errors import MessageUndecodable, ObjectMissing, PreconditionFailed
 from shared.jobs import Fail, Job, Progress, advance
 from shared.messages import CONTROL, Submission, decode, encode, failure_of
@@ -31,7 +31,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
     adopted = 0
     queues: set[str] = set()
     while page := list(islice(names, _PAGE)):
-        job_ids = [name.removeprefix(layout.OPEN) for name in page]
+        job_ids = [job_id for name in page if ids.is_job_id(job_id := name.removeprefix(layout.OPEN))]
         for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
             if hot is not None and not hot.state.terminal:
                 continue

@@ -41,7 +41,7 @@ def _delete_job(store: ObjectStore, account: str, job_id: str) -> bool:
     """Delete an ended job, its final record last, so that a half-deleted one is met again."""
     final = layout.job(account, job_id)
     names = list(store.list(layout.job_prefix(account, job_id)))
-    if final not in names:
+    if final not in names and any(store.list(layout.open_marker(job_id))):
         return False  # it still runs, however old it is
     for name in names:
         if name != final:

@@ -87,7 +87,7 @@ def _run(settings: Settings) -> None:
         ledger=ledger,
         store=store,
         classify=classify,
-        finaliser=Finaliser(ledger=ledger, store=store),
+        finaliser=Finaliser(ledger=ledger, store=store, lease_s=settings.lease_s),
         leases=leases,
         stopping=stopping,
         max_attempts=settings.max_attempts,
@@ -117,7 +117,7 @@ def _run(settings: Settings) -> None:
                 calls.healthy() and leases.healthy() and all(b.healthy() for b in batchers)
             ),
             stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
-            attends=drain.attends,
+            attends=lambda queue: stopping.is_set() or drain.attends(queue),
         ),
         forward_limit_s=settings.forward_limit_s,
     )
@@ -152,15 +152,17 @@ def _run(settings: Settings) -> None:
         app.worker_main(arguments)
     finally:
         stopping.set()
-        if not drain.close(timeout_s=settings.stop_grace_s - _GIVE_BACK_S):
+        until = time.monotonic() + settings.stop_grace_s - _GIVE_BACK_S
+        if not drain.close(timeout_s=until - time.monotonic()):
             log.warning("worker.gives_back")
             leases.end_all()
             drain.close(timeout_s=_GIVE_BACK_S)
-        calls.close(timeout_s=_GOODBYE_S)
+        calls.settle(timeout_s=max(0.0, until - time.monotonic()))
         watchdog.close()
-        leases.close()
         for batcher in batchers:
-            batcher.close()
+            batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable
+        calls.close(timeout_s=_GIVE_BACK_S)
+        leases.close()
         log.info("worker.stopped", member=member)
 
 

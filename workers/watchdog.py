@@ -65,7 +65,10 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            reason = self._fault()
+            try:
+                reason = self._fault()
+            except Exception as exc:  # noqa: BLE001  a worker that nobody watches must not go on
+                reason = f"the watchdog failed: {type(exc).__name__}"
             if reason is not None:
                 log.error("watchdog.leaving", reason=reason)
                 self.exit(EXIT_UNFIT)

@@ -99,9 +99,11 @@ def _drain(stream: BinaryIO) -> None:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        refuse("body", f"the key {shown(twice)!r} stands twice in one object")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                refuse("body", f"the key {shown(key)!r} stands twice in one object")
+            seen.add(key)
     return value
 
 

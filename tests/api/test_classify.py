@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -224,6 +225,23 @@ class TestAsynchronous:
 
         assert_problem(answer, 400, "INPUT_INVALID_LABELS")
         assert not list(world.store.list("open/"))
+
+    def test_a_clock_that_is_set_back_makes_nobody_wait_longer(self):
+        now = [1_800_000_000.0]
+        world = make_world(clock=lambda: now[0])
+        world.worker.asleep = True
+        offer = world.ledger.offer
+
+        def offered(*args: object, **kwargs: object) -> bool:
+            now[0] -= 10
+            return offer(*args, **kwargs)
+
+        world.ledger.offer = offered
+        began = time.monotonic()
+        answer = world.client().post("/v1/classify", json=BODY)
+
+        assert_problem(answer, 504, "SERVICE_TIMEOUT")
+        assert time.monotonic() - began < 5
 
 
 class TestIdempotency:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from flask.testing import FlaskClient
 
-from api.auth import list_keys, revoke_key
+from api.auth import Authenticator, list_keys, revoke_key
+from shared.errors import InvalidKey
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
@@ -41,6 +42,19 @@ class TestKeys:
         revoke_key(world.store, key.id, now=datetime.now(UTC))
 
         assert_problem(client.get("/v1/models"), 401, "AUTH_INVALID_API_KEY")
+
+    def test_a_revoked_one_is_refused_though_the_clock_was_set_back(self, world: World):
+        now = [1_800_000_000.0]
+        secret = world.key()
+        doorman = Authenticator(world.store, cache_s=10, clock=lambda: now[0])
+        doorman.caller(f"Bearer {secret}")
+        (key,) = list_keys(world.store)
+        revoke_key(world.store, key.id, now=datetime.now(UTC))
+
+        now[0] -= 3600
+
+        with pytest.raises(InvalidKey):
+            doorman.caller(f"Bearer {secret}")
 
     def test_one_of_another_scope_is_refused(self, world: World):
         jobs, classify = world.client("jobs"), world.client("classify")

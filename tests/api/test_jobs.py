@@ -92,6 +92,20 @@ class TestOne:
 
         assert client.get(f"/v1/jobs/{job_id}").get_json()["status"] == "succeeded"
 
+    def test_that_was_not_wholly_accepted_is_unknown(
+        self, client: FlaskClient, submit: Submit, world: World
+    ):
+        world.worker.asleep = True
+        job_id = submit()
+        world.ledger.away = True
+        waits = client.get(f"/v1/jobs/{job_id}").get_json()
+
+        world.store.delete(layout.open_marker(job_id))
+
+        assert waits["status"] == "queued"
+        assert_problem(client.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
+        assert client.get("/v1/jobs").get_json()["data"] == []
+
     @pytest.mark.parametrize("path", ["", "/result"])
     @pytest.mark.parametrize("job_id", [UNKNOWN, "job_", "..", "x" * 300])
     def test_that_is_unknown(self, client: FlaskClient, job_id: str, path: str):

@@ -8,7 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,28 @@ class FrontEnd:
         connection.request(method, path, body=body, headers=sent, encode_chunked=chunked)
         answer = connection.getresponse()
         return answer.status, answer.read()
+
+
+def test_its_processes_end_with_it(front_end: FrontEnd):
+    port = free_port()
+    env = {**front_end.env, "PIGEONHOLE_PORT": str(port), "PIGEONHOLE_API_PROCESSES": "2"}
+
+    def connects() -> bool:
+        with socket.socket() as caller:
+            return caller.connect_ex((HOST, port)) == 0
+
+    with subprocess.Popen(COMMAND, env={**os.environ, **env}) as parent:
+        wait_until(connects)
+        time.sleep(2)  # until both have started
+        parent.kill()
+        wait_until(lambda: not connects())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,14 @@ class Calls:
         """Whether the reply thread lives."""
         return self._thread.is_alive()
 
+    def settle(self, *, timeout_s: float) -> bool:
+        """Wait until every call that was begun is answered; False when the time is over."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._open == 0, timeout_s)
+
     def close(self, *, timeout_s: float) -> None:
         """Answer what was begun, within the time, and end the thread."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._open == 0, timeout_s)
+        self.settle(timeout_s=timeout_s)
         self._ready.put(None)
         self._thread.join(timeout_s)
 

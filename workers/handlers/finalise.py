@@ -38,6 +38,7 @@ class Finaliser:
 
     ledger: Ledger
     store: ObjectStore
+    lease_s: float = 10.0
     clock: Callable[[], float] = time.time
 
     def run(self, claim: Claim) -> None:
@@ -70,6 +71,7 @@ class Finaliser:
         if claim.failure:
             return Fail(error=decode(Failure, claim.failure))
         outcomes = [decode(Outcome, data) for data in self.ledger.outcomes(job.id).values()]
+        self.ledger.beat(claim, lease_s=self.lease_s)  # else they may be those of a new ledger
         if not outcomes:
             return Fail(error=failure_of(WorkFailed("the job ended without an outcome")))
         return Succeed(

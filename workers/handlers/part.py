@@ -81,6 +81,8 @@ class Parts:
         """Classify the part; the claim to finalise with, if this was the last one."""
         job = self._started(claim)
         if job is None:
+            # Whoever cancelled it may have died, or lost Redis, before he could abandon it.
+            self.ledger.abandon(claim.job_id)
             self._release(claim, delay_s=0, burn=False)
             return None
         log.info("part.started", attempt=claim.attempt)

@@ -18,6 +18,7 @@
 local ATTEND_MS = 3000
 local RUNG_MS = 500
 local PER_ATTENDANT = 16
+local MOST_BELLS = 8
 local FINALISE = 'finalise'
 local CONTROL = 'control'
 
@@ -36,6 +37,13 @@ local function backlog(queue)
   return count
 end
 
+-- Takes the right to ring: not while a bell is on its way, nor while nobody hears those that
+-- were rung (the broker's list has the queue's own name). 1 or 0.
+local function may_ring(queue)
+  if redis.call('LLEN', queue) >= MOST_BELLS then return 0 end
+  return redis.call('SET', key('rung', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
+end
+
 -- Wakes who attends the queue; 1 when a doorbell must be rung.
 local function summon(queue)
   local attending = key('attending', queue)
@@ -46,7 +54,7 @@ local function summon(queue)
     if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
     if backlog(queue) <= attendants * PER_ATTENDANT then return 0 end
   end
-  return redis.call('SET', key('rung', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
+  return may_ring(queue)
 end
 
 local function queue_of(job, task)

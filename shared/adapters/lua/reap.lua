@@ -31,6 +31,10 @@ end
 
 local ring = {}
 for index = 4, #ARGV do
-  if backlog(ARGV[index]) > 0 and summon(ARGV[index]) == 1 then ring[#ring + 1] = ARGV[index] end
+  local queue = ARGV[index]
+  -- What still waits a tick later is not being taken by those who attend: others are called.
+  if backlog(queue) > 0 and (summon(queue) == 1 or may_ring(queue) == 1) then
+    ring[#ring + 1] = queue
+  end
 end
 return {#expired, ring}
