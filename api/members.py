@@ -23,6 +23,7 @@ class Members:
         self._fresh_s = fresh_s
         self._lock = threading.Lock()
         self._workers: list[WorkerReport] = []
+        self._seen: dict[str, str] = {}  # model -> the device that served it last
         self._failure: str | None = None
         self._read_at = float("-inf")
 
@@ -63,6 +64,7 @@ class Members:
         wanted = {"cpu": ["cpu"], "gpu-preferred": ["gpu", "cpu"], "gpu-only": ["gpu"]}
         for device in wanted[model.device]:
             if device in devices:
+                self._seen[model.name] = device
                 return device
         raise Unavailable(
             f"no running worker offers {model.name}; start one that takes "
@@ -75,4 +77,5 @@ class Members:
         try:
             return self.device_for(model)
         except Unavailable:
-            return "gpu" if model.device == "gpu-only" else "cpu"
+            usual = "gpu" if model.device == "gpu-only" else "cpu"
+            return self._seen.get(model.name, usual)

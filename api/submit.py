@@ -20,7 +20,13 @@ from api.caller import Caller
 from api.members import Members
 from shared import ids, layout
 from shared.catalogue import Catalogue, ModelEntry
-from shared.errors import BrokerUnavailable, DeadlineExceeded, PreconditionFailed, Unavailable
+from shared.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    ObjectMissing,
+    PreconditionFailed,
+    Unavailable,
+)
 from shared.jobs import Job, Progress
 from shared.limits import Limits
 from shared.messages import Call, Reply, Submission, decode, encode, error_of, queue_for
@@ -119,9 +125,11 @@ class Submit:
             progress=Progress(total=len(request.items)),
         )
         body = request.model_copy(update={"model": model.name})
-        job = self._accept(
-            Submission(job=job, request_id=request_id, dialect=dialect, body=body)
-        ).job
+        submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
+        if not self._accept(submission):
+            job = self._accepted_before(job)
+        if job.state.terminal:
+            return job
         try:
             if self.ledger.enrol(job, parts=1):
                 self.doorbell.ring(job.queue)
@@ -129,24 +137,32 @@ class Submit:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
         return job
 
-    def _accept(self, submission: Submission) -> Submission:
-        """Put request and marker on the store; the marker is the moment of acceptance."""
+    def _accept(self, submission: Submission) -> bool:
+        """Put request and marker on the store; False if the job was accepted before.
+
+        The marker is the moment of acceptance.
+        """
         job = submission.job
         request, marker = layout.request(job.account, job.id), layout.open_marker(job.id)
         try:
             self.store.put(request, encode(submission), if_absent=True)
             self.store.put(marker, job.account.encode())
         except PreconditionFailed:
-            # The same call came this far before; the keeper takes an ended job's marker away.
-            self.store.put(marker, job.account.encode())
-            return decode(Submission, self.store.get(request).data)
+            return False
         except Unavailable:
             # Whether the marker was written is unknown: taking both away leaves no half-made job.
             with suppress(Unavailable):
                 self.store.delete(marker)
                 self.store.delete(request)
             raise
-        return submission
+        return True
+
+    def _accepted_before(self, job: Job) -> Job:
+        """The job of the same call, which came at least as far as its request on the store."""
+        with suppress(ObjectMissing):
+            return decode(Job, self.store.get(layout.job(job.account, job.id)).data)
+        self.store.put(layout.open_marker(job.id), job.account.encode())
+        return decode(Submission, self.store.get(layout.request(job.account, job.id)).data).job
 
     def _checked(self, request: ClassifyRequest) -> ModelEntry:
         """The model of a request that is within the limits."""

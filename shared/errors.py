@@ -26,6 +26,7 @@
     ├── IllegalTransition               INTERNAL_ERROR      a job was told what its state forbids
     ├── LeaseLost                       INTERNAL_ERROR      another worker holds the part now
     ├── MessageUndecodable              INTERNAL_ERROR      bytes that are no message of ours
+    │   └── MessageTooNew                                                 retryable, by an update
     └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
 
 The status of each code stands in `api.problems`. Retry is decided by `retryable` alone.
@@ -199,6 +200,12 @@ class LeaseLost(PigeonholeError):
 
 class MessageUndecodable(PigeonholeError):
     """Raised when bytes from the broker are not a message of a schema we know."""
+
+
+class MessageTooNew(MessageUndecodable):
+    """Raised when a newer process wrote the message; one as new as that can read it."""
+
+    retryable = True
 
 
 class ConfigurationError(PigeonholeError):

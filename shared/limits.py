@@ -18,6 +18,8 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.types import ClassifyRequest, Question
 
+_CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -29,6 +31,7 @@ class Limits:
     max_label_chars: int = 256
     max_description_chars: int = 2000
     max_input_tokens: int = 8192
+    max_label_tokens: int = 16384
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -40,6 +43,7 @@ class Limits:
             max_label_chars=settings.max_label_chars,
             max_description_chars=settings.max_description_chars,
             max_input_tokens=settings.max_input_tokens,
+            max_label_tokens=settings.max_label_tokens,
         )
 
     def check(self, request: ClassifyRequest) -> None:
@@ -58,9 +62,17 @@ class Limits:
                 f"at most {self.max_inputs} inputs are allowed in one request, got "
                 f"{len(request.items)}; send the rest in further requests",
             )
+        most_chars = self.max_input_tokens * _CHARS_PER_TOKEN
         for index, item in enumerate(request.items):
             if not item.text.strip():
                 _refuse(f"input[{index}].text", "must not be empty; leave the item out")
+            if len(item.text) > most_chars:  # spares the tokenizer what it would refuse
+                _refuse(
+                    f"input[{index}]",
+                    f"has {len(item.text)} characters, far beyond {self.max_input_tokens} tokens: "
+                    "split the text",
+                    TokenLimitExceeded,
+                )
         if len(request.questions) > self.max_groups:
             _refuse(
                 "labels",
@@ -87,6 +99,20 @@ class Limits:
                 f"input[{index}]",
                 f"has {tokens} tokens; at most {self.max_input_tokens} are allowed in one input: "
                 "split the text",
+                TokenLimitExceeded,
+            )
+
+    def check_label_tokens(self, group: str | None, tokens: int) -> None:
+        """Refuse labels that together are too long.
+
+        Raises:
+            TokenLimitExceeded: They have more tokens than `max_label_tokens`.
+        """
+        if tokens > self.max_label_tokens:
+            _refuse(
+                "labels" if group is None else f"labels[{_shown(group)}]",
+                f"labels and descriptions have {tokens} tokens; at most {self.max_label_tokens} "
+                "are allowed in one question: shorten the descriptions",
                 TokenLimitExceeded,
             )
 

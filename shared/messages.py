@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from shared.errors import FieldError, MessageUndecodable, PigeonholeError, tree
+from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
 from shared.jobs import Job
 from shared.types import ClassifyRequest, ClassifyResult, Failure, Priority, Value
 
@@ -82,7 +82,8 @@ def decode(kind: type[_V], data: bytes) -> _V:
     """Read a document of any schema that was ever written.
 
     Raises:
-        MessageUndecodable: The bytes are not such a document, or of a newer schema.
+        MessageUndecodable: The bytes are not such a document.
+        MessageTooNew: They are of a newer schema.
     """
     try:
         value = kind.model_validate_json(data)
@@ -92,7 +93,7 @@ def decode(kind: type[_V], data: bytes) -> _V:
             f"not a {kind.__name__}: wrong at {places or 'the root'}"
         ) from None
     if getattr(value, "schema_number", SCHEMA) > SCHEMA:
-        raise MessageUndecodable(f"a {kind.__name__} of a newer schema; update this process")
+        raise MessageTooNew(f"a {kind.__name__} of a newer schema; update this process")
     return value
 
 

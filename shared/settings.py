@@ -78,6 +78,9 @@ class Settings:
         2000, "Longest description or template, in characters.", least=1
     )
     max_input_tokens: int = _setting(8192, "Most tokens of one input.", least=1)
+    max_label_tokens: int = _setting(
+        16384, "Most tokens of the labels and descriptions of one question.", least=64
+    )
 
     # Jobs
     result_keep_s: float = _setting(
@@ -99,7 +102,7 @@ class Settings:
     )
 
     # Operation
-    redis_timeout_s: float = _setting(2.0, "Longest wait for an answer of Redis.", least=0.1)
+    redis_timeout_s: float = _setting(2.0, "Longest wait for an answer of Redis.", least=1.5)
     store_timeout_s: float = _setting(
         5.0, "Longest wait for an answer of the object store.", least=0.1
     )

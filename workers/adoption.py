@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from shared import ids, layout
-from shared.errors import MessageUndecodable, ObjectMissing, PreconditionFailed
+from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
 from shared.jobs import Fail, Job, Progress, advance
 from shared.messages import CONTROL, Submission, decode, encode, failure_of
 from shared.ports import Doorbell, Ledger, ObjectStore
@@ -31,11 +31,16 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
     adopted = 0
     queues: set[str] = set()
     while page := list(islice(names, _PAGE)):
-        job_ids = [job_id for name in page if ids.is_job_id(job_id := name.removeprefix(layout.OPEN))]
+        found = [name.removeprefix(layout.OPEN) for name in page]
+        job_ids = [name for name in found if ids.is_job_id(name)]  # consoles leave objects too
         for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
             if hot is not None and not hot.state.terminal:
                 continue
-            submission = _unfinished(store, job_id)
+            try:
+                submission = _unfinished(store, job_id)
+            except MessageTooNew as exc:
+                log.warning("job.too_new", job_id=job_id, reason=exc.detail)
+                continue
             if submission is None:
                 store.delete(layout.open_marker(job_id))
                 continue
@@ -50,7 +55,11 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
 
 
 def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
-    """What the job was asked to do; None if it has ended or was never wholly accepted."""
+    """What the job was asked to do; None if it has ended or was never wholly accepted.
+
+    Raises:
+        MessageTooNew: A newer keeper can read it.
+    """
     with suppress(ObjectMissing):
         account = store.get(layout.open_marker(job_id)).data.decode()
         with suppress(ObjectMissing):
@@ -58,6 +67,8 @@ def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
             return None
         try:
             return decode(Submission, store.get(layout.request(account, job_id)).data)
+        except MessageTooNew:
+            raise
         except MessageUndecodable as exc:
             log.error("job.undecodable", job_id=job_id, reason=exc.detail)
             _fail(store, account, job_id, exc)

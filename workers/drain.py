@@ -99,6 +99,9 @@ class Drain:
                 return
             else:
                 idle = not self.ledger.linger(queue, timeout_s=_LINGER_S)
+        self.ledger.claim(
+            queue, self.worker, calls=0, parts=0, lease_s=self.lease_s, leaving=True
+        )  # so that the next bell is rung for another worker at once
 
     def _run_slot(self, queue: str, claim: Claim, slots: threading.Semaphore) -> None:
         """Run one task after another until the queue has none."""

@@ -28,9 +28,13 @@ def expire(store: ObjectStore, *, before: float, now: float) -> int:
     for name in store.list(layout.IDEMPOTENCY):
         try:
             until = json.loads(store.get(name).data)["until"]
+            expired = float(until) < now
         except ObjectMissing:
             continue
-        if until < now:
+        except (ValueError, KeyError, TypeError):
+            log.error("idempotency.unreadable", name=name)
+            continue
+        if expired:
             store.delete(name)
     if deleted:
         log.info("job.expired", count=deleted)

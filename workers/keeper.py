@@ -22,11 +22,12 @@ from shared.adapters.celery_broker import CeleryDoorbell
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.store import store_of
-from shared.errors import BrokerUnavailable, PigeonholeError, Unavailable
+from shared.errors import BrokerUnavailable, PigeonholeError
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from workers.adoption import adopt
+from workers.chore import Chore
 from workers.expiry import expire
 
 log = Log("keeper")
@@ -38,7 +39,10 @@ ROLE = "keeper"
 
 @dataclass(kw_only=True)
 class Keeper:
-    """One loop over everything that must not be forgotten. `clock` gives seconds since 1970."""
+    """One loop over everything that must not be forgotten. `clock` gives seconds since 1970.
+
+    The tick only speaks to Redis, so that a slow object store delays no lease and no bell.
+    """
 
     ledger: Ledger
     store: ObjectStore
@@ -51,8 +55,10 @@ class Keeper:
     member: str = field(default_factory=ids.token)
     _epoch: str = ""
     _reap_from: float = 0.0  # monotonic: no lease is reaped before, so that workers can beat first
-    _audit_at: float = 0.0
-    _expire_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
+        self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
 
     def run(self, stopping: threading.Event) -> None:
         """Keep until told to stop. An outage is waited out."""
@@ -62,10 +68,8 @@ class Keeper:
             except BrokerUnavailable as exc:
                 # While Redis was away nobody could beat: give the living a lease's time.
                 self._reap_from = time.monotonic() + self.lease_s
-                self._audit_at = 0.0
+                self._audit.hurry()
                 log.warning("keeper.no_broker", reason=exc.detail)
-            except Unavailable as exc:
-                log.warning("keeper.no_store", reason=exc.detail)
             except PigeonholeError as exc:
                 log.error("keeper.stumbled", exc=exc)
             stopping.wait(_TICK_S)
@@ -74,26 +78,34 @@ class Keeper:
         """Do once what is due.
 
         Raises:
-            Unavailable: Redis or the store is away; the rest is done at the next tick.
+            BrokerUnavailable: Redis is away; the rest is done at the next tick.
         """
-        now = time.monotonic()
         self.ledger.report(ROLE, self.member, b"{}", ttl_s=_REPORT_TTL_S)
         epoch = self.ledger.epoch(ids.token())
         if epoch != self._epoch:
             log.info("keeper.new_ledger", known=bool(self._epoch))
-            self._epoch, self._audit_at = epoch, 0.0
-        if now >= self._reap_from:
+            self._epoch = epoch
+            self._audit.hurry()
+        if time.monotonic() >= self._reap_from:
             reaped = self.ledger.reap(attempts=self.max_attempts)
             if reaped.expired:
                 log.warning("keeper.reaped", leases=reaped.expired)
             for queue in reaped.ring:
                 self.doorbell.ring(queue)
-        if now >= self._audit_at:
-            adopt(self.store, self.ledger, self.doorbell)
-            self._audit_at = now + self.audit_s
-        if now >= self._expire_at:
-            expire(self.store, before=self.clock() - self.result_keep_s, now=self.clock())
-            self._expire_at = now + _EXPIRE_EVERY_S
+        self._audit.start_if_due()
+        self._expiry.start_if_due()
+
+    def settle(self, *, timeout_s: float) -> None:
+        """Wait for the chores that run."""
+        self._audit.wait(timeout_s=timeout_s)
+        self._expiry.wait(timeout_s=timeout_s)
+
+    def _adopt(self) -> None:
+        adopt(self.store, self.ledger, self.doorbell)
+
+    def _expire(self) -> None:
+        now = self.clock()
+        expire(self.store, before=now - self.result_keep_s, now=now)
 
 
 def main() -> None:

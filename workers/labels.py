@@ -11,6 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from itertools import chain
 
+from shared.limits import Limits
 from shared.types import ClassifyRequest, Priority, Question
 from workers.core import prompts, zero_shot
 from workers.embedding import Model
@@ -25,7 +26,8 @@ _MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
 class LabelSets:
     """Label sets by model, labels and how they are prompted; safe for any thread."""
 
-    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
+    def __init__(self, limits: Limits, *, most_rows: int = _MOST_ROWS) -> None:
+        self._limits = limits
         self._most_rows = most_rows
         self._rows = 0
         self._lock = threading.Lock()
@@ -37,7 +39,8 @@ class LabelSets:
         """The question's labels: remembered, or on their way through the model.
 
         Raises:
-            InvalidRequest: The template has no placeholder.
+            InvalidRequest: The template has no place for the label, or several.
+            TokenLimitExceeded: Labels and descriptions are too long together.
             Unavailable: The model has stopped.
         """
         given = request.descriptions
@@ -47,7 +50,7 @@ class LabelSets:
         known = self._get(key)
         if known is not None:
             return known
-        made = _make(model, request, question, described, priority)
+        made = _make(model, request, question, described, priority, self._limits)
         self._put(key, made, rows=len(question.labels))
         return made
 
@@ -79,6 +82,7 @@ def _make(
     question: Question,
     described: tuple[str, ...],
     priority: Priority,
+    limits: Limits,
 ) -> Future[Labels]:
     """Send a label set through the model."""
     entry = model.entry
@@ -94,6 +98,7 @@ def _make(
         temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
     )
     tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
+    limits.check_label_tokens(question.group, tokens)
     made: Future[Labels] = Future()
 
     def finish(embedded: Future[Rows]) -> None:

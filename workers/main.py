@@ -122,7 +122,12 @@ def _run(settings: Settings) -> None:
         forward_limit_s=settings.forward_limit_s,
     )
 
-    app = celery_app(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    timeout_s = settings.redis_timeout_s
+    app = celery_app(
+        settings.redis_url,
+        timeout_s=timeout_s,
+        socket_timeout_s=max(5.0, timeout_s),  # the consumer's own BRPOP waits 1 s
+    )
     tasks.register(app, drain)
 
     def ready(**_: object) -> None:

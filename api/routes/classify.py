@@ -63,7 +63,7 @@ class _Classify:
             job_id=job_id,
         )
         job, result = self._waited(job)
-        if job.error is not None:
+        if job.error is not None and self.prefer.wait_s is not None:
             raise error_of(job.error)
         applied = {"Preference-Applied": self.prefer.applied()}
         if result is not None:
@@ -73,8 +73,10 @@ class _Classify:
 
     def _waited(self, job: Job) -> tuple[Job, ClassifyResult | None]:
         """The job after the wait, with its result if it has one by then."""
+        if self.prefer.wait_s is None:
+            return job, None
         try:
-            job = self.jobs.wait(job, timeout_s=self.prefer.wait_s or 0)
+            job = self.jobs.wait(job, timeout_s=self.prefer.wait_s)
             return job, self.jobs.result(job) if job.state is State.SUCCEEDED else None
         except Unavailable:
             return job, None  # it is accepted, whatever happens to the waiting

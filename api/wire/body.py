@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from api.wire.refusal import refuse, shown
 from shared.errors import BodyTooLarge
 
+_MOST_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
 _CHUNK = 64 * 1024
 # A client that writes its whole body before it reads would meet a closed connection instead of the
 # refusal. Reading on costs no memory, and is given up after this much.
@@ -68,6 +69,10 @@ def parse(data: bytes) -> object:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         refuse("body", f"is not UTF-8 at byte {exc.start}")
+    if text.count("{") + text.count("[") > _MOST_OPENED:
+        refuse(
+            "body", f"more than {_MOST_OPENED} objects and lists are too many; split the request"
+        )
     try:
         value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-def celery_app(redis_url: str, *, timeout_s: float) -> Celery:
+def celery_app(redis_url: str, *, timeout_s: float, socket_timeout_s: float) -> Celery:
     """The Celery application of API and workers; imported late, because it costs 0.3 s."""
     from celery import Celery
 
@@ -37,7 +37,7 @@ def celery_app(redis_url: str, *, timeout_s: float) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": 600,
-            "socket_timeout": max(5.0, timeout_s),  # a consumer's BRPOP itself waits 1 s
+            "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": timeout_s,
             "socket_keepalive": True,
             "health_check_interval": 25,
@@ -64,7 +64,8 @@ class CeleryDoorbell:
 
     @cached_property
     def _app(self) -> Any:
-        return celery_app(self._redis_url, timeout_s=self._timeout_s)
+        timeout_s = self._timeout_s
+        return celery_app(self._redis_url, timeout_s=timeout_s, socket_timeout_s=timeout_s)
 
     def ring(self, queue: str) -> None:
         try:

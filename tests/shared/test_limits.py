@@ -73,6 +73,16 @@ def test_each_limit_names_the_place(changes, error: type[PigeonholeError], field
     assert caught.value.fields[0].field == field
 
 
+def test_a_text_far_beyond_the_tokens_is_refused_before_it_is_tokenised():
+    with pytest.raises(TokenLimitExceeded, match=r"input\[1\].*far beyond 8192 tokens"):
+        LIMITS.check(a_request(items=(Item(text="a"), Item(text="b" * (8192 * 32 + 1)))))
+
+
+def test_labels_that_are_too_long_together_name_their_group():
+    with pytest.raises(TokenLimitExceeded, match=r"labels\[mood\].*16385 tokens"):
+        LIMITS.check_label_tokens("mood", 16385)
+
+
 def test_one_label_will_do_where_each_stands_for_itself():
     LIMITS.check(a_request(questions=questions("red"), multi_label=True))
 

@@ -75,8 +75,8 @@ class Bench:
             embedder=Embedder(self.encoder, self.batcher),
         )
         self.classify = Classify({"tiny": model}, Limits(max_input_tokens=50))
-        self.leases = Leases(self.ledger, lease_s=0.4)
-        self.finaliser = Finaliser(ledger=self.ledger, store=self.store)
+        self.leases = Leases(self.ledger, lease_s=1.0)
+        self.finaliser = Finaliser(ledger=self.ledger, store=self.store, lease_s=1.0)
         self.parts = Parts(
             ledger=self.ledger,
             store=self.store,
@@ -85,7 +85,7 @@ class Bench:
             leases=self.leases,
             stopping=self.stopping,
             max_attempts=2,
-            lease_s=30,
+            lease_s=1.0,
         )
 
     def submit(self, request: ClassifyRequest | None = None) -> Job:

@@ -56,7 +56,7 @@ def prompts(
         descriptions: what a label means, for any of the labels; the others stay as they are.
 
     Raises:
-        InvalidRequest: when a template has no placeholder.
+        InvalidRequest: when a template has no placeholder, or more than one.
 
     >>> prompts(["not_spam"], ["{label}", "This text is about {label}."])
     (('not spam', 'This text is about not spam.'),)
@@ -97,7 +97,7 @@ def parse_template(template: str) -> str:
     ``{label}`` wins over ``{}``, and both over the word LABEL. Other braces are plain text.
 
     Raises:
-        InvalidRequest: when there is no placeholder.
+        InvalidRequest: when there is no placeholder, or more than one.
 
     >>> parse_template("This is seriously about 'LABEL'")
     "This is seriously about '{label}'"
@@ -105,12 +105,13 @@ def parse_template(template: str) -> str:
     'A {label} of {x}'
     """
     if PLACEHOLDER in template:
-        return template
-    if "{}" in template:
-        return template.replace("{}", PLACEHOLDER)
-    parsed, found = re.subn(r"\bLABEL\b", PLACEHOLDER, template)
-    if not found:
-        detail = "The template must hold {label}, {} or the word LABEL, where the label goes."
+        parsed = template
+    elif "{}" in template:
+        parsed = template.replace("{}", PLACEHOLDER)
+    else:
+        parsed = re.sub(r"\bLABEL\b", PLACEHOLDER, template)
+    if parsed.count(PLACEHOLDER) != 1:
+        detail = "The template must hold {label}, {} or the word LABEL once, where the label goes."
         raise InvalidRequest(detail, fields=(FieldError(field="template", message=detail),))
     return parsed
 

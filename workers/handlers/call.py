@@ -10,7 +10,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
 from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
@@ -18,7 +17,6 @@ from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
 from workers.handlers.classify import Classify, Pending
-from workers.models.port import Rows
 
 log = Log("call")
 _KEEP_S = 60.0  # an answer nobody waits for any more
@@ -63,7 +61,7 @@ class Calls:
             log.error("call.crashed", exc=exc, request_id=call.request_id)
             self._ready.put((call, _CRASHED))
         else:
-            pending.vectors.add_done_callback(_put(self._ready, (call, pending)))
+            pending.when_ready(lambda: self._ready.put((call, pending)))
 
     def healthy(self) -> bool:
         """Whether the reply thread lives."""
@@ -131,7 +129,3 @@ class Calls:
             self._replies.send([(str(reply_to), answer)], keep_s=_KEEP_S)
         except Unavailable as exc:
             log.warning("reply.lost", count=1, reason=exc.detail)
-
-
-def _put(queue: SimpleQueue[_Ready | None], entry: _Ready) -> Callable[[Future[Rows]], None]:
-    return lambda _: queue.put(entry)

@@ -6,9 +6,11 @@ into answers. In between nobody waits but the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,6 @@ from workers.labels import Labels, LabelSets
 from workers.models.port import Rows
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
-_LABELS_WAIT_S = 60.0  # labels are submitted before the items, so they are there or nearly
 
 
 class Classify:
@@ -31,7 +32,7 @@ class Classify:
     def __init__(self, models: Mapping[str, Model], limits: Limits) -> None:
         self._models = models
         self._limits = limits
-        self._label_sets = LabelSets()
+        self._label_sets = LabelSets(limits)
 
     def begin(
         self, request: ClassifyRequest, *, priority: Priority, deadline: float | None
@@ -82,6 +83,23 @@ class Pending:
         """Take what still waits out of the queue; `result` then raises CancelledError."""
         self.vectors.cancel()
 
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call once vectors and labels have all come or failed, in the thread that ends the last."""
+        waiting: list[Future[Any]] = [self.vectors, *self.label_sets]
+        left = len(waiting)
+        lock = threading.Lock()
+
+        def one_more(_: object) -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                ready = left == 0
+            if ready:
+                call()
+
+        for future in waiting:
+            future.add_done_callback(one_more)
+
     def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
         """The answers, once the vectors are there.
 
@@ -91,7 +109,7 @@ class Pending:
         """
         try:
             x = self.vectors.result(timeout_s)  # (N, D)
-            label_sets = [future.result(_LABELS_WAIT_S) for future in self.label_sets]
+            label_sets = [future.result(timeout_s) for future in self.label_sets]
         except TimeoutError:
             raise DeadlineExceeded("the model did not answer in time") from None
         by_question = [

@@ -19,6 +19,7 @@ from shared.errors import (
     BrokerUnavailable,
     IllegalTransition,
     LeaseLost,
+    MessageTooNew,
     PigeonholeError,
     Unavailable,
     WorkFailed,
@@ -65,15 +66,15 @@ class Parts:
                     return action(claim, hold)
             except (LeaseLost, IllegalTransition) as exc:
                 log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
-            except Unavailable as exc:
+            except (Unavailable, MessageTooNew) as exc:
                 log.warning("part.given_back", reason=exc.detail, attempt=claim.attempt)
-                self._release(claim, delay_s=1.0, burn=False)  # an outage is nobody's fault
+                self._release(claim, delay_s=1.0, burn=False)  # nobody's fault
             except Exception as exc:  # noqa: BLE001  a bug must count as an attempt
                 log.error("part.crashed", exc=exc, attempt=claim.attempt)
                 if claim.task != FINALISE and claim.attempt >= self.max_attempts:
                     reason = f"given up after {claim.attempt} attempts: {type(exc).__name__}"
                     return self._failed(claim, WorkFailed(reason))
-                delay_s = min(_SLOWEST_RETRY_S, 0.25 * 2**claim.attempt)
+                delay_s = min(_SLOWEST_RETRY_S, 0.25 * 2 ** min(claim.attempt, 10))
                 self._release(claim, delay_s=delay_s, burn=True)
             return None
 
