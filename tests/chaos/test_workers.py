@@ -107,6 +107,19 @@ def test_a_deploy_finishes_or_gives_back_what_runs(tmp_path: Path):
         assert all(e["attempt"] == 1 for e in stack.events("worker", "part.started"))
 
 
+def test_a_deploy_answers_the_calls_that_were_begun(tmp_path: Path):
+    with running_stack(tmp_path, workers=2) as stack:
+        stack.kill("worker2", signal.SIGTERM)
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(stack.classify, ITEMS * 2) for _ in range(6)]
+            stack.until("calls run", lambda: len(stack.events("worker", "call.done")) > 2)
+            stack.start("worker2")
+            assert stack.kill("worker", signal.SIGTERM) == 0
+            statuses = [call.result().status for call in calls]
+
+        assert statuses == [200] * 6
+
+
 def test_work_that_always_kills_its_worker_fails_alone_after_bounded_attempts(tmp_path: Path):
     with running_stack(tmp_path, lease_s=2, max_attempts=3) as stack:
         stack.kill("worker", signal.SIGTERM)

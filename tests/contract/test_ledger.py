@@ -421,6 +421,27 @@ def test_the_epoch_changes_when_everything_was_lost(redis_client: redis.Redis):
     assert ledger.epoch("third") == "third"
 
 
+@pytest.mark.integration
+def test_bells_that_nobody_hears_do_not_pile_up(redis_client: redis.Redis):
+    ledger = RedisLedger(redis_client)
+    ledger.enrol(a_job(), parts=1)
+    for _ in range(8):
+        redis_client.lpush(QUEUE, "a bell")  # the broker's list has the queue's own name
+    time.sleep(0.55)
+
+    assert ledger.reap(attempts=3).ring == ()
+
+
+@pytest.mark.integration
+def test_work_that_its_attendant_does_not_take_calls_others(redis_client: redis.Redis):
+    ledger = RedisLedger(redis_client)
+    for _ in range(5):
+        ledger.enrol(a_job(), parts=1)
+    ledger.claim(QUEUE, "busy", calls=0, parts=1, lease_s=30)
+
+    assert ledger.reap(attempts=3).ring == (QUEUE,)
+
+
 @pytest.fixture
 def dead_client() -> Iterator[redis.Redis]:
     client = connect(f"redis://{HOST}:{free_port()}/0", timeout_s=0.5)

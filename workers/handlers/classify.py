@@ -84,7 +84,7 @@ class Pending:
         self.vectors.cancel()
 
     def when_ready(self, call: Callable[[], object]) -> None:
-        """Call once vectors and labels have all come or failed, in the thread that ends the last."""
+        """Call once vectors and labels have all come, or failed; in the thread of the last one."""
         waiting: list[Future[Any]] = [self.vectors, *self.label_sets]
         left = len(waiting)
         lock = threading.Lock()

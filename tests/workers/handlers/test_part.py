@@ -179,6 +179,31 @@ def test_a_cancelled_job_is_given_back_and_settled(bench: Bench):
     assert not is_open(bench, job)
 
 
+def test_a_cancel_that_got_no_further_than_the_state_still_ends_the_job(bench: Bench):
+    job = bench.submit()
+    bench.ledger.replace(job, advance(job, Cancel(), datetime.now(UTC)))
+
+    bench.parts.run(bench.claim())
+    bench.parts.run(bench.claim(CONTROL))
+
+    assert hot(bench, job).state is State.CANCELLED
+    assert bench.nothing_ready()
+
+
+def test_an_end_read_from_a_ledger_that_was_lost_is_not_written(bench: Bench):
+    job = bench.submit()
+    claim = bench.claim()
+    end = bench.ledger.complete(claim, lease_s=30, outcome=b"")
+    assert end is not None
+    bench.ledger.outcomes = lambda _job_id: {}
+    bench.ledger.release(end)
+
+    bench.parts.run(end)
+
+    assert layout.job("acme", job.id) not in bench.store.objects
+    assert is_open(bench, job)
+
+
 def test_a_running_job_that_is_cancelled_stops_without_its_result(bench: Bench):
     job = bench.submit()
     claim = bench.claim()

@@ -1,0 +1,210 @@
+"""README.md, «One request, nine files»: a real request is traced through one process.
+
+The parts are real: the app, Valkey, a Celery worker that hears the bell, the ledger, the handlers,
+the micro-batcher. Only the model is the hashing one.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+from flask.testing import FlaskClient
+
+from api.app import Services, create_app
+from api.auth import Authenticator, create_key
+from api.idempotency import Idempotency
+from api.jobs import Jobs
+from api.members import Members
+from api.submit import Submit
+from shared.adapters.celery_broker import CeleryDoorbell, celery_app
+from shared.adapters.directory import DirectoryStore
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.redis_replies import RedisReplies
+from shared.catalogue import Catalogue, ModelEntry
+from shared.limits import Limits
+from shared.messages import encode, queues_of
+from shared.settings import Settings
+from shared.types import WorkerReport
+from tests.servers import HOST, valkey_server
+from workers import tasks
+from workers.drain import Drain
+from workers.handlers.call import Calls
+from workers.handlers.classify import Classify
+from workers.registry import load_models
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SECTION = re.search(
+    r"^## One request, nine files\n(.*?)^## ", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
+)
+TEXT = SECTION[1] if SECTION else ""
+STEPS = re.findall(r"^\d+\. \[`([\w/.]+)`\]\(([\w/.]+)\)`:([\w.]+)`", TEXT, re.M)
+LINKED = set(re.findall(r"\]\(((?:api|workers)/[\w/]+\.py)\)", TEXT))
+OTHER_WAYS = {"workers/handlers/part.py", "workers/handlers/finalise.py"}  # of submitted jobs
+MODELS = "workers/models/"  # which one depends on the catalogue
+CATALOGUE = Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny")
+
+
+@dataclass
+class Tracer:
+    """Every function of the product that any thread enters while `on`, in order."""
+
+    on: bool = False
+    entered: list[tuple[str, str]] = field(default_factory=list)  # file, function
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if self.on and event == "call":
+            code = frame.f_code
+            if code.co_filename.startswith((f"{ROOT}/api/", f"{ROOT}/workers/")):
+                file = str(Path(code.co_filename).relative_to(ROOT))
+                self.entered.append((file, code.co_qualname.rpartition("<locals>.")[2]))
+
+
+@contextmanager
+def traced() -> Iterator[Tracer]:
+    """Trace this thread, and all that start in the block."""
+    tracer = Tracer()
+    threading.setprofile(tracer)
+    sys.setprofile(tracer)
+    try:
+        yield tracer
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[FlaskClient]:
+    """The whole path in this process."""
+    with ExitStack() as opened:
+        (folder / "redis").mkdir()
+        port = opened.enter_context(valkey_server(folder / "redis")).port
+        settings = Settings(redis_url=f"redis://{HOST}:{port}/0", device="cpu", models="tiny")
+        client = opened.enter_context(connect(settings.redis_url, timeout_s=2))
+        ledger, replies = RedisLedger(client), RedisReplies(client)
+        opened.enter_context(worker(settings, ledger, replies))
+        store = DirectoryStore(folder / "objects")
+        secret, _ = create_key(
+            store,
+            name="test",
+            account="acme",
+            scopes=(),
+            created_at=datetime.now(UTC),
+            expires_at=None,
+        )
+        caller = create_app(services(settings, ledger, replies, store)).test_client()
+        caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+        yield caller
+
+
+@contextmanager
+def worker(settings: Settings, ledger: RedisLedger, replies: RedisReplies) -> Iterator[None]:
+    """A worker with nothing but what calls need, on threads."""
+    device, models = load_models(CATALOGUE, settings, observe=lambda _: lambda *_: None)
+    calls = Calls(Classify(models, Limits()), replies)
+    stopping = threading.Event()
+    drain = Drain(
+        ledger=ledger,
+        worker="worker",
+        begin_call=calls.begin,
+        run_part=lambda _: None,
+        room=lambda *_: True,
+        stopping=stopping,
+        lease_s=10,
+    )
+    app = celery_app(settings.redis_url, timeout_s=2, socket_timeout_s=5)
+    tasks.register(app, drain)
+    report = WorkerReport(device=device, queues=queues_of(device), models=tuple(models))
+    ledger.report("worker", "worker", encode(report), ttl_s=600)
+    with start_worker(app, pool="threads", perform_ping_check=False, queues=queues_of(device)):
+        try:
+            yield
+        finally:
+            stopping.set()
+    calls.close(timeout_s=5)
+    for model in models.values():
+        model.embedder.batcher.close()
+
+
+def services(
+    settings: Settings, ledger: RedisLedger, replies: RedisReplies, store: DirectoryStore
+) -> Services:
+    doorbell = CeleryDoorbell(settings.redis_url, timeout_s=2)
+    members = Members(ledger)
+    return Services(
+        settings=settings,
+        catalogue=CATALOGUE,
+        store=store,
+        ledger=ledger,
+        members=members,
+        authenticator=Authenticator(store, cache_s=0),
+        idempotency=Idempotency(store=store, keep_s=60),
+        submit=Submit(
+            ledger=ledger,
+            replies=replies,
+            doorbell=doorbell,
+            store=store,
+            catalogue=CATALOGUE,
+            members=members,
+            limits=Limits(),
+            max_waiting=16,
+            result_keep_s=60,
+        ),
+        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+    )
+
+
+@pytest.fixture(scope="module")
+def entered(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """What one request entered."""
+    with traced() as tracer, service(tmp_path_factory.mktemp("one")) as caller:
+        tracer.on = True
+        answer = caller.post(
+            "/v1/classify", json={"input": "a red rose", "labels": ["red", "green"]}
+        )
+        tracer.on = False
+
+    assert answer.status_code == 200
+    assert answer.get_json()["data"][0]["prediction"] == "red"
+    return list(dict.fromkeys(tracer.entered))
+
+
+def test_the_request_enters_the_nine_files_in_the_order_of_the_readme(
+    entered: list[tuple[str, str]],
+) -> None:
+    told = [(file, function) for file, _, function in STEPS]
+
+    assert len({file for file, _ in told}) == len(told) == 9
+    assert [step for step in entered if step in told] == told
+
+
+def test_a_step_is_linked_to_its_file() -> None:
+    assert [shown for shown, _, _ in STEPS] == [target for _, target, _ in STEPS]
+
+
+def test_every_file_that_the_request_enters_is_named(entered: list[tuple[str, str]]) -> None:
+    files = {file for file, _ in entered}
+
+    assert {file for file in files if not file.startswith(MODELS)} == LINKED - OTHER_WAYS
+    assert any(file.startswith(MODELS) for file in files)
+
+
+def test_the_answer_goes_back_by_the_dialect_that_parsed_it(
+    entered: list[tuple[str, str]],
+) -> None:
+    assert entered.index(("api/wire/jina.py", "render")) > entered.index(
+        ("workers/core/zero_shot.py", "LabelSet.scores")
+    )
