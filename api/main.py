@@ -17,6 +17,7 @@ from granian.constants import Interfaces
 from granian.server import MPServer
 
 from shared import catalogue
+from shared.adapters.redis_client import connect
 from shared.adapters.store import store_of
 from shared.errors import ConfigurationError, PigeonholeError
 from shared.settings import Settings
@@ -35,8 +36,7 @@ def main() -> None:
         start_logging("api", settings.log_level)
         catalogue.load(settings.catalogue, default=settings.default_model)
         store_of(settings).probe()
-        if not settings.redis_url:
-            raise ConfigurationError("PIGEONHOLE_REDIS_URL is empty: name a Redis server")
+        connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?
         _check_port(settings.host, settings.port)
     except PigeonholeError as exc:
         sys.exit(f"pigeonhole: {exc.detail}")

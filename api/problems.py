@@ -79,6 +79,13 @@ class Problem(BaseModel):
     errors: list[FieldProblem]
 
 
+# As RFC 9110 calls them; Python has these names from 3.13 on.
+_RENAMED = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+
+
 def install(app: Flask) -> None:
     """Let every error of the app, Flask's own included, leave as a problem."""
     app.register_error_handler(PigeonholeError, answer)
@@ -121,7 +128,7 @@ def slug(code: str) -> str:
 def _problem(error: PigeonholeError, status: HTTPStatus) -> Problem:
     return Problem(
         type=f"/errors/{slug(error.code)}",
-        title=status.phrase,
+        title=_RENAMED.get(status, status.phrase),
         status=status,
         detail=error.detail,
         instance=quote(request.path[:200], errors="replace"),

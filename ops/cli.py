@@ -163,7 +163,19 @@ def _list_models(_: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _store(env: Mapping[str, str]) -> ObjectStore:
-    return store_of(Settings.from_env(env))
+    """The store of the service that the environment names.
+
+    Raises:
+        ConfigurationError: It is to be the launcher's, and no launcher has run here: a key made
+            there would open nothing.
+    """
+    settings = Settings.from_env(env)
+    if not settings.object_store and not (settings.data_dir / "objects").is_dir():
+        raise ConfigurationError(
+            f"there is no service in {settings.data_dir.absolute()}; go to where it was started, "
+            "or set PIGEONHOLE_DATA_DIR or PIGEONHOLE_OBJECT_STORE"
+        )
+    return store_of(settings)
 
 
 def _as_json(key: auth.Key, **more: str) -> str:

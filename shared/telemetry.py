@@ -20,11 +20,8 @@ REQUESTS = "pigeonhole_http_requests_total"
 REQUEST_SECONDS = "pigeonhole_http_request_seconds"
 WAITING = "pigeonhole_queue_waiting"
 MEMBERS = "pigeonhole_members"
-ITEMS = "pigeonhole_items_classified_total"
-TOKENS = "pigeonhole_tokens_total"
 BATCH_SECONDS = "pigeonhole_batch_seconds"
 BATCH_TOKENS = "pigeonhole_batch_tokens"
-PARTS = "pigeonhole_parts_total"
 REAPED = "pigeonhole_leases_reaped_total"
 
 

@@ -26,6 +26,7 @@ from shared.errors import BrokerUnavailable, PigeonholeError
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
+from workers import meters
 from workers.adoption import adopt
 from workers.chore import Chore
 from workers.expiry import expire
@@ -90,6 +91,7 @@ class Keeper:
             reaped = self.ledger.reap(attempts=self.max_attempts)
             if reaped.expired:
                 log.warning("keeper.reaped", leases=reaped.expired)
+                meters.REAPED.inc(reaped.expired)
             for queue in reaped.ring:
                 self.doorbell.ring(queue)
         self._audit.start_if_due()
@@ -105,7 +107,7 @@ class Keeper:
 
     def _expire(self) -> None:
         now = self.clock()
-        expire(self.store, before=now - self.result_keep_s, now=now)
+        expire(self.store, self.ledger, before=now - self.result_keep_s, now=now)
 
 
 def main() -> None:
@@ -132,6 +134,7 @@ def _run(settings: Settings) -> None:
         audit_s=settings.audit_s,
         result_keep_s=settings.result_keep_s,
     )
+    meters.serve(settings.metrics_port)
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
     log.info("keeper.stopped")

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 
 from shared import ids
@@ -123,6 +124,8 @@ def _run(settings: Settings) -> None:
     )
 
     timeout_s = settings.redis_timeout_s
+    # Its advice against root is about pickle; here messages are JSON.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")
     app = celery_app(
         settings.redis_url,
         timeout_s=timeout_s,

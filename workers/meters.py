@@ -14,6 +14,8 @@ _BATCHES = Histogram(
 )  # fmt: skip
 _TOKENS = Counter(telemetry.BATCH_TOKENS, "Tokens that went through a model.", ["model", "kind"])
 
+REAPED = Counter(telemetry.REAPED, "Leases of silent workers that were given to others.")
+
 
 def observer(model: str) -> Callable[[int, int, int, float], None]:
     """The hook of a model's batcher: windows, tokens, padded tokens and seconds of each pass."""

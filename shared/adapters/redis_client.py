@@ -17,6 +17,8 @@ def connect(url: str, *, timeout_s: float, max_connections: int = 64) -> redis.R
 
     A command on a connection that the server has closed meanwhile is sent once more.
     """
+    if not url:
+        raise ConfigurationError("PIGEONHOLE_REDIS_URL is empty: name a Redis server")
     try:
         pool = redis.BlockingConnectionPool.from_url(
             url,

@@ -18,6 +18,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "objects").mkdir()  # a launcher has run here
     return {"PIGEONHOLE_DATA_DIR": str(tmp_path)}
 
 
@@ -35,6 +36,17 @@ def run(env: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
         return capsys.readouterr().out
 
     return command
+
+
+def test_where_no_service_was_started_no_key_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = {"PIGEONHOLE_DATA_DIR": str(tmp_path / "elsewhere")}
+
+    assert cli.run(["keys", "create", "--name", "me"], env) != 0
+
+    assert "there is no service in" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_created_key_opens_the_door_for_its_account_and_scopes(

@@ -92,7 +92,7 @@ class Bench:
         """Accept a durable job, as the front end does."""
         body = request or a_request()
         job = Job(
-            id=ids.job_id(0, ids.random_bits()),
+            id=ids.job_id(10**12, ids.random_bits()),
             account="acme",
             kind=JobKind.CLASSIFY,
             queue=QUEUE,

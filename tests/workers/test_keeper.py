@@ -169,16 +169,29 @@ def test_ended_jobs_expire_and_open_ones_never(bench: Bench):
         bench.store.put(layout.job("acme", job_id), b"{}")
     bench.store.put(layout.open_marker(running), b"acme")
 
-    assert expire(bench.store, before=5_000.0, now=9_000.0) == 1
+    assert expire(bench.store, bench.ledger, before=5_000.0, now=9_000.0) == 1
 
     assert set(bench.store.children(layout.jobs_of("acme"))) == {running, young}
+
+
+def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):
+    job = bench.submit()
+
+    expire(bench.store, bench.ledger, before=2e9, now=2e9)
+
+    ended = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    assert ended.state is State.EXPIRED
+    assert (ended.progress.total, ended.progress.failed) == (1, 1)
+    assert bench.nothing_ready()
+    assert expire(bench.store, bench.ledger, before=2e9, now=2e9) == 1
+    assert not list(bench.store.list("jobs/"))
 
 
 def test_used_idempotency_keys_expire(bench: Bench):
     bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
     bench.store.put(layout.idempotency("acme", "b"), b'{"until": 1000}')
 
-    expire(bench.store, before=0, now=100)
+    expire(bench.store, bench.ledger, before=0, now=100)
 
     assert list(bench.store.list(layout.IDEMPOTENCY)) == [layout.idempotency("acme", "b")]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +136,23 @@ def test_threads_may_tokenise_while_the_model_runs(embedder: Embedder) -> None:
 def test_a_window_that_is_too_long_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(ValueError, match="255 tokens"):
         encoder.encode([[1037] * 255])
+
+
+def test_loading_a_model_tells_nobody(folder: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from workers.models.sentence import load; "
+        f"load({folder!r}, name='m', engine='openvino'); "
+        "assert sys.modules['openvino_telemetry'] is None"
+    )
+
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+        timeout=200,
+    )
+
+    assert not (tmp_path / "intel").exists()
 
 
 def test_a_missing_checkpoint_is_a_configuration_error(load: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,9 @@ def usable_cores() -> int:
 
 def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> Forward:
     """Convert the pipeline in memory (1.4 s for MiniLM) and compile it for the CPU."""
+    # Its converter reports each use to its maker over the internet; without this package it
+    # takes a stub instead. Nothing of ours calls home.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # an extra second of start, and on some platforms there is no wheel
 
     example = torch.ones(2, 8, dtype=torch.int64)
