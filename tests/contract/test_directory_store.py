@@ -82,6 +82,7 @@ def churn(root: Path, times: int) -> None:
         store.delete(mine)
 
 
+@pytest.mark.integration
 def test_two_processes_lose_no_write(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.put("counter", b"0")
@@ -93,6 +94,7 @@ def test_two_processes_lose_no_write(tmp_path: Path) -> None:
     assert sum(wins) == 100
 
 
+@pytest.mark.integration
 def test_directories_are_removed_under_the_feet_of_writers(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(churn, [tmp_path] * 2, [200] * 2))

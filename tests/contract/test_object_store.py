@@ -256,6 +256,7 @@ class TestListing:
 
         self.assert_children_like_the_model(object_store)
 
+    @pytest.mark.integration
     def test_children_are_the_same_over_tiny_pages(
         self, s3_store: Callable[..., ObjectStore]
     ) -> None:

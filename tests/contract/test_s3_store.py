@@ -20,6 +20,8 @@ from shared.adapters.store import open_store
 from shared.errors import ConfigurationError, ObjectMissing, PreconditionFailed, StoreUnavailable
 from tests.servers import HOST, free_port, rclone_server
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 Make = Callable[..., S3Store]
 

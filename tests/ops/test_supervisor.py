@@ -30,6 +30,8 @@ STAYS = "import signal, time; signal.signal(15, signal.SIG_IGN); print('I am 0')
 # A parent whose own child keeps the output open, as a server with worker processes does.
 LEAVES = f"""
 import subprocess, sys
+
+pytestmark = pytest.mark.integration
 subprocess.Popen([sys.executable, "-u", "-c", {LIVES!r}], stdout=sys.stdout).wait(0.5)
 """
 
