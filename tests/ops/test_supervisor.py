@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
 
 LAUNCHER = """
 import os, signal, sys
@@ -30,8 +33,6 @@ STAYS = "import signal, time; signal.signal(15, signal.SIG_IGN); print('I am 0')
 # A parent whose own child keeps the output open, as a server with worker processes does.
 LEAVES = f"""
 import subprocess, sys
-
-pytestmark = pytest.mark.integration
 subprocess.Popen([sys.executable, "-u", "-c", {LIVES!r}], stdout=sys.stdout).wait(0.5)
 """
 
