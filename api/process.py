@@ -38,6 +38,7 @@ def application() -> Flask:
     app = create_app(_services(settings))
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
+    gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
     return app
 
 

@@ -5,8 +5,8 @@ Decides: the weight and the temperature of each expert. Does not decide: what th
 Progressive validation (Blum, Kalai, Langford 1999) costs no data: each example is predicted
 before it is learnt. Experts are weighed by exp(-loss) as in Hedge (Freund and Schapire 1997),
 which for the log loss is Bayes' rule; each expert's loss is kept for a few temperatures, so its
-calibration is fitted by the same numbers. Old losses fade, for an expert that was best at 10
-examples need not be best at 1,000, and after a drift none of the old ones counts.
+scale is fitted by the same numbers. Old losses fade, for an expert that was best at 10 examples
+need not be best at 1,000, and after a drift none of the old ones counts.
 """
 
 from __future__ import annotations
@@ -20,63 +20,57 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-STEPS = 13
-# After this many examples half of what counted against an expert from the start is forgotten.
-PENALTY_HALF = 20.0
+STEPS, FACTOR = 13, 1.5
+# After this many examples half of a penalty is forgotten.
+PENALTY_HALF = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hedge:
-    """Faded sums of log loss, of E experts at T temperatures.
+    """Faded sums of log loss in nats, `losses` (E, T), of E experts at T temperatures.
 
-    `temperatures` (T,) rise by a constant factor. `losses` (E, T), in nats. `worth` is what a
-    temperature a factor e away from the middle one costs, whatever has faded.
+    `centre` is the temperature in the middle, `worth` what a temperature a factor e away from it
+    costs. `penalty` (E,) counts against an expert until examples were `heard`.
     """
 
     losses: Doubles
-    temperatures: Doubles
-    worth: float
     penalty: Doubles
+    centre: float
+    worth: float
     heard: float = 0.0
 
     @classmethod
-    def start(
-        cls, penalty: Doubles, *, centre: float = 1.0, factor: float = 1.5, worth: float = 1.0
-    ) -> Hedge:
-        """Before any example: experts alike, temperatures near `centre` likelier."""
-        away = (np.arange(STEPS) - STEPS // 2) * np.log(factor)
-        return cls(
-            losses=np.zeros((len(penalty), STEPS)),
-            penalty=penalty,
-            temperatures=centre * np.exp(away),
-            worth=worth,
-        )
+    def start(cls, penalty: Doubles, *, centre: float = 1.0, worth: float = 1.0) -> Hedge:
+        """Before any example."""
+        losses = np.zeros((len(penalty), STEPS))
+        return cls(losses=losses, penalty=penalty, centre=centre, worth=worth)
 
     def add(self, logits: Floats, y: Ints, weights: Doubles, *, keep: float) -> Hedge:
-        """With the losses of examples predicted and not yet learnt.
+        """With the losses of N examples predicted and not yet learnt.
 
         Args:
             logits: (E, N, L). y: (N,) indices. weights: (N,) in examples.
             keep: 0..1, what remains of the old losses.
 
-        >>> hedge = Hedge.start(np.zeros(2)).add(np.array([[[4, 0]], [[0, 4]]], np.float32), np.array([0]),
-        ...                            np.ones(1), keep=1.0)
-        >>> hedge.trust().round(3).tolist()
-        [0.852, 0.148]
+        >>> logits = np.array([[[2, 0]], [[0, 2]]], np.float32)  # the first is right
+        >>> hedge = Hedge.start(np.zeros(2)).add(logits, np.array([0]), np.ones(1), keep=1.0)
+        >>> hedge.trust().round(3).tolist(), hedge.temperature().round(2).tolist()
+        ([0.833, 0.167], [0.9, 1.64])
         """
-        top = logits.max(axis=2, keepdims=True)
-        below = logits - top  # (E, N, L), at most 0
-        own = np.take_along_axis(below, y[None, :, None], axis=2)[..., 0]  # (E, N)
         new = np.empty_like(self.losses)
-        for t, temperature in enumerate(self.temperatures):
-            z = np.exp(below * np.float32(1.0 / temperature)).sum(axis=2)  # (E, N)
-            new[:, t] = (np.log(z) - own / temperature).astype(np.float64) @ weights
-        return replace(
-            self, losses=keep * self.losses + new, heard=self.heard + float(weights.sum())
-        )
+        powers = np.empty(logits.shape[1:], np.float32)  # (N, L): one buffer stays in the cache
+        for e, of_expert in enumerate(logits):
+            below = of_expert - of_expert.max(axis=1, keepdims=True)  # (N, L), at most 0
+            own = below[np.arange(len(y)), y]  # (N,)
+            for t, temperature in enumerate(self.centre * np.exp(_away())):
+                np.multiply(below, np.float32(1.0 / temperature), out=powers)
+                total = np.exp(powers, out=powers).sum(axis=1)  # (N,)
+                new[e, t] = (np.log(total) - own / temperature).astype(np.float64) @ weights
+        heard = self.heard + float(weights.sum())
+        return replace(self, losses=keep * self.losses + new, heard=heard)
 
     def trust(self) -> Doubles:
-        """Weight of each expert, (E,), that sum to 1."""
+        """Weight of each expert, (E,); they sum to 1."""
         best = self._believed().min(axis=1)
         weights = np.exp(best.min() - best)
         share: Doubles = weights / weights.sum()
@@ -91,8 +85,7 @@ class Hedge:
         )
         bend = low - 2.0 * mid + high
         shift = np.divide(0.5 * (low - high), bend, out=np.zeros_like(bend), where=bend > 1e-9)
-        ratio = self.temperatures[1] / self.temperatures[0]
-        found: Doubles = self.temperatures[place] * ratio ** np.clip(shift, -1.0, 1.0)
+        found: Doubles = self.centre * np.exp(_away())[place] * FACTOR ** np.clip(shift, -1.0, 1.0)
         return found
 
     def combination(self) -> Floats:
@@ -100,7 +93,12 @@ class Hedge:
         return (self.trust() / self.temperature()).astype(np.float32)
 
     def _believed(self) -> Doubles:
-        away = np.log(self.temperatures / self.temperatures[STEPS // 2])
-        fade = PENALTY_HALF / (PENALTY_HALF + self.heard)
-        believed: Doubles = self.losses + self.worth * away**2 + fade * self.penalty[:, None]
+        penalty = self.penalty * (PENALTY_HALF / (PENALTY_HALF + self.heard))
+        believed: Doubles = self.losses + penalty[:, None] + self.worth * _away() ** 2
         return believed
+
+
+def _away() -> Doubles:
+    """How far each temperature is from the middle one, as a logarithm, (T,)."""
+    away: Doubles = (np.arange(STEPS) - STEPS // 2) * np.log(FACTOR)
+    return away

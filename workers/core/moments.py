@@ -69,7 +69,7 @@ class Moments:
         """What one weight is worth in examples: Kish's effective size over the sum of weights.
 
         Weights of 10 for all are worth the same as weights of 1 for all; 200 examples of weight
-        10 after 200 of weight 1 are worth 218 in all, of which the later ones make 198.
+        10 after 200 of weight 1 are worth 240 in all, of which the later ones make 218.
 
         >>> m = Moments.empty(1, 1)
         >>> m.add(np.ones((4, 1), np.float32), np.zeros(4, np.intp), np.full(4, 10.0)).unit
