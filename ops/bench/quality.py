@@ -4,7 +4,8 @@
 
 Prints markdown: macro-F1 per data set and size, calibration, labels that mean nothing, order,
 20 calls of 20, drift, cost; draws macro-F1 over the number of examples into `docs/`. Every
-train sample holds each label at least once; all learners see the same samples in one run.
+train sample holds each label at least once; all learners see the same samples in one run. Needs
+scikit-learn (a worker has it) and matplotlib, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -245,6 +246,7 @@ def cost(problems: Sequence[Problem], embed: Embed) -> None:
 
 def draw(p: Problem, cells: Sequence[Cell], docs: Path) -> None:
     """Macro-F1 over the number of examples as PNG and SVG."""
+    importlib.import_module("matplotlib").rcParams["svg.hashsalt"] = p.name  # no random ids
     plots = importlib.import_module("matplotlib.figure")
     figure = plots.Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="examples", ylabel="macro-F1", title=p.name)
