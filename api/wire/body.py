@@ -10,7 +10,8 @@ import re
 import time
 from typing import BinaryIO
 
-from pydantic_core import to_json
+import msgspec
+from pydantic import BaseModel
 
 from api.wire.refusal import refuse, shown
 from shared.errors import BodyTooLarge
@@ -88,7 +89,16 @@ def parse(data: bytes) -> object:
 
 def dump(value: object) -> bytes:
     """The JSON bytes of a value; times as RFC 3339."""
-    return to_json(value, inf_nan_mode="null")
+    return _JSON.encode(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_JSON = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _too_large(max_bytes: int) -> None:

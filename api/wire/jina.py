@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -252,10 +253,17 @@ def _tokens(usage: Usage) -> dict[str, int]:
     return {"total_tokens": usage.total_tokens, "prompt_tokens": usage.total_tokens}
 
 
+class Scored(msgspec.Struct, gc=False):
+    """A label and its score; an answer may hold 262,144, so they are lighter than dicts."""
+
+    label: str
+    score: float
+
+
 def _plain_row(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:
     labels, (answer,) = questions[0].labels, answers
     predictions = [
-        {"label": label, "score": score}
+        Scored(label, score)
         for label, score in zip(labels, answer.scores, strict=True)
         if score is not None
     ]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_a_result_is_answered(pair: dict[str, Any]):
     request = ClassifyRequest.model_validate(pair["internal"])
     result = ClassifyResult.model_validate(pair["result"])
 
-    rendered = jina.render(request, result)
+    rendered = msgspec.to_builtins(jina.render(request, result))
 
     assert rendered == pair["response"]
     jina.ClassifyAnswer.model_validate(rendered)
@@ -107,6 +108,8 @@ def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
         for _ in request.items
     )
 
-    rendered = jina.render(request, ClassifyResult(answers=answers, usage=Usage()))
+    rendered = msgspec.to_builtins(
+        jina.render(request, ClassifyResult(answers=answers, usage=Usage()))
+    )
 
     assert len(rendered["data"]) == len(request.items)
