@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import boto3
@@ -104,6 +106,29 @@ def test_everything_works_again_by_itself_after_the_broker_was_away(tmp_path: Pa
             stop.set()
             for supervisor in supervisors:
                 supervisor.join()
+
+
+def test_what_a_killed_api_had_accepted_ends(tmp_path: Path):
+    with running_stack(tmp_path) as stack:
+        accepted: list[str] = []
+
+        def submit_until_it_is_gone() -> None:
+            with suppress(OSError, HTTPException):
+                for _ in range(500):
+                    accepted.append(stack.submit("red"))
+
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(submit_until_it_is_gone) for _ in range(4)]
+            stack.until("some are accepted", lambda: len(accepted) > 20)
+            stack.kill("api")
+            for caller in callers:
+                caller.result()
+        stack.start("api")
+        stack.until_ready()
+        stack.until("all have ended", lambda: unfinished(stack) == 0)
+
+        assert {stack.job(job_id)["status"] for job_id in accepted} == {"succeeded"}
+        assert set(ends(stack, "worker").values()) == {1}
 
 
 @pytest.fixture
