@@ -8,13 +8,30 @@ from flask import Flask
 
 from api import door, problems
 from api.auth import Authenticator
+from api.classifiers import Classifiers
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
 from api.metrics import Metrics
 from api.readiness import ReadinessProbe
-from api.routes import classify, docs, health, jobs, metrics, models
+from api.resolve import Resolve
+from api.routes import (
+    classifiers,
+    classify,
+    docs,
+    evaluate,
+    health,
+    jobs,
+    kept_examples,
+    metrics,
+    models,
+    train,
+    weights,
+)
+from api.routes.durable import Durable
+from api.slots import RESERVED_THREADS, Slots
 from api.submit import Submit
+from api.usage import Uses
 from shared.catalogue import Catalogue
 from shared.ports import Ledger, ObjectStore
 from shared.settings import Settings
@@ -33,6 +50,8 @@ class Services:
     idempotency: Idempotency
     submit: Submit
     jobs: Jobs
+    classifiers: Classifiers
+    uses: Uses
 
 
 def create_app(services: Services) -> Flask:
@@ -51,13 +70,74 @@ def create_app(services: Services) -> Flask:
     door.install(app, authenticator=services.authenticator, metrics=counts)
     problems.install(app)
     docs.install(app)
+    slots = Slots(settings.api_threads - RESERVED_THREADS)
+    resolve = Resolve(
+        classifiers=services.classifiers,
+        catalogue=services.catalogue,
+        limits=services.submit.limits,
+    )
     app.register_blueprint(
         classify.blueprint(
             submit=services.submit,
             jobs=services.jobs,
+            resolve=resolve,
+            uses=services.uses,
             idempotency=services.idempotency,
+            slots=slots,
             default_model=default_model,
             settings=settings,
+        )
+    )
+    app.register_blueprint(
+        train.blueprint(
+            submit=services.submit,
+            jobs=services.jobs,
+            resolve=resolve,
+            idempotency=services.idempotency,
+            slots=slots,
+            settings=settings,
+        )
+    )
+    durable = Durable(
+        submit=services.submit,
+        jobs=services.jobs,
+        idempotency=services.idempotency,
+        timeout_s=settings.request_timeout_s,
+    )
+    app.register_blueprint(
+        classifiers.blueprint(
+            classifiers=services.classifiers,
+            idempotency=services.idempotency,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    app.register_blueprint(
+        kept_examples.blueprint(
+            classifiers=services.classifiers,
+            catalogue=services.catalogue,
+            durable=durable,
+            slots=slots,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    app.register_blueprint(
+        evaluate.blueprint(
+            classifiers=services.classifiers,
+            limits=services.submit.limits,
+            durable=durable,
+            slots=slots,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    app.register_blueprint(
+        weights.blueprint(
+            store=services.store,
+            classifiers=services.classifiers,
+            catalogue=services.catalogue,
+            limits=services.submit.limits,
+            durable=durable,
+            slots=slots,
+            max_import_bytes=settings.max_import_bytes,
         )
     )
     app.register_blueprint(

@@ -15,7 +15,7 @@ from shared.errors import InvalidKey, InvalidKeyFormat, MissingKey, ObjectMissin
 from shared.ports import ObjectStore
 from shared.types import Value
 
-SCOPES = ("classify", "jobs")
+SCOPES = ("classify", "jobs", "train")
 _STALE_S = 600.0  # how long a known key still opens the door while the store is away
 
 

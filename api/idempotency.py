@@ -5,7 +5,8 @@ processes and the loss of Redis:
 
     absent → running (reserved until its deadline) → done (with the answer)
 
-Answers that invite a retry (429, 5xx) free the key.
+Answers that invite a retry (429, 5xx) free the key. One that says where a job goes on does not: the
+same call, sent again, is the same job.
 """
 
 from __future__ import annotations
@@ -86,13 +87,13 @@ class Idempotency:
         return Reservation(name=name, etag=etag, use=use)
 
     def finish(self, held: Reservation, answer: StoredAnswer) -> None:
-        """Remember the answer, or free the key if the answer invites a retry.
+        """Remember the answer, or let go of the key if the answer invites a retry.
 
         Does nothing if the reservation ran out and the same call was taken over meanwhile.
         """
         changes: dict[str, object] = {"until": self.clock() + self.keep_s, "answer": answer}
         if answer.status == 429 or answer.status >= 500:
-            changes = {"until": _FREED}
+            changes = {"until": self.clock() if "Location" in answer.headers else _FREED}
         use = held.use.model_copy(update=changes)
         with suppress(PreconditionFailed, ObjectMissing):
             self.store.put(held.name, _bytes(use), if_match=held.etag)

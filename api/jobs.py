@@ -15,9 +15,15 @@ from itertools import islice
 from shared import ids, layout
 from shared.errors import BrokerUnavailable, Conflict, NotFound, ObjectMissing, Unavailable
 from shared.jobs import Cancel, Job, State, advance
-from shared.messages import CONTROL, Submission, decode
+from shared.messages import CONTROL, RESULTS, Body, Result, Submission, decode
 from shared.ports import Doorbell, Ledger, ObjectStore
-from shared.types import ClassifyResult
+
+PLOTS = {
+    f"{plot}.{kind}": media_type
+    for plot in ("confusion_matrix", "reliability")
+    for kind, media_type in (("png", "image/png"), ("svg", "image/svg+xml"))
+}
+"""The drawings that a job may have beside its result, and their media types."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,14 @@ class Jobs:
             raise NotFound("no such job") from None
         return decode(Submission, data)
 
-    def result(self, job: Job) -> ClassifyResult:
+    def accepted(self, account: str, job_id: str) -> Body | None:
+        """What a job was asked for that the account may have been accepted before."""
+        try:
+            return decode(Submission, self.store.get(layout.request(account, job_id)).data).body
+        except ObjectMissing:
+            return None
+
+    def result(self, job: Job) -> Result:
         """What came out.
 
         Raises:
@@ -83,7 +96,20 @@ class Jobs:
             data = self.store.get(layout.result(job.account, job.id)).data
         except ObjectMissing:
             raise NotFound("the result has expired") from None
-        return decode(ClassifyResult, data)
+        return decode(RESULTS[job.kind], data)
+
+    def plot(self, job: Job, file: str) -> bytes:
+        """A drawing beside the result.
+
+        Raises:
+            NotFound: There is none of the name, or it has expired.
+        """
+        if file not in PLOTS:
+            raise NotFound(f"the drawings of an evaluation are {', '.join(PLOTS)}")
+        try:
+            return self.store.get(layout.plot(job.account, job.id, file)).data
+        except ObjectMissing:
+            raise NotFound("the job has no such drawing") from None
 
     def cancel(self, account: str, job_id: str) -> Job:
         """Ask for the end of a job; what runs stops at the next batch.

@@ -35,6 +35,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.InvalidKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKeyFormat: HTTPStatus.UNAUTHORIZED,
     errors.ScopeNotAllowed: HTTPStatus.FORBIDDEN,
+    errors.ResourceLimitExceeded: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.Conflict: HTTPStatus.CONFLICT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -12,10 +13,12 @@ from flask import Flask
 
 from api.app import Services, create_app
 from api.auth import Authenticator
+from api.classifiers import Classifiers
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
 from api.submit import Submit
+from api.usage import Uses
 from shared import catalogue
 from shared.adapters import redis_client
 from shared.adapters.celery_broker import CeleryDoorbell
@@ -35,7 +38,10 @@ def application() -> Flask:
     settings = Settings.from_env(os.environ)
     start_logging("api", settings.log_level)
     _end_with_parent()
-    app = create_app(_services(settings))
+    services = _services(settings)
+    services.uses.start()
+    atexit.register(services.uses.stop)
+    app = create_app(services)
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
     gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
@@ -87,4 +93,10 @@ def _services(settings: Settings) -> Services:
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+        classifiers=Classifiers(
+            store=store,
+            max_classifiers=settings.max_classifiers,
+            versions_kept=settings.versions_kept,
+        ),
+        uses=Uses(store),
     )

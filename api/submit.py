@@ -29,10 +29,27 @@ from shared.errors import (
 )
 from shared.jobs import Job, Progress
 from shared.limits import Limits
-from shared.messages import Call, Reply, Submission, decode, encode, error_of, queue_for
+from shared.messages import (
+    Body,
+    Call,
+    Reply,
+    Submission,
+    decode,
+    encode,
+    error_of,
+    queue_for,
+    train_queue,
+)
 from shared.ports import Doorbell, Ledger, ObjectStore, Replies
 from shared.telemetry import Log
-from shared.types import ClassifyRequest, ClassifyResult, JobKind, Priority
+from shared.types import (
+    ClassifyRequest,
+    ClassifyResult,
+    EvaluateRequest,
+    JobKind,
+    Priority,
+    TrainRequest,
+)
 
 log = Log("submit")
 
@@ -70,7 +87,8 @@ class Submit:
             Unavailable: No worker offers the model, or Redis is away.
         """
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
-        model = self._checked(request)
+        self.limits.check(request)
+        model = self.catalogue.find(request.model)
         queue = queue_for(self.members.device_for(model), priority)
         deadline = self.clock() + timeout_s
         call = Call(
@@ -96,7 +114,7 @@ class Submit:
 
     def later(
         self,
-        request: ClassifyRequest,
+        request: Body,
         *,
         caller: Caller,
         request_id: str,
@@ -106,23 +124,26 @@ class Submit:
     ) -> Job:
         """Accept a durable job: after this returns it will end, whatever dies.
 
-        With the `job_id` of a job that was accepted before, it is that job again.
+        With the `job_id` of a job that was accepted before, it is that job again. Only classify
+        requests are checked against the limits here; whoever reads another kind knows its places.
 
         Raises:
             PigeonholeError: What the limits refuse.
             Unavailable: The object store did not take the request; nothing was accepted.
         """
-        model = self._checked(request)
+        if isinstance(request, ClassifyRequest):
+            self.limits.check(request)
+        model = self.catalogue.find(request.model)
         now = self.clock()
         created_at = datetime.fromtimestamp(now, UTC)
         job = Job(
             id=job_id or ids.job_id(int(now * 1000), ids.random_bits()),
             account=caller.account,
-            kind=JobKind.CLASSIFY,
-            queue=queue_for(self.members.usual_device(model), priority),
+            kind=JobKind(request.kind),
+            queue=self._queue(request, model, priority),
             created_at=created_at,
             expires_at=created_at + timedelta(seconds=self.result_keep_s),
-            progress=Progress(total=len(request.items)),
+            progress=Progress(total=_size(request)),
         )
         body = request.model_copy(update={"model": model.name})
         submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
@@ -131,8 +152,8 @@ class Submit:
         if job.state.terminal:
             return job
         try:
-            if self.ledger.enrol(job, parts=1):
-                self.doorbell.ring(job.queue)
+            if queue := self.ledger.enrol(job, parts=1):
+                self.doorbell.ring(queue)
         except BrokerUnavailable as exc:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
         return job
@@ -164,7 +185,18 @@ class Submit:
         self.store.put(layout.open_marker(job.id), job.account.encode())
         return decode(Submission, self.store.get(layout.request(job.account, job.id)).data).job
 
-    def _checked(self, request: ClassifyRequest) -> ModelEntry:
-        """The model of a request that is within the limits."""
-        self.limits.check(request)
-        return self.catalogue.find(request.model)
+    def _queue(self, request: Body, model: ModelEntry, priority: Priority) -> str:
+        device = self.members.usual_device(model)
+        classifies = isinstance(request, ClassifyRequest)
+        return queue_for(device, priority) if classifies else train_queue(device)
+
+
+def _size(request: Body) -> int:
+    """Items of a job; one where only the worker can tell."""
+    match request:
+        case ClassifyRequest(items=items):
+            return len(items)
+        case TrainRequest(examples=examples) | EvaluateRequest(examples=examples):
+            return len(examples)
+        case _:
+            return 1

@@ -12,6 +12,7 @@
     ├── InvalidKey                      AUTH_INVALID_API_KEY
     ├── InvalidKeyFormat                AUTH_INVALID_FORMAT
     ├── ScopeNotAllowed                 AUTHZ_SCOPE_NOT_ALLOWED
+    ├── ResourceLimitExceeded           AUTHZ_RESOURCE_LIMIT_EXCEEDED
     ├── NotFound                        RESOURCE_NOT_FOUND
     ├── MethodNotAllowed                METHOD_NOT_ALLOWED
     ├── Conflict                        CONFLICT_RESOURCE_BUSY
@@ -130,6 +131,12 @@ class ScopeNotAllowed(PigeonholeError):
     """Raised when a valid key may not use this endpoint."""
 
     code = "AUTHZ_SCOPE_NOT_ALLOWED"
+
+
+class ResourceLimitExceeded(PigeonholeError):
+    """Raised when an account has as many of something as it may."""
+
+    code = "AUTHZ_RESOURCE_LIMIT_EXCEEDED"
 
 
 class NotFound(PigeonholeError):

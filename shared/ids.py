@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
+import uuid
 from typing import NamedTuple
 
 from shared.errors import FieldError, InvalidRequest
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _JOB = re.compile(rf"job_[{_ALPHABET}]{{26}}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_MS = 2**50 - 1
 
 
@@ -43,6 +45,16 @@ def random_bits(bits: int = 80) -> int:
 def request_id() -> str:
     """A fresh id for one HTTP request."""
     return f"req_{_base32(secrets.randbits(80), 16)}"
+
+
+def classifier_id() -> str:
+    """A fresh classifier id, a UUID as clients expect it."""
+    return str(uuid.uuid4())
+
+
+def is_classifier_id(text: str) -> bool:
+    """Whether the text has the form of a classifier id, whoever's it is."""
+    return _UUID.fullmatch(text) is not None
 
 
 def token() -> str:

@@ -3,9 +3,19 @@
 jobs/{account}/{job}/request.json   what was accepted, with the first record of the job
 jobs/{account}/{job}/result.json    the internal result
 jobs/{account}/{job}/job.json       the last record of the job: its existence ends it
+jobs/{account}/{job}/plots/{file}   drawings beside a result
+jobs/{account}/{job}/upload         a file that the job reads
 open/{job}                          marker of an accepted job that has not ended
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
 keys/{sha256}.json                  an API key, by the hash of its secret
+
+classifiers/{account}/{id}/classifier.json              the record; it moves by compare-and-set
+classifiers/{account}/{id}/used.json                    how often it was asked
+classifiers/{account}/{id}/versions/{file}.safetensors  the weights of a version, immutable
+classifiers/{account}/{id}/versions/{file}.json         its report, immutable
+classifiers/{account}/{id}/examples/{version}.jsonl     what a version learnt, if it is kept
+names/{account}/{sha256}.json                           whose a name is
+public/{id}                                             the owner of a public classifier
 """
 
 from __future__ import annotations
@@ -14,6 +24,7 @@ JOBS = "jobs/"
 OPEN = "open/"
 KEYS = "keys/"
 IDEMPOTENCY = "idempotency/"
+CLASSIFIERS = "classifiers/"
 
 
 def jobs_of(account: str) -> str:
@@ -41,6 +52,16 @@ def job(account: str, job: str) -> str:
     return f"{JOBS}{account}/{job}/job.json"
 
 
+def plot(account: str, job: str, file: str) -> str:
+    """A drawing beside a result."""
+    return f"{JOBS}{account}/{job}/plots/{file}"
+
+
+def upload(account: str, job: str) -> str:
+    """A file that the job reads."""
+    return f"{JOBS}{account}/{job}/upload"
+
+
 def open_marker(job: str) -> str:
     """Says that the job was accepted and has not ended; holds the account's name."""
     return f"{OPEN}{job}"
@@ -54,3 +75,58 @@ def key(digest: str) -> str:
 def idempotency(account: str, digest: str) -> str:
     """The use of an Idempotency-Key, by its SHA-256 in hex."""
     return f"{IDEMPOTENCY}{account}/{digest}.json"
+
+
+def classifiers_of(account: str) -> str:
+    """Prefix of an account's classifiers; the next segments are their ids."""
+    return f"{CLASSIFIERS}{account}/"
+
+
+def classifier_prefix(account: str, classifier: str) -> str:
+    """Prefix of everything a classifier keeps."""
+    return f"{CLASSIFIERS}{account}/{classifier}/"
+
+
+def classifier(account: str, classifier: str) -> str:
+    """The record of a classifier."""
+    return f"{CLASSIFIERS}{account}/{classifier}/classifier.json"
+
+
+def used(account: str, classifier: str) -> str:
+    """How often a classifier was asked, and when last."""
+    return f"{CLASSIFIERS}{account}/{classifier}/used.json"
+
+
+def versions(account: str, classifier: str) -> str:
+    """Prefix of the weights and reports of a classifier."""
+    return f"{CLASSIFIERS}{account}/{classifier}/versions/"
+
+
+def weights(account: str, classifier: str, file: str) -> str:
+    """The weights of one version."""
+    return f"{CLASSIFIERS}{account}/{classifier}/versions/{file}.safetensors"
+
+
+def report(account: str, classifier: str, file: str) -> str:
+    """What is known of one version but its weights."""
+    return f"{CLASSIFIERS}{account}/{classifier}/versions/{file}.json"
+
+
+def examples(account: str, classifier: str) -> str:
+    """Prefix of the examples that were kept."""
+    return f"{CLASSIFIERS}{account}/{classifier}/examples/"
+
+
+def examples_of(account: str, classifier: str, version: int) -> str:
+    """What one version learnt; sorts by version."""
+    return f"{CLASSIFIERS}{account}/{classifier}/examples/{version:09d}.jsonl"
+
+
+def name(account: str, digest: str) -> str:
+    """Whose a name is, by its SHA-256 in hex."""
+    return f"names/{account}/{digest}.json"
+
+
+def public(classifier: str) -> str:
+    """The owner of a public classifier."""
+    return f"public/{classifier}"

@@ -5,6 +5,7 @@ A limit is never a silent cut: the error names the limit, the offending place an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.errors import (
@@ -16,9 +17,14 @@ from shared.errors import (
     TokenLimitExceeded,
 )
 from shared.settings import Settings
-from shared.types import ClassifyRequest, Question
+from shared.types import ClassifyRequest, EvaluateRequest, Example, Question, TrainRequest
 
+_MOST_WEIGHT = 1000.0
 _CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
+
+
+def _input(index: int) -> str:
+    return f"input[{index}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,9 @@ class Limits:
     max_description_chars: int = 2000
     max_input_tokens: int = 8192
     max_label_tokens: int = 16384
+    max_examples: int = 50_000
+    max_num_iters: int = 100
+    max_classifier_labels: int = 1024
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -44,6 +53,9 @@ class Limits:
             max_description_chars=settings.max_description_chars,
             max_input_tokens=settings.max_input_tokens,
             max_label_tokens=settings.max_label_tokens,
+            max_examples=settings.max_examples,
+            max_num_iters=settings.max_num_iters,
+            max_classifier_labels=settings.max_classifier_labels,
         )
 
     def check(self, request: ClassifyRequest) -> None:
@@ -62,17 +74,10 @@ class Limits:
                 f"at most {self.max_inputs} inputs are allowed in one request, got "
                 f"{len(request.items)}; send the rest in further requests",
             )
-        most_chars = self.max_input_tokens * _CHARS_PER_TOKEN
         for index, item in enumerate(request.items):
-            if not item.text.strip():
-                _refuse(f"input[{index}].text", "must not be empty; leave the item out")
-            if len(item.text) > most_chars:  # spares the tokenizer what it would refuse
-                _refuse(
-                    f"input[{index}]",
-                    f"has {len(item.text)} characters, far beyond {self.max_input_tokens} tokens: "
-                    "split the text",
-                    TokenLimitExceeded,
-                )
+            self._check_text(f"input[{index}]", item.text)
+        if request.classifier is None and not request.questions:
+            _refuse("labels", "must hold at least one question")
         if len(request.questions) > self.max_groups:
             _refuse(
                 "labels",
@@ -87,6 +92,60 @@ class Limits:
             self._check_length("template", request.template, self.max_description_chars)
         if request.top_k is not None and request.top_k < 1:
             _refuse("top_k", "must be at least 1")
+
+    def check_training(
+        self, request: TrainRequest, *, place: Callable[[int], str] = _input
+    ) -> None:
+        """Refuse examples to learn that are too many, or one that is wrong.
+
+        Args:
+            request: the examples.
+            place: names the place of an example, by its index.
+
+        Raises:
+            InvalidRequest: As for `check`; also a wrong `num_iters` or `weight`.
+            InvalidLabels: Fewer than two distinct labels for a new classifier.
+            LabelLimitExceeded: More labels than a classifier may have.
+        """
+        self._check_num_iters("num_iters", request.num_iters)
+        self._check_examples(request.examples, place)
+        for index, example in enumerate(request.examples):
+            if example.label is None:
+                _refuse(f"{place(index)}.label", "is missing: say what the item is")
+        labels = {example.label for example in request.examples}
+        if request.create is not None and len(labels) < 2:
+            _refuse(
+                "input",
+                f"at least 2 distinct labels are needed to make a classifier, got {len(labels)}",
+                InvalidLabels,
+            )
+        self.check_classifier_labels(len(labels))
+
+    def check_evaluation(
+        self, request: EvaluateRequest, *, place: Callable[[int], str] = _input
+    ) -> None:
+        """Refuse examples to judge a classifier by that are too many, or one that is wrong.
+
+        Raises:
+            InvalidRequest: As for `check`; also if no example has a label.
+        """
+        self._check_examples(request.examples, place)
+        if all(example.label is None for example in request.examples):
+            _refuse("input", "none has a label: say of some what they are")
+
+    def check_classifier_labels(self, count: int) -> None:
+        """Refuse more labels than a classifier may have.
+
+        Raises:
+            LabelLimitExceeded: There are more.
+        """
+        if count > self.max_classifier_labels:
+            _refuse(
+                "input",
+                f"a classifier may have {self.max_classifier_labels} labels, this one would have "
+                f"{count}: train a second classifier",
+                LabelLimitExceeded,
+            )
 
     def check_tokens(self, index: int, tokens: int) -> None:
         """Refuse one input that is too long.
@@ -113,6 +172,42 @@ class Limits:
                 "labels" if group is None else f"labels[{_shown(group)}]",
                 f"labels and descriptions have {tokens} tokens; at most {self.max_label_tokens} "
                 "are allowed in one question: shorten the descriptions",
+                TokenLimitExceeded,
+            )
+
+    def _check_examples(self, examples: Sequence[Example], place: Callable[[int], str]) -> None:
+        if not examples:
+            _refuse("input", "must hold at least one example")
+        if len(examples) > self.max_examples:
+            _refuse(
+                place(self.max_examples),
+                f"at most {self.max_examples} examples are allowed in one call, got "
+                f"{len(examples)}; send the rest in further calls",
+            )
+        for index, example in enumerate(examples):
+            where = place(index)
+            self._check_text(where, example.item.text)
+            if example.label is not None and not example.label.strip():
+                _refuse(f"{where}.label", "must not be empty")
+            self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
+            if example.num_iters is not None:
+                self._check_num_iters(f"{where}.num_iters", example.num_iters)
+            if not 0 < example.weight <= _MOST_WEIGHT:
+                _refuse(f"{where}.weight", f"must be above 0 and at most {_MOST_WEIGHT:g}")
+
+    def _check_num_iters(self, field: str, count: int) -> None:
+        if not 1 <= count <= self.max_num_iters:
+            _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
+
+    def _check_text(self, where: str, text: str) -> None:
+        if not text.strip():
+            _refuse(f"{where}.text", "must not be empty; leave the item out")
+        most_chars = self.max_input_tokens * _CHARS_PER_TOKEN
+        if len(text) > most_chars:  # spares the tokenizer what it would refuse
+            _refuse(
+                where,
+                f"has {len(text)} characters, far beyond {self.max_input_tokens} tokens: "
+                "split the text",
                 TokenLimitExceeded,
             )
 

@@ -6,18 +6,32 @@ Three documents: `Call` (an inline request on its way to a worker), `Reply` (its
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Discriminator, Tag, ValidationError
 
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
 from shared.jobs import Job
-from shared.types import ClassifyRequest, ClassifyResult, Failure, Priority, Value
+from shared.types import (
+    ClassifyRequest,
+    ClassifyResult,
+    EvaluateRequest,
+    EvaluateResult,
+    Failure,
+    ImportRequest,
+    JobKind,
+    Priority,
+    RebuildRequest,
+    TrainRequest,
+    TrainResult,
+    Value,
+)
 
 SCHEMA = 1
 DRAIN = "pigeonhole.drain"
 DEVICES = ("cpu", "gpu")
 CONTROL = "control"
+_TRAIN = "train"
 _LANES = {Priority.FAST: "fast", Priority.STANDARD: "standard", Priority.BULK: "bulk"}
 
 
@@ -30,13 +44,22 @@ def queue_for(device: str, priority: Priority) -> str:
     return f"{device}.{_LANES[priority]}"
 
 
+def train_queue(device: str) -> str:
+    """The queue of work that makes or judges classifiers.
+
+    >>> train_queue("gpu")
+    'gpu.train'
+    """
+    return f"{device}.{_TRAIN}"
+
+
 def queues_of(device: str) -> tuple[str, ...]:
     """The queues a worker of the device consumes, first served first."""
-    return (*(queue_for(device, priority) for priority in Priority), CONTROL)
+    return (*(queue_for(device, priority) for priority in Priority), train_queue(device), CONTROL)
 
 
 def priority_of(queue: str) -> Priority:
-    """The priority that the queue's name stands for; control work counts as standard."""
+    """The priority that the queue's name stands for; training and control count as standard."""
     lanes = {name: priority for priority, name in _LANES.items()}
     return lanes.get(queue.partition(".")[2], Priority.STANDARD)
 
@@ -60,6 +83,33 @@ class Reply(Value):
     failure: Failure | None = None
 
 
+def _kind(body: Any) -> str:
+    kind = body.get("kind", "classify") if isinstance(body, dict) else body.kind
+    return str(kind)
+
+
+Body = Annotated[
+    Annotated[ClassifyRequest, Tag("classify")]
+    | Annotated[TrainRequest, Tag("train")]
+    | Annotated[RebuildRequest, Tag("rebuild")]
+    | Annotated[ImportRequest, Tag("import")]
+    | Annotated[EvaluateRequest, Tag("evaluate")],
+    Discriminator(_kind),
+]
+"""What a durable job is asked for."""
+
+Result = ClassifyResult | TrainResult | EvaluateResult
+"""What comes out of one."""
+
+RESULTS: dict[JobKind, type[ClassifyResult | TrainResult | EvaluateResult]] = {
+    JobKind.CLASSIFY: ClassifyResult,
+    JobKind.TRAIN: TrainResult,
+    JobKind.REBUILD: TrainResult,
+    JobKind.IMPORT: TrainResult,
+    JobKind.EVALUATE: EvaluateResult,
+}
+
+
 class Submission(Value):
     """An accepted durable job: who asked, in which dialect, for what."""
 
@@ -67,7 +117,7 @@ class Submission(Value):
     job: Job
     request_id: str
     dialect: str
-    body: ClassifyRequest
+    body: Body
 
 
 _V = TypeVar("_V", bound=Value)

@@ -6,7 +6,7 @@ when the adapter is made; past it the call raises `StoreUnavailable` or `BrokerU
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -90,8 +90,9 @@ class ObjectStore(Protocol):
 class Claim:
     """A task of a durable job, leased to the caller until `lease_s` after the last beat.
 
-    `task` is ``part:<n>`` or `FINALISE`. `attempt` counts from 1 and was counted before the claim
-    was handed out. `failure` is what the job failed of, for the task that finalises it.
+    `task` is ``part:<n>``, `PLAN` or `FINALISE`. `attempt` counts from 1 and was counted before the
+    claim was handed out. `failure` is what the job failed of, for the task that finalises it;
+    `note` what an earlier attempt of the task left.
     """
 
     job_id: str
@@ -100,9 +101,20 @@ class Claim:
     attempt: int
     token: str
     failure: bytes = b""
+    note: bytes = b""
 
 
 FINALISE = "finalise"
+PLAN = "plan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A part that needs no work any more: what it said, and how many of its items came out."""
+
+    outcome: bytes
+    completed: int
+    failed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +146,9 @@ class Ledger(Protocol):
     worker claims from it or lingers at it. Methods that make work ready wake an attending worker
     and say whether a doorbell must be rung because nobody attends, or too few do.
 
+    A job of unknown size is planned: its `PLAN` task makes parts, some at a time, and comes back by
+    itself when few of them are left.
+
     A job ends like this: the last part's `complete` elects its caller to finalise it; or the job
     is abandoned (cancelled, failed, out of attempts), nothing of it is handed out any more, and
     `finalise` becomes ready once nothing of it is leased.
@@ -149,8 +164,38 @@ class Ledger(Protocol):
             TooBusy: `bound` messages wait there already.
         """
 
-    def enrol(self, job: Job, *, parts: int) -> bool:
-        """Record a new job and make its parts ready; nothing if it is known. True: ring."""
+    def enrol(self, job: Job, *, parts: int) -> str | None:
+        """Record a new job and make its parts ready, or with 0 its `PLAN`; nothing if it is known.
+
+        Returns:
+            The queue to ring, if one must be rung.
+        """
+
+    def extend(
+        self,
+        claim: Claim,
+        *,
+        first: int,
+        parts: int,
+        last: bool,
+        low: int,
+        cost: int,
+        finished: Mapping[int, Finished] | None = None,
+    ) -> bool:
+        """Make parts of a planned job ready, from the holder of its `PLAN`. True: ring its queue.
+
+        Args:
+            claim: the `PLAN`; complete it afterwards.
+            first: number of the first part; those that were made before stay as they are.
+            parts: how many.
+            last: whether there are no more.
+            low: with so few parts unfinished `PLAN` becomes ready again.
+            cost: rows of one part: what an account is charged for it.
+            finished: of these parts, those whose results are there already.
+
+        Raises:
+            LeaseLost: Another token holds the `PLAN`, or nobody does.
+        """
 
     def claim(
         self,
@@ -164,7 +209,8 @@ class Ledger(Protocol):
     ) -> Taken:
         """Take up to `calls` inline messages and `parts` durable tasks.
 
-        Durable tasks are taken from accounts in turn, then from an account's jobs in turn. The
+        Durable tasks are taken from the account that had the fewest rows of late, then from its
+        jobs in turn; an account with as many parts under way as it may have is passed over. The
         `worker` attends the queue by this, unless it is None; with `leaving`, an empty answer
         ends its attendance, atomically.
         """
@@ -179,13 +225,35 @@ class Ledger(Protocol):
             LeaseLost: Another token holds the task, or nobody does.
         """
 
+    def note(self, claim: Claim, note: bytes) -> None:
+        """Leave something for the next attempt of the task, should this one end silently.
+
+        Raises:
+            LeaseLost: As for `beat`.
+        """
+
     def complete(
-        self, claim: Claim, *, lease_s: float, outcome: bytes = b"", failure: bytes = b""
-    ) -> Claim | None:
+        self,
+        claim: Claim,
+        *,
+        lease_s: float,
+        outcome: bytes = b"",
+        failure: bytes = b"",
+        completed: int = 0,
+        failed: int = 0,
+    ) -> Claim | str | None:
         """Count the part as done, once, with its outcome. With `failure`, abandon the job.
 
+        Args:
+            claim: the part, or a `PLAN`, which has no outcome.
+            lease_s: of the `FINALISE`.
+            outcome: what the part says.
+            failure: what the job failed of.
+            completed, failed: how many items of the part did and did not come out.
+
         Returns:
-            The lease of the job's `FINALISE` for the elected caller, else None.
+            The lease of the job's `FINALISE` for the elected caller; or the queue to ring, if one
+            must be rung; else None.
 
         Raises:
             LeaseLost: As for `beat`; the part is not counted.
@@ -199,6 +267,9 @@ class Ledger(Protocol):
 
     def abandon(self, job_id: str) -> bool:
         """Hand nothing of the job out any more. True: ring `control`."""
+
+    def progress(self, job_id: str) -> tuple[int, int] | None:
+        """Items that came out and that did not, of the parts that have ended; None if unknown."""
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         """What the finished parts said, by task."""

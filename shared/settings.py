@@ -82,6 +82,19 @@ class Settings:
         16384, "Most tokens of the labels and descriptions of one question.", least=64
     )
 
+    max_examples: int = _setting(50_000, "Most examples of one train or evaluate call.", least=1)
+    max_num_iters: int = _setting(100, "Most iterations over one example.", least=1)
+
+    # Classifiers
+    max_classifiers: int = _setting(1000, "Most classifiers of one account.", least=1)
+    max_classifier_labels: int = _setting(1024, "Most labels of one classifier.", least=2)
+    versions_kept: int = _setting(
+        20, "Versions of a classifier that are kept, beside those that an alias names.", least=1
+    )
+    max_import_bytes: int = _setting(
+        256 * 2**20, "Largest file of weights that is imported.", least=1024
+    )
+
     # Jobs
     result_keep_s: float = _setting(
         7 * 86400.0, "How long a job and its result are kept after its start.", least=60

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Scores = Literal["calibrated", "jina", "raw"]
+Access = Literal["private", "public"]
+RemarkKind = Literal["conflicting_duplicates", "few_examples", "similar_labels"]
 
 
 class Value(BaseModel):
@@ -33,6 +35,10 @@ class JobKind(StrEnum):
     """What a job does; each kind has one handler."""
 
     CLASSIFY = "classify"
+    TRAIN = "train"
+    REBUILD = "rebuild"
+    IMPORT = "import"
+    EVALUATE = "evaluate"
 
 
 class Item(Value):
@@ -59,29 +65,105 @@ class Threshold(Value):
         return self.per_label.get(label, self.default)
 
 
-class ClassifyRequest(Value):
-    """Items to sort into labels by one model, zero-shot."""
+class Weights(Value):
+    """One version of a classifier, by where its weights lie; immutable, so it may be kept."""
 
+    account: str  # the owner's
+    classifier_id: str
+    version: int
+    file: str
+
+
+class ClassifyRequest(Value):
+    """Items to sort into labels by one model: those of the questions, or what a classifier learnt.
+
+    With `classifier` there are no questions; the result says what the labels are.
+    """
+
+    kind: Literal["classify"] = "classify"
     model: str
     items: tuple[Item, ...]
-    questions: tuple[Question, ...]
+    questions: tuple[Question, ...] = ()
+    classifier: Weights | None = None
     descriptions: dict[str, str] = Field(default_factory=dict)
     template: str | None = None
     scores: Scores = "calibrated"
     multi_label: bool = False
     threshold: Threshold | None = None
     top_k: int | None = None
+    return_uncertainty: bool = False
+
+
+class Example(Value):
+    """An item and what it is; without a label only where an evaluation ranks what to label next.
+
+    `num_iters` and `weight` say how much it counts against the others.
+    """
+
+    item: Item
+    label: str | None
+    num_iters: int | None = None
+    weight: float = 1.0
+
+
+class NewClassifier(Value):
+    """What a classifier is given when it is made."""
+
+    name: str | None = None
+    description: str = ""
+    access: Access = "private"
+    keep_examples: bool = False
+
+
+class TrainRequest(Value):
+    """Examples to learn, in this order. `create` makes the classifier, else it is there."""
+
+    kind: Literal["train"] = "train"
+    model: str
+    classifier_id: str
+    create: NewClassifier | None = None
+    num_iters: int = 10
+    examples: tuple[Example, ...]
+
+
+class RebuildRequest(Value):
+    """A classifier to be learnt anew by another model, from the examples that were kept."""
+
+    kind: Literal["rebuild"] = "rebuild"
+    model: str
+    classifier_id: str
+
+
+class ImportRequest(Value):
+    """A classifier to be made from a file of weights, which lies on the store as `upload`."""
+
+    kind: Literal["import"] = "import"
+    model: str
+    classifier_id: str
+    create: NewClassifier
+    upload: str
+
+
+class EvaluateRequest(Value):
+    """Examples to judge one version of a classifier by."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    model: str
+    classifier: Weights
+    examples: tuple[Example, ...]
 
 
 class Answer(Value):
     """The scores of one question for one item, aligned with the question's labels.
 
     A label removed by `threshold` or `top_k` has the score None. `best` is the index of the
-    highest remaining score, or None when no label remains.
+    highest remaining score, or None when no label remains. `margin`, where it was asked for, is
+    how far the best calibrated score is ahead of the second.
     """
 
     best: int | None
     scores: tuple[float | None, ...]
+    margin: float | None = None
 
 
 class Usage(Value):
@@ -97,11 +179,104 @@ class Usage(Value):
 
 
 class ClassifyResult(Value):
-    """Answers by item, each with one answer per question, in the order of the request."""
+    """Answers by item, each with one answer per question, in the order of the request.
+
+    `labels` are those of the classifier, where one was asked.
+    """
 
     answers: tuple[tuple[Answer, ...], ...]
     usage: Usage
     windowed: tuple[int, ...] = ()  # items longer than the model's window: read whole, in windows
+    labels: tuple[str, ...] | None = None
+
+
+class Progressive(Value):
+    """How a call's examples were predicted, each before it was learnt.
+
+    `curve`: (examples learnt before, share right). `trust`: the share of each source in the
+    scores. `label_strength`: how far examples follow the meaning of their labels' names.
+    """
+
+    accuracy: float
+    log_loss: float
+    curve: tuple[tuple[int, float], ...]
+    trust: dict[str, float]
+    label_strength: float
+
+
+class Remark(Value):
+    """What in the examples or labels will hurt the classifier; `items` are indices of the call."""
+
+    kind: RemarkKind
+    labels: tuple[str, ...]
+    items: tuple[int, ...] = ()
+    value: float  # a count of examples, or a cosine
+
+
+class VersionReport(Value):
+    """All that is known of one version of a classifier but its weights."""
+
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]  # examples of each label
+    progressive: Progressive | None = None
+    remarks: tuple[Remark, ...] = ()
+
+
+class TrainResult(Value):
+    """A new version of a classifier: trained, rebuilt or imported."""
+
+    classifier_id: str
+    version: int
+    num_samples: int  # of this call
+    usage: Usage
+    report: VersionReport
+
+
+class LabelQuality(Value):
+    """How one label fares in an evaluation; `threshold` is the score with the best F1."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    threshold: float
+
+
+class ReliabilityBin(Value):
+    """Items whose best score lies in a bin that ends at `upper`."""
+
+    upper: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+class WorthLabelling(Value):
+    """An item the classifier is unsure of."""
+
+    index: int
+    prediction: str
+    score: float
+    margin: float
+
+
+class EvaluateResult(Value):
+    """How good a version is on labelled examples. `confusion`: row true, column predicted."""
+
+    classifier_id: str
+    version: int
+    num_samples: int  # those with a label
+    usage: Usage
+    accuracy: float
+    macro_f1: float
+    micro_f1: float
+    calibration_error: float
+    labels: tuple[LabelQuality, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+    worth_labelling: tuple[WorthLabelling, ...]
+    plots: tuple[str, ...] = ()  # file names beside the result
 
 
 class Failure(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shared import ids
 from shared.errors import (
@@ -16,7 +16,7 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.messages import CONTROL, encode, failure_of
-from shared.ports import FINALISE, Claim, Reaped, Taken
+from shared.ports import FINALISE, PLAN, Claim, Finished, Reaped, Taken
 
 PER_ATTENDANT = 16
 _Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → its ready tasks
@@ -25,8 +25,13 @@ _Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → it
 class FakeLedger:
     """`Ledger` behind one lock. A job's account, queue and record come from its first record."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, account_parts: int = 64
+    ) -> None:
         self.away = False
+        self._account_parts = account_parts
+        self._turns: dict[str, dict[str, float]] = defaultdict(dict)
+        self._clocks: dict[str, float] = defaultdict(float)
         self._clock = clock
         self._changed = threading.Condition()
         self._inline: dict[str, deque[bytes]] = defaultdict(deque)
@@ -45,15 +50,45 @@ class FakeLedger:
             self._inline[queue].append(message)
             return self._summon(queue)
 
-    def enrol(self, job: Job, *, parts: int) -> bool:
+    def enrol(self, job: Job, *, parts: int) -> str | None:
         with self._open():
             if self._known(job.id):
-                return False
+                return None
             self._records[job.id] = (job, float("inf"))
-            self._work[job.id] = _Work(job, parts)
+            work = self._work[job.id] = _Work(job, parts)
             for part in range(parts):
                 self._make_ready(job.id, f"part:{part}")
-            return self._summon(job.queue)
+            self._replan(work)
+            queue = job.queue if parts else CONTROL
+            return queue if self._summon(queue) else None
+
+    def extend(
+        self,
+        claim: Claim,
+        *,
+        first: int,
+        parts: int,
+        last: bool,
+        low: int,
+        cost: int,
+        finished: Mapping[int, Finished] | None = None,
+    ) -> bool:
+        with self._open():
+            work = self._held(claim)
+            if work.abandoned:
+                return False
+            done = {n: f for n, f in (finished or {}).items() if n >= work.parts}
+            for number, part in done.items():
+                work.outcomes[f"part:{number}"] = part.outcome
+                work.completed += part.completed
+                work.failed += part.failed
+            for number in range(max(first, work.parts), first + parts):
+                if number not in done:
+                    self._make_ready(claim.job_id, f"part:{number}")
+            work.parts = max(work.parts, first + parts)
+            work.planned, work.low, work.cost = last, low, cost
+            work.patient = True
+            return self._summon(work.job.queue)
 
     def claim(
         self,
@@ -72,8 +107,8 @@ class FakeLedger:
             inline = self._inline[queue]
             messages = tuple(inline.popleft() for _ in range(min(calls, len(inline))))
             claims = []
-            while len(claims) < parts and self._ready[queue]:
-                claims.append(self._lease(*self._next(queue), lease_s))
+            while len(claims) < parts and (task := self._next(queue)):
+                claims.append(self._lease(*task, lease_s))
             taken = Taken(messages=messages, claims=tuple(claims))
             if leaving and not taken and worker is not None:
                 self._attending[queue].discard(worker)
@@ -89,20 +124,40 @@ class FakeLedger:
             work.leases[claim.task] = (claim.token, self._clock() + lease_s)
             return not work.abandoned
 
+    def note(self, claim: Claim, note: bytes) -> None:
+        with self._open():
+            self._held(claim).notes[claim.task] = note
+
     def complete(
-        self, claim: Claim, *, lease_s: float, outcome: bytes = b"", failure: bytes = b""
-    ) -> Claim | None:
+        self,
+        claim: Claim,
+        *,
+        lease_s: float,
+        outcome: bytes = b"",
+        failure: bytes = b"",
+        completed: int = 0,
+        failed: int = 0,
+    ) -> Claim | str | None:
         with self._open():
             work = self._held(claim)
             del work.leases[claim.task]
+            work.notes.pop(claim.task, None)
             if failure:
                 self._abandon(work, failure)
-            else:
+            elif claim.task == PLAN:
+                work.planning = False
+                work.attempts.pop(PLAN, None)
+            elif claim.task not in work.outcomes:
                 work.outcomes[claim.task] = outcome
-            ended = len(work.outcomes) == work.parts
+                work.completed += completed
+                work.failed += failed
+            ended = work.planned and not work.planning and len(work.outcomes) == work.parts
             if work.abandoned:
                 ended = not work.leases and not self._end_is_ready(work)
-            return self._lease(claim.job_id, FINALISE, lease_s) if ended else None
+            if ended:
+                return self._lease(claim.job_id, FINALISE, lease_s)
+            replanned = not work.abandoned and self._replan(work)
+            return CONTROL if replanned and self._summon(CONTROL) else None
 
     def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
         with self._open():
@@ -126,6 +181,11 @@ class FakeLedger:
                 return False
             self._abandon(work, b"")
             return self._end_abandoned(work) and self._summon(CONTROL)
+
+    def progress(self, job_id: str) -> tuple[int, int] | None:
+        with self._open():
+            work = self._work.get(job_id)
+            return (work.completed, work.failed) if work else None
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         with self._open():
@@ -224,20 +284,28 @@ class FakeLedger:
     def _make_ready(self, job_id: str, task: str) -> None:
         """Queue a task; one that was begun before goes first."""
         work = self._work[job_id]
-        accounts = self._ready[CONTROL if task == FINALISE else work.job.queue]
-        jobs = accounts.setdefault(work.job.account, OrderedDict())
+        queue, account = self._queue(work, task), work.job.account
+        accounts = self._ready[queue]
+        if account not in accounts:
+            last = self._turns[queue].get(account, 0.0)
+            self._turns[queue][account] = max(last, self._clocks[queue])
+        jobs = accounts.setdefault(account, OrderedDict())
         tasks = jobs.setdefault(job_id, deque())
         tasks.append(task)
         if task in work.attempts:
             tasks.rotate()
             jobs.move_to_end(job_id, last=False)
-            accounts.move_to_end(work.job.account, last=False)
+            accounts.move_to_end(account, last=False)
+            self._turns[queue][account] = self._clocks[queue]
         self._changed.notify_all()
 
-    def _next(self, queue: str) -> tuple[str, str]:
-        """A ready task; its account and its job go to the end of their rings."""
-        accounts = self._ready[queue]
-        account = next(iter(accounts))
+    def _next(self, queue: str) -> tuple[str, str] | None:
+        """A ready task of the account that is furthest behind; its job goes to the end."""
+        accounts, turns = self._ready[queue], self._turns[queue]
+        free = [a for a in accounts if self._flying(queue, a) < self._account_parts]
+        if not free:
+            return None
+        account = min(free, key=lambda a: turns[a])
         jobs = accounts.pop(account)
         job_id = next(iter(jobs))
         tasks = jobs.pop(job_id)
@@ -246,11 +314,37 @@ class FakeLedger:
             jobs[job_id] = tasks
         if jobs:
             accounts[account] = jobs
+        self._clocks[queue] = turns[account]
+        turns[account] += self._work[job_id].cost
+        if not accounts:
+            turns.clear()
+            self._clocks[queue] = 0.0
         return job_id, task
 
-    def _unready(self, queue: str, work: _Work) -> None:
+    def _flying(self, queue: str, account: str) -> int:
+        mine = (w for w in self._work.values() if w.job.account == account)
+        return sum(
+            task.startswith("part:") for w in mine if w.job.queue == queue for task in w.leases
+        )
+
+    def _queue(self, work: _Work, task: str) -> str:
+        return work.job.queue if task.startswith("part:") else CONTROL
+
+    def _replan(self, work: _Work) -> bool:
+        left = work.parts - len(work.outcomes)
+        if work.planned or work.planning or left > work.low:
+            return False
+        work.planning = True
+        self._make_ready(work.job.id, PLAN)
+        return True
+
+    def _unready(self, queue: str, work: _Work, task: str | None = None) -> None:
         jobs = self._ready[queue].get(work.job.account, OrderedDict())
-        jobs.pop(work.job.id, None)
+        tasks = jobs.get(work.job.id, deque())
+        if task in tasks:
+            tasks.remove(task)
+        if task is None or not tasks:
+            jobs.pop(work.job.id, None)
         if not jobs:
             self._ready[queue].pop(work.job.account, None)
 
@@ -266,6 +360,7 @@ class FakeLedger:
             attempt=work.attempts[task],
             token=token,
             failure=work.failure,
+            note=work.notes.get(task, b""),
         )
 
     def _held(self, claim: Claim) -> _Work:
@@ -278,6 +373,7 @@ class FakeLedger:
         work.abandoned = True
         work.failure = work.failure or failure
         self._unready(work.job.queue, work)
+        self._unready(CONTROL, work, PLAN)
         work.delayed = {t: due for t, due in work.delayed.items() if t == FINALISE}
 
     def _end_is_ready(self, work: _Work) -> bool:
@@ -291,6 +387,8 @@ class FakeLedger:
 
     def _revive(self, work: _Work, task: str, attempts: int) -> None:
         spent = work.attempts[task] >= attempts
+        if work.patient and task.startswith("part:"):
+            spent = False
         if task == FINALISE:
             work.delayed[task] = self._clock() + (60 if spent else 0)
         elif work.abandoned:
@@ -309,9 +407,13 @@ class _Work:
     def __init__(self, job: Job, parts: int) -> None:
         self.job = job
         self.parts = parts
+        self.planned, self.planning, self.patient = parts > 0, False, False
+        self.low, self.cost = 0, max(1, job.progress.total)
+        self.completed = self.failed = 0
         self.abandoned = False
         self.failure = b""
         self.attempts: dict[str, int] = defaultdict(int)
         self.leases: dict[str, tuple[str, float]] = {}
         self.delayed: dict[str, float] = {}
         self.outcomes: dict[str, bytes] = {}
+        self.notes: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""A worker on in-memory ports that classifies by hashing: calls and jobs of one part."""
+"""A worker on in-memory ports that classifies by hashing and learns nothing but labels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from datetime import UTC, datetime
 from shared import layout
 from shared.errors import PigeonholeError
 from shared.jobs import Fail, Finalise, Job, Settle, Start, Succeed, advance
-from shared.messages import Call, Reply, Submission, decode, encode, failure_of
+from shared.messages import (
+    Body,
+    Call,
+    Reply,
+    Result,
+    Submission,
+    decode,
+    encode,
+    failure_of,
+)
 from shared.ports import FINALISE, Claim
-from shared.types import Answer, ClassifyRequest, ClassifyResult, Usage, WorkerReport
+from shared.types import Answer, ClassifyRequest, ClassifyResult, Question, Usage, WorkerReport
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
+from tests.tiny_trainer import TinyTrainer
 
 
 class TinyWorker:
@@ -26,7 +36,9 @@ class TinyWorker:
         self.asleep = False
         self.error: Exception | None = None
         self.calls: list[Call] = []
-        report = WorkerReport(device="cpu", queues=("cpu.standard",), models=("tiny",))
+        self.trainer = TinyTrainer(store)
+        queues = ("cpu.standard", "cpu.train")
+        report = WorkerReport(device="cpu", queues=queues, models=("tiny",))
         ledger.report("worker", "tiny", encode(report), ttl_s=3600)
         ledger.report("keeper", "tiny", b"{}", ttl_s=3600)
 
@@ -58,7 +70,7 @@ class TinyWorker:
         data = self._store.get(layout.request(job.account, job.id)).data
         running = advance(advance(job, Start(), now), Finalise(), now)
         try:
-            result = self._classified(decode(Submission, data).body)
+            result = self._result(job, decode(Submission, data).body)
         except PigeonholeError as exc:
             self._end(job, advance(running, Fail(error=failure_of(exc)), now))
             return
@@ -72,16 +84,29 @@ class TinyWorker:
         self._ledger.retire(new, keep_s=3600)
         self._store.delete(layout.open_marker(new.id))
 
+    def _result(self, job: Job, body: Body) -> Result:
+        if isinstance(body, ClassifyRequest):
+            return self._classified(body)
+        if self.error is not None:
+            raise self.error
+        return self.trainer.run(job, body)
+
     def _classified(self, request: ClassifyRequest) -> ClassifyResult:
         if self.error is not None:
             raise self.error
+        learnt = request.classifier and self.trainer.labels(request.classifier)
+        questions = (Question(labels=learnt),) if learnt else request.questions
         answers = tuple(
-            tuple(_answered(request, item.text, q.labels) for q in request.questions)
+            tuple(_answered(request, item.text, q.labels) for q in questions)
             for item in request.items
         )
         texts = sum(len(item.text.split()) for item in request.items)
         labels = sum(len(question.labels) for question in request.questions)
-        return ClassifyResult(answers=answers, usage=Usage(input_tokens=texts, label_tokens=labels))
+        return ClassifyResult(
+            answers=answers,
+            usage=Usage(input_tokens=texts, label_tokens=labels),
+            labels=learnt,
+        )
 
 
 def _answered(request: ClassifyRequest, text: str, labels: tuple[str, ...]) -> Answer:
@@ -94,9 +119,11 @@ def _answered(request: ClassifyRequest, text: str, labels: tuple[str, ...]) -> A
         for i in ranked
         if request.threshold is None or scores[i] >= (request.threshold.of(labels[i]) or 0)
     }
+    first, second = sorted([*scores, 0.0], reverse=True)[:2]
     return Answer(
         best=next((i for i in ranked if i in kept), None),
         scores=tuple(s if i in kept else None for i, s in enumerate(scores)),
+        margin=round(first - second, 6) if request.return_uncertainty else None,
     )
 
 

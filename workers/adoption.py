@@ -13,6 +13,7 @@ from shared.messages import CONTROL, Submission, decode, encode, failure_of
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
+from workers.forget import forget
 
 log = Log("adoption")
 _PAGE = 200
@@ -44,8 +45,8 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
             if submission is None:
                 store.delete(layout.open_marker(job_id))
                 continue
-            if ledger.enrol(submission.job, parts=1):
-                queues.add(submission.job.queue)
+            if queue := ledger.enrol(submission.job, parts=1):
+                queues.add(queue)
             adopted += 1
     for queue in queues:
         doorbell.ring(queue)
@@ -64,6 +65,7 @@ def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
         account = store.get(layout.open_marker(job_id)).data.decode()
         with suppress(ObjectMissing):
             store.get(layout.job(account, job_id))
+            forget(store, account, job_id)
             return None
         try:
             return decode(Submission, store.get(layout.request(account, job_id)).data)

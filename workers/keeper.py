@@ -2,7 +2,8 @@
 
 Every second: expired leases go back, delayed tasks come due, doorbells are rung where work waits
 and nobody attends. On a loss of Redis, and every `audit_s`: each marker on the object store that
-the ledger does not know is enrolled anew. Now and then: what has expired is deleted.
+the ledger does not know is enrolled anew. Now and then: what has expired is deleted, and what
+killed trainers left behind.
 
 Every step is atomic or can be repeated, so two keepers may run without knowing of each other.
 """
@@ -30,10 +31,13 @@ from workers import meters
 from workers.adoption import adopt
 from workers.chore import Chore
 from workers.expiry import expire
+from workers.sweep import sweep
 
 log = Log("keeper")
 _TICK_S = 1.0
 _EXPIRE_EVERY_S = 600.0
+_SWEEP_EVERY_S = 6 * 3600.0
+_LEFT_BEHIND_S = 86400.0  # what a trainer wrote so long ago and no record names, none ever will
 _REPORT_TTL_S = 8.0
 ROLE = "keeper"
 
@@ -60,6 +64,7 @@ class Keeper:
     def __post_init__(self) -> None:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
+        self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
 
     def run(self, stopping: threading.Event) -> None:
         """Keep until told to stop. An outage is waited out."""
@@ -96,11 +101,13 @@ class Keeper:
                 self.doorbell.ring(queue)
         self._audit.start_if_due()
         self._expiry.start_if_due()
+        self._sweep.start_if_due()
 
     def settle(self, *, timeout_s: float) -> None:
         """Wait for the chores that run."""
         self._audit.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
+        self._sweep.wait(timeout_s=timeout_s)
 
     def _adopt(self) -> None:
         adopt(self.store, self.ledger, self.doorbell)
@@ -108,6 +115,9 @@ class Keeper:
     def _expire(self) -> None:
         now = self.clock()
         expire(self.store, self.ledger, before=now - self.result_keep_s, now=now)
+
+    def _sweep_classifiers(self) -> None:
+        sweep(self.store, before=self.clock() - _LEFT_BEHIND_S)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import chain
 
@@ -21,6 +22,34 @@ Labels = tuple[zero_shot.LabelSet, int]
 """A measured label set, and the tokens of its labels and descriptions."""
 
 _MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
+
+
+def embed_labels(model: Model, labels: Sequence[str], *, priority: Priority) -> Future[Rows]:
+    """The vectors that labels have before there are examples: (L, D), unit rows.
+
+    Raises:
+        Unavailable: The model has stopped.
+    """
+    texts = prompts.prompts(labels, model.entry.templates)  # (L, K)
+    embedded = model.embedder.embed_prompts([*chain.from_iterable(texts)], priority=priority)
+    made: Future[Rows] = Future()
+
+    def finish(rows: Future[Rows]) -> None:
+        try:
+            made.set_result(prompts.average(rows.result(), len(model.entry.templates)))
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+            made.set_exception(exc)
+
+    embedded.add_done_callback(finish)
+    return made
+
+
+def scale_of(model: Model) -> zero_shot.Scale:
+    """What the model's cosines mean."""
+    entry = model.entry
+    return zero_shot.Scale(
+        temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
+    )
 
 
 class LabelSets:
@@ -94,9 +123,7 @@ def _make(
     )  # (L, K)
     null_labels = prompts.NULL_LABELS if request.multi_label else ()
     nulls = prompts.prompts(null_labels, entry.templates, template=request.template)  # (M, K)
-    scale = zero_shot.Scale(
-        temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
-    )
+    scale = scale_of(model)
     tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
     limits.check_label_tokens(question.group, tokens)
     made: Future[Labels] = Future()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 from shared.errors import BrokerUnavailable, LeaseLost
@@ -30,6 +31,15 @@ class Hold:
             ended = self._ended
         if ended:
             stop()
+
+    def check(self) -> None:
+        """Stop here if the lease has ended: what comes next cannot be taken back.
+
+        Raises:
+            CancelledError: It has.
+        """
+        if self._ended:
+            raise CancelledError
 
     def end(self, *, abandoned: bool) -> None:
         """The lease is gone."""

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 from shared import ids
-from shared.adapters.celery_broker import celery_app
+from shared.adapters.celery_broker import CeleryDoorbell, celery_app
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
@@ -25,14 +25,17 @@ from shared.limits import Limits
 from shared.messages import CONTROL, priority_of, queues_of
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
-from shared.types import WorkerReport
+from shared.types import JobKind, WorkerReport
 from workers import meters, tasks
+from workers.classifiers import Classifiers
 from workers.drain import Drain
 from workers.embedding import Model
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
+from workers.handlers.evaluate import Evaluate
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
+from workers.handlers.train import Train
 from workers.leases import Leases
 from workers.registry import load_models
 from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
@@ -81,15 +84,26 @@ def _run(settings: Settings) -> None:
     meters.serve(settings.metrics_port)
 
     stopping = threading.Event()
-    classify = Classify(models, Limits.of(settings))
+    limits = Limits.of(settings)
+    classifiers = Classifiers(store, versions_kept=settings.versions_kept)
+    classify = Classify(models, limits, classifiers)
+    train = Train(models=models, limits=limits, classifiers=classifiers)
+    evaluate = Evaluate(models=models, limits=limits, classifiers=classifiers, store=store)
     calls = Calls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
     parts = Parts(
         ledger=ledger,
         store=store,
-        classify=classify,
+        work={
+            JobKind.CLASSIFY: classify.run,
+            JobKind.TRAIN: train.train,
+            JobKind.REBUILD: train.rebuild,
+            JobKind.IMPORT: train.load,
+            JobKind.EVALUATE: evaluate.run,
+        },
         finaliser=Finaliser(ledger=ledger, store=store, lease_s=settings.lease_s),
         leases=leases,
+        doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
         stopping=stopping,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,

@@ -1,4 +1,4 @@
-"""/v1/jobs: the caller's durable jobs, one of them, its result, its end."""
+"""/v1/jobs: the caller's durable jobs, one of them, its result and drawings, its end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from api import door
-from api.jobs import Jobs
+from api.jobs import PLOTS, Jobs
 from api.routes.reply import reply
 from api.wire import body
 from api.wire.job import render_job, render_jobs
-from api.wire.pick import named
 from api.wire.refusal import refuse
+from api.wire.result import render
 from shared import ids
 from shared.errors import NotFound
 from shared.jobs import Job, State
@@ -46,7 +46,12 @@ def blueprint(*, jobs: Jobs, inline_result_bytes: int) -> Blueprint:
         job = jobs.get(door.caller().account, job_id)
         found = jobs.result(job)
         asked = jobs.submission(job)
-        return reply(named(asked.dialect).render(asked.body, found))
+        return reply(render(asked.dialect, asked.body, job.id, found))
+
+    @routes.get("/v1/jobs/<job_id>/plots/<file>")
+    def plot(job_id: str, file: str) -> Response:
+        drawn = jobs.plot(jobs.get(door.caller().account, job_id), file)
+        return Response(drawn, content_type=PLOTS[file])
 
     @routes.delete("/v1/jobs/<job_id>")
     def cancel(job_id: str) -> Response:
@@ -63,7 +68,7 @@ def _result(jobs: Jobs, job: Job) -> dict[str, Any] | None:
         found, asked = jobs.result(job), jobs.submission(job)
     except NotFound:
         return None  # the result expires before the record; its URL says so
-    return named(asked.dialect).render(asked.body, found)
+    return render(asked.dialect, asked.body, job.id, found)
 
 
 def _small(rendered: dict[str, Any] | None, most_bytes: int) -> dict[str, Any] | None:

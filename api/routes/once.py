@@ -14,6 +14,7 @@ from shared.telemetry import Log
 log = Log("idempotency")
 
 HEADER = "Idempotency-Key"
+MARGIN_S = 30.0  # what reading and rendering may add to the wait of a call
 _KEPT = ("Content-Type", "Location", "Retry-After", "Preference-Applied")
 
 

@@ -42,7 +42,7 @@ def read(
     """
     if length is not None and length > max_bytes:
         if not awaits_continue:
-            _drain(stream)
+            drain(stream)
         _too_large(max_bytes)
     chunks, size = [], 0
     while chunk := stream.read(_CHUNK):
@@ -50,7 +50,7 @@ def read(
         size += len(chunk)
         if size > max_bytes:
             chunks.clear()
-            _drain(stream)
+            drain(stream)
             _too_large(max_bytes)
     if length is not None and size < length:
         refuse("body", f"ended after {size} of {length} bytes")
@@ -77,7 +77,8 @@ def parse(data: bytes) -> object:
     try:
         value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
-        refuse("body", f"is not JSON at line {exc.lineno}, column {exc.colno}: {exc.msg}")
+        line = f"line {exc.lineno}, " if "\n" in text else ""
+        refuse("body", f"is not JSON at {line}column {exc.colno}: {exc.msg}")
     except RecursionError:
         refuse("body", "is nested too deeply")
     except ValueError:
@@ -105,7 +106,8 @@ def _too_large(max_bytes: int) -> None:
     refuse("body", f"at most {max_bytes} bytes are allowed; split the request", BodyTooLarge)
 
 
-def _drain(stream: BinaryIO) -> None:
+def drain(stream: BinaryIO) -> None:
+    """Read what is left of a refused body, within bounds."""
     left, until = _DRAIN_BYTES, time.monotonic() + _DRAIN_S
     while left > 0 and time.monotonic() < until and (chunk := stream.read(_CHUNK)):
         left -= len(chunk)

@@ -1,7 +1,8 @@
 """The main dialect: `input` and `labels` in, `data[].predictions` in request label order out.
 
 Shapes follow the classification endpoint of the Jina API; what it lacks (`multi_label`, `top_k`,
-`threshold`, `scores`, `template`, `descriptions`) is off unless it is asked for.
+`threshold`, `scores`, `template`, `descriptions`, `return_uncertainty`) is off unless it is asked
+for. A classifier stands where labels would; which one is meant is not decided here.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
+from api.wire.asked import Asked
 from api.wire.refusal import refuse, shown, translated
-from shared.errors import LabelsRequired, NotFound
+from api.wire.shape import (
+    MOST_ENTRIES,
+    Number,
+    Shape,
+    TextInput,
+    as_list,
+    bounded,
+    without_image,
+)
+from shared.errors import LabelsRequired
 from shared.types import (
     Answer,
     ClassifyRequest,
@@ -34,34 +37,11 @@ from shared.types import (
 )
 
 NAME = "jina"
-_MOST_ENTRIES = 65_536  # of one list or object: bounds the memory that a hostile body can take
+# Of two labels, one that leads by less has a score below 0.6; as scores are calibrated, it is wrong
+# in more than 2 of 5 such cases, which makes a second look worth its time.
+UNCERTAIN_MARGIN = 0.2
 _KEYED = frozenset({"descriptions", "labels", "threshold"})
 _V = TypeVar("_V", str, float)
-
-
-class _Shape(BaseModel):
-    """A shape of the wire: types as JSON has them, unknown keys ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class TextInput(_Shape):
-    """One text to classify."""
-
-    text: str
-
-
-def _bounded(value: object) -> object:
-    size = len(value) if isinstance(value, list | dict) else 0
-    if isinstance(value, dict):
-        size += sum(len(each) for each in value.values() if isinstance(each, list))
-    if size > _MOST_ENTRIES:
-        raise PydanticCustomError("value_error", f"at most {_MOST_ENTRIES} entries are read")
-    return value
-
-
-def _as_list(value: object) -> object:
-    return _bounded([value] if isinstance(value, str | dict) else value)
 
 
 def _as_text_input(value: object) -> object:
@@ -69,11 +49,7 @@ def _as_text_input(value: object) -> object:
         return TextInput.model_construct(text=value)
     if not isinstance(value, dict):
         raise PydanticCustomError("value_error", "must be a text, or an object with a text")
-    if value.get("image") is not None:
-        raise PydanticCustomError(
-            "value_error", "images are not available in this version; send a text"
-        )
-    return value
+    return without_image(value)
 
 
 def _kind(value: object) -> str:
@@ -85,24 +61,23 @@ _Input = Annotated[
 ]
 _Inputs = Annotated[
     list[_Input],
-    BeforeValidator(_as_list, json_schema_input_type=str | TextInput | list[_Input]),
+    BeforeValidator(as_list, json_schema_input_type=str | TextInput | list[_Input]),
 ]
-_Words = Annotated[list[str], BeforeValidator(_bounded)]
+_Words = Annotated[list[str], BeforeValidator(bounded)]
 _Labels = Annotated[
     Annotated[_Words, Tag("<plain>")]
-    | Annotated[dict[str, _Words], BeforeValidator(_bounded), Tag("<object>")],
+    | Annotated[dict[str, _Words], BeforeValidator(bounded), Tag("<object>")],
     Discriminator(_kind),
 ]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
 _Threshold = Annotated[
-    Annotated[_Number, Tag("<plain>")]
-    | Annotated[dict[str, _Number], BeforeValidator(_bounded), Tag("<object>")],
+    Annotated[Number, Tag("<plain>")]
+    | Annotated[dict[str, Number], BeforeValidator(bounded), Tag("<object>")],
     Discriminator(_kind),
 ]
-_Texts = Annotated[dict[str, str], BeforeValidator(_bounded)]
+_Texts = Annotated[dict[str, str], BeforeValidator(bounded)]
 
 
-class ClassifyBody(_Shape):
+class ClassifyBody(Shape):
     """A classify request. Optional fields may be null, which means what leaving them out does."""
 
     model: str | None = Field(None, description="Model or alias; the server's default if absent.")
@@ -111,7 +86,10 @@ class ClassifyBody(_Shape):
         None,
         description="At least two labels, or several groups of labels: one question for each.",
     )
-    classifier_id: str | None = Field(None, description="A trained classifier; none exist yet.")
+    classifier_id: str | None = Field(
+        None,
+        description="A classifier instead of labels: its id, `name`, `name@v3` or `name@alias`.",
+    )
     multi_label: bool | None = Field(
         None, description="Judge each label by itself; any number of them may apply."
     )
@@ -120,7 +98,7 @@ class ClassifyBody(_Shape):
         description="Least score of a label in the answer; per label with `{label: number}`, where "
         "`default` stands for the others.",
     )
-    top_k: int | None = Field(None, ge=1, le=_MOST_ENTRIES, description="Most labels answered.")
+    top_k: int | None = Field(None, ge=1, le=MOST_ENTRIES, description="Most labels answered.")
     scores: Scores | None = Field(
         None,
         description="`calibrated` probabilities (default), the bare softmax of `jina`, or the "
@@ -130,16 +108,19 @@ class ClassifyBody(_Shape):
         None, description="What a label becomes before it is compared; holds `{label}`."
     )
     descriptions: _Texts | None = Field(None, description="What a label means, by label.")
+    return_uncertainty: bool | None = Field(
+        None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
+    )
 
 
-class LabelScore(_Shape):
+class LabelScore(Shape):
     """A label and how well it fits."""
 
     label: str
     score: float
 
 
-class Classification(_Shape):
+class Classification(Shape):
     """The answer for one input. With groups of labels, the three answers are objects by group."""
 
     object: Literal["classification"]
@@ -152,6 +133,15 @@ class Classification(_Shape):
         description="Every label with its score, in the order of the request, but for those that "
         "`threshold` or `top_k` removed."
     )
+    margin: float | dict[str, float | None] | None = Field(
+        default=None,
+        description="Present with `return_uncertainty`: how far the best calibrated score is ahead "
+        "of the second.",
+    )
+    uncertain: bool | dict[str, bool] = Field(
+        default=False,
+        description=f"Present with `return_uncertainty`: `margin` is below {UNCERTAIN_MARGIN:g}.",
+    )
     truncated: Literal[False] = Field(
         default=False,
         description="Present where the text is longer than the model's window: it was read whole, "
@@ -159,67 +149,96 @@ class Classification(_Shape):
     )
 
 
-class Tokens(_Shape):
-    """What the request cost: tokens of inputs and labels."""
+class Tokens(Shape):
+    """What the request cost: tokens of inputs and labels; of inputs alone with a classifier."""
 
     total_tokens: int
     prompt_tokens: int
 
 
-class ClassifyAnswer(_Shape):
+class ClassifyAnswer(Shape):
     """Answers in the order of the inputs."""
 
     usage: Tokens
     data: list[Classification]
 
 
-def parse(body: dict[str, object], *, default_model: str) -> ClassifyRequest:
-    """The internal request of a body.
+def parse(body: dict[str, object], *, default_model: str) -> Asked:
+    """What a body says.
 
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.
         LabelsRequired: It names neither labels nor a classifier.
-        NotFound: It names a classifier.
     """
     try:
         said = ClassifyBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc, keyed=_KEYED) from None
-    if said.classifier_id is not None:
-        raise NotFound("no such classifier; trained classifiers are not available in this version")
+    request = ClassifyRequest(
+        model=default_model if said.model is None else said.model,
+        items=tuple(Item(text=each.text) for each in said.input),
+        scores=said.scores or "calibrated",
+        multi_label=bool(said.multi_label),
+        top_k=said.top_k,
+        return_uncertainty=bool(said.return_uncertainty),
+    )
+    added = _zero_shot(said) if said.classifier_id is None else _few_shot(said)
+    return Asked(
+        request=request.model_copy(update=added), classifier=said.classifier_id, model=said.model
+    )
+
+
+def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
+    """The body of an answer: (N, L) scores as N rows of at most L predictions."""
+    questions = request.questions
+    if result.labels is not None:
+        questions = (Question(labels=result.labels),)
+    row = _plain_row if questions[0].group is None else _grouped_row
+    data = [
+        {"object": "classification", "index": i, **row(questions, answers)}
+        for i, answers in enumerate(result.answers)
+    ]
+    if request.return_uncertainty:
+        for said, answers in zip(data, result.answers, strict=True):
+            said.update(_doubt(questions, answers))
+    for index in result.windowed:
+        data[index]["truncated"] = False
+    return {"usage": _tokens(result.usage), "data": data}
+
+
+def _zero_shot(said: ClassifyBody) -> dict[str, Any]:
+    """What a request with labels has beside the rest."""
     if said.labels is None:
         refuse(
             "labels",
-            'is missing: say what to choose from, as "labels": ["…", "…"]',
+            'is missing: say what to choose from, as "labels": ["…", "…"], or name a trained '
+            'classifier as "classifier_id"',
             LabelsRequired,
         )
     questions = _questions(said.labels)
     known = {label for question in questions for label in question.labels}
     if said.template is not None and "{label}" not in said.template:
         refuse("template", "must hold {label}, which stands for the label")
-    return ClassifyRequest(
-        model=default_model if said.model is None else said.model,
-        items=tuple(Item(text=each.text) for each in said.input),
-        questions=questions,
-        descriptions=_of_labels("descriptions", said.descriptions or {}, known),
-        template=said.template,
-        scores=said.scores or "calibrated",
-        multi_label=bool(said.multi_label),
-        threshold=_threshold(said.threshold, known),
-        top_k=said.top_k,
-    )
+    return {
+        "questions": questions,
+        "descriptions": _of_labels("descriptions", said.descriptions or {}, known),
+        "template": said.template,
+        "threshold": _threshold(said.threshold, known),
+    }
 
 
-def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
-    """The body of an answer: (N, L) scores as N rows of at most L predictions."""
-    row = _plain_row if request.questions[0].group is None else _grouped_row
-    data = [
-        {"object": "classification", "index": i, **row(request.questions, answers)}
-        for i, answers in enumerate(result.answers)
-    ]
-    for index in result.windowed:
-        data[index]["truncated"] = False
-    return {"usage": _tokens(result.usage), "data": data}
+def _few_shot(said: ClassifyBody) -> dict[str, Any]:
+    """What a request with a classifier has beside the rest."""
+    if said.labels is not None:
+        refuse("labels", "the classifier has its own: send either labels or a classifier_id")
+    for field in ("descriptions", "template"):
+        if getattr(said, field) is not None:
+            refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
+    threshold = said.threshold
+    if isinstance(threshold, dict):
+        per_label = {label: least for label, least in threshold.items() if label != "default"}
+        return {"threshold": Threshold(default=threshold.get("default"), per_label=per_label)}
+    return {"threshold": None if threshold is None else Threshold(default=threshold)}
 
 
 def _questions(labels: list[str] | dict[str, list[str]]) -> tuple[Question, ...]:
@@ -284,3 +303,13 @@ def _grouped_row(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -
         field: {group: row[field] for group, row in rows.items()}
         for field in ("prediction", "score", "predictions")
     }
+
+
+def _doubt(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:
+    margins = {q.group: each.margin for q, each in zip(questions, answers, strict=True)}
+    uncertain = {
+        group: margin is not None and margin < UNCERTAIN_MARGIN for group, margin in margins.items()
+    }
+    if questions[0].group is None:
+        return {"margin": margins[None], "uncertain": uncertain[None]}
+    return {"margin": margins, "uncertain": uncertain}

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from api.wire.evaluation import EvaluateAnswer
 from api.wire.jina import ClassifyAnswer
+from api.wire.train import TrainAnswer
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind
 
@@ -39,7 +41,7 @@ class JobObject(BaseModel):
     expires_at: datetime = Field(description="When the job and its result are forgotten.")
     progress: Progress
     usage: JobUsage
-    result: ClassifyAnswer | None = Field(
+    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | None = Field(
         description="What the call would have answered, if it is small."
     )
     result_url: str | None = Field(description="Where the result is, once the job has succeeded.")

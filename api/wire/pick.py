@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from api.wire import jina
+from api.wire.asked import Asked
 from api.wire.refusal import refuse
 from shared.errors import MessageUndecodable
 from shared.types import ClassifyRequest, ClassifyResult
@@ -13,12 +14,12 @@ _OTHERS = ("text", "texts", "file", "image")  # what further dialects call their
 
 
 class Dialect(Protocol):
-    """A pure translation: a body to the internal request, the internal result to a body."""
+    """A pure translation: a body to what it asks for, the internal result to a body."""
 
     NAME: str
 
-    def parse(self, body: dict[str, object], *, default_model: str) -> ClassifyRequest:
-        """The internal request of a body."""
+    def parse(self, body: dict[str, object], *, default_model: str) -> Asked:
+        """What a body says."""
 
     def render(self, request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
         """The body of an answer."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 
-_MOST_SHOWN = 20  # faults listed of one request; the detail says how many more there are
+MOST_SHOWN = 20  # faults listed of one request; the detail says how many more there are
 _SENTENCES = {
+    "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "dict_type": "must be an object",
+    "extra_forbidden": "is no field of this call; check how it is spelt",
     "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
     "float_type": "must be a number",
     "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a number of fewer digits",
     "int_type": "must be a whole number",
     "less_than_equal": "must be at most {le}",
     "list_type": "must be a list",
@@ -54,21 +61,30 @@ def translated(exc: ValidationError, *, keyed: frozenset[str]) -> InvalidRequest
         exc: What pydantic found.
         keyed: Fields whose keys are the caller's own words; they stand in brackets in a path.
     """
-    faults = exc.errors(include_url=False, include_input=False)
-    fields = tuple(
+    return invalid(faults_of(exc, keyed=keyed))
+
+
+def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> list[FieldError]:
+    """What pydantic found, in our words; `keyed` as for `translated`."""
+    return [
         FieldError(
             field=_path(fault["loc"], keyed),
             message=_sentence(fault["type"], fault["msg"], fault.get("ctx", {})),
             type=fault["type"],
         )
-        for fault in faults[:_MOST_SHOWN]
-    )
+        for fault in exc.errors(include_url=False, include_input=False)
+    ]
+
+
+def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
+    """One refusal of many faults: it says the first, and lists the first few."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return InvalidRequest(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
+    detail = f"{faults[0].field}: {faults[0].message}{more}"
+    return InvalidRequest(detail, fields=tuple(faults[:MOST_SHOWN]))
 
 
 def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
-    path = str(loc[0])
+    path = shown(str(loc[0])) if loc else "body"  # of a field that is not known, the caller's word
     for depth, step in enumerate(loc[1:], start=1):
         if depth == 1 and str(step).startswith("<"):
             continue  # the tag of a union's member, no part of the request

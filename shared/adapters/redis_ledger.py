@@ -7,7 +7,7 @@ touches keys of several slots.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -18,7 +18,7 @@ from shared.adapters.redis_client import broker_errors
 from shared.errors import LeaseLost, TooBusy, WorkFailed
 from shared.jobs import Job
 from shared.messages import CONTROL, DEVICES, decode, encode, failure_of, queues_of
-from shared.ports import FINALISE, Claim, Reaped, Taken
+from shared.ports import FINALISE, Claim, Finished, Reaped, Taken
 
 _QUEUES = (*(q for device in DEVICES for q in queues_of(device) if q != CONTROL), CONTROL)
 _SLICE_S = 1.0  # longest single blocking wait: a frozen server is noticed within the timeout
@@ -27,9 +27,12 @@ _SLICE_S = 1.0  # longest single blocking wait: a frozen server is noticed withi
 class RedisLedger:
     """`shared.ports.Ledger` on Redis ≥ 7 or Valkey."""
 
-    def __init__(self, client: redis.Redis, *, prefix: str = "ph:") -> None:
+    def __init__(
+        self, client: redis.Redis, *, prefix: str = "ph:", account_parts: int = 64
+    ) -> None:
         self._client: Any = client  # redis-py types every answer as str or bytes or awaitable
         self._prefix = prefix
+        self._account_parts = account_parts
         folder = resources.files("shared.adapters").joinpath("lua")
         prelude = folder.joinpath("prelude.lua").read_text("utf-8")
         self._scripts = {
@@ -50,8 +53,33 @@ class RedisLedger:
             )
         return bool(ring)
 
-    def enrol(self, job: Job, *, parts: int) -> bool:
-        return bool(self._run("enrol", job.id, encode(job), job.account, job.queue, parts))
+    def enrol(self, job: Job, *, parts: int) -> str | None:
+        cost = max(1, job.progress.total)
+        queue = self._run("enrol", job.id, encode(job), job.account, job.queue, parts, cost)
+        return queue.decode() if queue else None
+
+    def extend(
+        self,
+        claim: Claim,
+        *,
+        first: int,
+        parts: int,
+        last: bool,
+        low: int,
+        cost: int,
+        finished: Mapping[int, Finished] | None = None,
+    ) -> bool:
+        done = [
+            field
+            for part, f in (finished or {}).items()
+            for field in (part, f.outcome, f.completed, f.failed)
+        ]
+        ring = self._run(
+            "extend", claim.job_id, claim.token, first, parts, int(last), low, cost, *done
+        )
+        if ring < 0:
+            raise _lost(claim)
+        return bool(ring)
 
     def claim(
         self,
@@ -64,7 +92,15 @@ class RedisLedger:
         leaving: bool = False,
     ) -> Taken:
         messages, claims = self._run(
-            "claim", queue, worker or "", calls, parts, _ms(lease_s), ids.token(), int(leaving)
+            "claim",
+            queue,
+            worker or "",
+            calls,
+            parts,
+            _ms(lease_s),
+            ids.token(),
+            int(leaving),
+            self._account_parts,
         )
         return Taken(messages=tuple(messages), claims=tuple(map(_claim, claims)))
 
@@ -79,10 +115,21 @@ class RedisLedger:
             raise _lost(claim)
         return bool(held)
 
+    def note(self, claim: Claim, note: bytes) -> None:
+        if not self._run("note", claim.job_id, claim.task, claim.token, note):
+            raise _lost(claim)
+
     def complete(
-        self, claim: Claim, *, lease_s: float, outcome: bytes = b"", failure: bytes = b""
-    ) -> Claim | None:
-        answer = self._run(
+        self,
+        claim: Claim,
+        *,
+        lease_s: float,
+        outcome: bytes = b"",
+        failure: bytes = b"",
+        completed: int = 0,
+        failed: int = 0,
+    ) -> Claim | str | None:
+        status, answer = self._run(
             "complete",
             claim.job_id,
             claim.task,
@@ -91,16 +138,24 @@ class RedisLedger:
             outcome,
             failure,
             ids.token(),
+            completed,
+            failed,
         )
-        if answer == -1:
+        if status < 0:
             raise _lost(claim)
-        return _claim(answer) if answer else None
+        if status:
+            return _claim(answer)
+        return CONTROL if answer else None
 
     def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
         self._run("release", claim.job_id, claim.task, claim.token, _ms(delay_s), int(burn))
 
     def abandon(self, job_id: str) -> bool:
         return bool(self._run("abandon", job_id))
+
+    def progress(self, job_id: str) -> tuple[int, int] | None:
+        counts = self._run("progress", job_id)
+        return (counts[0], counts[1]) if counts else None
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         with broker_errors():
@@ -189,7 +244,7 @@ def _ms(seconds: float) -> int:
 
 
 def _claim(answer: list[Any]) -> Claim:
-    job_id, account, task, attempt, token, failure = answer
+    job_id, account, task, attempt, token, failure, note = answer
     return Claim(
         job_id=job_id.decode(),
         account=account.decode(),
@@ -197,6 +252,7 @@ def _claim(answer: list[Any]) -> Claim:
         attempt=int(attempt),
         token=token.decode(),
         failure=failure,
+        note=note,
     )
 
 

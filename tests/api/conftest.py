@@ -16,10 +16,12 @@ from werkzeug.test import TestResponse
 
 from api.app import Services, create_app
 from api.auth import Authenticator, create_key
+from api.classifiers import Classifiers
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
 from api.submit import Submit
+from api.usage import Uses
 from shared.catalogue import Catalogue, ModelEntry
 from shared.limits import Limits
 from shared.settings import Settings
@@ -35,6 +37,11 @@ CATALOGUE = Catalogue(
     ],
     default="tiny",
 )
+
+EXAMPLES = [
+    {"text": "the printer is on fire", "label": "team1"},
+    {"text": "where is my invoice", "label": "team2"},
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,13 @@ def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = ti
             clock=clock,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
+        classifiers=Classifiers(
+            store=store,
+            max_classifiers=settings.max_classifiers,
+            versions_kept=settings.versions_kept,
+            clock=clock,
+        ),
+        uses=Uses(store, clock=clock),
     )
     app = create_app(services)
     return World(services=services, store=store, ledger=ledger, worker=worker, app=app)
@@ -122,6 +136,17 @@ def post(client: FlaskClient) -> Callable[..., TestResponse]:
     def send(headers: dict[str, str] | None = None, **body: Any) -> TestResponse:
         said = {"input": ["a", "b"], "labels": ["x", "y"], **body}
         return client.post("/v1/classify", json=said, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def train(client: FlaskClient) -> Callable[..., TestResponse]:
+    """Sends a train request made of keywords; `headers` go with it."""
+
+    def send(headers: dict[str, str] | None = None, **body: Any) -> TestResponse:
+        said = {"input": EXAMPLES, **body}
+        return client.post("/v1/train", json=said, headers=headers)
 
     return send
 

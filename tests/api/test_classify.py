@@ -10,7 +10,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.idempotency import Use
-from api.routes.classify import RESERVED_THREADS
+from api.slots import RESERVED_THREADS
+from api.usage import used
+from shared import layout
 from shared.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -18,7 +20,7 @@ from shared.errors import (
     TokenLimitExceeded,
     WorkFailed,
 )
-from tests.api.conftest import World, make_world
+from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
 
 Post = Callable[..., TestResponse]
@@ -78,7 +80,9 @@ class TestSynchronous:
                 "labels",
             ),
             ({"labels": None}, 422, "INPUT_LABELS_REQUIRED", "labels"),
-            ({"classifier_id": "spam"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": "spam"}, 422, "VALIDATION_ERROR", "labels"),
+            ({"classifier_id": "spam", "labels": None}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": "a b", "labels": None}, 422, "VALIDATION_ERROR", "classifier_id"),
             ({"input": []}, 422, "VALIDATION_ERROR", "input"),
             ({"input": ["a", " "]}, 422, "VALIDATION_ERROR", "input[1].text"),
             ({"input": ["a"] * 1025}, 422, "VALIDATION_ERROR", "input[1024]"),
@@ -138,7 +142,179 @@ class TestSynchronous:
         assert_problem(answer, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED")
 
 
+class TestWithAClassifier:
+    @pytest.fixture
+    def classifier_id(self, train: Post) -> str:
+        """A classifier of acme's called tickets, of two versions; the first is called best."""
+        made: str = train(name="tickets").get_json()["classifier_id"]
+        return made
+
+    @pytest.fixture
+    def two_versions(self, train: Post, world: World, classifier_id: str) -> None:
+        train(classifier_id="tickets", input={"text": "x", "label": "team3"})
+        world.services.classifiers.records.change(
+            "acme", classifier_id, lambda now: now.model_copy(update={"aliases": {"best": 1}})
+        )
+
+    def test_answers_with_the_labels_that_it_learnt(self, post: Post, classifier_id: str):
+        answer = post(classifier_id=classifier_id, labels=None).get_json()
+
+        assert [p["label"] for p in answer["data"][1]["predictions"]] == ["team1", "team2"]
+        assert answer["data"][0]["prediction"] in {"team1", "team2"}
+        assert answer["usage"] == {"total_tokens": 2, "prompt_tokens": 2}
+
+    @pytest.mark.usefixtures("two_versions")
+    @pytest.mark.parametrize(
+        ("ref", "labels"),
+        [("tickets", 3), ("tickets@v1", 2), ("tickets@v2", 3), ("tickets@best", 2)],
+    )
+    def test_may_be_called_by_name_version_or_alias(self, post: Post, ref: str, labels: int):
+        (row, _) = post(classifier_id=ref, labels=None).get_json()["data"]
+
+        assert len(row["predictions"]) == labels
+
+    def test_the_worker_is_told_the_version_and_its_model(
+        self, post: Post, world: World, classifier_id: str
+    ):
+        post(classifier_id="tickets", labels=None, scores="raw", multi_label=True, top_k=1)
+
+        body = world.worker.calls[-1].body
+        assert body.model == "tiny"
+        assert body.classifier is not None
+        assert (body.classifier.classifier_id, body.classifier.version) == (classifier_id, 1)
+        assert (body.scores, body.multi_label, body.top_k) == ("raw", True, 1)
+
+    def test_a_threshold_may_be_of_a_label(self, post: Post, classifier_id: str):
+        threshold = {"team1": 2.0, "default": 0.0}
+
+        (row, _) = post(classifier_id="tickets", labels=None, threshold=threshold).get_json()[
+            "data"
+        ]
+
+        assert [p["label"] for p in row["predictions"]] == ["team2"]
+
+    def test_the_labels_are_read_only_where_a_threshold_is_of_one(
+        self, post: Post, world: World, classifier_id: str
+    ):
+        record, version = world.services.classifiers.own("acme", "tickets")
+        report = layout.report("acme", record.id, version.file)
+        world.worker.trainer.labels = lambda weights: ("team1", "team2")
+        world.store.delete(report)
+
+        plain = post(classifier_id="tickets", labels=None, threshold={"default": 0.5})
+        of_one = post(classifier_id="tickets", labels=None, threshold={"team1": 0.5})
+
+        assert plain.status_code == 200
+        assert_problem(of_one, 404, "RESOURCE_NOT_FOUND")
+
+    def test_the_model_may_be_named(self, post: Post, classifier_id: str):
+        assert post(classifier_id="tickets", labels=None, model="toy").status_code == 200
+
+    @pytest.mark.usefixtures("classifier_id")
+    @pytest.mark.parametrize(
+        ("changes", "status", "code", "field"),
+        [
+            ({"labels": ["x", "y"]}, 422, "VALIDATION_ERROR", "labels"),
+            ({"template": "{label}"}, 422, "VALIDATION_ERROR", "template"),
+            ({"descriptions": {}}, 422, "VALIDATION_ERROR", "descriptions"),
+            ({"threshold": {"x": 0.5}}, 422, "VALIDATION_ERROR", "threshold[x]"),
+            ({"model": "absent"}, 409, "CONFLICT_RESOURCE_BUSY", "model"),
+            ({"model": "nope"}, 400, "INPUT_MODEL_NOT_FOUND", "model"),
+            ({"classifier_id": "nope"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": "tickets@v2"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": "tickets@best"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": ""}, 422, "VALIDATION_ERROR", "classifier_id"),
+        ],
+    )
+    def test_refuses(self, post: Post, changes: dict, status: int, code: str, field: str | None):
+        answer = post(**{"classifier_id": "tickets", "labels": None, **changes})
+
+        assert_problem(answer, status, code, field=field)
+
+    @pytest.mark.parametrize(
+        ("access", "by", "status"),
+        [("public", "id", 200), ("public", "name", 404), ("private", "id", 404)],
+    )
+    def test_another_account_may_use_a_public_one_by_its_id(
+        self, train: Post, world: World, access: str, by: str, status: int
+    ):
+        made = train(name="faq", access=access).get_json()["classifier_id"]
+        ref = made if by == "id" else "faq"
+
+        answer = world.client(account="other").post(
+            "/v1/classify", json={"input": "a", "classifier_id": ref}
+        )
+
+        assert answer.status_code == status
+
+    def test_as_a_job_it_is_answered_alike(
+        self, post: Post, client: FlaskClient, classifier_id: str
+    ):
+        said = {"classifier_id": "tickets", "labels": None, "return_uncertainty": True}
+
+        job = post(headers={"Prefer": "respond-async"}, **said)
+        waited = post(headers={"Prefer": "respond-async, wait=1"}, **said)
+
+        result = client.get(job.headers["Location"]).get_json()["result"]
+        assert result == waited.get_json() == post(**said).get_json()
+
+    def test_its_use_is_counted_once_for_each_call(
+        self, train: Post, post: Post, world: World, classifier_id: str
+    ):
+        public = train(access="public").get_json()["classifier_id"]
+        post(classifier_id="tickets", labels=None)
+        post(classifier_id="tickets", labels=None, headers={"Prefer": "respond-async"})
+        world.client(account="other").post(
+            "/v1/classify", json={"input": "a", "classifier_id": public}
+        )
+        post()
+
+        world.services.uses.flush()
+
+        assert used(world.store, "acme", classifier_id).number == 2
+        assert used(world.store, "acme", public).number == 1
+        assert used(world.store, "acme", public).at is not None
+
+
+class TestUncertainty:
+    def test_is_told_where_it_is_asked_for(self, post: Post):
+        told = post(return_uncertainty=True).get_json()["data"]
+        plain = post(return_uncertainty=None).get_json()["data"]
+
+        for row in told:
+            first, second = sorted((p["score"] for p in row["predictions"]), reverse=True)
+            assert row["margin"] == pytest.approx(first - second, abs=1e-5)
+            assert row["uncertain"] == (row["margin"] < 0.2)
+        assert not {"margin", "uncertain"} & set(plain[0])
+
+    def test_is_told_for_each_group(self, post: Post):
+        labels = {"mood": ["good", "bad"], "topic": ["tea", "tin"]}
+
+        (row, _) = post(labels=labels, return_uncertainty=True).get_json()["data"]
+
+        assert set(row["margin"]) == set(row["uncertain"]) == {"mood", "topic"}
+
+
 class TestSlots:
+    def test_calls_that_train_take_the_same_slots(self, make: Callable[..., World]):
+        world = make(api_threads=24)
+        world.worker.asleep = True
+        client = world.client()
+        threads = [
+            threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": BODY})
+            for _ in range(24 - RESERVED_THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        while world.ledger.waiting("cpu.standard") < len(threads):
+            threading.Event().wait(0.01)
+
+        refused = client.post("/v1/train", json={"input": EXAMPLES})
+
+        assert_problem(refused, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED", says="8 calls")
+        for thread in threads:
+            thread.join()
+
     def test_full_slots_are_refused_at_once_and_health_is_not(self, make: Callable[..., World]):
         world = make(api_threads=24)
         world.worker.asleep = True

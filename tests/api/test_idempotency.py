@@ -65,3 +65,19 @@ def test_a_freed_key_makes_another_job(uses: Idempotency):
     uses.finish(first, BAD)
 
     assert reserve(uses).use.job_id != first.use.job_id
+
+
+class TestLettingGo:
+    def test_a_failure_frees_the_key_for_another_job(self, uses: Idempotency):
+        first = reserve(uses)
+
+        uses.finish(first, BAD)
+
+        assert reserve(uses).use.job_id != first.use.job_id
+
+    def test_a_job_that_goes_on_is_the_same_job_the_next_time(self, uses: Idempotency):
+        first = reserve(uses)
+
+        uses.finish(first, pack(504, {"Location": "/v1/jobs/x"}, b"late"))
+
+        assert reserve(uses).use.job_id == first.use.job_id

@@ -7,9 +7,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.caller import Caller
+from api.wire.evaluation import EvaluateAnswer
 from api.wire.job import JobList, JobObject
 from shared import ids, layout
 from shared.errors import WorkFailed
+from shared.types import EvaluateRequest, Example, Item
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
@@ -118,6 +121,67 @@ class TestOne:
         assert_problem(other.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
         assert_problem(other.get(f"/v1/jobs/{job_id}/result"), 404, "RESOURCE_NOT_FOUND")
         assert_problem(other.delete(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
+
+
+class TestPlots:
+    @pytest.fixture
+    def evaluated(self, client: FlaskClient, train: Post, world: World) -> str:
+        """A job that has judged a classifier."""
+        record, version = world.services.classifiers.own(
+            "acme", train().get_json()["classifier_id"]
+        )
+        examples = (Example(item=Item(text="x"), label="team1"),)
+        job = world.services.submit.later(
+            EvaluateRequest(model="tiny", classifier=record.weights(version), examples=examples),
+            caller=Caller(account="acme", key_id="k"),
+            request_id="r",
+            dialect="jina",
+        )
+        return job.id
+
+    def test_the_job_holds_what_came_out(self, client: FlaskClient, evaluated: str):
+        job = client.get(f"/v1/jobs/{evaluated}").get_json()
+
+        JobObject.model_validate(job)
+        EvaluateAnswer.model_validate(job["result"])
+        assert job["kind"] == "evaluate"
+        assert client.get(f"/v1/jobs/{evaluated}/result").get_json() == job["result"]
+
+    @pytest.mark.parametrize(
+        ("file", "media_type"),
+        [("confusion_matrix.png", "image/png"), ("confusion_matrix.svg", "image/svg+xml")],
+    )
+    def test_are_served_as_what_they_are(
+        self, client: FlaskClient, evaluated: str, file: str, media_type: str
+    ):
+        answer = client.get(f"/v1/jobs/{evaluated}/plots/{file}")
+
+        assert answer.mimetype == media_type
+        assert answer.get_data() == file.encode()
+
+    @pytest.mark.parametrize("file", ["reliability.svg", "other.png", "x" * 300, "%2e%2e%2fx"])
+    def test_others_are_not_found(
+        self, client: FlaskClient, world: World, evaluated: str, file: str
+    ):
+        world.store.delete(layout.plot("acme", evaluated, "reliability.svg"))
+
+        answer = client.get(f"/v1/jobs/{evaluated}/plots/{file}")
+
+        assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
+
+    def test_are_not_for_others(self, world: World, evaluated: str):
+        path = f"/v1/jobs/{evaluated}/plots/confusion_matrix.png"
+
+        other = world.client(account="other").get(path)
+        limited = world.client("train").get(path)
+
+        assert_problem(other, 404, "RESOURCE_NOT_FOUND")
+        assert_problem(limited, 403, "AUTHZ_SCOPE_NOT_ALLOWED")
+
+    def test_of_another_kind_of_job_there_are_none(self, client: FlaskClient, submit: Submit):
+        answer = client.get(f"/v1/jobs/{submit()}/plots/confusion_matrix.png")
+
+        assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
 
 
 class TestCancelling:

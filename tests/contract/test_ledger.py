@@ -17,7 +17,7 @@ from shared.adapters.redis_ledger import RedisLedger
 from shared.errors import BrokerUnavailable, LeaseLost, TooBusy
 from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, advance
 from shared.messages import CONTROL
-from shared.ports import FINALISE, Claim, Ledger
+from shared.ports import FINALISE, PLAN, Claim, Finished, Ledger
 from shared.types import JobKind, Usage
 from tests.fake_ledger import FakeLedger
 from tests.servers import HOST, free_port
@@ -31,6 +31,14 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "fake":
         return FakeLedger()
     return RedisLedger(request.getfixturevalue("redis_client"))
+
+
+@pytest.fixture(params=["fake", pytest.param("redis", marks=pytest.mark.integration)])
+def capped(request: pytest.FixtureRequest) -> Ledger:
+    """A ledger of two parts at once for each account."""
+    if request.param == "fake":
+        return FakeLedger(account_parts=2)
+    return RedisLedger(request.getfixturevalue("redis_client"), account_parts=2)
 
 
 def a_job(account: str = "acme", queue: str = QUEUE) -> Job:
@@ -109,7 +117,7 @@ class TestInlineMessages:
 class TestDurableTasks:
     def test_a_part_is_claimed_once(self, ledger: Ledger):
         job = a_job()
-        assert ledger.enrol(job, parts=1) is True
+        assert ledger.enrol(job, parts=1) == QUEUE
 
         claim = take_one(ledger)
 
@@ -121,7 +129,7 @@ class TestDurableTasks:
         job = a_job()
         ledger.enrol(job, parts=1)
 
-        assert ledger.enrol(job, parts=1) is False
+        assert ledger.enrol(job, parts=1) is None
         assert len(take(ledger, parts=10)) == 1
 
     def test_accounts_take_turns_however_much_one_has(self, ledger: Ledger):
@@ -326,6 +334,197 @@ class TestAbandoning:
         ledger.abandon(gone.id)
 
         assert [claim.job_id for claim in take(ledger, parts=5)] == [kept.id]
+
+
+def plan_of(ledger: Ledger, job: Job) -> Claim:
+    """The leased plan of a new job."""
+    assert ledger.enrol(job, parts=0) in (CONTROL, None)
+    plan = take_one(ledger, CONTROL)
+    assert (plan.job_id, plan.task) == (job.id, PLAN)
+    return plan
+
+
+class TestPlanning:
+    """Jobs whose parts are made while they run."""
+
+    def test_the_plan_waits_in_control_and_makes_parts(self, ledger: Ledger):
+        job = a_job()
+        plan = plan_of(ledger, job)
+        assert take(ledger, QUEUE, parts=9) == []
+        ledger.extend(plan, first=0, parts=3, last=False, low=1, cost=10)
+        assert [c.task for c in take(ledger, parts=9)] == ["part:0", "part:1", "part:2"]
+
+    def test_the_plan_comes_back_when_few_parts_are_left(self, ledger: Ledger):
+        plan = plan_of(ledger, a_job())
+        ledger.extend(plan, first=0, parts=3, last=False, low=1, cost=10)
+        assert ledger.complete(plan, lease_s=30) is None
+        parts = take(ledger, parts=3)
+        assert ledger.complete(parts[0], lease_s=30) is None
+        assert take(ledger, CONTROL) == [], "two parts are left"
+        ledger.complete(parts[1], lease_s=30)
+        again = take_one(ledger, CONTROL)
+        assert (again.task, again.attempt) == (PLAN, 1)
+        ledger.complete(parts[2], lease_s=30)
+        assert take(ledger, CONTROL) == [], "it is being planned already"
+        ledger.extend(again, first=3, parts=1, last=True, low=1, cost=10)
+        assert ledger.complete(again, lease_s=30) is None
+        end = ledger.complete(take_one(ledger), lease_s=30)
+        assert isinstance(end, Claim)
+        assert end.task == FINALISE
+
+    def test_a_plan_that_ends_when_its_parts_already_have_comes_back_at_once(self, ledger: Ledger):
+        plan = plan_of(ledger, a_job())
+        ledger.extend(plan, first=0, parts=1, last=False, low=0, cost=1)
+        ledger.complete(take_one(ledger), lease_s=30)
+        ledger.complete(plan, lease_s=30)
+        assert take_one(ledger, CONTROL).task == PLAN
+
+    def test_the_last_plan_may_be_what_ends_the_job(self, ledger: Ledger):
+        plan = plan_of(ledger, a_job())
+        ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+        assert ledger.complete(take_one(ledger), lease_s=30) is None, "the plan still runs"
+        end = ledger.complete(plan, lease_s=30)
+        assert isinstance(end, Claim)
+        assert end.task == FINALISE
+
+    def test_a_job_without_parts_ends_with_its_plan(self, ledger: Ledger):
+        plan = plan_of(ledger, a_job())
+        ledger.extend(plan, first=0, parts=0, last=True, low=0, cost=1)
+        assert isinstance(ledger.complete(plan, lease_s=30), Claim)
+
+    def test_planning_again_makes_no_part_twice(self, ledger: Ledger):
+        job = a_job()
+        plan = plan_of(ledger, job)
+        ledger.extend(plan, first=0, parts=2, last=False, low=0, cost=1)
+        ledger.extend(plan, first=0, parts=3, last=True, low=0, cost=1)
+        assert [c.task for c in take(ledger, parts=9)] == ["part:0", "part:1", "part:2"]
+
+    def test_parts_whose_results_are_there_are_not_made(self, ledger: Ledger):
+        job = a_job()
+        plan = plan_of(ledger, job)
+        finished = {0: Finished(outcome=b"zero", completed=5, failed=1)}
+        ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
+        ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
+        (part,) = take(ledger, parts=9)
+        assert part.task == "part:1"
+        assert ledger.progress(job.id) == (5, 1)
+        assert ledger.complete(plan, lease_s=30) is None
+        assert isinstance(ledger.complete(part, lease_s=30, outcome=b"one", completed=6), Claim)
+        assert ledger.outcomes(job.id) == {"part:0": b"zero", "part:1": b"one"}
+        assert ledger.progress(job.id) == (11, 1)
+
+    def test_a_plan_that_lost_its_lease_makes_nothing(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=0)
+        plan = take_one(ledger, CONTROL, lease_s=0.01)
+        time.sleep(0.05)
+        ledger.reap(attempts=5)
+        with pytest.raises(LeaseLost):
+            ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+        again = take_one(ledger, CONTROL)
+        assert (again.task, again.attempt) == (PLAN, 2)
+
+    def test_a_plan_that_never_ends_ends_its_job(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=0)
+        for _ in range(2):
+            take_one(ledger, CONTROL, lease_s=0.01)
+            time.sleep(0.05)
+            ledger.reap(attempts=2)
+        end = take_one(ledger, CONTROL)
+        assert end.task == FINALISE
+        assert end.failure
+
+    def test_its_parts_are_tried_for_ever(self, ledger: Ledger):
+        """They end by giving up rows; the job does not fail of one of them."""
+        plan = plan_of(ledger, a_job())
+        ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+        ledger.complete(plan, lease_s=30)
+        for attempt in range(1, 5):
+            assert take_one(ledger, lease_s=0.01).attempt == attempt
+            time.sleep(0.05)
+            ledger.reap(attempts=2)
+
+    def test_cancelling_takes_the_plan_away(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=0)
+        ledger.abandon(job.id)
+        assert [c.task for c in take(ledger, CONTROL, parts=9)] == [FINALISE]
+
+    def test_cancelling_while_it_plans(self, ledger: Ledger):
+        job = a_job()
+        plan = plan_of(ledger, job)
+        ledger.extend(plan, first=0, parts=2, last=False, low=5, cost=1)
+        ledger.abandon(job.id)
+        assert not ledger.beat(plan, lease_s=30)
+        ledger.extend(plan, first=2, parts=2, last=False, low=5, cost=1)
+        assert take(ledger, parts=9) == []
+        end = ledger.complete(plan, lease_s=30)
+        assert isinstance(end, Claim)
+        assert end.task == FINALISE
+
+
+class TestNotes:
+    def test_the_next_attempt_finds_what_this_one_left(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        claim = take_one(ledger, lease_s=0.01)
+        assert claim.note == b""
+        ledger.note(claim, b"item 3")
+        time.sleep(0.05)
+        ledger.reap(attempts=5)
+        again = take_one(ledger)
+        assert again.note == b"item 3"
+        with pytest.raises(LeaseLost):
+            ledger.note(claim, b"too late")
+
+
+class TestShares:
+    """Who is served next, where several accounts have work."""
+
+    def planned(self, ledger: Ledger, account: str, *, parts: int, cost: int) -> Job:
+        job = a_job(account)
+        plan = plan_of(ledger, job)
+        ledger.extend(plan, first=0, parts=parts, last=True, low=0, cost=cost)
+        ledger.complete(plan, lease_s=30)
+        return job
+
+    def test_accounts_get_as_many_rows_not_as_many_parts(self, ledger: Ledger):
+        self.planned(ledger, "big", parts=20, cost=100)
+        self.planned(ledger, "small", parts=20, cost=25)
+        taken = [c.account for c in take(ledger, parts=20)]
+        assert 3 <= taken.count("big") <= 5
+
+    def test_who_comes_late_is_not_owed_the_time_it_was_away(self, ledger: Ledger):
+        self.planned(ledger, "early", parts=40, cost=10)
+        for claim in take(ledger, parts=20):
+            ledger.complete(claim, lease_s=30)
+        self.planned(ledger, "late", parts=20, cost=10)
+        taken = [c.account for c in take(ledger, parts=10)]
+        assert 4 <= taken.count("late") <= 6
+
+    def test_who_leaves_and_returns_gains_nothing(self, ledger: Ledger):
+        self.planned(ledger, "steady", parts=40, cost=10)
+        served = []
+        for _ in range(10):
+            self.planned(ledger, "flitting", parts=1, cost=10)
+            served += [c.account for c in take(ledger, parts=2)]
+        assert served.count("flitting") == 10
+
+    def test_an_account_has_no_more_under_way_than_it_may(self, capped: Ledger):
+        self.planned(capped, "big", parts=9, cost=1)
+        self.planned(capped, "small", parts=1, cost=1)
+        taken = take(capped, parts=9)
+        assert sorted(c.account for c in taken) == ["big", "big", "small"]
+        assert take(capped, parts=9) == []
+        capped.complete(next(c for c in taken if c.account == "big"), lease_s=30)
+        assert [c.account for c in take(capped, parts=9)] == ["big"]
+
+    def test_what_expires_no_longer_counts_as_under_way(self, capped: Ledger):
+        self.planned(capped, "big", parts=9, cost=1)
+        assert len(take(capped, parts=9, lease_s=0.01)) == 2
+        time.sleep(0.05)
+        capped.reap(attempts=5)
+        assert len(take(capped, parts=9)) == 2
 
 
 class TestRecords:

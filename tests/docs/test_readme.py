@@ -27,7 +27,7 @@ import pytest
 
 from api.idempotency import MAX_CHARS
 from api.problems import STATUS
-from api.routes.classify import RESERVED_THREADS
+from api.slots import RESERVED_THREADS
 from ops import cli
 from shared import settings
 from shared.jobs import TRANSITIONS, State
@@ -49,6 +49,7 @@ NOT_RUN = {
 }
 SCORE_TOLERANCE = 0.05  # float32 and bfloat16 differ by less
 MASKS = (
+    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>"),
     (r"ph_[\w-]{20,}", "ph_…"),
     (r"\b(job|key|req)_[0-9a-z]{16,26}", r"\1_…"),
     (r"\d{4}-\d\d-\d\d(T[\d:.]+Z| \d\d:\d\d)?", "<time>"),

@@ -114,5 +114,5 @@ def test_an_error_without_a_code_of_its_own_comes_back_as_an_internal_error():
 
 
 def test_queues_are_served_fast_first_and_control_last():
-    assert queues_of("gpu") == ("gpu.fast", "gpu.standard", "gpu.bulk", "control")
+    assert queues_of("gpu") == ("gpu.fast", "gpu.standard", "gpu.bulk", "gpu.train", "control")
     assert [priority_of(queue_for("cpu", p)) for p in Priority] == list(Priority)

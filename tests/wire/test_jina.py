@@ -35,7 +35,13 @@ def test_every_pair_is_run():
 def test_a_request_means(pair: dict[str, Any]):
     expected = ClassifyRequest.model_validate(pair["internal"])
 
-    assert jina.parse(pair["request"], default_model="default") == expected
+    asked = jina.parse(pair["request"], default_model="default")
+
+    assert asked.request == expected
+    assert (asked.classifier, asked.model) == (
+        pair["request"].get("classifier_id"),
+        pair["request"].get("model"),
+    )
 
 
 @by_name(TRANSLATED)
@@ -100,16 +106,18 @@ _JSON = st.recursive(
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(jina.ClassifyBody.model_fields, _JSON)))
 def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
     try:
-        request = jina.parse(body, default_model="m")
+        request = jina.parse(body, default_model="m").request
     except PigeonholeError:
         return
+    learnt = None if request.questions else ("a", "b")
+    asked = [question.labels for question in request.questions] or [("a", "b")]
     answers = tuple(
-        tuple(Answer(best=None, scores=(None,) * len(q.labels)) for q in request.questions)
+        tuple(Answer(best=None, scores=(None,) * len(labels)) for labels in asked)
         for _ in request.items
     )
 
     rendered = msgspec.to_builtins(
-        jina.render(request, ClassifyResult(answers=answers, usage=Usage()))
+        jina.render(request, ClassifyResult(answers=answers, usage=Usage(), labels=learnt))
     )
 
     assert len(rendered["data"]) == len(request.items)

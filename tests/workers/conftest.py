@@ -13,15 +13,18 @@ from shared import ids, layout
 from shared.catalogue import ModelEntry
 from shared.jobs import Job, Progress
 from shared.limits import Limits
-from shared.messages import Submission, encode
+from shared.messages import Body, Submission, encode
 from shared.ports import Claim
 from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
-from tests.fakes import FakeReplies, FakeStore
+from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
+from workers.classifiers import Classifiers
 from workers.embedding import Embedder, Model
 from workers.handlers.classify import Classify
+from workers.handlers.evaluate import Evaluate
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
+from workers.handlers.train import Train
 from workers.leases import Leases
 from workers.microbatch import MicroBatcher
 from workers.models.hashing import HashingEncoder
@@ -67,6 +70,7 @@ class Bench:
     replies: FakeReplies = field(default_factory=FakeReplies)
     encoder: Encoder = field(default_factory=Encoder)
     stopping: threading.Event = field(default_factory=threading.Event)
+    rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batcher = MicroBatcher(self.encoder, budget_tokens=256, name="tiny")
@@ -74,31 +78,47 @@ class Bench:
             entry=ModelEntry(name="tiny", engine="hashing"),
             embedder=Embedder(self.encoder, self.batcher),
         )
-        self.classify = Classify({"tiny": model}, Limits(max_input_tokens=50))
+        self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
+        self.classifiers = Classifiers(self.store, versions_kept=3)
+        self.classify = Classify(self.models, self.limits, self.classifiers)
+        self.train = Train(models=self.models, limits=self.limits, classifiers=self.classifiers)
+        self.evaluate = Evaluate(
+            models=self.models,
+            limits=self.limits,
+            classifiers=self.classifiers,
+            store=self.store,
+        )
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.finaliser = Finaliser(ledger=self.ledger, store=self.store, lease_s=1.0)
         self.parts = Parts(
             ledger=self.ledger,
             store=self.store,
-            classify=self.classify,
+            work={
+                JobKind.CLASSIFY: self.classify.run,
+                JobKind.TRAIN: self.train.train,
+                JobKind.REBUILD: self.train.rebuild,
+                JobKind.IMPORT: self.train.load,
+                JobKind.EVALUATE: self.evaluate.run,
+            },
             finaliser=self.finaliser,
             leases=self.leases,
+            doorbell=FakeDoorbell(self.rung.append),
             stopping=self.stopping,
             max_attempts=2,
             lease_s=1.0,
         )
 
-    def submit(self, request: ClassifyRequest | None = None) -> Job:
+    def submit(self, request: Body | None = None) -> Job:
         """Accept a durable job, as the front end does."""
         body = request or a_request()
         job = Job(
             id=ids.job_id(10**12, ids.random_bits()),
             account="acme",
-            kind=JobKind.CLASSIFY,
+            kind=JobKind(body.kind),
             queue=QUEUE,
             created_at=NOW,
             expires_at=NOW + timedelta(days=7),
-            progress=Progress(total=len(body.items)),
+            progress=Progress(total=len(body.items) if isinstance(body, ClassifyRequest) else 1),
         )
         submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
         self.store.put(layout.request("acme", job.id), encode(submission))

@@ -1,6 +1,7 @@
 """The end of a durable job. The order of writes is the product:
 
-    decision in the ledger → job.json (written once) → hot record, waiters woken → marker gone
+    decision in the ledger → job.json (written once) → hot record, waiters woken →
+    examples forgotten → marker gone
 
 Killed anywhere in between, it is run again and finds what it left.
 """
@@ -18,7 +19,8 @@ from shared.jobs import Event, Fail, Finalise, Job, Progress, Settle, State, Suc
 from shared.messages import decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
-from shared.types import Failure, Usage, Value
+from shared.types import Failure, JobKind, Usage, Value
+from workers.forget import forget
 
 log = Log("finalise")
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
@@ -53,6 +55,8 @@ class Finaliser:
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
         self.ledger.retire(job, keep_s=_HOT_S)
+        if job.kind is not JobKind.CLASSIFY:
+            forget(self.store, job.account, job.id)
         self.store.delete(layout.open_marker(job.id))
 
     def _decided(self, claim: Claim) -> Job | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from shared import layout
 from shared.errors import (
@@ -25,17 +27,22 @@ from shared.errors import (
     WorkFailed,
 )
 from shared.jobs import Job, Start, State, advance
-from shared.messages import Submission, decode, encode, failure_of, priority_of
-from shared.ports import FINALISE, Claim, Ledger, ObjectStore
+from shared.messages import Result, Submission, decode, encode, failure_of
+from shared.ports import FINALISE, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
-from workers.handlers.classify import Classify
+from shared.types import JobKind
 from workers.handlers.finalise import Finaliser, Outcome
 from workers.leases import Hold, Leases
 
 log = Log("part")
-_PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
 _OUTAGE_S = 60.0  # how long a finished part insists on being counted while Redis is away
 _SLOWEST_RETRY_S = 30.0
+
+Work = Callable[[Job, Any, Hold], Result]
+"""What one kind of job does with its request; the second argument is of that kind's `Body`.
+
+It raises CancelledError where the hold ended, and may be run twice: it leaves the same behind.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +51,10 @@ class Parts:
 
     ledger: Ledger
     store: ObjectStore
-    classify: Classify
+    work: Mapping[JobKind, Work]
     finaliser: Finaliser
     leases: Leases
+    doorbell: Doorbell
     stopping: threading.Event
     max_attempts: int
     lease_s: float
@@ -79,7 +87,7 @@ class Parts:
             return None
 
     def _work(self, claim: Claim, hold: Hold) -> Claim | None:
-        """Classify the part; the claim to finalise with, if this was the last one."""
+        """Do the part; the claim to finalise with, if this was the last one."""
         job = self._started(claim)
         if job is None:
             # Whoever cancelled it may have died, or lost Redis, before he could abandon it.
@@ -90,11 +98,7 @@ class Parts:
         name = layout.request(job.account, job.id)
         try:
             submission = decode(Submission, self.store.get(name).data)
-            pending = self.classify.begin(
-                submission.body, priority=priority_of(job.queue), deadline=None
-            )
-            hold.on_end(pending.cancel)
-            result = pending.result(timeout_s=_PART_LIMIT_S)
+            result = self.work[job.kind](job, submission.body, hold)
         except CancelledError:
             log.info("part.stopped", abandoned=hold.abandoned)
             self._release(claim, delay_s=0, burn=False)
@@ -104,9 +108,11 @@ class Parts:
                 raise
             return self._failed(claim, exc)
         self.store.put(layout.result(job.account, job.id), encode(result))
-        outcome = encode(Outcome(completed=len(result.answers), usage=result.usage))
+        outcome = encode(Outcome(completed=job.progress.total, usage=result.usage))
         return self._insist(
-            lambda: self.ledger.complete(claim, lease_s=self.lease_s, outcome=outcome)
+            lambda: self.ledger.complete(
+                claim, lease_s=self.lease_s, outcome=outcome, completed=job.progress.total
+            )
         )
 
     def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped
@@ -135,15 +141,21 @@ class Parts:
             log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
             return None
 
-    def _insist(self, action: Callable[[], Claim | None]) -> Claim | None:
+    def _insist(self, action: Callable[[], Claim | str | None]) -> Claim | None:
         """Repeat while Redis is away: the work is done, it should not be done again."""
         until = time.monotonic() + _OUTAGE_S
         while True:
             try:
-                return action()
+                answer = action()
+                break
             except BrokerUnavailable:
                 if self.stopping.wait(0.5) or time.monotonic() > until:
                     raise
+        if isinstance(answer, str):
+            with suppress(BrokerUnavailable):  # then the keeper rings
+                self.doorbell.ring(answer)
+            return None
+        return answer
 
     def _release(self, claim: Claim, *, delay_s: float, burn: bool) -> None:
         try:

@@ -1,12 +1,18 @@
 -- Names and moves that every ledger script uses. KEYS[1] is the prefix of all keys.
 --
 --   inline:{queue}            list    inline messages
---   accounts:{queue}          list    ring of accounts with ready tasks
+--   accounts:{queue}          zset    accounts with ready tasks, by the virtual time of their turn
+--   clock:{queue}             string  virtual time of the turn that was served last
+--   served:{queue}            hash    account -> until when it was served, in virtual time
 --   jobs:{queue}:{account}    list    ring of the account's jobs with ready tasks
 --   ready:{queue}:{job}       list    ready tasks of the job
---   job:{job}                 hash    record, account, queue, parts, abandoned, failure
+--   flying:{queue}            hash    account -> leased parts
+--   job:{job}                 hash    record, account, queue, parts (made so far), planned,
+--                                     planning (its `plan` is ready or leased), low, cost (rows of
+--                                     a part), completed, failed (items), abandoned, failure
 --   tokens:{job}              hash    task -> token of its lease
 --   attempts:{job}            hash    task -> claims so far
+--   notes:{job}               hash    task -> what its attempts tell the next one
 --   outcomes:{job}            hash    finished part -> what it said
 --   leases, delayed           zset    "{job} {task}" -> when it expires, or is due (ms)
 --   attending:{queue}         zset    worker -> until when it counts as attending (ms)
@@ -14,12 +20,17 @@
 --   rung:{queue}              string  a doorbell is on its way
 --
 -- A job is in a ring exactly while it has ready tasks there; an account while it has jobs.
+--
+-- Accounts are served by start-time fair queueing (Goyal, Vin, Cheng 1996): virtual time counts rows,
+-- a claim moves its account on by the rows of the part, and the account that is furthest behind
+-- goes first. One that comes back does not get the time that it was away.
 
 local ATTEND_MS = 3000
 local RUNG_MS = 500
 local PER_ATTENDANT = 16
 local MOST_BELLS = 8
 local FINALISE = 'finalise'
+local PLAN = 'plan'
 local CONTROL = 'control'
 
 local function key(...) return KEYS[1] .. table.concat({...}, ':') end
@@ -31,7 +42,7 @@ end
 
 local function backlog(queue)
   local count = redis.call('LLEN', key('inline', queue))
-  for _, account in ipairs(redis.call('LRANGE', key('accounts', queue), 0, 99)) do
+  for _, account in ipairs(redis.call('ZRANGE', key('accounts', queue), 0, 99)) do
     count = count + redis.call('LLEN', key('jobs', queue, account))
   end
   return count
@@ -57,8 +68,25 @@ local function summon(queue)
   return may_ring(queue)
 end
 
+local function is_part(task) return task ~= FINALISE and task ~= PLAN end
+
 local function queue_of(job, task)
-  return task == FINALISE and CONTROL or redis.call('HGET', key('job', job), 'queue')
+  return is_part(task) and redis.call('HGET', key('job', job), 'queue') or CONTROL
+end
+
+-- An account has work in the queue; `again`: of a kind that goes first.
+local function enter(queue, account, again)
+  local clock = tonumber(redis.call('GET', key('clock', queue)) or 0)
+  local served = tonumber(redis.call('HGET', key('served', queue), account) or 0)
+  redis.call('ZADD', key('accounts', queue), again and clock or math.max(clock, served), account)
+end
+
+-- An account has no more work in the queue; it is forgotten once nobody has.
+local function leave(queue, account)
+  redis.call('ZREM', key('accounts', queue), account)
+  if redis.call('EXISTS', key('accounts', queue)) == 0 then
+    redis.call('DEL', key('clock', queue), key('served', queue))
+  end
 end
 
 -- `again`: the task was begun before, so it goes first; a killed job does not queue twice.
@@ -67,19 +95,38 @@ local function make_ready(job, task, again)
   if not queue or not account then return nil end
   local push = again and 'LPUSH' or 'RPUSH'
   if redis.call(push, key('ready', queue, job), task) == 1 then
-    if redis.call(push, key('jobs', queue, account), job) == 1 then
-      redis.call(push, key('accounts', queue), account)
-    end
+    if redis.call(push, key('jobs', queue, account), job) == 1 then enter(queue, account, again) end
   end
   return queue
+end
+
+-- Takes a task that will not be done after all out of its queue.
+local function withdraw(queue, account, job, task)
+  local ready, jobs = key('ready', queue, job), key('jobs', queue, account)
+  if task then redis.call('LREM', ready, 0, task) else redis.call('DEL', ready) end
+  if redis.call('LLEN', ready) > 0 then return end
+  redis.call('LREM', jobs, 0, job)
+  if redis.call('LLEN', jobs) == 0 then leave(queue, account) end
+end
+
+local function fly(job, task, count)
+  if not is_part(task) then return end
+  local fields = redis.call('HMGET', key('job', job), 'queue', 'account')
+  if not fields[1] or not fields[2] then return end
+  local flying = key('flying', fields[1])
+  if redis.call('HINCRBY', flying, fields[2], count) <= 0 then
+    redis.call('HDEL', flying, fields[2])
+  end
 end
 
 local function lease(job, task, token, ms)
   local attempt = redis.call('HINCRBY', key('attempts', job), task, 1)
   redis.call('HSET', key('tokens', job), task, token)
   redis.call('ZADD', key('leases'), now() + ms, job .. ' ' .. task)
+  fly(job, task, 1)
   local fields = redis.call('HMGET', key('job', job), 'account', 'failure')
-  return {job, fields[1] or '', task, attempt, token, fields[2] or ''}
+  local note = redis.call('HGET', key('notes', job), task)
+  return {job, fields[1] or '', task, attempt, token, fields[2] or '', note or ''}
 end
 
 local function holds(job, task, token)
@@ -87,8 +134,18 @@ local function holds(job, task, token)
 end
 
 local function let_go(job, task)
-  redis.call('HDEL', key('tokens', job), task)
+  if redis.call('HDEL', key('tokens', job), task) == 1 then fly(job, task, -1) end
   redis.call('ZREM', key('leases'), job .. ' ' .. task)
+end
+
+-- Makes `plan` ready where few parts are left and there are more to be made.
+local function replan(job)
+  local fields = redis.call('HMGET', key('job', job), 'planned', 'planning', 'parts', 'low')
+  if fields[1] == '1' or fields[2] == '1' then return end
+  if fields[3] - redis.call('HLEN', key('outcomes', job)) > tonumber(fields[4] or 0) then return end
+  redis.call('HSET', key('job', job), 'planning', '1')
+  make_ready(job, PLAN)
+  return true
 end
 
 -- Makes an abandoned job's end ready once nothing of it is leased; returns whether it did.
@@ -107,12 +164,8 @@ local function abandon(job, failure)
   if not queue then return end
   redis.call('HSET', job_key, 'abandoned', '1')
   if failure ~= '' then redis.call('HSETNX', job_key, 'failure', failure) end
-  if redis.call('DEL', key('ready', queue, job)) == 1 then
-    redis.call('LREM', key('jobs', queue, account), 0, job)
-    if redis.call('LLEN', key('jobs', queue, account)) == 0 then
-      redis.call('LREM', key('accounts', queue), 0, account)
-    end
-  end
+  withdraw(queue, account, job)
+  withdraw(CONTROL, account, job, PLAN)
   for _, task in ipairs(redis.call('HKEYS', key('attempts', job))) do
     if task ~= FINALISE then redis.call('ZREM', key('delayed'), job .. ' ' .. task) end
   end

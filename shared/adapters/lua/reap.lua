@@ -8,6 +8,8 @@ for _, member in ipairs(expired) do
   let_go(job, task)
   if redis.call('HEXISTS', key('job', job), 'queue') == 1 then
     local spent = tonumber(redis.call('HGET', key('attempts', job), task) or 0) >= tonumber(ARGV[1])
+    -- The parts of a planned job end by themselves: they give up rows, not the job.
+    if redis.call('HEXISTS', key('job', job), 'low') == 1 and is_part(task) then spent = false end
     if task == FINALISE then
       -- Its end must come, so it is tried again, but ever more rarely than it can do harm.
       redis.call('ZADD', key('delayed'), at + (spent and 60000 or 0), member)

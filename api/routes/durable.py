@@ -1,0 +1,112 @@
+"""The answer to a call that became a durable job: its result, or the job to be polled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Response, request
+
+from api import door, prefer, problems
+from api.idempotency import Idempotency
+from api.jobs import Jobs
+from api.prefer import Prefer
+from api.routes.once import MARGIN_S, once
+from api.routes.reply import reply
+from api.submit import Submit
+from api.wire.jina import NAME
+from api.wire.job import render_job
+from api.wire.result import render
+from shared.errors import Conflict, DeadlineExceeded, Unavailable
+from shared.jobs import Job, State
+from shared.messages import Body, Result, error_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durable:
+    """Calls that are jobs, also where the caller waits for them. `timeout_s` bounds the wait."""
+
+    submit: Submit
+    jobs: Jobs
+    idempotency: Idempotency
+    timeout_s: float
+
+    def call(
+        self, payload: bytes, ask: Callable[[], Body], *, job_id: str | None = None
+    ) -> Response:
+        """The answer that the caller prefers.
+
+        Args:
+            payload: What makes two calls the same, beside path and `Idempotency-Key`.
+            ask: Makes the request. Not called where the same call was accepted before: what it
+                checks may no longer hold, because of that call.
+            job_id: The job to make where no `Idempotency-Key` says which.
+        """
+        account = door.caller().account
+        preferred = prefer.read(request.headers.get("Prefer"), longest_wait_s=self.timeout_s)
+
+        def run(kept_job_id: str | None) -> Response:
+            asked = self.jobs.accepted(account, kept_job_id) if kept_job_id else None
+            asked = asked or ask()
+            job = self.submit.later(
+                asked,
+                caller=door.caller(),
+                request_id=door.request_id(),
+                dialect=NAME,
+                job_id=kept_job_id or job_id,
+            )
+            return answer(
+                job,
+                asked,
+                dialect=NAME,
+                jobs=self.jobs,
+                prefer=preferred,
+                timeout_s=self.timeout_s,
+            )
+
+        return once(self.idempotency, payload, run, reserve_s=self.timeout_s + MARGIN_S)
+
+
+def answer(
+    job: Job, asked: Body, *, dialect: str, jobs: Jobs, prefer: Prefer, timeout_s: float
+) -> Response:
+    """Wait for the job as long as the caller prefers, and answer.
+
+    Without `respond-async` the caller gets the result or an error, also where the job goes on: the
+    504 says where to poll it.
+
+    Raises:
+        PigeonholeError: What the job failed of.
+        Conflict: It was cancelled, or has expired.
+    """
+    wait_s = prefer.wait_s if prefer.respond_async else prefer.wait_s or timeout_s
+    job, result = _waited(job, jobs, wait_s)
+    if wait_s is not None and job.error is not None:
+        raise error_of(job.error)
+    if wait_s is not None and job.state in {State.CANCELLED, State.EXPIRED}:
+        raise Conflict(f"the job is {job.state}: there will be no result")
+    headers = {"Preference-Applied": prefer.applied()} if prefer.applied() else {}
+    if result is not None:
+        return reply(render(dialect, asked, job.id, result), headers=headers)
+    headers["Location"] = f"/v1/jobs/{job.id}"
+    if prefer.respond_async:
+        return reply(render_job(job), 202, {**headers, "Retry-After": "1"})
+    late = problems.answer(
+        DeadlineExceeded(
+            f"no result within {wait_s:g} s, but the job goes on: poll /v1/jobs/{job.id}, or send "
+            "'Prefer: respond-async' next time"
+        )
+    )
+    late.headers.update(headers)
+    return late
+
+
+def _waited(job: Job, jobs: Jobs, wait_s: float | None) -> tuple[Job, Result | None]:
+    """The job after the wait, with its result if it has one by then."""
+    if wait_s is None:
+        return job, None
+    try:
+        job = jobs.wait(job, timeout_s=wait_s)
+        return job, jobs.result(job) if job.state is State.SUCCEEDED else None
+    except Unavailable:
+        return job, None  # it is accepted, whatever happens to the waiting

@@ -1,0 +1,91 @@
+"""POST /v1/classifiers/{classifier_id}/evaluate: how good a version is on labelled examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, request
+
+from api import door, upload
+from api.classifiers import Classifiers
+from api.routes import sent
+from api.routes.durable import Durable
+from api.slots import Slots
+from api.wire import body, evaluation
+from api.wire.evaluation import Evaluation
+from api.wire.refusal import refuse
+from shared.limits import Limits
+from shared.types import EvaluateRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluate:
+    """One evaluate request, read and understood."""
+
+    classifiers: Classifiers
+    limits: Limits
+    said: Evaluation
+    ref: str
+
+    def ask(self) -> EvaluateRequest:
+        """The request.
+
+        Raises:
+            NotFound: The caller has no such classifier, or it has no such version.
+            InvalidRequest: There are too many examples, or one is wrong.
+        """
+        record, version = self.classifiers.own(door.caller().account, self.ref)
+        asked = EvaluateRequest(
+            model=version.model,
+            classifier=record.weights(version),
+            examples=self.said.examples,
+        )
+        self.limits.check_evaluation(asked, place=self.said.place)
+        self._check_labels(self.classifiers.records.report(record, version.file).labels)
+        return asked
+
+    def _check_labels(self, known: tuple[str, ...]) -> None:
+        labels = {None, *known}
+        for index, example in enumerate(self.said.examples):
+            if example.label not in labels:
+                refuse(
+                    f"{self.said.place(index)}.label",
+                    "is none of the classifier's labels; train it first, or leave the label out",
+                )
+
+
+def blueprint(
+    *,
+    classifiers: Classifiers,
+    limits: Limits,
+    durable: Durable,
+    slots: Slots,
+    max_body_bytes: int,
+) -> Blueprint:
+    """The route."""
+    routes = Blueprint("evaluate", __name__)
+
+    @routes.before_request
+    def check_scope() -> None:
+        door.caller().require("train")
+
+    @routes.post("/v1/classifiers/<classifier_id>/evaluate")
+    def evaluate(classifier_id: str) -> Response:
+        with slots.one():
+            data = sent.data(max_bytes=max_body_bytes)
+            file = upload.read(
+                data, content_type=request.headers.get("Content-Type", ""), query=request.args
+            )
+            call = _Evaluate(
+                classifiers=classifiers,
+                limits=limits,
+                said=(
+                    evaluation.parse(body.parse(data))
+                    if file is None
+                    else evaluation.parse_file(file.fields, file.file)
+                ),
+                ref=classifier_id,
+            )
+            return durable.call(data if file is None else file.fingerprint, call.ask)
+
+    return routes

@@ -1,0 +1,115 @@
+"""Classifiers as files: one leaves by GET …/export, and comes in by POST /v1/classifiers/import."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import BinaryIO, cast
+
+from flask import Blueprint, Response, request
+
+from api import door
+from api.classifiers import Classifiers
+from api.routes import sent
+from api.routes.durable import Durable
+from api.slots import Slots
+from api.wire import body
+from api.wire.refusal import refuse
+from api.wire.stream import LargeBody
+from api.wire.weights import (
+    MEDIA_TYPE,
+    FileHeader,
+    ImportFields,
+    filename,
+    parse_fields,
+    read_header,
+)
+from shared import ids, layout
+from shared.catalogue import Catalogue
+from shared.errors import NotFound, ObjectMissing, PigeonholeError, Unavailable
+from shared.limits import Limits
+from shared.ports import ObjectStore
+from shared.types import ImportRequest
+
+_CHUNK_BYTES = 64 * 1024
+
+
+def blueprint(
+    *,
+    store: ObjectStore,
+    classifiers: Classifiers,
+    catalogue: Catalogue,
+    limits: Limits,
+    durable: Durable,
+    slots: Slots,
+    max_import_bytes: int,
+) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("weights", __name__)
+
+    @routes.before_request
+    def check_scope() -> None:
+        door.caller().require("train")
+
+    @routes.get("/v1/classifiers/<classifier_id>/export")
+    def export(classifier_id: str) -> Response:
+        record, version = classifiers.own(door.caller().account, classifier_id)
+        try:
+            stream = store.open(layout.weights(record.account, record.id, version.file))
+        except ObjectMissing:
+            raise NotFound("the version is no longer kept") from None
+        response = Response(iter(partial(stream.read, _CHUNK_BYTES), b""), mimetype=MEDIA_TYPE)
+        response.call_on_close(stream.close)
+        name = filename(record, version)
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    @routes.post("/v1/classifiers/import")
+    def load() -> Response:
+        with slots.one():
+            file = sent.stream(max_bytes=max_import_bytes)
+            try:
+                return imported(file)
+            except PigeonholeError:
+                file.drain()
+                raise
+
+    def imported(file: LargeBody) -> Response:
+        account = door.caller().account
+        said = parse_fields(request.args.to_dict())
+        header = read_header(file)
+        model = model_of(said, header)
+        limits.check_classifier_labels(len(header.labels))
+        job_id = ids.job_id(int(durable.submit.clock() * 1000), ids.random_bits())
+        place = layout.upload(account, job_id)
+        store.put(place, cast("BinaryIO", file))
+        taken = []
+
+        def ask() -> ImportRequest:
+            classifiers.check_new(account, said.new)
+            taken.append(place)
+            return ImportRequest(
+                model=model, classifier_id=ids.classifier_id(), create=said.new, upload=place
+            )
+
+        try:
+            return durable.call(body.dump(said) + file.sha256, ask, job_id=job_id)
+        finally:
+            if not taken:  # it was refused, or is the same call again
+                with suppress(Unavailable):  # what stays goes when old jobs do
+                    store.delete(place)
+
+    def model_of(said: ImportFields, header: FileHeader) -> str:
+        """The name of the file's model.
+
+        Raises:
+            ModelNotFound: It is not offered here.
+            InvalidRequest: It is another than the one that is wanted.
+        """
+        wanted = None if said.model is None else catalogue.find(said.model).name
+        model = catalogue.find(header.model).name
+        if wanted not in (None, model):
+            refuse("model", f"the file is of another model: {model}, not {wanted}")
+        return model
+
+    return routes

@@ -1,0 +1,20 @@
+"""What a classify call says, whichever dialect says it, before a classifier is looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.types import ClassifyRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request that is whole but for the classifier, which `classifier` refers to.
+
+    `model` is the one that the caller names, None where he names none. Thresholds by label are not
+    yet compared with the labels of a classifier.
+    """
+
+    request: ClassifyRequest
+    classifier: str | None = None
+    model: str | None = None

@@ -1,0 +1,181 @@
+"""Evaluation: labelled examples go in, and how good a version of a classifier is comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.wire import file
+from api.wire.examples import ExampleInputs, example_of
+from api.wire.file import File
+from api.wire.refusal import refuse, translated
+from api.wire.shape import Shape
+from api.wire.train import FileFields
+from shared.types import EvaluateResult, Example
+
+
+class EvaluateBody(Shape):
+    """An evaluate request."""
+
+    input: ExampleInputs = Field(
+        description="Examples to judge by; those without a label are only ranked by how much there "
+        "is to learn from labelling them."
+    )
+
+
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "JSONL or CSV."}
+
+
+class EvaluateFileBody(FileFields):
+    """An evaluate request whose examples are in a file; its fields are words."""
+
+    model_config = ConfigDict(
+        strict=False, json_schema_extra={"properties": {"file": _FILE}, "required": ["file"]}
+    )
+
+
+class EvaluateTokens(BaseModel):
+    """What the call cost."""
+
+    total_tokens: int
+
+
+class LabelReport(BaseModel):
+    """How one label fares."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int = Field(description="Examples that have the label.")
+    threshold: float = Field(description="The score from which on its F1 is best.")
+
+
+class ConfusionMatrix(BaseModel):
+    """Which label was taken for which."""
+
+    labels: list[str]
+    counts: list[list[int]] = Field(description="Rows are true labels, columns predicted ones.")
+
+
+class ReliabilityPoint(BaseModel):
+    """Examples whose best score lies in a bin that ends at `upper`."""
+
+    upper: float
+    confidence: float = Field(description="Their mean score.")
+    accuracy: float = Field(description="The share of them that is right.")
+    count: int
+
+
+class Candidate(BaseModel):
+    """An example that the classifier is unsure of."""
+
+    index: int = Field(description="Of the example in the request, from 0.")
+    prediction: str
+    score: float
+    margin: float = Field(description="How far the best score is ahead of the second.")
+
+
+class PlotUrls(BaseModel):
+    """Where a drawing is."""
+
+    png: str
+    svg: str
+
+
+class EvaluateAnswer(BaseModel):
+    """How good a version of a classifier is on the examples."""
+
+    classifier_id: str
+    version: int
+    num_samples: int = Field(description="Examples with a label.")
+    usage: EvaluateTokens
+    accuracy: float
+    macro_f1: float
+    micro_f1: float
+    expected_calibration_error: float
+    labels: list[LabelReport]
+    confusion_matrix: ConfusionMatrix
+    reliability: list[ReliabilityPoint]
+    most_worth_labelling: list[Candidate]
+    thresholds: dict[str, float] = Field(
+        description="The threshold of each label; may be sent as `threshold` of a classify request."
+    )
+    plots: dict[str, PlotUrls] = Field(description="The drawings, by name.")
+    job_id: str
+
+
+def _place(index: int) -> str:
+    return f"input[{index}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The examples of an evaluate call, and where each stands, for errors."""
+
+    examples: tuple[Example, ...]
+    place: Callable[[int], str] = _place
+
+
+def parse(body: object) -> Evaluation:
+    """What a JSON body says.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong; names each place.
+    """
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        said = EvaluateBody.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    return Evaluation(examples=tuple(map(example_of, said.input)))
+
+
+def parse_file(fields: Mapping[str, str], sent: File) -> Evaluation:
+    """What a file and the fields beside it say.
+
+    Raises:
+        InvalidRequest: A field is wrong, or the file is; names each line.
+    """
+    try:
+        said = EvaluateFileBody.model_validate(dict(fields))
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    where = file.columns(said.text_column, said.label_column, said.delimiter)
+    found = file.read(sent, where, labelled=False)
+    return Evaluation(examples=found.examples, place=found.place)
+
+
+def render(result: EvaluateResult, *, job_id: str) -> dict[str, Any]:
+    """The body of an answer."""
+    labels = [each.label for each in result.labels]
+    return {
+        "classifier_id": result.classifier_id,
+        "version": result.version,
+        "num_samples": result.num_samples,
+        "usage": {"total_tokens": result.usage.total_tokens},
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "micro_f1": result.micro_f1,
+        "expected_calibration_error": result.calibration_error,
+        "labels": result.labels,
+        "confusion_matrix": {"labels": labels, "counts": result.confusion},
+        "reliability": result.reliability,
+        "most_worth_labelling": result.worth_labelling,
+        "thresholds": {each.label: each.threshold for each in result.labels},
+        "plots": _plots(result.plots, job_id),
+        "job_id": job_id,
+    }
+
+
+def _plots(files: tuple[str, ...], job_id: str) -> dict[str, dict[str, str]]:
+    """The URLs of the drawings, by name and kind."""
+    plots: dict[str, dict[str, str]] = {}
+    for each in files:
+        name, _, kind = each.rpartition(".")
+        plots.setdefault(name, {})[kind] = f"/v1/jobs/{job_id}/plots/{each}"
+    return plots

@@ -1,0 +1,68 @@
+"""Examples to learn from or to judge by, as they stand in a body; out of files: `api.wire.file`.
+
+How many there may be, and what they may hold, is not decided here (`shared.limits`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from api.wire.shape import Number, TextInput, bounded, without_image
+from shared.types import Example, Item
+
+
+class ExampleInput(TextInput):
+    """A text and what it is."""
+
+    label: str | None = Field(None, description="What the text is.")
+    num_iters: int | None = Field(
+        None, description="Iterations over this example, where it counts more or less than others."
+    )
+    weight: Number | None = Field(
+        None, description="How much this example counts: above 0, and 1 if absent."
+    )
+
+
+class LabelledInput(ExampleInput):
+    """A text and what it is, to learn from."""
+
+    label: str = Field(description="What the text is; new labels may come any time.")
+
+
+def _as_object(value: object) -> object:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("value_error", "must be an object with a text and a label")
+    return without_image(value)
+
+
+def _one_or_many(value: object) -> object:
+    return bounded([value] if isinstance(value, dict) else value)
+
+
+AnExample = Annotated[
+    ExampleInput, BeforeValidator(_as_object, json_schema_input_type=ExampleInput)
+]
+ALabelled = Annotated[
+    LabelledInput, BeforeValidator(_as_object, json_schema_input_type=LabelledInput)
+]
+ExampleInputs = Annotated[
+    list[AnExample],
+    BeforeValidator(_one_or_many, json_schema_input_type=ExampleInput | list[AnExample]),
+]
+LabelledInputs = Annotated[
+    list[ALabelled],
+    BeforeValidator(_one_or_many, json_schema_input_type=LabelledInput | list[ALabelled]),
+]
+
+
+def example_of(said: ExampleInput) -> Example:
+    """The internal example of one that was sent."""
+    return Example(
+        item=Item(text=said.text),
+        label=said.label,
+        num_iters=said.num_iters,
+        weight=1.0 if said.weight is None else said.weight,
+    )

@@ -1,0 +1,20 @@
+"""The body of an answer, by the kind of work: only classifying has dialects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.wire import evaluation, train
+from api.wire.pick import named
+from shared.messages import Body, Result
+from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
+
+
+def render(dialect: str, asked: Body, job_id: str, result: Result) -> dict[str, Any]:
+    """What a call that asked this is answered."""
+    if isinstance(result, ClassifyResult):
+        assert isinstance(asked, ClassifyRequest)
+        return named(dialect).render(asked, result)
+    if isinstance(result, EvaluateResult):
+        return evaluation.render(result, job_id=job_id)
+    return train.render(result, job_id=job_id)

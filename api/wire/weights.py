@@ -1,0 +1,117 @@
+"""A classifier that travels as a file: what is looked at before it is accepted, and its name.
+
+The file is safetensors: 8 bytes, the size of a JSON header, little-endian; the header; the arrays.
+Ours say in the header's `__metadata__`, under `pigeonhole`, what they are. Whether the arrays fit
+is for a worker to see.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from api.wire.refusal import faults_of, refuse, translated
+from api.wire.shape import Shape
+from api.wire.stream import LargeBody
+from shared.classifiers import (
+    MAX_DESCRIPTION_CHARS,
+    Classifier,
+    Version,
+    check_description,
+    check_name,
+)
+from shared.types import Access, NewClassifier
+
+MEDIA_TYPE = "application/octet-stream"
+SCHEMA = 1
+_ENTRY = "pigeonhole"
+_SIZE_BYTES = 8
+_MOST_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
+_NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class FileHeader(Shape):
+    """What a file says of itself, as far as it matters before a worker reads it."""
+
+    schema_number: int = Field(alias="schema")
+    model: str
+    revision: str
+    dimensions: int = Field(ge=1)
+    labels: list[str]
+
+
+class ImportFields(Shape):
+    """What stands in the query beside the file; its fields are words."""
+
+    model_config = ConfigDict(strict=False, frozen=True, extra="forbid")
+
+    name: str | None = Field(None, description="What the classifier may be called beside its id.")
+    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+    access: Access = Field("private", description="Who may classify with it.")
+    keep_examples: bool = Field(False, description="Keep what it will be trained with.")
+    model: str | None = Field(
+        None, description="The model that the file must be of; another is refused."
+    )
+
+    @property
+    def new(self) -> NewClassifier:
+        """What the classifier is given."""
+        return NewClassifier(
+            name=self.name,
+            description=self.description,
+            access=self.access,
+            keep_examples=self.keep_examples,
+        )
+
+
+def parse_fields(query: Mapping[str, str]) -> ImportFields:
+    """What the query says.
+
+    Raises:
+        InvalidRequest: A field is wrong or not known.
+    """
+    try:
+        said = ImportFields.model_validate(dict(query))
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    if said.name is not None:
+        check_name(said.name)
+    check_description(said.description)
+    return said
+
+
+def read_header(file: LargeBody) -> FileHeader:
+    """What a file says of itself, before the rest of it is read.
+
+    Raises:
+        InvalidRequest: It is no file of a classifier's weights, or of another schema.
+    """
+    start = file.peek(_SIZE_BYTES)
+    if not start:
+        refuse("file", "is empty: send the bytes of an exported classifier as the body")
+    size = int.from_bytes(start, "little")
+    if len(start) < _SIZE_BYTES or not 0 < size <= _MOST_HEADER_BYTES:
+        refuse("file", "is no safetensors file: send the bytes of an exported classifier")
+    try:
+        said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
+        own = json.loads(said["__metadata__"][_ENTRY])
+    except (ValueError, RecursionError):
+        refuse("file", "is no safetensors file: its header is no JSON")
+    except (KeyError, TypeError):
+        refuse("file", "holds no classifier: only files that were exported here are imported")
+    if isinstance(own, dict) and own.get("schema") != SCHEMA:
+        refuse("file", f"is of a schema that this version does not read; it reads {SCHEMA}")
+    try:
+        return FileHeader.model_validate(own)
+    except ValidationError as exc:
+        fault = faults_of(exc)[0]
+        refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
+
+
+def filename(record: Classifier, version: Version) -> str:
+    """What a version's file is called, in letters that any header and disk takes."""
+    name = _NOT_IN_A_FILENAME.sub("_", record.name or "").strip("._-") or record.id
+    return f"{name}-v{version.number}.safetensors"

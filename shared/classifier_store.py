@@ -1,0 +1,247 @@
+"""Classifiers on the object store: found, made, changed by compare-and-set, and deleted.
+
+A classifier is there when its record is. What is written before the record (weights, a claim on a
+name) counts for nothing until then; what lies about after its record has gone is swept away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from shared import layout
+from shared.classifiers import Classifier, digest
+from shared.errors import Conflict, FieldError, NotFound, ObjectMissing, PreconditionFailed
+from shared.ids import ClassifierRef, is_classifier_id
+from shared.messages import decode, encode
+from shared.ports import ObjectStore
+from shared.types import Value, VersionReport
+
+_ATTEMPTS = 100  # of a change that others are always faster than; each wins once
+_CLAIM_S = 3600.0  # a claim on a name without a classifier is nobody's after this
+_LONG_AGO = 0.0
+
+
+class NameClaim(Value):
+    """Who has a name."""
+
+    id: str
+    at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierStore:
+    """The classifiers of all accounts. `clock` gives seconds since 1970."""
+
+    store: ObjectStore
+    clock: Callable[[], float] = time.time
+
+    def load(self, account: str, classifier_id: str) -> tuple[Classifier, str]:
+        """The record and its ETag.
+
+        Raises:
+            NotFound: The account has no such classifier.
+        """
+        try:
+            found = self.store.get(layout.classifier(account, classifier_id))
+        except ObjectMissing:
+            raise _unknown() from None
+        return decode(Classifier, found.data), found.etag
+
+    def own(self, account: str, ref: ClassifierRef) -> Classifier:
+        """The account's classifier of an id or name.
+
+        Raises:
+            NotFound: It has none; whether another account has one is not told.
+        """
+        if is_classifier_id(ref.name):
+            return self.load(account, ref.name)[0]
+        try:
+            claim = decode(NameClaim, self.store.get(layout.name(account, digest(ref.name))).data)
+        except ObjectMissing:
+            raise _unknown() from None
+        record, _ = self.load(account, claim.id)
+        if record.name != ref.name:
+            raise _unknown()
+        return record
+
+    def usable(self, account: str, ref: ClassifierRef) -> Classifier:
+        """A classifier that the account may classify with: its own, or a public one by its id.
+
+        Raises:
+            NotFound: There is none.
+        """
+        try:
+            return self.own(account, ref)
+        except NotFound:
+            if not is_classifier_id(ref.name):
+                raise
+        try:
+            owner = self.store.get(layout.public(ref.name)).data.decode()
+        except ObjectMissing:
+            raise _unknown() from None
+        record, _ = self.load(owner, ref.name)
+        if record.access != "public":
+            raise _unknown()
+        return record
+
+    def ids(self, account: str) -> Iterator[str]:
+        """The ids of the account's classifiers, and of what is left of some."""
+        return self.store.children(layout.classifiers_of(account))
+
+    def all(self, account: str) -> Iterator[Classifier]:
+        """The account's classifiers, by id."""
+        for classifier_id in self.ids(account):
+            with suppress(NotFound):
+                yield self.load(account, classifier_id)[0]
+
+    def report(self, record: Classifier, file: str) -> VersionReport:
+        """What is known of a version.
+
+        Raises:
+            NotFound: It is no longer kept.
+        """
+        try:
+            data = self.store.get(layout.report(record.account, record.id, file)).data
+        except ObjectMissing:
+            raise NotFound("the version is no longer kept") from None
+        return decode(VersionReport, data)
+
+    def create(self, record: Classifier) -> bool:
+        """Make a classifier; False if it is there already.
+
+        Raises:
+            Conflict: The account has another classifier of the name.
+        """
+        if record.name is not None:
+            self.claim_name(record.account, record.name, record.id)
+        self._publish(record)
+        try:
+            self.store.put(
+                layout.classifier(record.account, record.id), encode(record), if_absent=True
+            )
+        except PreconditionFailed:
+            return False
+        return True
+
+    def replace(self, record: Classifier, etag: str) -> bool:
+        """Write the record if nobody was faster since it was read with `etag`.
+
+        Raises:
+            NotFound: It was deleted meanwhile.
+        """
+        name = layout.classifier(record.account, record.id)
+        try:
+            self.store.put(name, encode(record), if_match=etag)
+        except (PreconditionFailed, ObjectMissing):
+            try:
+                self.store.get(name)
+            except ObjectMissing:
+                raise _unknown() from None
+            return False
+        return True
+
+    def change(
+        self, account: str, classifier_id: str, change: Callable[[Classifier], Classifier]
+    ) -> Classifier:
+        """Apply a change to the record as it is, however many write at the same time.
+
+        A new name is claimed before the record has it, and the old one freed after.
+
+        Raises:
+            NotFound: There is no such classifier.
+            Conflict: Others were always faster, or another classifier has the new name.
+            PigeonholeError: What the change raises.
+        """
+        for _ in range(_ATTEMPTS):
+            record, etag = self.load(account, classifier_id)
+            changed = change(record)
+            if changed == record:
+                return record
+            if changed.name is not None and changed.name != record.name:
+                self.claim_name(account, changed.name, classifier_id)
+            self._publish(changed)
+            if self.replace(changed, etag):
+                if record.name is not None and record.name != changed.name:
+                    self.free_name(account, record.name, classifier_id)
+                self.drop(record, changed)
+                return changed
+        raise Conflict("the classifier is being changed by many; try again", retry_after_s=1)
+
+    def claim_name(self, account: str, name: str, classifier_id: str) -> None:
+        """Take a name for a classifier that has, or is about to have, it.
+
+        Raises:
+            Conflict: Another classifier of the account has it.
+        """
+        place = layout.name(account, digest(name))
+        claim = encode(NameClaim(id=classifier_id, at=self.clock()))
+        for _ in range(_ATTEMPTS):
+            try:
+                found = self.store.get(place)
+            except ObjectMissing:
+                condition: dict[str, Any] = {"if_absent": True}
+            else:
+                holder = decode(NameClaim, found.data)
+                if holder.id != classifier_id and self._holds(account, holder, name):
+                    raise _taken(name)
+                condition = {"if_match": found.etag}
+            with suppress(PreconditionFailed):
+                self.store.put(place, claim, **condition)
+                return
+        raise _taken(name)
+
+    def free_name(self, account: str, name: str, classifier_id: str) -> None:
+        """Let others have a name at once that the classifier has no longer.
+
+        The claim is not deleted, for it may be another's by then, but made an old one: such a claim
+        holds as long as the record has the name, and no longer.
+        """
+        place = layout.name(account, digest(name))
+        with suppress(ObjectMissing, PreconditionFailed):
+            found = self.store.get(place)
+            if decode(NameClaim, found.data).id == classifier_id:
+                old = NameClaim(id=classifier_id, at=_LONG_AGO)
+                self.store.put(place, encode(old), if_match=found.etag)
+
+    def delete(self, record: Classifier) -> None:
+        """Delete a classifier: first the record, from when on it is gone, then what it kept."""
+        self.store.delete(layout.classifier(record.account, record.id))
+        self.store.delete(layout.public(record.id))
+        if record.name is not None:
+            self.free_name(record.account, record.name, record.id)
+        for name in list(self.store.list(layout.classifier_prefix(record.account, record.id))):
+            self.store.delete(name)
+
+    def drop(self, before: Classifier, after: Classifier) -> None:
+        """Delete the files of versions that the record has let go."""
+        for file in sorted(before.files() - after.files()):
+            self.store.delete(layout.weights(before.account, before.id, file))
+            self.store.delete(layout.report(before.account, before.id, file))
+
+    def _holds(self, account: str, claim: NameClaim, name: str) -> bool:
+        """Whether the claimant has the name, or claimed it so lately that he may be about to."""
+        try:
+            return self.load(account, claim.id)[0].name == name or self._fresh(claim)
+        except NotFound:
+            return self._fresh(claim)
+
+    def _fresh(self, claim: NameClaim) -> bool:
+        return self.clock() - claim.at < _CLAIM_S
+
+    def _publish(self, record: Classifier) -> None:
+        """Let others find a public classifier; the record decides whether they may."""
+        if record.access == "public":
+            self.store.put(layout.public(record.id), record.account.encode())
+
+
+def _unknown() -> NotFound:
+    return NotFound("no such classifier")
+
+
+def _taken(name: str) -> Conflict:
+    message = f"you have another classifier called {name[:40]!r}; choose another name"
+    return Conflict(f"name: {message}", fields=(FieldError(field="name", message=message),))

@@ -1,0 +1,240 @@
+"""A classifier's record: its versions, its aliases, and what a change makes of it. Pure.
+
+Versions are immutable and count 1, 2, 3, … without gaps; the latest is the highest. A rollback does
+not go back: it adds a version that is an old one again, so that nothing learnt since is lost. What
+is stored, and how two writers do not overwrite each other, stands in `shared.classifier_store`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shared.errors import Conflict, FieldError, InvalidRequest, NotFound
+from shared.ids import ClassifierRef, is_classifier_id
+from shared.types import Access, Value, Weights
+
+SCHEMA = 1
+MAX_NAME_CHARS = 128
+MAX_DESCRIPTION_CHARS = 2000
+MAX_ALIASES = 16
+_NAME = re.compile(rf"[^@\s/]{{1,{MAX_NAME_CHARS}}}")
+_ALIAS = re.compile(r"(?!v\d)[a-z][a-z0-9-]{0,63}")
+_REMEMBERED = 256  # jobs whose version is known: one that is run again is not learnt again
+
+MadeBy = Literal["train", "rebuild", "import", "rollback"]
+
+
+class Version(Value):
+    """One version: where its weights lie, and what it has learnt.
+
+    `learnt` are the ranges of versions, both ends included, whose examples are in it, in order.
+    """
+
+    number: int
+    file: str
+    model: str
+    made_by: MadeBy
+    of: int | None = None  # the version that a rollback repeats
+    created_at: datetime
+    samples: int  # examples that are in it, over all calls
+    label_count: int
+    accuracy: float | None = None  # progressive, over the call that made it
+    learnt: tuple[tuple[int, int], ...] = ()
+
+
+class Classifier(Value):
+    """The record of a classifier. `jobs`: which version a recent job made."""
+
+    schema_number: int = SCHEMA
+    id: str
+    account: str
+    name: str | None = None
+    description: str = ""
+    access: Access = "private"
+    keep_examples: bool = False
+    labels: tuple[str, ...]  # of the latest version
+    versions: tuple[Version, ...]  # ascending; the last is the latest
+    aliases: dict[str, int] = Field(default_factory=dict)
+    jobs: dict[str, int] = Field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def latest(self) -> Version:
+        """The version that is meant where none is named."""
+        return self.versions[-1]
+
+    def find(self, ref: ClassifierRef) -> Version:
+        """The version that a reference to this classifier means.
+
+        Raises:
+            NotFound: It has no such version or alias, or the version is no longer kept.
+        """
+        number = ref.version
+        if ref.alias is not None:
+            number = self.aliases.get(ref.alias)
+            if number is None:
+                raise NotFound(f"the classifier has no alias {ref.alias!r}")
+        if number is None:
+            return self.latest
+        found = next((v for v in self.versions if v.number == number), None)
+        if found is None:
+            kept = self.versions[0].number
+            raise NotFound(
+                f"the classifier has no version {number}; it keeps {kept} to {self.latest.number}"
+            )
+        return found
+
+    def weights(self, version: Version) -> Weights:
+        """Where the weights of a version lie."""
+        return Weights(
+            account=self.account, classifier_id=self.id, version=version.number, file=version.file
+        )
+
+    def files(self) -> frozenset[str]:
+        """The files of all versions that are kept; a rollback shares that of its origin."""
+        return frozenset(version.file for version in self.versions)
+
+
+def with_version(
+    record: Classifier,
+    version: Version,
+    *,
+    labels: tuple[str, ...],
+    keep: int,
+    job_id: str | None = None,
+) -> Classifier:
+    """The record with one more version; the oldest beyond `keep` go, but for those with an alias.
+
+    Raises:
+        ValueError: The version's number is not the next one.
+    """
+    if version.number != record.latest.number + 1:
+        raise ValueError(f"version {version.number} cannot follow {record.latest.number}")
+    versions = (*record.versions, version)
+    named = set(record.aliases.values())
+    recent = versions[-keep:]
+    versions = tuple(v for v in versions if v.number in named or v in recent)
+    jobs = dict(record.jobs)
+    if job_id is not None:
+        jobs[job_id] = version.number
+        for oldest in sorted(jobs, key=lambda job: jobs[job])[:-_REMEMBERED]:
+            del jobs[oldest]
+    changes = {
+        "versions": versions,
+        "labels": labels,
+        "jobs": jobs,
+        "updated_at": version.created_at,
+    }
+    return record.model_copy(update=changes)
+
+
+def rolled_back(
+    record: Classifier, to: Version, *, labels: tuple[str, ...], now: datetime, keep: int
+) -> Classifier:
+    """The record with a new version that is an old one again."""
+    again = to.model_copy(
+        update={
+            "number": record.latest.number + 1,
+            "made_by": "rollback",
+            "of": to.number,
+            "created_at": now,
+        }
+    )
+    return with_version(record, again, labels=labels, keep=keep)
+
+
+def learnt_after(record: Classifier, number: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of versions whose examples a version trained on the latest has in it.
+
+    >>> from datetime import UTC, datetime
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> v = Version(number=3, file="f", model="m", made_by="rollback", of=1, created_at=now,
+    ...             samples=4, label_count=2, learnt=((1, 1),))
+    >>> record = Classifier(id="x", account="a", labels=("p", "q"), versions=(v,), created_at=now,
+    ...                     updated_at=now)
+    >>> learnt_after(record, 4)
+    ((1, 1), (4, 4))
+    """
+    ranges = record.latest.learnt
+    if ranges and ranges[-1][1] == number - 1:
+        return (*ranges[:-1], (ranges[-1][0], number))
+    return (*ranges, (number, number))
+
+
+def check_name(name: str, *, field: str = "name") -> None:
+    """Refuse what cannot be a classifier's name.
+
+    Raises:
+        InvalidRequest: It is empty or too long, holds a space, `@`, `/` or what cannot be seen, or
+            reads like an id or like a step in a path.
+    """
+    if _NAME.fullmatch(name) is None or not name.isprintable():
+        _refuse(field, f"must have 1 to {MAX_NAME_CHARS} characters, without spaces, '@' and '/'")
+    if name in {".", ".."}:  # clients take these out of a URL
+        _refuse(field, "must not be dots alone; choose words")
+    if is_classifier_id(name.lower()):
+        _refuse(field, "must not look like an id; choose words")
+
+
+def check_description(text: str, *, field: str = "description") -> None:
+    """Refuse a description that is too long.
+
+    Raises:
+        InvalidRequest: It is.
+    """
+    if len(text) > MAX_DESCRIPTION_CHARS:
+        most = f"at most {MAX_DESCRIPTION_CHARS} characters are allowed"
+        _refuse(field, f"{most}, got {len(text)}: shorten it")
+
+
+def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[str, int]:
+    """The record's aliases after a change; None takes one away.
+
+    Raises:
+        InvalidRequest: A name is no alias, there are too many, or a version does not exist.
+    """
+    after = dict(record.aliases)
+    known = {version.number for version in record.versions}
+    for alias, number in aliases.items():
+        field = f"aliases[{alias[:40]}]"
+        if _ALIAS.fullmatch(alias) is None:
+            _refuse(field, "must be like 'champion': a-z, 0-9 and '-', not like a version")
+        if number is None:
+            after.pop(alias, None)
+        elif number in known:
+            after[alias] = number
+        else:
+            _refuse(field, f"there is no version {number}")
+    if len(after) > MAX_ALIASES:
+        _refuse("aliases", f"at most {MAX_ALIASES} are allowed")
+    return after
+
+
+def check_model(record: Classifier, model: str, *, version: Version | None = None) -> None:
+    """Refuse another model than the one that the version, or else the latest, was learnt with.
+
+    Raises:
+        Conflict: It is another.
+    """
+    learnt_with = (version or record.latest).model
+    if model != learnt_with:
+        message = f"the classifier was trained with {learnt_with}, not with {model}"
+        raise Conflict(
+            f"model: {message}; leave the model out, or rebuild the classifier",
+            fields=(FieldError(field="model", message=message),),
+        )
+
+
+def digest(name: str) -> str:
+    """Under which a name is stored."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _refuse(field: str, message: str) -> None:
+    raise InvalidRequest(f"{field}: {message}", fields=(FieldError(field=field, message=message),))

@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.idempotency import Use
+from api.wire.train import TrainAnswer
+from shared import ids
+from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
+from shared.messages import train_queue
+from shared.types import NewClassifier, Remark
+from tests.api.conftest import EXAMPLES, World, make_world
+from tests.problems import assert_problem
+
+Train = Callable[..., TestResponse]
+ASYNC = {"Prefer": "respond-async"}
+KEY = {"Idempotency-Key": "one"}
+NEW = {"text": "the server is away", "label": "team3"}
+CSV = b'text,label\n"the printer,\nit burns",team1\nwhere is my invoice,team2\n'
+JSONL = "\n".join(map(json.dumps, EXAMPLES)).encode()
+
+
+def ids_of(world: World, account: str = "acme") -> list[str]:
+    """The classifiers that an account has."""
+    return [record.id for record in world.services.classifiers.records.all(account)]
+
+
+class TestCreating:
+    def test_answers_with_the_first_version(self, train: Train):
+        answer = train(num_iters=5).get_json()
+
+        TrainAnswer.model_validate(answer)
+        assert ids.is_classifier_id(answer["classifier_id"])
+        assert answer["num_samples"] == 2
+        assert answer["usage"] == {"total_tokens": 9 * 5}
+        assert answer["version"] == 1
+        assert answer["labels"] == ["team1", "team2"]
+        assert answer["metrics"]["learning_curve"][1] == {"examples": 1, "accuracy": 0.5}
+        assert answer["remarks"] == []
+        assert ids.is_job_id(answer["job_id"])
+
+    def test_the_vendor_s_defaults_are_taken_but_for_access(self, train: Train, world: World):
+        answer = train().get_json()
+
+        record, _ = world.services.classifiers.own("acme", answer["classifier_id"])
+        assert answer["usage"] == {"total_tokens": 9 * 10}
+        assert record.latest.model == "tiny"
+        assert (record.access, record.name, record.keep_examples) == ("private", None, False)
+
+    def test_it_has_what_it_was_given(self, train: Train, world: World):
+        said = {"name": "tickets", "description": "d", "access": "public", "keep_examples": True}
+
+        answer = train(**said, model="toy").get_json()
+
+        record, _ = world.services.classifiers.own("acme", "tickets")
+        assert record.id == answer["classifier_id"]
+        assert NewClassifier(**said) == NewClassifier.model_validate(record.model_dump())
+
+    def test_it_runs_where_models_are_trained(self, train: Train, world: World):
+        world.worker.asleep = True
+
+        train(headers=ASYNC)
+
+        assert world.ledger.waiting(train_queue("cpu")) == 1
+
+    def test_a_missing_content_type_still_parses(self, client: FlaskClient):
+        answer = client.post("/v1/train", data=json.dumps({"input": EXAMPLES}))
+
+        assert answer.status_code == 200
+
+    def test_remarks_say_what_to_do(self, train: Train, world: World):
+        world.worker.trainer.remarks = (Remark(kind="few_examples", labels=("team1",), value=1.0),)
+
+        (remark,) = train().get_json()["remarks"]
+
+        assert remark["message"] == "Label 'team1' has only 1 example: send more of it."
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "code", "field"),
+        [
+            ({"model": "nope"}, 400, "INPUT_MODEL_NOT_FOUND", "model"),
+            ({"model": ""}, 400, "INPUT_MODEL_NOT_FOUND", "model"),
+            ({"input": EXAMPLES[:1]}, 400, "INPUT_INVALID_LABELS", "input"),
+            ({"input": [EXAMPLES[0]] * 3}, 400, "INPUT_INVALID_LABELS", "input"),
+            ({"input": []}, 422, "VALIDATION_ERROR", "input"),
+            ({"input": None}, 422, "VALIDATION_ERROR", "input"),
+            ({"num_iters": 0}, 422, "VALIDATION_ERROR", "num_iters"),
+            ({"num_iters": 10_000}, 422, "VALIDATION_ERROR", "num_iters"),
+            ({"name": "a b"}, 422, "VALIDATION_ERROR", "name"),
+            ({"access": "shared"}, 422, "VALIDATION_ERROR", "access"),
+            ({"classifier_id": "nope"}, 404, "RESOURCE_NOT_FOUND", None),
+            ({"classifier_id": "no pe"}, 422, "VALIDATION_ERROR", "classifier_id"),
+            ({"classifier_id": "x", "name": "y"}, 422, "VALIDATION_ERROR", "name"),
+        ],
+    )
+    def test_refuses(
+        self,
+        train: Train,
+        world: World,
+        changes: dict,
+        status: int,
+        code: str,
+        field: str | None,
+    ):
+        assert_problem(train(**changes), status, code, field=field)
+        assert not list(world.store.list("open/"))
+        assert ids_of(world) == []
+
+    @pytest.mark.parametrize(
+        ("example", "field"),
+        [
+            ({"text": "x", "label": " "}, "input[2].label"),
+            ({"text": "x", "label": "y" * 257}, "input[2].label"),
+            ({"text": "x"}, "input[2].label"),
+            ({"text": " ", "label": "y"}, "input[2].text"),
+            ({"text": "x", "label": "y", "num_iters": 0}, "input[2].num_iters"),
+            ({"text": "x", "label": "y", "weight": 0}, "input[2].weight"),
+            ({"text": "x", "label": "y", "weight": 1001}, "input[2].weight"),
+            ({"image": "x", "label": "y"}, "input[2]"),
+        ],
+    )
+    def test_a_wrong_example_is_named(self, train: Train, example: dict, field: str):
+        answer = train(input=[*EXAMPLES, example])
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field=field)
+
+    def test_the_range_of_num_iters_is_told(self, train: Train):
+        assert_problem(train(num_iters=10_000), 422, "VALIDATION_ERROR", says="from 1 to 100")
+
+    def test_a_name_that_is_taken_is_refused_at_once(self, train: Train, world: World):
+        train(name="tickets")
+
+        answer = train(name="tickets")
+
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", field="name")
+        assert len(ids_of(world)) == 1
+
+    def test_another_account_may_take_the_name(self, train: Train, world: World):
+        train(name="tickets")
+
+        answer = world.client(account="other").post(
+            "/v1/train", json={"input": EXAMPLES, "name": "tickets"}
+        )
+
+        assert answer.status_code == 200
+
+    def test_no_account_has_more_than_it_may(self, make: Callable[..., World]):
+        world = make(max_classifiers=2)
+        client = world.client()
+        made = [client.post("/v1/train", json={"input": EXAMPLES}).get_json() for _ in range(2)]
+
+        refused = client.post("/v1/train", json={"input": EXAMPLES})
+        update = {"input": EXAMPLES, "classifier_id": made[0]["classifier_id"]}
+
+        assert_problem(refused, 403, "AUTHZ_RESOURCE_LIMIT_EXCEEDED", says="2 classifiers")
+        assert client.post("/v1/train", json=update).status_code == 200
+
+    def test_what_is_left_of_a_deleted_one_counts_for_nothing(self, make: Callable[..., World]):
+        world = make(max_classifiers=1)
+        world.store.put("classifiers/acme/x/used.json", b"{}")
+
+        answer = world.client().post("/v1/train", json={"input": EXAMPLES})
+
+        assert answer.status_code == 200
+
+
+class TestUpdating:
+    @pytest.fixture
+    def classifier_id(self, train: Train) -> str:
+        made: str = train(name="tickets").get_json()["classifier_id"]
+        return made
+
+    def test_adds_a_version_and_labels(self, train: Train, classifier_id: str):
+        answer = train(classifier_id=classifier_id, input=NEW, num_iters=3).get_json()
+
+        assert answer["classifier_id"] == classifier_id
+        assert answer["version"] == 2
+        assert answer["num_samples"] == 1
+        assert answer["labels"] == ["team1", "team2", "team3"]
+        assert answer["usage"] == {"total_tokens": 4 * 3}
+
+    def test_one_label_will_do(self, train: Train, classifier_id: str):
+        assert train(classifier_id="tickets", input=EXAMPLES[:1]).get_json()["version"] == 2
+
+    @pytest.mark.parametrize("ref", ["tickets", "tickets@v2", "tickets@best"])
+    def test_a_reference_may_name_the_latest_version(
+        self, train: Train, world: World, classifier_id: str, ref: str
+    ):
+        train(classifier_id=classifier_id)
+        world.services.classifiers.records.change(
+            "acme", classifier_id, lambda now: now.model_copy(update={"aliases": {"best": 2}})
+        )
+
+        assert train(classifier_id=ref).get_json()["version"] == 3
+
+    @pytest.mark.parametrize("ref", ["tickets@v1", "tickets@best"])
+    def test_an_older_version_is_not_trained(
+        self, train: Train, world: World, classifier_id: str, ref: str
+    ):
+        train(classifier_id=classifier_id)
+        world.services.classifiers.records.change(
+            "acme", classifier_id, lambda now: now.model_copy(update={"aliases": {"best": 1}})
+        )
+
+        answer = train(classifier_id=ref)
+
+        assert_problem(
+            answer, 422, "VALIDATION_ERROR", field="classifier_id", says="roll back first"
+        )
+
+    @pytest.mark.parametrize("ref", ["tickets@v7", "tickets@nobody"])
+    def test_an_unknown_version_is_not_found(self, train: Train, classifier_id: str, ref: str):
+        assert_problem(train(classifier_id=ref), 404, "RESOURCE_NOT_FOUND")
+
+    def test_the_same_model_may_be_named(self, train: Train, classifier_id: str):
+        assert train(classifier_id="tickets", model="toy").status_code == 200
+
+    def test_another_model_is_refused(self, train: Train, classifier_id: str):
+        answer = train(classifier_id="tickets", model="absent")
+
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", field="model", says="with tiny")
+
+    @pytest.mark.parametrize("access", ["private", "public"])
+    def test_is_of_the_caller_s_own_alone(self, train: Train, world: World, access: str):
+        made = train(access=access).get_json()["classifier_id"]
+
+        answer = world.client(account="other").post(
+            "/v1/train", json={"input": EXAMPLES, "classifier_id": made}
+        )
+
+        assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
+
+
+class TestFromAFile:
+    @pytest.mark.parametrize(("name", "data"), [("x.csv", CSV), ("x.jsonl", JSONL), ("x", JSONL)])
+    def test_a_form_has_the_file_and_the_fields(
+        self, client: FlaskClient, world: World, name: str, data: bytes
+    ):
+        form = {"file": (io.BytesIO(data), name), "name": "tickets", "num_iters": "3", "model": ""}
+
+        answer = client.post("/v1/train", data=form, content_type="multipart/form-data")
+
+        assert answer.get_json()["num_samples"] == 2
+        assert answer.get_json()["usage"]["total_tokens"] % 3 == 0
+        assert world.services.classifiers.own("acme", "tickets")[0].labels == ("team1", "team2")
+
+    def test_an_update_by_a_file(self, client: FlaskClient, train: Train):
+        train(name="tickets")
+        form = {"file": (io.BytesIO(CSV), "x.csv"), "classifier_id": "tickets"}
+
+        answer = client.post("/v1/train", data=form, content_type="multipart/form-data")
+
+        assert answer.get_json()["version"] == 2
+
+    @pytest.mark.parametrize(
+        ("content_type", "data"),
+        [("text/csv", CSV), ("application/jsonl", JSONL), ("application/x-ndjson", JSONL)],
+    )
+    def test_a_bare_file_has_the_fields_in_the_query(
+        self, client: FlaskClient, world: World, content_type: str, data: bytes
+    ):
+        answer = client.post(
+            "/v1/train?name=tickets&keep_examples=true", data=data, content_type=content_type
+        )
+
+        assert answer.status_code == 200
+        assert world.services.classifiers.own("acme", "tickets")[0].keep_examples
+
+    def test_broken_lines_are_named(self, client: FlaskClient):
+        data = b"text,label\none,team1\n,team2\ntwo\n"
+
+        answer = client.post("/v1/train", data=data, content_type="text/csv")
+
+        body = assert_problem(answer, 422, "VALIDATION_ERROR", field="file line 4")
+        assert body["detail"].startswith("file line 4: has not the 2 cells of the header but 1")
+
+    def test_what_the_limits_refuse_is_named_by_its_line(self, client: FlaskClient):
+        data = b'text,label\n"one,\ntwo",team1\n\nthree, \n'
+
+        answer = client.post("/v1/train", data=data, content_type="text/csv")
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="file line 5.label")
+
+    def test_more_examples_than_allowed_are_refused_by_the_line(self, make: Callable[..., World]):
+        client = make(max_examples=1).client()
+
+        answer = client.post("/v1/train", data=CSV, content_type="text/csv")
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="file line 4", says="at most 1")
+
+    @pytest.mark.parametrize(
+        ("data", "content_type", "field"),
+        [
+            (b"", "text/csv", "file"),
+            (b"a,b\n1,2\n", "text/csv", "text_column"),
+            (b"--x--\r\n", "multipart/form-data; boundary=x", "file"),
+            (b"--x", "multipart/form-data", "Content-Type"),
+        ],
+    )
+    def test_refuses(self, client: FlaskClient, data: bytes, content_type: str, field: str):
+        answer = client.post("/v1/train", data=data, content_type=content_type)
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field=field)
+
+    def test_is_bounded_like_any_body(self, client: FlaskClient):
+        form = {"file": (io.BytesIO(b"x" * 70_000), "x.csv")}
+
+        answer = client.post("/v1/train", data=form, content_type="multipart/form-data")
+
+        assert_problem(answer, 413, "VALIDATION_ERROR", field="body")
+
+
+class TestAsAJob:
+    def test_answers_202_with_the_job(self, train: Train, client: FlaskClient):
+        answer = train(headers=ASYNC)
+        job = client.get(answer.headers["Location"]).get_json()
+
+        assert answer.status_code == 202
+        assert answer.headers["Preference-Applied"] == "respond-async"
+        assert job["kind"] == "train"
+        assert job["progress"] == {"total": 2, "completed": 2, "failed": 0}
+        assert job["usage"] == {"total_tokens": 90}
+        TrainAnswer.model_validate(job["result"])
+        assert job["result"]["job_id"] == job["id"]
+        assert client.get(f"/v1/jobs/{job['id']}/result").get_json() == job["result"]
+
+    def test_with_wait_answers_the_result_if_it_is_there(self, train: Train):
+        answer = train(headers={"Prefer": "respond-async, wait=1"})
+
+        assert answer.status_code == 200
+        assert answer.get_json()["version"] == 1
+
+    def test_that_takes_too_long_goes_on_and_says_where(
+        self, train: Train, client: FlaskClient, world: World
+    ):
+        world.worker.asleep = True
+
+        answer = train(headers={"Prefer": "wait=1"})
+        world.worker.asleep = False
+        world.worker.drain("cpu.train")
+
+        assert_problem(answer, 504, "SERVICE_TIMEOUT", says=answer.headers["Location"])
+        job = client.get(answer.headers["Location"]).get_json()
+        assert job["status"] == "succeeded"
+        assert ids_of(world) == [job["result"]["classifier_id"]]
+
+    def test_is_accepted_while_redis_is_away(self, train: Train, world: World):
+        world.ledger.away = True
+
+        answer = train(headers=ASYNC)
+
+        assert answer.status_code == 202
+        assert len(list(world.store.list("open/"))) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            (TokenLimitExceeded("input[1]: has 9000 tokens"), 400, "INPUT_TOKEN_LIMIT_EXCEEDED"),
+            (Conflict("name: you have another"), 409, "CONFLICT_RESOURCE_BUSY"),
+            (WorkFailed("given up"), 500, "INTERNAL_ERROR"),
+        ],
+    )
+    def test_what_the_worker_refuses_is_a_problem(
+        self, train: Train, world: World, error: Exception, status: int, code: str
+    ):
+        world.worker.error = error
+
+        assert_problem(train(), status, code)
+
+    def test_that_was_cancelled_says_so(self, train: Train, client: FlaskClient, world: World):
+        enrol = world.ledger.enrol
+
+        def cancelled(job: object, *, parts: int) -> str | None:
+            queue = enrol(job, parts=parts)
+            client.delete(f"/v1/jobs/{job.id}")
+            return queue
+
+        world.ledger.enrol = cancelled
+
+        assert_problem(train(), 409, "CONFLICT_RESOURCE_BUSY", says="the job is cancelled")
+
+    def test_a_key_without_the_scope_may_not(self, world: World):
+        answer = world.client("classify").post("/v1/train", json={"input": EXAMPLES})
+
+        assert_problem(answer, 403, "AUTHZ_SCOPE_NOT_ALLOWED")
+        assert world.client("train").post("/v1/train", json={"input": EXAMPLES}).status_code == 200
+
+
+class TestIdempotency:
+    def test_the_same_call_makes_one_classifier(self, train: Train, world: World):
+        first = train(headers=KEY, name="tickets")
+        second = train(headers=KEY, name="tickets")
+
+        assert second.headers["Idempotent-Replayed"] == "true"
+        assert second.get_data() == first.get_data()
+        assert len(ids_of(world)) == 1
+
+    def test_the_same_update_makes_one_version(self, train: Train):
+        train(name="tickets")
+
+        answers = [train(headers=KEY, classifier_id="tickets@v1") for _ in range(2)]
+
+        assert [answer.get_json()["version"] for answer in answers] == [2, 2]
+
+    def test_after_a_504_the_same_call_waits_for_the_same_job(self, train: Train, world: World):
+        world.worker.asleep = True
+        late = train(headers={**KEY, "Prefer": "wait=1"}, name="tickets")
+        world.worker.asleep = False
+        world.worker.drain("cpu.train")
+
+        answer = train(headers=KEY, name="tickets")
+
+        assert late.status_code == 504
+        assert answer.status_code == 200
+        assert late.headers["Location"].endswith(answer.get_json()["job_id"])
+        assert ids_of(world) == [answer.get_json()["classifier_id"]]
+
+    def test_after_a_failure_the_same_call_is_tried_anew(self, train: Train, world: World):
+        world.worker.error = WorkFailed("no")
+        failed = train(headers=KEY)
+        world.worker.error = None
+
+        assert failed.status_code == 500
+        assert train(headers=KEY).get_json()["version"] == 1
+        assert len(ids_of(world)) == 1
+
+    @pytest.mark.parametrize("said", [{"name": "tickets"}, {"classifier_id": "known@v1"}])
+    def test_a_call_whose_first_process_died_makes_the_same_job(self, said: dict):
+        now = [1_800_000_000.0]
+        world = make_world(clock=lambda: now[0])
+        client = world.client()
+        client.post("/v1/train", json={"input": EXAMPLES, "name": "known"})
+        sent = {"json": {"input": EXAMPLES, **said}, "headers": KEY}
+        first = client.post("/v1/train", **sent)
+        (use,) = world.store.list("idempotency/")
+        kept = Use.model_validate_json(world.store.get(use).data)
+        died = kept.model_copy(update={"answer": None, "until": now[0] + 60})
+        world.store.put(use, died.model_dump_json().encode())
+
+        now[0] += 61
+        again = client.post("/v1/train", **sent)
+
+        assert again.get_data() == first.get_data()
+        assert "Idempotent-Replayed" not in again.headers
+        assert len(ids_of(world)) == (2 if "name" in said else 1)
+
+    def test_a_form_is_the_same_whatever_its_boundary(self, client: FlaskClient):
+        def send() -> TestResponse:
+            form = {"file": (io.BytesIO(CSV), "x.csv")}
+            return client.post(
+                "/v1/train", data=form, content_type="multipart/form-data", headers=KEY
+            )
+
+        first, second = send(), send()
+
+        assert first.status_code == 200
+        assert second.headers["Idempotent-Replayed"] == "true"
+
+    def test_another_query_is_another_call(self, client: FlaskClient):
+        sent = {"data": CSV, "content_type": "text/csv", "headers": KEY}
+        client.post("/v1/train?num_iters=1", **sent)
+
+        answer = client.post("/v1/train?num_iters=2", **sent)
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key")

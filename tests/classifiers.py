@@ -1,0 +1,83 @@
+"""Puts classifiers on a store as trainers leave them there, for tests; their weights are words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared import ids, layout
+from shared.classifier_store import ClassifierStore
+from shared.classifiers import Classifier, Version
+from shared.messages import encode
+from shared.ports import ObjectStore
+from shared.types import Access, Progressive, Remark, VersionReport
+
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PROGRESSIVE = Progressive(
+    accuracy=0.75,
+    log_loss=0.5,
+    curve=((0, 0.0), (4, 0.75)),
+    trust={"prior": 0.25, "examples": 0.75},
+    label_strength=0.5,
+)
+REMARK = Remark(kind="few_examples", labels=("x",), value=2.0)
+
+
+def a_version(number: int, *, labels: int = 2, model: str = "tiny") -> Version:
+    """A version, made `number` hours after `BEGAN`."""
+    return Version(
+        number=number,
+        file=f"{number}-{ids.token()}",
+        model=model,
+        made_by="train",
+        created_at=BEGAN + timedelta(hours=number),
+        samples=number * 4,
+        label_count=labels,
+        accuracy=0.75,
+        learnt=((1, number),),
+    )
+
+
+def a_record(
+    *,
+    name: str | None = None,
+    account: str = "acme",
+    access: Access = "private",
+    versions: int = 1,
+    labels: tuple[str, ...] = ("x", "y"),
+    keep_examples: bool = False,
+    hours: int = 0,
+) -> Classifier:
+    """A record, made `hours` after `BEGAN`."""
+    made = tuple(a_version(number, labels=len(labels)) for number in range(1, versions + 1))
+    return Classifier(
+        id=ids.classifier_id(),
+        account=account,
+        name=name,
+        access=access,
+        keep_examples=keep_examples,
+        labels=labels,
+        versions=made,
+        created_at=BEGAN + timedelta(hours=hours),
+        updated_at=made[-1].created_at,
+    )
+
+
+def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
+    """A record with everything that lies about it; version N has learnt N of each label."""
+    record = a_record(**said)
+    for version in record.versions:
+        report = VersionReport(
+            labels=record.labels,
+            counts=tuple(version.number for _ in record.labels),
+            progressive=PROGRESSIVE,
+            remarks=(REMARK,),
+        )
+        place = (record.account, record.id, version.file)
+        store.put(layout.weights(*place), f"weights {version.number}".encode())
+        store.put(layout.report(*place), encode(report))
+        if record.keep_examples:
+            name = layout.examples_of(record.account, record.id, version.number)
+            store.put(name, b"{}\n")
+    assert ClassifierStore(store=store).create(record)
+    return record

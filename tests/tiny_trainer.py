@@ -1,0 +1,183 @@
+"""Makes real records of classifiers, whose versions hold labels and no weights, for API tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from shared import layout
+from shared.classifier_store import ClassifierStore
+from shared.classifiers import Classifier, MadeBy, Version, check_model, learnt_after, with_version
+from shared.jobs import Job
+from shared.messages import Body, encode
+from shared.types import (
+    ClassifyRequest,
+    EvaluateRequest,
+    EvaluateResult,
+    Example,
+    ImportRequest,
+    LabelQuality,
+    NewClassifier,
+    Progressive,
+    RebuildRequest,
+    ReliabilityBin,
+    Remark,
+    TrainRequest,
+    TrainResult,
+    Usage,
+    VersionReport,
+    Weights,
+    WorthLabelling,
+)
+from tests.fakes import FakeStore
+
+IMPORTED = ("p", "q")
+PLOTS = ("confusion_matrix.png", "confusion_matrix.svg", "reliability.png", "reliability.svg")
+PROGRESSIVE = Progressive(
+    accuracy=0.5, log_loss=0.7, curve=((0, 0.0), (1, 0.5)), trust={"prior": 1.0}, label_strength=0.4
+)
+
+
+class TinyTrainer:
+    """Does what a train, rebuild, import or evaluate job asks, as far as anybody can see."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.records = ClassifierStore(store=store)
+        self.remarks: tuple[Remark, ...] = ()
+
+    def labels(self, weights: Weights) -> tuple[str, ...]:
+        """What a version knows."""
+        record, _ = self.records.load(weights.account, weights.classifier_id)
+        return self.records.report(record, weights.file).labels
+
+    def run(self, job: Job, body: Body) -> TrainResult | EvaluateResult:
+        match body:
+            case TrainRequest():
+                return self._trained(job, body)
+            case RebuildRequest():
+                record, _ = self.records.load(job.account, body.classifier_id)
+                counts = dict.fromkeys(record.labels, 1)
+                return self._next(job, body.model, record, counts, made_by="rebuild")
+            case ImportRequest():
+                counts = dict.fromkeys(IMPORTED, 1)
+                return self._first(job, body, body.create, counts, made_by="import")
+            case EvaluateRequest():
+                return self._evaluated(job, body)
+            case ClassifyRequest():
+                raise AssertionError("no work for a trainer")
+
+    def _trained(self, job: Job, body: TrainRequest) -> TrainResult:
+        counts = Counter(example.label for example in body.examples)
+        usage = Usage(input_tokens=sum(_tokens(each, body) for each in body.examples))
+        if body.create is not None:
+            result = self._first(job, body, body.create, counts, made_by="train")
+        else:
+            record, _ = self.records.load(job.account, body.classifier_id)
+            check_model(record, body.model)
+            known = dict.fromkeys(record.labels, 1)
+            result = self._next(job, body.model, record, known | counts, made_by="train")
+        return result.model_copy(update={"usage": usage, "num_samples": len(body.examples)})
+
+    def _first(
+        self,
+        job: Job,
+        body: TrainRequest | ImportRequest,
+        new: NewClassifier,
+        counts: dict[str, int],
+        *,
+        made_by: MadeBy,
+    ) -> TrainResult:
+        version = _version(job, 1, body.model, counts, made_by=made_by)
+        record = Classifier(
+            id=body.classifier_id,
+            account=job.account,
+            labels=tuple(counts),
+            versions=(version,),
+            jobs={job.id: 1},
+            created_at=version.created_at,
+            updated_at=version.created_at,
+            **new.model_dump(),
+        )
+        result = self._result(record, counts)
+        self.records.create(record)
+        return result
+
+    def _next(
+        self, job: Job, model: str, record: Classifier, counts: dict[str, int], *, made_by: MadeBy
+    ) -> TrainResult:
+        number = record.latest.number + 1
+        version = _version(job, number, model, counts, made_by=made_by)
+        version = version.model_copy(update={"learnt": learnt_after(record, number)})
+        record = self.records.change(
+            job.account,
+            record.id,
+            lambda now: with_version(now, version, labels=tuple(counts), keep=20, job_id=job.id),
+        )
+        return self._result(record, counts)
+
+    def _result(self, record: Classifier, counts: dict[str, int]) -> TrainResult:
+        report = VersionReport(
+            labels=tuple(counts),
+            counts=tuple(counts.values()),
+            progressive=PROGRESSIVE if record.latest.made_by == "train" else None,
+            remarks=self.remarks,
+        )
+        place = (record.account, record.id, record.latest.file)
+        self._store.put(layout.report(*place), encode(report))
+        self._store.put(layout.weights(*place), b"weights")
+        return TrainResult(
+            classifier_id=record.id,
+            version=record.latest.number,
+            num_samples=sum(counts.values()),
+            usage=Usage(),
+            report=report,
+        )
+
+    def _evaluated(self, job: Job, body: EvaluateRequest) -> EvaluateResult:
+        for file in PLOTS:
+            self._store.put(layout.plot(job.account, job.id, file), file.encode())
+        labels = self.labels(body.classifier)
+        judged = [each for each in body.examples if each.label is not None]
+        return EvaluateResult(
+            classifier_id=body.classifier.classifier_id,
+            version=body.classifier.version,
+            num_samples=len(judged),
+            usage=Usage(input_tokens=len(body.examples)),
+            accuracy=0.5,
+            macro_f1=0.4,
+            micro_f1=0.5,
+            calibration_error=0.1,
+            labels=tuple(
+                LabelQuality(
+                    label=label, precision=0.5, recall=0.5, f1=0.5, support=1, threshold=0.5
+                )
+                for label in labels
+            ),
+            confusion=tuple(tuple(1 for _ in labels) for _ in labels),
+            reliability=(ReliabilityBin(upper=1.0, confidence=0.6, accuracy=0.5, count=2),),
+            worth_labelling=(
+                WorthLabelling(index=0, prediction=labels[0], score=0.5, margin=0.01),
+            ),
+            plots=PLOTS,
+        )
+
+
+def _version(
+    job: Job, number: int, model: str, counts: dict[str, int], *, made_by: MadeBy
+) -> Version:
+    return Version(
+        number=number,
+        file=f"{number}-{job.id}",
+        model=model,
+        made_by=made_by,
+        created_at=datetime.now(UTC),
+        samples=sum(counts.values()),
+        label_count=len(counts),
+        accuracy=PROGRESSIVE.accuracy if made_by == "train" else None,
+        learnt=((number, number),) if made_by == "train" else (),
+    )
+
+
+def _tokens(example: Example, body: TrainRequest) -> int:
+    return len(example.item.text.split()) * (example.num_iters or body.num_iters)

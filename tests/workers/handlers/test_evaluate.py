@@ -1,0 +1,96 @@
+"""Judging a classifier on in-memory ports: the numbers, the drawings, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared import ids, layout
+from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.types import EvaluateRequest, EvaluateResult, JobKind, Weights
+from tests.workers.conftest import Bench
+from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
+
+PLOTS = {
+    "confusion_matrix.png": b"\x89PNG",
+    "confusion_matrix.svg": b"<?xml",
+    "reliability.png": b"\x89PNG",
+    "reliability.svg": b"<?xml",
+}
+
+
+@pytest.fixture
+def weights(bench: Bench) -> Weights:
+    body = creation()
+    bench.train.train(a_job(), body, hold())
+    record, _ = bench.classifiers.records.load(ME, body.classifier_id)
+    return record.weights(record.latest)
+
+
+def evaluate(
+    bench: Bench, weights: Weights, *pairs: tuple[str, str | None], job: object = None
+) -> EvaluateResult:
+    body = EvaluateRequest(
+        model="tiny",
+        classifier=weights,
+        examples=examples(*pairs),  # type: ignore[arg-type]
+    )
+    return bench.evaluate.run(job or a_job(JobKind.EVALUATE), body, hold())  # type: ignore[arg-type]
+
+
+def test_counts_what_is_right(bench: Bench, weights: Weights):
+    pairs = (("a red rose", "red"), ("red wine", "green"), ("green grass", "green"))
+    job = a_job(JobKind.EVALUATE)
+    result = evaluate(bench, weights, *pairs, job=job)
+    assert result.num_samples == 3
+    assert result.usage.input_tokens == 7
+    assert result.accuracy == pytest.approx(2 / 3, abs=1e-6)
+    assert result.confusion == ((1, 0), (1, 1))
+    assert [(q.label, q.support) for q in result.labels] == [("red", 1), ("green", 2)]
+    assert result.labels[0].precision == 0.5
+    assert result.labels[1].recall == 0.5
+    assert result.macro_f1 == pytest.approx(2 / 3, abs=1e-5)
+    assert sum(b.count for b in result.reliability) == 3
+    for file, beginning in PLOTS.items():
+        drawn = bench.store.get(layout.plot(ME, job.id, file)).data
+        assert drawn.startswith(beginning)
+    assert set(result.plots) == set(PLOTS)
+
+
+def test_ranks_what_has_no_label_by_doubt(bench: Bench, weights: Weights):
+    pairs = (("a red rose", "red"), ("something else", None), ("green grass", None))
+    found = evaluate(bench, weights, *pairs).worth_labelling
+    assert [w.index for w in found] == [1, 2]
+    assert found[0].margin <= found[1].margin
+
+
+def test_ranks_everything_where_all_have_labels(bench: Bench, weights: Weights):
+    found = evaluate(bench, weights, ("a red rose", "red"), ("grass", "green")).worth_labelling
+    assert {w.index for w in found} == {0, 1}
+
+
+def test_draws_labels_of_any_letters(bench: Bench):
+    strange = ("$x^$ <&> \\frac", "日本語", "🙂 smile", "a" * 200, "عربي")
+    body = creation().model_copy(
+        update={"examples": examples(*((f"text {i}", s) for i, s in enumerate(strange)))}
+    )
+    bench.train.train(a_job(), body, hold())
+    record, _ = bench.classifiers.records.load(ME, body.classifier_id)
+    pairs = tuple((f"text {i}", s) for i, s in enumerate(strange))
+    assert evaluate(bench, record.weights(record.latest), *pairs).num_samples == 5
+
+
+def test_names_a_label_that_it_does_not_know(bench: Bench, weights: Weights):
+    with pytest.raises(InvalidRequest, match=r"input\[1\]\.label: is none of the classifier's"):
+        evaluate(bench, weights, ("a", "red"), ("b", "blue"))
+
+
+def test_refuses_a_version_that_is_gone(bench: Bench, weights: Weights):
+    gone = weights.model_copy(update={"file": f"9-{ids.token()}"})
+    with pytest.raises(NotFound):
+        evaluate(bench, gone, ("a", "red"))
+
+
+def test_refuses_another_revision(bench: Bench, weights: Weights):
+    bench.encoder.revision = "2"
+    with pytest.raises(Conflict):
+        evaluate(bench, weights, ("a", "red"))

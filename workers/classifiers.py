@@ -1,0 +1,205 @@
+"""Trained classifiers in this process: read from the store, kept while they are used, committed.
+
+The weights of a version never change, so what was read once is right for ever, on every worker; the
+front end says with each request which version is meant. A version exists from the moment its record
+moved, by compare-and-set on the store: of two trainers one is told to learn on what the other left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared import ids, layout
+from shared.classifier_store import ClassifierStore
+from shared.classifiers import Classifier, MadeBy, Version, learnt_after, with_version
+from shared.errors import Conflict, NotFound, ObjectMissing
+from shared.messages import encode
+from shared.ports import ObjectStore
+from shared.types import NewClassifier, VersionReport, Weights
+from workers.weights import Trained, dumps, loads
+
+_MOST_BYTES = 512 * 2**20
+_READERS = 4
+_TURNS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A version that may become the next one. `samples`: examples in it, over all calls."""
+
+    account: str
+    classifier_id: str
+    job_id: str
+    made_by: MadeBy
+    trained: Trained
+    report: VersionReport
+    samples: int
+
+
+class Classifiers:
+    """The classifiers of all accounts, from the store; safe for any thread."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        versions_kept: int,
+        most_bytes: int = _MOST_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.records = ClassifierStore(store=store, clock=clock)
+        self._versions_kept = versions_kept
+        self._clock = clock
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[str, str], Trained] = OrderedDict()
+        self._reading: dict[tuple[str, str], Future[Trained]] = {}
+        self._lock = threading.Lock()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")
+        self._turns = [threading.Lock() for _ in range(_TURNS)]
+
+    def of(self, weights: Weights) -> Future[Trained]:
+        """What a version has learnt: kept here, or on its way from the store.
+
+        The future raises NotFound where the version is no longer kept, Unavailable where the store
+        is away. Reading never happens in the caller's thread, which claims work for others.
+        """
+        key = (weights.classifier_id, weights.file)
+        with self._lock:
+            if (found := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                ready: Future[Trained] = Future()
+                ready.set_result(found)
+                return ready
+            if key not in self._reading:
+                self._reading[key] = self._readers.submit(self._read, key, weights)
+            return self._reading[key]
+
+    @contextmanager
+    def turn(self, classifier_id: str) -> Iterator[None]:
+        """Let one trainer of this process go after the other: it saves work, nothing more."""
+        with self._turns[hash(classifier_id) % _TURNS]:
+            yield
+
+    def commit(self, draft: Draft, before: Classifier, etag: str) -> Classifier | None:
+        """Make the draft the version after `before`; None if somebody else was faster.
+
+        Raises:
+            NotFound: The classifier was deleted meanwhile.
+        """
+        version = self._version(draft, before.latest.number + 1, learnt=())
+        learnt = {"rebuild": before.latest.learnt, "train": learnt_after(before, version.number)}
+        version = version.model_copy(update={"learnt": learnt[draft.made_by]})
+        after = with_version(
+            before,
+            version,
+            labels=draft.trained.labels,
+            keep=self._versions_kept,
+            job_id=draft.job_id,
+        )
+        weights = self._written(draft, version)
+        if not self._moved(weights, lambda: self.records.replace(after, etag)):
+            return None
+        self._keep((draft.classifier_id, version.file), draft.trained)
+        self.records.drop(before, after)
+        return after
+
+    def create(self, draft: Draft, new: NewClassifier) -> Classifier | None:
+        """Make a classifier whose first version is the draft; None if it is there already.
+
+        Raises:
+            Conflict: The account has another classifier of the name.
+        """
+        learnt = ((1, 1),) if draft.made_by == "train" else ()
+        version = self._version(draft, 1, learnt=learnt)
+        record = Classifier(
+            id=draft.classifier_id,
+            account=draft.account,
+            name=new.name,
+            description=new.description,
+            access=new.access,
+            keep_examples=new.keep_examples,
+            labels=draft.trained.labels,
+            versions=(version,),
+            jobs={draft.job_id: 1},
+            created_at=version.created_at,
+            updated_at=version.created_at,
+        )
+        weights = self._written(draft, version)
+        if not self._moved(weights, lambda: self.records.create(record)):
+            return None
+        self._keep((draft.classifier_id, version.file), draft.trained)
+        return record
+
+    def _version(
+        self, draft: Draft, number: int, *, learnt: tuple[tuple[int, int], ...]
+    ) -> Version:
+        progressive = draft.report.progressive
+        return Version(
+            number=number,
+            # The job says how old a file is that no record names; the token makes it nobody else's.
+            file=f"{number}-{draft.job_id}-{ids.token()}",
+            model=draft.trained.model,
+            made_by=draft.made_by,
+            created_at=datetime.fromtimestamp(self._clock(), UTC),
+            samples=draft.samples,
+            label_count=len(draft.trained.labels),
+            accuracy=None if progressive is None else progressive.accuracy,
+            learnt=learnt,
+        )
+
+    def _written(self, draft: Draft, version: Version) -> tuple[str, str]:
+        """Weights and report on the store, under names that no record holds yet."""
+        place = (draft.account, draft.classifier_id, version.file)
+        names = layout.weights(*place), layout.report(*place)
+        self.store.put(names[0], dumps(draft.trained))
+        self.store.put(names[1], encode(draft.report))
+        return names
+
+    def _moved(self, names: tuple[str, str], move: Callable[[], bool]) -> bool:
+        """Move the record; what was written for it goes if it did not move.
+
+        An outage leaves the files: nobody knows then whether the record moved.
+        """
+        try:
+            moved = move()
+        except (NotFound, Conflict):
+            self._discard(names)
+            raise
+        if not moved:
+            self._discard(names)
+        return moved
+
+    def _discard(self, names: tuple[str, str]) -> None:
+        for name in names:
+            self.store.delete(name)
+
+    def _read(self, key: tuple[str, str], weights: Weights) -> Trained:
+        try:
+            name = layout.weights(weights.account, weights.classifier_id, weights.file)
+            trained = loads(self.store.get(name).data)
+        except ObjectMissing:
+            raise NotFound(f"version {weights.version} is no longer kept") from None
+        finally:
+            with self._lock:
+                del self._reading[key]
+        self._keep(key, trained)
+        return trained
+
+    def _keep(self, key: tuple[str, str], trained: Trained) -> None:
+        with self._lock:
+            if key in self._kept:
+                return
+            self._kept[key] = trained
+            self._bytes += trained.size_bytes
+            while self._bytes > self._most_bytes and len(self._kept) > 1:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= oldest.size_bytes

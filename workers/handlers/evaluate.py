@@ -1,0 +1,143 @@
+"""Evaluation: how good one version of a classifier is on labelled examples, with drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared import layout
+from shared.errors import FieldError, InvalidRequest
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.ports import ObjectStore
+from shared.types import (
+    EvaluateRequest,
+    EvaluateResult,
+    Example,
+    LabelQuality,
+    ReliabilityBin,
+    WorthLabelling,
+)
+from workers import plots
+from workers.classifiers import Classifiers
+from workers.core import metrics
+from workers.core.calibration import expected_calibration_error
+from workers.embedding import Model
+from workers.handlers import lesson
+from workers.leases import Hold
+
+_MOST_WORTH = 50  # items listed as worth labelling
+_DECIMALS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Judges classifiers with the models of this process."""
+
+    models: Mapping[str, Model]
+    limits: Limits
+    classifiers: Classifiers
+    store: ObjectStore
+
+    def run(self, job: Job, body: EvaluateRequest, hold: Hold) -> EvaluateResult:
+        """Score the examples, compare with their labels, draw.
+
+        Examples without a label are only ranked by how unsure the classifier is of them.
+
+        Raises:
+            InvalidRequest: A label is none of the classifier's.
+            NotFound: The version is no longer kept.
+            Conflict: It was learnt with another revision of the model.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        model = lesson.model_of(self.models, body.model)
+        trained = lesson.wait(self.classifiers.of(body.classifier))
+        lesson.check_revision(trained, model)
+        labels = trained.labels
+        place = {label: index for index, label in enumerate(labels)}
+        _check_labels(body.examples, place)
+        reading = lesson.read(model, body.examples, num_iters=1, limits=self.limits)
+        scores = trained.learner.scores(lesson.embed(reading, hold).x)  # (N, L)
+        known = np.array([example.label is not None for example in body.examples])  # (N,)
+        y = np.array([place[e.label] for e in body.examples if e.label is not None], np.intp)
+        p = scores[known]  # (M, L)
+        confusion = metrics.confusion(y, p.argmax(axis=1), len(labels))  # (L, L)
+        quality = metrics.quality(confusion)
+        reliability = metrics.reliability(p, y)
+        error = expected_calibration_error(p, y)
+        thresholds = metrics.tuned_thresholds(p, np.eye(len(labels), dtype=np.bool_)[y])  # (L,)
+        drawn = {
+            **plots.confusion_matrix(labels, confusion),
+            **plots.reliability(reliability, error),
+        }
+        for file, data in drawn.items():
+            self.store.put(layout.plot(job.account, job.id, file), data)
+        return EvaluateResult(
+            classifier_id=body.classifier.classifier_id,
+            version=body.classifier.version,
+            num_samples=len(y),
+            usage=reading.usage,
+            accuracy=_short(quality.accuracy),
+            macro_f1=_short(quality.macro_f1),
+            micro_f1=_short(quality.micro_f1),
+            calibration_error=_short(error),
+            labels=tuple(
+                LabelQuality(
+                    label=label,
+                    precision=_short(quality.precision[k]),
+                    recall=_short(quality.recall[k]),
+                    f1=_short(quality.f1[k]),
+                    support=int(quality.support[k]),
+                    threshold=_short(thresholds[k]),
+                )
+                for k, label in enumerate(labels)
+            ),
+            confusion=tuple(tuple(row) for row in confusion.tolist()),
+            reliability=tuple(
+                ReliabilityBin(
+                    upper=_short(reliability.edges[b]),
+                    confidence=_short(reliability.confidence[b]),
+                    accuracy=_short(reliability.accuracy[b]),
+                    count=int(reliability.counts[b]),
+                )
+                for b in range(len(reliability.edges))
+            ),
+            worth_labelling=_worth_labelling(scores, known, labels),
+            plots=tuple(drawn),
+        )
+
+
+def _check_labels(examples: tuple[Example, ...], known: Mapping[str, int]) -> None:
+    for index, example in enumerate(examples):
+        if example.label is not None and example.label not in known:
+            field = f"input[{index}].label"
+            message = "is none of the classifier's labels; train it first, or leave the label out"
+            raise InvalidRequest(
+                f"{field}: {message}", fields=(FieldError(field=field, message=message),)
+            )
+
+
+def _worth_labelling(
+    scores: metrics.Floats,
+    known: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    labels: tuple[str, ...],
+) -> tuple[WorthLabelling, ...]:
+    """The items without a label, or all where each has one, the least sure first."""
+    margins = metrics.margins(scores)
+    wanted = ~known if not known.all() else known
+    order = [int(i) for i in metrics.most_worth_labelling(scores) if wanted[i]]
+    return tuple(
+        WorthLabelling(
+            index=i,
+            prediction=labels[int(scores[i].argmax())],
+            score=_short(scores[i].max()),
+            margin=_short(margins[i]),
+        )
+        for i in order[:_MOST_WORTH]
+    )
+
+
+def _short(number: float) -> float:
+    return round(float(number), _DECIMALS)

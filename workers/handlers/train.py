@@ -1,0 +1,202 @@
+"""Training: examples become the next version of a classifier, once, whatever is killed meanwhile.
+
+    examples embedded → learnt on the latest version → weights and report on the store →
+    record moved by compare-and-set (the version exists) → examples kept, if the owner wants it
+
+Whoever finds the record moved by another learns again on what is there now; the vectors stay. A job
+that is run again finds in the record which version it made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from shared.classifiers import Classifier, check_model
+from shared.errors import Conflict, NotFound
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.types import (
+    ImportRequest,
+    NewClassifier,
+    RebuildRequest,
+    TrainRequest,
+    TrainResult,
+    Usage,
+    VersionReport,
+)
+from workers.classifiers import Classifiers, Draft
+from workers.embedding import Model
+from workers.handlers import kept_examples, lesson
+from workers.handlers.lesson import Lesson
+from workers.leases import Hold
+from workers.weights import Trained, loads
+
+_ATTEMPTS = 100  # of others being faster; each of them wins once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Makes versions of classifiers: trained, rebuilt with another model, imported."""
+
+    models: Mapping[str, Model]
+    limits: Limits
+    classifiers: Classifiers
+
+    def train(self, job: Job, body: TrainRequest, hold: Hold) -> TrainResult:
+        """Learn the examples of a request.
+
+        Raises:
+            NotFound: The classifier was deleted.
+            Conflict: It was learnt with another model or revision, or its name is taken.
+            LabelLimitExceeded: It would have too many labels.
+            TokenLimitExceeded: An example is too long.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        model = lesson.model_of(self.models, body.model)
+        reading = lesson.read(model, body.examples, num_iters=body.num_iters, limits=self.limits)
+        record = self._made_before(job, body.classifier_id, new=body.create is not None)
+        if record is None:
+            vectors = lesson.embed(reading, hold)
+            if body.create is not None:
+                draft = self._drafted(job, body.classifier_id, vectors, None, 0)
+                record = self._first(draft, body.create, hold)
+            else:
+                record = self._next(
+                    job, body.classifier_id, hold, lambda now: self._further(job, now, vectors)
+                )
+        if record.keep_examples:
+            examples = [
+                example.model_copy(update={"num_iters": int(iters)})
+                for example, iters in zip(body.examples, reading.num_iters, strict=True)
+            ]
+            kept_examples.put(self.classifiers.store, record, record.jobs[job.id], examples)
+        return self._result(job, record, len(body.examples), reading.usage)
+
+    def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
+        """Learn all that was kept anew, by the request's model.
+
+        Raises:
+            NotFound: The classifier was deleted.
+            Conflict: Not every example that it has learnt was kept.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        model = lesson.model_of(self.models, body.model)
+        record = self._made_before(job, body.classifier_id)
+        if record is None:
+            record = self._next(
+                job, body.classifier_id, hold, lambda now: self._rebuilt(job, now, model, hold)
+            )
+        examples = kept_examples.get(self.classifiers.store, record)
+        reading = lesson.read(model, examples, num_iters=1, limits=self.limits)
+        return self._result(job, record, len(examples), reading.usage)
+
+    def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
+        """Make a classifier from a file of weights.
+
+        Raises:
+            InvalidRequest: It is no such file, or does not fit together.
+            Conflict: It is of another revision of the model, or the name is taken.
+        """
+        model = lesson.model_of(self.models, body.model)
+        record = self._made_before(job, body.classifier_id, new=True)
+        if record is None:
+            trained = loads(self.classifiers.store.get(body.upload).data)
+            lesson.check_revision(trained, model)
+            self.limits.check_classifier_labels(len(trained.labels))
+            draft = Draft(
+                account=job.account,
+                classifier_id=body.classifier_id,
+                job_id=job.id,
+                made_by="import",
+                trained=trained,
+                report=VersionReport(labels=trained.labels, counts=trained.counts),
+                samples=sum(trained.counts),
+            )
+            record = self._first(draft, body.create, hold)
+        return self._result(job, record, record.versions[0].samples, Usage())
+
+    def _made_before(self, job: Job, classifier_id: str, *, new: bool = False) -> Classifier | None:
+        """The record, if an earlier attempt of the job has made its version.
+
+        Raises:
+            NotFound: There is no such classifier, and it is not to be made.
+        """
+        try:
+            record, _ = self.classifiers.records.load(job.account, classifier_id)
+        except NotFound:
+            if new:
+                return None
+            raise
+        return record if job.id in record.jobs else None
+
+    def _first(self, draft: Draft, new: NewClassifier, hold: Hold) -> Classifier:
+        """The classifier with the draft as its first version."""
+        hold.check()
+        made = self.classifiers.create(draft, new)
+        if made is not None:
+            return made
+        record, _ = self.classifiers.records.load(draft.account, draft.classifier_id)
+        if draft.job_id not in record.jobs:
+            raise Conflict("there is another classifier of this id")
+        return record
+
+    def _next(
+        self, job: Job, classifier_id: str, hold: Hold, make: Callable[[Classifier], Draft]
+    ) -> Classifier:
+        """The classifier with one more version, drafted on whatever is the latest."""
+        with self.classifiers.turn(classifier_id):
+            for _ in range(_ATTEMPTS):
+                before, etag = self.classifiers.records.load(job.account, classifier_id)
+                if job.id in before.jobs:
+                    return before
+                draft = make(before)
+                hold.check()
+                after = self.classifiers.commit(draft, before, etag)
+                if after is not None:
+                    return after
+        raise Conflict("the classifier is being trained by many; try again", retry_after_s=1)
+
+    def _further(self, job: Job, now: Classifier, vectors: Lesson) -> Draft:
+        """A draft that has learnt the lesson on top of the latest version."""
+        check_model(now, vectors.model.entry.name)
+        before = lesson.wait(self.classifiers.of(now.weights(now.latest)))
+        return self._drafted(job, now.id, vectors, before, now.latest.samples)
+
+    def _rebuilt(self, job: Job, now: Classifier, model: Model, hold: Hold) -> Draft:
+        """A draft that has learnt all that was kept, and nothing else."""
+        examples = kept_examples.get(self.classifiers.store, now)
+        if len(examples) != now.latest.samples or not examples:
+            raise Conflict(
+                f"{len(examples)} of the {now.latest.samples} examples it has learnt are kept, so "
+                "it cannot be rebuilt; train a new classifier with 'keep_examples': true"
+            )
+        reading = lesson.read(model, examples, num_iters=1, limits=self.limits)
+        draft = self._drafted(job, now.id, lesson.embed(reading, hold), None, 0)
+        return replace(draft, made_by="rebuild")
+
+    def _drafted(
+        self, job: Job, classifier_id: str, vectors: Lesson, before: Trained | None, samples: int
+    ) -> Draft:
+        trained, report = lesson.learn(vectors, before, self.limits)
+        return Draft(
+            account=job.account,
+            classifier_id=classifier_id,
+            job_id=job.id,
+            made_by="train",
+            trained=trained,
+            report=report,
+            samples=samples + len(vectors.x),
+        )
+
+    def _result(self, job: Job, record: Classifier, samples: int, usage: Usage) -> TrainResult:
+        number = record.jobs[job.id]
+        made = next((v for v in record.versions if v.number == number), None)
+        return TrainResult(
+            classifier_id=record.id,
+            version=number,
+            num_samples=samples,
+            usage=usage,
+            # Only an attempt made long ago is no longer kept: then the latest must do.
+            report=self.classifiers.records.report(record, (made or record.latest).file),
+        )

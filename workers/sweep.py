@@ -1,0 +1,44 @@
+"""What killed trainers left behind is deleted: files that no classifier's record names."""
+
+from __future__ import annotations
+
+import re
+
+from shared import ids, layout
+from shared.classifier_store import ClassifierStore
+from shared.errors import NotFound
+from shared.ports import ObjectStore
+from shared.telemetry import Log
+
+log = Log("sweep")
+_FILE = re.compile(r"/versions/(?P<file>\d+-(?P<job>job_[0-9a-z]{26})-[0-9a-z]+)\.\w+$")
+
+
+def sweep(store: ObjectStore, *, before: float) -> int:
+    """Delete weights of jobs made before a time, in seconds since 1970, that became no version.
+
+    Of a classifier without a record, deleted or never made, everything of that age goes. The files
+    are listed before the record is read: one that is named meanwhile is met in it.
+
+    Returns:
+        How many objects were deleted.
+    """
+    oldest_kept = ids.job_id(int(before * 1000), 0)  # job ids sort newest first
+    records = ClassifierStore(store=store)
+    deleted = 0
+    for account in store.children(layout.CLASSIFIERS):
+        for classifier_id in records.ids(account):
+            names = list(store.list(layout.classifier_prefix(account, classifier_id)))
+            found = {name: match for name in names if (match := _FILE.search(name))}
+            old = {name for name, match in found.items() if match["job"] > oldest_kept}
+            try:
+                kept = records.load(account, classifier_id)[0].files()
+                left = {name for name in old if found[name]["file"] not in kept}
+            except NotFound:
+                left = set(names) if old == set(found) else old
+            for name in sorted(left):
+                store.delete(name)
+            deleted += len(left)
+    if deleted:
+        log.info("classifier.swept", count=deleted)
+    return deleted
