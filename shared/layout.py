@@ -5,6 +5,9 @@ jobs/{account}/{job}/result.json    the internal result
 jobs/{account}/{job}/job.json       the last record of the job: its existence ends it
 jobs/{account}/{job}/plots/{file}   drawings beside a result
 jobs/{account}/{job}/upload         a file that the job reads
+jobs/{account}/{job}/plan.json      what a batch's file holds, and its parts so far
+jobs/{account}/{job}/parts/{n}.in   the rows of a part
+jobs/{account}/{job}/parts/{n}.out  what came out of it: a report, then lines
 open/{job}                          marker of an accepted job that has not ended
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
 keys/{sha256}.json                  an API key, by the hash of its secret
@@ -15,6 +18,8 @@ classifiers/{account}/{id}/versions/{file}.safetensors  the weights of a version
 classifiers/{account}/{id}/versions/{file}.json         its report, immutable
 classifiers/{account}/{id}/examples/{version}.jsonl     what a version learnt, if it is kept
 names/{account}/{sha256}.json                           whose a name is
+files/{account}/{file}/file.json                        what is known of a file
+files/{account}/{file}/content                          its bytes
 public/{id}                                             the owner of a public classifier
 """
 
@@ -25,6 +30,7 @@ OPEN = "open/"
 KEYS = "keys/"
 IDEMPOTENCY = "idempotency/"
 CLASSIFIERS = "classifiers/"
+FILES = "files/"
 
 
 def jobs_of(account: str) -> str:
@@ -60,6 +66,26 @@ def plot(account: str, job: str, file: str) -> str:
 def upload(account: str, job: str) -> str:
     """A file that the job reads."""
     return f"{JOBS}{account}/{job}/upload"
+
+
+def plan(account: str, job: str) -> str:
+    """What a batch's file holds, and its parts so far."""
+    return f"{JOBS}{account}/{job}/plan.json"
+
+
+def parts(account: str, job: str) -> str:
+    """Prefix of the parts of a batch."""
+    return f"{JOBS}{account}/{job}/parts/"
+
+
+def part_rows(account: str, job: str, number: int) -> str:
+    """The rows of a part."""
+    return f"{JOBS}{account}/{job}/parts/{number:08d}.in"
+
+
+def part_result(account: str, job: str, number: int) -> str:
+    """What came out of a part."""
+    return f"{JOBS}{account}/{job}/parts/{number:08d}.out"
 
 
 def open_marker(job: str) -> str:
@@ -130,3 +156,23 @@ def name(account: str, digest: str) -> str:
 def public(classifier: str) -> str:
     """The owner of a public classifier."""
     return f"public/{classifier}"
+
+
+def files_of(account: str) -> str:
+    """Prefix of an account's files; the next segments are file ids, newest first."""
+    return f"{FILES}{account}/"
+
+
+def file_prefix(account: str, file: str) -> str:
+    """Prefix of everything a file keeps."""
+    return f"{FILES}{account}/{file}/"
+
+
+def file(account: str, file: str) -> str:
+    """What is known of a file; it is there once this is."""
+    return f"{FILES}{account}/{file}/file.json"
+
+
+def file_content(account: str, file: str) -> str:
+    """The bytes of a file."""
+    return f"{FILES}{account}/{file}/content"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Discriminator, Tag, ValidationError
 
+from shared.batches import BatchRequest, BatchResult
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
 from shared.jobs import Job
 from shared.types import (
@@ -93,20 +94,22 @@ Body = Annotated[
     | Annotated[TrainRequest, Tag("train")]
     | Annotated[RebuildRequest, Tag("rebuild")]
     | Annotated[ImportRequest, Tag("import")]
-    | Annotated[EvaluateRequest, Tag("evaluate")],
+    | Annotated[EvaluateRequest, Tag("evaluate")]
+    | Annotated[BatchRequest, Tag("batch")],
     Discriminator(_kind),
 ]
 """What a durable job is asked for."""
 
-Result = ClassifyResult | TrainResult | EvaluateResult
+Result = ClassifyResult | TrainResult | EvaluateResult | BatchResult
 """What comes out of one."""
 
-RESULTS: dict[JobKind, type[ClassifyResult | TrainResult | EvaluateResult]] = {
+RESULTS: dict[JobKind, type[ClassifyResult | TrainResult | EvaluateResult | BatchResult]] = {
     JobKind.CLASSIFY: ClassifyResult,
     JobKind.TRAIN: TrainResult,
     JobKind.REBUILD: TrainResult,
     JobKind.IMPORT: TrainResult,
     JobKind.EVALUATE: EvaluateResult,
+    JobKind.BATCH: BatchResult,
 }
 
 

@@ -39,6 +39,7 @@ class JobKind(StrEnum):
     REBUILD = "rebuild"
     IMPORT = "import"
     EVALUATE = "evaluate"
+    BATCH = "batch"
 
 
 class Item(Value):

@@ -1,4 +1,4 @@
-"""Puts classifiers on a store as trainers leave them there, for tests; their weights are words."""
+"""Puts classifiers on a store as trainers leave them there, for tests; nobody reads the weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from shared.classifiers import Classifier, Version
 from shared.messages import encode
 from shared.ports import ObjectStore
 from shared.types import Access, Progressive, Remark, VersionReport
+from tests.weights_file import weights_file
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROGRESSIVE = Progressive(
@@ -63,6 +64,11 @@ def a_record(
     )
 
 
+def weights_of(number: int, labels: tuple[str, ...] = ("x", "y")) -> bytes:
+    """The file of a version; no two are the same."""
+    return weights_file(labels=labels, arrays=bytes([number] * 64))
+
+
 def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
     """A record with everything that lies about it; version N has learnt N of each label."""
     record = a_record(**said)
@@ -74,7 +80,7 @@ def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
             remarks=(REMARK,),
         )
         place = (record.account, record.id, version.file)
-        store.put(layout.weights(*place), f"weights {version.number}".encode())
+        store.put(layout.weights(*place), weights_of(version.number, record.labels))
         store.put(layout.report(*place), encode(report))
         if record.keep_examples:
             name = layout.examples_of(record.account, record.id, version.number)

@@ -30,6 +30,7 @@ from shared.types import (
     WorthLabelling,
 )
 from tests.fakes import FakeStore
+from tests.weights_file import weights_file
 
 IMPORTED = ("p", "q")
 PLOTS = ("confusion_matrix.png", "confusion_matrix.svg", "reliability.png", "reliability.svg")
@@ -125,7 +126,7 @@ class TinyTrainer:
         )
         place = (record.account, record.id, record.latest.file)
         self._store.put(layout.report(*place), encode(report))
-        self._store.put(layout.weights(*place), b"weights")
+        self._store.put(layout.weights(*place), weights_file(labels=report.labels))
         return TrainResult(
             classifier_id=record.id,
             version=record.latest.number,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import chain
 from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, request
@@ -23,9 +24,11 @@ from api.wire.weights import (
     filename,
     parse_fields,
     read_header,
+    start,
 )
 from shared import ids, layout
 from shared.catalogue import Catalogue
+from shared.classifiers import Classifier, Version
 from shared.errors import NotFound, ObjectMissing, PigeonholeError, Unavailable
 from shared.limits import Limits
 from shared.ports import ObjectStore
@@ -54,15 +57,27 @@ def blueprint(
     @routes.get("/v1/classifiers/<classifier_id>/export")
     def export(classifier_id: str) -> Response:
         record, version = classifiers.own(door.caller().account, classifier_id)
-        try:
-            stream = store.open(layout.weights(record.account, record.id, version.file))
-        except ObjectMissing:
-            raise NotFound("the version is no longer kept") from None
-        response = Response(iter(partial(stream.read, _CHUNK_BYTES), b""), mimetype=MEDIA_TYPE)
-        response.call_on_close(stream.close)
+        with ExitStack() as opened:
+            stream = opened.enter_context(weights_of(record, version))
+            head, size = start(stream)
+            rest = iter(partial(stream.read, _CHUNK_BYTES), b"")
+            response = Response(chain([head], rest), mimetype=MEDIA_TYPE)
+            response.content_length = size
+            response.call_on_close(opened.pop_all().close)
         name = filename(record, version)
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
+
+    def weights_of(record: Classifier, version: Version) -> BinaryIO:
+        """The file of a version, open.
+
+        Raises:
+            NotFound: It went while it was looked up.
+        """
+        try:
+            return store.open(layout.weights(record.account, record.id, version.file))
+        except ObjectMissing:
+            raise NotFound("the version is no longer kept") from None
 
     @routes.post("/v1/classifiers/import")
     def load() -> Response:

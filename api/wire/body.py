@@ -106,9 +106,9 @@ def _too_large(max_bytes: int) -> None:
     refuse("body", f"at most {max_bytes} bytes are allowed; split the request", BodyTooLarge)
 
 
-def drain(stream: BinaryIO) -> None:
+def drain(stream: BinaryIO, *, most_bytes: int | None = None) -> None:
     """Read what is left of a refused body, within bounds."""
-    left, until = _DRAIN_BYTES, time.monotonic() + _DRAIN_S
+    left, until = most_bytes or _DRAIN_BYTES, time.monotonic() + _DRAIN_S
     while left > 0 and time.monotonic() < until and (chunk := stream.read(_CHUNK)):
         left -= len(chunk)
 

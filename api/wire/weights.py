@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import BinaryIO
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -23,10 +24,12 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
+from shared.errors import MessageUndecodable
 from shared.types import Access, NewClassifier
 
 MEDIA_TYPE = "application/octet-stream"
 SCHEMA = 1
+_METADATA = "__metadata__"
 _ENTRY = "pigeonhole"
 _SIZE_BYTES = 8
 _MOST_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
@@ -97,7 +100,7 @@ def read_header(file: LargeBody) -> FileHeader:
         refuse("file", "is no safetensors file: send the bytes of an exported classifier")
     try:
         said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
-        own = json.loads(said["__metadata__"][_ENTRY])
+        own = json.loads(said[_METADATA][_ENTRY])
     except (ValueError, RecursionError):
         refuse("file", "is no safetensors file: its header is no JSON")
     except (KeyError, TypeError):
@@ -109,6 +112,24 @@ def read_header(file: LargeBody) -> FileHeader:
     except ValidationError as exc:
         fault = faults_of(exc)[0]
         refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
+
+
+def start(stream: BinaryIO) -> tuple[bytes, int]:
+    """The first bytes of a file from the store, and how many it has.
+
+    An answer whose length is announced cannot be cut short unnoticed.
+
+    Raises:
+        MessageUndecodable: It is no safetensors file.
+    """
+    head = stream.read(_SIZE_BYTES)
+    head += stream.read(min(int.from_bytes(head, "little"), _MOST_HEADER_BYTES))
+    try:
+        said = json.loads(head[_SIZE_BYTES:])
+        ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise MessageUndecodable("the weights on the store are no safetensors file") from None
+    return head, len(head) + max(ends, default=0)
 
 
 def filename(record: Classifier, version: Version) -> str:

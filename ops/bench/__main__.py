@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ops.bench import speed
+from ops.bench import few_shot, speed
 
 if __name__ == "__main__":
     speed.main()
+    few_shot.main()

@@ -24,7 +24,7 @@ from ops.bench.service import Caller, Service, call_all, running
 
 TWO = ["question", "complaint"]
 MANY = [f"topic number {n}" for n in range(256)]
-_WORDS = """order refund late card account money bank transfer weather game team market price
+WORDS = """order refund late card account money bank transfer weather game team market price
 report phone battery update screen doctor hotel flight music film city river science law""".split()  # noqa: SIM905
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--soak", type=int, default=100_000, help="texts of the memory test")
     options = parser.parse_args()
-    mixed, short = _texts(options.data)
+    mixed, short = sample_texts(options.data)
     print(f"# {machine.describe()}", flush=True)
     print("| what | measured | baseline | ratio |\n| --- | --- | --- | --- |", flush=True)
     baseline = _baseline(mixed, short)
@@ -47,7 +47,7 @@ def main() -> None:
     _row_start()
 
 
-def _texts(data: Path) -> tuple[list[str], list[str]]:
+def sample_texts(data: Path) -> tuple[list[str], list[str]]:
     """1,024 texts of mixed length and 512 short ones: real ones where there are any."""
     texts = [
         json.loads(line)["text"]
@@ -59,7 +59,7 @@ def _texts(data: Path) -> tuple[list[str], list[str]]:
     if not texts:
         print("# no data directory: texts are made of random words", flush=True)
         lengths = [max(3, int(shuffle.lognormvariate(3.0, 0.7))) for _ in range(4096)]
-        texts = [" ".join(shuffle.choices(_WORDS, k=length)) for length in lengths]
+        texts = [" ".join(shuffle.choices(WORDS, k=length)) for length in lengths]
     shuffle.shuffle(texts)
     return texts[:1024], [text for text in texts if len(text) < 60][:512]
 
@@ -82,7 +82,7 @@ def _baseline(mixed: list[str], short: list[str]) -> dict[str, float]:
         "short_per_s": len(short)
         / _median(lambda: [encode(short[i : i + 32]) for i in range(0, len(short), 32)], times=5),
         "forward_ms": 1e3
-        * statistics.median(_seconds(partial(model.forward, dict(f))) for f in features),
+        * statistics.median(seconds(partial(model.forward, dict(f))) for f in features),
     }
 
 
@@ -91,9 +91,7 @@ def _row_bulk(service: Service, mixed: list[str], baseline: float) -> None:
     request = service.request({"input": mixed, "labels": TWO})
     caller.call(request)
     rate = len(mixed) / _median(lambda: caller.call(request), times=7)
-    _row(
-        "1,024 mixed texts in one call, texts/s", f"{rate:.0f}", f"{baseline:.0f}", rate / baseline
-    )
+    row("1,024 mixed texts in one call, texts/s", f"{rate:.0f}", f"{baseline:.0f}", rate / baseline)
 
 
 def _row_single(service: Service, short: list[str], forward_ms: float) -> None:
@@ -101,9 +99,9 @@ def _row_single(service: Service, short: list[str], forward_ms: float) -> None:
     requests = [service.request({"input": text, "labels": TWO}) for text in short]
     for request in requests[:20]:
         caller.call(request)
-    took = sorted(1e3 * _seconds(partial(caller.call, r)) for r in requests[:300])
+    took = sorted(1e3 * seconds(partial(caller.call, r)) for r in requests[:300])
     middle, worst = statistics.median(took), took[int(len(took) * 0.95)]
-    _row(
+    row(
         "one short text, one caller, median (95 %) ms; baseline: bare forward pass",
         f"{middle:.1f} ({worst:.1f})",
         f"{forward_ms:.1f}",
@@ -118,7 +116,7 @@ def _row_callers(service: Service, short: list[str], baseline: float) -> None:
     took = sorted(call_all(service, requests, callers=32))
     rate = len(requests) / (time.perf_counter() - began)
     p95_ms = 1e3 * took[int(len(took) * 0.95)]
-    _row(
+    row(
         f"32 callers, short texts, texts/s (95 % within {p95_ms:.0f} ms); baseline: batches of 32",
         f"{rate:.0f}",
         f"{baseline:.0f}",
@@ -136,11 +134,11 @@ def _rows_labels(service: Service, mixed: list[str], short: list[str]) -> None:
             caller.call(request)
         # In turns, so that whatever else the machine does falls on all alike.
         rounds = [
-            [_seconds(partial(caller.call, r)) for r in (two, many, top)] for _ in range(times)
+            [seconds(partial(caller.call, r)) for r in (two, many, top)] for _ in range(times)
         ]
         two_s, many_s, top_s = (statistics.median(column) for column in zip(*rounds, strict=True))
         for name, took_s in (("256 labels again", many_s), ("256 labels again, top_k 1", top_s)):
-            _row(
+            row(
                 f"{name}, {what}, ms; baseline: 2 labels",
                 f"{1e3 * took_s:.1f}",
                 f"{1e3 * two_s:.1f}",
@@ -158,7 +156,7 @@ def _rows_memory(service: Service, mixed: list[str], soak: int) -> None:
     for process, mib in after.items():
         then = before.get(process, 0.0)
         name = process.partition(" ")[2]
-        _row(
+        row(
             f"memory after {soak:,} texts, MiB: `{name}`",
             f"{mib:.0f}",
             f"{then:.0f}",
@@ -172,7 +170,7 @@ def _row_start() -> None:
         _median(partial(subprocess.run, [sys.executable, "-c", code], check=True), times=5)
         for code in ("import api.process, api.main", "pass")
     )
-    _row(
+    row(
         "start of an API process, s; baseline: an empty interpreter",
         f"{took_s:.2f}",
         f"{empty_s:.2f}",
@@ -180,15 +178,17 @@ def _row_start() -> None:
     )
 
 
-def _row(what: str, measured: str, baseline: str, ratio: float) -> None:
+def row(what: str, measured: str, baseline: str, ratio: float) -> None:
+    """Print one line of the table."""
     print(f"| {what} | {measured} | {baseline} | {ratio:.2f} |", flush=True)
 
 
 def _median(action: Callable[[], object], *, times: int) -> float:
-    return statistics.median(_seconds(action) for _ in range(times))
+    return statistics.median(seconds(action) for _ in range(times))
 
 
-def _seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[[], object]) -> float:
+    """How long an action takes."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began

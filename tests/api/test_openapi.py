@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, Phase, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
-from api.openapi import OPERATIONS, document
+from api.openapi import document
+from api.operations import OPERATIONS
 from api.problems import Problem
 from shared.classifier_store import ClassifierStore
 from tests.api.conftest import World, make_world

@@ -23,10 +23,12 @@ from flask.testing import FlaskClient
 
 from api.app import Services, create_app
 from api.auth import Authenticator, create_key
+from api.classifiers import Classifiers as Named
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
 from api.submit import Submit
+from api.usage import Uses
 from shared.adapters.celery_broker import CeleryDoorbell, celery_app
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.redis_client import connect
@@ -39,6 +41,7 @@ from shared.settings import Settings
 from shared.types import WorkerReport
 from tests.servers import HOST, valkey_server
 from workers import tasks
+from workers.classifiers import Classifiers
 from workers.drain import Drain
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
@@ -95,8 +98,8 @@ def service(folder: Path) -> Iterator[FlaskClient]:
         settings = Settings(redis_url=f"redis://{HOST}:{port}/0", device="cpu", models="tiny")
         client = opened.enter_context(connect(settings.redis_url, timeout_s=2))
         ledger, replies = RedisLedger(client), RedisReplies(client)
-        opened.enter_context(worker(settings, ledger, replies))
         store = DirectoryStore(folder / "objects")
+        opened.enter_context(worker(settings, ledger, replies, store))
         secret, _ = create_key(
             store,
             name="test",
@@ -111,10 +114,13 @@ def service(folder: Path) -> Iterator[FlaskClient]:
 
 
 @contextmanager
-def worker(settings: Settings, ledger: RedisLedger, replies: RedisReplies) -> Iterator[None]:
+def worker(
+    settings: Settings, ledger: RedisLedger, replies: RedisReplies, store: DirectoryStore
+) -> Iterator[None]:
     """A worker with nothing but what calls need, on threads."""
     device, models = load_models(CATALOGUE, settings, observe=lambda _: lambda *_: None)
-    calls = Calls(Classify(models, Limits()), replies)
+    classifiers = Classifiers(store, versions_kept=settings.versions_kept)
+    calls = Calls(Classify(models, Limits(), classifiers), replies)
     stopping = threading.Event()
     drain = Drain(
         ledger=ledger,
@@ -164,6 +170,12 @@ def services(
             result_keep_s=60,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+        classifiers=Named(
+            store=store,
+            max_classifiers=settings.max_classifiers,
+            versions_kept=settings.versions_kept,
+        ),
+        uses=Uses(store),
     )
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from shared import layout
 from shared.classifiers import Classifier, check_model
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.types import (
+    Example,
     ImportRequest,
     NewClassifier,
     RebuildRequest,
@@ -70,7 +72,7 @@ class Train:
                 example.model_copy(update={"num_iters": int(iters)})
                 for example, iters in zip(body.examples, reading.num_iters, strict=True)
             ]
-            kept_examples.put(self.classifiers.store, record, record.jobs[job.id], examples)
+            self._keep(record, record.jobs[job.id], examples)
         return self._result(job, record, len(body.examples), reading.usage)
 
     def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
@@ -188,6 +190,17 @@ class Train:
             report=report,
             samples=samples + len(vectors.x),
         )
+
+    def _keep(self, record: Classifier, version: int, examples: list[Example]) -> None:
+        """Keep the examples, unless the owner said meanwhile that they are to be forgotten."""
+        store = self.classifiers.store
+        kept_examples.put(store, record, version, examples)
+        try:
+            now, _ = self.classifiers.records.load(record.account, record.id)
+        except NotFound:
+            now = None
+        if now is None or not now.keep_examples:
+            store.delete(layout.examples_of(record.account, record.id, version))
 
     def _result(self, job: Job, record: Classifier, samples: int, usage: Usage) -> TrainResult:
         number = record.jobs[job.id]

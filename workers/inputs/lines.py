@@ -36,7 +36,9 @@ def lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Line]:
                 yield number, piece if len(piece) <= max_bytes else None
         if rest:
             size += len(rest)
-            begun = [*begun, rest] if size <= max_bytes else []
+            begun.append(rest)
+            if size > max_bytes:
+                begun.clear()
     if size:
         yield number + 1, b"".join(begun) if size <= max_bytes else None
 

@@ -1,0 +1,120 @@
+"""What the document says of one call: the method, the path, what it takes and what it brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.jobs import PLOTS
+
+Json = dict[str, Any]
+Content = type[BaseModel] | str
+"""A model as JSON, or a media type without a schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A header, path or query parameter."""
+
+    name: str
+    where: str
+    about: str
+    schema: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path: what it takes, and what each status brings, one of several where a
+    tuple says so. `uploads` are further media types of the body.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answers: dict[int, Content | tuple[Content, ...]]
+    problems: tuple[int, ...] = ()
+    body: type[BaseModel] | None = None
+    uploads: dict[str, type[BaseModel] | None] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    headers: dict[int, tuple[str, ...]] | None = None
+    needs_key: bool = True
+
+
+TEXT: Json = {"type": "string"}
+REQUEST_ID = Parameter(
+    name="X-Request-ID",
+    where="header",
+    about="An id of yours for this request: up to 128 of A-Z a-z 0-9 . _ -; others are replaced.",
+    schema=TEXT,
+)
+PREFER = Parameter(
+    name="Prefer",
+    where="header",
+    about="`respond-async`: 202 with a job. `respond-async, wait=10`: the answer if it is there "
+    "within 10 s, else a job. `wait=10`: the answer within 10 s, else 504.",
+    schema={"type": "string", "examples": ["respond-async", "respond-async, wait=10"]},
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    where="header",
+    about="The same call sent twice with the same key is done once and answered twice.",
+    schema={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
+JOB_ID = Parameter(
+    name="job_id", where="path", about="The `id` of a job.", schema={**TEXT, "minLength": 1}
+)
+CLASSIFIER_ID = Parameter(
+    name="classifier_id",
+    where="path",
+    about="A classifier of yours: its id or name; with `@v3` or `@alias` where a version is meant.",
+    schema={**TEXT, "minLength": 1},
+)
+PLOT = Parameter(
+    name="file",
+    where="path",
+    about="One of the drawings of an evaluation.",
+    schema={"type": "string", "enum": sorted(PLOTS)},
+)
+AFTER = Parameter(
+    name="after",
+    where="query",
+    about="The last id of the page before.",
+    schema={"type": "string", "pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
+)
+LIMIT = Parameter(
+    name="limit",
+    where="query",
+    about="Jobs of a page.",
+    schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+)
+
+
+def fields_in_query(shape: type[BaseModel]) -> tuple[Parameter, ...]:
+    """The fields that stand beside the file in a form, for a body that is nothing but the file."""
+    fields = shape.model_json_schema()["properties"]
+    return tuple(
+        Parameter(
+            name=name,
+            where="query",
+            about=f"Beside a bare file. {about['description']}",
+            schema=about["anyOf"][0],  # the other is null
+        )
+        for name, about in fields.items()
+        if "anyOf" in about
+    )
+
+
+def words_in_query(shape: type[BaseModel]) -> tuple[Parameter, ...]:
+    """All fields of a shape, for a body that is no place for them."""
+    return tuple(
+        Parameter(
+            name=name,
+            where="query",
+            about=about["description"],
+            schema=about.get("anyOf", [about])[0],  # the other is null
+        )
+        for name, about in shape.model_json_schema()["properties"].items()
+    )

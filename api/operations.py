@@ -1,0 +1,278 @@
+"""The table of all calls, in the order in which a reader meets them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from api.jobs import PLOTS
+from api.operation import (
+    AFTER,
+    CLASSIFIER_ID,
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    LIMIT,
+    PLOT,
+    PREFER,
+    Operation,
+    fields_in_query,
+    words_in_query,
+)
+from api.readiness import Liveness, Readiness
+from api.upload import MULTIPART
+from api.wire.classifier import (
+    ClassifierAnswer,
+    ClassifierChangeBody,
+    ClassifierList,
+    Deleted,
+    ForgottenExamples,
+    RebuildBody,
+    RollbackBody,
+    VersionList,
+)
+from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
+from api.wire.jina import ClassifyAnswer, ClassifyBody
+from api.wire.job import JobList, JobObject
+from api.wire.model import ModelList
+from api.wire.train import TrainAnswer, TrainBody, TrainFileBody
+from api.wire.weights import MEDIA_TYPE, ImportFields
+
+_KEYED = (401, 403, 500, 503)  # what any call with a key may meet
+# JSONL and CSV have more names; these are the ones to use.
+_FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(
+    ("application/jsonl", "application/x-ndjson", "text/csv")
+)
+
+_WAITED: dict[int, tuple[str, ...]] = {
+    200: ("Preference-Applied", "Idempotent-Replayed"),
+    202: ("Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed"),
+}
+
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/classify",
+        name="classify",
+        summary="Sort texts into labels.",
+        body=ClassifyBody,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: ClassifyAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+    ),
+    Operation(
+        method="post",
+        path="/v1/train",
+        name="train",
+        summary="Make a classifier from examples, or train one further.",
+        body=TrainBody,
+        uploads={MULTIPART: TrainFileBody, **_FILES},
+        parameters=(PREFER, IDEMPOTENCY_KEY, *fields_in_query(TrainFileBody)),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+    ),
+    Operation(
+        method="get",
+        path="/v1/classifiers",
+        name="listClassifiers",
+        summary="Your classifiers, newest first.",
+        answers={200: ClassifierList},
+        problems=_KEYED,
+    ),
+    Operation(
+        method="post",
+        path="/v1/classifiers",
+        name="listClassifiersToo",
+        summary="The same; what is sent is not looked at.",
+        answers={200: ClassifierList},
+        problems=(*_KEYED, 413, 422),
+    ),
+    Operation(
+        method="post",
+        path="/v1/classifiers/import",
+        name="importClassifier",
+        summary="Make a classifier from an exported file, sent as the body.",
+        uploads={MEDIA_TYPE: None},
+        parameters=(PREFER, IDEMPOTENCY_KEY, *words_in_query(ImportFields)),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 409, 413, 422, 429, 504),
+    ),
+    Operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}",
+        name="getClassifier",
+        summary="All about a version of a classifier; the latest where none is named.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: ClassifierAnswer},
+        problems=(*_KEYED, 404, 422),
+    ),
+    Operation(
+        method="patch",
+        path="/v1/classifiers/{classifier_id}",
+        name="changeClassifier",
+        summary="Change its name, description, access or aliases, or whether examples are kept.",
+        body=ClassifierChangeBody,
+        parameters=(CLASSIFIER_ID,),
+        answers={200: ClassifierAnswer},
+        problems=(*_KEYED, 404, 409, 413, 422),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/classifiers/{classifier_id}",
+        name="deleteClassifier",
+        summary="Delete a classifier, with its versions and the examples it kept.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: Deleted},
+        problems=(*_KEYED, 404, 422),
+    ),
+    Operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}/versions",
+        name="listVersions",
+        summary="The versions that are kept, newest first.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: VersionList},
+        problems=(*_KEYED, 404, 422),
+    ),
+    Operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/rollback",
+        name="rollBackClassifier",
+        summary="Make a new version that is an old one again.",
+        body=RollbackBody,
+        parameters=(CLASSIFIER_ID, IDEMPOTENCY_KEY),
+        answers={200: ClassifierAnswer},
+        headers={200: ("Idempotent-Replayed",)},
+        problems=(*_KEYED, 404, 409, 413, 422),
+    ),
+    Operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/rebuild",
+        name="rebuildClassifier",
+        summary="Learn the examples that were kept anew, with this or another model.",
+        body=RebuildBody,
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/classifiers/{classifier_id}/examples",
+        name="forgetExamples",
+        summary="Delete the examples that were kept, and keep no more.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: ForgottenExamples},
+        problems=(*_KEYED, 404, 422),
+    ),
+    Operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/evaluate",
+        name="evaluateClassifier",
+        summary="How good a version is on labelled examples.",
+        body=EvaluateBody,
+        uploads={MULTIPART: EvaluateFileBody, **_FILES},
+        parameters=(
+            CLASSIFIER_ID,
+            PREFER,
+            IDEMPOTENCY_KEY,
+            *fields_in_query(EvaluateFileBody),
+        ),
+        answers={200: EvaluateAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+    ),
+    Operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}/export",
+        name="exportClassifier",
+        summary="A version as a file: safetensors that says what it is.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: MEDIA_TYPE},
+        headers={200: ("Content-Disposition",)},
+        problems=(*_KEYED, 404, 422),
+    ),
+    Operation(
+        method="get",
+        path="/v1/models",
+        name="listModels",
+        summary="The models on offer.",
+        answers={200: ModelList},
+        problems=_KEYED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/jobs",
+        name="listJobs",
+        summary="Your jobs, newest first.",
+        parameters=(AFTER, LIMIT),
+        answers={200: JobList},
+        problems=(*_KEYED, 422),
+    ),
+    Operation(
+        method="get",
+        path="/v1/jobs/{job_id}",
+        name="getJob",
+        summary="A job as it stands.",
+        parameters=(JOB_ID,),
+        answers={200: JobObject},
+        headers={200: ("Retry-After",)},
+        problems=(*_KEYED, 404),
+    ),
+    Operation(
+        method="get",
+        path="/v1/jobs/{job_id}/result",
+        name="getJobResult",
+        summary="What a job would have answered at once.",
+        parameters=(JOB_ID,),
+        answers={200: (ClassifyAnswer, TrainAnswer, EvaluateAnswer)},
+        problems=(*_KEYED, 404, 409),
+    ),
+    Operation(
+        method="get",
+        path="/v1/jobs/{job_id}/plots/{file}",
+        name="getJobPlot",
+        summary="A drawing of an evaluation.",
+        parameters=(JOB_ID, PLOT),
+        answers={200: tuple(sorted(set(PLOTS.values())))},
+        problems=(*_KEYED, 404),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/jobs/{job_id}",
+        name="cancelJob",
+        summary="End a job; what runs stops at the next batch.",
+        parameters=(JOB_ID,),
+        answers={202: JobObject},
+        problems=(*_KEYED, 404, 409),
+    ),
+    Operation(
+        method="get",
+        path="/health/live",
+        name="live",
+        summary="Whether the process answers.",
+        answers={200: Liveness},
+        problems=(500,),
+        needs_key=False,
+    ),
+    Operation(
+        method="get",
+        path="/health/ready",
+        name="ready",
+        summary="Whether an item comes back through the real queue.",
+        answers={200: Readiness, 503: Readiness},
+        headers={503: ("Retry-After",)},
+        problems=(500,),
+        needs_key=False,
+    ),
+    Operation(
+        method="get",
+        path="/metrics",
+        name="metrics",
+        summary="Counts for Prometheus.",
+        answers={200: "text/plain"},
+        problems=(500,),
+        needs_key=False,
+    ),
+)

@@ -1,0 +1,220 @@
+"""One part of a batch: its rows classified, each row's line written, the bad ones with a reason.
+
+A row that makes the worker die takes the part with it, not the batch: the next attempt finds in the
+claim's note which rows were running, and halves them, then runs them one by one. A row that was
+running alone when the worker died twice is given up with that reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+
+from shared import layout
+from shared.batches import BadRow, BatchRequest, PartReport
+from shared.errors import PigeonholeError, WorkFailed
+from shared.jobs import Job
+from shared.messages import encode, priority_of
+from shared.ports import Claim, Ledger, ObjectStore
+from shared.telemetry import Log
+from shared.types import Usage
+from workers.handlers.batch import rows as part_rows
+from workers.handlers.batch.plan import number_of
+from workers.handlers.batch.rows import PartRow
+from workers.leases import Hold
+
+log = Log("batch")
+_DEATHS_ALONE = 2  # of a row that was running alone; one may be somebody else's fault
+_NOBODY = -1
+_MOST_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
+
+
+class Run(msgspec.Struct, array_like=True):
+    """Rows `first` to `last`, which run together; how often the worker died of them."""
+
+    first: int
+    last: int
+    deaths: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one row."""
+        return self.last - self.first == 1
+
+
+class Note(msgspec.Struct):
+    """What an attempt leaves for the next: the runs, and which of them is under way."""
+
+    runs: list[Run]
+    running: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """What came out of some rows: lines for the two files, and what they cost."""
+
+    output: list[bytes] = field(default_factory=list)
+    errors: list[bytes] = field(default_factory=list)
+    codes: Counter[str] = field(default_factory=Counter)
+    usage: Usage = Usage()
+
+    def plus(self, other: Lines) -> Lines:
+        """Both, one after the other."""
+        return Lines(
+            output=self.output + other.output,
+            errors=self.errors + other.errors,
+            codes=self.codes + other.codes,
+            usage=Usage(
+                input_tokens=self.usage.input_tokens + other.usage.input_tokens,
+                label_tokens=self.usage.label_tokens + other.usage.label_tokens,
+            ),
+        )
+
+
+Classifier = Callable[[Job, BatchRequest, Sequence[PartRow], Hold], Lines]
+Refuse = Callable[[BatchRequest, PartRow, BadRow], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRunner:
+    """Works through parts. `work` takes good rows and raises if they cannot run together.
+
+    `refuse` makes the line of a row that did not come out. `clock` gives seconds since 1970.
+    """
+
+    store: ObjectStore
+    ledger: Ledger
+    work: Classifier
+    refuse: Refuse
+    clock: Callable[[], float] = time.time
+
+    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> PartReport:
+        """The part's report, once its result is on the store.
+
+        Raises:
+            CancelledError: The job was cancelled, or the lease lost.
+            Unavailable: The model has stopped, the store or Redis is away.
+        """
+        number = int(claim.task.partition(":")[2])
+        rows = part_rows.loads(
+            self.store.get(layout.part_rows(job.account, job.id, number)).data
+        )
+        runs = _runs(claim, len(rows))
+        lines = Lines()
+        try:
+            for index, run in enumerate(runs):
+                hold.check()
+                self._note(claim, runs, index)
+                lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
+        except BaseException:
+            with suppress(PigeonholeError):
+                self._note(claim, runs, _NOBODY)  # given back, not dead: nobody is to blame
+            raise
+        output = b"".join(lines.output)
+        report = PartReport(
+            completed=len(lines.output),
+            failed=len(lines.errors),
+            usage=lines.usage,
+            output_bytes=len(output),
+            codes=dict(lines.codes),
+        )
+        result = b"".join((encode(report), b"\n", output, *lines.errors))
+        self.store.put(layout.part_result(job.account, job.id, number), result)
+        return report
+
+    def _note(self, claim: Claim, runs: list[Run], running: int) -> None:
+        if claim.attempt > 1:
+            self.ledger.note(claim, msgspec.json.encode(Note(runs=runs, running=running)))
+
+    def _lines(
+        self,
+        claim: Claim,
+        job: Job,
+        body: BatchRequest,
+        rows: Sequence[PartRow],
+        run: Run,
+        hold: Hold,
+    ) -> Lines:
+        hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
+        if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
+            message = f"ended its worker {run.deaths} times and was given up"
+            return self._refused(body, rows[run.first : run.last], "worker_died", message)
+        return self._classified(job, body, rows[run.first : run.last], hold)
+
+    def _classified(
+        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold
+    ) -> Lines:
+        """The rows together; where that fails in halves, so that the bad one stands alone."""
+        good = [row for row in rows if row.bad is None]
+        bad = Lines()
+        for row in rows:
+            if (reason := row.reason()) is not None:
+                bad.errors.append(self.refuse(body, row, reason))
+                bad.codes[reason.code] += 1
+        if not good:
+            return bad
+        if job_expired(body, self.clock()):
+            message = f"was not begun within the completion window of {body.completion_window}"
+            return bad.plus(self._refused(body, good, "batch_expired", message))
+        try:
+            return bad.plus(self.work(job, body, good, hold))
+        except PigeonholeError as exc:
+            if exc.retryable:
+                raise
+            error = exc
+        except Exception as exc:  # noqa: BLE001  a bug that one row meets must not cost the others
+            log.error("row.crashed", exc=exc)
+            error = WorkFailed(f"failed: {type(exc).__name__}")
+        if len(good) == 1:
+            return bad.plus(self._refused(body, good, error.code.lower(), error.detail))
+        middle = len(good) // 2
+        first = self._classified(job, body, good[:middle], hold)
+        return bad.plus(first).plus(self._classified(job, body, good[middle:], hold))
+
+    def _refused(
+        self, body: BatchRequest, rows: Sequence[PartRow], code: str, message: str
+    ) -> Lines:
+        errors = []
+        for row in rows:
+            known = row.reason()
+            reason = known or BadRow(line=row.line, code=code, message=message)
+            errors.append(self.refuse(body, row, reason))
+        return Lines(errors=errors, codes=Counter({code: len(errors)}))
+
+
+def job_expired(body: BatchRequest, now: float) -> bool:
+    """Whether the completion window is over."""
+    return body.deadline is not None and now > body.deadline
+
+
+def _runs(claim: Claim, rows: int) -> list[Run]:
+    """What runs together in this attempt, from what the last one left."""
+    if claim.attempt == 1 or rows == 0:
+        return [Run(0, rows)]
+    if not claim.note:  # the first attempt leaves none: it ran everything at once
+        return _split(Run(0, rows, 1))
+    note = msgspec.json.decode(claim.note, type=Note)
+    runs: list[Run] = []
+    for index, run in enumerate(note.runs):
+        if index != note.running:
+            runs.append(run)
+        else:
+            died = Run(run.first, run.last, run.deaths + 1)
+            runs += [died] if run.alone else _split(died)
+    return runs
+
+
+def _split(run: Run) -> list[Run]:
+    """Halves of what died once; every row by itself of what died again."""
+    size = run.last - run.first
+    if size <= 1:
+        return [run]
+    if run.deaths == 1:
+        middle = run.first + size // 2
+        return [Run(run.first, middle, 1), Run(middle, run.last, 1)]
+    return [Run(row, row + 1, 0) for row in range(run.first, run.last)]

@@ -1,0 +1,40 @@
+"""A column of the output, and the text that stands for a value where a table has only texts."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+Values = dict[str, object]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the output. Its type is one of Parquet's; the other formats write what comes.
+
+    In a `text` column what is no text is written as JSON.
+    """
+
+    name: str
+    type: Literal["text", "number", "integer", "boolean"] = "text"
+
+
+def text_of(value: object) -> str | None:
+    """A value as the text that stands for it in a table; None for null.
+
+    >>> text_of("a"), text_of(1.5), text_of(True), text_of({"a": [1]})
+    ('a', '1.5', 'true', '{"a":[1]}')
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return _encode(value).decode()

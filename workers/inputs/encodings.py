@@ -1,0 +1,182 @@
+"""The encoding of a text: found by its marks, said by the caller, or guessed.
+
+Two families: those in which the bytes 0 to 127 mean ASCII and a line end is a byte (UTF-8, the
+Windows and ISO pages, the encodings of East Asia), and UTF-16 and UTF-32, which become UTF-8 before
+anything else looks at them. An encoding of neither family is refused.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import charset_normalizer
+
+from workers.inputs.format import encoding_name
+from workers.inputs.row import Fault, unreadable
+
+# The longer first: UTF-32LE begins as UTF-16LE does.
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+
+# What tables are really written in. Among all 97 that the library tries, rare ones such as cp775
+# win over cp1252 for a line of Spanish.
+_CANDIDATES = [
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257",
+    "iso8859_2", "iso8859_5", "koi8_r", "cp850", "cp866", "cp874", "mac_roman",
+    "cp932", "euc_jp", "gb18030", "big5", "cp949",
+]  # fmt: skip
+_LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that cp1252 goes before
+_GUESS_BYTES = 16 * 1024
+_LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
+
+_ASCII = "".join(map(chr, range(128)))
+_MARK = "pigeonhole.inputs.mark"
+
+
+def encoding_of(head: bytes, said: str | None) -> tuple[str, bool]:
+    """The encoding of a file that begins so, and whether a byte order mark says it.
+
+    Raises:
+        InvalidRequest: No encoding of that name is read.
+    """
+    marked = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), (b"", None))[1]
+    if said is None:
+        return (marked, True) if marked else (_guessed(head), False)
+    name = _known(said)
+    if name in ("utf-16", "utf-32"):  # of either byte order
+        found = marked or _wide(head) or ""
+        name = found if found.startswith(name) else f"{name}-le"
+    return name, marked == name
+
+
+def utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """UTF-16 or UTF-32 as UTF-8; others as they are; without a byte order mark.
+
+    What cannot be decoded becomes bytes that are no UTF-8, so that its line alone is a fault.
+    """
+    first = True
+    for chunk in _narrowed(chunks, encoding) if encoding in _WIDE else _of_size(chunks, 3):
+        yield chunk.removeprefix(codecs.BOM_UTF8) if first and is_unicode(encoding) else chunk
+        first = False
+
+
+def is_unicode(encoding: str) -> bool:
+    """Whether the lines of a file in that encoding are UTF-8 when `utf8` is through with it."""
+    return encoding == "utf-8" or encoding in _WIDE
+
+
+def undecodable(raw: bytes, encoding: str) -> Fault:
+    """The fault of a line that is not of its encoding."""
+    name = encoding_name(encoding)
+    try:
+        raw.decode("utf-8" if encoding in _WIDE else encoding)
+    except UnicodeDecodeError as exc:
+        if encoding not in _WIDE:
+            return Fault(
+                "undecodable",
+                f"is not {name}: byte 0x{raw[exc.start]:02X} at position {exc.start + 1} of its "
+                "line; if the whole file is in another encoding, say which",
+            )
+    return Fault("undecodable", f"is not {name}: it holds a code that stands for no character")
+
+
+def _known(said: str) -> str:
+    """Python's name of an encoding, or a refusal."""
+    name = ""
+    with suppress(LookupError, ValueError):
+        name = codecs.lookup(said).name
+        if not name.startswith(("utf-16", "utf-32")) and _ASCII.encode().decode(name) != _ASCII:
+            name = ""
+    if not name:
+        unreadable(
+            "is not one that is read: name one such as utf-8, utf-16, cp1252 or shift_jis",
+            field="encoding",
+        )
+    return name.removesuffix("-sig")
+
+
+def _guessed(head: bytes) -> str:
+    """The encoding of a text without a mark: UTF-8 where most of it can be."""
+    if not head:
+        return "utf-8"
+    if b"\0" in head and (wide := _wide(head)):
+        return wide
+    *whole, last = head.splitlines()
+    odd = [line for line in whole if not line.isascii()]
+    right = sum(_is_utf8(line) for line in odd)
+    if not last.isascii():
+        odd.append(last)
+        right += _is_utf8(last, final=False)
+    if 2 * right >= len(odd):
+        # Also when some lines are broken: those are faults, where a guess would spoil the rest.
+        return "utf-8"
+    sample = b"\n".join(odd)[:_GUESS_BYTES]
+    found = charset_normalizer.from_bytes(
+        sample, cp_isolation=_CANDIDATES, steps=_GUESS_BYTES // 1024, chunk_size=1024
+    )
+    best = found.best()
+    if best is None:
+        return "cp1252"
+    for other in found if best.encoding in _LATIN else ():
+        # Latin encodings that fit about as well differ in a few letters; cp1252 is the usual one.
+        as_good = other.chaos < best.chaos + 0.01 and other.coherence > best.coherence - 0.05
+        if as_good and "cp1252" in other.could_be_from_charset:
+            return "cp1252"
+    return codecs.lookup(best.encoding).name
+
+
+def _is_utf8(line: bytes, *, final: bool = True) -> bool:
+    """Whether a line is UTF-8; or may be, where its end is not `final`."""
+    try:
+        codecs.utf_8_decode(line, "strict", final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: the one in which this is a text with ASCII in it."""
+    for name in _WIDE:
+        text = head[: len(head) // 4 * 4].decode(name, "replace")
+        ascii_chars = len(re.findall(r"[\t\n\r -~]", text))
+        if "\0" not in text and text.count("�") <= 1 and ascii_chars >= _LEAST_ASCII * len(text):
+            return name
+    return None
+
+
+def _narrowed(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    # The codecs of Python take the name of a handler, so it has to be known to them. It puts half
+    # of a surrogate pair where a character should be, which UTF-8 has no valid bytes for.
+    codecs.register_error(_MARK, _mark)
+    decoder = codecs.getincrementaldecoder(encoding)(_MARK)
+    for chunk in chunks:
+        if text := decoder.decode(chunk):
+            yield text.encode("utf-8", "surrogatepass")
+    if text := decoder.decode(b"", final=True):
+        yield text.encode("utf-8", "surrogatepass")
+
+
+def _mark(exc: UnicodeError) -> tuple[str, int]:
+    if not isinstance(exc, UnicodeDecodeError):
+        raise exc
+    return "\udcff", exc.end
+
+
+def _of_size(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes, the first chunk of `size` at least where there are as many."""
+    first = b""
+    rest = iter(chunks)
+    while len(first) < size and (more := next(rest, b"")):
+        first += more
+    if first:
+        yield first
+    yield from rest

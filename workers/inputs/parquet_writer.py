@@ -1,0 +1,98 @@
+"""Rows to Parquet, a row group at a time: what is held is one group, and what it is as bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.inputs.columns import Column, Values, text_of
+from workers.inputs.row import unreadable
+
+GROUP_ROWS = 16_384
+GROUP_BYTES = 16 * 1024 * 1024  # of text
+
+_TYPES = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+}
+
+
+def write_parquet(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[bytes]:
+    """A Parquet file of the rows, in pieces.
+
+    Args:
+        rows: each with exactly the columns, in their order.
+        columns: names and types; every one may be null.
+
+    Raises:
+        InvalidRequest: A value is not of its column's type.
+    """
+    schema = pa.schema([pa.field(column.name, _TYPES[column.type]) for column in columns])
+    sink = _Sink()
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="snappy") as writer:
+        for group in _groups(rows, columns):
+            writer.write_table(_table(group, columns, schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _groups(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[list[list[object]]]:
+    """The values of each column, for as many rows as a group holds."""
+    group: list[list[object]] = [[] for _ in columns]
+    count, size = 0, 0
+    for row in rows:
+        for column, values, value in zip(columns, group, row.values(), strict=True):
+            if column.type == "text":
+                text = text_of(value)
+                size += len(text or "")
+                values.append(text)
+            else:
+                values.append(value)
+        count += 1
+        if count == GROUP_ROWS or size >= GROUP_BYTES:
+            yield group
+            group = [[] for _ in columns]
+            count, size = 0, 0
+    if count:
+        yield group
+
+
+def _table(group: list[list[object]], columns: Sequence[Column], schema: pa.Schema) -> pa.Table:
+    arrays = []
+    for column, values in zip(columns, group, strict=True):
+        try:
+            arrays.append(pa.array(values, _TYPES[column.type]))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            unreadable(f"a value is no {column.type}", field=f"columns[{column.name}]")
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class _Sink(io.RawIOBase):
+    """What was written since it was last taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = bytearray()
+        self._place = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._held += data
+        self._place += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
+
+    def taken(self) -> bytes:
+        """Hand it over."""
+        held = bytes(self._held)
+        self._held.clear()
+        return held

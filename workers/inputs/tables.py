@@ -1,0 +1,55 @@
+"""The rows of a file, whatever its format: the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from workers.inputs import delimited, jsonl, parquet
+from workers.inputs.compression import expanded
+from workers.inputs.encodings import utf8
+from workers.inputs.format import Format
+from workers.inputs.lines import lines
+from workers.inputs.records import Records
+from workers.inputs.row import Bounds, Row
+
+
+def read_rows(
+    stream: BinaryIO, found: Format, *, skip: int = 0, bounds: Bounds | None = None
+) -> Iterator[Row]:
+    """The rows of a file, one after another, in bounded memory.
+
+    A row that is wrong comes with its fault. What makes the rest unreadable, such as a compressed
+    file that ends in the middle, raises where it is met, after the rows before it. Close the
+    iterator if it is not read to its end: a Parquet file may wait in a temporary one.
+
+    Args:
+        stream: the bytes as they were sent, at their beginning; it may give any number at a time.
+        found: what `sniff` says of them.
+        skip: rows not to give out; the first row that comes has the number `skip` + 1.
+        bounds: the defaults of `Bounds`, if None.
+
+    Raises:
+        InvalidRequest: The file cannot be read, or not to its end.
+        Unavailable: There is no room for a temporary file.
+    """
+    bounds = bounds or Bounds()
+    if found.kind == "parquet":
+        if found.compression == "none" and stream.seekable():
+            yield from parquet.rows(stream, skip=skip, bounds=bounds)
+            return
+        with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
+            yield from parquet.rows(file, skip=skip, bounds=bounds)
+        return
+    chunks = utf8(expanded(stream, found.compression, bounds), found.encoding)
+    cut = lines(chunks, max_bytes=bounds.max_row_bytes)
+    if found.kind == "jsonl":
+        yield from jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
+    else:
+        records = Records(
+            cut,
+            delimiter=found.delimiter,
+            encoding=found.encoding,
+            max_bytes=bounds.max_row_bytes,
+        )
+        yield from delimited.rows(records, skip=skip)
