@@ -1,8 +1,8 @@
 """Batches: a file of rows or of requests, worked through in parts. The values, at rest and in jobs.
 
-    planned: the file is read once to its end, every row is judged, `plan.json` says what was found;
-    then parts are cut, some at a time, and each becomes an object that one worker works through.
-    A part's result is one object too. The end puts the results of all parts together.
+planned: the file is read once to its end, every row is judged, `plan.json` says what was found;
+then parts are cut, some at a time, and each becomes an object that one worker works through.
+A part's result is one object too. The end puts the results of all parts together.
 """
 
 from __future__ import annotations

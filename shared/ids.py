@@ -11,6 +11,7 @@ from shared.errors import FieldError, InvalidRequest
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _JOB = re.compile(rf"job_[{_ALPHABET}]{{26}}")
+_FILE = re.compile(rf"file-[{_ALPHABET}]{{26}}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_MS = 2**50 - 1
 
@@ -30,6 +31,30 @@ def job_id(now_ms: int, entropy: int) -> str:
     True
     """
     return f"job_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
+def file_id(now_ms: int, entropy: int) -> str:
+    """A file id that sorts newest first, as those of jobs."""
+    return f"file-{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
+def is_file_id(text: str) -> bool:
+    """Whether the text has the form of a file id, whoever's it is."""
+    return _FILE.fullmatch(text) is not None
+
+
+def batch_id_of(job: str) -> str:
+    """What clients of the OpenAI API call a batch job.
+
+    >>> batch_id_of("job_0123")
+    'batch_0123'
+    """
+    return job.replace("job_", "batch_", 1)
+
+
+def job_id_of(batch: str) -> str:
+    """The job of a batch; as good as any unknown id where the text is no batch's."""
+    return batch.replace("batch_", "job_", 1) if batch.startswith("batch_") else ""
 
 
 def is_job_id(text: str) -> bool:

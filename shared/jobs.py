@@ -85,9 +85,11 @@ class Succeed(Value):
 
 
 class Fail(Value):
-    """The job cannot end well."""
+    """The job cannot end well; `progress` is what was done all the same, if anything was kept."""
 
     error: Failure
+    progress: Progress | None = None
+    usage: Usage | None = None
 
 
 class Cancel(Value):
@@ -95,11 +97,17 @@ class Cancel(Value):
 
 
 class Settle(Value):
-    """Nothing of a cancelled job runs any more."""
+    """Nothing of a cancelled job runs any more; `progress` is what was kept."""
+
+    progress: Progress | None = None
+    usage: Usage | None = None
 
 
 class Expire(Value):
-    """The time the job was given is over."""
+    """The time the job was given is over; `progress` is what was kept."""
+
+    progress: Progress | None = None
+    usage: Usage | None = None
 
 
 Event = Start | Finalise | Succeed | Fail | Cancel | Settle | Expire
@@ -118,6 +126,7 @@ TRANSITIONS: dict[tuple[State, type[Value]], State] = {
     (State.FINALISING, Finalise): State.FINALISING,
     (State.FINALISING, Succeed): State.SUCCEEDED,
     (State.FINALISING, Fail): State.FAILED,
+    (State.FINALISING, Expire): State.EXPIRED,
     (State.CANCELLING, Cancel): State.CANCELLING,
     (State.CANCELLING, Settle): State.CANCELLED,
 }
@@ -147,7 +156,8 @@ def advance(job: Job, event: Event, now: datetime) -> Job:
             pass
     if target.terminal:
         changes["finished_at"] = now
-        if target is not State.SUCCEEDED:
-            total, done = job.progress.total, job.progress.completed
+        if isinstance(event, Fail | Settle | Expire):
+            total, done = job.progress.total, (event.progress or job.progress).completed
             changes["progress"] = Progress(total=total, completed=done, failed=total - done)
+            changes["usage"] = event.usage or job.usage
     return job.model_copy(update=changes)

@@ -95,6 +95,14 @@ class Settings:
         256 * 2**20, "Largest file of weights that is imported.", least=1024
     )
 
+    # Files and batches
+    max_file_bytes: int = _setting(5 * 2**30, "Largest uploaded file.", least=1024)
+    file_keep_s: float = _setting(30 * 86400.0, "How long an uploaded file is kept.", least=60)
+    max_row_bytes: int = _setting(4 * 2**20, "Longest row of a batch's file.", least=1024)
+    account_parts: int = _setting(
+        64, "Most parts of one account's batches under way in one queue.", least=1
+    )
+
     # Jobs
     result_keep_s: float = _setting(
         7 * 86400.0, "How long a job and its result are kept after its start.", least=60

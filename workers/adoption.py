@@ -45,7 +45,8 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
             if submission is None:
                 store.delete(layout.open_marker(job_id))
                 continue
-            if queue := ledger.enrol(submission.job, parts=1):
+            parts = 0 if submission.job.kind is JobKind.BATCH else 1
+            if queue := ledger.enrol(submission.job, parts=parts):
                 queues.add(queue)
             adopted += 1
     for queue in queues:

@@ -23,6 +23,7 @@ from shared.catalogue import load as load_catalogue
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.messages import CONTROL, priority_of, queues_of
+from shared.ports import ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.types import JobKind, WorkerReport
@@ -30,12 +31,18 @@ from workers import meters, tasks
 from workers.classifiers import Classifiers
 from workers.drain import Drain
 from workers.embedding import Model
+from workers.handlers.batch.documents import Documents, refuse
+from workers.handlers.batch.end import Assembler
+from workers.handlers.batch.part import PartRunner
+from workers.handlers.batch.plan import Planner
+from workers.handlers.batch.source import Reader
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.handlers.train import Train
+from workers.inputs.row import Bounds
 from workers.leases import Leases
 from workers.registry import load_models
 from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
@@ -61,6 +68,11 @@ def _room(models: Mapping[str, Model], most_tokens: int) -> Callable[[str, float
     return room
 
 
+def _reader(store: ObjectStore, settings: Settings) -> Reader:
+    bounds = Bounds(max_row_bytes=settings.max_row_bytes)
+    return Reader(store=store, bounds=bounds)
+
+
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
     try:
@@ -76,7 +88,7 @@ def _run(settings: Settings) -> None:
 
     began = time.monotonic()
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    ledger, store = RedisLedger(client), store_of(settings)
+    ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
     store.probe()
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
     device, models = load_models(catalogue, settings, observe=meters.observer)
@@ -88,6 +100,7 @@ def _run(settings: Settings) -> None:
     classifiers = Classifiers(store, versions_kept=settings.versions_kept)
     classify = Classify(models, limits, classifiers)
     train = Train(models=models, limits=limits, classifiers=classifiers)
+    documents = Documents(classify=classify)
     evaluate = Evaluate(models=models, limits=limits, classifiers=classifiers, store=store)
     calls = Calls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
@@ -101,7 +114,14 @@ def _run(settings: Settings) -> None:
             JobKind.IMPORT: train.load,
             JobKind.EVALUATE: evaluate.run,
         },
-        finaliser=Finaliser(ledger=ledger, store=store, lease_s=settings.lease_s),
+        planner=Planner(store=store, ledger=ledger, reader=_reader(store, settings)),
+        part_runner=PartRunner(store=store, ledger=ledger, work=documents.work, refuse=refuse),
+        finaliser=Finaliser(
+            ledger=ledger,
+            store=store,
+            assembler=Assembler(store=store),
+            lease_s=settings.lease_s,
+        ),
         leases=leases,
         doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
         stopping=stopping,

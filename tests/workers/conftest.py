@@ -20,11 +20,17 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
 from workers.classifiers import Classifiers
 from workers.embedding import Embedder, Model
+from workers.handlers.batch.documents import Documents, refuse
+from workers.handlers.batch.end import Assembler
+from workers.handlers.batch.part import PartRunner
+from workers.handlers.batch.plan import Planner
+from workers.handlers.batch.source import Reader
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.handlers.train import Train
+from workers.inputs.row import Bounds
 from workers.leases import Leases
 from workers.microbatch import MicroBatcher
 from workers.models.hashing import HashingEncoder
@@ -89,7 +95,18 @@ class Bench:
             store=self.store,
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
-        self.finaliser = Finaliser(ledger=self.ledger, store=self.store, lease_s=1.0)
+        self.finaliser = Finaliser(
+            ledger=self.ledger,
+            store=self.store,
+            assembler=Assembler(store=self.store),
+            lease_s=1.0,
+        )
+        self.part_runner = PartRunner(
+            store=self.store,
+            ledger=self.ledger,
+            work=Documents(classify=self.classify).work,
+            refuse=refuse,
+        )
         self.parts = Parts(
             ledger=self.ledger,
             store=self.store,
@@ -100,6 +117,12 @@ class Bench:
                 JobKind.IMPORT: self.train.load,
                 JobKind.EVALUATE: self.evaluate.run,
             },
+            planner=Planner(
+                store=self.store,
+                ledger=self.ledger,
+                reader=Reader(store=self.store, bounds=Bounds()),
+            ),
+            part_runner=self.part_runner,
             finaliser=self.finaliser,
             leases=self.leases,
             doorbell=FakeDoorbell(self.rung.append),
@@ -123,7 +146,7 @@ class Bench:
         submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
         self.store.put(layout.request("acme", job.id), encode(submission))
         self.store.put(layout.open_marker(job.id), b"acme")
-        self.ledger.enrol(job, parts=1)
+        self.ledger.enrol(job, parts=0 if job.kind is JobKind.BATCH else 1)
         return job
 
     def claim(self, queue: str = QUEUE, *, lease_s: float = 30) -> Claim:

@@ -14,13 +14,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared import layout
+from shared.batches import BatchRequest
 from shared.errors import PreconditionFailed, WorkFailed
-from shared.jobs import Event, Fail, Finalise, Job, Progress, Settle, State, Succeed, advance
-from shared.messages import decode, encode, failure_of
+from shared.jobs import (
+    Event,
+    Expire,
+    Fail,
+    Finalise,
+    Job,
+    Progress,
+    Settle,
+    State,
+    Succeed,
+    advance,
+)
+from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
 from workers.forget import forget
+from workers.handlers.batch.end import Assembler
 
 log = Log("finalise")
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
@@ -40,6 +53,7 @@ class Finaliser:
 
     ledger: Ledger
     store: ObjectStore
+    assembler: Assembler
     lease_s: float = 10.0
     clock: Callable[[], float] = time.time
 
@@ -55,7 +69,9 @@ class Finaliser:
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
         self.ledger.retire(job, keep_s=_HOT_S)
-        if job.kind is not JobKind.CLASSIFY:
+        if job.kind is JobKind.BATCH:
+            self.assembler.tidy(job)
+        elif job.kind is not JobKind.CLASSIFY:
             forget(self.store, job.account, job.id)
         self.store.delete(layout.open_marker(job.id))
 
@@ -70,6 +86,8 @@ class Finaliser:
                 return decided
 
     def _ending(self, job: Job, claim: Claim) -> Event:
+        if job.kind is JobKind.BATCH:
+            return self._batch_ending(job, claim)
         if job.state is State.CANCELLING:
             return Settle()
         if claim.failure:
@@ -89,6 +107,22 @@ class Finaliser:
                 label_tokens=sum(o.usage.label_tokens for o in outcomes),
             ),
         )
+
+    def _batch_ending(self, job: Job, claim: Claim) -> Event:
+        """A batch keeps what was finished, however it ends."""
+        data = self.store.get(layout.request(job.account, job.id)).data
+        body = decode(Submission, data).body
+        assert isinstance(body, BatchRequest)
+        result, done = self.assembler.run(job, body)
+        self.ledger.beat(claim, lease_s=self.lease_s)
+        if job.state is State.CANCELLING:
+            return Settle(progress=done, usage=result.usage)
+        if claim.failure:
+            error = decode(Failure, claim.failure)
+            return Fail(error=error, progress=done, usage=result.usage)
+        if "batch_expired" in result.codes:
+            return Expire(progress=done, usage=result.usage)
+        return Succeed(progress=done, usage=result.usage)
 
     def _written(self, job: Job) -> Job:
         """The final record on the store: this one, or the one that was there first."""

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared import layout
+from shared.batches import BatchRequest
 from shared.errors import (
     BrokerUnavailable,
     IllegalTransition,
@@ -27,10 +28,12 @@ from shared.errors import (
     WorkFailed,
 )
 from shared.jobs import Job, Start, State, advance
-from shared.messages import Result, Submission, decode, encode, failure_of
-from shared.ports import FINALISE, Claim, Doorbell, Ledger, ObjectStore
+from shared.messages import Body, Result, Submission, decode, encode, failure_of
+from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
 from shared.types import JobKind
+from workers.handlers.batch.part import PartRunner
+from workers.handlers.batch.plan import Planner
 from workers.handlers.finalise import Finaliser, Outcome
 from workers.leases import Hold, Leases
 
@@ -52,6 +55,8 @@ class Parts:
     ledger: Ledger
     store: ObjectStore
     work: Mapping[JobKind, Work]
+    planner: Planner
+    part_runner: PartRunner
     finaliser: Finaliser
     leases: Leases
     doorbell: Doorbell
@@ -98,7 +103,7 @@ class Parts:
         name = layout.request(job.account, job.id)
         try:
             submission = decode(Submission, self.store.get(name).data)
-            result = self.work[job.kind](job, submission.body, hold)
+            said = self._said(claim, job, submission.body, hold)
         except CancelledError:
             log.info("part.stopped", abandoned=hold.abandoned)
             self._release(claim, delay_s=0, burn=False)
@@ -107,13 +112,25 @@ class Parts:
             if exc.retryable:
                 raise
             return self._failed(claim, exc)
-        self.store.put(layout.result(job.account, job.id), encode(result))
-        outcome = encode(Outcome(completed=job.progress.total, usage=result.usage))
+        outcome, completed, failed = said
         return self._insist(
             lambda: self.ledger.complete(
-                claim, lease_s=self.lease_s, outcome=outcome, completed=job.progress.total
+                claim, lease_s=self.lease_s, outcome=outcome, completed=completed, failed=failed
             )
         )
+
+    def _said(self, claim: Claim, job: Job, body: Body, hold: Hold) -> tuple[bytes, int, int]:
+        """What the task says once its result is on the store: its outcome, and how many items."""
+        if isinstance(body, BatchRequest):
+            if claim.task == PLAN:
+                self.planner.run(claim, job, body, hold)
+                return b"", 0, 0
+            report = self.part_runner.run(claim, job, body, hold)
+            return encode(report), report.completed, report.failed
+        result = self.work[job.kind](job, body, hold)
+        self.store.put(layout.result(job.account, job.id), encode(result))
+        total = job.progress.total
+        return encode(Outcome(completed=total, usage=result.usage)), total, 0
 
     def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped
         self.finaliser.run(claim)

@@ -52,11 +52,10 @@ def delimiter_said(said: str) -> str:
 
 def _fit(text: str, delimiter: str) -> float:
     """The share of records that have as many fields as the first; half, where that is one."""
+    data = text.encode()
+    cut = lines([data], max_bytes=len(data))
     records = Records(
-        lines([text.encode()], max_bytes=len(text) * 4 + 1),
-        delimiter=delimiter,
-        encoding="utf-8",
-        max_bytes=len(text) * 4 + 1,
+        cut, delimiter=delimiter, encoding="utf-8", max_bytes=len(data), whole=False
     )
     counts = [
         0 if isinstance(cells, Fault) else len(cells)

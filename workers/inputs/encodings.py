@@ -91,17 +91,17 @@ def undecodable(raw: bytes, encoding: str) -> Fault:
 
 def _known(said: str) -> str:
     """Python's name of an encoding, or a refusal."""
-    name = ""
+    known = None
     with suppress(LookupError, ValueError):
         name = codecs.lookup(said).name
-        if not name.startswith(("utf-16", "utf-32")) and _ASCII.encode().decode(name) != _ASCII:
-            name = ""
-    if not name:
+        if name.startswith(("utf-16", "utf-32")) or _ASCII.encode().decode(name) == _ASCII:
+            known = name.removesuffix("-sig")
+    if known is None:
         unreadable(
             "is not one that is read: name one such as utf-8, utf-16, cp1252 or shift_jis",
             field="encoding",
         )
-    return name.removesuffix("-sig")
+    return known
 
 
 def _guessed(head: bytes) -> str:

@@ -16,6 +16,11 @@ from workers.inputs.encodings import is_unicode, undecodable
 from workers.inputs.lines import Line
 from workers.inputs.row import Bounds, Fault, Row, too_long
 
+# Python's own limit depends on who calls, so that a row could be right in one place and wrong in
+# another.
+_DEEPEST = 100
+_NESTED = frozenset({dict, list})
+
 _decode = msgspec.json.Decoder().decode
 _TYPES: dict[type, str] = {
     list: "an array", str: "a text", int: "a number", float: "a number", bool: "true or false",
@@ -58,16 +63,16 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
     return Row(number=number, line=line, fault=fault)
 
 
-def _keys(value: object) -> int:
+def _keys(value: object, deepest: int = _DEEPEST) -> int:
     """How many keys all objects in a value have."""
+    if not deepest:
+        raise RecursionError
     if type(value) is dict:
-        return len(value) + sum(_keys(each) for each in value.values() if type(each) in _NESTED)
+        nested = [each for each in value.values() if type(each) in _NESTED]
+        return len(value) + sum(_keys(each, deepest - 1) for each in nested)
     if type(value) is list:
-        return sum(_keys(each) for each in value if type(each) in _NESTED)
+        return sum(_keys(each, deepest - 1) for each in value if type(each) in _NESTED)
     return 0
-
-
-_NESTED = frozenset({dict, list})
 
 
 def _has_twice(text: str) -> bool:

@@ -38,10 +38,17 @@ class Records:
         delimiter: one character, neither a quote nor a line end.
         encoding: of the file; lines of UTF-16 and UTF-32 come as UTF-8.
         max_bytes: of one record.
+        whole: the lines are all of the file; else a record that they end in is not given out.
     """
 
     def __init__(
-        self, lines: Iterable[Line], *, delimiter: str, encoding: str, max_bytes: int
+        self,
+        lines: Iterable[Line],
+        *,
+        delimiter: str,
+        encoding: str,
+        max_bytes: int,
+        whole: bool = True,
     ) -> None:
         self._lines = iter(lines)
         self._again: deque[Line] = deque()
@@ -51,6 +58,7 @@ class Records:
         self._encoding = encoding
         self._codec = "utf-8" if is_unicode(encoding) else encoding
         self._max_bytes = max_bytes
+        self._whole = whole
         d = re.escape(delimiter)
         # A cell behind the start or a delimiter: quoted, with what follows; plain; or left open.
         self._cells = re.compile(
@@ -67,6 +75,8 @@ class Records:
             text, fault = self._decoded(raw)
             if '"' in text:
                 cells = self._quoted(number, raw, text)
+                if cells is None:
+                    return
                 yield number, fault or cells
             elif text := text.rstrip("\r\n"):
                 yield number, fault or text.split(delimiter)
@@ -90,7 +100,7 @@ class Records:
             return text, _NUL
         return text, None
 
-    def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | Fault:
+    def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | Fault | None:
         """The cells of a record with a quote in it, and of as many lines as it has."""
         cells, parts = self._split(text)
         held: list[_Held] = []
@@ -98,6 +108,8 @@ class Records:
         fault: Fault | None = None
         while parts:
             line = self._next()
+            if line is None and not self._whole:
+                return None
             if line is None or line[1] is None:
                 if line is not None:
                     self._again.appendleft(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from workers.inputs import delimited, jsonl, parquet
@@ -41,15 +41,18 @@ def read_rows(
         with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
             yield from parquet.rows(file, skip=skip, bounds=bounds)
         return
-    chunks = utf8(expanded(stream, found.compression, bounds), found.encoding)
-    cut = lines(chunks, max_bytes=bounds.max_row_bytes)
+    chunks = expanded(stream, found.compression, bounds)
+    yield from text_rows(chunks, found, skip=skip, bounds=bounds)
+
+
+def text_rows(
+    chunks: Iterable[bytes], found: Format, *, skip: int, bounds: Bounds
+) -> Iterator[Row]:
+    """The rows of JSONL or CSV, by the chunks of what is inside the compression, of any size."""
+    cut = lines(utf8(chunks, found.encoding), max_bytes=bounds.max_row_bytes)
     if found.kind == "jsonl":
-        yield from jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
-    else:
-        records = Records(
-            cut,
-            delimiter=found.delimiter,
-            encoding=found.encoding,
-            max_bytes=bounds.max_row_bytes,
-        )
-        yield from delimited.rows(records, skip=skip)
+        return jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
+    records = Records(
+        cut, delimiter=found.delimiter, encoding=found.encoding, max_bytes=bounds.max_row_bytes
+    )
+    return delimited.rows(records, skip=skip)

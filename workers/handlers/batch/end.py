@@ -1,6 +1,7 @@
 """The end of a batch: the results of its parts become the output file and the error file.
 
-    every finished part, in order → the two files → (by `finalise`) job.json → parts deleted
+    every finished part, in order → the two files → result.json → (by `finalise`) job.json →
+    parts deleted
 
 A cancelled or expired batch keeps what was finished. Run again, it writes the same files.
 """
@@ -10,67 +11,199 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
 from shared import layout
 from shared.batches import BatchRequest, BatchResult, File, PartReport
-from shared.errors import ObjectMissing
 from shared.jobs import Job, Progress
-from shared.messages import decode, encode
+from shared.messages import encode
 from shared.ports import ObjectStore
 from shared.types import Usage
-from workers.handlers.batch.plan import number_of
-from workers.inputs.format import Format
+from workers.handlers.batch.plan import number_of, report_of
+from workers.inputs.columns import Column
 from workers.inputs.writers import write_rows
 
 _CHUNK_BYTES = 1024 * 1024
 _PURPOSE = "batch_output"
-_ENDINGS = {"jsonl": "jsonl", "csv": "csv", "parquet": "parquet"}
+_OURS = ("id", "prediction", "score", "predictions")  # columns that a table gets
+_decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembler:
-    """Puts results together. `elsewhere` writes to a URL; `clock` gives seconds since 1970."""
+    """Puts results together. `clock` gives seconds since 1970."""
 
     store: ObjectStore
-    elsewhere: Callable[[str, BinaryIO], None]
     clock: Callable[[], float] = time.time
 
     def run(self, job: Job, body: BatchRequest) -> tuple[BatchResult, Progress]:
-        """Write the files; what is in them, and how many rows that is.
+        """Write the files and the result; and how many rows came out.
 
         Raises:
             Unavailable: The store is away; run it again.
         """
-        numbers = self._numbers(job)
-        reports = [self._report(job, number) for number in numbers]
+        names = self.store.list(layout.parts(job.account, job.id))
+        numbers = sorted(number_of(name) for name in names if name.endswith(".out"))
+        reports = [report_of(self.store, job, number) for number in numbers]
         completed = sum(report.completed for report in reports)
         failed = sum(report.failed for report in reports)
         codes: Counter[str] = Counter()
         for report in reports:
             codes.update(report.codes)
-        output_file = error_file = None
+        parts = list(zip(numbers, reports, strict=True))
         if completed:
-            lines = self._lines(job, numbers, reports, errors=False)
-            output_file = self._file(job, body, body.output_file, "output", lines)
+            pieces = _formatted(self._lines(job, parts, errors=False), body)
+            self._write(job, body, body.output_file, "output", body.output_format, pieces)
         if failed:
-            lines = self._lines(job, numbers, reports, errors=True)
-            error_file = self._file(job, body, body.error_file, "errors", lines)
+            pieces = self._lines(job, parts, errors=True)
+            self._write(job, body, body.error_file, "errors", "jsonl", pieces)
         result = BatchResult(
-            output_file=output_file,
-            error_file=error_file,
+            output_file=body.output_file if completed else None,
+            error_file=body.error_file if failed else None,
             usage=Usage(
                 input_tokens=sum(report.usage.input_tokens for report in reports),
                 label_tokens=sum(report.usage.label_tokens for report in reports),
             ),
             codes=dict(codes),
         )
+        self.store.put(layout.result(job.account, job.id), encode(result))
         return result, Progress(total=job.progress.total, completed=completed, failed=failed)
 
     def tidy(self, job: Job) -> None:
         """Delete what only served the work."""
         for name in list(self.store.list(layout.parts(job.account, job.id))):
             self.store.delete(name)
+
+    def _lines(
+        self, job: Job, parts: Sequence[tuple[int, PartReport]], *, errors: bool
+    ) -> Iterator[bytes]:
+        """The lines of one kind, part by part, in pieces of bounded size."""
+        for number, report in parts:
+            if not (report.failed if errors else report.completed):
+                continue
+            with self.store.open(layout.part_result(job.account, job.id, number)) as file:
+                file.readline()  # the report
+                output = _taken(file, report.output_bytes)
+                if not errors:
+                    yield from output
+                    continue
+                for _ in output:
+                    pass  # the errors come after it
+                while piece := file.read(_CHUNK_BYTES):
+                    yield piece
+
+    def _write(
+        self,
+        job: Job,
+        body: BatchRequest,
+        file_id: str,
+        what: str,
+        ending: str,
+        pieces: Iterable[bytes],
+    ) -> None:
+        """A file of the account: its bytes, then its record, from when on it is there."""
+        stream = Pieces(pieces)
+        self.store.put(layout.file_content(job.account, file_id), cast("BinaryIO", stream))
+        now = self.clock()
+        record = File(
+            id=file_id,
+            purpose=_PURPOSE,
+            filename=f"{job.id.replace('job_', 'batch_', 1)}_{what}.{ending}",
+            bytes=stream.size,
+            created_at=now,
+            expires_at=None if body.output_keep_s is None else now + body.output_keep_s,
+        )
+        self.store.put(layout.file(job.account, file_id), encode(record))
+
+
+class Pieces(io.RawIOBase):
+    """Pieces of bytes as a stream to be read once; `size` counts what was read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+        self.size = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, all that is left if it is negative; empty at the end."""
+        if size < 0:
+            found = b"".join([bytes(self._rest), *self._pieces])
+            self._rest = memoryview(b"")
+            self.size += len(found)
+            return found
+        taken: list[memoryview] = []
+        missing = size
+        while missing:
+            if not self._rest:
+                self._rest = memoryview(next(self._pieces, b""))
+                if not self._rest:
+                    break
+            taken.append(self._rest[:missing])
+            self._rest = self._rest[missing:]
+            missing -= len(taken[-1])
+        self.size += size - missing
+        return b"".join(taken)
+
+
+def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, in pieces."""
+    while size > 0 and (piece := file.read(min(_CHUNK_BYTES, size))):
+        size -= len(piece)
+        yield piece
+
+
+def _formatted(pieces: Iterator[bytes], body: BatchRequest) -> Iterator[bytes]:
+    """The output as the caller wants it; JSON lines are what parts are made of."""
+    if body.output_format == "jsonl" or body.rows is None:
+        return pieces
+    lines = map(_decode, _split(pieces))
+    first = next(lines, None)
+    if first is None:
+        return iter(())
+    echoed = list(first["row"])
+    # A row keeps its own columns; ours get other names where it has them already.
+    ours = {key: _free(key, echoed) for key in _OURS if key != "id" or body.rows.id_column is None}
+    grouped = any(question.group is not None for question in body.rows.ask.questions)
+    columns = [Column(name=name) for name in echoed]
+    for key, name in ours.items():
+        scored = key == "score" and not grouped
+        columns.append(Column(name=name, type="number" if scored else "text"))
+    rows = (
+        {**line["row"], **{n: line[k] for k, n in ours.items()}} for line in _with(first, lines)
+    )
+    rest = _free("other_columns", [*echoed, *ours.values()])
+    return write_rows(rows, body.output_format, columns, rest=rest)
+
+
+def _with(first: Any, others: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from others
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """The name, or with as many underscores as make it another one.
+
+    >>> _free("id", ["id", "id_"])
+    'id__'
+    """
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _split(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in pieces of any size, without their ends."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest

@@ -19,12 +19,11 @@ from shared import layout
 from shared.batches import BadRow, BatchRequest, PartReport
 from shared.errors import PigeonholeError, WorkFailed
 from shared.jobs import Job
-from shared.messages import encode, priority_of
+from shared.messages import encode
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Usage
 from workers.handlers.batch import rows as part_rows
-from workers.handlers.batch.plan import number_of
 from workers.handlers.batch.rows import PartRow
 from workers.leases import Hold
 
@@ -77,7 +76,7 @@ class Lines:
 
 
 Classifier = Callable[[Job, BatchRequest, Sequence[PartRow], Hold], Lines]
-Refuse = Callable[[BatchRequest, PartRow, BadRow], bytes]
+Refuse = Callable[[PartRow, BadRow], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +100,7 @@ class PartRunner:
             Unavailable: The model has stopped, the store or Redis is away.
         """
         number = int(claim.task.partition(":")[2])
-        rows = part_rows.loads(
-            self.store.get(layout.part_rows(job.account, job.id, number)).data
-        )
+        rows = part_rows.loads(self.store.get(layout.part_rows(job.account, job.id, number)).data)
         runs = _runs(claim, len(rows))
         lines = Lines()
         try:
@@ -111,7 +108,7 @@ class PartRunner:
                 hold.check()
                 self._note(claim, runs, index)
                 lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
-        except BaseException:
+        except Exception:
             with suppress(PigeonholeError):
                 self._note(claim, runs, _NOBODY)  # given back, not dead: nobody is to blame
             raise
@@ -143,7 +140,7 @@ class PartRunner:
         hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
         if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
             message = f"ended its worker {run.deaths} times and was given up"
-            return self._refused(body, rows[run.first : run.last], "worker_died", message)
+            return self._refused(rows[run.first : run.last], "worker_died", message)
         return self._classified(job, body, rows[run.first : run.last], hold)
 
     def _classified(
@@ -154,13 +151,13 @@ class PartRunner:
         bad = Lines()
         for row in rows:
             if (reason := row.reason()) is not None:
-                bad.errors.append(self.refuse(body, row, reason))
+                bad.errors.append(self.refuse(row, reason))
                 bad.codes[reason.code] += 1
         if not good:
             return bad
         if job_expired(body, self.clock()):
             message = f"was not begun within the completion window of {body.completion_window}"
-            return bad.plus(self._refused(body, good, "batch_expired", message))
+            return bad.plus(self._refused(good, "batch_expired", message))
         try:
             return bad.plus(self.work(job, body, good, hold))
         except PigeonholeError as exc:
@@ -171,19 +168,17 @@ class PartRunner:
             log.error("row.crashed", exc=exc)
             error = WorkFailed(f"failed: {type(exc).__name__}")
         if len(good) == 1:
-            return bad.plus(self._refused(body, good, error.code.lower(), error.detail))
+            return bad.plus(self._refused(good, error.code.lower(), error.detail))
         middle = len(good) // 2
         first = self._classified(job, body, good[:middle], hold)
         return bad.plus(first).plus(self._classified(job, body, good[middle:], hold))
 
-    def _refused(
-        self, body: BatchRequest, rows: Sequence[PartRow], code: str, message: str
-    ) -> Lines:
+    def _refused(self, rows: Sequence[PartRow], code: str, message: str) -> Lines:
         errors = []
         for row in rows:
             known = row.reason()
             reason = known or BadRow(line=row.line, code=code, message=message)
-            errors.append(self.refuse(body, row, reason))
+            errors.append(self.refuse(row, reason))
         return Lines(errors=errors, codes=Counter({code: len(errors)}))
 
 

@@ -1,6 +1,7 @@
 """Planning: a batch's file is read to its end, every row is judged, and parts are cut from it.
 
-    the whole file judged → plan.json → parts cut, some at a time: rows of a part → plan.json → ledger
+    the whole file judged → plan.json →
+    parts cut, some at a time: rows of a part → plan.json → ledger
 
 The plan comes back when few parts are left unfinished. Cutting depends on the file alone, so a plan
 that is run again, or a second one at the same time, cuts the same parts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -13,8 +13,10 @@ from shared.errors import InvalidRequest, ObjectMissing
 from shared.ports import ObjectStore
 from workers.handlers.batch.rows import PartRow
 from workers.inputs.format import Format, Said
-from workers.inputs.row import Bounds, Row
-from workers.inputs.tables import pick, read_rows, sniff
+from workers.inputs.pick import pick
+from workers.inputs.row import Bounds, Fault, Row
+from workers.inputs.sniff import sniff
+from workers.inputs.tables import read_rows
 
 _HEAD_BYTES = 64 * 1024
 _ROW_BYTES = 64  # what a row costs whatever is in it
@@ -31,11 +33,10 @@ class OpenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Reads the files of batches. `elsewhere` opens what is not ours, by its URL."""
+    """Reads the files of batches."""
 
     store: ObjectStore
     bounds: Bounds
-    elsewhere: Callable[[str], BinaryIO]
 
     @contextmanager
     def open(self, account: str, source: Source) -> Iterator[OpenFile]:
@@ -51,7 +52,9 @@ class Reader:
         with self._opened(account, source) as stream:
             yield OpenFile(stream=stream, format=found)
 
-    def rows(self, file: OpenFile, body: BatchRequest, *, skip: int) -> Iterator[tuple[PartRow, int]]:
+    def rows(
+        self, file: OpenFile, body: BatchRequest, *, skip: int
+    ) -> Iterator[tuple[PartRow, int]]:
         """Rows after the first `skip`, each with about how many bytes there are to work on.
 
         Raises:
@@ -61,8 +64,6 @@ class Reader:
             yield _picked(row, body.rows) if body.rows else _request(row, body.endpoint)
 
     def _opened(self, account: str, source: Source) -> BinaryIO:
-        if source.url:
-            return self.elsewhere(source.url)
         try:
             return self.store.open(layout.file_content(account, source.object))
         except ObjectMissing:
@@ -71,12 +72,24 @@ class Reader:
 
 def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     """A plain row, by its columns."""
-    found = pick(row, text_column=rows.text_column, id_column=rows.id_column)
-    if found.fault is not None:
-        fault = found.fault
-        bad = (fault.code, fault.message, fault.param)
-        return PartRow(line=row.line, id=found.id, data=row.data, bad=bad), _ROW_BYTES
+    if row.data is None:
+        assert row.fault is not None
+        return _bad(row, row.fault), _ROW_BYTES
+    found = pick(row.data, row.number, text_column=rows.text_column, id_column=rows.id_column)
+    if isinstance(found, Fault):
+        return _bad(row, found, name=_name(row, rows.id_column)), _ROW_BYTES
     return PartRow(line=row.line, id=found.id, data=row.data), _ROW_BYTES + len(found.text)
+
+
+def _bad(row: Row, fault: Fault, *, name: str | None = None) -> PartRow:
+    said = (fault.code, fault.message, fault.param)
+    return PartRow(line=row.line, id=name or str(row.number), data=row.data, bad=said)
+
+
+def _name(row: Row, id_column: str | None) -> str | None:
+    """The id of a row that is wrong elsewhere, if it has one."""
+    said = (row.data or {}).get(id_column or "")
+    return str(said)[:_MOST_ID_CHARS] if isinstance(said, str | int) else None
 
 
 def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
@@ -84,8 +97,7 @@ def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     data = row.data
     if data is None:
         assert row.fault is not None
-        bad = (row.fault.code, row.fault.message, row.fault.param)
-        return PartRow(line=row.line, id=str(row.number), bad=bad), _ROW_BYTES
+        return _bad(row, row.fault), _ROW_BYTES
     custom_id = data.get("custom_id")
     known = isinstance(custom_id, str) and 0 < len(custom_id) <= _MOST_ID_CHARS
     name = str(custom_id) if known else str(row.number)

@@ -1,0 +1,258 @@
+"""Batches on in-memory ports: planned, worked through, put together, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from typing import Any
+
+import pytest
+
+from shared import ids, layout
+from shared.batches import BatchRequest, BatchResult, File, Plan, Rows, Source
+from shared.jobs import Cancel, Job, State, advance
+from shared.messages import CONTROL, Submission, decode
+from shared.types import ClassifyRequest, Question
+from tests.workers.conftest import QUEUE, Bench
+from tests.workers.handlers.test_train import hold
+
+ME = "acme"
+ASK = ClassifyRequest(model="tiny", items=(), questions=(Question(labels=("red", "green")),))
+
+
+def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
+    """An accepted batch over a file of these bytes."""
+    file = ids.file_id(10**12, ids.random_bits())
+    bench.store.put(layout.file_content(ME, file), data)
+    rows = Rows(ask=ASK, **changes.pop("rows", {"id_column": "id"}))
+    body = BatchRequest(
+        model="tiny",
+        source=Source(object=file, filename=changes.pop("filename", "rows.jsonl")),
+        rows=rows,
+        output_file=ids.file_id(10**12, ids.random_bits()),
+        error_file=ids.file_id(10**12, ids.random_bits()),
+        **changes,
+    )
+    return bench.submit(body)
+
+
+def jsonl(*rows: object) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def run_all(bench: Bench, *, most: int = 10_000) -> None:
+    """Do whatever is ready, until nothing is."""
+    for _ in range(most):
+        claims = [
+            claim
+            for queue in (CONTROL, QUEUE)
+            for claim in bench.ledger.claim(queue, None, calls=0, parts=1, lease_s=30).claims
+        ]
+        if not claims:
+            return
+        for claim in claims:
+            bench.parts.run(claim)
+    raise AssertionError("it does not end")
+
+
+def ended(bench: Bench, job: Job) -> Job:
+    return decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+
+
+def result(bench: Bench, job: Job) -> BatchResult:
+    return decode(BatchResult, bench.store.get(layout.result(ME, job.id)).data)
+
+
+def content(bench: Bench, file: str | None) -> bytes:
+    assert file is not None
+    data = bench.store.get(layout.file_content(ME, file)).data
+    assert decode(File, bench.store.get(layout.file(ME, file)).data).bytes == len(data)
+    return data
+
+
+def lines(bench: Bench, file: str | None) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content(bench, file).splitlines()] if file else []
+
+
+def test_every_row_is_answered_beside_itself(bench: Bench):
+    rows = [{"id": f"r{n}", "text": f"{'red' if n % 2 else 'green'} thing {n}"} for n in range(50)]
+    job = a_batch(bench, jsonl(*rows))
+    run_all(bench)
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.SUCCEEDED, 50, 0)
+    found = lines(bench, result(bench, job).output_file)
+    assert [line["id"] for line in found] == [row["id"] for row in rows]
+    assert [line["row"] for line in found] == rows
+    assert {line["prediction"] for line in found} == {"red", "green"}
+    assert result(bench, job).error_file is None
+    assert done.usage.input_tokens == 150
+    assert not list(bench.store.list(layout.parts(ME, job.id)))
+    assert not list(bench.store.list(layout.OPEN))
+
+
+def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 4)
+    rows = [{"id": n, "text": f"red {n}"} for n in range(100)]
+    job = a_batch(bench, jsonl(*rows))
+    bench.parts.run(bench.claim(CONTROL))
+    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    assert (plan.total, len(plan.cuts)) == (100, 4)
+    run_all(bench)
+    assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
+        str(n) for n in range(100)
+    ]
+
+
+def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
+    data = b"\n".join(
+        (
+            b'{"id": "a", "text": "red"}',
+            b"not json",
+            b'{"id": "b"}',
+            b'{"id": "c", "text": ""}',
+            b'{"id": "a", "text": "green again"}',
+            b'{"id": "d", "text": "' + b"red " * 60 + b'"}',
+            b'{"id": "e", "text": "green"}',
+        )
+    )
+    job = a_batch(bench, data)
+    run_all(bench)
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.SUCCEEDED, 2, 5)
+    found = result(bench, job)
+    assert [line["id"] for line in lines(bench, found.output_file)] == ["a", "e"]
+    errors = {(e["id"], e["line"]): e["error"]["code"] for e in lines(bench, found.error_file)}
+    assert errors == {
+        ("2", 2): "invalid_json_line",
+        ("b", 3): "missing_column",
+        ("c", 4): "empty_text",
+        ("a", 5): "duplicate_id",
+        ("d", 6): "input_token_limit_exceeded",
+    }
+    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    assert [bad.line for bad in plan.bad] == [2, 3, 4, 5]
+    assert sum(found.codes.values()) == 5
+
+
+def test_all_rows_bad_is_a_clear_result(bench: Bench):
+    job = a_batch(bench, b"x\n" * 10)
+    run_all(bench)
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.SUCCEEDED, 0, 10)
+    assert result(bench, job).output_file is None
+    assert result(bench, job).codes == {"invalid_json_line": 10}
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\x1f\x8b broken"])
+def test_a_file_that_holds_nothing_fails_with_the_reason(bench: Bench, data: bytes):
+    job = a_batch(bench, data)
+    run_all(bench)
+    done = ended(bench, job)
+    assert done.state is State.FAILED
+    assert done.error is not None
+    assert done.error.code == "VALIDATION_ERROR"
+
+
+def test_csv_in_csv_out_with_its_own_columns(bench: Bench):
+    data = 'score;text;id\r\n7;"a red\nrose";x\r\n8;green grass;y\r\n'.encode("utf-16")
+    job = a_batch(bench, data, filename="rows.csv", output_format="csv")
+    run_all(bench)
+    table = content(bench, result(bench, job).output_file).decode()
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert [row["text"] for row in rows] == ["a red\nrose", "green grass"]
+    assert [row["score"] for row in rows] == ["7", "8"]
+    assert [row["prediction"] for row in rows] == ["red", "green"]
+    assert float(rows[0]["score_"]) > 0.5
+    assert json.loads(rows[0]["predictions"])[0]["label"] == "red"
+
+
+def test_cancelling_keeps_what_is_finished(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
+    job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
+    bench.parts.run(bench.claim(CONTROL))
+    bench.parts.run(bench.claim(QUEUE))
+    now = bench.ledger.record(job.id)
+    assert now is not None
+    bench.ledger.replace(now, advance(now, Cancel(), now.created_at))
+    bench.ledger.abandon(job.id)
+    run_all(bench)
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.CANCELLED, 5, 15)
+    assert len(lines(bench, result(bench, job).output_file)) == 5
+
+
+def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
+    rows = [{"id": n, "text": f"red {n}"} for n in range(40)]
+    job = a_batch(bench, jsonl(*rows))
+    bench.parts.run(bench.claim(CONTROL))
+    for _ in range(3):
+        bench.parts.run(bench.claim(QUEUE))
+    ran = bench.encoder.ran
+    bench.ledger.__init__()  # type: ignore[misc]
+    bench.ledger.enrol(job, parts=0)
+    run_all(bench)
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed) == (State.SUCCEEDED, 40)
+    assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
+        str(n) for n in range(40)
+    ]
+    assert bench.encoder.ran == ran + 25
+
+
+def test_an_outage_of_the_store_burns_no_attempt(bench: Bench):
+    a_batch(bench, jsonl({"id": 1, "text": "red"}))
+    claim = bench.claim(CONTROL)
+    bench.store.away = True
+    bench.parts.run(claim)
+    bench.store.away = False
+    time.sleep(1.1)
+    bench.ledger.reap(attempts=2)
+    assert bench.claim(CONTROL).attempt == 1
+
+
+def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
+    """The claim is dropped as by a kill, whenever the deadly row is under way."""
+    rows = [{"id": n, "text": "DEADLY" if n == 13 else f"red {n}"} for n in range(20)]
+    job = a_batch(bench, jsonl(*rows))
+    bench.parts.run(bench.claim(CONTROL))
+    work = bench.part_runner.work
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(job: Job, body: BatchRequest, part: Any, hold: Any) -> Any:
+        if any(row.data["text"] == "DEADLY" for row in part):
+            raise Killed
+        return work(job, body, part, hold)
+
+    object.__setattr__(bench.part_runner, "work", deadly)
+    for _ in range(12):
+        claims = bench.ledger.claim(QUEUE, None, calls=0, parts=1, lease_s=0.01).claims
+        if not claims:
+            break
+        claim = claims[0]
+        running = bench.ledger.record(job.id)
+        assert running is not None
+        body = decode_body(bench, job)
+        try:
+            report = bench.part_runner.run(claim, running, body, hold())
+        except Killed:
+            time.sleep(0.02)
+            bench.ledger.reap(attempts=2)
+            continue
+        bench.ledger.beat(claim, lease_s=30)
+        assert (report.completed, report.failed) == (19, 1)
+        assert report.codes == {"worker_died": 1}
+        assert claim.attempt <= 6
+        return
+    raise AssertionError("the row was never given up")
+
+
+def decode_body(bench: Bench, job: Job) -> BatchRequest:
+    body = decode(Submission, bench.store.get(layout.request(ME, job.id)).data).body
+    assert isinstance(body, BatchRequest)
+    return body
