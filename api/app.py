@@ -8,7 +8,10 @@ from flask import Flask
 
 from api import door, problems
 from api.auth import Authenticator
+from api.batch_events import BatchEvents
+from api.batches import Batches
 from api.classifiers import Classifiers
+from api.files import Files
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
@@ -16,10 +19,13 @@ from api.metrics import Metrics
 from api.readiness import ReadinessProbe
 from api.resolve import Resolve
 from api.routes import (
+    batch_streams,
+    batches,
     classifiers,
     classify,
     docs,
     evaluate,
+    files,
     health,
     jobs,
     kept_examples,
@@ -35,6 +41,8 @@ from api.usage import Uses
 from shared.catalogue import Catalogue
 from shared.ports import Ledger, ObjectStore
 from shared.settings import Settings
+
+_LISTENERS_SHARE = 4  # one slot of so many may be held by who listens to a batch, for an hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +146,42 @@ def create_app(services: Services) -> Flask:
             durable=durable,
             slots=slots,
             max_import_bytes=settings.max_import_bytes,
+        )
+    )
+    kept_files = Files(store=services.store, clock=services.submit.clock)
+    app.register_blueprint(
+        files.blueprint(
+            files=kept_files,
+            idempotency=services.idempotency,
+            slots=slots,
+            max_file_bytes=settings.max_file_bytes,
+            keep_s=settings.file_keep_s,
+        )
+    )
+    all_batches = Batches(
+        submit=services.submit,
+        jobs=services.jobs,
+        files=kept_files,
+        resolve=resolve,
+        ledger=services.ledger,
+        store=services.store,
+        default_model=default_model,
+        file_keep_s=settings.file_keep_s,
+    )
+    app.register_blueprint(
+        batches.blueprint(
+            batches=all_batches,
+            idempotency=services.idempotency,
+            max_body_bytes=settings.max_body_bytes,
+            most_window_s=settings.result_keep_s,
+        )
+    )
+    app.register_blueprint(
+        batch_streams.blueprint(
+            batches=all_batches,
+            events=BatchEvents(batches=all_batches),
+            slots=slots,
+            listeners=Slots((settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE),
         )
     )
     app.register_blueprint(

@@ -16,6 +16,7 @@ from api import problems
 from api.operation import REQUEST_ID, TEXT, Content, Json, Operation, Parameter
 from api.operations import OPERATIONS
 from api.problems import Problem
+from api.routes.batch_streams import EVENTS
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {
@@ -27,6 +28,9 @@ _HEADERS: dict[str, str] = {
     "Retry-After": "Seconds to wait.",
     "WWW-Authenticate": "`Bearer`.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
+}
+_PLAIN: dict[str, Json] = {
+    EVENTS: {"type": "object", "properties": dict.fromkeys(("id", "event", "data"), TEXT)}
 }
 _PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
@@ -40,7 +44,8 @@ def document() -> Json:
     """The whole document."""
     contents = [each for o in OPERATIONS for answer in o.answers.values() for each in _all(answer)]
     contents += [each for o in OPERATIONS for each in (o.body, *o.uploads.values()) if each]
-    shapes: set[type[BaseModel]] = {Problem, *(c for c in contents if not isinstance(c, str))}
+    faults = {o.fault for o in OPERATIONS}
+    shapes: set[type[BaseModel]] = {*faults, *(c for c in contents if not isinstance(c, str))}
     _, schemas = models_json_schema(
         [(shape, _mode(shape)) for shape in sorted(shapes, key=lambda shape: shape.__name__)],
         ref_template=_REF,
@@ -60,8 +65,11 @@ def document() -> Json:
             "schemas": schemas["$defs"],
             "headers": {n: {"description": d, "schema": TEXT} for n, d in _HEADERS.items()},
             "responses": {
-                f"Problem{status}": _problem(status)
-                for status in sorted({s for o in OPERATIONS for s in o.problems})
+                _named(fault, status): _problem(fault, status)
+                for fault in sorted(faults, key=lambda each: each.__name__)
+                for status in sorted(
+                    {s for o in OPERATIONS if o.fault is fault for s in o.problems}
+                )
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -80,7 +88,7 @@ def _operation(operation: Operation) -> Json:
                 for status, shape in operation.answers.items()
             },
             **{
-                str(status): {"$ref": f"#/components/responses/Problem{status}"}
+                str(status): {"$ref": f"#/components/responses/{_named(operation.fault, status)}"}
                 for status in operation.problems
             },
         },
@@ -107,7 +115,9 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _answer(status: int, contents: Content | tuple[Content, ...], headers: tuple[str, ...]) -> Json:
-    content: Json = {c: {"schema": TEXT} for c in _all(contents) if isinstance(c, str)}
+    content: Json = {
+        c: {"schema": _PLAIN.get(c, TEXT)} for c in _all(contents) if isinstance(c, str)
+    }
     if shapes := [each for each in _all(contents) if not isinstance(each, str)]:
         content["application/json"] = _schema(shapes)
     return {
@@ -126,15 +136,17 @@ def _schema(shapes: list[type[BaseModel]]) -> Json:
     return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}
 
 
-def _problem(status: int) -> Json:
-    schema = {"$ref": _REF.format(model=Problem.__name__)}
+def _named(fault: type[BaseModel], status: int) -> str:
+    return f"{fault.__name__}{status}"
+
+
+def _problem(fault: type[BaseModel], status: int) -> Json:
+    schema = {"schema": {"$ref": _REF.format(model=fault.__name__)}}
+    media_types = [problems.MEDIA_TYPE] if fault is Problem else []
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _headers(_PROBLEM_HEADERS.get(status, ())),
-        "content": {
-            problems.MEDIA_TYPE: {"schema": schema},
-            "application/json": {"schema": schema},
-        },
+        "content": dict.fromkeys([*media_types, "application/json"], schema),
     }
 
 

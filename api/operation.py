@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.jobs import PLOTS
+from api.problems import Problem
 
 Json = dict[str, Any]
 Content = type[BaseModel] | str
@@ -27,7 +28,7 @@ class Parameter:
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
-    tuple says so. `uploads` are further media types of the body.
+    tuple says so. `uploads` are further media types of the body; `fault` is the body of an error.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     headers: dict[int, tuple[str, ...]] | None = None
     needs_key: bool = True
+    fault: type[BaseModel] = Problem
 
 
 TEXT: Json = {"type": "string"}
@@ -78,18 +80,45 @@ PLOT = Parameter(
     about="One of the drawings of an evaluation.",
     schema={"type": "string", "enum": sorted(PLOTS)},
 )
-AFTER = Parameter(
-    name="after",
-    where="query",
-    about="The last id of the page before.",
-    schema={"type": "string", "pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
+FILE_ID = Parameter(
+    name="file_id", where="path", about="The `id` of a file.", schema={**TEXT, "minLength": 1}
 )
-LIMIT = Parameter(
-    name="limit",
-    where="query",
-    about="Jobs of a page.",
-    schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+BATCH_ID = Parameter(
+    name="batch_id", where="path", about="The `id` of a batch.", schema={**TEXT, "minLength": 1}
 )
+PURPOSE = Parameter(name="purpose", where="query", about="Only files of this purpose.", schema=TEXT)
+ORDER = Parameter(
+    name="order",
+    where="query",
+    about="By age: the newest or the oldest first.",
+    schema={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+)
+LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    where="header",
+    about="The id of the last event that you have: the stream goes on after it.",
+    schema={"type": "string", "pattern": "^[!-~]*$"},
+)
+
+
+def after(prefix: str) -> Parameter:
+    """Where a page begins, by an id with the prefix."""
+    return Parameter(
+        name="after",
+        where="query",
+        about="The last id of the page before.",
+        schema={"type": "string", "pattern": f"^{prefix}[0-9a-hjkmnp-tv-z]{{26}}$"},
+    )
+
+
+def limit(*, default: int, most: int) -> Parameter:
+    """How many a page may hold."""
+    return Parameter(
+        name="limit",
+        where="query",
+        about="The most of a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": most, "default": default},
+    )
 
 
 def fields_in_query(shape: type[BaseModel]) -> tuple[Parameter, ...]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from api import openai_operations
 from api.jobs import PLOTS
 from api.operation import (
-    AFTER,
     CLASSIFIER_ID,
     IDEMPOTENCY_KEY,
     JOB_ID,
-    LIMIT,
     PLOT,
     PREFER,
     Operation,
+    after,
     fields_in_query,
+    limit,
     words_in_query,
 )
 from api.readiness import Liveness, Readiness
@@ -31,7 +32,7 @@ from api.wire.classifier import (
 )
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
 from api.wire.jina import ClassifyAnswer, ClassifyBody
-from api.wire.job import JobList, JobObject
+from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
 from api.wire.train import TrainAnswer, TrainBody, TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFields
@@ -206,7 +207,7 @@ OPERATIONS = (
         path="/v1/jobs",
         name="listJobs",
         summary="Your jobs, newest first.",
-        parameters=(AFTER, LIMIT),
+        parameters=(after("job_"), limit(default=20, most=100)),
         answers={200: JobList},
         problems=(*_KEYED, 422),
     ),
@@ -226,7 +227,7 @@ OPERATIONS = (
         name="getJobResult",
         summary="What a job would have answered at once.",
         parameters=(JOB_ID,),
-        answers={200: (ClassifyAnswer, TrainAnswer, EvaluateAnswer)},
+        answers={200: (ClassifyAnswer, TrainAnswer, EvaluateAnswer, BatchAnswer)},
         problems=(*_KEYED, 404, 409),
     ),
     Operation(
@@ -247,6 +248,7 @@ OPERATIONS = (
         answers={202: JobObject},
         problems=(*_KEYED, 404, 409),
     ),
+    *openai_operations.OPERATIONS,
     Operation(
         method="get",
         path="/health/live",

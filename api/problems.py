@@ -1,7 +1,8 @@
 """The one table of statuses, and the one body in which an error leaves the service.
 
 The body is RFC 9457 (`type` … `instance`) and holds beside it the fields that clients of other
-services read: `code`, `request_id`, `errors` and `error`, `message`.
+services read: `code`, `request_id`, `errors` and `error`, `message`. Only the paths of the OpenAI
+API have another, which is theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api import door
 from api.wire import body
+from api.wire.openai import error as openai
 from shared import errors
 from shared.errors import PigeonholeError
 from shared.telemetry import Log
@@ -103,9 +105,12 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
         known = PigeonholeError(
             f"something went wrong in the service; its log knows more of {door.request_id()}"
         )
-    response = Response(
-        body.dump(_problem(known, status)), status=status, content_type=_media_type()
-    )
+    if openai.spoken_at(request.path):
+        status = openai.status_of(status)
+        said, media_type = body.dump(openai.render(known, status)), openai.MEDIA_TYPE
+    else:
+        said, media_type = body.dump(_problem(known, status)), _media_type()
+    response = Response(said, status=status, content_type=media_type)
     response.vary.add("Accept")
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from api.caller import Caller
 from api.members import Members
 from shared import ids, layout
+from shared.batches import BatchRequest
 from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import (
     BrokerUnavailable,
@@ -126,6 +127,7 @@ class Submit:
 
         With the `job_id` of a job that was accepted before, it is that job again. Only classify
         requests are checked against the limits here; whoever reads another kind knows its places.
+        A batch is planned by a worker: how many items and parts it has is not known yet.
 
         Raises:
             PigeonholeError: What the limits refuse.
@@ -152,7 +154,8 @@ class Submit:
         if job.state.terminal:
             return job
         try:
-            if queue := self.ledger.enrol(job, parts=1):
+            parts = 0 if job.kind is JobKind.BATCH else 1
+            if queue := self.ledger.enrol(job, parts=parts):
                 self.doorbell.ring(queue)
         except BrokerUnavailable as exc:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
@@ -187,8 +190,13 @@ class Submit:
 
     def _queue(self, request: Body, model: ModelEntry, priority: Priority) -> str:
         device = self.members.usual_device(model)
-        classifies = isinstance(request, ClassifyRequest)
-        return queue_for(device, priority) if classifies else train_queue(device)
+        match request:
+            case ClassifyRequest():
+                return queue_for(device, priority)
+            case BatchRequest():
+                return queue_for(device, Priority.BULK)
+            case _:
+                return train_queue(device)
 
 
 def _size(request: Body) -> int:
@@ -198,5 +206,7 @@ def _size(request: Body) -> int:
             return len(items)
         case TrainRequest(examples=examples) | EvaluateRequest(examples=examples):
             return len(examples)
+        case BatchRequest():
+            return 0
         case _:
             return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -13,7 +13,7 @@ from werkzeug.http import parse_options_header
 
 from api.wire import body
 from api.wire.file import CSV_TYPES, JSONL_TYPES, File
-from api.wire.refusal import refuse
+from api.wire.refusal import refuse, shown
 
 MULTIPART = "multipart/form-data"
 _MOST_PARTS = 32
@@ -44,22 +44,21 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Upload 
         query: Fields in the URL, for a body that is nothing but the file.
 
     Raises:
-        InvalidRequest: The parts cannot be told apart, are too many or too large, or hold no file.
+        InvalidRequest: The parts cannot be told apart, are too many or too large, hold no file or
+            another one; or a field stands twice.
     """
     media_type, options = parse_options_header(content_type)
     media_type = media_type.lower()
     if media_type in JSONL_TYPES | CSV_TYPES:
-        fields = {name: value for name, value in query.items() if value}
-        return Upload(file=File(data=data, media_type=media_type), fields=fields)
+        said = query.items(multi=True) if isinstance(query, MultiDict) else query.items()
+        return Upload(file=File(data=data, media_type=media_type), fields=_once(said))
     if media_type != MULTIPART:
         return None
     if not options.get("boundary"):
         refuse("Content-Type", "names no boundary; let your client set this header")
     fields, files = _parts(data, options["boundary"])
-    return Upload(
-        file=_the_file(fields, files),
-        fields={name: value for name, value in fields.items() if value},
-    )
+    file = _the_file(fields, files)
+    return Upload(file=file, fields=_once(fields.items(multi=True)))
 
 
 def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
@@ -80,6 +79,20 @@ def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[s
         refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")
 
 
+def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The fields that are not empty, by name.
+
+    Raises:
+        InvalidRequest: One stands twice: which is meant is not guessed.
+    """
+    found: dict[str, str] = {}
+    for name, value in fields:
+        if name in found:
+            refuse(shown(name), "stands twice; send it once")
+        found[name] = value
+    return {name: value for name, value in found.items() if value}
+
+
 def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> File:
     sent = files.getlist("file")
     if len(sent) > 1:
@@ -87,5 +100,7 @@ def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -
     if not sent:
         hint = "give the part a filename" if "file" in fields else "send the examples as this part"
         refuse("file", f"is missing: {hint}")
+    if other := next((name for name in files if name != "file"), None):
+        refuse(shown(other), "was sent as a file; only the examples are one, as the part 'file'")
     part = sent[0]
     return File(data=part.stream.read(), name=part.filename or "", media_type=part.mimetype)

@@ -19,7 +19,7 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.types import ClassifyRequest, EvaluateRequest, Example, Question, TrainRequest
 
-_MOST_WEIGHT = 1000.0
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 1000.0  # their squares and quotients stay numbers
 _CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
 
 
@@ -192,8 +192,8 @@ class Limits:
             self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
             if example.num_iters is not None:
                 self._check_num_iters(f"{where}.num_iters", example.num_iters)
-            if not 0 < example.weight <= _MOST_WEIGHT:
-                _refuse(f"{where}.weight", f"must be above 0 and at most {_MOST_WEIGHT:g}")
+            if not _LEAST_WEIGHT <= example.weight <= _MOST_WEIGHT:
+                _refuse(f"{where}.weight", f"must be from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}")
 
     def _check_num_iters(self, field: str, count: int) -> None:
         if not 1 <= count <= self.max_num_iters:

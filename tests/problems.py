@@ -7,6 +7,7 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from api.problems import Problem
+from api.wire.openai.error import OpenAIError
 
 
 def assert_problem(
@@ -37,3 +38,25 @@ def assert_problem(
     if status == 401:
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
     return body
+
+
+def assert_openai_error(
+    response: TestResponse, status: int, *, param: str | None = None, says: str | None = None
+) -> dict[str, Any]:
+    """The answer is an error of the OpenAI API of this status, about this field; what it says."""
+    assert response.status_code == status, response.get_data(as_text=True)
+    assert response.mimetype == "application/json"
+    body = response.get_json()
+    OpenAIError.model_validate(body, strict=True)
+    assert set(body) == {"error"}
+    fault: dict[str, Any] = body["error"]
+    assert set(fault) == {"message", "type", "param", "code"}
+    if param is not None:
+        assert fault["param"] == param
+    if says is not None:
+        assert says in fault["message"]
+    if status in {429, 503}:
+        assert int(response.headers["Retry-After"]) >= 1
+    if status == 401:
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    return fault

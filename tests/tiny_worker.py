@@ -6,8 +6,9 @@ import hashlib
 from datetime import UTC, datetime
 
 from shared import layout
+from shared.batches import BatchRequest
 from shared.errors import PigeonholeError
-from shared.jobs import Fail, Finalise, Job, Settle, Start, Succeed, advance
+from shared.jobs import Fail, Finalise, Job, Progress, Settle, Start, Succeed, advance
 from shared.messages import (
     Body,
     Call,
@@ -22,6 +23,7 @@ from shared.ports import FINALISE, Claim
 from shared.types import Answer, ClassifyRequest, ClassifyResult, Question, Usage, WorkerReport
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
+from tests.tiny_batches import TinyBatches
 from tests.tiny_trainer import TinyTrainer
 
 
@@ -37,6 +39,7 @@ class TinyWorker:
         self.error: Exception | None = None
         self.calls: list[Call] = []
         self.trainer = TinyTrainer(store)
+        self.batches = TinyBatches(store)
         queues = ("cpu.standard", "cpu.train")
         report = WorkerReport(device="cpu", queues=queues, models=("tiny",))
         ledger.report("worker", "tiny", encode(report), ttl_s=3600)
@@ -70,12 +73,11 @@ class TinyWorker:
         data = self._store.get(layout.request(job.account, job.id)).data
         running = advance(advance(job, Start(), now), Finalise(), now)
         try:
-            result = self._result(job, decode(Submission, data).body)
+            result, progress = self._result(job, decode(Submission, data).body)
         except PigeonholeError as exc:
             self._end(job, advance(running, Fail(error=failure_of(exc)), now))
             return
         self._store.put(layout.result(job.account, job.id), encode(result))
-        progress = job.progress.model_copy(update={"completed": job.progress.total})
         self._end(job, advance(running, Succeed(progress=progress, usage=result.usage), now))
 
     def _end(self, old: Job, new: Job) -> None:
@@ -84,12 +86,17 @@ class TinyWorker:
         self._ledger.retire(new, keep_s=3600)
         self._store.delete(layout.open_marker(new.id))
 
-    def _result(self, job: Job, body: Body) -> Result:
+    def _result(self, job: Job, body: Body) -> tuple[Result, Progress]:
+        done = job.progress.model_copy(update={"completed": job.progress.total})
         if isinstance(body, ClassifyRequest):
-            return self._classified(body)
+            return self._classified(body), done
         if self.error is not None:
             raise self.error
-        return self.trainer.run(job, body)
+        if isinstance(body, BatchRequest):
+            made, total = self.batches.run(job, body)
+            failed = sum(made.codes.values())
+            return made, Progress(total=total, completed=total - failed, failed=failed)
+        return self.trainer.run(job, body), done
 
     def _classified(self, request: ClassifyRequest) -> ClassifyResult:
         if self.error is not None:

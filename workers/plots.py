@@ -38,7 +38,7 @@ def confusion_matrix(labels: Sequence[str], counts: NDArray[np.intp]) -> dict[st
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
     if len(labels) <= _NAMED:
-        names = [n if len(n) <= _LONGEST_NAME else n[: _LONGEST_NAME - 1] + "…" for n in labels]
+        names = [_name(label) for label in labels]
         axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
     if len(labels) <= _NUMBERED:
@@ -77,6 +77,16 @@ def reliability(bins: Reliability, error: float) -> dict[str, bytes]:
     below.set_ylabel("examples")
     below.set_xlim(0, 1)
     return _files("reliability", figure)
+
+
+def _name(label: str) -> str:
+    """A label as it is drawn. XML has no place for control characters, escaped or not.
+
+    >>> _name("a\\x00b")
+    'a b'
+    """
+    drawn = "".join(letter if letter.isprintable() else " " for letter in label)
+    return drawn if len(drawn) <= _LONGEST_NAME else drawn[: _LONGEST_NAME - 1] + "…"
 
 
 def _files(name: str, figure: Figure) -> dict[str, bytes]:

@@ -8,20 +8,28 @@ when a file is read.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from shared.errors import FieldError, InvalidRequest
+from shared.limits import Limits
 from workers.core import zero_shot
 from workers.core.learner import Learner
+from workers.core.passive_aggressive import Kind
+from workers.core.zero_shot import Scale
 from workers.models.port import Rows
 
 SCHEMA = 1
 _ENTRY = "pigeonhole"
 _SIZE_BYTES = 8  # of the header's length, little-endian, at the beginning of the file
+_MOST = 2.0**53  # the whole numbers below it are exact, whatever reads them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,39 +88,115 @@ def dumps(trained: Trained) -> bytes:
     return save(arrays, metadata={_ENTRY: json.dumps(said)})
 
 
-def loads(data: bytes) -> Trained:
+def loads(data: bytes, *, limits: Limits | None = None) -> Trained:
     """Read a file back, to the bit.
 
+    What is worked out of the arrays grows with the square of labels and dimensions, so the file has
+    to be as large as it says before anything is: one of some KiB must not take all memory.
+
+    Args:
+        data: The file.
+        limits: What a file may hold that a stranger sent; None where it was written here.
+
     Raises:
-        InvalidRequest: It is no such file, of another schema, or does not fit together.
+        InvalidRequest: It is no such file, of another schema, or does not fit together; or a label
+            is longer than `limits` allow.
+        LabelLimitExceeded: It has more labels than `limits` allow.
     """
     try:
         arrays = load(data)
         size = int.from_bytes(data[:_SIZE_BYTES], "little")
         header = json.loads(data[_SIZE_BYTES : _SIZE_BYTES + size])
-        said = json.loads(header["__metadata__"][_ENTRY])
-    except (SafetensorError, ValueError, KeyError, TypeError) as exc:
+        said = json.loads(
+            header["__metadata__"][_ENTRY], parse_constant=_finite, parse_float=_finite
+        )
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise _refusal(f"is no file of weights of a classifier ({type(exc).__name__})") from None
     try:
         if said["schema"] != SCHEMA:
             raise _refusal(f"has schema {said['schema']!r}; this version reads {SCHEMA}")
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise _refusal(f"holds numbers in {name!r} that are not finite")
+        _check_labels(said)
+        if limits is not None:
+            limits.check_classifier_labels(len(said["labels"]))
+            if any(len(label) > limits.max_label_chars for label in said["labels"]):
+                raise _refusal(f"has a label of more than {limits.max_label_chars} characters")
+        _check_arrays(said, arrays)
         learner = Learner.from_arrays(said["learner"], arrays)
-        trained = Trained(
+        return Trained(
             model=str(said["model"]),
             revision=str(said["revision"]),
-            counts=tuple(int(count) for count in said["counts"]),
+            counts=tuple(said["counts"]),
             learner=learner,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as exc:
         raise _refusal(f"does not fit together: {exc}") from None
-    if len(trained.counts) != len(learner.labels) or len(set(learner.labels)) != len(
-        learner.labels
-    ):
-        raise _refusal("does not fit together: its labels and counts differ")
-    return trained
+
+
+def _check_labels(said: dict[str, Any]) -> None:
+    """Refuse labels that are none, and numbers that nothing counts to.
+
+    Raises:
+        ValueError: The labels differ from the learner's or from the counts, or are no words; or a
+            number is below 0.
+    """
+    labels, counts, learner = said["labels"], said["counts"], said["learner"]
+    if labels != learner["labels"] or len(labels) != len(counts):
+        raise ValueError("its labels and counts differ")
+    if not all(isinstance(label, str) and label.strip() for label in labels):
+        raise ValueError("a label is no text")
+    "".join(labels).encode()  # half of a surrogate pair could never be answered
+    if len(set(labels)) != len(labels):
+        raise ValueError("a label stands twice")
+    numbers = [*counts, *(learner[name] for name in ("seen", "heard", "squares", "steps"))]
+    if not all(0 <= number <= _MOST for number in numbers):
+        raise ValueError("a number is out of bounds")
+    if not all(type(count) is int for count in (*counts, learner["seen"])):
+        raise ValueError("a count is no whole number")
+    if learner["kind"] not in get_args(Kind) or not 0 < learner["aggressiveness"] <= _MOST:
+        raise ValueError("its way of learning is not known")
+
+
+def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Refuse arrays that are not those of as many labels and dimensions as the header says.
+
+    Raises:
+        ValueError: One is missing or not known, or has another type or shape, or holds a number
+            that is none.
+    """
+    count, dimensions = len(said["labels"]), said["dimensions"]
+    expected = {"prior": (count, dimensions), "second": (dimensions, dimensions)}  # (L, D), (D, D)
+    dtypes = _dtypes()
+    if arrays.keys() != dtypes.keys():
+        names = ", ".join(sorted(arrays.keys() ^ dtypes.keys()))
+        raise ValueError(f"these arrays are missing or not known: {names[:200]}")
+    for name, array in arrays.items():
+        if array.dtype != dtypes[name]:
+            raise ValueError(f"{name} is {array.dtype}, {dtypes[name]} was expected")
+        if array.shape != expected.get(name, array.shape):
+            raise ValueError(f"{name} is {array.shape}, {expected[name]} was expected")
+        if not np.isfinite(array).all():
+            raise ValueError(f"it holds numbers in {name!r} that are not finite")
+    if (arrays["counts"] < 0).any():
+        raise ValueError("a label has fewer than no examples")
+
+
+@cache
+def _dtypes() -> dict[str, np.dtype[Any]]:
+    """The types of a learner's arrays, by name."""
+    least = Learner.start(["label"], np.ones((1, 1), np.float32), Scale(temperature=1.0))
+    return {name: array.dtype for name, array in least.arrays().items()}
+
+
+def _finite(text: str) -> float:
+    """A number of the header: JSON knows neither NaN nor infinity, Python reads both.
+
+    Raises:
+        ValueError: It is not finite.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _refusal(message: str) -> InvalidRequest:

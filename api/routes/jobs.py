@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from api import door
 from api.jobs import PLOTS, Jobs
+from api.routes import page
 from api.routes.reply import reply
 from api.wire import body
 from api.wire.job import render_job, render_jobs
-from api.wire.refusal import refuse
 from api.wire.result import render
 from shared import ids
 from shared.errors import NotFound
@@ -31,8 +31,10 @@ def blueprint(*, jobs: Jobs, inline_result_bytes: int) -> Blueprint:
 
     @routes.get("/v1/jobs")
     def listing() -> Response:
-        page, has_more = jobs.list(door.caller().account, after=_after(), limit=_limit())
-        return reply(render_jobs(page, has_more=has_more))
+        after = page.after(ids.is_job_id, what="job")
+        limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        listed, has_more = jobs.list(door.caller().account, after=after, limit=limit)
+        return reply(render_jobs(listed, has_more=has_more))
 
     @routes.get("/v1/jobs/<job_id>")
     def one(job_id: str) -> Response:
@@ -73,18 +75,3 @@ def _result(jobs: Jobs, job: Job) -> dict[str, Any] | None:
 
 def _small(rendered: dict[str, Any] | None, most_bytes: int) -> dict[str, Any] | None:
     return rendered if rendered and len(body.dump(rendered)) <= most_bytes else None
-
-
-def _limit() -> int:
-    text = request.args.get("limit", str(_DEFAULT_LIMIT))
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= limit <= _MOST_LISTED:
-        refuse("limit", f"must be a whole number from 1 to {_MOST_LISTED}")
-    return limit
-
-
-def _after() -> str:
-    job_id = request.args.get("after")
-    if job_id is not None and not ids.is_job_id(job_id):
-        refuse("after", "must be the id of a job")
-    return job_id or ""

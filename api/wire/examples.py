@@ -22,7 +22,7 @@ class ExampleInput(TextInput):
         None, description="Iterations over this example, where it counts more or less than others."
     )
     weight: Number | None = Field(
-        None, description="How much this example counts: above 0, and 1 if absent."
+        None, description="How much this example counts: 0.001 to 1000, and 1 if absent."
     )
 
 

@@ -56,8 +56,9 @@ class Columns:
     @property
     def by_field(self) -> dict[str, str]:
         """The column of each field of an example."""
-        own = {name: name for name in ("num_iters", "weight")}
-        return {"text": self.text, "label": self.label, **own}
+        named = {"text": self.text, "label": self.label}
+        own = {name: name for name in ("num_iters", "weight") if name not in named.values()}
+        return named | own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from api.wire.evaluation import EvaluateAnswer
 from api.wire.jina import ClassifyAnswer
 from api.wire.train import TrainAnswer
+from shared import ids
+from shared.batches import BatchResult
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind
 
@@ -28,6 +30,15 @@ class JobFault(BaseModel):
     errors: list[dict[str, str]]
 
 
+class BatchAnswer(BaseModel):
+    """What came out of a batch; `/v1/batches/{batch_id}` says more of it."""
+
+    batch_id: str
+    output_file_id: str | None = Field(description="Null where no row came out.")
+    error_file_id: str | None = Field(description="Null where no row failed.")
+    usage: JobUsage
+
+
 class JobObject(BaseModel):
     """A durable job. Poll it until `finished_at` is set."""
 
@@ -41,7 +52,7 @@ class JobObject(BaseModel):
     expires_at: datetime = Field(description="When the job and its result are forgotten.")
     progress: Progress
     usage: JobUsage
-    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | None = Field(
+    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | None = Field(
         description="What the call would have answered, if it is small."
     )
     result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
@@ -80,6 +91,16 @@ def render_job(job: Job, *, result: dict[str, Any] | None = None) -> dict[str, A
         "result": result,
         "result_url": f"/v1/jobs/{job.id}/result" if succeeded and result is None else None,
         "error": fault,
+    }
+
+
+def render_batch_result(result: BatchResult, *, job_id: str) -> dict[str, Any]:
+    """What came out of a batch."""
+    return {
+        "batch_id": ids.batch_id_of(job_id),
+        "output_file_id": result.output_file,
+        "error_file_id": result.error_file,
+        "usage": {"total_tokens": result.usage.total_tokens},
     }
 
 

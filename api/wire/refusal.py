@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -99,3 +100,16 @@ def _sentence(kind: str, message: str, context: dict[str, Any]) -> str:
     if kind == "value_error":
         return message  # raised by a validator of ours
     return _SENTENCES.get(kind, "is not valid").format_map(context)
+
+
+def within(place: str, error: PigeonholeError) -> PigeonholeError:
+    """The same error about a part of a larger request.
+
+    >>> fault = FieldError(field="labels", message="is missing")
+    >>> within("classify", InvalidRequest("labels: is missing", fields=(fault,))).detail
+    'classify.labels: is missing'
+    """
+    fields = tuple(replace(each, field=f"{place}.{each.field}") for each in error.fields)
+    named = bool(error.fields) and error.detail.startswith(error.fields[0].field)
+    detail = f"{place}.{error.detail}" if named else error.detail
+    return type(error)(detail, fields=fields, retry_after_s=error.retry_after_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from api.wire import evaluation, train
+from api.wire.job import render_batch_result
 from api.wire.pick import named
+from shared.batches import BatchResult
 from shared.messages import Body, Result
 from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
 
@@ -17,4 +19,6 @@ def render(dialect: str, asked: Body, job_id: str, result: Result) -> dict[str, 
         return named(dialect).render(asked, result)
     if isinstance(result, EvaluateResult):
         return evaluation.render(result, job_id=job_id)
+    if isinstance(result, BatchResult):
+        return render_batch_result(result, job_id=job_id)
     return train.render(result, job_id=job_id)

@@ -23,6 +23,7 @@ from ops.bench import machine
 from ops.bench.service import Caller, Service, call_all, running
 
 TWO = ["question", "complaint"]
+SHORT_CHARS = 60
 MANY = [f"topic number {n}" for n in range(256)]
 WORDS = """order refund late card account money bank transfer weather game team market price
 report phone battery update screen doctor hotel flight music film city river science law""".split()  # noqa: SIM905
@@ -61,7 +62,7 @@ def sample_texts(data: Path) -> tuple[list[str], list[str]]:
         lengths = [max(3, int(shuffle.lognormvariate(3.0, 0.7))) for _ in range(4096)]
         texts = [" ".join(shuffle.choices(WORDS, k=length)) for length in lengths]
     shuffle.shuffle(texts)
-    return texts[:1024], [text for text in texts if len(text) < 60][:512]
+    return texts[:1024], [text for text in texts if len(text) < SHORT_CHARS][:512]
 
 
 def _baseline(mixed: list[str], short: list[str]) -> dict[str, float]:

@@ -11,7 +11,11 @@ from schemathesis.specs.openapi.checks import allow_header_conformance, positive
 from api.openapi import document
 from api.operations import OPERATIONS
 from api.problems import Problem
+from api.wire.openai.error import OpenAIError, spoken_at
+from shared import ids, layout
+from shared.batches import File
 from shared.classifier_store import ClassifierStore
+from shared.messages import encode
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 
@@ -37,9 +41,13 @@ class Key:
 def map_path_parameters(
     context: schemathesis.HookContext, path_parameters: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Make half of the classifiers that are asked for ones that are there."""
-    asked = (path_parameters or {}).get("classifier_id", "")
-    return {"classifier_id": a_classifier()} if len(asked) % 2 else path_parameters
+    """Make half of the classifiers, files and batches that are asked for ones that are there."""
+    there = {"classifier_id": a_classifier, "file_id": a_file, "batch_id": a_batch}
+    found = dict(path_parameters or {})
+    for name, asked in found.items():
+        if name in there and len(asked) % 2:
+            found[name] = there[name]()
+    return found
 
 
 def a_classifier() -> str:
@@ -48,6 +56,26 @@ def a_classifier() -> str:
     if not any(records.all("acme")):
         put_classifier(WORLD.store, name="spam", versions=2, keep_examples=True)
     return next(record.name or record.id for record in records.all("acme"))
+
+
+def a_file() -> str:
+    """The id of a fresh file."""
+    file = File(
+        id=ids.file_id(0, ids.random_bits()),
+        purpose="batch",
+        filename="größe.jsonl",
+        bytes=12,
+        created_at=0,
+    )
+    WORLD.store.put(layout.file_content("acme", file.id), b'{"text":"a"}')
+    WORLD.store.put(layout.file("acme", file.id), encode(file))
+    return file.id
+
+
+def a_batch() -> str:
+    """The id of a fresh batch; it has ended."""
+    body = {"input_file_id": a_file(), "classify": {"labels": ["x", "y"]}}
+    return str(WORLD.client().post("/v1/batches", json=body).get_json()["id"])
 
 
 def test_it_is_a_valid_document():
@@ -66,11 +94,21 @@ def test_it_describes_every_route_and_no_other(world: World):
     assert {(o.method, o.path) for o in OPERATIONS} == routes
 
 
-def test_every_problem_has_the_one_shape():
-    responses = document()["components"]["responses"].values()
+def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
+    described = document()
+    responses = described["components"]["responses"].values()
     refs = {c["schema"]["$ref"] for r in responses for c in r["content"].values()}
+    of_theirs = [
+        (path, error["$ref"])
+        for path, methods in described["paths"].items()
+        for call in methods.values()
+        for error in call["responses"].values()
+        if OpenAIError.__name__ in error.get("$ref", "")
+    ]
 
-    assert refs == {f"#/components/schemas/{Problem.__name__}"}
+    assert refs == {f"#/components/schemas/{m.__name__}" for m in (Problem, OpenAIError)}
+    assert all(spoken_at(path) for path, _ in of_theirs)
+    assert {p for p in described["paths"] if spoken_at(p)} == {path for path, _ in of_theirs}
 
 
 @SCHEMA.parametrize()

@@ -121,6 +121,7 @@ class TestCreating:
             ({"text": "x", "label": "y", "num_iters": 0}, "input[2].num_iters"),
             ({"text": "x", "label": "y", "weight": 0}, "input[2].weight"),
             ({"text": "x", "label": "y", "weight": 1001}, "input[2].weight"),
+            ({"text": "x", "label": "y", "weight": 1e-308}, "input[2].weight"),
             ({"image": "x", "label": "y"}, "input[2]"),
         ],
     )

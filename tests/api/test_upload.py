@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.test import encode_multipart
 
 from api import upload
@@ -42,6 +42,13 @@ def test_a_bare_file_has_its_fields_in_the_query(content_type: str):
     assert found.file.data == b"text,label"
     assert found.file.media_type == content_type.partition(";")[0].lower()
     assert found.fields == {"name": "spam"}
+
+
+def test_a_field_that_stands_twice_in_the_query_is_refused():
+    query = MultiDict([("name", "spam"), ("name", "ham")])
+
+    with pytest.raises(InvalidRequest, match="name: stands twice"):
+        upload.read(b"text,label", content_type="text/csv", query=query)
 
 
 def test_a_form_has_a_file_and_fields():
@@ -106,6 +113,20 @@ def test_the_boundary_does_not_make_two_uploads_differ():
             + b"--x--\r\n",
             BOUNDARY,
             "file: stands twice",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n'
+            b'--x\r\nContent-Disposition: form-data; name="name"; filename="b"\r\n\r\nb\r\n'
+            b"--x--\r\n",
+            BOUNDARY,
+            "name: was sent as a file",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n'
+            + b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nb\r\n' * 2
+            + b"--x--\r\n",
+            BOUNDARY,
+            "name: stands twice",
         ),
         (
             b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n' * 40 + b"--x--\r\n",

@@ -190,6 +190,14 @@ class TestCsv:
 
         assert said(file.read(table("team,ticket\na,one\n"), where)) == [("one", "a")]
 
+    def test_a_column_that_is_named_is_nothing_else(self):
+        where = Columns(text="weight", label="num_iters")
+
+        found = file.read(table("weight,num_iters\n12 kg,heavy\n"), where)
+
+        assert said(found) == [("12 kg", "heavy")]
+        assert (found.examples[0].num_iters, found.examples[0].weight) == (None, 1.0)
+
     def test_a_missing_column_is_told_with_those_that_there_are(self):
         found = faults(table("ticket,team\none,a\n"))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, LabelLimitExceeded
+from shared.limits import Limits
 from workers.core.learner import Learner
 from workers.core.zero_shot import Scale
 from workers.weights import Trained, dumps, loads
@@ -27,6 +29,13 @@ def resaved(data: bytes, **changes: object) -> bytes:
     size = int.from_bytes(data[:8], "little")
     said = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["pigeonhole"])
     return save(load(data), metadata={"pigeonhole": json.dumps(said | changes)})
+
+
+def taken_apart(trained: Trained) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of the file and its metadata."""
+    data = dumps(trained)
+    size = int.from_bytes(data[:8], "little")
+    return load(data), json.loads(data[8 : 8 + size])["__metadata__"]
 
 
 def test_comes_back_to_the_bit(trained: Trained):
@@ -53,6 +62,12 @@ def test_learns_on_as_if_it_had_never_been_away(trained: Trained):
         ({"counts": None}, "does not fit"),
         ({"learner": {}}, "does not fit"),
         ({"learner": None}, "does not fit"),
+        ({"labels": ["red", "blue"]}, "labels and counts differ"),
+        ({"dimensions": 9}, r"prior is \(2, 8\), \(2, 9\) was expected"),
+        ({"counts": [-1, 2]}, "out of bounds"),
+        ({"counts": [10**400, 2]}, "out of bounds"),
+        ({"counts": [1.5, 2]}, "no whole number"),
+        ({"counts": [float("inf"), 2]}, "no file of weights"),
     ],
 )
 def test_refuses_a_header_that_does_not_fit(trained: Trained, changes: dict, reason: str):
@@ -60,18 +75,86 @@ def test_refuses_a_header_that_does_not_fit(trained: Trained, changes: dict, rea
         loads(resaved(dumps(trained), **changes))
 
 
-def test_refuses_arrays_of_another_shape(trained: Trained):
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["red", 2], "no text"),
+        (["red", ["green"]], "no text"),
+        (["red", " "], "no text"),
+        (["red", "red"], "twice"),
+        (["red", "\ud800"], "surrogates"),
+        ("ab", "no text"),
+    ],
+)
+def test_refuses_labels_that_are_none(trained: Trained, labels: Any, reason: str):
+    header = trained.learner.header() | {"labels": labels}
+    if isinstance(labels, str):
+        labels = list(labels)
+        reason = "labels and counts differ"
+    with pytest.raises(InvalidRequest, match=reason):
+        loads(resaved(dumps(trained), learner=header, labels=labels))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seen": -1},
+        {"seen": 1e400},
+        {"heard": float("nan")},
+        {"squares": -1.0},
+        {"steps": "many"},
+        {"kind": "PA-III"},
+        {"aggressiveness": 0},
+        {"scale": {"temperature": 0}},
+        {"scale": {"temperature": 1, "other": 2}},
+    ],
+)
+def test_refuses_a_learner_that_could_not_go_on(trained: Trained, changes: dict):
+    with pytest.raises(InvalidRequest):
+        loads(resaved(dumps(trained), learner=trained.learner.header() | changes))
+
+
+def test_refuses_a_header_nested_without_end(trained: Trained):
+    deep = save(load(dumps(trained)), metadata={"pigeonhole": "[" * 100_000 + "]" * 100_000})
+    with pytest.raises(InvalidRequest):
+        loads(deep)
+
+
+def test_a_small_file_cannot_ask_for_much_memory(trained: Trained):
+    arrays, metadata = taken_apart(trained)
+    arrays["prior"] = np.ones((2, 200_000), np.float32)  # its second moments would take 320 GB
+    with pytest.raises(InvalidRequest, match="prior"):
+        loads(save(arrays, metadata=metadata))
+    said = json.loads(metadata["pigeonhole"]) | {"dimensions": 200_000}
+    with pytest.raises(InvalidRequest, match="second"):
+        loads(save(arrays, metadata={"pigeonhole": json.dumps(said)}))
+
+
+def test_a_stranger_s_file_has_no_more_labels_than_are_allowed(trained: Trained):
     data = dumps(trained)
-    size = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-    arrays = load(data)
-    arrays["rows"] = arrays["rows"][:, :3].copy()
-    with pytest.raises(InvalidRequest, match="rows"):
+    assert loads(data, limits=Limits(max_classifier_labels=2)).labels == ("red", "grün")
+    with pytest.raises(LabelLimitExceeded):
+        loads(data, limits=Limits(max_classifier_labels=1))
+    with pytest.raises(InvalidRequest, match="more than 3 characters"):
+        loads(data, limits=Limits(max_label_chars=3))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.bool_, np.float16, np.float64])
+def test_refuses_arrays_of_another_type(trained: Trained, dtype: type):
+    arrays, metadata = taken_apart(trained)
+    arrays["rows"] = arrays["rows"].astype(dtype)
+    with pytest.raises(InvalidRequest, match="float32 was expected"):
         loads(save(arrays, metadata=metadata))
 
 
-def test_refuses_a_label_that_stands_twice(trained: Trained):
-    data = dumps(trained)
-    header = trained.learner.header() | {"labels": ["red", "red"]}
-    with pytest.raises(InvalidRequest):
-        loads(resaved(data, learner=header))
+def test_refuses_arrays_that_are_not_known(trained: Trained):
+    arrays, metadata = taken_apart(trained)
+    with pytest.raises(InvalidRequest, match="extra"):
+        loads(save({**arrays, "extra": np.zeros(8)}, metadata=metadata))
+
+
+def test_refuses_arrays_of_another_shape(trained: Trained):
+    arrays, metadata = taken_apart(trained)
+    arrays["rows"] = arrays["rows"][:, :3].copy()
+    with pytest.raises(InvalidRequest, match="rows"):
+        loads(save(arrays, metadata=metadata))

@@ -17,6 +17,11 @@ def put(store: ObjectStore, record: Classifier, version: int, examples: Sequence
     store.put(layout.examples_of(record.account, record.id, version), lines.encode())
 
 
+def delete(store: ObjectStore, record: Classifier, version: int) -> None:
+    """Forget what a version has learnt, if it was kept."""
+    store.delete(layout.examples_of(record.account, record.id, version))
+
+
 def get(store: ObjectStore, record: Classifier) -> list[Example]:
     """Those of the examples in the latest version that are kept, in the order they were learnt."""
     found: list[Example] = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from shared import layout
 from shared.classifiers import Classifier, check_model
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
@@ -58,6 +57,7 @@ class Train:
         model = lesson.model_of(self.models, body.model)
         reading = lesson.read(model, body.examples, num_iters=body.num_iters, limits=self.limits)
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
+        again = record is not None
         if record is None:
             vectors = lesson.embed(reading, hold)
             if body.create is not None:
@@ -73,6 +73,8 @@ class Train:
                 for example, iters in zip(body.examples, reading.num_iters, strict=True)
             ]
             self._keep(record, record.jobs[job.id], examples)
+        elif again:  # the attempt before may have kept them, and been killed as they were forgotten
+            kept_examples.delete(self.classifiers.store, record, record.jobs[job.id])
         return self._result(job, record, len(body.examples), reading.usage)
 
     def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
@@ -103,9 +105,8 @@ class Train:
         model = lesson.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id, new=True)
         if record is None:
-            trained = loads(self.classifiers.store.get(body.upload).data)
+            trained = loads(self.classifiers.store.get(body.upload).data, limits=self.limits)
             lesson.check_revision(trained, model)
-            self.limits.check_classifier_labels(len(trained.labels))
             draft = Draft(
                 account=job.account,
                 classifier_id=body.classifier_id,
@@ -200,7 +201,7 @@ class Train:
         except NotFound:
             now = None
         if now is None or not now.keep_examples:
-            store.delete(layout.examples_of(record.account, record.id, version))
+            kept_examples.delete(store, record, version)
 
     def _result(self, job: Job, record: Classifier, samples: int, usage: Usage) -> TrainResult:
         number = record.jobs[job.id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,14 @@ _TYPES = {
     "number": pa.float64(),
     "integer": pa.int64(),
     "boolean": pa.bool_(),
+}
+
+# Arrow itself would make 1 of 1.5, and of True.
+_TAKEN: dict[str, frozenset[type]] = {
+    "text": frozenset({str, NoneType}),
+    "number": frozenset({int, float, NoneType}),
+    "integer": frozenset({int, NoneType}),
+    "boolean": frozenset({bool, NoneType}),
 }
 
 
@@ -66,6 +75,8 @@ def _table(group: list[list[object]], columns: Sequence[Column], schema: pa.Sche
     arrays = []
     for column, values in zip(columns, group, strict=True):
         try:
+            if not _TAKEN[column.type].issuperset(map(type, values)):
+                raise TypeError
             arrays.append(pa.array(values, _TYPES[column.type]))
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             unreadable(f"a value is no {column.type}", field=f"columns[{column.name}]")

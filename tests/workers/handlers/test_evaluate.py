@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from xml.dom import minidom
+
+import numpy as np
 import pytest
 
 from shared import ids, layout
@@ -9,6 +12,7 @@ from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.types import EvaluateRequest, EvaluateResult, JobKind, Weights
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
+from workers import plots
 
 PLOTS = {
     "confusion_matrix.png": b"\x89PNG",
@@ -77,6 +81,13 @@ def test_draws_labels_of_any_letters(bench: Bench):
     record, _ = bench.classifiers.records.load(ME, body.classifier_id)
     pairs = tuple((f"text {i}", s) for i, s in enumerate(strange))
     assert evaluate(bench, record.weights(record.latest), *pairs).num_samples == 5
+
+
+@pytest.mark.parametrize("letters", ["a\x00b", "a\x1bb", "a\nb", "\ufffe", "\u202eabc"])
+def test_drawings_are_xml_whatever_a_label_holds(letters: str):
+    drawn = plots.confusion_matrix((letters, "other"), np.eye(2, dtype=np.intp))
+
+    minidom.parseString(drawn["confusion_matrix.svg"])
 
 
 def test_names_a_label_that_it_does_not_know(bench: Bench, weights: Weights):

@@ -6,9 +6,11 @@ import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+import api.classifiers
 from shared import ids, layout
 from shared.classifiers import Classifier
 from shared.errors import (
@@ -286,6 +288,12 @@ class TestRefusals:
         assert everything(bench, made) == {}
 
 
+def forget_all(bench: Bench, classifier_id: str) -> None:
+    """What the front end does when the owner wants no examples kept."""
+    front = api.classifiers.Classifiers(store=bench.store, max_classifiers=9, versions_kept=9)
+    front.forget_examples(ME, classifier_id)
+
+
 class TestKeptExamples:
     @pytest.fixture
     def keeping(self, bench: Bench) -> str:
@@ -313,6 +321,35 @@ class TestKeptExamples:
         assert stored.latest.learnt == ((1, 2),)
         assert bench.train.train(a_job(), update(keeping), hold()).version == 4
         assert self.rebuild(bench, keeping).num_samples == 7  # type: ignore[attr-defined]
+
+    def test_none_stay_that_are_forgotten_while_they_are_put(
+        self, bench: Bench, keeping: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        put = bench.store.put
+
+        def put_late(name: str, data: bytes, **conditions: Any) -> str:
+            if "/examples/" in name:
+                forget_all(bench, keeping)
+            return put(name, data, **conditions)
+
+        monkeypatch.setattr(bench.store, "put", put_late)
+        bench.train.train(a_job(), update(keeping), hold())
+
+        assert not any("/examples/" in name for name in everything(bench, keeping))
+
+    def test_none_stay_of_an_attempt_that_was_killed_before_they_were_forgotten(
+        self, bench: Bench, keeping: str
+    ):
+        job, body = a_job(), update(keeping)
+        bench.train.train(job, body, hold())
+        left = {n: o for n, o in bench.store.objects.items() if n.endswith("000000003.jsonl")}
+        forget_all(bench, keeping)
+        bench.store.objects |= left
+
+        assert bench.train.train(job, body, hold()).version == 3
+
+        assert len(left) == 1
+        assert not any("/examples/" in name for name in everything(bench, keeping))
 
     def test_is_refused_when_some_were_forgotten(self, bench: Bench, keeping: str):
         bench.store.delete(layout.examples_of(ME, keeping, 1))

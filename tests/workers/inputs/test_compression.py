@@ -67,8 +67,7 @@ def test_one_cut_off_gives_its_rows_and_then_raises(name: Compression, left: flo
     rows: list[Row] = []
 
     with pytest.raises(InvalidRequest, match="end in the middle") as caught:
-        for row in read_rows(io.BytesIO(data[: int(len(data) * left)]), found):
-            rows.append(row)
+        rows.extend(read_rows(io.BytesIO(data[: int(len(data) * left)]), found))
 
     assert caught.value.fields[0].field == "file"
     assert len(rows) > 100_000 * (left - 0.1) - 10_000
@@ -79,7 +78,9 @@ def test_one_cut_off_gives_its_rows_and_then_raises(name: Compression, left: flo
 def test_a_broken_one_raises(name: Compression):
     inside = random.Random(2).randbytes(10_000)
     checked = {zstd.CompressionParameter.checksum_flag: 1}  # as the zstd command writes it
-    data = bytearray(gzip.compress(inside) if name == "gzip" else zstd.compress(inside, None, checked))
+    data = bytearray(
+        gzip.compress(inside) if name == "gzip" else zstd.compress(inside, None, checked)
+    )
     data[len(data) // 2] ^= 0xFF
 
     with pytest.raises(InvalidRequest, match="broken"):
@@ -134,8 +135,8 @@ def test_a_bomb_is_stopped_by_its_size(name: Compression):
 
 
 def test_the_size_is_bounded_without_compression_too():
+    stream = binary(Repeated(b"x", size=10_000_000))
     with pytest.raises(InvalidRequest, match="more than 1000 bytes"):
-        stream = binary(Repeated(b"x", size=10_000_000))
         list(expanded(stream, "none", Bounds(max_expanded_bytes=1000)))
 
 

@@ -22,13 +22,13 @@ BOMS = {
     "utf-32-be": codecs.BOM_UTF32_BE,
 }
 GERMAN = "id;text\n1;Grüße aus München, schöne Straße\n2;Der Käufer möchte es zurückgeben\n"
-FRENCH = "id;texte\n1;Très bon produit, livré à temps\n2;Où êtes-vous ? C’était agréable\n"
+FRENCH = "id;texte\n1;Très bon produit, livré à temps\n2;Où êtes-vous ? C'était agréable\n"
 SPANISH = "id;text\n1;El niño quiere devolver el teléfono mañana\n"
 POLISH = "id;tekst\n1;Zażółć gęślą jaźń\n2;Proszę o zwrot pieniędzy, bo urządzenie nie działa\n"
 RUSSIAN = "id;text\n1;Привет, как дела? Хочу вернуть товар\n2;Он не работает уже третий день\n"
-GREEK = "id;text\n1;Καλημέρα σας, θέλω να επιστρέψω το προϊόν\n"
+GREEK = "id;text\n1;Καλημέρα σας, θέλω να επιστρέψω το προϊόν\n"  # noqa: RUF001
 JAPANESE = "id,text\n1,こんにちは、商品を返品したいです。\n2,届いた製品が動作しません\n"
-CHINESE = "id,text\n1,你好，我想退货，这个产品坏了\n2,请尽快处理我的退款申请\n"
+CHINESE = "id,text\n1,你好，我想退货，这个产品坏了\n2,请尽快处理我的退款申请\n"  # noqa: RUF001
 KOREAN = "id,text\n1,안녕하세요 상품을 반품하고 싶습니다\n"
 
 

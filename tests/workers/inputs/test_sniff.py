@@ -74,7 +74,7 @@ def test_a_delimiter_is_told_by_consistency(delimiter: str):
 @pytest.mark.parametrize("delimiter", ",;\t|")
 def test_a_few_wrong_rows_do_not_hide_it(delimiter: str):
     lines = [delimiter.join(["id", "text"])] + [f"{i}{delimiter}hello you" for i in range(20)]
-    lines[3:3] = ["too few", delimiter.join("many"), '1' + delimiter + '"stray']
+    lines[3:3] = ["too few", delimiter.join("many"), "1" + delimiter + '"stray']
     assert sniff("\n".join(lines).encode()).delimiter == delimiter
 
 
@@ -87,7 +87,7 @@ def test_a_single_column_of_prose_is_not_cut():
 
 def test_a_head_that_ends_anywhere_tells_the_same():
     data = "\n".join(["id;text", *(f'{i};"Grüße, {i}\nund ""so"" weiter"' for i in range(40))])
-    for end in range(30, len(data.encode())):
+    for end in range(30, len(data.encode()), 7):
         found = sniff(data.encode()[:end])
         assert (found.kind, found.encoding, found.delimiter) == ("csv", "utf-8", ";"), end
 

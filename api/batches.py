@@ -1,0 +1,234 @@
+"""The use case of batches: a file becomes a durable job, which is looked at as it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import BinaryIO
+
+from api.caller import Caller
+from api.files import Files
+from api.jobs import Jobs
+from api.resolve import Resolve
+from api.submit import Submit
+from api.wire.openai.asking import PLACE
+from api.wire.openai.asking import parse as parse_asking
+from api.wire.openai.batch import Standing
+from api.wire.openai.expiry import kept_s
+from api.wire.openai.file import PURPOSE
+from api.wire.openai.new_batch import BatchBody
+from api.wire.refusal import refuse, within
+from shared import ids, layout
+from shared.batches import BatchRequest, BatchResult, PartReport, Plan, Rows
+from shared.errors import BrokerUnavailable, NotFound, ObjectMissing, PigeonholeError, Unavailable
+from shared.jobs import Job, State
+from shared.messages import decode
+from shared.ports import Ledger, ObjectStore
+from shared.types import JobKind
+
+DIALECT = "openai"
+_LOOKED_AT = 100  # jobs at a time, in search of batches
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Batches of accounts. A batch of another account is not found."""
+
+    submit: Submit
+    jobs: Jobs
+    files: Files
+    resolve: Resolve
+    ledger: Ledger
+    store: ObjectStore
+    default_model: str
+    file_keep_s: float
+
+    def asked(self, account: str, said: BatchBody) -> BatchRequest:
+        """The request for a batch, with all that it names looked up and checked.
+
+        Raises:
+            PigeonholeError: There is no such file or classifier, or what is asked of each row is
+                refused as it would be of a text.
+        """
+        source = said.source(self._input_name(account, said.input_file_id))
+        rows = None if said.classify is None else self._rows(account, said)
+        return BatchRequest(
+            model=self.default_model if rows is None else rows.ask.model,
+            source=source,
+            endpoint=said.endpoint,
+            rows=rows,
+            output_format=said.output_format or "jsonl",
+            completion_window=said.completion_window,
+            deadline=self.submit.clock() + said.window_s,
+            metadata=said.metadata or {},
+            output_keep_s=kept_s(
+                said.output_expires_after, "output_expires_after", most_s=self.file_keep_s
+            ),
+            output_file=self.files.fresh_id(),
+            error_file=self.files.fresh_id(),
+        )
+
+    def create(
+        self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
+    ) -> Standing:
+        """Accept a batch; with the `job_id` of one that was accepted before, it is that again."""
+        job = self.submit.later(
+            asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
+        )
+        return self._standing(job, asked)
+
+    def get(self, account: str, batch_id: str) -> Standing:
+        """A batch as it stands.
+
+        Raises:
+            NotFound: The account has no such batch, or it has expired.
+        """
+        return self._standing(*self._found(account, batch_id))
+
+    def wait(self, standing: Standing, *, timeout_s: float) -> Standing:
+        """The batch when it has ended, or as it stands when the time is over.
+
+        Raises:
+            NotFound: It has expired.
+        """
+        job = self.jobs.wait(standing.job, timeout_s=timeout_s)
+        return self._standing(job, standing.asked, plan=standing.plan)
+
+    def list(self, account: str, *, after: str, limit: int) -> tuple[list[Standing], bool]:
+        """Batches of the account, newest first, after the one called `after`; and if there are
+        more.
+        """
+        page: list[Standing] = []
+        for job in self._batch_jobs(account, ids.job_id_of(after)):
+            if len(page) == limit:
+                return page, True
+            with suppress(NotFound):  # expired between the listing and the look
+                page.append(self._standing(job, self._asked(job)))
+        return page, False
+
+    def cancel(self, account: str, batch_id: str) -> Standing:
+        """Ask for the end of a batch; what is finished is kept.
+
+        Raises:
+            NotFound: As for `get`.
+            Conflict: It has ended, or its files are being put together.
+        """
+        job, asked = self._found(account, batch_id)
+        return self._standing(self.jobs.cancel(account, job.id), asked)
+
+    def finished(self, job: Job) -> Iterator[bytes]:
+        """The lines of rows that came out so far, in pieces; those of later parts may be there
+        before those of earlier ones.
+
+        Raises:
+            Unavailable: The batch is just ending, and its parts go.
+        """
+        names = self.store.list(layout.parts(job.account, job.id))
+        for name in [each for each in names if each.endswith(".out")]:
+            try:
+                part = self.store.open(name)
+            except ObjectMissing:
+                raise Unavailable("the batch has ended meanwhile; ask again") from None
+            with part:
+                yield from _output(part)
+
+    def _input_name(self, account: str, file_id: str) -> str:
+        try:
+            file = self.files.get(account, file_id)
+        except NotFound:
+            refuse("input_file_id", "you have no such file; it may have expired")
+        if file.purpose != PURPOSE:
+            refuse("input_file_id", f"the file is {file.purpose}; send one with purpose {PURPOSE}")
+        return file.filename
+
+    def _rows(self, account: str, said: BatchBody) -> Rows:
+        """What is asked of each row: checked with one that stands for all."""
+        assert said.classify is not None
+        asked = parse_asking(said.classify, default_model=self.default_model)
+        try:
+            ask = self.resolve.classify(asked, account=account)
+            model = self.submit.catalogue.find(ask.model).name
+            self.submit.limits.check(ask)
+        except PigeonholeError as exc:
+            raise within(PLACE, exc) from None
+        return Rows(
+            id_column=said.id_column,
+            text_column=said.text_column or "text",
+            ask=ask.model_copy(update={"model": model, "items": ()}),
+        )
+
+    def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:
+        try:
+            job = self.jobs.get(account, ids.job_id_of(batch_id))
+            if job.kind is JobKind.BATCH:
+                return job, self._asked(job)
+        except NotFound:
+            pass
+        raise NotFound("no such batch")
+
+    def _asked(self, job: Job) -> BatchRequest:
+        body = self.jobs.submission(job).body
+        assert isinstance(body, BatchRequest)
+        return body
+
+    def _batch_jobs(self, account: str, after: str) -> Iterator[Job]:
+        more = True
+        while more:
+            page, more = self.jobs.list(account, after=after, limit=_LOOKED_AT)
+            yield from (job for job in page if job.kind is JobKind.BATCH)
+            if not page:
+                return  # a hundred that have all expired meanwhile: so have those after them
+            after = page[-1].id
+
+    def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> Standing:
+        job, (completed, failed) = self._counted(job)
+        return Standing(
+            job=job,
+            asked=asked,
+            plan=plan or self._plan(job),
+            completed=completed,
+            failed=failed,
+            result=self._result(job),
+            now=datetime.fromtimestamp(self.submit.clock(), UTC),
+        )
+
+    def _counted(self, job: Job) -> tuple[Job, tuple[int, int]]:
+        """The job, and its rows that came out and that did not."""
+        if not job.state.terminal:
+            with suppress(BrokerUnavailable):
+                counts = self.ledger.progress(job.id)
+                if counts is not None:
+                    return job, counts
+                job = self.jobs.get(job.account, job.id)  # it may have ended this moment
+        return job, (job.progress.completed, job.progress.failed)
+
+    def _plan(self, job: Job) -> Plan | None:
+        if job.state is State.QUEUED:
+            return None
+        try:
+            return decode(Plan, self.store.get(layout.plan(job.account, job.id)).data)
+        except ObjectMissing:
+            return None
+
+    def _result(self, job: Job) -> BatchResult | None:
+        """What came out, however the batch ended."""
+        if not job.state.terminal:
+            return None
+        try:
+            return decode(BatchResult, self.store.get(layout.result(job.account, job.id)).data)
+        except ObjectMissing:
+            return None
+
+
+def _output(part: BinaryIO) -> Iterator[bytes]:
+    """The lines for the output file, out of the result of a part."""
+    left = decode(PartReport, part.readline()).output_bytes
+    for piece in iter(partial(part.read, _CHUNK_BYTES), b""):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return

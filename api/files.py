@@ -1,0 +1,106 @@
+"""The use case of files: kept for an account, listed, read and deleted.
+
+A file is there once its record is: its bytes are written before, and deleted after. What a call
+that died left without a record is deleted by the keeper.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO, cast
+
+from api.form import Readable
+from shared import ids, layout
+from shared.batches import File
+from shared.errors import NotFound, ObjectMissing, Unavailable
+from shared.messages import decode, encode
+from shared.ports import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Files of accounts. A file of another account is not found. `clock` as `time.time`."""
+
+    store: ObjectStore
+    clock: Callable[[], float] = time.time
+
+    def write(self, account: str, content: Readable) -> str:
+        """Put the bytes of a file to be on the store; the id that it will have."""
+        file_id = self.fresh_id()
+        self.store.put(layout.file_content(account, file_id), cast("BinaryIO", content))
+        return file_id
+
+    def keep(self, account: str, file: File) -> None:
+        """Make a file of bytes that were written."""
+        self.store.put(layout.file(account, file.id), encode(file))
+
+    def discard(self, account: str, file_id: str) -> None:
+        """Delete bytes that became no file."""
+        with suppress(Unavailable):  # the keeper deletes what stays
+            self.store.delete(layout.file(account, file_id))
+            self.store.delete(layout.file_content(account, file_id))
+
+    def get(self, account: str, file_id: str) -> File:
+        """What is known of a file.
+
+        Raises:
+            NotFound: The account has no such file, or it has expired.
+        """
+        file = self._found(account, file_id) if ids.is_file_id(file_id) else None
+        if file is None:
+            raise NotFound("no such file")
+        return file
+
+    def open(self, account: str, file_id: str) -> tuple[File, BinaryIO]:
+        """A file and its bytes; the caller closes them.
+
+        Raises:
+            NotFound: As for `get`.
+        """
+        file = self.get(account, file_id)
+        try:
+            return file, self.store.open(layout.file_content(account, file_id))
+        except ObjectMissing:
+            raise NotFound("no such file") from None
+
+    def list(
+        self, account: str, *, after: str, limit: int, purpose: str | None, newest_first: bool
+    ) -> tuple[list[File], bool]:
+        """Files after the one called `after`; and whether there are more."""
+        found = (self._found(account, each) for each in self._ids(account, after, newest_first))
+        wanted = (f for f in found if f is not None and purpose in (None, f.purpose))
+        page = list(islice(wanted, limit + 1))
+        return page[:limit], len(page) > limit
+
+    def delete(self, account: str, file_id: str) -> None:
+        """Delete a file.
+
+        Raises:
+            NotFound: As for `get`.
+        """
+        self.get(account, file_id)
+        self.store.delete(layout.file(account, file_id))
+        self.store.delete(layout.file_content(account, file_id))
+
+    def fresh_id(self) -> str:
+        """The id of a file to be."""
+        return ids.file_id(int(self.clock() * 1000), ids.random_bits())
+
+    def _found(self, account: str, file_id: str) -> File | None:
+        try:
+            file = decode(File, self.store.get(layout.file(account, file_id)).data)
+        except ObjectMissing:
+            return None
+        expired = file.expires_at is not None and file.expires_at <= self.clock()
+        return None if expired else file
+
+    def _ids(self, account: str, after: str, newest_first: bool) -> Iterator[str]:
+        """Ids sort newest first; for the other order all of them are read."""
+        if newest_first:
+            return self.store.children(layout.files_of(account), after=after)
+        all_of_them = list(self.store.children(layout.files_of(account)))
+        return (each for each in reversed(all_of_them) if not after or each < after)

@@ -1,0 +1,135 @@
+"""The calls about files and batches, as the table of all calls has them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from api.form import MULTIPART
+from api.operation import (
+    BATCH_ID,
+    FILE_ID,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    ORDER,
+    PURPOSE,
+    Operation,
+    after,
+    limit,
+)
+from api.routes.batch_streams import EVENTS, LINES
+from api.routes.streamed import FILE_TYPE
+from api.wire.openai.batch import BatchList, BatchObject
+from api.wire.openai.error import OpenAIError
+from api.wire.openai.file import FileBody, FileDeleted, FileList, FileObject
+from api.wire.openai.new_batch import BatchBody
+
+_KEYED = (401, 403, 500, 503)
+_call = partial(Operation, fault=OpenAIError)
+_REPLAYED: dict[int, tuple[str, ...]] = {200: ("Idempotent-Replayed",)}
+
+OPERATIONS = (
+    _call(
+        method="post",
+        path="/v1/files",
+        name="sendFile",
+        summary="Send a file for a batch: JSONL, CSV or Parquet, also gzip or zstd.",
+        uploads={MULTIPART: FileBody},
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={200: FileObject},
+        headers=_REPLAYED,
+        problems=(400, *_KEYED, 409, 413, 429),
+    ),
+    _call(
+        method="get",
+        path="/v1/files",
+        name="listFiles",
+        summary="Your files, those that batches have made among them.",
+        parameters=(after("file-"), limit(default=100, most=10_000), PURPOSE, ORDER),
+        answers={200: FileList},
+        problems=(400, *_KEYED),
+    ),
+    _call(
+        method="get",
+        path="/v1/files/{file_id}",
+        name="getFile",
+        summary="What is known of a file.",
+        parameters=(FILE_ID,),
+        answers={200: FileObject},
+        problems=(*_KEYED, 404),
+    ),
+    _call(
+        method="get",
+        path="/v1/files/{file_id}/content",
+        name="getFileContent",
+        summary="The bytes of a file.",
+        parameters=(FILE_ID,),
+        answers={200: FILE_TYPE},
+        headers={200: ("Content-Disposition",)},
+        problems=(*_KEYED, 404, 429),
+    ),
+    _call(
+        method="delete",
+        path="/v1/files/{file_id}",
+        name="deleteFile",
+        summary="Delete a file.",
+        parameters=(FILE_ID,),
+        answers={200: FileDeleted},
+        problems=(*_KEYED, 404),
+    ),
+    _call(
+        method="post",
+        path="/v1/batches",
+        name="createBatch",
+        summary="Work through a file: one question for all its rows, or a request in each line.",
+        body=BatchBody,
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={200: BatchObject},
+        headers=_REPLAYED,
+        problems=(400, *_KEYED, 404, 409, 413),
+    ),
+    _call(
+        method="get",
+        path="/v1/batches",
+        name="listBatches",
+        summary="Your batches, newest first.",
+        parameters=(after("batch_"), limit(default=20, most=100)),
+        answers={200: BatchList},
+        problems=(400, *_KEYED),
+    ),
+    _call(
+        method="get",
+        path="/v1/batches/{batch_id}",
+        name="getBatch",
+        summary="A batch as it stands.",
+        parameters=(BATCH_ID,),
+        answers={200: BatchObject},
+        problems=(*_KEYED, 404),
+    ),
+    _call(
+        method="post",
+        path="/v1/batches/{batch_id}/cancel",
+        name="cancelBatch",
+        summary="End a batch; what is finished is kept.",
+        parameters=(BATCH_ID,),
+        answers={200: BatchObject},
+        problems=(*_KEYED, 404, 409),
+    ),
+    _call(
+        method="get",
+        path="/v1/batches/{batch_id}/events",
+        name="followBatch",
+        summary="A batch as it goes on: an event whenever its counts or its status change.",
+        parameters=(BATCH_ID, LAST_EVENT_ID),
+        answers={200: EVENTS, 204: ()},
+        problems=(*_KEYED, 404, 429),
+    ),
+    _call(
+        method="get",
+        path="/v1/batches/{batch_id}/output",
+        name="getBatchOutput",
+        summary="What came out so far, as JSON lines; the output file once the batch has ended.",
+        parameters=(BATCH_ID,),
+        answers={200: (LINES, FILE_TYPE)},
+        problems=(*_KEYED, 404, 429),
+    ),
+)

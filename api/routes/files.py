@@ -1,0 +1,129 @@
+"""/v1/files: what batches read and write. The files are sent and given piece by piece."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from flask import Blueprint, Response, request
+
+from api import door
+from api.files import Files
+from api.form import MOST_FORM_BYTES, FormFile, too_large
+from api.idempotency import Idempotency
+from api.routes import page, sent
+from api.routes.once import MARGIN_S, once
+from api.routes.reply import reply
+from api.routes.streamed import streamed_file
+from api.slots import Slots
+from api.wire import body
+from api.wire.openai.expiry import kept_s
+from api.wire.openai.file import (
+    check_purpose,
+    filename,
+    parse_expiry,
+    render_deleted,
+    render_file,
+    render_page,
+)
+from api.wire.refusal import refuse
+from shared import ids
+from shared.batches import File
+from shared.errors import PigeonholeError
+
+_DEFAULT_LIMIT = 100
+_MOST_LIMIT = 10_000  # what clients of the OpenAI API may ask for
+_MOST_LISTED = 1000  # what they get at once: each is read from the store
+
+
+def blueprint(
+    *,
+    files: Files,
+    idempotency: Idempotency,
+    slots: Slots,
+    max_file_bytes: int,
+    keep_s: float,
+) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("files", __name__)
+
+    @routes.before_request
+    def check_scope() -> None:
+        door.caller().require("classify")
+
+    @routes.post("/v1/files")
+    def upload() -> Response:
+        with slots.one():
+            said = sent.stream(max_bytes=max_file_bytes + MOST_FORM_BYTES)
+            try:
+                if (request.content_length or 0) > max_file_bytes + MOST_FORM_BYTES:
+                    too_large(max_file_bytes)
+                form = FormFile(
+                    said, content_type=request.content_type or "", max_bytes=max_file_bytes
+                )
+                return uploaded(form)
+            except PigeonholeError:
+                said.drain()
+                raise
+
+    def uploaded(form: FormFile) -> Response:
+        account, kept = door.caller().account, False
+        form.find()
+        if "purpose" in form.fields:
+            check_purpose(form.fields)
+        file_id = files.write(account, form)
+
+        def keep(_: str | None) -> Response:
+            nonlocal kept
+            now = files.clock()
+            file = File(
+                id=file_id,
+                purpose=form.fields["purpose"],
+                filename=filename(form.name),
+                bytes=form.size,
+                created_at=now,
+                expires_at=now + stays_s,
+            )
+            files.keep(account, file)
+            kept = True
+            return reply(render_file(file))
+
+        try:
+            form.finish()
+            check_purpose(form.fields)
+            stays_s = kept_s(parse_expiry(form.fields), "expires_after", most_s=keep_s)
+            same = body.dump([form.name, sorted(form.fields.items())]) + form.sha256
+            return once(idempotency, same, keep, reserve_s=MARGIN_S)
+        finally:
+            if not kept:  # it was refused, or is the same call again
+                files.discard(account, file_id)
+
+    @routes.get("/v1/files")
+    def listing() -> Response:
+        order = request.args.get("order", "desc")
+        if order not in {"asc", "desc"}:
+            refuse("order", "must be asc or desc")
+        listed, has_more = files.list(
+            door.caller().account,
+            after=page.after(ids.is_file_id, what="file"),
+            limit=min(_MOST_LISTED, page.limit(default=_DEFAULT_LIMIT, most=_MOST_LIMIT)),
+            purpose=request.args.get("purpose"),
+            newest_first=order == "desc",
+        )
+        return reply(render_page([render_file(file) for file in listed], has_more=has_more))
+
+    @routes.get("/v1/files/<file_id>")
+    def one(file_id: str) -> Response:
+        return reply(render_file(files.get(door.caller().account, file_id)))
+
+    @routes.get("/v1/files/<file_id>/content")
+    def content(file_id: str) -> Response:
+        with ExitStack() as held:
+            held.enter_context(slots.one())
+            return streamed_file(files, door.caller().account, file_id, held)
+
+    @routes.delete("/v1/files/<file_id>")
+    def delete(file_id: str) -> Response:
+        files.delete(door.caller().account, file_id)
+        return reply(render_deleted(file_id))
+
+    return routes

@@ -1,0 +1,263 @@
+"""The batch object: a batch job as clients of the OpenAI API see it, and what is ours beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from shared import ids
+from shared.batches import BatchRequest, BatchResult, Plan
+from shared.jobs import Job, State
+from shared.types import Failure, Usage
+
+Status = Literal[
+    "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling",
+    "cancelled",
+]  # fmt: skip
+Phase = Literal["waiting", "validating", "classifying", "finalizing", "cancelling", "ended"]
+_STATUSES: dict[State, Status] = {
+    State.QUEUED: "validating",
+    State.RUNNING: "in_progress",
+    State.FINALISING: "finalizing",
+    State.CANCELLING: "cancelling",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "expired",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A batch at `now`: what was asked, what its file holds, how far it is, what came out."""
+
+    job: Job
+    asked: BatchRequest
+    plan: Plan | None
+    completed: int
+    failed: int
+    result: BatchResult | None
+    now: datetime
+
+    @property
+    def total(self) -> int:
+        """Rows of the file, 0 until they were counted."""
+        return self.job.progress.total if self.plan is None else self.plan.total
+
+    @property
+    def status(self) -> Status:
+        """What the batch is doing."""
+        validating = self.plan is None and self.job.state is State.RUNNING
+        return "validating" if validating else _STATUSES[self.job.state]
+
+    @property
+    def mark(self) -> str:
+        """Changes with everything that a caller waits for."""
+        return f"{self.status}-{self.total}-{self.completed}-{self.failed}"
+
+
+class BatchFault(BaseModel):
+    """A line that cannot be worked on, or why the batch failed."""
+
+    code: str
+    message: str
+    param: str | None
+    line: int | None = Field(description="Counted from 1, in the file as it was sent.")
+
+
+class BatchFaults(BaseModel):
+    """The first 100 of them."""
+
+    object: Literal["list"]
+    data: list[BatchFault]
+
+
+class RequestCounts(BaseModel):
+    """Rows of the file; at the end, total is completed and failed together."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class InputTokensDetails(BaseModel):
+    """There is no such cache."""
+
+    cached_tokens: Literal[0]
+
+
+class OutputTokensDetails(BaseModel):
+    """Nothing is generated."""
+
+    reasoning_tokens: Literal[0]
+
+
+class BatchUsage(BaseModel):
+    """What the batch has cost."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: Literal[0]
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class BatchSummary(BaseModel):
+    """Why most of the failed rows failed."""
+
+    most_frequent_error: str
+    count: int
+
+
+class BatchProgress(BaseModel):
+    """How it goes on."""
+
+    phase: Phase
+    rate_per_s: float | None = Field(description="Rows a second since it began.")
+    seconds_left: float | None = Field(description="At that rate.")
+
+
+class BatchObject(BaseModel):
+    """A batch. Times in seconds since 1970; files are named once it has ended."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    model: str
+    errors: BatchFaults | None = Field(description="What is wrong with the file.")
+    input_file_id: str
+    output_file_id: str | None = Field(description="Null where no row came out.")
+    error_file_id: str | None = Field(description="Null where no row failed.")
+    completion_window: str
+    status: Status
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int | None
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: dict[str, str] | None
+    usage: BatchUsage | None
+    summary: BatchSummary | None
+    format: str | None = Field(description="What the file was found to be.")
+    progress: BatchProgress
+
+
+class BatchList(BaseModel):
+    """A page of batches, newest first."""
+
+    object: Literal["list"]
+    data: list[BatchObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    has_more: bool
+
+
+def render_batch(standing: Standing) -> dict[str, Any]:
+    """The batch object."""
+    job, asked, plan, result = standing.job, standing.asked, standing.plan, standing.result
+    output = None if result is None else result.output_file
+    errors = None if result is None else result.error_file
+    return {
+        "id": ids.batch_id_of(job.id),
+        "object": "batch",
+        "endpoint": asked.endpoint,
+        "model": asked.model,
+        "errors": _faults(plan, job.error),
+        "input_file_id": asked.source.object,
+        "output_file_id": output,
+        "error_file_id": errors,
+        "completion_window": asked.completion_window,
+        "status": standing.status,
+        "created_at": _seconds(job.created_at),
+        "in_progress_at": None if plan is None else _seconds(job.started_at),
+        "expires_at": None if asked.deadline is None else int(asked.deadline),
+        # When it began to end is not recorded: it takes seconds.
+        "finalizing_at": _ended(job, State.SUCCEEDED),
+        "completed_at": _ended(job, State.SUCCEEDED),
+        "failed_at": _ended(job, State.FAILED),
+        "expired_at": _ended(job, State.EXPIRED),
+        "cancelling_at": _ended(job, State.CANCELLED),
+        "cancelled_at": _ended(job, State.CANCELLED),
+        "request_counts": {
+            "total": standing.total,
+            "completed": standing.completed,
+            "failed": standing.failed,
+        },
+        "metadata": asked.metadata or None,
+        "usage": _usage(job.usage) if job.state.terminal else None,
+        "summary": None if result is None else _summary(result),
+        "format": None if plan is None else plan.format,
+        "progress": _progress(standing),
+    }
+
+
+def _faults(plan: Plan | None, error: Failure | None) -> dict[str, Any] | None:
+    faults = [each.model_dump() for each in plan.bad] if plan else []
+    if error is not None:
+        param = error.fields[0][0] if error.fields else None
+        code = error.code.lower()
+        faults.insert(0, {"code": code, "message": error.detail, "param": param, "line": None})
+    return {"object": "list", "data": faults} if faults else None
+
+
+def _summary(result: BatchResult) -> dict[str, Any] | None:
+    if not result.codes:
+        return None
+    code = max(result.codes, key=lambda each: result.codes[each])
+    return {"most_frequent_error": code, "count": result.codes[code]}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.total_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def _progress(standing: Standing) -> dict[str, Any]:
+    job = standing.job
+    done = standing.completed + standing.failed
+    rate = None
+    if job.started_at is not None and standing.plan is not None and done:
+        spent_s = ((job.finished_at or standing.now) - job.started_at).total_seconds()
+        rate = done / spent_s if spent_s > 0 else None
+    phase = _phase(standing)
+    left = (standing.total - done) / rate if rate and phase == "classifying" else None
+    return {
+        "phase": phase,
+        "rate_per_s": None if rate is None else round(rate, 2),
+        "seconds_left": None if left is None else round(left, 1),
+    }
+
+
+def _phase(standing: Standing) -> Phase:
+    match standing.job.state:
+        case State.QUEUED:
+            return "waiting"
+        case State.RUNNING:
+            return "validating" if standing.plan is None else "classifying"
+        case State.FINALISING:
+            return "finalizing"
+        case State.CANCELLING:
+            return "cancelling"
+        case _:
+            return "ended"
+
+
+def _ended(job: Job, state: State) -> int | None:
+    return _seconds(job.finished_at) if job.state is state else None
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())

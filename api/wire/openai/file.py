@@ -1,0 +1,134 @@
+"""Files as clients of the OpenAI API send and see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.wire.openai.expiry import ExpiresAfter
+from api.wire.refusal import refuse, translated, within
+from shared.batches import File
+
+PURPOSE = "batch"
+_MOST_NAME_CHARS = 255
+_ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+_EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
+
+
+class FileBody(BaseModel):
+    """A form with a file; the fields may stand before or after it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "properties": {
+                "file": {"type": "string", "format": "binary", "description": "The file."},
+                _ANCHOR: {"type": "string", "enum": ["created_at"]},
+                _SECONDS: {"type": "integer", "description": "How long the file is kept."},
+            },
+            "required": ["file", "purpose"],
+        }
+    )
+
+    purpose: Literal["batch"] = Field(description="What the file is for.")
+
+
+class FileObject(BaseModel):
+    """A file that was sent, or that a batch has made. Times in seconds since 1970."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None = Field(description="When it is deleted.")
+    filename: str
+    purpose: str = Field(description="`batch`, or `batch_output` for what a batch has made.")
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(BaseModel):
+    """A page of files."""
+
+    object: Literal["list"]
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """The file is gone."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+def check_purpose(fields: Mapping[str, str]) -> None:
+    """Refuse a file that is for something else.
+
+    Raises:
+        InvalidRequest: It is, or does not say what it is for.
+    """
+    if "purpose" not in fields:
+        refuse("purpose", f"is missing: send {PURPOSE}")
+    if fields["purpose"] != PURPOSE:
+        refuse("purpose", f"must be {PURPOSE}: files serve nothing else here")
+
+
+def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
+    """When the file is to be deleted, if the form says so.
+
+    Raises:
+        InvalidRequest: It is not said as it must be.
+    """
+    said = {key: fields[name] for key, name in _EXPIRY.items() if name in fields}
+    if not said:
+        return None
+    try:
+        return ExpiresAfter.model_validate(said, strict=False)
+    except ValidationError as exc:
+        raise within("expires_after", translated(exc, keyed=frozenset())) from None
+
+
+def filename(sent: str) -> str:
+    """What a file is called here: the last part of the name that was sent, bounded.
+
+    >>> filename("C:\\\\data\\\\rows.csv"), filename("")
+    ('rows.csv', 'file')
+    """
+    name = sent.replace("\\", "/").rpartition("/")[2]
+    return "".join(each for each in name if each.isprintable())[-_MOST_NAME_CHARS:] or "file"
+
+
+def render_file(file: File) -> dict[str, Any]:
+    """The file object."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "expires_at": None if file.expires_at is None else int(file.expires_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def render_page(objects: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """A page of objects that have an id."""
+    return {
+        "object": "list",
+        "data": list(objects),
+        "first_id": objects[0]["id"] if objects else None,
+        "last_id": objects[-1]["id"] if objects else None,
+        "has_more": has_more,
+    }
+
+
+def render_deleted(file_id: str) -> dict[str, Any]:
+    """What the end of a file is answered with."""
+    return {"id": file_id, "object": "file", "deleted": True}

@@ -1,0 +1,117 @@
+"""The request for a batch, as clients of the OpenAI API send it, and what is ours beside it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from api.wire.openai.asking import Asking
+from api.wire.openai.expiry import ExpiresAfter
+from api.wire.refusal import refuse, shown, translated
+from api.wire.shape import Shape
+from shared.batches import Kind, Source
+
+Endpoint = Literal["/v1/classify"]
+_WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
+_UNITS_S = {"m": 60, "h": 3600, "d": 86400}
+_MOST_KEYS, _MOST_KEY_CHARS, _MOST_VALUE_CHARS = 16, 64, 512
+_MOST_WORD_CHARS = 256
+_OF_ROWS = ("id_column", "text_column", "input_format", "delimiter", "encoding", "output_format")
+
+
+class BatchBody(Shape):
+    """A file to be worked through: rows with one question for all, or a request in each line."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    input_file_id: str = Field(description="The file, sent before with the purpose `batch`.")
+    endpoint: Endpoint = Field(
+        "/v1/classify", description="What each line of requests, or each row, is sent to."
+    )
+    completion_window: str = Field(
+        "24h", description="What has not begun by then expires: `30m`, `24h`, `7d`."
+    )
+    metadata: dict[str, str] | None = Field(
+        None,
+        description=f"Yours: up to {_MOST_KEYS} keys of {_MOST_KEY_CHARS} characters, values of "
+        f"{_MOST_VALUE_CHARS}.",
+    )
+    output_expires_after: ExpiresAfter | None = Field(
+        None, description="When the files that come out are deleted."
+    )
+    classify: Asking | None = Field(
+        None, description="One question for all rows. Without it each line is a request."
+    )
+    id_column: str | None = Field(
+        None, description="Which column, or key, says the id of a row; its number if absent."
+    )
+    text_column: str | None = Field(
+        None, description="Which column, or key, is classified; `text` if absent."
+    )
+    input_format: Kind | None = Field(None, description="Found out if absent, as the next two.")
+    delimiter: str | None = Field(None, description="Of a CSV: one character, or `tab`.")
+    encoding: str | None = Field(None, description="Such as `utf-8`, `utf-16`, `cp1252`.")
+    output_format: Kind | None = Field(None, description="`jsonl` if absent.")
+
+    @property
+    def window_s(self) -> int:
+        """The completion window."""
+        match = _WINDOW.fullmatch(self.completion_window)
+        assert match is not None
+        return int(match["count"]) * _UNITS_S[match["unit"]]
+
+    def source(self, filename: str) -> Source:
+        """The file, and what is said of it. Requests are always lines of JSON."""
+        return Source(
+            object=self.input_file_id,
+            filename=filename,
+            format="jsonl" if self.classify is None else self.input_format,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+        )
+
+
+def parse(body: object, *, most_window_s: float) -> BatchBody:
+    """What a body says.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong; names each place.
+    """
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        said = BatchBody.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset({"metadata"})) from None
+    _check_window(said, most_window_s)
+    _check_metadata(said.metadata or {})
+    for field in _OF_ROWS:
+        word = getattr(said, field)
+        if word is None:
+            continue
+        if said.classify is None:
+            refuse(
+                field, "belongs to plain rows: send `classify`, which says what is asked of them"
+            )
+        if not 0 < len(word) <= _MOST_WORD_CHARS:
+            refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
+    return said
+
+
+def _check_window(said: BatchBody, most_s: float) -> None:
+    if _WINDOW.fullmatch(said.completion_window) is None:
+        refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 7d")
+    if said.window_s > most_s:
+        refuse("completion_window", f"may be {most_s / 3600:.0f}h at most: jobs are kept no longer")
+
+
+def _check_metadata(metadata: dict[str, str]) -> None:
+    if len(metadata) > _MOST_KEYS:
+        refuse("metadata", f"at most {_MOST_KEYS} keys are kept, got {len(metadata)}")
+    for key, value in metadata.items():
+        if len(key) > _MOST_KEY_CHARS:
+            refuse(f"metadata[{shown(key)}]", f"a key may have {_MOST_KEY_CHARS} characters")
+        if len(value) > _MOST_VALUE_CHARS:
+            refuse(f"metadata[{shown(key)}]", f"may have {_MOST_VALUE_CHARS} characters")

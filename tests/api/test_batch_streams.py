@@ -1,0 +1,253 @@
+"""A batch while it goes on: its events, and what came out so far."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.batch_events import BatchEvents
+from api.batches import Batches
+from api.files import Files
+from api.resolve import Resolve
+from api.slots import RESERVED_THREADS
+from api.wire.openai.batch import BatchObject
+from shared import ids, layout
+from shared.batches import PartReport
+from shared.errors import StoreUnavailable
+from shared.jobs import Progress
+from shared.messages import encode
+from tests.api.conftest import CATALOGUE, World
+from tests.problems import assert_openai_error
+
+ROWS = b'{"text": "a"}\n{"text": "b"}\n'
+
+
+@pytest.fixture
+def start(client: FlaskClient) -> Callable[[], str]:
+    """Starts a batch of two rows; its id."""
+
+    def start() -> str:
+        said = {"purpose": "batch", "file": (io.BytesIO(ROWS), "rows.jsonl")}
+        file = client.post("/v1/files", data=said).get_json()["id"]
+        body = {"input_file_id": file, "classify": {"labels": ["x", "y"]}}
+        return str(client.post("/v1/batches", json=body).get_json()["id"])
+
+    return start
+
+
+@pytest.fixture
+def waiting(start: Callable[[], str], world: World) -> str:
+    """A batch that no worker has met."""
+    world.worker.asleep = True
+    return start()
+
+
+def events_of(stream: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The ids and the data of the events of a stream."""
+    found = []
+    for block in stream.decode().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if line)
+        if "data" in lines:
+            assert lines["event"] == "progress"
+            found.append((lines["id"], json.loads(lines["data"])))
+    return found
+
+
+class TestEvents:
+    def test_of_a_batch_that_has_ended_are_one(self, client: FlaskClient, start: Callable):
+        batch = start()
+
+        answer = client.get(f"/v1/batches/{batch}/events")
+
+        assert answer.mimetype == "text/event-stream"
+        ((_, found),) = events_of(answer.data)
+        BatchObject.model_validate(found, strict=True)
+        assert found == client.get(f"/v1/batches/{batch}").get_json()
+        assert answer.data.startswith(b"retry: ")
+
+    def test_go_on_after_the_last_that_was_seen(self, client: FlaskClient, start: Callable):
+        path = f"/v1/batches/{start()}/events"
+        ((last, _),) = events_of(client.get(path).data)
+
+        nothing_new = client.get(path, headers={"Last-Event-ID": last})
+        another = client.get(path, headers={"Last-Event-ID": "in_progress-2-1-0"})
+
+        assert (nothing_new.status_code, nothing_new.data) == (204, b"")
+        assert len(events_of(another.data)) == 1
+
+    def test_follow_a_batch_to_its_end(self, client: FlaskClient, waiting: str, world: World):
+        with closing(client.get(f"/v1/batches/{waiting}/events", buffered=False)) as answer:
+            stream = answer.iter_encoded()
+            first = next(stream) + next(stream)
+            world.worker.asleep = False
+            threading.Thread(target=world.worker.drain, args=("control",)).start()
+            rest = b"".join(stream)
+
+        assert [data["status"] for _, data in events_of(first)] == ["validating"]
+        assert events_of(rest)[-1][1]["status"] == "completed"
+
+    def test_are_for_a_bounded_number_of_listeners(
+        self, make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    ):
+        world = make(api_threads=RESERVED_THREADS + 8)
+        client = world.client()
+        said = {"purpose": "batch", "file": (io.BytesIO(ROWS), "rows.jsonl")}
+        body = {
+            "input_file_id": client.post("/v1/files", data=said).get_json()["id"],
+            "classify": {"labels": ["x", "y"]},
+        }
+        batch = client.post("/v1/batches", json=body).get_json()["id"]
+        path = f"/v1/batches/{batch}/events"
+
+        listening = [client.get(path, buffered=False) for _ in range(2)]
+        third = client.get(path)
+        for answer in listening:
+            answer.close()
+        again = client.get(path)
+
+        assert_openai_error(third, 429)
+        assert again.status_code == 200
+
+
+class TestFollowing:
+    @pytest.fixture
+    def batches(self, world: World) -> Batches:
+        services = world.services
+        return Batches(
+            submit=services.submit,
+            jobs=services.jobs,
+            files=Files(store=world.store),
+            resolve=Resolve(
+                classifiers=services.classifiers,
+                catalogue=CATALOGUE,
+                limits=services.submit.limits,
+            ),
+            ledger=world.ledger,
+            store=world.store,
+            default_model="tiny",
+            file_keep_s=3600,
+        )
+
+    @pytest.fixture
+    def events(self, batches: Batches) -> BatchEvents:
+        return BatchEvents(batches=batches, every_s=0.01, silent_s=0.05, longest_s=60)
+
+    def follow(self, events: BatchEvents, batch: str, seen: str = "") -> Iterator[bytes]:
+        stream = events.follow(events.batches.get("acme", batch), seen=seen)
+        assert next(stream).startswith(b"retry: ")
+        return stream
+
+    def change(self, world: World, batch: str, completed: int) -> None:
+        job = world.ledger.record(ids.job_id_of(batch))
+        assert job is not None
+        progress = Progress(total=9, completed=completed)
+        assert world.ledger.replace(job, job.model_copy(update={"progress": progress}))
+
+    def test_says_nothing_twice_but_that_it_is_there(
+        self, events: BatchEvents, waiting: str, world: World
+    ):
+        stream = self.follow(events, waiting)
+
+        assert next(stream).startswith(b"id: validating-0-0-0\n")
+        assert next(stream) == b": still here\n\n"
+        self.change(world, waiting, 1)
+        said = next(stream)
+        while said.startswith(b":"):
+            said = next(stream)
+        assert said.startswith(b"id: validating-9-0-0\n")
+
+    def test_begins_after_what_was_seen(self, events: BatchEvents, waiting: str):
+        stream = self.follow(events, waiting, seen="validating-0-0-0")
+
+        assert next(stream) == b": still here\n\n"
+
+    def test_ends_after_its_longest_time(self, events: BatchEvents, waiting: str):
+        stream = self.follow(replace(events, longest_s=0.1), waiting)
+
+        assert len(events_of(b"".join(stream))) == 1
+
+    def test_waits_out_a_store_that_is_away(self, events: BatchEvents, waiting: str, world: World):
+        stream = self.follow(events, waiting)
+        next(stream)
+
+        world.store.away = world.ledger.away = True
+        assert next(stream) == b": still here\n\n"
+        world.store.away = world.ledger.away = world.worker.asleep = False
+        world.worker.drain("control")
+
+        assert events_of(b"".join(stream))[-1][1]["status"] == "completed"
+
+    def test_ends_where_the_batch_is_forgotten(
+        self, events: BatchEvents, start: Callable, waiting: str, world: World
+    ):
+        stream = self.follow(events, waiting)
+        next(stream)
+        job = world.ledger.record(ids.job_id_of(waiting))
+        assert job is not None
+        world.ledger.retire(job, keep_s=0)
+        for name in list(world.store.list(layout.JOBS)):
+            world.store.delete(name)
+
+        assert b"".join(stream).replace(b": still here\n\n", b"") == b""
+
+
+class TestOutput:
+    def put_part(self, world: World, batch: str, number: int, output: bytes) -> None:
+        report = encode(PartReport(completed=1, failed=1, output_bytes=len(output)))
+        place = layout.part_result("acme", ids.job_id_of(batch), number)
+        world.store.put(place, report + b"\n" + output + b'{"error": 1}\n')
+
+    def test_is_what_the_parts_have_put_out_so_far(
+        self, client: FlaskClient, waiting: str, world: World
+    ):
+        large = b"".join(b'{"id": "%d"}\n' % i for i in range(10_000))
+        self.put_part(world, waiting, 2, b'{"id": "c"}\n')
+        self.put_part(world, waiting, 0, large)
+        self.put_part(world, waiting, 10, b"")
+        world.store.put(layout.part_rows("acme", ids.job_id_of(waiting), 1), b"rows")
+
+        answer = client.get(f"/v1/batches/{waiting}/output")
+
+        assert answer.mimetype == "application/jsonl"
+        assert answer.data == large + b'{"id": "c"}\n'
+
+    def test_of_nothing_is_empty(self, client: FlaskClient, waiting: str):
+        answer = client.get(f"/v1/batches/{waiting}/output")
+
+        assert (answer.status_code, answer.data) == (200, b"")
+
+    def test_is_the_file_once_the_batch_has_ended(self, client: FlaskClient, start: Callable):
+        answer = client.get(f"/v1/batches/{start()}/output")
+
+        assert answer.data == ROWS
+        assert answer.content_length == len(ROWS)
+        assert "_output.jsonl" in answer.headers["Content-Disposition"]
+
+    def test_is_cut_short_rather_than_incomplete_where_parts_go(
+        self, client: FlaskClient, waiting: str, world: World, monkeypatch: pytest.MonkeyPatch
+    ):
+        self.put_part(world, waiting, 0, b"{}\n")
+        self.put_part(world, waiting, 1, b"{}\n")
+        answer = client.get(f"/v1/batches/{waiting}/output", buffered=False)
+        stream = answer.iter_encoded()
+        next(stream)
+        world.store.delete(layout.part_result("acme", ids.job_id_of(waiting), 1))
+
+        with pytest.raises(Exception, match="has ended meanwhile"):
+            next(stream)
+        answer.close()
+
+    def test_of_a_batch_without_any_is_not_found(
+        self, client: FlaskClient, world: World, start: Callable
+    ):
+        world.worker.error = StoreUnavailable("away")
+
+        assert_openai_error(client.get(f"/v1/batches/{start()}/output"), 404)

@@ -1,0 +1,553 @@
+"""/v1/batches, as the OpenAI API has it, and what is ours beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.wire.job import JobList, JobObject
+from api.wire.openai.batch import BatchList, BatchObject
+from shared import ids, layout
+from shared.batches import BadRow, BatchRequest, Plan
+from shared.errors import WorkFailed
+from shared.jobs import Expire, Finalise, Job, Start, advance
+from shared.messages import Submission, decode, encode
+from shared.ports import PLAN, Claim
+from tests.api.conftest import World, make_world
+from tests.classifiers import put_classifier
+from tests.problems import assert_openai_error
+
+UNKNOWN = ids.batch_id_of(ids.job_id(1, 1))
+ROWS = b'{"id": "1", "text": "a"}\n{"id": "2"}\n{"id": "3", "text": "c"}\n'
+ASK: dict[str, Any] = {"labels": ["x", "y"]}
+NOW = datetime.fromtimestamp(1_000_000, UTC)
+
+
+@pytest.fixture
+def file(client: FlaskClient) -> str:
+    """The id of a file of three rows; the second lacks its text."""
+    return send_file(client)
+
+
+def send_file(client: FlaskClient, data: bytes = ROWS) -> str:
+    said = {"purpose": "batch", "file": (io.BytesIO(data), "rows.jsonl")}
+    return str(client.post("/v1/files", data=said).get_json()["id"])
+
+
+@pytest.fixture
+def create(client: FlaskClient, file: str) -> Callable[..., TestResponse]:
+    """Creates a batch of the file; `said` beside what is always said."""
+
+    def create(headers: dict[str, str] | None = None, **said: Any) -> TestResponse:
+        body = {
+            "input_file_id": file,
+            "endpoint": "/v1/classify",
+            "completion_window": "24h",
+            "classify": ASK,
+            **said,
+        }
+        sent = {key: value for key, value in body.items() if value is not ...}
+        return client.post("/v1/batches", json=sent, headers=headers)
+
+    return create
+
+
+Create = Callable[..., TestResponse]
+
+
+@pytest.fixture
+def asked(create: Create, world: World) -> Callable[..., BatchRequest]:
+    """What the worker of a batch is asked for."""
+
+    def asked(**said: Any) -> BatchRequest:
+        answer = create(**said)
+        assert answer.status_code == 200, answer.data
+        job_id = ids.job_id_of(answer.get_json()["id"])
+        body = decode(Submission, world.store.get(layout.request("acme", job_id)).data).body
+        assert isinstance(body, BatchRequest)
+        return body
+
+    return asked
+
+
+Asked = Callable[..., BatchRequest]
+
+
+def get(client: FlaskClient, batch: str) -> dict[str, Any]:
+    answer = client.get(f"/v1/batches/{batch}")
+    assert answer.status_code == 200, answer.data
+    found = answer.get_json()
+    BatchObject.model_validate(found, strict=True)
+    return dict(found)
+
+
+class TestCreating:
+    def test_answers_with_the_batch(self, create: Create, file: str, world: World):
+        world.worker.asleep = True
+
+        answer = create(metadata={"team": "a"})
+
+        assert answer.status_code == 200
+        batch = answer.get_json()
+        BatchObject.model_validate(batch, strict=True)
+        assert batch["id"].startswith("batch_")
+        assert (batch["object"], batch["status"]) == ("batch", "validating")
+        assert batch["input_file_id"] == file
+        assert batch["metadata"] == {"team": "a"}
+        assert batch["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
+        assert batch["expires_at"] == batch["created_at"] + 86400
+        assert batch["model"] == "tiny"
+
+    def test_is_planned_by_a_worker_in_the_queue_for_bulk(self, create: Create, world: World):
+        world.worker.asleep = True
+
+        job_id = ids.job_id_of(create().get_json()["id"])
+
+        claims = world.ledger.claim("control", None, calls=0, parts=9, lease_s=9).claims
+        assert [(claim.job_id, claim.task) for claim in claims] == [(job_id, PLAN)]
+        job = world.ledger.record(job_id)
+        assert job is not None
+        assert (job.queue, job.progress.total) == ("cpu.bulk", 0)
+
+    def test_of_rows_asks_what_a_classify_request_would(self, asked: Asked):
+        body = asked(
+            classify={
+                "model": "toy",
+                "labels": {"mood": ["good", "bad"]},
+                "descriptions": {"good": "happy"},
+                "template": "a {label} text",
+                "threshold": 0.2,
+                "multi_label": True,
+                "top_k": 1,
+                "scores": "raw",
+                "return_uncertainty": True,
+            },
+            id_column="id",
+            text_column="text",
+        )
+
+        assert body.rows is not None
+        ask = body.rows.ask
+        assert (body.model, ask.model, ask.items) == ("tiny", "tiny", ())
+        assert ask.questions[0].labels == ("good", "bad")
+        assert (ask.template, ask.scores, ask.top_k) == ("a {label} text", "raw", 1)
+        assert ask.threshold is not None
+        assert ask.threshold.default == 0.2
+        assert ask.multi_label
+        assert ask.return_uncertainty
+        assert (body.rows.id_column, body.rows.text_column) == ("id", "text")
+
+    def test_of_rows_takes_what_is_known_of_the_file(self, asked: Asked, file: str):
+        body = asked(
+            input_format="csv", delimiter="tab", encoding="cp1252", output_format="parquet"
+        )
+
+        source = body.source
+        assert (source.object, source.filename) == (file, "rows.jsonl")
+        assert (source.format, source.delimiter, source.encoding) == ("csv", "tab", "cp1252")
+        assert body.output_format == "parquet"
+
+    @pytest.mark.parametrize("key", ["classifier", "classifier_id"])
+    def test_of_rows_may_ask_a_classifier(self, asked: Asked, world: World, key: str):
+        record = put_classifier(world.store, name="spam")
+
+        body = asked(classify={key: "spam"})
+
+        assert body.rows is not None
+        assert body.rows.ask.classifier == record.weights(record.latest)
+        assert body.rows.ask.questions == ()
+
+    def test_of_requests_leaves_the_lines_to_the_worker(self, asked: Asked):
+        body = asked(classify=...)
+
+        assert body.rows is None
+        assert (body.model, body.source.format) == ("tiny", "jsonl")
+
+    def test_chooses_what_the_files_will_be_called(self, asked: Asked):
+        body = asked()
+
+        assert ids.is_file_id(body.output_file)
+        assert ids.is_file_id(body.error_file)
+        assert body.output_file != body.error_file
+
+    def test_keeps_the_files_as_long_as_is_asked(self, asked: Asked):
+        said = {"anchor": "created_at", "seconds": 7200}
+
+        assert asked(output_expires_after=said).output_keep_s == 7200
+        assert asked().output_keep_s == 30 * 86400
+
+    @pytest.mark.parametrize(("said", "seconds"), [("30m", 1800), ("1h", 3600), ("7d", 604800)])
+    def test_ends_in_the_window_that_is_asked(
+        self, create: Create, asked: Asked, said: str, seconds: int
+    ):
+        batch = create(completion_window=said).get_json()
+
+        assert batch["completion_window"] == said
+        assert batch["expires_at"] == pytest.approx(batch["created_at"] + seconds, abs=1)
+
+    @pytest.mark.parametrize(
+        ("said", "param"),
+        [
+            ({"input_file_id": ids.file_id(1, 1)}, "input_file_id"),
+            ({"input_file_id": "../x"}, "input_file_id"),
+            ({"input_file_id": 3}, "input_file_id"),
+            ({"input_file_id": ...}, "input_file_id"),
+            ({"endpoint": "/v1/chat/completions"}, "endpoint"),
+            ({"completion_window": "tomorrow"}, "completion_window"),
+            ({"completion_window": "0h"}, "completion_window"),
+            ({"completion_window": "8d"}, "completion_window"),
+            ({"metadata": {str(i): "" for i in range(17)}}, "metadata"),
+            ({"metadata": {"k" * 65: ""}}, "metadata[" + "k" * 39 + "…]"),
+            ({"metadata": {"k": "v" * 513}}, "metadata[k]"),
+            ({"metadata": {"k": 1}}, "metadata[k]"),
+            ({"output_expires_after": {"anchor": "created_at", "seconds": 1}}, None),
+            ({"output_expires_after": {"anchor": "x", "seconds": 7200}}, None),
+            ({"classify": {"labels": ["x"]}}, "classify.labels"),
+            ({"classify": {"labels": ["x", " "]}}, "classify.labels[1]"),
+            ({"classify": {"labels": ["x", "y"], "top_k": 0}}, "classify.top_k"),
+            ({"classify": {"labels": ["x", "y"], "model": "z"}}, None),
+            ({"classify": {"labels": ["x", "y"], "input": "a"}}, "classify.input"),
+            ({"classify": {"label": ["x", "y"]}}, "classify.label"),
+            ({"classify": {}}, "classify.labels"),
+            ({"classify": {"classifier": "a", "classifier_id": "b"}}, "classify.classifier"),
+            ({"classify": []}, "classify"),
+            ({"classify": ..., "text_column": "t"}, "text_column"),
+            ({"classify": ..., "output_format": "csv"}, "output_format"),
+            ({"text_column": ""}, "text_column"),
+            ({"input_format": "xlsx"}, "input_format"),
+            ({"text_colum": "t"}, "text_colum"),
+        ],
+    )
+    def test_refuses_what_is_wrong_and_says_where(
+        self, create: Create, world: World, said: dict[str, Any], param: str | None
+    ):
+        fault = assert_openai_error(create(**said), 400, param=param)
+
+        assert fault["type"] == "invalid_request_error"
+        assert not list(world.store.list(layout.OPEN))
+
+    def test_refuses_a_classifier_that_is_not_there(self, create: Create):
+        assert_openai_error(create(classify={"classifier": "nope"}), 404)
+
+    def test_refuses_a_file_that_is_no_input(self, create: Create, client: FlaskClient):
+        made = get(client, create().get_json()["id"])["output_file_id"]
+
+        answer = create(input_file_id=made)
+
+        assert_openai_error(answer, 400, param="input_file_id", says="batch_output")
+
+    def test_refuses_the_file_of_another_account(self, world: World, file: str):
+        answer = world.client(account="other").post("/v1/batches", json={"input_file_id": file})
+
+        assert_openai_error(answer, 400, param="input_file_id")
+
+    @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'"x"'])
+    def test_refuses_what_is_no_object(self, client: FlaskClient, data: bytes):
+        assert_openai_error(client.post("/v1/batches", data=data), 400, param="body")
+
+    def test_does_not_run_what_was_only_to_be_tried(self, client: FlaskClient, world: World):
+        answer = client.post("/v1/batches?dry_run=true", json={})
+
+        assert_openai_error(answer, 400, param="dry_run")
+
+    def test_sent_twice_with_one_key_is_one_batch(
+        self, create: Create, client: FlaskClient, world: World
+    ):
+        first = create(headers={"Idempotency-Key": "k"})
+        again = create(headers={"Idempotency-Key": "k"})
+        other = create(headers={"Idempotency-Key": "k"}, metadata={"a": "b"})
+
+        assert again.get_json() == first.get_json()
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert_openai_error(other, 400, param="Idempotency-Key")
+        assert len(client.get("/v1/batches").get_json()["data"]) == 1
+
+    def test_is_accepted_while_redis_is_away(
+        self, create: Create, client: FlaskClient, world: World
+    ):
+        world.ledger.away = True
+
+        batch = create().get_json()
+
+        assert get(client, batch["id"])["status"] == "validating"
+
+
+class TestOne:
+    def test_that_ended_names_its_files(self, create: Create, client: FlaskClient):
+        batch = get(client, create().get_json()["id"])
+
+        assert (batch["status"], batch["progress"]["phase"]) == ("completed", "ended")
+        assert batch["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+        assert batch["completed_at"] is not None
+        assert batch["in_progress_at"] is not None
+        assert batch["errors"]["data"] == [
+            {"code": "missing_field", "message": "is wrong", "param": "text", "line": 2}
+        ]
+        assert batch["summary"] == {"most_frequent_error": "missing_field", "count": 1}
+        assert batch["usage"]["total_tokens"] == batch["usage"]["input_tokens"] > 0
+        assert batch["format"] == "JSONL, UTF-8"
+        output = client.get(f"/v1/files/{batch['output_file_id']}/content").data
+        assert [json.loads(line)["id"] for line in output.splitlines()] == ["1", "3"]
+        made = client.get("/v1/files?purpose=batch_output").get_json()["data"]
+        assert {f["id"] for f in made} == {batch["output_file_id"], batch["error_file_id"]}
+
+    def test_of_which_all_lines_failed_has_no_output(self, create: Create, client: FlaskClient):
+        batch = get(client, create(text_column="nope").get_json()["id"])
+
+        assert batch["status"] == "completed"
+        assert batch["output_file_id"] is None
+        assert batch["error_file_id"] is not None
+        assert batch["request_counts"] == {"total": 3, "completed": 0, "failed": 3}
+        assert batch["summary"]["count"] == 3
+
+    def test_of_which_no_line_failed_has_no_errors(self, client: FlaskClient):
+        body = {"input_file_id": send_file(client, b'{"text": "a"}\n'), "classify": ASK}
+
+        batch = get(client, client.post("/v1/batches", json=body).get_json()["id"])
+
+        assert batch["error_file_id"] is None
+        assert batch["errors"] is None
+        assert batch["summary"] is None
+
+    def test_whose_file_cannot_be_read_says_why(self, client: FlaskClient):
+        body = {"input_file_id": send_file(client, b""), "classify": ASK}
+
+        batch = get(client, client.post("/v1/batches", json=body).get_json()["id"])
+
+        assert batch["status"] == "failed"
+        assert batch["failed_at"] is not None
+        assert batch["in_progress_at"] is None
+        assert batch["errors"]["data"] == [
+            {
+                "code": "validation_error",
+                "message": "file: holds no rows",
+                "param": None,
+                "line": None,
+            }
+        ]
+
+    def test_that_failed_says_why(self, create: Create, client: FlaskClient, world: World):
+        world.worker.error = WorkFailed("given up")
+
+        batch = get(client, create().get_json()["id"])
+
+        assert batch["status"] == "failed"
+        assert batch["errors"]["data"][0]["message"] == "given up"
+        assert (batch["output_file_id"], batch["error_file_id"]) == (None, None)
+
+    def test_of_another_account_or_none_is_unknown(
+        self, create: Create, client: FlaskClient, world: World
+    ):
+        batch = create().get_json()["id"]
+        other = world.client(account="other")
+
+        for path in ("", "/events", "/output"):
+            assert_openai_error(other.get(f"/v1/batches/{batch}{path}"), 404)
+            assert_openai_error(client.get(f"/v1/batches/{UNKNOWN}{path}"), 404)
+            assert_openai_error(client.get(f"/v1/batches/{ids.job_id_of(batch)}{path}"), 404)
+        assert_openai_error(other.post(f"/v1/batches/{batch}/cancel"), 404)
+        assert_openai_error(client.post(f"/v1/batches/{UNKNOWN}/cancel"), 404)
+
+    def test_that_is_another_job_is_unknown(self, client: FlaskClient, post: Callable):
+        job = post(headers={"Prefer": "respond-async"}).get_json()["id"]
+
+        assert_openai_error(client.get(f"/v1/batches/{ids.batch_id_of(job)}"), 404)
+        assert_openai_error(client.post(f"/v1/batches/{ids.batch_id_of(job)}/cancel"), 404)
+
+    def test_is_a_job_too(self, create: Create, client: FlaskClient):
+        batch = get(client, create().get_json()["id"])
+        job_id = ids.job_id_of(batch["id"])
+
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+        listed = client.get("/v1/jobs").get_json()
+
+        JobObject.model_validate(job)
+        JobList.model_validate(listed)
+        assert (job["kind"], job["status"]) == ("batch", "succeeded")
+        assert job["progress"] == batch["request_counts"]
+        assert job["result"]["batch_id"] == batch["id"]
+        assert job["result"]["output_file_id"] == batch["output_file_id"]
+        assert client.get(f"/v1/jobs/{job_id}/result").get_json() == job["result"]
+        assert [each["id"] for each in listed["data"]] == [job_id]
+
+
+class TestGoingOn:
+    """A batch whose worker is played by the test, at a time that the test sets."""
+
+    @pytest.fixture
+    def clock(self) -> list[float]:
+        return [NOW.timestamp()]
+
+    @pytest.fixture
+    def world(self, clock: list[float]) -> World:
+        return make_world(clock=lambda: clock[0])
+
+    @pytest.fixture
+    def batch(self, create: Create, world: World) -> str:
+        world.worker.asleep = True
+        return str(create().get_json()["id"])
+
+    def job(self, world: World, batch: str) -> Job:
+        found = world.ledger.record(ids.job_id_of(batch))
+        assert found is not None
+        return found
+
+    def move(self, world: World, batch: str, event: Any) -> None:
+        job = self.job(world, batch)
+        assert world.ledger.replace(job, advance(job, event, NOW))
+
+    def plan(self, world: World, batch: str) -> None:
+        """Plan ten parts of ten rows, two of which are done."""
+        self.move(world, batch, Start())
+        bad = BadRow(line=7, code="empty_text", message="is empty", param="text")
+        plan = Plan(format="CSV", total=100, bad_count=1, bad=(bad,), rows_per_part=10)
+        world.store.put(layout.plan("acme", ids.job_id_of(batch)), encode(plan))
+        (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
+        world.ledger.extend(claim, first=0, parts=10, last=True, low=0, cost=10)
+        world.ledger.complete(claim, lease_s=9)
+        for claim in self.claims(world, 2):
+            world.ledger.complete(claim, lease_s=9, completed=9, failed=1)
+
+    def claims(self, world: World, count: int) -> tuple[Claim, ...]:
+        return world.ledger.claim("cpu.bulk", None, calls=0, parts=count, lease_s=9).claims
+
+    def test_is_validated_first(self, client: FlaskClient, batch: str, world: World):
+        waits = get(client, batch)
+        self.move(world, batch, Start())
+        begun = get(client, batch)
+
+        assert (waits["status"], waits["progress"]["phase"]) == ("validating", "waiting")
+        assert (begun["status"], begun["progress"]["phase"]) == ("validating", "validating")
+        assert begun["in_progress_at"] is None
+
+    def test_counts_rows_and_says_how_long_it_takes(
+        self, client: FlaskClient, batch: str, world: World, clock: list[float]
+    ):
+        self.plan(world, batch)
+        clock[0] += 4
+
+        found = get(client, batch)
+
+        assert found["status"] == "in_progress"
+        assert found["in_progress_at"] == int(NOW.timestamp())
+        assert found["request_counts"] == {"total": 100, "completed": 18, "failed": 2}
+        assert found["progress"] == {
+            "phase": "classifying",
+            "rate_per_s": 5.0,
+            "seconds_left": 16.0,
+        }
+        assert found["errors"]["data"][0]["line"] == 7
+        assert found["output_file_id"] is None
+        assert found["usage"] is None
+
+    def test_puts_its_files_together(self, client: FlaskClient, batch: str, world: World):
+        self.plan(world, batch)
+        self.move(world, batch, Finalise())
+
+        found = get(client, batch)
+
+        assert (found["status"], found["progress"]["phase"]) == ("finalizing", "finalizing")
+        assert_openai_error(client.post(f"/v1/batches/{batch}/cancel"), 409)
+
+    def test_expires(self, client: FlaskClient, batch: str, world: World):
+        self.plan(world, batch)
+        self.move(world, batch, Expire())
+
+        found = get(client, batch)
+
+        assert found["status"] == "expired"
+        assert found["expired_at"] == int(NOW.timestamp())
+
+    def test_is_cancelled(self, client: FlaskClient, batch: str, world: World):
+        answer = client.post(f"/v1/batches/{batch}/cancel")
+        world.worker.asleep = False
+        world.worker.drain("control")
+
+        assert answer.status_code == 200
+        assert answer.get_json()["status"] == "cancelling"
+        found = get(client, batch)
+        assert found["status"] == "cancelled"
+        assert found["cancelled_at"] is not None
+        assert_openai_error(client.post(f"/v1/batches/{batch}/cancel"), 409)
+
+    def test_is_cancelling_until_its_parts_have_stopped(
+        self, client: FlaskClient, batch: str, world: World
+    ):
+        self.plan(world, batch)
+
+        client.post(f"/v1/batches/{batch}/cancel")
+
+        found = get(client, batch)
+        assert found["status"] == "cancelling"
+        assert found["request_counts"]["completed"] == 18
+
+    def test_is_known_while_redis_is_away(self, client: FlaskClient, batch: str, world: World):
+        world.ledger.away = True
+
+        assert get(client, batch)["status"] == "validating"
+
+
+class TestListing:
+    def test_is_newest_first_in_pages_and_of_batches_alone(
+        self, create: Create, client: FlaskClient, post: Callable
+    ):
+        made = []
+        for _ in range(5):
+            made.append(create().get_json()["id"])
+            post(headers={"Prefer": "respond-async"})
+
+        first = client.get("/v1/batches?limit=3").get_json()
+        second = client.get(f"/v1/batches?limit=3&after={first['last_id']}").get_json()
+
+        BatchList.model_validate(first, strict=True)
+        listed = [batch["id"] for batch in first["data"] + second["data"]]
+        assert listed == sorted(made)
+        assert (first["has_more"], second["has_more"]) == (True, False)
+
+    def test_of_a_page_that_is_just_full_has_no_more(
+        self, create: Create, client: FlaskClient, post: Callable
+    ):
+        create()
+        post(headers={"Prefer": "respond-async"})
+
+        assert client.get("/v1/batches?limit=1").get_json()["has_more"] is False
+
+    def test_looks_through_many_other_jobs(self, create: Create, client: FlaskClient, post: Any):
+        batch = create().get_json()["id"]
+        for _ in range(120):
+            post(headers={"Prefer": "respond-async"})
+
+        listed = client.get("/v1/batches").get_json()["data"]
+
+        assert [each["id"] for each in listed] == [batch]
+
+    def test_holds_the_caller_s_batches_alone(self, create: Create, world: World):
+        create()
+
+        assert world.client(account="other").get("/v1/batches").get_json()["data"] == []
+
+    @pytest.mark.parametrize(
+        ("query", "param"),
+        [("limit=0", "limit"), ("limit=101", "limit"), ("after=job_x", "after")],
+    )
+    def test_of_a_wrong_page_is_refused(self, client: FlaskClient, query: str, param: str):
+        assert_openai_error(client.get(f"/v1/batches?{query}"), 400, param=param)
+
+
+def test_every_error_has_the_body_of_the_openai_api(world: World, client: FlaskClient):
+    nobody = world.app.test_client()
+
+    assert_openai_error(nobody.post("/v1/batches", json={}), 401)
+    assert_openai_error(world.client("train").get("/v1/batches"), 403)
+    assert_openai_error(client.get("/v1/batches/x/y/z"), 404)
+    assert_openai_error(client.patch("/v1/batches"), 405)
+    assert_openai_error(client.post("/v1/batches", data=b"x" * 70_000), 413)
+    world.store.away = True
+    assert_openai_error(client.get("/v1/batches"), 503)

@@ -1,0 +1,75 @@
+"""What a worker makes of a batch, in one step: small lines, each answered or refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from shared import ids, layout
+from shared.batches import BadRow, BatchRequest, BatchResult, File, Plan
+from shared.errors import InvalidRequest
+from shared.jobs import Job
+from shared.messages import encode
+from shared.types import Usage
+from tests.fakes import FakeStore
+
+
+class TinyBatches:
+    """Reads JSON lines; a line without a text (or a body) is a bad one."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    def run(self, job: Job, body: BatchRequest) -> tuple[BatchResult, int]:
+        """The result, and how many rows the file has."""
+        content = self._store.get(layout.file_content(job.account, body.source.object)).data
+        lines = content.splitlines()
+        if not lines:
+            raise InvalidRequest("file: holds no rows")
+        judged = [(line, _fault(line, body)) for line in lines]
+        bad = [
+            BadRow(line=number, code=code, message="is wrong", param="text")
+            for number, (_, code) in enumerate(judged, start=1)
+            if code
+        ]
+        self._put_plan(job, len(lines), bad)
+        good = [line for line, code in judged if code is None]
+        usage = Usage(input_tokens=sum(len(line.split()) for line in good))
+        result = BatchResult(
+            output_file=self._put(job, body.output_file, "output", good),
+            error_file=self._put(job, body.error_file, "errors", [n for n, c in judged if c]),
+            usage=usage,
+            codes=dict(Counter(each.code for each in bad)),
+        )
+        return result, len(lines)
+
+    def _put_plan(self, job: Job, total: int, bad: list[BadRow]) -> None:
+        plan = Plan(
+            format="JSONL, UTF-8", total=total, bad_count=len(bad), bad=tuple(bad), rows_per_part=9
+        )
+        self._store.put(layout.plan(job.account, job.id), encode(plan))
+
+    def _put(self, job: Job, file_id: str, what: str, lines: list[bytes]) -> str | None:
+        if not lines:
+            return None
+        content = b"".join(line + b"\n" for line in lines)
+        self._store.put(layout.file_content(job.account, file_id), content)
+        file = File(
+            id=file_id,
+            purpose="batch_output",
+            filename=f"{ids.batch_id_of(job.id)}_{what}.jsonl",
+            bytes=len(content),
+            created_at=job.created_at.timestamp(),
+        )
+        self._store.put(layout.file(job.account, file_id), encode(file))
+        return file_id
+
+
+def _fault(line: bytes, body: BatchRequest) -> str | None:
+    try:
+        said: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return "invalid_json_line"
+    wanted = body.rows.text_column if body.rows else "body"
+    return None if wanted in said else "missing_field"

@@ -1,0 +1,58 @@
+"""The text and the id of a row, or why there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.inputs.pick import Picked, pick
+from workers.inputs.row import Fault
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"id": "1", "body": "a"}, "is missing; there are: id, body"),
+        ({}, "is missing; there are: "),
+        ({str(i): 1 for i in range(11)}, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"),
+        ({"x" * 50: 1}, "x" * 39 + "…"),
+        ({"text": None}, "is null"),
+        ({"text": ""}, "is empty"),
+        ({"text": " \n\t"}, "is empty"),
+        ({"text": 5}, "must be a text, but is a number"),
+        ({"text": 5.0}, "must be a text, but is a number"),
+        ({"text": False}, "must be a text, but is true or false"),
+        ({"text": ["a"]}, "must be a text, but is nested"),
+        ({"text": b"\xff"}, "must be a text, but is binary data"),
+    ],
+)
+def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
+    found = pick(data, 1, text_column="text")
+    assert isinstance(found, Fault)
+    assert reason in found.message
+    assert found.param == "text"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("a", "a"), (" a ", "a"), (7, "7"), (2**70, str(2**70)), (7.0, "7"),
+        (None, "12"), ("", "12"), (" ", "12"), (float("nan"), "12"),
+    ],
+)  # fmt: skip
+def test_an_id_is_a_text_or_the_number_of_the_row(value: object, name: str):
+    found = pick({"id": value, "text": "t"}, 12, text_column="text", id_column="id")
+    assert found == Picked(id=name, text="t")
+
+
+@pytest.mark.parametrize("value", [True, 1.5, float("inf"), ["a"], {"a": 1}, b"\xff"])
+def test_another_id_is_none(value: object):
+    found = pick({"id": value, "text": "t"}, 12, text_column="text", id_column="id")
+    assert isinstance(found, Fault)
+    assert (found.code, found.param) == ("invalid_id", "id")
+
+
+def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number():
+    found = pick({"text": "t"}, 12, text_column="text", id_column="id")
+    assert isinstance(found, Fault)
+    assert found.code == "missing_column"
+    assert pick({"text": "t"}, 12, text_column="text") == Picked(id="12", text="t")
