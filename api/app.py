@@ -42,6 +42,7 @@ from shared.catalogue import Catalogue
 from shared.ports import Ledger, ObjectStore
 from shared.settings import Settings
 
+_LOOKED_AT_S = 86400.0  # how long a batch that took all its time can still be looked at
 _LISTENERS_SHARE = 4  # one slot of so many may be held by who listens to a batch, for an hour
 
 
@@ -173,7 +174,7 @@ def create_app(services: Services) -> Flask:
             batches=all_batches,
             idempotency=services.idempotency,
             max_body_bytes=settings.max_body_bytes,
-            most_window_s=settings.result_keep_s,
+            most_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
         )
     )
     app.register_blueprint(

@@ -20,9 +20,9 @@ from api.wire.openai.batch import Standing
 from api.wire.openai.expiry import kept_s
 from api.wire.openai.file import PURPOSE
 from api.wire.openai.new_batch import BatchBody
-from api.wire.refusal import refuse, within
 from shared import ids, layout
 from shared.batches import BatchRequest, BatchResult, PartReport, Plan, Rows
+from shared.dialects.refusal import refuse, within
 from shared.errors import BrokerUnavailable, NotFound, ObjectMissing, PigeonholeError, Unavailable
 from shared.jobs import Job, State
 from shared.messages import decode

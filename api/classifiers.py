@@ -11,10 +11,10 @@ from itertools import islice
 
 from api.usage import Used, used
 from api.wire.classifier import ClassifierChangeBody
-from api.wire.refusal import refuse
 from shared import layout
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, Version, check_aliases, rolled_back
+from shared.dialects.refusal import refuse
 from shared.errors import Conflict, FieldError, InvalidRequest, NotFound, ResourceLimitExceeded
 from shared.ids import ClassifierRef, parse_ref
 from shared.ports import ObjectStore

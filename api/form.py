@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from api.wire.refusal import refuse
+from shared.dialects.refusal import refuse
 from shared.errors import BodyTooLarge
 
 MULTIPART = "multipart/form-data"

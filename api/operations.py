@@ -31,11 +31,11 @@ from api.wire.classifier import (
     VersionList,
 )
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
-from api.wire.jina import ClassifyAnswer, ClassifyBody
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
 from api.wire.train import TrainAnswer, TrainBody, TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFields
+from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 
 _KEYED = (401, 403, 500, 503)  # what any call with a key may meet
 # JSONL and CSV have more names; these are the ones to use.

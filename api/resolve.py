@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.classifiers import Classifiers
-from api.wire.asked import Asked
-from api.wire.refusal import refuse, shown
 from api.wire.train import Training
 from shared import ids
 from shared.catalogue import Catalogue
 from shared.classifiers import Classifier, Version, check_model
+from shared.dialects.asked import Asked
 from shared.limits import Limits
+from shared.resolve import resolved
 from shared.types import ClassifyRequest, TrainRequest
 
 
@@ -31,17 +31,9 @@ class Resolve:
             Conflict: It was trained with another model than the one named.
             InvalidRequest: A threshold is of a label that it has not.
         """
-        if asked.classifier is None:
-            return asked.request
-        record, version = self.classifiers.usable(account, asked.classifier)
-        self._check_model(asked.model, record, version)
-        if asked.request.threshold is not None and asked.request.threshold.per_label:
-            labels = set(self.classifiers.records.report(record, version.file).labels)
-            for label in asked.request.threshold.per_label:
-                if label not in labels:
-                    refuse(f"threshold[{shown(label)}]", "is none of the classifier's labels")
-        found = {"model": version.model, "classifier": record.weights(version)}
-        return asked.request.model_copy(update=found)
+        return resolved(
+            asked, account=account, records=self.classifiers.records, catalogue=self.catalogue
+        )
 
     def train(self, said: Training, *, account: str) -> TrainRequest:
         """The request to train a classifier of the caller's, or a new one.

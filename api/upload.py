@@ -13,7 +13,7 @@ from werkzeug.http import parse_options_header
 
 from api.wire import body
 from api.wire.file import CSV_TYPES, JSONL_TYPES, File
-from api.wire.refusal import refuse, shown
+from shared.dialects.refusal import refuse, shown
 
 MULTIPART = "multipart/form-data"
 _MOST_PARTS = 32

@@ -30,7 +30,7 @@
     │   └── MessageTooNew                                                 retryable, by an update
     └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
 
-The status of each code stands in `api.problems`. Retry is decided by `retryable` alone.
+The status of each code stands in `shared.statuses`. Retry is decided by `retryable` alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys."""
+"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys, files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from shared import ids, layout
-from shared.errors import IllegalTransition, ObjectMissing, PreconditionFailed
+from shared.batches import File
+from shared.errors import (
+    IllegalTransition,
+    MessageUndecodable,
+    ObjectMissing,
+    PreconditionFailed,
+)
 from shared.jobs import Expire, advance
-from shared.messages import encode
+from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
 
@@ -48,6 +54,37 @@ def expire(store: ObjectStore, ledger: Ledger, *, before: float, now: float) -> 
             store.delete(name)
     if deleted:
         log.info("job.expired", count=deleted)
+    return deleted
+
+
+def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
+    """Delete files that have expired, and bytes without a record whose id was made before a time.
+
+    The id of what a batch puts out is as old as the batch, so `before` must be further back than
+    any job that still runs: its bytes are written last, and their record after them.
+
+    Returns:
+        How many files were deleted.
+    """
+    oldest_kept = ids.file_id(int(before * 1000), 0)  # file ids sort newest first
+    deleted = 0
+    for account in store.children(layout.FILES):
+        for file_id in store.children(layout.files_of(account)):
+            record = layout.file(account, file_id)
+            try:
+                expires_at = decode(File, store.get(record).data).expires_at
+                expired = expires_at is not None and expires_at <= now
+            except ObjectMissing:
+                expired = file_id > oldest_kept
+            except MessageUndecodable:
+                log.error("file.unreadable", name=record)
+                continue
+            if expired:  # the record last, so that a half-deleted file is met again
+                store.delete(layout.file_content(account, file_id))
+                store.delete(record)
+                deleted += 1
+    if deleted:
+        log.info("file.expired", count=deleted)
     return deleted
 
 

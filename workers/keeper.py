@@ -30,14 +30,15 @@ from shared.telemetry import Log, start_logging
 from workers import meters
 from workers.adoption import adopt
 from workers.chore import Chore
-from workers.expiry import expire
+from workers.expiry import expire, expire_files
 from workers.sweep import sweep
 
 log = Log("keeper")
 _TICK_S = 1.0
 _EXPIRE_EVERY_S = 600.0
+_FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
 _SWEEP_EVERY_S = 6 * 3600.0
-_LEFT_BEHIND_S = 86400.0  # what a trainer wrote so long ago and no record names, none ever will
+_LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
 _REPORT_TTL_S = 8.0
 ROLE = "keeper"
 
@@ -64,6 +65,7 @@ class Keeper:
     def __post_init__(self) -> None:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
+        self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
         self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
 
     def run(self, stopping: threading.Event) -> None:
@@ -101,12 +103,14 @@ class Keeper:
                 self.doorbell.ring(queue)
         self._audit.start_if_due()
         self._expiry.start_if_due()
+        self._files.start_if_due()
         self._sweep.start_if_due()
 
     def settle(self, *, timeout_s: float) -> None:
         """Wait for the chores that run."""
         self._audit.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
+        self._files.wait(timeout_s=timeout_s)
         self._sweep.wait(timeout_s=timeout_s)
 
     def _adopt(self) -> None:
@@ -115,6 +119,11 @@ class Keeper:
     def _expire(self) -> None:
         now = self.clock()
         expire(self.store, self.ledger, before=now - self.result_keep_s, now=now)
+
+    def _expire_files(self) -> None:
+        now = self.clock()
+        before = now - self.result_keep_s - _LEFT_BEHIND_S
+        expire_files(self.store, before=before, now=now)
 
     def _sweep_classifiers(self) -> None:
         sweep(self.store, before=self.clock() - _LEFT_BEHIND_S)

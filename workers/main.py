@@ -31,10 +31,11 @@ from workers import meters, tasks
 from workers.classifiers import Classifiers
 from workers.drain import Drain
 from workers.embedding import Model
-from workers.handlers.batch.documents import Documents, refuse
+from workers.handlers.batch.documents import Documents
 from workers.handlers.batch.end import Assembler
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
+from workers.handlers.batch.requests import Requests
 from workers.handlers.batch.source import Reader
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
@@ -100,7 +101,6 @@ def _run(settings: Settings) -> None:
     classifiers = Classifiers(store, versions_kept=settings.versions_kept)
     classify = Classify(models, limits, classifiers)
     train = Train(models=models, limits=limits, classifiers=classifiers)
-    documents = Documents(classify=classify)
     evaluate = Evaluate(models=models, limits=limits, classifiers=classifiers, store=store)
     calls = Calls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
@@ -115,7 +115,17 @@ def _run(settings: Settings) -> None:
             JobKind.EVALUATE: evaluate.run,
         },
         planner=Planner(store=store, ledger=ledger, reader=_reader(store, settings)),
-        part_runner=PartRunner(store=store, ledger=ledger, work=documents.work, refuse=refuse),
+        part_runner=PartRunner(
+            store=store,
+            ledger=ledger,
+            documents=Documents(classify=classify),
+            requests=Requests(
+                classify=classify,
+                records=classifiers.records,
+                catalogue=catalogue,
+                limits=limits,
+            ),
+        ),
         finaliser=Finaliser(
             ledger=ledger,
             store=store,

@@ -14,9 +14,9 @@ from api.wire import body
 from api.wire.openai.batch import render_batch
 from api.wire.openai.file import render_page
 from api.wire.openai.new_batch import parse
-from api.wire.refusal import refuse
 from shared import ids
 from shared.batches import BatchRequest
+from shared.dialects.refusal import refuse
 
 _DEFAULT_LIMIT = 20
 _MOST_LISTED = 100

@@ -19,8 +19,8 @@ from api.slots import Slots
 from api.submit import Submit
 from api.usage import Uses
 from api.wire import body
-from api.wire.asked import Asked
-from api.wire.pick import Dialect, pick
+from shared.dialects.asked import Asked
+from shared.dialects.pick import Dialect, pick
 from shared.settings import Settings
 from shared.types import ClassifyRequest
 

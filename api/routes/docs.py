@@ -13,6 +13,7 @@ from api.openapi import document
 from api.routes.reply import reply
 from api.wire import body
 from shared import errors
+from shared.statuses import STATUS
 
 _SPEC = "/openapi.json"
 _DOCS = "/docs"
@@ -51,8 +52,7 @@ def _documents() -> Blueprint:
             {
                 "code": kinds[0].code,
                 "raised": [
-                    {"status": problems.STATUS[kind], "when": (kind.__doc__ or "").strip()}
-                    for kind in kinds
+                    {"status": STATUS[kind], "when": (kind.__doc__ or "").strip()} for kind in kinds
                 ],
             }
         )

@@ -14,9 +14,9 @@ from api.prefer import Prefer
 from api.routes.once import MARGIN_S, once
 from api.routes.reply import reply
 from api.submit import Submit
-from api.wire.jina import NAME
 from api.wire.job import render_job
 from api.wire.result import render
+from shared.dialects.jina import NAME
 from shared.errors import Conflict, DeadlineExceeded, Unavailable
 from shared.jobs import Job, State
 from shared.messages import Body, Result, error_of

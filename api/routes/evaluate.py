@@ -13,7 +13,7 @@ from api.routes.durable import Durable
 from api.slots import Slots
 from api.wire import body, evaluation
 from api.wire.evaluation import Evaluation
-from api.wire.refusal import refuse
+from shared.dialects.refusal import refuse
 from shared.limits import Limits
 from shared.types import EvaluateRequest
 

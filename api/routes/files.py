@@ -25,9 +25,9 @@ from api.wire.openai.file import (
     render_file,
     render_page,
 )
-from api.wire.refusal import refuse
 from shared import ids
 from shared.batches import File
+from shared.dialects.refusal import refuse
 from shared.errors import PigeonholeError
 
 _DEFAULT_LIMIT = 100

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import request
 
-from api.wire.refusal import refuse
+from shared.dialects.refusal import refuse
 
 
 def limit(*, default: int, most: int) -> int:

@@ -17,8 +17,8 @@ from api.routes.once import MARGIN_S, once
 from api.slots import Slots
 from api.submit import Submit
 from api.wire import body, train
-from api.wire.jina import NAME
 from api.wire.train import Training
+from shared.dialects.jina import NAME
 from shared.messages import Body
 from shared.settings import Settings
 

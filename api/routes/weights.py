@@ -15,7 +15,6 @@ from api.routes import sent
 from api.routes.durable import Durable
 from api.slots import Slots
 from api.wire import body
-from api.wire.refusal import refuse
 from api.wire.stream import LargeBody
 from api.wire.weights import (
     MEDIA_TYPE,
@@ -29,6 +28,7 @@ from api.wire.weights import (
 from shared import ids, layout
 from shared.catalogue import Catalogue
 from shared.classifiers import Classifier, Version
+from shared.dialects.refusal import refuse
 from shared.errors import NotFound, ObjectMissing, PigeonholeError, Unavailable
 from shared.limits import Limits
 from shared.ports import ObjectStore

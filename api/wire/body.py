@@ -13,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 from pydantic import BaseModel
 
-from api.wire.refusal import refuse, shown
+from shared.dialects.refusal import refuse, shown
 from shared.errors import BodyTooLarge
 
 _MOST_OPENED = 1_000_000  # each becomes an object of 64 bytes and more

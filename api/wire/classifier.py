@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError
 
-from api.wire.refusal import refuse, translated
 from api.wire.report import Metrics, RemarkAnswer, render_metrics, render_remark
-from api.wire.shape import Shape, bounded
 from shared.classifiers import (
     MAX_ALIASES,
     MAX_DESCRIPTION_CHARS,
@@ -24,6 +22,8 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
+from shared.dialects.refusal import refuse, translated
+from shared.dialects.shape import Shape, bounded
 from shared.types import Access, VersionReport
 
 _KEYED = frozenset({"aliases"})

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.wire import file
 from api.wire.examples import ExampleInputs, example_of
 from api.wire.file import File
-from api.wire.refusal import refuse, translated
-from api.wire.shape import Shape
 from api.wire.train import FileFields
+from shared.dialects.refusal import refuse, translated
+from shared.dialects.shape import Shape
 from shared.types import EvaluateResult, Example
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from api.wire.shape import Number, TextInput, bounded, without_image
+from shared.dialects.shape import Number, TextInput, bounded, without_image
 from shared.types import Example, Item
 
 

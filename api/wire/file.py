@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.wire import body
 from api.wire.examples import ALabelled, AnExample, ExampleInput, example_of
-from api.wire.refusal import MOST_SHOWN, faults_of, invalid, refuse, shown
-from api.wire.shape import MOST_ENTRIES
 from api.wire.table import decoded, delimiter_of, place, records
+from shared.dialects.refusal import MOST_SHOWN, faults_of, invalid, refuse, shown
+from shared.dialects.shape import MOST_ENTRIES
 from shared.errors import FieldError, InvalidRequest
 from shared.types import Example
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api.wire.evaluation import EvaluateAnswer
-from api.wire.jina import ClassifyAnswer
 from api.wire.train import TrainAnswer
 from shared import ids
 from shared.batches import BatchResult
+from shared.dialects.jina import ClassifyAnswer
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind
 

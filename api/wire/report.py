@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from api.wire.refusal import shown
+from shared.dialects.refusal import shown
 from shared.types import Progressive, Remark, RemarkKind
 
 _MOST_NAMED = 10  # items in one sentence; the list beside it has all

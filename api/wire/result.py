@@ -6,8 +6,8 @@ from typing import Any
 
 from api.wire import evaluation, train
 from api.wire.job import render_batch_result
-from api.wire.pick import named
 from shared.batches import BatchResult
+from shared.dialects.pick import named
 from shared.messages import Body, Result
 from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
 

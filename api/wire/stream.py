@@ -6,7 +6,7 @@ import hashlib
 from typing import BinaryIO
 
 from api.wire import body
-from api.wire.refusal import refuse
+from shared.dialects.refusal import refuse
 from shared.errors import BodyTooLarge
 
 

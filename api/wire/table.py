@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Collection, Iterator
 
-from api.wire.refusal import refuse
+from shared.dialects.refusal import refuse
 from shared.errors import FieldError
 
 DELIMITERS = ",;\t|"

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.wire import file
 from api.wire.examples import LabelledInputs, example_of
 from api.wire.file import File
-from api.wire.refusal import refuse, translated
 from api.wire.report import Metrics, RemarkAnswer, render_metrics, render_remark
-from api.wire.shape import Shape
 from shared.classifiers import MAX_DESCRIPTION_CHARS, check_description, check_name
+from shared.dialects.refusal import refuse, translated
+from shared.dialects.shape import Shape
 from shared.types import Access, Example, NewClassifier, TrainResult
 
 _NUM_ITERS = 10  # the vendor's default

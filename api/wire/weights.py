@@ -14,8 +14,6 @@ from typing import BinaryIO
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from api.wire.refusal import faults_of, refuse, translated
-from api.wire.shape import Shape
 from api.wire.stream import LargeBody
 from shared.classifiers import (
     MAX_DESCRIPTION_CHARS,
@@ -24,6 +22,8 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
+from shared.dialects.refusal import faults_of, refuse, translated
+from shared.dialects.shape import Shape
 from shared.errors import MessageUndecodable
 from shared.types import Access, NewClassifier
 

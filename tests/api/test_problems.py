@@ -8,14 +8,14 @@ import pytest
 from flask import abort
 from flask.testing import FlaskClient
 
-from api import problems
 from shared import errors
+from shared.statuses import STATUS
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
 
 def test_every_error_of_the_tree_has_a_status():
-    assert set(errors.tree()) == set(problems.STATUS)
+    assert set(errors.tree()) == set(STATUS)
 
 
 @pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
@@ -27,7 +27,7 @@ def test_every_error_leaves_as_a_problem(world: World, kind: type[errors.Pigeonh
 
     answer = world.app.test_client().get("/fail")
 
-    body = assert_problem(answer, problems.STATUS[kind], kind.code)
+    body = assert_problem(answer, STATUS[kind], kind.code)
     internal = body["status"] == 500
     assert answer.headers.get("Retry-After") == (None if internal else "7")
     assert ("the sentence" in body["detail"]) is not internal

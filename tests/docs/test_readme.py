@@ -26,7 +26,7 @@ import boto3
 import pytest
 
 from api.idempotency import MAX_CHARS
-from api.problems import STATUS
+from shared.statuses import STATUS
 from api.slots import RESERVED_THREADS
 from ops import cli
 from shared import settings

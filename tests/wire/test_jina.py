@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.wire import jina
+from shared.dialects import jina
 from shared.errors import PigeonholeError
 from shared.types import Answer, ClassifyRequest, ClassifyResult, Usage
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.wire import jina
-from api.wire.pick import named, pick
+from shared.dialects import jina
+from shared.dialects.pick import named, pick
 from shared.errors import InvalidRequest, MessageUndecodable
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared import ids, layout
-from shared.catalogue import ModelEntry
+from shared.catalogue import Catalogue, ModelEntry
 from shared.jobs import Job, Progress
 from shared.limits import Limits
 from shared.messages import Body, Submission, encode
@@ -20,10 +20,11 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
 from workers.classifiers import Classifiers
 from workers.embedding import Embedder, Model
-from workers.handlers.batch.documents import Documents, refuse
+from workers.handlers.batch.documents import Documents
 from workers.handlers.batch.end import Assembler
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
+from workers.handlers.batch.requests import Requests
 from workers.handlers.batch.source import Reader
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
@@ -104,8 +105,13 @@ class Bench:
         self.part_runner = PartRunner(
             store=self.store,
             ledger=self.ledger,
-            work=Documents(classify=self.classify).work,
-            refuse=refuse,
+            documents=Documents(classify=self.classify),
+            requests=Requests(
+                classify=self.classify,
+                records=self.classifiers.records,
+                catalogue=Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny"),
+                limits=self.limits,
+            ),
         )
         self.parts = Parts(
             ledger=self.ledger,

@@ -6,13 +6,14 @@ import time
 import pytest
 
 from shared import ids, layout
+from shared.batches import File
 from shared.errors import BrokerUnavailable
 from shared.jobs import Job, State
-from shared.messages import CONTROL, decode
+from shared.messages import CONTROL, decode, encode
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
-from workers.expiry import expire
+from workers.expiry import expire, expire_files
 from workers.keeper import Keeper
 
 
@@ -194,6 +195,55 @@ def test_used_idempotency_keys_expire(bench: Bench):
     expire(bench.store, bench.ledger, before=0, now=100)
 
     assert list(bench.store.list(layout.IDEMPOTENCY)) == [layout.idempotency("acme", "b")]
+
+
+def put_file(bench: Bench, made_at: int, expires_at: float | None, *, whole: bool = True) -> str:
+    file_id = ids.file_id(made_at * 1000, 1)
+    file = File(
+        id=file_id,
+        purpose="batch",
+        filename="x",
+        bytes=1,
+        created_at=made_at,
+        expires_at=expires_at,
+    )
+    bench.store.put(layout.file_content("acme", file_id), b"x")
+    if whole:
+        bench.store.put(layout.file("acme", file_id), encode(file))
+    return file_id
+
+
+def test_files_expire_when_they_say_so(bench: Bench):
+    kept = put_file(bench, 1, None), put_file(bench, 2, 101.0)
+    put_file(bench, 3, 100.0)
+
+    assert expire_files(bench.store, before=0, now=100) == 1
+
+    assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
+
+
+def test_bytes_that_no_job_can_still_make_a_file_of_are_deleted(bench: Bench):
+    put_file(bench, 1, None, whole=False)
+    kept = put_file(bench, 50, None, whole=False), put_file(bench, 2, None)
+
+    assert expire_files(bench.store, before=49, now=100) == 1
+
+    assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
+
+
+def test_a_record_that_cannot_be_read_keeps_its_file(bench: Bench):
+    file_id = put_file(bench, 1, None)
+    bench.store.put(layout.file("acme", file_id), b"garbage")
+
+    assert expire_files(bench.store, before=50, now=100) == 0
+
+
+def test_a_keeper_deletes_files_too(bench: Bench, keeper: Keeper):
+    put_file(bench, 1, 3000.0)
+
+    tick(keeper)
+
+    assert not list(bench.store.list(layout.FILES))
 
 
 def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str]):

@@ -82,7 +82,7 @@ class Classify:
         return Pending(
             request=request,
             model=model,
-            input_tokens=sum(map(len, tokens)),
+            token_counts=tuple(map(len, tokens)),
             windowed=tuple(i for i, ids in enumerate(tokens) if len(ids) > window),
             label_sets=label_sets,
             classifier=(
@@ -98,7 +98,7 @@ class Pending:
 
     request: ClassifyRequest
     model: Model
-    input_tokens: int
+    token_counts: tuple[int, ...]  # of each item
     windowed: tuple[int, ...]
     label_sets: list[Future[Labels]]
     classifier: Future[Trained] | None
@@ -152,7 +152,7 @@ class Pending:
         return ClassifyResult(
             answers=tuple(zip(*by_question, strict=True)),
             usage=Usage(
-                input_tokens=self.input_tokens,
+                input_tokens=sum(self.token_counts),
                 label_tokens=sum(tokens for _, tokens in label_sets),
             ),
             windowed=self.windowed,

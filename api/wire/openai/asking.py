@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
-from api.wire import jina
-from api.wire.asked import Asked
-from api.wire.jina import ClassifyBody
-from api.wire.refusal import refuse, shown, within
+from shared.dialects import jina
+from shared.dialects.asked import Asked
+from shared.dialects.jina import ClassifyBody
+from shared.dialects.refusal import refuse, shown, within
 from shared.errors import PigeonholeError
 
 PLACE = "classify"

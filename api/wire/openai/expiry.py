@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.wire.refusal import refuse
-from api.wire.shape import Shape
+from shared.dialects.refusal import refuse
+from shared.dialects.shape import Shape
 
 LEAST_KEPT_S = 3600
 

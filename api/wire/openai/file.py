@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.wire.openai.expiry import ExpiresAfter
-from api.wire.refusal import refuse, translated, within
 from shared.batches import File
+from shared.dialects.refusal import refuse, translated, within
 
 PURPOSE = "batch"
 _MOST_NAME_CHARS = 255

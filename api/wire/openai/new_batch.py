@@ -9,9 +9,9 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
-from api.wire.refusal import refuse, shown, translated
-from api.wire.shape import Shape
 from shared.batches import Kind, Source
+from shared.dialects.refusal import refuse, shown, translated
+from shared.dialects.shape import Shape
 
 Endpoint = Literal["/v1/classify"]
 _WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
@@ -31,7 +31,7 @@ class BatchBody(Shape):
         "/v1/classify", description="What each line of requests, or each row, is sent to."
     )
     completion_window: str = Field(
-        "24h", description="What has not begun by then expires: `30m`, `24h`, `7d`."
+        "24h", description="What has not begun by then expires: `30m`, `24h`, `3d`."
     )
     metadata: dict[str, str] | None = Field(
         None,
@@ -102,7 +102,7 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
 
 def _check_window(said: BatchBody, most_s: float) -> None:
     if _WINDOW.fullmatch(said.completion_window) is None:
-        refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 7d")
+        refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 3d")
     if said.window_s > most_s:
         refuse("completion_window", f"may be {most_s / 3600:.0f}h at most: jobs are kept no longer")
 

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from api.wire import body
 from shared import ids, layout
 from shared.batches import BatchRequest, BatchResult, File, Plan, Rows, Source
+from shared.dialects import jina
 from shared.jobs import Cancel, Job, State, advance
 from shared.messages import CONTROL, Submission, decode
-from shared.types import ClassifyRequest, Question
+from shared.types import ClassifyRequest, Item, Priority, Question
 from tests.workers.conftest import QUEUE, Bench
-from tests.workers.handlers.test_train import hold
+from tests.workers.handlers.test_train import a_job, creation, hold
 
 ME = "acme"
+LABELS = ["red", "green"]
 ASK = ClassifyRequest(model="tiny", items=(), questions=(Question(labels=("red", "green")),))
 
 
@@ -26,7 +29,8 @@ def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
     """An accepted batch over a file of these bytes."""
     file = ids.file_id(10**12, ids.random_bits())
     bench.store.put(layout.file_content(ME, file), data)
-    rows = Rows(ask=ASK, **changes.pop("rows", {"id_column": "id"}))
+    said = changes.pop("rows", {"id_column": "id"})
+    rows = None if said is None else Rows(ask=ASK, **said)
     body = BatchRequest(
         model="tiny",
         source=Source(object=file, filename=changes.pop("filename", "rows.jsonl")),
@@ -219,7 +223,7 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
     rows = [{"id": n, "text": "DEADLY" if n == 13 else f"red {n}"} for n in range(20)]
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))
-    work = bench.part_runner.work
+    work = bench.part_runner.documents.work
 
     class Killed(BaseException):
         pass
@@ -229,7 +233,7 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
             raise Killed
         return work(job, body, part, hold)
 
-    object.__setattr__(bench.part_runner, "work", deadly)
+    object.__setattr__(bench.part_runner.documents, "work", deadly)
     for _ in range(12):
         claims = bench.ledger.claim(QUEUE, None, calls=0, parts=1, lease_s=0.01).claims
         if not claims:
@@ -256,3 +260,75 @@ def decode_body(bench: Bench, job: Job) -> BatchRequest:
     body = decode(Submission, bench.store.get(layout.request(ME, job.id)).data).body
     assert isinstance(body, BatchRequest)
     return body
+
+
+class TestRequests:
+    """Lines that are requests of their own."""
+
+    def line(self, custom_id: object, **body: object) -> dict[str, object]:
+        said = {"custom_id": custom_id, "method": "POST", "url": "/v1/classify", "body": body}
+        return {key: value for key, value in said.items() if value is not None}
+
+    def test_each_line_asks_for_itself(self, bench: Bench):
+        made = creation(name="colours")
+        bench.train.train(a_job(), made, hold())
+        job = a_batch(
+            bench,
+            jsonl(
+                self.line("a", input="a red thing", labels=["red", "green"]),
+                self.line("b", input=["green grass", "red"], labels=["red", "green"]),
+                self.line("c", input="a rose", labels=["rose", "stone"], top_k=1),
+                self.line("d", input="a red rose", classifier_id="colours"),
+                self.line("e", input="x", labels=["only"]),
+                self.line("f", input="x", classifier_id="nobody"),
+                self.line("g", input="word " * 60, labels=["red", "green"]),
+                self.line("h", nothing=1),
+                {"custom_id": "i", "method": "GET", "url": "/v1/classify", "body": {}},
+                {"custom_id": "j", "method": "POST", "url": "/v1/other", "body": {}},
+                {"no": "id"},
+            ),
+            rows=None,
+        )
+        run_all(bench)
+        done = ended(bench, job)
+        assert (done.state, done.progress.completed, done.progress.failed) == (
+            State.SUCCEEDED, 4, 7,
+        )  # fmt: skip
+        found = result(bench, job)
+        output = {line["custom_id"]: line for line in lines(bench, found.output_file)}
+        assert list(output) == ["a", "b", "c", "d"]
+        body = output["b"]["response"]["body"]
+        assert output["b"]["response"]["status_code"] == 200
+        assert [item["index"] for item in body["data"]] == [0, 1]
+        assert [item["prediction"] for item in body["data"]] == ["green", "red"]
+        assert body["usage"]["total_tokens"] == 3 + 2
+        assert len(output["c"]["response"]["body"]["data"][0]["predictions"]) == 1
+        assert output["d"]["response"]["body"]["data"][0]["prediction"] == "red"
+        errors = {line["custom_id"]: line for line in lines(bench, found.error_file)}
+        statuses = {
+            key: (line["response"] or {}).get("status_code") for key, line in errors.items()
+        }
+        assert statuses == {
+            "e": 400, "f": 404, "g": None, "h": 422, "i": None, "j": None, "11": None,
+        }  # fmt: skip
+        assert errors["j"]["error"]["code"] == "mismatched_endpoint"
+        assert errors["g"]["error"]["code"] == "input_token_limit_exceeded"
+
+    def test_is_answered_as_over_http(self, bench: Bench):
+        """The same scores and the same charge, whoever shares the part."""
+        texts = ["a red rose", "green grass " * 20, "red"]
+        job = a_batch(
+            bench,
+            jsonl(
+                *(self.line(str(i), input=t, labels=["red", "green"]) for i, t in enumerate(texts))
+            ),
+            rows=None,
+        )
+        run_all(bench)
+        found = lines(bench, result(bench, job).output_file)
+        for text, line in zip(texts, found, strict=True):
+            asked = ClassifyRequest(model="tiny", items=(Item(text=text),), questions=ASK.questions)
+            alone = bench.classify.begin(asked, priority=Priority.STANDARD, deadline=None)
+            assert line["response"]["body"] == json.loads(
+                body.dump(jina.render(asked, alone.result(timeout_s=5)))
+            )

@@ -61,14 +61,13 @@ class Documents:
         ]
         return Lines(output=output, usage=result.usage)
 
-
-def refuse(row: PartRow, reason: BadRow) -> bytes:
-    """The line of a row that did not come out."""
-    said: dict[str, Any] = {"id": row.id, "line": row.line}
-    if row.data is not None:
-        said["row"] = row.data
-    said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
-    return _encode(said) + b"\n"
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:  # noqa: ARG002
+        """The line of a row that did not come out."""
+        said: dict[str, Any] = {"id": row.id, "line": row.line}
+        if row.data is not None:
+            said["row"] = row.data
+        said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
+        return _encode(said) + b"\n"
 
 
 def _text(row: PartRow, rows: Rows) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -75,21 +77,29 @@ class Lines:
         )
 
 
-Classifier = Callable[[Job, BatchRequest, Sequence[PartRow], Hold], Lines]
-Refuse = Callable[[PartRow, BadRow], bytes]
+class Kind(Protocol):
+    """What the rows of a batch are."""
+
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+        """The lines of good rows.
+
+        Raises:
+            PigeonholeError: They cannot run together, or not now.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
+        """The line of a row that did not come out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartRunner:
-    """Works through parts. `work` takes good rows and raises if they cannot run together.
-
-    `refuse` makes the line of a row that did not come out. `clock` gives seconds since 1970.
-    """
+    """Works through parts, of plain rows or of requests. `clock` gives seconds since 1970."""
 
     store: ObjectStore
     ledger: Ledger
-    work: Classifier
-    refuse: Refuse
+    documents: Kind
+    requests: Kind
     clock: Callable[[], float] = time.time
 
     def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> PartReport:
@@ -140,7 +150,7 @@ class PartRunner:
         hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
         if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
             message = f"ended its worker {run.deaths} times and was given up"
-            return self._refused(rows[run.first : run.last], "worker_died", message)
+            return self._refused(job, body, rows[run.first : run.last], "worker_died", message)
         return self._classified(job, body, rows[run.first : run.last], hold)
 
     def _classified(
@@ -151,15 +161,17 @@ class PartRunner:
         bad = Lines()
         for row in rows:
             if (reason := row.reason()) is not None:
-                bad.errors.append(self.refuse(row, reason))
+                bad.errors.append(self._kind(body).refuse(job, row, reason))
                 bad.codes[reason.code] += 1
         if not good:
             return bad
         if job_expired(body, self.clock()):
             message = f"was not begun within the completion window of {body.completion_window}"
-            return bad.plus(self._refused(good, "batch_expired", message))
+            return bad.plus(self._refused(job, body, good, "batch_expired", message))
         try:
-            return bad.plus(self.work(job, body, good, hold))
+            return bad.plus(self._kind(body).work(job, body, good, hold))
+        except CancelledError:
+            raise
         except PigeonholeError as exc:
             if exc.retryable:
                 raise
@@ -168,18 +180,24 @@ class PartRunner:
             log.error("row.crashed", exc=exc)
             error = WorkFailed(f"failed: {type(exc).__name__}")
         if len(good) == 1:
-            return bad.plus(self._refused(good, error.code.lower(), error.detail))
+            return bad.plus(self._refused(job, body, good, error.code.lower(), error.detail))
         middle = len(good) // 2
         first = self._classified(job, body, good[:middle], hold)
         return bad.plus(first).plus(self._classified(job, body, good[middle:], hold))
 
-    def _refused(self, rows: Sequence[PartRow], code: str, message: str) -> Lines:
-        errors = []
+    def _refused(
+        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], code: str, message: str
+    ) -> Lines:
+        """Rows that are given up; those that were bad before keep their own reason."""
+        lines = Lines()
         for row in rows:
-            known = row.reason()
-            reason = known or BadRow(line=row.line, code=code, message=message)
-            errors.append(self.refuse(row, reason))
-        return Lines(errors=errors, codes=Counter({code: len(errors)}))
+            reason = row.reason() or BadRow(line=row.line, code=code, message=message)
+            lines.errors.append(self._kind(body).refuse(job, row, reason))
+            lines.codes[reason.code] += 1
+        return lines
+
+    def _kind(self, body: BatchRequest) -> Kind:
+        return self.documents if body.rows else self.requests
 
 
 def job_expired(body: BatchRequest, now: float) -> bool:

@@ -13,9 +13,9 @@ import msgspec
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from api.wire.asked import Asked
-from api.wire.refusal import refuse, shown, translated
-from api.wire.shape import (
+from shared.dialects.asked import Asked
+from shared.dialects.refusal import refuse, shown, translated
+from shared.dialects.shape import (
     MOST_ENTRIES,
     Number,
     Shape,

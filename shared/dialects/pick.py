@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from api.wire import jina
-from api.wire.asked import Asked
-from api.wire.refusal import refuse
+from shared.dialects import jina
+from shared.dialects.asked import Asked
+from shared.dialects.refusal import refuse
 from shared.errors import MessageUndecodable
 from shared.types import ClassifyRequest, ClassifyResult
 

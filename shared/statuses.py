@@ -1,0 +1,40 @@
+"""The one table of HTTP statuses: of answers, and of the lines of batches that are answers too."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from shared import errors
+from shared.errors import PigeonholeError
+
+STATUS: dict[type[PigeonholeError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ModelNotFound: HTTPStatus.BAD_REQUEST,
+    errors.InvalidLabels: HTTPStatus.BAD_REQUEST,
+    errors.LabelLimitExceeded: HTTPStatus.BAD_REQUEST,
+    errors.TokenLimitExceeded: HTTPStatus.BAD_REQUEST,
+    errors.MissingKey: HTTPStatus.UNAUTHORIZED,
+    errors.InvalidKey: HTTPStatus.UNAUTHORIZED,
+    errors.InvalidKeyFormat: HTTPStatus.UNAUTHORIZED,
+    errors.ScopeNotAllowed: HTTPStatus.FORBIDDEN,
+    errors.ResourceLimitExceeded: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.PigeonholeError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.WorkFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ObjectMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.PreconditionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.IllegalTransition: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.MessageUndecodable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.MessageTooNew: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}

@@ -1,0 +1,74 @@
+"""The dialect of the OpenAI API: what is not seen through the HTTP layer's own tests."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import pytest
+
+from api.wire.openai import asking, error
+from api.wire.openai.error import OpenAIError
+from shared import errors
+from shared.dialects.jina import ClassifyBody
+from shared.dialects.refusal import within
+from shared.errors import FieldError
+from shared.statuses import STATUS
+
+
+@pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_type_by_its_status(kind: type[errors.PigeonholeError]):
+    status = error.status_of(STATUS[kind])
+    fields = (FieldError(field="x[1]", message="is wrong"),)
+
+    said = error.render(kind("x[1]: is wrong", fields=fields), status).error
+
+    server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    assert (said.type == "server_error") is server
+    assert status != HTTPStatus.UNPROCESSABLE_ENTITY
+    assert (said.param, said.message) == ("x[1]", "x[1]: is wrong")
+    assert said.code == kind.code.lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (403, "permission_error"),
+        (404, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (504, "server_error"),
+    ],
+)
+def test_types_are_those_that_clients_know(status: int, kind: str):
+    said = error.render(errors.NotFound("no such file"), HTTPStatus(status))
+
+    assert said == OpenAIError.model_validate(
+        {
+            "error": {
+                "message": "no such file",
+                "type": kind,
+                "param": None,
+                "code": "resource_not_found",
+            }
+        }
+    )
+
+
+def test_an_error_within_another_request_keeps_its_kind_and_names_its_place():
+    fault = FieldError(field="labels[2]", message="is wrong")
+    inner = errors.LabelLimitExceeded("labels[2]: is wrong", fields=(fault,), retry_after_s=3)
+
+    outer = within("classify", inner)
+
+    assert type(outer) is errors.LabelLimitExceeded
+    assert (outer.detail, outer.retry_after_s) == ("classify.labels[2]: is wrong", 3)
+    assert outer.fields[0].field == "classify.labels[2]"
+    assert within("classify", errors.NotFound("no such classifier")).detail == "no such classifier"
+
+
+def test_what_is_asked_of_each_row_is_described_as_a_classify_request_is():
+    described = asking._schema()
+
+    assert set(described["properties"]) == {*ClassifyBody.model_fields, "classifier"} - {"input"}
+    assert "$ref" not in str(described)

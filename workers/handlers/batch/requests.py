@@ -1,0 +1,164 @@
+"""Lines that are requests of their own, each with its labels or classifier, in any dialect.
+
+Lines that ask the same go through the model together; each is answered, and charged, as it would
+be over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from shared.batches import BadRow, BatchRequest
+from shared.catalogue import Catalogue
+from shared.classifier_store import ClassifierStore
+from shared.dialects.pick import Dialect, pick
+from shared.errors import PigeonholeError
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.messages import encode, priority_of
+from shared.resolve import resolved
+from shared.statuses import STATUS
+from shared.types import ClassifyRequest, ClassifyResult, Usage
+from workers.handlers.batch.part import Lines
+from workers.handlers.batch.rows import PartRow
+from workers.handlers.classify import Classify, Pending
+from workers.handlers.lesson import PART_LIMIT_S
+from workers.leases import Hold
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A line that can be worked on."""
+
+    row: PartRow
+    place: int  # among the rows
+    dialect: Dialect
+    request: ClassifyRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Answers lines that are requests."""
+
+    classify: Classify
+    records: ClassifierStore
+    catalogue: Catalogue
+    limits: Limits
+
+    def work(
+        self,
+        job: Job,
+        body: BatchRequest,  # noqa: ARG002  each line says for itself what it asks
+        rows: Sequence[PartRow],
+        hold: Hold,
+    ) -> Lines:
+        """The lines of requests, all at once; one that is refused is an error line.
+
+        Raises:
+            PigeonholeError: One cannot be worked on together with the others, or none can.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        groups: defaultdict[bytes, list[Asked]] = defaultdict(list)
+        refused: list[bytes] = []
+        codes: Counter[str] = Counter()
+        for place, row in enumerate(rows):
+            try:
+                asked = self._asked(job, row, place)
+            except PigeonholeError as exc:
+                if exc.retryable:
+                    raise
+                refused.append(_line(job, row, STATUS[type(exc)], _problem(exc)))
+                codes[exc.code.lower()] += 1
+                continue
+            groups[encode(asked.request.model_copy(update={"items": ()}))].append(asked)
+        begun = [(group, self._begun(job, group)) for group in groups.values()]
+
+        def cancel() -> None:
+            for _, pending in begun:
+                pending.cancel()
+
+        hold.on_end(cancel)
+        told: dict[int, bytes] = {}
+        usage = Usage()
+        for group, pending in begun:
+            for asked, result in _shared_out(group, pending):
+                rendered = asked.dialect.render(asked.request, result)
+                told[asked.place] = _line(job, asked.row, HTTPStatus.OK, rendered)
+                usage = Usage(
+                    input_tokens=usage.input_tokens + result.usage.input_tokens,
+                    label_tokens=usage.label_tokens + result.usage.label_tokens,
+                )
+        output = [told[place] for place in sorted(told)]
+        return Lines(output=output, errors=refused, codes=codes, usage=usage)
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
+        """The line of a request that was never made."""
+        return _line(job, row, None, {"code": reason.code, "message": reason.message})
+
+    def _asked(self, job: Job, row: PartRow, place: int) -> Asked:
+        """What a line asks.
+
+        Raises:
+            PigeonholeError: What is wrong with it.
+        """
+        dialect, said = pick(row.data)
+        parsed = dialect.parse(said, default_model=self.catalogue.default.name)
+        request = resolved(
+            parsed, account=job.account, records=self.records, catalogue=self.catalogue
+        )
+        self.limits.check(request)
+        model = self.catalogue.find(request.model).name
+        request = request.model_copy(update={"model": model})
+        return Asked(row=row, place=place, dialect=dialect, request=request)
+
+    def _begun(self, job: Job, group: list[Asked]) -> Pending:
+        items = tuple(item for asked in group for item in asked.request.items)
+        together = group[0].request.model_copy(update={"items": items})
+        return self.classify.begin(together, priority=priority_of(job.queue), deadline=None)
+
+
+def _shared_out(group: list[Asked], pending: Pending) -> Iterator[tuple[Asked, ClassifyResult]]:
+    """What each request of a group would have been answered by itself."""
+    result = pending.result(timeout_s=PART_LIMIT_S)
+    windowed = frozenset(result.windowed)
+    first = 0
+    for asked in group:
+        last = first + len(asked.request.items)
+        usage = Usage(
+            input_tokens=sum(pending.token_counts[first:last]),
+            label_tokens=result.usage.label_tokens,
+        )
+        yield (
+            asked,
+            ClassifyResult(
+                answers=result.answers[first:last],
+                usage=usage,
+                windowed=tuple(i - first for i in range(first, last) if i in windowed),
+                labels=result.labels,
+            ),
+        )
+        first = last
+
+
+def _problem(error: PigeonholeError) -> dict[str, object]:
+    """An error in the body that clients of the OpenAI API read."""
+    param = error.fields[0].field if error.fields else None
+    said = {"message": error.detail, "type": "invalid_request_error", "param": param}
+    return {"error": {**said, "code": error.code.lower()}}
+
+
+def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, object]) -> bytes:
+    """A line of a result; without a status the request was never made, and `body` says why."""
+    name = f"{job.id.removeprefix('job_')}_{row.line}"  # the same if it is run again
+    response = None
+    if status is not None:
+        response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}
+    said = {"id": f"batch_req_{name}", "custom_id": row.id, "response": response}
+    return _encode({**said, "error": body if status is None else None}) + b"\n"
