@@ -13,6 +13,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 
+from threadpoolctl import threadpool_limits
+
 from shared import ids
 from shared.adapters.celery_broker import CeleryDoorbell, celery_app
 from shared.adapters.redis_client import connect
@@ -88,6 +90,8 @@ def _run(settings: Settings) -> None:
     from celery.signals import worker_ready, worker_shutting_down
 
     began = time.monotonic()
+    # Small matrices gain nothing from more threads, and beside a busy model they lose 40-fold.
+    threadpool_limits(1, user_api="blas")
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
     store.probe()
@@ -97,6 +101,7 @@ def _run(settings: Settings) -> None:
     meters.serve(settings.metrics_port)
 
     stopping = threading.Event()
+    doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     limits = Limits.of(settings)
     classifiers = Classifiers(store, versions_kept=settings.versions_kept)
     classify = Classify(models, limits, classifiers)
@@ -114,7 +119,9 @@ def _run(settings: Settings) -> None:
             JobKind.IMPORT: train.load,
             JobKind.EVALUATE: evaluate.run,
         },
-        planner=Planner(store=store, ledger=ledger, reader=_reader(store, settings)),
+        planner=Planner(
+            store=store, ledger=ledger, doorbell=doorbell, reader=_reader(store, settings)
+        ),
         part_runner=PartRunner(
             store=store,
             ledger=ledger,
@@ -133,7 +140,7 @@ def _run(settings: Settings) -> None:
             lease_s=settings.lease_s,
         ),
         leases=leases,
-        doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
+        doorbell=doorbell,
         stopping=stopping,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,

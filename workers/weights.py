@@ -169,7 +169,7 @@ def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None
     if arrays.keys() != dtypes.keys():
         names = ", ".join(sorted(arrays.keys() ^ dtypes.keys()))
         raise ValueError(f"these arrays are missing or not known: {names[:200]}")
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):  # the order of a file is any
         if array.dtype != dtypes[name]:
             raise ValueError(f"{name} is {array.dtype}, {dtypes[name]} was expected")
         if array.shape != expected.get(name, array.shape):

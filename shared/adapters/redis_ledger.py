@@ -28,7 +28,7 @@ class RedisLedger:
     """`shared.ports.Ledger` on Redis ≥ 7 or Valkey."""
 
     def __init__(
-        self, client: redis.Redis, *, prefix: str = "ph:", account_parts: int = 64
+        self, client: redis.Redis, *, prefix: str = "ph2:", account_parts: int = 64
     ) -> None:
         self._client: Any = client  # redis-py types every answer as str or bytes or awaitable
         self._prefix = prefix

@@ -606,7 +606,7 @@ def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
         return {key for key in redis_client.scan_iter() if b":ended" not in key}
 
     wait_until(lambda: not any(b"job" in key for key in left()))
-    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph:attending", b"ph:rung", b"ph:wake"}
+    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph2:attending", b"ph2:rung", b"ph2:wake"}
 
 
 @pytest.mark.integration

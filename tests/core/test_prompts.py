@@ -86,7 +86,7 @@ def test_reading_twice_changes_nothing_and_never_empties_a_label(label):
     assert readable(label)
 
 
-@given(words)
+@given(words.filter(lambda text: "{}" not in text))  # two places are refused
 def test_a_parsed_template_parses_to_itself(text):
     parsed = parse_template(text + "{}")
 

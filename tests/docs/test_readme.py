@@ -26,13 +26,13 @@ import boto3
 import pytest
 
 from api.idempotency import MAX_CHARS
-from shared.statuses import STATUS
 from api.slots import RESERVED_THREADS
 from ops import cli
 from shared import settings
 from shared.jobs import TRANSITIONS, State
 from shared.limits import Limits
 from shared.settings import PREFIX, Settings
+from shared.statuses import STATUS
 from tests.ops.compose import SECRETS
 from tests.servers import HOST, free_port, moto_server
 

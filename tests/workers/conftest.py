@@ -126,6 +126,7 @@ class Bench:
             planner=Planner(
                 store=self.store,
                 ledger=self.ledger,
+                doorbell=FakeDoorbell(self.rung.append),
                 reader=Reader(store=self.store, bounds=Bounds()),
             ),
             part_runner=self.part_runner,

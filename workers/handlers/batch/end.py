@@ -18,9 +18,10 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from shared import layout
-from shared.batches import BatchRequest, BatchResult, File, PartReport
+from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
+from shared.errors import ObjectMissing
 from shared.jobs import Job, Progress
-from shared.messages import encode
+from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.types import Usage
 from workers.handlers.batch.plan import number_of, report_of
@@ -56,7 +57,9 @@ class Assembler:
             codes.update(report.codes)
         parts = list(zip(numbers, reports, strict=True))
         if completed:
-            pieces = _formatted(self._lines(job, parts, errors=False), body)
+            pieces = _formatted(
+                self._lines(job, parts, errors=False), body, varied=self._varied(job)
+            )
             self._write(job, body, body.output_file, "output", body.output_format, pieces)
         if failed:
             pieces = self._lines(job, parts, errors=True)
@@ -95,6 +98,14 @@ class Assembler:
                     pass  # the errors come after it
                 while piece := file.read(_CHUNK_BYTES):
                     yield piece
+
+    def _varied(self, job: Job) -> bool:
+        """Whether a row may have columns that the first one has not; JSON's may."""
+        try:
+            data = self.store.get(layout.plan(job.account, job.id)).data
+        except ObjectMissing:
+            return True
+        return decode(Plan, data).format.startswith("JSONL")
 
     def _write(
         self,
@@ -160,7 +171,7 @@ def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _formatted(pieces: Iterator[bytes], body: BatchRequest) -> Iterator[bytes]:
+def _formatted(pieces: Iterator[bytes], body: BatchRequest, *, varied: bool) -> Iterator[bytes]:
     """The output as the caller wants it; JSON lines are what parts are made of."""
     if body.output_format == "jsonl" or body.rows is None:
         return pieces
@@ -179,7 +190,7 @@ def _formatted(pieces: Iterator[bytes], body: BatchRequest) -> Iterator[bytes]:
     rows = (
         {**line["row"], **{n: line[k] for k, n in ours.items()}} for line in _with(first, lines)
     )
-    rest = _free("other_columns", [*echoed, *ours.values()])
+    rest = _free("other_columns", [*echoed, *ours.values()]) if varied else None
     return write_rows(rows, body.output_format, columns, rest=rest)
 
 

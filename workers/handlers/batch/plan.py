@@ -10,16 +10,23 @@ that is run again, or a second one at the same time, cuts the same parts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 
 from shared import layout
 from shared.batches import BadRow, BatchRequest, Cut, PartReport, Plan
-from shared.errors import InvalidRequest, LeaseLost, ObjectMissing, PreconditionFailed
+from shared.errors import (
+    BrokerUnavailable,
+    InvalidRequest,
+    LeaseLost,
+    ObjectMissing,
+    PreconditionFailed,
+)
 from shared.jobs import Job
 from shared.messages import decode, encode
-from shared.ports import Claim, Finished, Ledger, ObjectStore
+from shared.ports import Claim, Doorbell, Finished, Ledger, ObjectStore
 from shared.telemetry import Log
 from workers.handlers.batch import rows as part_rows
 from workers.handlers.batch.rows import PartRow
@@ -40,6 +47,7 @@ class Planner:
 
     store: ObjectStore
     ledger: Ledger
+    doorbell: Doorbell
     reader: Reader
 
     def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> None:
@@ -55,7 +63,7 @@ class Planner:
         window = max(_WINDOW, len(plan.cuts) // 4)
         if self._unfinished(job, plan) <= window // 2:
             plan = self._cut(job, body, plan, etag, window, hold)
-        self.ledger.extend(
+        ring = self.ledger.extend(
             claim,
             first=0,
             parts=len(plan.cuts),
@@ -64,6 +72,9 @@ class Planner:
             cost=plan.rows_per_part,
             finished=self._finished(job),
         )
+        if ring:
+            with suppress(BrokerUnavailable):  # then the keeper rings
+                self.doorbell.ring(job.queue)
 
     def _plan(self, job: Job, body: BatchRequest, hold: Hold) -> tuple[Plan, str]:
         name = layout.plan(job.account, job.id)
