@@ -1,6 +1,7 @@
 # make run     start the whole service on this machine          make test    everything, as CI does
 # make check   format, lint, types, fast tests: under a minute  make bench   the benchmarks
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
+# make bench-quality   few-shot quality: tables, and plots into docs/ (reads ../shared/data)
 #
 # PYTHON=python3.12   the interpreter to build .venv with
 # TORCH=cpu           torch without CUDA: saves gigabytes where there is no GPU
@@ -18,7 +19,7 @@ DEV_STAMP := $(VENV)/.dev$(addprefix -,$(TORCH))
 INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(addprefix --torch-backend ,$(TORCH)) -c ops/constraints.txt
 FAST := not integration and not chaos and not slow
 
-.PHONY: run setup check test bench lock
+.PHONY: run setup check test bench bench-quality lock
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.local
@@ -37,6 +38,9 @@ test: check
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench
+
+bench-quality: $(DEV_STAMP)
+	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

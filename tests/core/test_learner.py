@@ -93,6 +93,7 @@ def test_a_stored_learner_goes_on_as_if_it_had_not_been_stored(seed, n, labels):
     read = Learner.from_arrays(json.loads(json.dumps(learner.header())), learner.arrays())
 
     assert same(read, learner)
+    assert read.trust() == learner.trust()
     assert np.array_equal(read.scores(x), learner.scores(x))
     assert same(read.learn(x, y)[0], learner.learn(x, y)[0])
 
@@ -103,6 +104,7 @@ def test_a_stored_learner_of_another_shape_is_refused():
 
     for broken in (
         {"header": {**learner.header(), "schema": 0}, "arrays": learner.arrays()},
+        {"header": {**learner.header(), "meant": 2.0}, "arrays": learner.arrays()},
         {
             "header": learner.header(),
             "arrays": {**learner.arrays(), "second": np.zeros((DIM + 1, DIM + 1))},

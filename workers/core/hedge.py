@@ -1,12 +1,13 @@
-"""Whom to trust: experts weighed by how well they predicted examples before they saw them.
+"""Whom to trust: experts weighed by how well they predicted examples that they had not seen.
 
 Decides: the weight and the temperature of each expert. Does not decide: what the experts are.
 
-Progressive validation (Blum, Kalai, Langford 1999) costs no data: each example is predicted
-before it is learnt. Experts are weighed by exp(-loss) as in Hedge (Freund and Schapire 1997),
-which for the log loss is Bayes' rule; each expert's loss is kept for a few temperatures, so its
-scale is fitted by the same numbers. Old losses fade, for an expert that was best at 10 examples
-need not be best at 1,000, and after a drift none of the old ones counts.
+Cross-fitting costs no data: each example is predicted by what was learnt from others; for a single
+one that is progressive validation (Blum, Kalai, Langford 1999). Experts are weighed by exp(-loss)
+as in Hedge (Freund and Schapire 1997), which for the log loss is Bayes' rule; each expert's loss is
+kept for a few temperatures, so its scale is fitted by the same numbers. Old losses fade, for an
+expert that was best at 10 examples need not be best at 1,000, and after a drift none of the old
+ones counts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Hedge:
         return cls(losses=losses, penalty=penalty, centre=centre, worth=worth)
 
     def add(self, logits: Floats, y: Ints, weights: Doubles, *, keep: float) -> Hedge:
-        """With the losses of N examples predicted and not yet learnt.
+        """With the losses of N examples, predicted without having been learnt.
 
         Args:
             logits: (E, N, L). y: (N,) indices. weights: (N,) in examples.
