@@ -24,6 +24,6 @@ class Caller:
         if self.scopes and scope not in self.scopes:
             allowed = ", ".join(sorted(self.scopes))
             raise ScopeNotAllowed(
-                f"this key may not {scope}; it is limited to: {allowed}",
+                f"this key lacks the scope {scope!r}; it is limited to: {allowed}",
                 fields=(FieldError(field="authorization", message=f"scope {scope} is missing"),),
             )

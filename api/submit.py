@@ -122,20 +122,25 @@ class Submit:
         dialect: str,
         priority: Priority = Priority.STANDARD,
         job_id: str | None = None,
+        waited_for: bool = False,
     ) -> Job:
         """Accept a durable job: after this returns it will end, whatever dies.
 
-        With the `job_id` of a job that was accepted before, it is that job again. Only classify
+        With the `job_id` of a job that was accepted before, it is that job again. One that is
+        `waited_for` is not accepted where no worker lives that could run it. Only classify
         requests are checked against the limits here; whoever reads another kind knows its places.
         A batch is planned by a worker: how many items and parts it has is not known yet.
 
         Raises:
             PigeonholeError: What the limits refuse.
-            Unavailable: The object store did not take the request; nothing was accepted.
+            Unavailable: The object store did not take the request, or no worker offers the model
+                of a job that is waited for; nothing was accepted.
         """
         if isinstance(request, ClassifyRequest):
             self.limits.check(request)
         model = self.catalogue.find(request.model)
+        if waited_for:
+            self.members.device_for(model)
         now = self.clock()
         created_at = datetime.fromtimestamp(now, UTC)
         job = Job(

@@ -52,7 +52,7 @@ class Catalogue:
         known = self._names.get(name)
         if known is None:
             near = difflib.get_close_matches(name, self._names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             message = f"no such model{hint} Known models: {', '.join(sorted(self._names))}"
             raise ModelNotFound(
                 f"model: {message}", fields=(FieldError(field="model", message=message),)

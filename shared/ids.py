@@ -117,4 +117,7 @@ def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
             f"{field} {message}", fields=(FieldError(field=field, message=message),)
         )
     version = match["version"]
-    return ClassifierRef(match["name"], int(version) if version else None, match["alias"])
+    name = match["name"]
+    if is_classifier_id(name.lower()):
+        name = name.lower()
+    return ClassifierRef(name, int(version) if version else None, match["alias"])

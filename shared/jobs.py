@@ -129,6 +129,7 @@ TRANSITIONS: dict[tuple[State, type[Value]], State] = {
     (State.FINALISING, Expire): State.EXPIRED,
     (State.CANCELLING, Cancel): State.CANCELLING,
     (State.CANCELLING, Settle): State.CANCELLED,
+    (State.CANCELLING, Succeed): State.SUCCEEDED,
 }
 
 

@@ -51,7 +51,7 @@ class _Classify:
             asked,
             caller=door.caller(),
             request_id=door.request_id(),
-            timeout_s=self.prefer.wait_s or self.timeout_s,
+            timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
         )
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else None
         return reply(self.dialect.render(asked, result), headers=applied)

@@ -54,6 +54,7 @@ class Durable:
                 request_id=door.request_id(),
                 dialect=NAME,
                 job_id=kept_job_id or job_id,
+                waited_for=not preferred.respond_async,
             )
             return answer(
                 job,
@@ -79,7 +80,9 @@ def answer(
         PigeonholeError: What the job failed of.
         Conflict: It was cancelled, or has expired.
     """
-    wait_s = prefer.wait_s if prefer.respond_async else prefer.wait_s or timeout_s
+    wait_s: float | None = prefer.wait_s
+    if wait_s is None and not prefer.respond_async:
+        wait_s = timeout_s
     job, result = _waited(job, jobs, wait_s)
     if wait_s is not None and job.error is not None:
         raise error_of(job.error)

@@ -45,6 +45,7 @@ class _Train:
             request_id=door.request_id(),
             dialect=NAME,
             job_id=job_id,
+            waited_for=not self.prefer.respond_async,
         )
         return answer(
             job,

@@ -59,10 +59,10 @@ LabelledInputs = Annotated[
 
 
 def example_of(said: ExampleInput) -> Example:
-    """The internal example of one that was sent."""
+    """The internal example of one that was sent; spaces around a label are none of its."""
     return Example(
         item=Item(text=said.text),
-        label=said.label,
+        label=None if said.label is None else said.label.strip(),
         num_iters=said.num_iters,
         weight=1.0 if said.weight is None else said.weight,
     )

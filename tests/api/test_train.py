@@ -469,3 +469,17 @@ class TestIdempotency:
         answer = client.post("/v1/train?num_iters=2", **sent)
 
         assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key")
+
+
+def test_spaces_around_a_label_are_none_of_it(train: Train):
+    rows = [{"text": "a", "label": " x"}, {"text": "b", "label": "x "}, {"text": "c", "label": "y"}]
+
+    assert train(input=rows).get_json()["labels"] == ["x", "y"]
+
+
+def test_who_waits_is_told_at_once_that_no_worker_has_the_model(train: Train, world: World):
+    answer = train(model="absent")
+
+    assert_problem(answer, 503, "SERVICE_UNAVAILABLE")
+    assert not list(world.store.list("open/"))
+    assert train(ASYNC, model="absent").status_code == 202

@@ -36,6 +36,8 @@ from workers.forget import forget
 from workers.handlers.batch.end import Assembler
 
 log = Log("finalise")
+# What these have made cannot be taken back: a cancel that comes after it is too late.
+_LASTING = frozenset({JobKind.TRAIN, JobKind.REBUILD, JobKind.IMPORT})
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
 
 
@@ -88,7 +90,8 @@ class Finaliser:
     def _ending(self, job: Job, claim: Claim) -> Event:
         if job.kind is JobKind.BATCH:
             return self._batch_ending(job, claim)
-        if job.state is State.CANCELLING:
+        made = job.kind in _LASTING and bool(self.ledger.outcomes(job.id))
+        if job.state is State.CANCELLING and not made:
             return Settle()
         if claim.failure:
             return Fail(error=decode(Failure, claim.failure))

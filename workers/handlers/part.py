@@ -81,7 +81,8 @@ class Parts:
                 log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
             except (Unavailable, MessageTooNew) as exc:
                 log.warning("part.given_back", reason=exc.detail, attempt=claim.attempt)
-                self._release(claim, delay_s=1.0, burn=False)  # nobody's fault
+                delay_s = float(exc.retry_after_s or 1)
+                self._release(claim, delay_s=delay_s, burn=False)  # nobody's fault
             except Exception as exc:  # noqa: BLE001  a bug must count as an attempt
                 log.error("part.crashed", exc=exc, attempt=claim.attempt)
                 if claim.task != FINALISE and claim.attempt >= self.max_attempts:

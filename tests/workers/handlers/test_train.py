@@ -22,7 +22,7 @@ from shared.errors import (
     TokenLimitExceeded,
     Unavailable,
 )
-from shared.jobs import Job, Progress, State
+from shared.jobs import Cancel, Job, Progress, State, advance
 from shared.limits import Limits
 from shared.messages import Submission, decode
 from shared.ports import Claim
@@ -433,3 +433,25 @@ def test_a_train_job_that_fails_ends_without_its_examples(bench: Bench):
     assert ended.error is not None
     assert ended.error.code == "RESOURCE_NOT_FOUND"
     assert not any(b"rose" in stored.data for stored in bench.store.objects.values())
+
+
+def test_a_train_that_was_cancelled_too_late_succeeds(bench: Bench):
+    """Its version stays, so the job says so."""
+    body = creation()
+    job = bench.submit(body)
+    claim = bench.claim(job.queue)
+    complete = bench.ledger.complete
+
+    def cancelled_just_before(*args: object, **more: object) -> object:
+        now = bench.ledger.record(job.id)
+        assert now is not None
+        if now.state is State.RUNNING:
+            bench.ledger.replace(now, advance(now, Cancel(), now.created_at))
+            bench.ledger.abandon(job.id)
+        return complete(*args, **more)  # type: ignore[arg-type]
+
+    bench.ledger.complete = cancelled_just_before  # type: ignore[method-assign,assignment]
+    bench.parts.run(claim)
+    ended = decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+    assert ended.state is State.SUCCEEDED
+    assert record(bench, body.classifier_id).latest.number == 1
