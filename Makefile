@@ -31,7 +31,7 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "$(FAST)" --doctest-modules api ops shared workers tests
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto -m "$(FAST)" --doctest-modules api ops shared workers tests
 
 test: check
 	$(BIN)/python -m pytest -m "not ($(FAST))" tests

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -111,6 +112,7 @@ def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
     assert {p for p in described["paths"] if spoken_at(p)} == {path for path, _ in of_theirs}
 
 
+@pytest.mark.slow
 @SCHEMA.parametrize()
 @settings(
     max_examples=60,

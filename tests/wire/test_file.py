@@ -151,7 +151,7 @@ class TestJsonl:
     def test_reads_what_json_writes(self, rows: list[tuple[str, str]]):
         lines = [json.dumps({"text": t, "label": w}, ensure_ascii=False) for t, w in rows]
 
-        assert said(file.read(jsonl(*lines), PLAIN)) == rows
+        assert said(file.read(jsonl(*lines), PLAIN)) == [(t, w.strip()) for t, w in rows]
 
 
 class TestCsv:
