@@ -22,7 +22,9 @@ COLOURS = ("red", "green", "blue")
 
 
 def text_of(number: int) -> str:
-    return f"a {COLOURS[number % 3]} thing of kind {number % 50}"
+    """One of 60 texts of which the tiny model is sure, whatever else is in the batch."""
+    colour = COLOURS[number % 3]
+    return f"{colour} {colour} thing of kind {number % 20}"
 
 
 def table(count: int = ROWS, bad: Callable[[int], bytes | None] = lambda _: None) -> bytes:
@@ -99,7 +101,7 @@ def lines(stack: Stack, file_id: str | None) -> list[dict[str, Any]]:
 
 def expected(stack: Stack) -> dict[str, str]:
     """What each text is, asked one by one beforehand."""
-    texts = [text_of(number) for number in range(150)]
+    texts = [text_of(number) for number in range(60)]
     answers = stack.classify(texts).json()["data"]
     return {text: answer["prediction"] for text, answer in zip(texts, answers, strict=True)}
 
@@ -121,22 +123,13 @@ def test_workers_killed_every_few_seconds(tmp_path: Path):
         right = expected(stack)
         batch_id = start(stack, table())
         kills = 0
-        while batch(stack, batch_id)["status"] in (
-            "validating", "in_progress",
-        ) and kills < 6:  # fmt: skip
-            time.sleep(1.5)
+        while done(stack, batch_id) < ROWS - 4000:
+            seen = done(stack, batch_id)
+            stack.until("it goes on", lambda seen=seen: done(stack, batch_id) > seen + 1500)
             stack.kill("worker")
             stack.start("worker")
             kills += 1
-            seen = done(stack, batch_id)
-            stack.until(
-                "it goes on",
-                lambda seen=seen: (
-                    done(stack, batch_id) > seen
-                    or batch(stack, batch_id)["status"] not in ("validating", "in_progress")
-                ),
-            )
-        assert kills >= 2
+        assert kills >= 4
         check_all_answered(stack, batch_id, right)
 
 
