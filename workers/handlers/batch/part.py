@@ -7,11 +7,12 @@ running alone when the worker died twice is given up with that reason.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,6 +102,8 @@ class PartRunner:
     documents: Kind
     requests: Kind
     clock: Callable[[], float] = time.time
+    # Parts that a worker died of run one after the other, or one would be blamed for another.
+    _suspects: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> PartReport:
         """The part's report, once its result is on the store.
@@ -113,11 +116,13 @@ class PartRunner:
         rows = part_rows.loads(self.store.get(layout.part_rows(job.account, job.id, number)).data)
         runs = _runs(claim, len(rows))
         lines = Lines()
+        self._note(claim, runs, _NOBODY)
         try:
-            for index, run in enumerate(runs):
-                hold.check()
-                self._note(claim, runs, index)
-                lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
+            with self._suspects if claim.attempt > 1 else nullcontext():
+                for index, run in enumerate(runs):
+                    hold.check()
+                    self._note(claim, runs, index)
+                    lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
         except Exception:
             with suppress(PigeonholeError):
                 self._note(claim, runs, _NOBODY)  # given back, not dead: nobody is to blame
