@@ -97,21 +97,19 @@ def create_app(services: Services) -> Flask:
             settings=settings,
         )
     )
-    app.register_blueprint(
-        train.blueprint(
-            submit=services.submit,
-            jobs=services.jobs,
-            resolve=resolve,
-            idempotency=services.idempotency,
-            slots=slots,
-            settings=settings,
-        )
-    )
     durable = Durable(
         submit=services.submit,
         jobs=services.jobs,
         idempotency=services.idempotency,
         timeout_s=settings.request_timeout_s,
+    )
+    app.register_blueprint(
+        train.blueprint(
+            durable=durable,
+            resolve=resolve,
+            slots=slots,
+            max_body_bytes=settings.max_body_bytes,
+        )
     )
     app.register_blueprint(
         classifiers.blueprint(
