@@ -1,0 +1,184 @@
+"""Webhooks and their deliveries on the object store: found, made, changed by compare-and-set.
+
+A delivery's record decides when it is tried. Its name under `due/` only lets whoever delivers find
+it by time: it is written after the record, and one that the record does not mean is of no effect.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import NamedTuple
+
+from shared import layout
+from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
+from shared.messages import decode, encode
+from shared.ports import ObjectStore
+from shared.webhooks import Delivery, Webhook
+
+_ATTEMPTS = 20  # of a change that others are always faster than
+
+
+class Due(NamedTuple):
+    """A delivery to be tried at a time."""
+
+    ms: int
+    account: str
+    webhook_id: str
+    delivery_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookStore:
+    """The webhooks of all accounts. `clock` gives seconds since 1970."""
+
+    store: ObjectStore
+    clock: Callable[[], float] = time.time
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def load(self, account: str, webhook_id: str) -> tuple[Webhook, str]:
+        """The record and its ETag.
+
+        Raises:
+            NotFound: The account has no such webhook.
+        """
+        try:
+            found = self.store.get(layout.webhook(account, webhook_id))
+        except ObjectMissing:
+            raise NotFound("no such webhook") from None
+        return decode(Webhook, found.data), found.etag
+
+    def ids(self, account: str) -> list[str]:
+        """Those of the account's webhooks."""
+        prefix = layout.webhooks_of(account)
+        names = self.store.list(prefix)
+        return [name.removeprefix(prefix).removesuffix(".json") for name in names]
+
+    def all(self, account: str) -> list[Webhook]:
+        """The account's webhooks, newest first."""
+        found = []
+        for webhook_id in self.ids(account):
+            with suppress(NotFound):  # deleted meanwhile
+                found.append(self.load(account, webhook_id)[0])
+        return sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
+
+    def create(self, webhook: Webhook) -> None:
+        """Keep a new webhook."""
+        name = layout.webhook(webhook.account, webhook.id)
+        self.store.put(name, encode(webhook), if_absent=True)
+
+    def change(
+        self, account: str, webhook_id: str, change: Callable[[Webhook], Webhook]
+    ) -> Webhook:
+        """Apply a change to the record as it is, however many write at the same time.
+
+        Raises:
+            NotFound: There is no such webhook.
+            Conflict: Others were always faster.
+        """
+        for _ in range(_ATTEMPTS):
+            record, etag = self.load(account, webhook_id)
+            changed = change(record)
+            if changed == record:
+                return record
+            with suppress(PreconditionFailed, ObjectMissing):
+                self.store.put(layout.webhook(account, webhook_id), encode(changed), if_match=etag)
+                return changed
+        raise Conflict("the webhook is being changed by many; try again", retry_after_s=1)
+
+    def delete(self, account: str, webhook_id: str) -> None:
+        """Delete a webhook: first the record, from when on it is told nothing, then its log."""
+        self.store.delete(layout.webhook(account, webhook_id))
+        for name in list(self.store.list(layout.deliveries_of(account, webhook_id))):
+            self.store.delete(name)
+
+    def add(self, delivery: Delivery) -> None:
+        """Keep a delivery and have it tried, unless it is there already. May be repeated."""
+        name = layout.delivery(delivery.account, delivery.webhook_id, delivery.id)
+        try:
+            self.store.put(name, encode(delivery), if_absent=True)
+        except PreconditionFailed:
+            with suppress(NotFound):
+                delivery, _ = self.delivery(delivery.account, delivery.webhook_id, delivery.id)
+        if not delivery.attempts:  # else its time is no longer the one it was made with
+            self.announce_due(delivery)
+
+    def delivery(self, account: str, webhook_id: str, delivery_id: str) -> tuple[Delivery, str]:
+        """The record of a delivery and its ETag.
+
+        Raises:
+            NotFound: The webhook has no such delivery, or it is no longer kept.
+        """
+        try:
+            found = self.store.get(layout.delivery(account, webhook_id, delivery_id))
+        except ObjectMissing:
+            raise NotFound("no such delivery") from None
+        return decode(Delivery, found.data), found.etag
+
+    def deliveries(
+        self, account: str, webhook_id: str, *, after: str, limit: int
+    ) -> tuple[list[Delivery], bool]:
+        """Deliveries, newest first, after the one called `after`; and whether there are more."""
+        prefix = layout.deliveries_of(account, webhook_id)
+        last = layout.delivery(account, webhook_id, after) if after else ""
+        names = list(islice(self.store.list(prefix, after=last), limit + 1))
+        found = []
+        for name in names[:limit]:
+            with suppress(ObjectMissing):  # deleted meanwhile
+                found.append(decode(Delivery, self.store.get(name).data))
+        return found, len(names) > limit
+
+    def replace(self, delivery: Delivery, etag: str) -> bool:
+        """Write the record if nobody was faster since it was read with `etag`."""
+        name = layout.delivery(delivery.account, delivery.webhook_id, delivery.id)
+        try:
+            self.store.put(name, encode(delivery), if_match=etag)
+        except (PreconditionFailed, ObjectMissing):
+            return False
+        return True
+
+    def change_delivery(
+        self,
+        account: str,
+        webhook_id: str,
+        delivery_id: str,
+        change: Callable[[Delivery], Delivery],
+    ) -> Delivery:
+        """As `change`; when it is tried next is announced.
+
+        Raises:
+            NotFound: There is no such delivery.
+            Conflict: Others were always faster.
+        """
+        for _ in range(_ATTEMPTS):
+            record, etag = self.delivery(account, webhook_id, delivery_id)
+            changed = change(record)
+            if self.replace(changed, etag):
+                self.announce_due(changed)
+                return changed
+        raise Conflict("the delivery is being changed by many; try again", retry_after_s=1)
+
+    def announce_due(self, delivery: Delivery) -> None:
+        """Let the delivery be found when it is due."""
+        if delivery.due_ms is not None:
+            ids = (delivery.account, delivery.webhook_id, delivery.id)
+            self.store.put(layout.due(delivery.due_ms, *ids), b"")
+
+    def due(self) -> Iterator[tuple[str, Due]]:
+        """The names of what is due, the longest waiting first, and what each means."""
+        now_ms = int(self.clock() * 1000)
+        for name in self.store.list(layout.DUE):
+            ms, _, rest = name.removeprefix(layout.DUE).partition(".")
+            words = rest.rsplit(".", 2)
+            if not ms.isdecimal() or len(words) != 3:
+                continue  # consoles leave objects too
+            if int(ms) > now_ms:
+                return
+            yield name, Due(int(ms), *words)

@@ -1,0 +1,283 @@
+"""Webhooks: whom an account wants told, what he is told, how it is signed, when it is tried again.
+
+Pure, but for the randomness of a new secret. Signatures are those of Standard Webhooks
+(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from shared import ids
+from shared.jobs import Job, State
+from shared.types import JobKind, Value
+
+Event = Literal[
+    "job.succeeded", "job.failed", "job.cancelled", "job.expired",
+    "batch.completed", "batch.failed", "batch.cancelled", "batch.expired",
+]  # fmt: skip
+EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
+TEST = "webhook.test"
+
+SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+"""The wait before each attempt; there are no more."""
+JITTER = 0.1  # of a wait, at most: what failed together is not tried together again
+MOST_RETRY_AFTER_S = 86400.0  # a receiver's word is followed for so long
+BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs beside the new one
+SILENT_S = 5 * 86400.0  # a webhook of which all failed for so long is disabled
+MAX_DESCRIPTION_CHARS = 200
+_ATTEMPTS_KEPT = 30
+_SECRET = "whsec_"
+_SECRET_BYTES = 32
+_MOST_FAULTS, _MOST_CHARS = 20, 500  # of an error inside a payload
+_BATCH_EVENTS: dict[State, Event] = {
+    State.SUCCEEDED: "batch.completed",
+    State.FAILED: "batch.failed",
+    State.CANCELLED: "batch.cancelled",
+    State.EXPIRED: "batch.expired",
+}
+_JOB_EVENTS: dict[State, Event] = {
+    State.SUCCEEDED: "job.succeeded",
+    State.FAILED: "job.failed",
+    State.CANCELLED: "job.cancelled",
+    State.EXPIRED: "job.expired",
+}
+
+
+class Webhook(Value):
+    """One address of an account. `failing_since`: nothing has arrived since then."""
+
+    schema_number: int = 1
+    id: str
+    account: str
+    url: str
+    events: tuple[str, ...] = ()  # none: all there are, and all to come
+    description: str = ""
+    enabled: bool = True
+    disabled_reason: str | None = None
+    secret: str
+    old_secret: str = ""
+    old_until: datetime | None = None
+    failing_since: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    def wants(self, event: str) -> bool:
+        """Whether it is to be told."""
+        return self.enabled and (not self.events or event in self.events)
+
+    def secrets(self, now: datetime) -> tuple[str, ...]:
+        """Those that sign, the new one first."""
+        both = self.old_secret and self.old_until is not None and now < self.old_until
+        return (self.secret, self.old_secret) if both else (self.secret,)
+
+    def disabled(self, reason: str) -> Webhook:
+        """The same, told nothing more until its owner enables it."""
+        return self.model_copy(update={"enabled": False, "disabled_reason": reason})
+
+
+class Attempt(Value):
+    """One try: the status that came, or why none did."""
+
+    at: datetime
+    duration_ms: int
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the receiver has it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+DeliveryState = Literal["pending", "delivered", "failed"]
+
+
+class Delivery(Value):
+    """One message to one webhook; its id is the `webhook-id` of every attempt.
+
+    `tries` counts those since it was last sent by hand, `attempts` are the last of all. Whoever
+    tries it holds it until `claimed_until`.
+    """
+
+    schema_number: int = 1
+    id: str
+    account: str
+    webhook_id: str
+    event: str
+    job_id: str | None = None
+    payload: str
+    state: DeliveryState = "pending"
+    reason: str | None = None
+    tries: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    created_at: datetime
+    next_attempt_at: datetime | None
+    claim: str = ""
+    claimed_until: datetime | None = None
+
+    @property
+    def due_ms(self) -> int | None:
+        """When it is to be tried, in milliseconds since 1970; None: never."""
+        return None if self.next_attempt_at is None else _ms(self.next_attempt_at)
+
+    def ended(self, state: DeliveryState, reason: str | None = None) -> Delivery:
+        """The same, tried no more."""
+        return self._free(state=state, reason=reason, next_attempt_at=None)
+
+    def again(self, now: datetime) -> Delivery:
+        """The same, tried now, and as often as a new one if that fails."""
+        return self._free(state="pending", reason=None, tries=0, next_attempt_at=_whole(now))
+
+    def _free(self, **changes: Any) -> Delivery:
+        return self.model_copy(update={"claim": "", "claimed_until": None, **changes})
+
+    def tried(
+        self,
+        attempt: Attempt,
+        *,
+        retry_after_s: float | None,
+        schedule_s: Sequence[float],
+        jitter: float,
+    ) -> Delivery:
+        """What becomes of it after an attempt.
+
+        Args:
+            attempt: what happened.
+            retry_after_s: when the receiver wants it again.
+            schedule_s: the wait before each attempt.
+            jitter: from 0 to 1, by chance.
+        """
+        kept = (*self.attempts, attempt)[-_ATTEMPTS_KEPT:]
+        after = self.model_copy(update={"attempts": kept, "tries": self.tries + 1})
+        if attempt.succeeded:
+            return after.ended("delivered")
+        if attempt.status == 410:
+            return after.ended("failed", "the receiver wants nothing more (410)")
+        if after.tries >= len(schedule_s):
+            return after.ended("failed", f"given up after {after.tries} attempts")
+        wait_s = schedule_s[after.tries] * (1 + JITTER * jitter)
+        if retry_after_s is not None:
+            wait_s = max(wait_s, min(retry_after_s, MOST_RETRY_AFTER_S))
+        wait_s = max(wait_s, 0.001)  # its name under `due/` must be another than this one's
+        due = attempt.at + timedelta(milliseconds=attempt.duration_ms, seconds=wait_s)
+        return after._free(next_attempt_at=_whole(due))
+
+
+def new_secret() -> str:
+    """A secret that nobody has seen."""
+    return _SECRET + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def signed(
+    secrets: Sequence[str], *, message_id: str, at: datetime, payload: str
+) -> dict[str, str]:
+    """The headers of a message; each secret signs.
+
+    >>> at = datetime.fromtimestamp(1614265330, UTC)
+    >>> signed(
+    ...     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    ...     message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+    ...     at=at,
+    ...     payload='{"test": 2432232314}',
+    ... )["webhook-signature"]
+    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
+    """
+    timestamp = str(int(at.timestamp()))
+    content = f"{message_id}.{timestamp}.{payload}".encode()
+    signatures = (
+        b64encode(hmac.digest(b64decode(each.removeprefix(_SECRET)), content, "sha256")).decode()
+        for each in secrets
+    )
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(f"v1,{each}" for each in signatures),
+    }
+
+
+def announcement(job: Job) -> tuple[Event, dict[str, Any]]:
+    """The event of a job that has ended, and what is said of it: never a text of its items."""
+    if job.kind is JobKind.BATCH:
+        event = _BATCH_EVENTS[job.state]
+        return event, {
+            "id": ids.batch_id_of(job.id),
+            "object": "batch",
+            "status": event.removeprefix("batch."),
+            "request_counts": job.progress.model_dump(mode="json"),
+        }
+    error = job.error and {
+        "code": job.error.code,
+        "detail": job.error.detail[:_MOST_CHARS],
+        "errors": [
+            {"field": field[:_MOST_CHARS], "message": message[:_MOST_CHARS], "type": kind}
+            for field, message, kind in job.error.fields[:_MOST_FAULTS]
+        ],
+    }
+    said = job.model_dump(
+        mode="json",
+        include={
+            "id", "kind", "created_at", "started_at", "finished_at", "expires_at", "progress",
+        },
+    )  # fmt: skip
+    succeeded = job.state is State.SUCCEEDED
+    return _JOB_EVENTS[job.state], {
+        **said,
+        "object": "job",
+        "status": job.state,
+        "usage": {"total_tokens": job.usage.total_tokens},
+        "result": None,
+        "result_url": f"/v1/jobs/{job.id}/result" if succeeded else None,
+        "error": error,
+    }
+
+
+def delivery_of(job: Job, event: str, data: dict[str, Any], webhook: Webhook) -> Delivery:
+    """What a webhook is told of a job's end; made twice, it is the same."""
+    at = _whole(job.finished_at or job.created_at)
+    told = hashlib.sha256(f"{job.id}.{webhook.id}".encode()).digest()
+    return Delivery(
+        id=ids.delivery_id(_ms(at), int.from_bytes(told[:10], "big")),
+        account=webhook.account,
+        webhook_id=webhook.id,
+        event=event,
+        job_id=job.id,
+        payload=_payload(event, at, data),
+        created_at=at,
+        next_attempt_at=at,
+    )
+
+
+def trial_of(webhook: Webhook, now: datetime) -> Delivery:
+    """A message that says nothing but that messages arrive."""
+    at = _whole(now)
+    return Delivery(
+        id=ids.delivery_id(_ms(at), ids.random_bits()),
+        account=webhook.account,
+        webhook_id=webhook.id,
+        event=TEST,
+        payload=_payload(TEST, at, {"webhook_id": webhook.id}),
+        created_at=at,
+        next_attempt_at=at,
+    )
+
+
+def _payload(event: str, at: datetime, data: dict[str, Any]) -> str:
+    said = {"type": event, "timestamp": at.isoformat().replace("+00:00", "Z"), "data": data}
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _whole(at: datetime) -> datetime:
+    """The time in whole milliseconds, as names of objects have it."""
+    return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
