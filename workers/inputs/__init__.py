@@ -1,6 +1,7 @@
-"""Files of rows: what a file is, its rows one after another, and rows as a file again.
+"""What is read of what others send: files of rows, pictures, documents, and what URLs lead to.
 
-Here belong compression, encodings, delimiters and the three formats; all stream in bounded memory.
-Not here: where a file comes from or goes to, what a row asks for, ids that came before, parts.
-A row that is wrong is a value with its fault; only a file that cannot be read raises.
+Files of rows (compression, encodings, delimiters, the three formats) stream in bounded memory, and
+rows become a file again; a row that is wrong is a value with its fault, only a file that cannot be
+read raises. Pictures and documents are decoded by pure functions of bytes, which run in child
+processes. Not here: where a file comes from or goes to, what a row asks for, the children.
 """

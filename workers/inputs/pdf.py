@@ -1,0 +1,155 @@
+"""PDF: the text of its pages and what they look like, by PDFium.
+
+The text is what PDFium gives, in its order, and below it what stands in form fields and notes (a
+field's own value; one that it has from a field above is not seen). Forms are never set up, so that
+no script is run; no reference is followed. A crash of PDFium is for the caller to survive.
+
+A page with a picture and fewer than 32 characters, blanks not counted, is a scan; a document is
+`scanned` when most of its pages that were read are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from workers.inputs.frame import Frame
+from workers.inputs.framing import framed
+from workers.inputs.page import (
+    Document,
+    DocumentBounds,
+    Page,
+    beyond,
+    cut_off,
+    plain,
+    refuse,
+    whole,
+)
+
+_SCAN_CHARACTERS = 32  # a page number and a stamp
+_SEEN_OBJECTS = 10_000  # of a page, until one is a picture: drawings have a million
+_NO_NOTES = (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP)
+_REFUSALS = {
+    raw.FPDF_ERR_PASSWORD: "is encrypted: send it without a password",
+    raw.FPDF_ERR_SECURITY: "is encrypted in a way that is not read: send it without encryption",
+}
+
+
+def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
+    """The first pages of a PDF; one that an empty password opens is read.
+
+    Args:
+        frame: that pages are brought into, each as a whole; None: no page is rendered.
+
+    Raises:
+        UnreadableInput: It is broken, encrypted or without pages.
+    """
+    pages: list[Page] = []
+    broken: list[int] = []
+    scans, left, full = 0, bounds.max_characters, False
+    with _opened(data) as document:
+        total = len(document)
+        for number in range(1, min(total, most_pages) + 1):
+            try:
+                page = document[number - 1]
+            except pdfium.PdfiumError:
+                broken.append(number)
+                continue
+            with closing(page):
+                text = plain(_text(page))
+                if len("".join(text.split(maxsplit=_SCAN_CHARACTERS))) < _SCAN_CHARACTERS:
+                    scans += _has_picture(page)
+                text = "\n".join([text, *_notes(page)]).strip()
+                full = full or len(text) > left
+                text = text[:left]
+                left -= len(text)
+                pages.append(_seen(page, frame, bounds, number=number, text=text))
+    if not pages:
+        refuse("is broken: no page of it can be read" if total else "has no pages")
+    return Document(
+        kind="pdf",
+        total_pages=total,
+        pages=tuple(pages),
+        scanned=2 * scans > len(pages),
+        unread=(
+            *((f"Broken pages were not read: {', '.join(map(str, broken))}.",) if broken else ()),
+            *beyond(min(total, most_pages), total),
+            *((cut_off(bounds.max_characters),) if full else ()),
+        ),
+    )
+
+
+def _opened(data: bytes) -> pdfium.PdfDocument:
+    # Not by the class itself: of a file without pages it tells the error of the file before.
+    handle = raw.FPDF_LoadMemDocument64(data, len(data), None)
+    if not handle:
+        refuse(_REFUSALS.get(raw.FPDF_GetLastError(), "is a broken PDF: write it again"))
+    return pdfium.PdfDocument(handle)
+
+
+def _text(page: pdfium.PdfPage) -> str:
+    try:
+        words = page.get_textpage()
+    except pdfium.PdfiumError:
+        return ""  # a page may still be seen
+    with closing(words):
+        count = words.count_chars()
+        # Not by `get_text_range`, which recurses for each character that has no text. A character
+        # may take two units; the last is for a NUL.
+        buffer = (ctypes.c_ushort * (2 * max(count, 0) + 1))()
+        units = raw.FPDFText_GetText(words, 0, count, buffer)
+        return bytes(memoryview(buffer)[: max(units - 1, 0)]).decode("utf-16-le", "ignore")
+
+
+def _notes(page: pdfium.PdfPage) -> Iterator[str]:
+    """What was written into form fields, and into notes."""
+    for index in range(raw.FPDFPage_GetAnnotCount(page)):
+        note = raw.FPDFPage_GetAnnot(page, index)
+        if not note:
+            continue
+        kind = raw.FPDFAnnot_GetSubtype(note)
+        key = b"V" if kind == raw.FPDF_ANNOT_WIDGET else b"Contents"
+        # The value of a button is no text, but a name.
+        if (
+            kind not in _NO_NOTES
+            and raw.FPDFAnnot_GetValueType(note, key) == raw.FPDF_OBJECT_STRING
+        ):
+            size_bytes = raw.FPDFAnnot_GetStringValue(note, key, None, 0)
+            buffer = (ctypes.c_ushort * (size_bytes // 2))()
+            raw.FPDFAnnot_GetStringValue(note, key, buffer, size_bytes)
+            yield plain(bytes(buffer).decode("utf-16-le", "ignore"))
+        raw.FPDFPage_CloseAnnot(note)
+
+
+def _has_picture(page: pdfium.PdfPage) -> bool:
+    try:
+        objects = islice(page.get_objects(max_depth=3), _SEEN_OBJECTS)
+        return any(each.type == raw.FPDF_PAGEOBJ_IMAGE for each in objects)
+    except pdfium.PdfiumError:
+        return False
+
+
+def _seen(
+    page: pdfium.PdfPage, frame: Frame | None, bounds: DocumentBounds, *, number: int, text: str
+) -> Page:
+    """The page with what it looks like: rendered at twice the frame, then scaled into it.
+
+    The shorter sides are compared. Twice, so that what the model sees is smooth.
+    """
+    if frame is None:
+        return Page(number=number, text=text)
+    width, height = (max(side, 1e-3) for side in page.get_size())
+    scale = min(
+        2 * min(frame.width, frame.height) / min(width, height),
+        bounds.max_page_side_px / max(width, height),
+    )
+    bitmap = page.render(scale=scale, rev_byteorder=True)
+    with closing(bitmap):
+        picture = bitmap.to_pil()
+        pixels = framed(picture, whole(frame))
+    return Page(number=number, text=text, pixels=pixels, width=picture.width, height=picture.height)
