@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import io
-import operator
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,12 +16,12 @@ from typing import Any, BinaryIO
 from shared.adapters.names import MAX_PREFIX_BYTES, check_name
 from shared.adapters.probe import lacking, prove
 from shared.adapters.s3_calls import S3Calls
-from shared.adapters.s3_listing import children, names
+from shared.adapters.s3_listing import children, objects
+from shared.adapters.s3_parts import read_full, send_parts, upload
 from shared.adapters.s3_reader import ObjectReader
 from shared.errors import (
     ConfigurationError,
     ObjectMissing,
-    PigeonholeError,
     PreconditionFailed,
     StoreUnavailable,
 )
@@ -30,7 +29,6 @@ from shared.ports import StoredObject
 
 _MARK = "pigeonhole-write"
 _BUFFER_BYTES = 1 << 18
-_PARTS_OF_ONE_SIZE = 1000
 
 
 class S3Store:
@@ -120,7 +118,7 @@ class S3Store:
         if if_match is not None:
             condition["IfMatch"] = if_match
         stream = io.BytesIO(data) if isinstance(data, bytes) else data
-        first = _read_full(stream, self._part_bytes)
+        first = read_full(stream, self._part_bytes)
         if len(first) == self._part_bytes:
             self._check_early(where, condition)
             return self._put_parts(where, first, stream, condition)
@@ -138,15 +136,21 @@ class S3Store:
             self._calls.attempt(lambda s3: s3.delete_object(**where))
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[str]:
-        for key in names(
+        for found in objects(
             self._page,
             self._prefix + prefix,
             after=self._prefix + after if after else "",
         ):
-            yield key[len(self._prefix) :]
+            yield found["Key"][len(self._prefix) :]
 
     def children(self, prefix: str, *, after: str = "") -> Iterator[str]:
         return children(self._page, self._prefix + prefix, after=after)
+
+    def presign_put(self, name: str, *, expires_s: int) -> str | None:
+        where = self._where(name)
+        return self._calls.attempt(
+            lambda s3: str(s3.generate_presigned_url("put_object", where, ExpiresIn=expires_s))
+        )
 
     def _where(self, name: str) -> dict[str, str]:
         check_name(name)
@@ -200,29 +204,16 @@ class S3Store:
     ) -> str:
         """Upload in parts; the object appears, and the condition is checked, with the last call."""
         mark = _new_mark()
-        upload = {
-            **where,
-            "UploadId": self._calls.attempt(
-                lambda s3: s3.create_multipart_upload(**where, Metadata=mark)
-            )["UploadId"],
-        }
-        done = False
-        try:
-            parts = {"Parts": _send_parts(self._calls, upload, first, stream, self._part_bytes)}
-            etag = self._settled(
+        with upload(self._calls, where, mark) as named:
+            parts = send_parts(self._calls, named, first, stream, self._part_bytes)
+            return self._settled(
                 where,
                 condition,
                 mark,
                 lambda s3: s3.complete_multipart_upload(
-                    **upload, **condition, MultipartUpload=parts
+                    **named, **condition, MultipartUpload=parts
                 ),
             )
-            done = True
-        finally:
-            if not done:
-                with suppress(PigeonholeError):
-                    self._calls.attempt(lambda s3: s3.abort_multipart_upload(**upload))
-        return etag
 
     def _prove_uploads(self) -> None:
         """Prove that an upload in parts does not overwrite; Google's S3 interface, for one, can't.
@@ -244,29 +235,3 @@ class S3Store:
 
 def _new_mark() -> dict[str, str]:
     return {_MARK: uuid.uuid4().hex}
-
-
-def _send_parts(
-    calls: S3Calls, upload: dict[str, str], chunk: bytes, stream: BinaryIO, part_bytes: int
-) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    while chunk:
-        part = {**upload, "PartNumber": len(parts) + 1, "Body": chunk}
-        sent = calls.attempt(operator.methodcaller("upload_part", **part))
-        parts.append({"PartNumber": part.pop("PartNumber"), "ETag": sent["ETag"]})
-        del part  # with its bytes, before the next ones are read
-        # An upload may have 10,000 parts. Growing by a part's size every thousand makes that
-        # 440 GB instead of 80, and keeps smaller uploads at parts of one size.
-        chunk = _read_full(stream, part_bytes * (1 + len(parts) // _PARTS_OF_ONE_SIZE))
-    return parts
-
-
-def _read_full(stream: BinaryIO, size: int) -> bytes:
-    """Read `size` bytes, fewer only at the end; a raw stream may return fewer at any time."""
-    data = stream.read(size)
-    if not data or len(data) == size:
-        return data
-    gathered = bytearray(data)
-    while len(gathered) < size and (data := stream.read(size - len(gathered))):
-        gathered += data
-    return bytes(gathered)

@@ -601,6 +601,7 @@ def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
         ledger.complete(claim, lease_s=30, outcome=b"1")
     for job in jobs:
         ledger.retire(job, keep_s=0.05)
+    ledger.reap(attempts=5)
 
     def left() -> set[bytes]:
         return {key for key in redis_client.scan_iter() if b":ended" not in key}
@@ -655,3 +656,119 @@ def test_a_server_that_is_away_is_an_error_of_ours(dead_client: redis.Redis):
         ledger.record("job_x")
     with pytest.raises(BrokerUnavailable):
         ledger.offer(QUEUE, b"1", bound=1)
+
+
+class TestMoving:
+    OTHER = "gpu.standard"
+
+    def test_queues_are_known_while_something_waits(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        ledger.offer(self.OTHER, b"1", bound=9)
+        assert ledger.queues() == (QUEUE, self.OTHER)
+
+        take(ledger)
+        ledger.reap(attempts=5)
+
+        assert ledger.queues() == (self.OTHER,)
+
+    def test_calls_keep_their_order(self, ledger: Ledger):
+        for number in range(3):
+            ledger.offer(QUEUE, b"%d" % number, bound=9)
+
+        ledger.move(QUEUE, self.OTHER)
+
+        taken = ledger.claim(self.OTHER, "w", calls=9, parts=0, lease_s=1)
+        assert taken.messages == (b"0", b"1", b"2")
+        assert ledger.waiting(QUEUE) == 0
+
+    def test_every_part_is_claimed_once_and_only_in_the_other_queue(self, ledger: Ledger):
+        jobs = [a_job(account) for account in ("acme", "zeta", "acme")]
+        for job in jobs:
+            ledger.enrol(job, parts=3)
+
+        ledger.move(QUEUE, self.OTHER)
+
+        claims = take(ledger, self.OTHER, parts=99)
+        assert take(ledger, parts=99) == []
+        assert sorted((c.job_id, c.task) for c in claims) == sorted(
+            (job.id, f"part:{n}") for job in jobs for n in range(3)
+        )
+
+    def test_what_was_leased_comes_back_in_the_other_queue(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=3)
+        released, late, lost = take(ledger, parts=2, lease_s=30) + [take_one(ledger, lease_s=0.01)]
+        ledger.enrol(a_job(), parts=1)  # so that something waits
+        ledger.release(released)
+
+        ledger.move(QUEUE, self.OTHER)
+        ledger.release(late, delay_s=0.01)
+        time.sleep(0.05)
+        ledger.reap(attempts=5)
+
+        assert take(ledger, parts=9) == []
+        again = {c.task for c in take(ledger, self.OTHER, parts=9) if c.job_id == job.id}
+        assert again == {released.task, late.task, lost.task}
+
+    def test_what_an_account_has_under_way_counts_in_the_other_queue(self, capped: Ledger):
+        job = a_job()
+        capped.enrol(job, parts=4)
+        held = take_one(capped)
+
+        capped.move(QUEUE, self.OTHER)
+
+        assert len(take(capped, self.OTHER, parts=9)) == 1
+        capped.complete(held, lease_s=9)
+        assert len(take(capped, self.OTHER, parts=9)) == 1
+        capped.enrol(a_job(), parts=4)
+        assert len(take(capped, parts=9)) == 2  # nothing is under way in the first
+
+    def test_parts_that_are_made_later_are_made_in_the_other_queue(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=0)
+        plan = take_one(ledger, CONTROL)
+        ledger.extend(plan, first=0, parts=1, last=False, low=0, cost=1)
+
+        ledger.move(QUEUE, self.OTHER)
+        ledger.extend(plan, first=1, parts=1, last=True, low=0, cost=1)
+        ledger.complete(plan, lease_s=9)
+
+        assert [c.task for c in take(ledger, self.OTHER, parts=9)] == ["part:0", "part:1"]
+        assert take(ledger, parts=9) == []
+
+    def test_a_moved_job_ends(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=2)
+        first = take_one(ledger)
+        ledger.move(QUEUE, self.OTHER)
+        second = take_one(ledger, self.OTHER)
+
+        assert ledger.complete(first, lease_s=9) is None
+        last = ledger.complete(second, lease_s=9)
+
+        assert isinstance(last, Claim)
+        assert last.task == FINALISE
+
+    def test_an_abandoned_job_leaves_the_other_queue(self, ledger: Ledger):
+        job = a_job()
+        ledger.enrol(job, parts=2)
+        ledger.move(QUEUE, self.OTHER)
+
+        ledger.abandon(job.id)
+
+        assert take(ledger, self.OTHER, parts=9) == []
+        assert take_one(ledger, CONTROL).task == FINALISE
+
+    def test_it_takes_a_bounded_number_of_jobs(self, ledger: Ledger):
+        for _ in range(5):
+            ledger.enrol(a_job(), parts=1)
+
+        ledger.move(QUEUE, self.OTHER, limit=2)
+
+        assert (ledger.waiting(QUEUE), ledger.waiting(self.OTHER)) == (3, 2)
+
+    def test_the_next_reap_rings(self, ledger: Ledger):
+        ledger.enrol(a_job(), parts=1)
+        ledger.move(QUEUE, self.OTHER)
+
+        assert self.OTHER in ledger.reap(attempts=5).ring

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from threading import Barrier
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -360,6 +361,28 @@ class TestStreams:
             object_store.put("a", b"new")
 
             assert stream.read() == b"old"
+
+
+class TestPresigning:
+    @pytest.mark.parametrize(
+        "object_store", [pytest.param("s3", marks=pytest.mark.integration)], indirect=True
+    )
+    def test_a_url_writes_the_object_without_a_key(self, object_store: ObjectStore) -> None:
+        url = object_store.presign_put("uploads/größe 1", expires_s=60)
+
+        assert url is not None
+        put = Request(url, data=b"bytes", method="PUT", headers={"Content-Type": "text/csv"})
+        with urlopen(put, timeout=10) as answer:
+            assert answer.status == 200
+        assert object_store.get("uploads/größe 1").data == b"bytes"
+
+    @pytest.mark.parametrize("object_store", ["fake", "directory"], indirect=True)
+    def test_a_store_of_our_own_has_no_such_urls(self, object_store: ObjectStore) -> None:
+        assert object_store.presign_put("a", expires_s=60) is None
+
+    def test_a_name_that_could_escape_has_no_url(self, object_store: ObjectStore) -> None:
+        with pytest.raises(InvalidRequest):
+            object_store.presign_put("../a", expires_s=60)
 
 
 class _Zeros(io.RawIOBase):

@@ -1,0 +1,108 @@
+"""/v1/uploads: a file that is sent in parts, through us or straight to the object store."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from api import door
+from api.form import MOST_FORM_BYTES, FormFile
+from api.routes import sent
+from api.routes.reply import reply
+from api.slots import Slots
+from api.uploads import Uploads
+from api.wire import body
+from api.wire.openai.expiry import kept_s
+from api.wire.openai.file import filename
+from api.wire.openai.upload import (
+    MOST_PART_BYTES,
+    parse_complete,
+    parse_new,
+    parse_urls,
+    render_part,
+    render_upload,
+    render_urls,
+)
+from shared.batches import Upload
+from shared.errors import PigeonholeError
+
+
+def blueprint(
+    *,
+    uploads: Uploads,
+    slots: Slots,
+    max_body_bytes: int,
+    max_file_bytes: int,
+    keep_s: float,
+) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("uploads", __name__)
+
+    @routes.before_request
+    def check_scope() -> None:
+        door.caller().require("classify")
+
+    @routes.post("/v1/uploads")
+    def create() -> Response:
+        said = parse_new(
+            body.parse(sent.data(max_bytes=max_body_bytes)), max_file_bytes=max_file_bytes
+        )
+        upload = uploads.create(
+            door.caller().account,
+            purpose=said.purpose,
+            filename=filename(said.filename),
+            size=said.bytes,
+            file_keep_s=kept_s(said.expires_after, "expires_after", most_s=keep_s),
+        )
+        return reply(render_upload(upload))
+
+    @routes.post("/v1/uploads/<upload_id>/parts")
+    def add(upload_id: str) -> Response:
+        with slots.one():
+            said = sent.stream(max_bytes=MOST_PART_BYTES + MOST_FORM_BYTES)
+            try:
+                upload = uploads.pending(door.caller().account, upload_id)
+                form = FormFile(
+                    said,
+                    content_type=request.content_type or "",
+                    max_bytes=min(MOST_PART_BYTES, upload.bytes),
+                    part="data",
+                )
+                return added(upload, form)
+            except PigeonholeError:
+                said.drain()
+                raise
+
+    def added(upload: Upload, form: FormFile) -> Response:
+        account, whole = door.caller().account, False
+        form.find()
+        part_id = uploads.add(account, upload, form)
+        try:
+            form.finish()
+            whole = True
+        finally:
+            if not whole:
+                uploads.discard(account, upload, part_id)
+        return reply(render_part(upload, part_id, now=uploads.clock()))
+
+    @routes.post("/v1/uploads/<upload_id>/part_urls")
+    def part_urls(upload_id: str) -> Response:
+        said = parse_urls(body.parse(sent.data(max_bytes=max_body_bytes)))
+        account = door.caller().account
+        upload = uploads.pending(account, upload_id)
+        urls, expires_s = uploads.part_urls(account, upload, said.count)
+        return reply(render_urls(upload, urls, now=uploads.clock(), expires_s=expires_s))
+
+    @routes.post("/v1/uploads/<upload_id>/complete")
+    def complete(upload_id: str) -> Response:
+        said = parse_complete(body.parse(sent.data(max_bytes=max_body_bytes)))
+        with slots.one():
+            upload, file = uploads.complete(
+                door.caller().account, upload_id, said.part_ids, md5=said.md5
+            )
+        return reply(render_upload(upload, file))
+
+    @routes.post("/v1/uploads/<upload_id>/cancel")
+    def cancel(upload_id: str) -> Response:
+        return reply(render_upload(uploads.cancel(door.caller().account, upload_id)))
+
+    return routes
