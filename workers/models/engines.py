@@ -7,11 +7,9 @@ enough is decided in `workers.models.sentence`.
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +24,6 @@ Forward = Callable[[Ids, Ids], Rows]
 """Padded ids and attention mask, (N, T) each, to (N, D) unit rows."""
 
 _OPENVINO_HINTS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Pipeline(torch.nn.Module):
@@ -51,20 +48,6 @@ def half_precision(device: str) -> Precision | None:
     # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
     able = any(able for name, able in torch.cpu.get_capabilities().items() if "bf16" in name)
     return "bfloat16" if able else None
-
-
-def usable_cores() -> int:
-    """Cores that this process may keep busy: its affinity and its container's quota, at least 1.
-
-    The engines look at neither quota nor share; 64 threads on a quota of two crawl.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = _CGROUP_QUOTA.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
 
 
 def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> Forward:

@@ -1,7 +1,8 @@
-"""The port of text encoders: what the batcher and the embedder may ask of a model.
+"""The ports of encoders: what the batcher and the embedder may ask of a model.
 
-Letters: N windows, T tokens, D dimensions. A window is a run of content tokens, short enough for
-one forward pass. Cutting texts into windows and choosing batches is not decided here.
+Letters: N windows or pictures, T tokens, D dimensions. A window is a run of content tokens, short
+enough for one forward pass. Cutting texts into windows, bringing pictures into their frame and
+choosing batches is not decided here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from workers.inputs.frame import Frame, Pixels
 
 Rows = npt.NDArray[np.float32]
 """Vectors, one a row: (N, D), unit length unless the line says why not."""
@@ -63,3 +66,39 @@ class TextEncoder(Protocol):
 
     def close(self) -> None:
         """Free the model's memory; nothing but `tokenise` may be called afterwards."""
+
+
+class PictureEncoder(Protocol):
+    """The other tower of a model that reads pictures: its vectors lie where those of texts do."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalogue."""
+
+    @property
+    def revision(self) -> str:
+        """That of the text tower."""
+
+    @property
+    def dimensions(self) -> int:
+        """D, as that of the text tower."""
+
+    @property
+    def frame(self) -> Frame:
+        """What pictures must be brought to."""
+
+    @property
+    def picture_tokens(self) -> int:
+        """What one picture costs in a forward pass, in tokens of text: its patches."""
+
+    def encode(self, pictures: Sequence[Pixels]) -> Rows:
+        """The vectors of N ≥ 1 pictures of the frame's size; normalised here as the model wants.
+
+        One thread at a time may call this.
+
+        Returns:
+            (N, D) float32, each row of unit length, in the order given; the caller's own.
+        """
+
+    def close(self) -> None:
+        """Free the model's memory; nothing may be called afterwards."""

@@ -26,6 +26,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from transformers.utils import logging as transformers_logging
 
 from shared.errors import ConfigurationError, Unavailable
+from workers.cores import usable_cores
 from workers.models.engines import (
     Engine,
     Forward,
@@ -34,8 +35,8 @@ from workers.models.engines import (
     half_precision,
     openvino_forward,
     torch_forward,
-    usable_cores,
 )
+from workers.models.memory import freeing
 from workers.models.port import Rows, TextEncoder
 from workers.models.tokeniser import Tokeniser
 
@@ -122,7 +123,10 @@ class _SentenceEncoder:
         longest = max(map(len, windows))
         if longest > self.window:
             raise ValueError(f"A window has {longest} tokens; at most {self.window} fit.")
-        return self.forward(*self.tokenise.pad(windows))
+        padded = self.tokenise.pad(windows)
+        return freeing(
+            lambda: self.forward(*padded), what=f"{len(windows)} texts of the model {self.name}"
+        )
 
     def close(self) -> None:
         self.forward = self._closed

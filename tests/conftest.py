@@ -1,0 +1,27 @@
+"""Models that are made once and kept between runs, in pytest's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_clip
+
+
+@pytest.fixture(scope="session")
+def trained_clip(request: pytest.FixtureRequest) -> Path:
+    """The folder of a small CLIP model that knows `tiny_clip.LABELS`; made in a minute, once."""
+    return tiny_clip.trained(request.config.cache.mkdir("clip"))
+
+
+@pytest.fixture(scope="session")
+def untrained_clip(request: pytest.FixtureRequest) -> Path:
+    """The folder of a tiny CLIP model of random weights; made in a second, once."""
+    return tiny_clip.untrained(request.config.cache.mkdir("clip"))
+
+
+@pytest.fixture(scope="session")
+def sentence_clip(request: pytest.FixtureRequest) -> Path:
+    """The folder of a tiny CLIP model of sentence-transformers, of random weights."""
+    return tiny_clip.sentence(request.config.cache.mkdir("clip"))
