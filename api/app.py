@@ -32,14 +32,19 @@ from api.routes import (
     metrics,
     models,
     train,
+    uploads,
+    webhooks,
     weights,
 )
 from api.routes.durable import Durable
 from api.slots import RESERVED_THREADS, Slots
 from api.submit import Submit
+from api.uploads import Uploads
 from api.usage import Uses
+from api.webhooks import Webhooks
+from shared.addresses import networks_of, ports_of
 from shared.catalogue import Catalogue
-from shared.ports import Ledger, ObjectStore
+from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
 
 _LOOKED_AT_S = 86400.0  # how long a batch that took all its time can still be looked at
@@ -53,6 +58,7 @@ class Services:
     settings: Settings
     catalogue: Catalogue
     store: ObjectStore
+    buckets: Buckets
     ledger: Ledger
     members: Members
     authenticator: Authenticator
@@ -131,6 +137,7 @@ def create_app(services: Services) -> Flask:
         evaluate.blueprint(
             classifiers=services.classifiers,
             limits=services.submit.limits,
+            resolve=resolve,
             durable=durable,
             slots=slots,
             max_body_bytes=settings.max_body_bytes,
@@ -157,6 +164,15 @@ def create_app(services: Services) -> Flask:
             keep_s=settings.file_keep_s,
         )
     )
+    app.register_blueprint(
+        uploads.blueprint(
+            uploads=Uploads(store=services.store, files=kept_files, clock=services.submit.clock),
+            slots=slots,
+            max_body_bytes=settings.max_body_bytes,
+            max_file_bytes=settings.max_file_bytes,
+            keep_s=settings.file_keep_s,
+        )
+    )
     all_batches = Batches(
         submit=services.submit,
         jobs=services.jobs,
@@ -164,12 +180,14 @@ def create_app(services: Services) -> Flask:
         resolve=resolve,
         ledger=services.ledger,
         store=services.store,
+        buckets=services.buckets,
         default_model=default_model,
         file_keep_s=settings.file_keep_s,
     )
     app.register_blueprint(
         batches.blueprint(
             batches=all_batches,
+            durable=durable,
             idempotency=services.idempotency,
             max_body_bytes=settings.max_body_bytes,
             most_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
@@ -185,6 +203,18 @@ def create_app(services: Services) -> Flask:
     )
     app.register_blueprint(
         jobs.blueprint(jobs=services.jobs, inline_result_bytes=settings.inline_result_bytes)
+    )
+    app.register_blueprint(
+        webhooks.blueprint(
+            webhooks=Webhooks(
+                store=services.store,
+                ports=ports_of(settings.fetch_ports),
+                networks=networks_of(settings.fetch_networks),
+                clock=services.submit.clock,
+            ),
+            idempotency=services.idempotency,
+            max_body_bytes=settings.max_body_bytes,
+        )
     )
     app.register_blueprint(models.blueprint(catalogue=services.catalogue, members=services.members))
     app.register_blueprint(health.blueprint(probe=probe))

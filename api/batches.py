@@ -19,18 +19,25 @@ from api.wire.openai.asking import parse as parse_asking
 from api.wire.openai.batch import Standing
 from api.wire.openai.expiry import kept_s
 from api.wire.openai.file import PURPOSE
-from api.wire.openai.new_batch import BatchBody
+from api.wire.openai.new_batch import BatchBody, window_s
 from shared import ids, layout
 from shared.batches import BatchRequest, BatchResult, PartReport, Plan, Rows
 from shared.dialects.refusal import refuse, within
-from shared.errors import BrokerUnavailable, NotFound, ObjectMissing, PigeonholeError, Unavailable
+from shared.errors import (
+    BrokerUnavailable,
+    Conflict,
+    NotFound,
+    ObjectMissing,
+    PigeonholeError,
+    Unavailable,
+)
 from shared.jobs import Job, State
 from shared.messages import decode
-from shared.ports import Ledger, ObjectStore
+from shared.ports import Buckets, Ledger, ObjectStore
 from shared.types import JobKind
 
 DIALECT = "openai"
-_LOOKED_AT = 100  # jobs at a time, in search of batches
+_LONGEST_NAME = f"{ids.batch_id_of(ids.job_id(0, 0))}_output.parquet"
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -44,6 +51,7 @@ class Batches:
     resolve: Resolve
     ledger: Ledger
     store: ObjectStore
+    buckets: Buckets
     default_model: str
     file_keep_s: float
 
@@ -54,7 +62,9 @@ class Batches:
             PigeonholeError: There is no such file or classifier, or what is asked of each row is
                 refused as it would be of a text.
         """
-        source = said.source(self._input_name(account, said.input_file_id))
+        source = said.source(self._input_name(account, said))
+        if said.output_url is not None:
+            self.buckets.check(said.output_url + _LONGEST_NAME, write=True)
         rows = None if said.classify is None else self._rows(account, said)
         return BatchRequest(
             model=self.default_model if rows is None else rows.ask.model,
@@ -62,6 +72,7 @@ class Batches:
             endpoint=said.endpoint,
             rows=rows,
             output_format=said.output_format or "jsonl",
+            output_url=said.output_url or "",
             completion_window=said.completion_window,
             deadline=self.submit.clock() + said.window_s,
             metadata=said.metadata or {},
@@ -102,13 +113,43 @@ class Batches:
         """Batches of the account, newest first, after the one called `after`; and if there are
         more.
         """
+        jobs, more = self.jobs.list(
+            account, after=ids.job_id_of(after), limit=limit, under=layout.batches_of(account)
+        )
         page: list[Standing] = []
-        for job in self._batch_jobs(account, ids.job_id_of(after)):
-            if len(page) == limit:
-                return page, True
+        for job in jobs:
             with suppress(NotFound):  # expired between the listing and the look
                 page.append(self._standing(job, self._asked(job)))
-        return page, False
+        return page, more
+
+    def again(self, account: str, batch_id: str) -> BatchRequest:
+        """The request for a batch of those rows that did not come out of another.
+
+        Raises:
+            NotFound: As for `get`.
+            Conflict: It has not ended, all its rows came out, or what it read is not there any
+                more.
+        """
+        job, asked = self._found(account, batch_id)
+        if not job.state.terminal:
+            raise Conflict(
+                f"the batch is {job.state}; retry it once it has ended, or cancel it first"
+            )
+        if 0 < job.progress.total == job.progress.completed:
+            raise Conflict("nothing to retry: every row of the batch came out")
+        if not asked.source.url:
+            self._check_kept(account, asked.source.object)
+        if not any(self.store.list(layout.done_rows(account, job.id))):
+            raise Conflict("which of its rows came out is not known; create a new batch")
+        return asked.model_copy(
+            update={
+                "deadline": self.submit.clock() + window_s(asked.completion_window),
+                "output_file": self.files.fresh_id(),
+                "error_file": self.files.fresh_id(),
+                "retry_of": job.id,
+                "origin": asked.origin or job.id,
+            }
+        )
 
     def cancel(self, account: str, batch_id: str) -> Standing:
         """Ask for the end of a batch; what is finished is kept.
@@ -136,19 +177,39 @@ class Batches:
             with part:
                 yield from _output(part)
 
-    def _input_name(self, account: str, file_id: str) -> str:
+    def _input_name(self, account: str, said: BatchBody) -> str:
+        """What the file is called; an object of a bucket is called as it is there."""
+        if said.input_url is not None:
+            self._look_at(said.input_url)
+            return ""
         try:
-            file = self.files.get(account, file_id)
+            file = self.files.get(account, said.input_file_id or "")
         except NotFound:
             refuse("input_file_id", "you have no such file; it may have expired")
         if file.purpose != PURPOSE:
             refuse("input_file_id", f"the file is {file.purpose}; send one with purpose {PURPOSE}")
         return file.filename
 
+    def _check_kept(self, account: str, file_id: str) -> None:
+        try:
+            self.files.get(account, file_id)
+        except NotFound:
+            message = f"{file_id} was deleted or has expired; send it again for a new batch"
+            refuse("input_file_id", message, Conflict)
+
+    def _look_at(self, url: str) -> None:
+        """Refuse at once an address where there is nothing."""
+        if not url.endswith("/"):
+            self.buckets.find(url)
+        elif next(self.buckets.list(url), None) is None:
+            refuse("input_url", "holds no objects")
+
     def _rows(self, account: str, said: BatchBody) -> Rows:
         """What is asked of each row: checked with one that stands for all."""
         assert said.classify is not None
         asked = parse_asking(said.classify, default_model=self.default_model)
+        if said.image_column is not None or said.input_items == "image":
+            asked = self.resolve.for_pictures(asked)
         try:
             ask = self.resolve.classify(asked, account=account)
             model = self.submit.catalogue.find(ask.model).name
@@ -156,8 +217,10 @@ class Batches:
         except PigeonholeError as exc:
             raise within(PLACE, exc) from None
         return Rows(
-            id_column=said.id_column,
+            id_column="id" if said.input_items else said.id_column,
             text_column=said.text_column or "text",
+            image_column="url" if said.input_items == "image" else said.image_column,
+            file_column="url" if said.input_items == "file" else said.file_column,
             ask=ask.model_copy(update={"model": model, "items": ()}),
         )
 
@@ -175,17 +238,9 @@ class Batches:
         assert isinstance(body, BatchRequest)
         return body
 
-    def _batch_jobs(self, account: str, after: str) -> Iterator[Job]:
-        more = True
-        while more:
-            page, more = self.jobs.list(account, after=after, limit=_LOOKED_AT)
-            yield from (job for job in page if job.kind is JobKind.BATCH)
-            if not page:
-                return  # a hundred that have all expired meanwhile: so have those after them
-            after = page[-1].id
-
     def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> Standing:
         job, (completed, failed) = self._counted(job)
+        now = self.submit.clock()
         return Standing(
             job=job,
             asked=asked,
@@ -193,8 +248,16 @@ class Batches:
             completed=completed,
             failed=failed,
             result=self._result(job),
-            now=datetime.fromtimestamp(self.submit.clock(), UTC),
+            now=datetime.fromtimestamp(now, UTC),
+            attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
         )
+
+    def _attended(self) -> bool:
+        """Whether a worker lives that could put a batch together."""
+        try:
+            return bool(self.submit.members.workers())
+        except BrokerUnavailable:
+            return True  # for all we know
 
     def _counted(self, job: Job) -> tuple[Job, tuple[int, int]]:
         """The job, and its rows that came out and that did not."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 
 from api.usage import Used, used
 from api.wire.classifier import ClassifierChangeBody
@@ -15,7 +14,7 @@ from shared import layout
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, Version, check_aliases, rolled_back
 from shared.dialects.refusal import refuse
-from shared.errors import Conflict, FieldError, InvalidRequest, NotFound, ResourceLimitExceeded
+from shared.errors import Conflict, NotFound
 from shared.ids import ClassifierRef, parse_ref
 from shared.ports import ObjectStore
 from shared.types import NewClassifier
@@ -161,25 +160,6 @@ class Classifiers:
             self.store.delete(name)
         return len(names)
 
-    def trainable(self, account: str, ref: str) -> Classifier:
-        """The caller's own classifier, if the reference means its latest version.
-
-        Raises:
-            NotFound: As for `own`.
-            InvalidRequest: It means an older version; training goes on from the latest.
-        """
-        record, version = self.own(account, ref)
-        if version.number != record.latest.number:
-            message = (
-                f"means version {version.number}, but training continues from the latest, "
-                f"{record.latest.number}; roll back first"
-            )
-            raise InvalidRequest(
-                f"classifier_id: {message}",
-                fields=(FieldError(field="classifier_id", message=message),),
-            )
-        return record
-
     def check_new(self, account: str, new: NewClassifier) -> None:
         """Refuse a classifier that could not be made; whoever makes it checks the name again.
 
@@ -187,16 +167,7 @@ class Classifiers:
             Conflict: The caller has another of the name.
             ResourceLimitExceeded: He has as many as he may.
         """
-        if new.name is not None and self._has(account, new.name):
-            message = f"you have another classifier called {new.name[:40]!r}; choose another name"
-            raise Conflict(f"name: {message}", fields=(FieldError(field="name", message=message),))
-        # What is left of deleted ones is listed too, so a full listing is looked at closely.
-        most = self.max_classifiers
-        listed = sum(1 for _ in islice(self.records.ids(account), most))
-        if listed >= most and sum(1 for _ in islice(self.records.all(account), most)) >= most:
-            raise ResourceLimitExceeded(
-                f"an account may have {most} classifiers (max_classifiers); delete one first"
-            )
+        self.records.check_new(account, new, most=self.max_classifiers)
 
     def _row(self, account: str, classifier_id: str) -> tuple[Classifier, Used] | None:
         try:
@@ -209,13 +180,6 @@ class Classifiers:
         """The record as one that was changed just now."""
         now = datetime.fromtimestamp(self.clock(), UTC)
         return record.model_copy(update={"updated_at": now})
-
-    def _has(self, account: str, name: str) -> bool:
-        try:
-            self.records.own(account, ClassifierRef(name, None, None))
-        except NotFound:
-            return False
-        return True
 
 
 def _target(ref: ClassifierRef, version: int | None, alias: str | None) -> ClassifierRef:

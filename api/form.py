@@ -39,19 +39,23 @@ class FormFile:
         body: The form.
         content_type: The header; names the boundary.
         max_bytes: Most that the file may have.
+        part: What the part is called that is the file.
 
     Raises:
         InvalidRequest: The body is no form.
     """
 
-    def __init__(self, body: Readable, *, content_type: str, max_bytes: int) -> None:
+    def __init__(
+        self, body: Readable, *, content_type: str, max_bytes: int, part: str = "file"
+    ) -> None:
         media_type, options = parse_options_header(content_type)
         if media_type.lower() != MULTIPART:
-            refuse("Content-Type", f"must be {MULTIPART}: send the file as the part `file`")
+            refuse("Content-Type", f"must be {MULTIPART}: send the file as the part `{part}`")
         if not options.get("boundary"):
             refuse("Content-Type", "names no boundary; let your client set this header")
         self._events = _events(body, options["boundary"].encode())
         self._max_bytes = max_bytes
+        self._part = part
         self._rest = memoryview(b"")
         self._ended = False
         self._digest = hashlib.sha256()
@@ -71,12 +75,12 @@ class FormFile:
             InvalidRequest: There is no file, or what is there is no form.
         """
         for event in self._events:
-            if isinstance(event, File) and event.name == "file":
+            if isinstance(event, File) and event.name == self._part:
                 self.name = event.filename
                 return
             self._take(event)
-        hint = "give the part a filename" if "file" in self.fields else "send it as this part"
-        refuse("file", f"is missing: {hint}")
+        hint = "give it a filename" if self._part in self.fields else "send it as this part"
+        refuse(self._part, f"is missing: {hint}")
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes of the file, at most `size`, and none at its end.
@@ -92,7 +96,7 @@ class FormFile:
             self.size += len(event.data)
             self._digest.update(event.data)
             if self.size > self._max_bytes:
-                too_large(self._max_bytes)
+                too_large(self._max_bytes, self._part)
         end = len(self._rest) if size < 0 else size
         found, self._rest = bytes(self._rest[:end]), self._rest[end:]
         return found
@@ -104,8 +108,8 @@ class FormFile:
             InvalidRequest: There is a second file, or what is there is no form.
         """
         for event in self._events:
-            if isinstance(event, File) and event.name == "file":
-                refuse("file", "stands twice; send one file")
+            if isinstance(event, File) and event.name == self._part:
+                refuse(self._part, "stands twice; send one file")
             self._take(event)
 
     def _take(self, event: Event) -> None:
@@ -127,14 +131,14 @@ class FormFile:
                 refuse("body", "holds a field that is not UTF-8")
 
 
-def too_large(max_bytes: int) -> None:
+def too_large(max_bytes: int, part: str = "file") -> None:
     """Refuse a file.
 
     Raises:
         BodyTooLarge: Always.
     """
     message = f"at most {max_bytes} bytes are read; split it, or ask the operator to allow more"
-    refuse("file", message, BodyTooLarge)
+    refuse(part, message, BodyTooLarge)
 
 
 def _events(body: Readable, boundary: bytes) -> Iterator[Event]:

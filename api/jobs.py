@@ -53,9 +53,19 @@ class Jobs:
             return hot
         return self._stored(account, job_id)
 
-    def list(self, account: str, *, after: str = "", limit: int = 20) -> tuple[list[Job], bool]:
-        """Jobs of the account, newest first, after the job `after`; and whether there are more."""
-        names = list(islice(self.store.children(layout.jobs_of(account), after=after), limit + 1))
+    def list(
+        self, account: str, *, after: str = "", limit: int = 20, under: str | None = None
+    ) -> tuple[list[Job], bool]:
+        """Jobs of the account, newest first, after the job `after`; and whether there are more.
+
+        Args:
+            account: Whose.
+            after: The id of the last one that is known.
+            limit: How many at most.
+            under: The prefix whose next segments are the ids of those meant; all of them if None.
+        """
+        prefix = layout.jobs_of(account) if under is None else under
+        names = list(islice(self.store.children(prefix, after=after), limit + 1))
         jobs = []
         for job_id, hot in zip(names[:limit], self._hot(names[:limit]), strict=True):
             try:
@@ -121,7 +131,7 @@ class Jobs:
         """
         while True:
             job = self.get(account, job_id)
-            if job.state.terminal or job.state is State.FINALISING:
+            if job.state.terminal or job.state in {State.FINALISING, State.EXPIRING}:
                 raise Conflict(f"the job is {job.state}; it can no longer be cancelled")
             cancelled = advance(job, Cancel(), datetime.fromtimestamp(self.clock(), UTC))
             if self.ledger.replace(job, cancelled):
@@ -131,6 +141,13 @@ class Jobs:
                 return cancelled
             if self.ledger.record(job_id) is None:
                 raise Unavailable("the job is being recovered; try again", retry_after_s=5)
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that has ended, and all that it kept."""
+        for name in list(self.store.list(layout.job_prefix(job.account, job.id))):
+            self.store.delete(name)
+        with suppress(BrokerUnavailable):  # then it is known there for an hour
+            self.ledger.retire(job, keep_s=0)
 
     def wait(self, job: Job, *, timeout_s: float) -> Job:
         """The job when it has ended, or as it stands when the time is over."""

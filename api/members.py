@@ -7,7 +7,6 @@ import time
 
 from shared.catalogue import ModelEntry
 from shared.errors import BrokerUnavailable, Unavailable
-from shared.messages import queues_of
 from shared.ports import Ledger
 from shared.types import WorkerReport
 
@@ -23,7 +22,6 @@ class Members:
         self._fresh_s = fresh_s
         self._lock = threading.Lock()
         self._workers: list[WorkerReport] = []
-        self._seen: dict[str, str] = {}  # model -> the device that served it last
         self._failure: str | None = None
         self._read_at = float("-inf")
 
@@ -61,21 +59,22 @@ class Members:
             Unavailable: No living worker offers the model.
         """
         devices = {w.device for w in self.workers() if model.name in w.models}
-        wanted = {"cpu": ["cpu"], "gpu-preferred": ["gpu", "cpu"], "gpu-only": ["gpu"]}
-        for device in wanted[model.device]:
+        for device in model.devices:
             if device in devices:
-                self._seen[model.name] = device
                 return device
+        wanted = " or ".join(model.devices)
         raise Unavailable(
-            f"no running worker offers {model.name}; start one that takes "
-            f"{', '.join(queues_of(wanted[model.device][0])[:2])}, or wait while one starts",
+            f"no running {wanted} worker offers {model.name}; wait while one starts, or have one "
+            f"that holds it: pigeonhole models pull {model.name}",
             retry_after_s=5,
         )
 
     def usual_device(self, model: ModelEntry) -> str:
-        """As `device_for`, but a durable job may wait for a worker that does not live yet."""
+        """As `device_for`, but a durable job may wait for a worker that does not live yet.
+
+        Should it come up on another device, the keeper moves the job there.
+        """
         try:
             return self.device_for(model)
         except Unavailable:
-            usual = "gpu" if model.device == "gpu-only" else "cpu"
-            return self._seen.get(model.name, usual)
+            return model.devices[-1]

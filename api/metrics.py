@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from api.members import KEEPER, WORKER
 from shared import telemetry
 from shared.errors import Unavailable
-from shared.messages import DEVICES, queues_of
+from shared.messages import lane_of, lanes
 from shared.ports import Ledger
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,12 +73,16 @@ class _LedgerCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         waiting = GaugeMetricFamily(
-            telemetry.WAITING, "Calls and jobs that wait in a queue.", labels=("queue",)
+            telemetry.WAITING, "Calls and jobs that wait, of all models.", labels=("queue",)
         )
         members = GaugeMetricFamily(telemetry.MEMBERS, "Living processes.", labels=("role",))
         try:
-            for queue in sorted({queue for device in DEVICES for queue in queues_of(device)}):
-                waiting.add_metric([queue], self._ledger.waiting(queue))
+            counts = dict.fromkeys(lanes(), 0)
+            for queue in self._ledger.queues():
+                lane = lane_of(queue)
+                counts[lane] = counts.get(lane, 0) + self._ledger.waiting(queue)
+            for lane, count in counts.items():
+                waiting.add_metric([lane], count)
             for role in (WORKER, KEEPER):
                 members.add_metric([role], len(self._ledger.reports(role)))
         except Unavailable:

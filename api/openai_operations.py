@@ -7,25 +7,43 @@ from functools import partial
 from api.form import MULTIPART
 from api.operation import (
     BATCH_ID,
+    DRY_RUN,
     FILE_ID,
     IDEMPOTENCY_KEY,
     LAST_EVENT_ID,
     ORDER,
+    PREFER,
     PURPOSE,
+    UPLOAD_ID,
     Operation,
     after,
     limit,
 )
 from api.routes.batch_streams import EVENTS, LINES
 from api.routes.streamed import FILE_TYPE
+from api.wire.job import JobObject
 from api.wire.openai.batch import BatchList, BatchObject
+from api.wire.openai.dry_run import DryRunAnswer
 from api.wire.openai.error import OpenAIError
 from api.wire.openai.file import FileBody, FileDeleted, FileList, FileObject
 from api.wire.openai.new_batch import BatchBody
+from api.wire.openai.upload import (
+    CompleteUploadBody,
+    NewUploadBody,
+    PartUrlsBody,
+    UploadObject,
+    UploadPart,
+    UploadPartBody,
+    UploadPartUrls,
+)
 
 _KEYED = (401, 403, 500, 503)
 _call = partial(Operation, fault=OpenAIError)
 _REPLAYED: dict[int, tuple[str, ...]] = {200: ("Idempotent-Replayed",)}
+_DRY = {
+    200: ("Idempotent-Replayed", "Preference-Applied"),
+    202: ("Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"),
+}
 
 OPERATIONS = (
     _call(
@@ -78,14 +96,62 @@ OPERATIONS = (
     ),
     _call(
         method="post",
+        path="/v1/uploads",
+        name="createUpload",
+        summary="Begin a file that is sent in parts; it must be completed within a day.",
+        body=NewUploadBody,
+        answers={200: UploadObject},
+        problems=(400, *_KEYED, 413),
+    ),
+    _call(
+        method="post",
+        path="/v1/uploads/{upload_id}/parts",
+        name="sendUploadPart",
+        summary="Send a part; several may be sent at once.",
+        uploads={MULTIPART: UploadPartBody},
+        parameters=(UPLOAD_ID,),
+        answers={200: UploadPart},
+        problems=(400, *_KEYED, 404, 409, 413, 429),
+    ),
+    _call(
+        method="post",
+        path="/v1/uploads/{upload_id}/part_urls",
+        name="createUploadPartUrls",
+        summary="URLs that take parts straight to the object store, where that is on S3.",
+        body=PartUrlsBody,
+        parameters=(UPLOAD_ID,),
+        answers={200: UploadPartUrls},
+        problems=(400, *_KEYED, 404, 409, 413),
+    ),
+    _call(
+        method="post",
+        path="/v1/uploads/{upload_id}/complete",
+        name="completeUpload",
+        summary="Make the file of its parts.",
+        body=CompleteUploadBody,
+        parameters=(UPLOAD_ID,),
+        answers={200: UploadObject},
+        problems=(400, *_KEYED, 404, 409, 413, 429),
+    ),
+    _call(
+        method="post",
+        path="/v1/uploads/{upload_id}/cancel",
+        name="cancelUpload",
+        summary="End an upload without a file.",
+        parameters=(UPLOAD_ID,),
+        answers={200: UploadObject},
+        problems=(*_KEYED, 404, 409),
+    ),
+    _call(
+        method="post",
         path="/v1/batches",
         name="createBatch",
         summary="Work through a file: one question for all its rows, or a request in each line.",
         body=BatchBody,
-        parameters=(IDEMPOTENCY_KEY,),
-        answers={200: BatchObject},
-        headers=_REPLAYED,
-        problems=(400, *_KEYED, 404, 409, 413),
+        parameters=(DRY_RUN, PREFER, IDEMPOTENCY_KEY),
+        answers={200: (BatchObject, DryRunAnswer), 202: JobObject},
+        headers=_DRY,
+        problems=(400, *_KEYED, 404, 409, 413, 504),
     ),
     _call(
         method="get",
@@ -113,6 +179,16 @@ OPERATIONS = (
         parameters=(BATCH_ID,),
         answers={200: BatchObject},
         problems=(*_KEYED, 404, 409),
+    ),
+    _call(
+        method="post",
+        path="/v1/batches/{batch_id}/retry",
+        name="retryBatch",
+        summary="Run again what did not come out of a batch that has ended, as a new batch.",
+        parameters=(BATCH_ID, IDEMPOTENCY_KEY),
+        answers={200: BatchObject},
+        headers=_REPLAYED,
+        problems=(400, *_KEYED, 404, 409),
     ),
     _call(
         method="get",

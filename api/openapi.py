@@ -23,7 +23,7 @@ _HEADERS: dict[str, str] = {
     "Allow": "The methods of this path.",
     "Content-Disposition": "What to call the file.",
     "Idempotent-Replayed": "`true` where the answer is the one given before.",
-    "Location": "Where the job is.",
+    "Location": "Where the job or the webhook is.",
     "Preference-Applied": "What of `Prefer` was followed.",
     "Retry-After": "Seconds to wait.",
     "WWW-Authenticate": "`Bearer`.",

@@ -83,8 +83,18 @@ PLOT = Parameter(
 FILE_ID = Parameter(
     name="file_id", where="path", about="The `id` of a file.", schema={**TEXT, "minLength": 1}
 )
+UPLOAD_ID = Parameter(
+    name="upload_id", where="path", about="The `id` of an upload.", schema={**TEXT, "minLength": 1}
+)
 BATCH_ID = Parameter(
     name="batch_id", where="path", about="The `id` of a batch.", schema={**TEXT, "minLength": 1}
+)
+DRY_RUN = Parameter(
+    name="dry_run",
+    where="query",
+    about="`true`: the file is judged as for a batch, and what it would cost is estimated. Nothing "
+    "is classified, kept or charged. `Prefer` is for this.",
+    schema={"type": "string", "enum": ["true", "false"], "default": "false"},
 )
 PURPOSE = Parameter(name="purpose", where="query", about="Only files of this purpose.", schema=TEXT)
 ORDER = Parameter(

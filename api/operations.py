@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from api import openai_operations
+from api import openai_operations, webhook_operations
 from api.jobs import PLOTS
 from api.operation import (
     CLASSIFIER_ID,
@@ -33,9 +33,10 @@ from api.wire.classifier import (
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
-from api.wire.train import TrainAnswer, TrainBody, TrainFileBody
+from api.wire.train import TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFields
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
+from shared.dialects.train import TrainAnswer, TrainBody
 
 _KEYED = (401, 403, 500, 503)  # what any call with a key may meet
 # JSONL and CSV have more names; these are the ones to use.
@@ -249,6 +250,7 @@ OPERATIONS = (
         problems=(*_KEYED, 404, 409),
     ),
     *openai_operations.OPERATIONS,
+    *webhook_operations.OPERATIONS,
     Operation(
         method="get",
         path="/health/live",

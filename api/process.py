@@ -24,6 +24,7 @@ from shared.adapters import redis_client
 from shared.adapters.celery_broker import CeleryDoorbell
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
+from shared.adapters.s3_buckets import buckets_of
 from shared.adapters.store import store_of
 from shared.limits import Limits
 from shared.settings import Settings
@@ -87,6 +88,7 @@ def _services(settings: Settings) -> Services:
         settings=settings,
         catalogue=models,
         store=store,
+        buckets=buckets_of(settings),
         ledger=ledger,
         members=members,
         authenticator=Authenticator(store, cache_s=settings.key_cache_s),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from api.classifiers import Classifiers
-from api.wire.train import Training
 from shared import ids
 from shared.catalogue import Catalogue
-from shared.classifiers import Classifier, Version, check_model
 from shared.dialects.asked import Asked
+from shared.dialects.train import Training
 from shared.limits import Limits
-from shared.resolve import resolved
-from shared.types import ClassifyRequest, TrainRequest
+from shared.resolve import check_read, examples_for, lesson_of, model_for, resolved
+from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,20 @@ class Resolve:
             asked, account=account, records=self.classifiers.records, catalogue=self.catalogue
         )
 
+    def for_pictures(self, asked: Asked) -> Asked:
+        """What is asked of pictures that are not seen yet: by a model that reads them.
+
+        Raises:
+            ModelNotFound: There is no model of the name.
+            InvalidRequest: The model named reads none.
+        """
+        if asked.classifier is not None:
+            return asked
+        items = (Item(images=(Media(),)),)
+        model = model_for(items, self.catalogue).name if asked.model is None else asked.model
+        check_read(items, self.catalogue.find(model), self.catalogue)
+        return replace(asked, request=asked.request.model_copy(update={"model": model}))
+
     def train(self, said: Training, *, account: str) -> TrainRequest:
         """The request to train a classifier of the caller's, or a new one.
 
@@ -47,26 +61,30 @@ class Resolve:
             InvalidLabels: Fewer than two labels for a new classifier.
             LabelLimitExceeded: More labels than a classifier may have.
         """
-        if said.classifier is None:
-            classifier_id = ids.classifier_id()
-            named = self.catalogue.default.name if said.model is None else said.model
-            model = self.catalogue.find(named).name
-        else:
-            record = self.classifiers.trainable(account, said.classifier)
-            self._check_model(said.model, record, record.latest)
-            classifier_id, model = record.id, record.latest.model
-        request = TrainRequest(
-            model=model,
-            classifier_id=classifier_id,
-            create=said.create,
-            num_iters=said.num_iters,
-            examples=said.examples,
+        request = lesson_of(
+            said,
+            account=account,
+            records=self.classifiers.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
+            new_id=ids.classifier_id(),
         )
-        self.limits.check_training(request, place=said.place)
         if said.create is not None:
             self.classifiers.check_new(account, said.create)
         return request
 
-    def _check_model(self, named: str | None, record: Classifier, version: Version) -> None:
-        if named is not None:
-            check_model(record, self.catalogue.find(named).name, version=version)
+    def examples(
+        self, examples: Sequence[Example], *, model: str, account: str
+    ) -> tuple[Example, ...]:
+        """Examples, with the objects of the files that they name.
+
+        Raises:
+            InvalidRequest: The model reads no pictures, or there is no such file.
+        """
+        return examples_for(
+            examples,
+            model=model,
+            account=account,
+            catalogue=self.catalogue,
+            store=self.classifiers.records.store,
+        )

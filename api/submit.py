@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from api.caller import Caller
 from api.members import Members
 from shared import ids, layout
-from shared.batches import BatchRequest
+from shared.batches import BatchRequest, DryRunRequest
 from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import (
     BrokerUnavailable,
@@ -90,7 +90,7 @@ class Submit:
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         self.limits.check(request)
         model = self.catalogue.find(request.model)
-        queue = queue_for(self.members.device_for(model), priority)
+        queue = queue_for(self.members.device_for(model), priority, model.name)
         deadline = self.clock() + timeout_s
         call = Call(
             request_id=request_id,
@@ -149,6 +149,7 @@ class Submit:
             kind=JobKind(request.kind),
             queue=self._queue(request, model, priority),
             created_at=created_at,
+            deadline=_deadline(request),
             expires_at=created_at + timedelta(seconds=self.result_keep_s),
             progress=Progress(total=_size(request)),
         )
@@ -173,8 +174,11 @@ class Submit:
         """
         job = submission.job
         request, marker = layout.request(job.account, job.id), layout.open_marker(job.id)
+        listed = layout.batch(job.account, job.id)
         try:
             self.store.put(request, encode(submission), if_absent=True)
+            if job.kind is JobKind.BATCH:
+                self.store.put(listed, b"")
             self.store.put(marker, job.account.encode())
         except PreconditionFailed:
             return False
@@ -182,6 +186,7 @@ class Submit:
             # Whether the marker was written is unknown: taking both away leaves no half-made job.
             with suppress(Unavailable):
                 self.store.delete(marker)
+                self.store.delete(listed)
                 self.store.delete(request)
             raise
         return True
@@ -197,11 +202,18 @@ class Submit:
         device = self.members.usual_device(model)
         match request:
             case ClassifyRequest():
-                return queue_for(device, priority)
+                return queue_for(device, priority, model.name)
             case BatchRequest():
-                return queue_for(device, Priority.BULK)
+                return queue_for(device, Priority.BULK, model.name)
+            case DryRunRequest():
+                return queue_for(device, Priority.STANDARD, model.name)
             case _:
-                return train_queue(device)
+                return train_queue(device, model.name)
+
+
+def _deadline(request: Body) -> datetime | None:
+    at = request.deadline if isinstance(request, BatchRequest) else None
+    return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
 def _size(request: Body) -> int:

@@ -1,7 +1,8 @@
 """The operator's command line, `pigeonhole`: run the service, manage keys, look up settings.
 
 Reads the same `PIGEONHOLE_…` variables as the service; without any it works on the launcher's data
-directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting.
+directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting. What looks into models
+runs as a process of its own, `workers.shelf`: this one carries no machine learning.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import argparse
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from api import auth
-from shared import catalogue
 from shared import settings as table
 from shared.adapters.store import store_of
 from shared.errors import ConfigurationError, NotFound, PigeonholeError
 from shared.ports import ObjectStore
 from shared.settings import Settings
 
+_SHELF = (sys.executable, "-m", "workers.shelf")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -78,10 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="print the table of settings, in Markdown")
     settings.set_defaults(command=_settings)
 
-    models = commands.add_parser("models", help="look up models")
+    models = commands.add_parser("models", help="list, download and try models")
     lookups = models.add_subparsers(required=True, metavar="ACTION")
-    offered = lookups.add_parser("list", help="show the catalogue")
+    offered = lookups.add_parser("list", help="show the catalogue, and what of it is here")
+    offered.add_argument("--json", action="store_true", help="print a JSON object per line")
     offered.set_defaults(command=_list_models)
+    pull = lookups.add_parser("pull", help="download models, so that workers can load them")
+    pull.add_argument("names", nargs="+", metavar="NAME", help="as `models list` shows it")
+    pull.set_defaults(command=_shelf, action="pull")
+    check = lookups.add_parser("check", help="load models as a worker does and try them")
+    check.add_argument("names", nargs="*", metavar="NAME", help="none: all that are here")
+    check.set_defaults(command=_shelf, action="check")
     return parser
 
 
@@ -145,21 +154,33 @@ def _settings(_: argparse.Namespace, env: Mapping[str, str]) -> int:
     return 0
 
 
-def _list_models(_: argparse.Namespace, env: Mapping[str, str]) -> int:
-    settings = Settings.from_env(env)
-    models = catalogue.load(settings.catalogue, default=settings.default_model)
+def _list_models(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    Settings.from_env(env)
+    listed = subprocess.run([*_SHELF, "list"], env=env, stdout=subprocess.PIPE, check=False)
+    if listed.returncode != 0 or arguments.json:
+        print(listed.stdout.decode(), end="")
+        return listed.returncode
+    models = [json.loads(line) for line in listed.stdout.splitlines()]
     rows = [
         (
-            model.name + (" (default)" if model is models.default else ""),
-            model.engine,
-            model.device,
-            ",".join(model.languages) or "-",
-            ", ".join(model.aliases) or "-",
+            model["name"] + (" (default)" if model["default"] else ""),
+            model["engine"],
+            model["device"],
+            ",".join(model["languages"]) or "-",
+            f"{model['size_bytes'] / 1e6:.0f} MB" if model["here"] else "no",
+            ", ".join(model["aliases"]) or "-",
         )
-        for model in models.entries.values()
+        for model in models
     ]
-    _print_table(("model", "engine", "device", "languages", "also called"), rows)
+    _print_table(("model", "engine", "device", "languages", "here", "also called"), rows)
     return 0
+
+
+def _shelf(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    """Pull or check models; what is said goes straight to where ours goes."""
+    Settings.from_env(env)
+    command = [*_SHELF, arguments.action, *arguments.names]
+    return subprocess.run(command, env=env, check=False).returncode
 
 
 def _store(env: Mapping[str, str]) -> ObjectStore:

@@ -11,16 +11,22 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.types import ClassifyRequest, Usage, Value
+from shared.types import ClassifyRequest, Failure, Usage, Value
 
 Kind = Literal["jsonl", "csv", "parquet"]
+CLASSIFY = "/v1/classify"
+TRAIN = "/v1/train"
 
 
 class Source(Value):
-    """Where the rows are: an object of ours, or one of a bucket that the operator allows."""
+    """Where the rows are: an object of ours, or one of a bucket that the operator allows.
+
+    With `items` the objects below `url` are not files of rows: each is one thing to classify.
+    """
 
     object: str = ""
     url: str = ""
+    items: bool = False
     filename: str = ""
     format: Kind | None = None  # None: sniffed, as are the next two
     delimiter: str | None = None
@@ -32,7 +38,19 @@ class Rows(Value):
 
     id_column: str | None = None  # None: the row's number is its id
     text_column: str = "text"
+    image_column: str | None = None  # instead of a text
+    file_column: str | None = None  # the same
     ask: ClassifyRequest  # without items
+
+    @property
+    def media(self) -> bool:
+        """Whether images or documents are classified."""
+        return bool(self.image_column or self.file_column)
+
+    @property
+    def column(self) -> str:
+        """The column that holds what is classified."""
+        return self.image_column or self.file_column or self.text_column
 
 
 class BatchRequest(Value):
@@ -41,7 +59,7 @@ class BatchRequest(Value):
     kind: Literal["batch"] = "batch"
     model: str  # routes the batch to the queue of a device
     source: Source
-    endpoint: str = "/v1/classify"
+    endpoint: str = CLASSIFY
     rows: Rows | None = None
     output_format: Kind = "jsonl"
     output_url: str = ""
@@ -51,6 +69,23 @@ class BatchRequest(Value):
     output_keep_s: float | None = None
     output_file: str = ""  # ids that the files get if they hold something
     error_file: str = ""
+    retry_of: str = ""  # the job whose rows that did not come out are run again
+    origin: str = ""  # the first job of a row of retries: what a line has done, it did for this one
+
+
+class Input(Value):
+    """An object that a batch reads: as it was when the batch was planned, and what it then held."""
+
+    url: str
+    etag: str
+    rows: int | None = None  # None until it was read to its end
+    lines: int = 0  # up to that where its last row begins
+
+
+class Inputs(Value):
+    """What a batch reads, in order, as one table."""
+
+    objects: tuple[Input, ...]
 
 
 class BadRow(Value):
@@ -62,38 +97,35 @@ class BadRow(Value):
     param: str | None = None
 
 
-class Cut(Value):
-    """A part: rows of the file, in order."""
-
-    first: int  # index of its first row, from 0
-    rows: int
-
-
 class Plan(Value):
-    """What is known of a file once it was read to its end; and the parts cut so far.
+    """What is known of a file once it was read to its end; and how far it was cut into parts.
 
-    `bad` holds the first bad rows only; `duplicates` the indices of rows whose id came before.
+    It is read with every look at a batch, so it stays small: `bad` holds the first bad rows only,
+    and which rows have an id that came before (`repeated` counts them) is an object of its own.
     """
 
     format: str
-    total: int
+    total: int  # rows that the batch is about: all of the file, but for a retry
     bad_count: int
     bad: tuple[BadRow, ...] = ()
-    duplicates: tuple[int, ...] = ()
+    repeated: int = 0
     rows_per_part: int
-    cuts: tuple[Cut, ...] = ()
+    rows_in_file: int = 0
+    rows_read: int = 0  # of the file, up to the last part
+    parts: int = 0
 
     @property
-    def rows_cut(self) -> int:
-        """How many rows are in parts."""
-        return self.cuts[-1].first + self.cuts[-1].rows if self.cuts else 0
+    def cut(self) -> bool:
+        """Whether there are no more parts."""
+        return self.rows_read == self.rows_in_file
 
 
 class PartReport(Value):
     """What a part says of itself, in the first line of its result and in the ledger.
 
     The result goes on with `output_bytes` of lines for the output file, then those for the errors.
-    `codes` counts the errors by their codes.
+    `codes` counts the errors by their codes. `done` are the rows that came out, by their numbers,
+    as ranges with both ends; the ledger does without them.
     """
 
     completed: int
@@ -101,13 +133,52 @@ class PartReport(Value):
     usage: Usage = Usage()
     output_bytes: int
     codes: dict[str, int] = Field(default_factory=dict)
+    done: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def short(self) -> PartReport:
+        """The report as the ledger keeps it."""
+        return self.model_copy(update={"done": ()})
+
+
+class DryRunRequest(Value):
+    """A batch of which only its file is judged."""
+
+    kind: Literal["dry_run"] = "dry_run"
+    model: str
+    batch: BatchRequest
+
+
+class DryRunResult(Value):
+    """What would become of a batch; without a `format` its file cannot be read, as `error` says.
+
+    `tokens` are counted row by row where they are `exact`, else in `sampled` rows. `seconds` are
+    by what the living workers have done of late, None where that is not known.
+    """
+
+    error: Failure | None = None
+    format: str | None = None
+    total: int = 0
+    bad_count: int = 0
+    bad: tuple[BadRow, ...] = ()
+    tokens: int = 0
+    sampled: int = 0
+    exact: bool = True
+    seconds: float | None = None
+    usage: Usage = Usage()  # it costs nothing
 
 
 class BatchResult(Value):
-    """What came out. A file is named only if it holds something."""
+    """What came out. A file is named only if it holds something; so is where else it stands.
+
+    `undelivered` says why a file could not be written where it was asked for.
+    """
 
     output_file: str | None = None
     error_file: str | None = None
+    output_url: str | None = None
+    error_url: str | None = None
+    undelivered: Failure | None = None
     usage: Usage = Usage()
     codes: dict[str, int] = Field(default_factory=dict)
 
@@ -121,3 +192,25 @@ class File(Value):
     bytes: int
     created_at: float
     expires_at: float | None = None
+
+
+UPLOAD_KEPT_S = 86400.0
+
+
+class Upload(Value):
+    """A file that is sent in parts, until it is whole. Times in seconds since 1970."""
+
+    id: str
+    status: Literal["pending", "completed", "cancelled"] = "pending"
+    purpose: str
+    filename: str
+    bytes: int  # announced; the parts must have as many
+    created_at: float
+    file_keep_s: float
+    part_ids: tuple[str, ...] = ()  # that the file was made of
+    file_id: str = ""
+
+    @property
+    def expires_at(self) -> float:
+        """From when on there is no such upload any more, nor its parts; a file made of it stays."""
+        return self.created_at + UPLOAD_KEPT_S

@@ -20,16 +20,28 @@ class ModelEntry(Value):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=128)
+    name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
     aliases: tuple[str, ...] = ()
-    engine: Literal["sentence", "hashing"]
+    engine: Literal["sentence", "sentence_clip", "open_clip", "hashing"]
     checkpoint: str = ""
     device: Literal["cpu", "gpu-preferred", "gpu-only"] = "cpu"
     languages: tuple[str, ...] = ()
+    prefix: str = Field(default="", max_length=64)
     templates: tuple[str, ...] = ("{label}",)
+    picture_templates: tuple[str, ...] = ("a photo of {label}.", "a picture of {label}.", "{label}")
     temperature: float = Field(default=0.06, gt=0)
     by_spread: bool = True
     null_bias: float = 0.0
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of worker that may hold it, by the names of their queues, the better first."""
+        return {"cpu": ("cpu",), "gpu-preferred": ("gpu", "cpu"), "gpu-only": ("gpu",)}[self.device]
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether pictures and texts lie in one space of vectors."""
+        return self.engine in {"sentence_clip", "open_clip"}
 
 
 class Catalogue:
@@ -37,11 +49,17 @@ class Catalogue:
 
     def __init__(self, entries: Iterable[ModelEntry], *, default: str) -> None:
         self.entries = {entry.name: entry for entry in entries}
-        self._names = {alias: e.name for e in self.entries.values() for alias in e.aliases}
+        first_wins = reversed(self.entries.values())
+        self._names = {alias: entry.name for entry in first_wins for alias in entry.aliases}
         self._names |= {name: name for name in self.entries}
         if default not in self._names:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
+
+    def for_pictures(self) -> ModelEntry:
+        """The model for pictures where none is named: the first that reads them, if one does."""
+        able = [entry for entry in self.entries.values() if entry.reads_pictures]
+        return self.default if self.default.reads_pictures or not able else able[0]
 
     def find(self, name: str) -> ModelEntry:
         """The model of a name or alias.
@@ -61,7 +79,7 @@ class Catalogue:
 
 
 def load(extra: str = "", *, default: str) -> Catalogue:
-    """The built-in catalogue with the entries of the file `extra` on top.
+    """The entries of the file `extra`, then those of the built-in catalogue with other names.
 
     Raises:
         ConfigurationError: The file cannot be read, or an entry is wrong.
@@ -77,7 +95,8 @@ def load(extra: str = "", *, default: str) -> Catalogue:
             raise ConfigurationError(
                 f"the catalogue {extra} cannot be read: {exc.strerror}"
             ) from exc
-        entries |= _parse(extra, text)
+        own = _parse(extra, text)
+        entries = own | {name: entry for name, entry in entries.items() if name not in own}
     return Catalogue(entries.values(), default=default)
 
 

@@ -10,15 +10,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from shared import layout
 from shared.classifiers import Classifier, digest
-from shared.errors import Conflict, FieldError, NotFound, ObjectMissing, PreconditionFailed
+from shared.errors import (
+    Conflict,
+    FieldError,
+    NotFound,
+    ObjectMissing,
+    PreconditionFailed,
+    ResourceLimitExceeded,
+)
 from shared.ids import ClassifierRef, is_classifier_id
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
-from shared.types import Value, VersionReport
+from shared.types import NewClassifier, Value, VersionReport
 
 _ATTEMPTS = 100  # of a change that others are always faster than; each wins once
 _CLAIM_S = 3600.0  # a claim on a name without a classifier is nobody's after this
@@ -97,6 +105,23 @@ class ClassifierStore:
         for classifier_id in self.ids(account):
             with suppress(NotFound):
                 yield self.load(account, classifier_id)[0]
+
+    def check_new(self, account: str, new: NewClassifier, *, most: int) -> None:
+        """Refuse a classifier that could not be made; whoever makes it checks the name again.
+
+        Raises:
+            Conflict: The account has another of the name.
+            ResourceLimitExceeded: It has `most`, as many as it may.
+        """
+        if new.name is not None and self._has(account, new.name):
+            message = f"you have another classifier called {new.name[:40]!r}; choose another name"
+            raise Conflict(f"name: {message}", fields=(FieldError(field="name", message=message),))
+        # What is left of deleted ones is listed too, so a full listing is looked at closely.
+        listed = sum(1 for _ in islice(self.ids(account), most))
+        if listed >= most and sum(1 for _ in islice(self.all(account), most)) >= most:
+            raise ResourceLimitExceeded(
+                f"an account may have {most} classifiers (max_classifiers); delete one first"
+            )
 
     def report(self, record: Classifier, file: str) -> VersionReport:
         """What is known of a version.
@@ -221,6 +246,13 @@ class ClassifierStore:
         for file in sorted(before.files() - after.files()):
             self.store.delete(layout.weights(before.account, before.id, file))
             self.store.delete(layout.report(before.account, before.id, file))
+
+    def _has(self, account: str, name: str) -> bool:
+        try:
+            self.own(account, ClassifierRef(name, None, None))
+        except NotFound:
+            return False
+        return True
 
     def _holds(self, account: str, claim: NameClaim, name: str) -> bool:
         """Whether the claimant has the name, or claimed it so lately that he may be about to."""

@@ -8,6 +8,8 @@
     ├── InvalidLabels                   INPUT_INVALID_LABELS
     ├── LabelLimitExceeded              INPUT_LABEL_LIMIT_EXCEEDED
     ├── TokenLimitExceeded              INPUT_TOKEN_LIMIT_EXCEEDED
+    ├── FetchFailed                     INPUT_FETCH_FAILED
+    ├── UnreadableInput                 INPUT_UNREADABLE
     ├── MissingKey                      AUTH_MISSING_API_KEY
     ├── InvalidKey                      AUTH_INVALID_API_KEY
     ├── InvalidKeyFormat                AUTH_INVALID_FORMAT
@@ -107,6 +109,18 @@ class TokenLimitExceeded(PigeonholeError):
     """Raised when one input has more tokens than the limit; names its index."""
 
     code = "INPUT_TOKEN_LIMIT_EXCEEDED"
+
+
+class FetchFailed(PigeonholeError):
+    """Raised when a URL could not be read: refused, not found, too slow, too large, wrong type."""
+
+    code = "INPUT_FETCH_FAILED"
+
+
+class UnreadableInput(PigeonholeError):
+    """Raised when a picture or a document is broken, too large, or of a kind that is not read."""
+
+    code = "INPUT_UNREADABLE"
 
 
 class MissingKey(PigeonholeError):

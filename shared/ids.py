@@ -12,6 +12,10 @@ from shared.errors import FieldError, InvalidRequest
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _JOB = re.compile(rf"job_[{_ALPHABET}]{{26}}")
 _FILE = re.compile(rf"file-[{_ALPHABET}]{{26}}")
+_UPLOAD = re.compile(rf"upload_[{_ALPHABET}]{{26}}")
+_DELIVERY = re.compile(rf"msg_[{_ALPHABET}]{{26}}")
+_WEBHOOK = re.compile(rf"wh_[{_ALPHABET}]{{16}}")
+_PART = re.compile(rf"part_[{_ALPHABET}]{{16}}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_MS = 2**50 - 1
 
@@ -41,6 +45,46 @@ def file_id(now_ms: int, entropy: int) -> str:
 def is_file_id(text: str) -> bool:
     """Whether the text has the form of a file id, whoever's it is."""
     return _FILE.fullmatch(text) is not None
+
+
+def upload_id(now_ms: int, entropy: int) -> str:
+    """The id of a file that is sent in parts; it sorts newest first."""
+    return f"upload_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether the text has the form of an upload's id, whoever's it is."""
+    return _UPLOAD.fullmatch(text) is not None
+
+
+def delivery_id(now_ms: int, entropy: int) -> str:
+    """The id of a delivery of a webhook; it sorts newest first."""
+    return f"msg_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
+def is_delivery_id(text: str) -> bool:
+    """Whether the text has the form of a delivery's id, whoever's it is."""
+    return _DELIVERY.fullmatch(text) is not None
+
+
+def webhook_id() -> str:
+    """A fresh id for a webhook."""
+    return f"wh_{token()}"
+
+
+def is_webhook_id(text: str) -> bool:
+    """Whether the text has the form of a webhook's id, whoever's it is."""
+    return _WEBHOOK.fullmatch(text) is not None
+
+
+def part_id() -> str:
+    """A fresh id for a part of an upload."""
+    return f"part_{token()}"
+
+
+def is_part_id(text: str) -> bool:
+    """Whether the text has the form of a part's id, whoever's it is."""
+    return _PART.fullmatch(text) is not None
 
 
 def batch_id_of(job: str) -> str:
@@ -75,6 +119,15 @@ def request_id() -> str:
 def classifier_id() -> str:
     """A fresh classifier id, a UUID as clients expect it."""
     return str(uuid.uuid4())
+
+
+def classifier_id_of(cause: str) -> str:
+    """The id of the classifier that something makes, the same however often it is done.
+
+    >>> classifier_id_of("job_0.1") == classifier_id_of("job_0.1")
+    True
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, cause))
 
 
 def is_classifier_id(text: str) -> bool:

@@ -2,7 +2,7 @@
 
     queued → running → finalising → succeeded | failed
        └────────┴→ cancelling → cancelled
-       └────────┴→ expired
+       └────────┴→ expiring → expired
 
 `advance` is pure; whoever calls it stores the outcome by compare-and-set (`Ledger.replace`).
 """
@@ -23,6 +23,7 @@ class State(StrEnum):
     RUNNING = "running"
     FINALISING = "finalising"
     CANCELLING = "cancelling"
+    EXPIRING = "expiring"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -48,7 +49,11 @@ class Progress(Value):
 
 
 class Job(Value):
-    """The record of one piece of work; times are UTC."""
+    """The record of one piece of work; times are UTC.
+
+    `deadline` is when its owner wants it to end, done or not; `finalising_at` when its result began
+    to be put together, whichever way it ends.
+    """
 
     id: str
     account: str
@@ -58,7 +63,10 @@ class Job(Value):
     attempt: int = 0
     created_at: datetime
     started_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    finalising_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
     expires_at: datetime
     progress: Progress
     usage: Usage = Usage()
@@ -96,6 +104,10 @@ class Cancel(Value):
     """The owner asked for it."""
 
 
+class Lapse(Value):
+    """Its deadline is over."""
+
+
 class Settle(Value):
     """Nothing of a cancelled job runs any more; `progress` is what was kept."""
 
@@ -110,18 +122,20 @@ class Expire(Value):
     usage: Usage | None = None
 
 
-Event = Start | Finalise | Succeed | Fail | Cancel | Settle | Expire
+Event = Start | Finalise | Succeed | Fail | Cancel | Lapse | Settle | Expire
 
 TRANSITIONS: dict[tuple[State, type[Value]], State] = {
     (State.QUEUED, Start): State.RUNNING,
     (State.QUEUED, Finalise): State.FINALISING,
     (State.QUEUED, Fail): State.FAILED,
     (State.QUEUED, Cancel): State.CANCELLING,
+    (State.QUEUED, Lapse): State.EXPIRING,
     (State.QUEUED, Expire): State.EXPIRED,
     (State.RUNNING, Start): State.RUNNING,
     (State.RUNNING, Finalise): State.FINALISING,
     (State.RUNNING, Fail): State.FAILED,
     (State.RUNNING, Cancel): State.CANCELLING,
+    (State.RUNNING, Lapse): State.EXPIRING,
     (State.RUNNING, Expire): State.EXPIRED,
     (State.FINALISING, Finalise): State.FINALISING,
     (State.FINALISING, Succeed): State.SUCCEEDED,
@@ -130,6 +144,9 @@ TRANSITIONS: dict[tuple[State, type[Value]], State] = {
     (State.CANCELLING, Cancel): State.CANCELLING,
     (State.CANCELLING, Settle): State.CANCELLED,
     (State.CANCELLING, Succeed): State.SUCCEEDED,
+    (State.EXPIRING, Succeed): State.SUCCEEDED,
+    (State.EXPIRING, Fail): State.FAILED,
+    (State.EXPIRING, Expire): State.EXPIRED,
 }
 
 
@@ -153,7 +170,11 @@ def advance(job: Job, event: Event, now: datetime) -> Job:
             changes |= {"progress": progress, "usage": usage}
         case Fail(error=error):
             changes |= {"error": error}
-        case Finalise() | Cancel() | Settle() | Expire():
+        case Finalise() | Lapse():
+            changes["finalising_at"] = job.finalising_at or now
+        case Cancel():
+            changes["cancelling_at"] = job.cancelling_at or now
+        case Settle() | Expire():
             pass
     if target.terminal:
         changes["finished_at"] = now

@@ -5,9 +5,14 @@ jobs/{account}/{job}/result.json    the internal result
 jobs/{account}/{job}/job.json       the last record of the job: its existence ends it
 jobs/{account}/{job}/plots/{file}   drawings beside a result
 jobs/{account}/{job}/upload         a file that the job reads
+jobs/{account}/{job}/inputs.json    the objects that a batch reads, where they are not ours
+jobs/{account}/{job}/items.jsonl    the objects that a batch classifies, a row for each
 jobs/{account}/{job}/plan.json      what a batch's file holds, and its parts so far
+jobs/{account}/{job}/done           the rows of its file that came out, here or before: a bit each
+jobs/{account}/{job}/parts/repeated the rows whose id came before
 jobs/{account}/{job}/parts/{n}.in   the rows of a part
 jobs/{account}/{job}/parts/{n}.out  what came out of it: a report, then lines
+batches/{account}/{job}             says that the job is a batch
 open/{job}                          marker of an accepted job that has not ended
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
 keys/{sha256}.json                  an API key, by the hash of its secret
@@ -20,7 +25,13 @@ classifiers/{account}/{id}/examples/{version}.jsonl     what a version learnt, i
 names/{account}/{sha256}.json                           whose a name is
 files/{account}/{file}/file.json                        what is known of a file
 files/{account}/{file}/content                          its bytes
+uploads/{account}/{upload}/upload.json                  a file that is sent in parts
+uploads/{account}/{upload}/parts/{part}                 the bytes of one of them
 public/{id}                                             the owner of a public classifier
+
+webhooks/{account}/{webhook}.json                whom to tell; it moves by compare-and-set
+deliveries/{account}/{webhook}/{delivery}.json   what he is told, and how often it was tried
+due/{ms}.{account}.{webhook}.{delivery}          when to try it next; the delivery decides
 """
 
 from __future__ import annotations
@@ -31,6 +42,10 @@ KEYS = "keys/"
 IDEMPOTENCY = "idempotency/"
 CLASSIFIERS = "classifiers/"
 FILES = "files/"
+UPLOADS = "uploads/"
+BATCHES = "batches/"
+DELIVERIES = "deliveries/"
+DUE = "due/"
 
 
 def jobs_of(account: str) -> str:
@@ -68,9 +83,29 @@ def upload(account: str, job: str) -> str:
     return f"{JOBS}{account}/{job}/upload"
 
 
+def items(account: str, job: str) -> str:
+    """The objects that a batch classifies, a row for each."""
+    return f"{JOBS}{account}/{job}/items.jsonl"
+
+
+def inputs(account: str, job: str) -> str:
+    """The objects that a batch reads, where they are not ours."""
+    return f"{JOBS}{account}/{job}/inputs.json"
+
+
 def plan(account: str, job: str) -> str:
     """What a batch's file holds, and its parts so far."""
     return f"{JOBS}{account}/{job}/plan.json"
+
+
+def done_rows(account: str, job: str) -> str:
+    """The rows of a batch's file that came out, of this batch or of those that it retries."""
+    return f"{JOBS}{account}/{job}/done"
+
+
+def repeated_rows(account: str, job: str) -> str:
+    """The rows of a batch's file whose id came before; gone when the batch has ended."""
+    return f"{JOBS}{account}/{job}/parts/repeated"
 
 
 def parts(account: str, job: str) -> str:
@@ -86,6 +121,16 @@ def part_rows(account: str, job: str, number: int) -> str:
 def part_result(account: str, job: str, number: int) -> str:
     """What came out of a part."""
     return f"{JOBS}{account}/{job}/parts/{number:08d}.out"
+
+
+def batches_of(account: str) -> str:
+    """Prefix of what says which jobs of an account are batches, newest first."""
+    return f"{BATCHES}{account}/"
+
+
+def batch(account: str, job: str) -> str:
+    """Says that a job is a batch: all of an account are listed without a look at its other jobs."""
+    return f"{BATCHES}{account}/{job}"
 
 
 def open_marker(job: str) -> str:
@@ -176,3 +221,58 @@ def file(account: str, file: str) -> str:
 def file_content(account: str, file: str) -> str:
     """The bytes of a file."""
     return f"{FILES}{account}/{file}/content"
+
+
+def uploads_of(account: str) -> str:
+    """Prefix of an account's uploads; the next segments are their ids, newest first."""
+    return f"{UPLOADS}{account}/"
+
+
+def upload_prefix(account: str, upload: str) -> str:
+    """Prefix of everything a file that is sent in parts keeps until it is whole."""
+    return f"{UPLOADS}{account}/{upload}/"
+
+
+def upload_record(account: str, upload: str) -> str:
+    """What is known of a file that is sent in parts; it moves by compare-and-set."""
+    return f"{UPLOADS}{account}/{upload}/upload.json"
+
+
+def upload_parts(account: str, upload: str) -> str:
+    """Prefix of the parts that were sent."""
+    return f"{UPLOADS}{account}/{upload}/parts/"
+
+
+def upload_part(account: str, upload: str, part: str) -> str:
+    """The bytes of one part."""
+    return f"{UPLOADS}{account}/{upload}/parts/{part}"
+
+
+def webhooks_of(account: str) -> str:
+    """Prefix of an account's webhooks; what follows are their records."""
+    return f"webhooks/{account}/"
+
+
+def webhook(account: str, webhook: str) -> str:
+    """The record of a webhook."""
+    return f"webhooks/{account}/{webhook}.json"
+
+
+def deliveries_to(account: str) -> str:
+    """Prefix of an account's deliveries; the next segments are its webhooks."""
+    return f"{DELIVERIES}{account}/"
+
+
+def deliveries_of(account: str, webhook: str) -> str:
+    """Prefix of a webhook's deliveries; what follows are their records, newest first."""
+    return f"{DELIVERIES}{account}/{webhook}/"
+
+
+def delivery(account: str, webhook: str, delivery: str) -> str:
+    """The record of a delivery."""
+    return f"{DELIVERIES}{account}/{webhook}/{delivery}.json"
+
+
+def due(ms: int, account: str, webhook: str, delivery: str) -> str:
+    """Says that a delivery is to be tried at a time, in milliseconds since 1970."""
+    return f"{DUE}{ms:014d}.{account}.{webhook}.{delivery}"

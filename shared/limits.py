@@ -17,9 +17,19 @@ from shared.errors import (
     TokenLimitExceeded,
 )
 from shared.settings import Settings
-from shared.types import ClassifyRequest, EvaluateRequest, Example, Question, TrainRequest
+from shared.types import (
+    ClassifyRequest,
+    EvaluateRequest,
+    Example,
+    Item,
+    Media,
+    Question,
+    TrainRequest,
+)
 
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 1000.0  # their squares and quotients stay numbers
+_MOST_URL_CHARS = 2048
+_MOST_DATA_URI_CHARS = 256  # before the base64 of a data URI, and padding behind it
 _CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
 
 
@@ -41,6 +51,11 @@ class Limits:
     max_examples: int = 50_000
     max_num_iters: int = 100
     max_classifier_labels: int = 1024
+    max_images: int = 20  # of one item
+    max_image_bytes: int = 8 * 2**20
+    max_document_bytes: int = 32 * 2**20
+    max_pages: int = 20
+    max_document_tokens: int = 1_000_000
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -56,6 +71,11 @@ class Limits:
             max_examples=settings.max_examples,
             max_num_iters=settings.max_num_iters,
             max_classifier_labels=settings.max_classifier_labels,
+            max_images=settings.max_images,
+            max_image_bytes=settings.max_image_bytes,
+            max_document_bytes=settings.max_document_bytes,
+            max_pages=settings.max_pages,
+            max_document_tokens=settings.max_document_tokens,
         )
 
     def check(self, request: ClassifyRequest) -> None:
@@ -75,7 +95,9 @@ class Limits:
                 f"{len(request.items)}; send the rest in further requests",
             )
         for index, item in enumerate(request.items):
-            self._check_text(f"input[{index}]", item.text)
+            self._check_item(f"input[{index}]", item)
+        if request.files.max_pages is not None and request.files.max_pages > self.max_pages:
+            _refuse("max_pages", f"may be {self.max_pages} at most")
         if request.classifier is None and not request.questions:
             _refuse("labels", "must hold at least one question")
         if len(request.questions) > self.max_groups:
@@ -161,6 +183,18 @@ class Limits:
                 TokenLimitExceeded,
             )
 
+    def check_document_tokens(self, tokens: int) -> None:
+        """Refuse a document whose text is too long.
+
+        Raises:
+            TokenLimitExceeded: It has more tokens than `max_document_tokens`.
+        """
+        if tokens > self.max_document_tokens:
+            raise TokenLimitExceeded(
+                f"the document has {tokens} tokens; at most {self.max_document_tokens} are read: "
+                "send fewer pages (max_pages)"
+            )
+
     def check_label_tokens(self, group: str | None, tokens: int) -> None:
         """Refuse labels that together are too long.
 
@@ -186,7 +220,7 @@ class Limits:
             )
         for index, example in enumerate(examples):
             where = place(index)
-            self._check_text(where, example.item.text)
+            self._check_item(where, example.item)
             if example.label is not None and not example.label.strip():
                 _refuse(f"{where}.label", "must not be empty")
             self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
@@ -198,6 +232,36 @@ class Limits:
     def _check_num_iters(self, field: str, count: int) -> None:
         if not 1 <= count <= self.max_num_iters:
             _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
+
+    def _check_item(self, where: str, item: Item) -> None:
+        if not item.media:
+            self._check_text(where, item.text)
+            return
+        if len(item.images) > self.max_images:
+            _refuse(
+                f"{where}.image",
+                f"at most {self.max_images} images make one item, got {len(item.images)}; send "
+                "what is not of one thing as items of their own",
+            )
+        for image in item.images:
+            self._check_media(f"{where}.image", image, self.max_image_bytes)
+        if item.file is not None:
+            self._check_media(f"{where}.file", item.file, self.max_document_bytes)
+
+    def _check_media(self, where: str, media: Media, most_bytes: int) -> None:
+        if len(media.url) > _MOST_URL_CHARS:
+            _refuse(where, f"an address may have {_MOST_URL_CHARS} characters")
+        scheme = media.url.partition(":")[0].lower()
+        if media.url and scheme not in {"http", "https", "s3"}:
+            _refuse(where, "must be base64, a data URI, or an address with http, https or s3")
+        if not (media.url or media.file_id or media.object or media.data):
+            _refuse(where, "must not be empty; leave the item out")
+        if len(media.data) > most_bytes * 4 // 3 + _MOST_DATA_URI_CHARS:
+            _refuse(
+                where,
+                f"has {len(media.data) * 3 // 4} bytes; at most {most_bytes} are read: send a "
+                "smaller one",
+            )
 
     def _check_text(self, where: str, text: str) -> None:
         if not text.strip():

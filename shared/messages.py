@@ -6,11 +6,12 @@ Three documents: `Call` (an inline request on its way to a worker), `Reply` (its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Discriminator, Tag, ValidationError
 
-from shared.batches import BatchRequest, BatchResult
+from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
 from shared.jobs import Job
 from shared.types import (
@@ -30,39 +31,75 @@ from shared.types import (
 
 SCHEMA = 1
 DRAIN = "pigeonhole.drain"
-DEVICES = ("cpu", "gpu")
+DEVICES = ("gpu", "cpu")  # the better one first
 CONTROL = "control"
 _TRAIN = "train"
 _LANES = {Priority.FAST: "fast", Priority.STANDARD: "standard", Priority.BULK: "bulk"}
 
 
-def queue_for(device: str, priority: Priority) -> str:
-    """The queue of a device and a priority.
+def queue_for(device: str, priority: Priority, model: str) -> str:
+    """The queue of a device, a priority and a model: who consumes it can run what is in it.
 
-    >>> queue_for("cpu", Priority.STANDARD)
-    'cpu.standard'
+    >>> queue_for("cpu", Priority.STANDARD, "all-MiniLM-L6-v2")
+    'cpu.standard.all-MiniLM-L6-v2'
     """
-    return f"{device}.{_LANES[priority]}"
+    return f"{device}.{_LANES[priority]}.{model}"
 
 
-def train_queue(device: str) -> str:
-    """The queue of work that makes or judges classifiers.
+def train_queue(device: str, model: str) -> str:
+    """The queue of work that makes or judges classifiers of a model.
 
-    >>> train_queue("gpu")
-    'gpu.train'
+    >>> train_queue("gpu", "bge-m3")
+    'gpu.train.bge-m3'
     """
-    return f"{device}.{_TRAIN}"
+    return f"{device}.{_TRAIN}.{model}"
 
 
-def queues_of(device: str) -> tuple[str, ...]:
-    """The queues a worker of the device consumes, first served first."""
-    return (*(queue_for(device, priority) for priority in Priority), train_queue(device), CONTROL)
+def queues_of(device: str, models: Iterable[str]) -> tuple[str, ...]:
+    """The queues a worker of the device consumes with these models, first served first."""
+    held = tuple(models)
+    lanes = (queue_for(device, priority, model) for priority in Priority for model in held)
+    return (*lanes, *(train_queue(device, model) for model in held), CONTROL)
+
+
+def lane_of(queue: str) -> str:
+    """The queue without its model.
+
+    >>> lane_of("cpu.train.ViT-L-14@datacomp.xl"), lane_of(CONTROL)
+    ('cpu.train', 'control')
+    """
+    return ".".join(queue.split(".", 2)[:2])
+
+
+def lanes() -> tuple[str, ...]:
+    """Every lane that there is."""
+    lanes = (*_LANES.values(), _TRAIN)
+    return (*(f"{device}.{lane}" for device in DEVICES for lane in lanes), CONTROL)
+
+
+def model_of(queue: str) -> str:
+    """The model of the queue; none of `CONTROL`.
+
+    >>> model_of("cpu.train.ViT-L-14@datacomp.xl")
+    'ViT-L-14@datacomp.xl'
+    """
+    return queue.partition(".")[2].partition(".")[2]
+
+
+def on_every_device(queue: str) -> tuple[str, ...]:
+    """The queues of the same work on each device, the better device first.
+
+    >>> on_every_device("cpu.bulk.bge-m3"), on_every_device(CONTROL)
+    (('gpu.bulk.bge-m3', 'cpu.bulk.bge-m3'), ('control',))
+    """
+    device, dot, rest = queue.partition(".")
+    return tuple(f"{each}.{rest}" for each in DEVICES) if dot else (device,)
 
 
 def priority_of(queue: str) -> Priority:
     """The priority that the queue's name stands for; training and control count as standard."""
-    lanes = {name: priority for priority, name in _LANES.items()}
-    return lanes.get(queue.partition(".")[2], Priority.STANDARD)
+    names = {name: priority for priority, name in _LANES.items()}
+    return names.get(lane_of(queue).partition(".")[2], Priority.STANDARD)
 
 
 class Call(Value):
@@ -95,21 +132,25 @@ Body = Annotated[
     | Annotated[RebuildRequest, Tag("rebuild")]
     | Annotated[ImportRequest, Tag("import")]
     | Annotated[EvaluateRequest, Tag("evaluate")]
-    | Annotated[BatchRequest, Tag("batch")],
+    | Annotated[BatchRequest, Tag("batch")]
+    | Annotated[DryRunRequest, Tag("dry_run")],
     Discriminator(_kind),
 ]
 """What a durable job is asked for."""
 
-Result = ClassifyResult | TrainResult | EvaluateResult | BatchResult
+Result = ClassifyResult | TrainResult | EvaluateResult | BatchResult | DryRunResult
 """What comes out of one."""
 
-RESULTS: dict[JobKind, type[ClassifyResult | TrainResult | EvaluateResult | BatchResult]] = {
+RESULTS: dict[
+    JobKind, type[ClassifyResult | TrainResult | EvaluateResult | BatchResult | DryRunResult]
+] = {
     JobKind.CLASSIFY: ClassifyResult,
     JobKind.TRAIN: TrainResult,
     JobKind.REBUILD: TrainResult,
     JobKind.IMPORT: TrainResult,
     JobKind.EVALUATE: EvaluateResult,
     JobKind.BATCH: BatchResult,
+    JobKind.DRY_RUN: DryRunResult,
 }
 
 

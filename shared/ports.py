@@ -1,4 +1,4 @@
-"""The four contracts between the code and the servers it runs on; the docstrings are the contract.
+"""The five contracts between the code and the servers it runs on; the docstrings are the contract.
 
 Every implementation passes the same test class (`tests/contract/`). Every call has a deadline set
 when the adapter is made; past it the call raises `StoreUnavailable` or `BrokerUnavailable`.
@@ -84,6 +84,54 @@ class ObjectStore(Protocol):
         `children("jobs/a/")` yields `"x"` once, however many objects `jobs/a/x/…` there are.
         `after` is a segment: only segments sorting after it are yielded.
         """
+
+    def presign_put(self, name: str, *, expires_s: int) -> str | None:
+        """A URL that writes the object by an HTTP PUT, without a key of ours, for so long.
+
+        None where the store has no such URLs. The length is not bounded by it.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketObject:
+    """An object outside our own store, as it was when it was looked at."""
+
+    url: str
+    bytes: int
+    etag: str
+
+
+class Buckets(Protocol):
+    """Objects outside our own store, by `s3://bucket/key`, below the places the operator allowed.
+
+    A URL that ends in `/` names all objects below it. Nothing in a URL is decoded.
+
+    Raises:
+        InvalidRequest: From every method: the address is not allowed, nothing is there, or the
+            server does not let us; names the request's field, `input_url` where it is read from,
+            `output_url` where it is written to.
+        StoreUnavailable: From every method but `check`, when the server is away.
+    """
+
+    def check(self, url: str, *, write: bool) -> None:
+        """Refuse an address that may not be read from, or written to."""
+
+    def find(self, url: str) -> BucketObject:
+        """Look at one object."""
+
+    def open(self, url: str, *, etag: str = "") -> BinaryIO:
+        """Open an object for streaming reads; the caller closes it.
+
+        Args:
+            url: Its address.
+            etag: With another one it was changed, and is refused.
+        """
+
+    def list(self, url: str) -> Iterator[BucketObject]:
+        """The objects below an address that ends in `/`, in byte order, lazily."""
+
+    def put(self, url: str, stream: BinaryIO) -> None:
+        """Write or replace an object; the stream is read to its end in bounded memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +351,16 @@ class Ledger(Protocol):
 
     def waiting(self, queue: str) -> int:
         """How many inline messages and jobs with ready tasks wait in the queue."""
+
+    def queues(self) -> tuple[str, ...]:
+        """Every queue where something waits, sorted; until the next `reap` also where it did."""
+
+    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
+        """Move what waits in a queue to the end of another: all inline messages, `limit` jobs.
+
+        What else becomes ready of these jobs, and what is leased of them, counts as of the other
+        queue. Their records stay as they are. The next `reap` rings.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,24 @@
-"""What was said becomes a request: a reference to a classifier is looked up for the caller."""
+"""What was said becomes a request: what it refers to is looked up for the caller.
+
+Classifiers by their references, files by their ids, and the model where none is named.
+"""
 
 from __future__ import annotations
 
-from shared.catalogue import Catalogue
+from collections.abc import Sequence
+
+from shared import layout
+from shared.catalogue import Catalogue, ModelEntry
 from shared.classifier_store import ClassifierStore
-from shared.classifiers import check_model
+from shared.classifiers import Classifier, check_model
 from shared.dialects.asked import Asked
 from shared.dialects.refusal import refuse, shown
+from shared.dialects.train import Training
+from shared.errors import ObjectMissing
 from shared.ids import parse_ref
-from shared.types import ClassifyRequest
+from shared.limits import Limits
+from shared.ports import ObjectStore
+from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
 
 
 def resolved(
@@ -20,9 +30,156 @@ def resolved(
         NotFound: The account may use no such classifier, or it has no such version.
         Conflict: It was trained with another model than the one named.
         ModelNotFound: There is no model of the name.
-        InvalidRequest: The reference has no form that one has, or a threshold is of a label that
-            the classifier has not.
+        InvalidRequest: The reference has no form that one has, a threshold is of a label that the
+            classifier has not, the model does not read what was sent, or there is no such file.
     """
+    request = _with_classifier(asked, account, records, catalogue)
+    if not any(item.media for item in request.items):
+        return request
+    if asked.model is None and asked.classifier is None:
+        request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
+    check_read(request.items, catalogue.find(request.model), catalogue)
+    items = with_files(request.items, account=account, store=records.store)
+    return request.model_copy(update={"items": items})
+
+
+def lesson_of(
+    said: Training,
+    *,
+    account: str,
+    records: ClassifierStore,
+    catalogue: Catalogue,
+    limits: Limits,
+    new_id: str,
+) -> TrainRequest:
+    """The request to train a classifier of the account's, or a new one called `new_id`.
+
+    Raises:
+        NotFound: The account has no such classifier.
+        Conflict: It was trained with another model than the one named.
+        ModelNotFound: There is no model of the name.
+        InvalidRequest: An example is wrong or names no file, or the version meant is not the
+            latest.
+        InvalidLabels: Fewer than two labels for a new classifier.
+        LabelLimitExceeded: More labels than a classifier may have.
+    """
+    if said.classifier is None:
+        classifier_id = new_id
+        items = [example.item for example in said.examples]
+        found = model_for(items, catalogue) if said.model is None else catalogue.find(said.model)
+        model = found.name
+    else:
+        record = _trainable(said.classifier, account, records)
+        if said.model is not None:
+            check_model(record, catalogue.find(said.model).name, version=record.latest)
+        classifier_id, model = record.id, record.latest.model
+    request = TrainRequest(
+        model=model,
+        classifier_id=classifier_id,
+        create=said.create,
+        num_iters=said.num_iters,
+        examples=said.examples,
+    )
+    limits.check_training(request, place=said.place)
+    examples = examples_for(
+        request.examples, model=model, account=account, catalogue=catalogue, store=records.store
+    )
+    return request.model_copy(update={"examples": examples})
+
+
+def examples_for(
+    examples: Sequence[Example],
+    *,
+    model: str,
+    account: str,
+    catalogue: Catalogue,
+    store: ObjectStore,
+) -> tuple[Example, ...]:
+    """Examples, with the objects of the files that they name.
+
+    Raises:
+        InvalidRequest: The model reads no pictures, or there is no such file.
+    """
+    items = [example.item for example in examples]
+    if not any(item.media for item in items):
+        return tuple(examples)
+    check_read(items, catalogue.find(model), catalogue)
+    found = with_files(items, account=account, store=store)
+    return tuple(
+        example.model_copy(update={"item": item})
+        for example, item in zip(examples, found, strict=True)
+    )
+
+
+def _trainable(said: str, account: str, records: ClassifierStore) -> Classifier:
+    """The account's own classifier, if the reference means its latest version: training goes on
+    from there.
+    """
+    ref = parse_ref(said)
+    record = records.own(account, ref)
+    version = record.find(ref)
+    if version.number != record.latest.number:
+        refuse(
+            "classifier_id",
+            f"means version {version.number}, but training continues from the latest, "
+            f"{record.latest.number}; roll back first",
+        )
+    return record
+
+
+def model_for(items: Sequence[Item], catalogue: Catalogue) -> ModelEntry:
+    """The model where none is named: the default, or one that reads pictures if there are some."""
+    pictures = any(item.images for item in items)
+    return catalogue.for_pictures() if pictures else catalogue.default
+
+
+def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -> None:
+    """Refuse pictures for a model of texts.
+
+    Raises:
+        InvalidRequest: Names the first one, and the models that read pictures.
+    """
+    if model.reads_pictures:
+        return
+    for index, item in enumerate(items):
+        if item.images:
+            able = [entry.name for entry in catalogue.entries.values() if entry.reads_pictures]
+            hint = (
+                f"name one that does: {', '.join(able)}"
+                if able
+                else "nor does another of this service; its operator adds one to the catalogue"
+            )
+            refuse(f"input[{index}].image", f"the model {model.name} reads no pictures; {hint}")
+
+
+def with_files(items: Sequence[Item], *, account: str, store: ObjectStore) -> tuple[Item, ...]:
+    """The items, with the objects of the files that they name.
+
+    Raises:
+        InvalidRequest: The account has no such file.
+    """
+    found: list[Item] = []
+    for index, item in enumerate(items):
+        where = f"input[{index}]"
+        images = tuple(_looked_up(m, f"{where}.image", account, store) for m in item.images)
+        file = item.file and _looked_up(item.file, f"{where}.file", account, store)
+        found.append(item.model_copy(update={"images": images, "file": file}))
+    return tuple(found)
+
+
+def _looked_up(media: Media, where: str, account: str, store: ObjectStore) -> Media:
+    if not media.file_id:
+        return media
+    try:
+        store.get(layout.file(account, media.file_id))
+    except ObjectMissing:
+        refuse(where, "you have no such file; it may have expired")
+    return Media(object=layout.file_content(account, media.file_id))
+
+
+def _with_classifier(
+    asked: Asked, account: str, records: ClassifierStore, catalogue: Catalogue
+) -> ClassifyRequest:
     if asked.classifier is None:
         return asked.request
     ref = parse_ref(asked.classifier)

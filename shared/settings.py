@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from shared.addresses import networks_of, ports_of
 from shared.errors import ConfigurationError
 
 PREFIX = "PIGEONHOLE_"
@@ -47,15 +48,21 @@ class Settings:
     # Models
     catalogue: str = _setting("", "TOML file with more models (see `shared/catalogue.toml`).")
     default_model: str = _setting("all-MiniLM-L6-v2", "Model used where a request names none.")
-    models: str = _setting("", "Models a worker loads, comma-separated; empty: all of its device.")
+    models: str = _setting(
+        "", "Models on offer, comma-separated; empty: those of the catalogue that are installed."
+    )
     allow_downloads: bool = _setting(False, "Let workers download missing models from their hub.")
-    device: Literal["auto", "cpu", "gpu"] = _setting(
-        "auto", "Device of a worker, and so its queues."
+    device: Literal["auto", "cpu", "cuda"] = _setting(
+        "auto", "Device of a worker, and so its queues and models."
     )
     cpu_engine: Literal["auto", "openvino", "torch"] = _setting(
         "auto", "How a CPU worker runs a model."
     )
-    batch_tokens: int = _setting(1024, "Tokens of one forward pass, padding included.", least=16)
+    batch_tokens: int = _setting(
+        0,
+        "Tokens of one forward pass, padding included; 0: 1024 on a CPU, measured on a GPU.",
+        least=0,
+    )
 
     # The front end
     api_processes: int = _setting(1, "Processes of the API.", least=1)
@@ -99,8 +106,35 @@ class Settings:
     max_file_bytes: int = _setting(5 * 2**30, "Largest uploaded file.", least=1024)
     file_keep_s: float = _setting(30 * 86400.0, "How long an uploaded file is kept.", least=60)
     max_row_bytes: int = _setting(4 * 2**20, "Longest row of a batch's file.", least=1024)
+    s3_inputs: str = _setting(
+        "", "Where batches may read from: `s3://bucket/prefix/`, comma-separated; empty: nowhere."
+    )
+    s3_outputs: str = _setting(
+        "", "Where batches may write to: `s3://bucket/prefix/`, comma-separated; empty: nowhere."
+    )
     account_parts: int = _setting(
         64, "Most parts of one account's batches under way in one queue.", least=1
+    )
+
+    # URLs that requests and webhooks name
+    fetch_timeout_s: float = _setting(10.0, "Longest wait for the whole of a URL.", least=0.1)
+    fetch_networks: str = _setting(
+        "", "Networks that URLs may lead to although not public: `10.1.0.0/16,fd00::/8`."
+    )
+    fetch_ports: str = _setting("", "Ports that URLs may name beside 80 and 443: `8080,8443`.")
+    max_image_bytes: int = _setting(8 * 2**20, "Largest picture.", least=1024)
+    max_document_bytes: int = _setting(32 * 2**20, "Largest document.", least=1024)
+    decoders: int = _setting(
+        0, "Child processes of a worker that read images and documents; 0: one for each core."
+    )
+    decoder_bytes: int = _setting(2**30, "Most memory to read one image or document.", least=2**26)
+    decode_limit_s: float = _setting(
+        20.0, "Longest that reading one image or document may take.", least=0.1
+    )
+    max_images: int = _setting(20, "Most images of one item.", least=1)
+    max_pages: int = _setting(20, "Most pages read of one document.", least=1)
+    max_document_tokens: int = _setting(
+        1_000_000, "Most tokens of the text of one document.", least=1
     )
 
     # Jobs
@@ -156,7 +190,10 @@ class Settings:
             values[entry.name] = _parse(
                 variable, env[variable], hints[entry.name], entry.metadata["least"]
             )
-        return cls(**values)
+        settings = cls(**values)
+        networks_of(settings.fetch_networks)  # a wrong one stops the start
+        ports_of(settings.fetch_ports)
+        return settings
 
     @property
     def store_url(self) -> str:

@@ -15,6 +15,8 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.InvalidLabels: HTTPStatus.BAD_REQUEST,
     errors.LabelLimitExceeded: HTTPStatus.BAD_REQUEST,
     errors.TokenLimitExceeded: HTTPStatus.BAD_REQUEST,
+    errors.FetchFailed: HTTPStatus.BAD_REQUEST,
+    errors.UnreadableInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MissingKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKeyFormat: HTTPStatus.UNAUTHORIZED,

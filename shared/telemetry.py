@@ -89,5 +89,14 @@ def start_logging(process: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(process))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for noisy in ("botocore", "boto3", "urllib3", "celery", "kombu", "filelock", "_granian"):
+    for noisy in (
+        "botocore",
+        "boto3",
+        "urllib3",
+        "celery",
+        "kombu",
+        "filelock",
+        "httpcore",
+        "_granian",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

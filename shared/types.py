@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Scores = Literal["calibrated", "jina", "raw"]
+FileBy = Literal["auto", "text", "pages", "both"]
 Access = Literal["private", "public"]
 RemarkKind = Literal["conflicting_duplicates", "few_examples", "similar_labels"]
 
@@ -40,12 +41,40 @@ class JobKind(StrEnum):
     IMPORT = "import"
     EVALUATE = "evaluate"
     BATCH = "batch"
+    DRY_RUN = "dry_run"
+
+
+class Media(Value):
+    """Bytes that come with an item; one of the fields says where they are."""
+
+    data: str = ""  # base64, plain or as a data URI
+    url: str = ""
+    file_id: str = ""  # a file of the account
+    object: str = ""  # where that file lies on the store, once it was looked up
 
 
 class Item(Value):
-    """One thing to classify."""
+    """One thing to classify: a text, pictures of one thing, or a document."""
 
-    text: str
+    text: str = ""
+    images: tuple[Media, ...] = ()
+    file: Media | None = None
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """What has to be read before it can be classified."""
+        return self.images if self.file is None else (*self.images, self.file)
+
+
+class FileReading(Value):
+    """How documents are judged: by their text, by their pages as pictures, or by both.
+
+    `auto`: by the text where there is some, else by the pages. `both`: the mean of the scores.
+    """
+
+    by: FileBy = "auto"
+    max_pages: int | None = None  # None: as many as the operator allows
+    per_page: bool = False
 
 
 class Question(Value):
@@ -93,6 +122,7 @@ class ClassifyRequest(Value):
     threshold: Threshold | None = None
     top_k: int | None = None
     return_uncertainty: bool = False
+    files: FileReading = FileReading()
 
 
 class Example(Value):
@@ -179,16 +209,46 @@ class Usage(Value):
         return self.input_tokens + self.label_tokens
 
 
+class Failure(Value):
+    """An error at rest: what `shared.errors` raises, in a message or in a job record."""
+
+    code: str
+    detail: str
+    fields: tuple[tuple[str, str, str], ...] = ()
+    retry_after_s: int | None = None
+
+
+class FileRead(Value):
+    """What was read of the document of an item; the answers by page if they were asked for."""
+
+    index: int  # of the item
+    kind: str
+    total_pages: int
+    pages: int  # that were read
+    by: FileBy
+    scanned: bool
+    answers: tuple[tuple[Answer, ...], ...] = ()
+
+
+class FailedItem(Value):
+    """An item that could not be read, among others that could."""
+
+    index: int
+    failure: Failure
+
+
 class ClassifyResult(Value):
     """Answers by item, each with one answer per question, in the order of the request.
 
-    `labels` are those of the classifier, where one was asked.
+    `labels` are those of the classifier, where one was asked. An item that failed has no answers.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
     usage: Usage
     windowed: tuple[int, ...] = ()  # items longer than the model's window: read whole, in windows
     labels: tuple[str, ...] | None = None
+    files: tuple[FileRead, ...] = ()
+    failed: tuple[FailedItem, ...] = ()
 
 
 class Progressive(Value):
@@ -280,18 +340,14 @@ class EvaluateResult(Value):
     plots: tuple[str, ...] = ()  # file names beside the result
 
 
-class Failure(Value):
-    """An error at rest: what `shared.errors` raises, in a message or in a job record."""
-
-    code: str
-    detail: str
-    fields: tuple[tuple[str, str, str], ...] = ()
-    retry_after_s: int | None = None
-
-
 class WorkerReport(Value):
-    """What a living worker says of itself: its device, the queues it takes, the models it holds."""
+    """What a living worker says of itself: its device, the queues it takes, the models it holds.
+
+    `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
+    among them.
+    """
 
     device: str
     queues: tuple[str, ...]
     models: tuple[str, ...]
+    tokens_per_s: dict[str, float] = Field(default_factory=dict)

@@ -88,7 +88,7 @@ class FakeLedger:
             work.parts = max(work.parts, first + parts)
             work.planned, work.low, work.cost = last, low, cost
             work.patient = True
-            return self._summon(work.job.queue)
+            return self._summon(work.queue)
 
     def claim(
         self,
@@ -208,7 +208,7 @@ class FakeLedger:
     def retire(self, job: Job, *, keep_s: float) -> None:
         with self._open():
             if work := self._work.pop(job.id, None):
-                for queue in (work.job.queue, CONTROL):
+                for queue in (work.queue, CONTROL):
                     self._unready(queue, work)
             self._records[job.id] = (job, self._clock() + keep_s)
             self._changed.notify_all()
@@ -257,6 +257,23 @@ class FakeLedger:
     def waiting(self, queue: str) -> int:
         with self._open():
             return self._backlog(queue)
+
+    def queues(self) -> tuple[str, ...]:
+        with self._open():
+            return tuple(q for q in sorted({*self._inline, *self._ready}) if self._backlog(q))
+
+    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
+        with self._open():
+            self._inline[to].extend(self._inline[queue])
+            self._inline[queue].clear()
+            waiting = [job for jobs in self._ready[queue].values() for job in jobs][:limit]
+            for job_id in waiting:
+                work = self._work[job_id]
+                tasks = self._ready[queue][work.job.account][job_id]
+                self._unready(queue, work)
+                work.queue = to
+                for task in tasks:
+                    self._make_ready(job_id, task)
 
     def _open(self) -> threading.Condition:
         if self.away:
@@ -324,11 +341,11 @@ class FakeLedger:
     def _flying(self, queue: str, account: str) -> int:
         mine = (w for w in self._work.values() if w.job.account == account)
         return sum(
-            task.startswith("part:") for w in mine if w.job.queue == queue for task in w.leases
+            task.startswith("part:") for w in mine if w.queue == queue for task in w.leases
         )
 
     def _queue(self, work: _Work, task: str) -> str:
-        return work.job.queue if task.startswith("part:") else CONTROL
+        return work.queue if task.startswith("part:") else CONTROL
 
     def _replan(self, work: _Work) -> bool:
         left = work.parts - len(work.outcomes)
@@ -372,7 +389,7 @@ class FakeLedger:
     def _abandon(self, work: _Work, failure: bytes) -> None:
         work.abandoned = True
         work.failure = work.failure or failure
-        self._unready(work.job.queue, work)
+        self._unready(work.queue, work)
         self._unready(CONTROL, work, PLAN)
         work.delayed = {t: due for t, due in work.delayed.items() if t == FINALISE}
 
@@ -406,6 +423,7 @@ class _Work:
 
     def __init__(self, job: Job, parts: int) -> None:
         self.job = job
+        self.queue = job.queue
         self.parts = parts
         self.planned, self.planning, self.patient = parts > 0, False, False
         self.low, self.cost = 0, max(1, job.progress.total)

@@ -6,15 +6,18 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO
+from hashlib import blake2b
+from typing import Any, BinaryIO
 
 from shared.adapters.names import check_name
+from shared.adapters.places import Place, Places
+from shared.dialects.refusal import refuse
 from shared.errors import (
     ObjectMissing,
     PreconditionFailed,
     StoreUnavailable,
 )
-from shared.ports import StoredObject
+from shared.ports import BucketObject, StoredObject
 
 
 class FakeStore:
@@ -23,6 +26,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.away = False
+        self.presigns = False
         self._lock = threading.Lock()
         self._writes = 0
 
@@ -70,10 +74,83 @@ class FakeStore:
         segments = {n.removeprefix(prefix).partition("/")[0] for n in self.list(prefix)}
         yield from (s for s in sorted(segments) if s > after)
 
+    def presign_put(self, name: str, *, expires_s: int) -> str | None:
+        self._check(name)
+        return f"https://store.test/{name}?for={expires_s}" if self.presigns else None
+
     def _check(self, name: str = "any") -> None:
         check_name(name)
         if self.away:
             raise StoreUnavailable("the object store is away")
+
+
+class FakeBuckets:
+    """`Buckets` in a dict by URL; reads from `s3://inbox/rows/`, writes to `s3://outbox/results/`."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.away = False
+        self._inputs = Places.of(
+            "s3://inbox/rows/", field="input_url", setting="PIGEONHOLE_S3_INPUTS"
+        )
+        self._outputs = Places.of(
+            "s3://outbox/results/", field="output_url", setting="PIGEONHOLE_S3_OUTPUTS"
+        )
+
+    def check(self, url: str, *, write: bool) -> None:
+        (self._outputs if write else self._inputs).find(url)
+
+    def find(self, url: str) -> BucketObject:
+        self._object(self._inputs, url)
+        if url not in self.objects:
+            refuse("input_url", "is not there")
+        return self._look(url)
+
+    def open(self, url: str, *, etag: str = "") -> BinaryIO:
+        if self.find(url).etag != etag != "":
+            refuse("input_url", "was changed meanwhile; start again")
+        return io.BufferedReader(Stream(self.objects[url]))
+
+    def list(self, url: str) -> Iterator[BucketObject]:
+        prefix = self._inputs.find(url).url
+        self._check()
+        found = sorted(each for each in self.objects if each.startswith(prefix))
+        yield from (self._look(each) for each in found if not each.endswith("/"))
+
+    def put(self, url: str, stream: BinaryIO) -> None:
+        self._object(self._outputs, url)
+        data = b"".join(iter(partial(stream.read, 65536), b""))
+        if url.startswith("s3://outbox/results/closed/"):
+            refuse("output_url", "is not there")
+        self.objects[url] = data
+
+    def _look(self, url: str) -> BucketObject:
+        data = self.objects[url]
+        return BucketObject(url=url, bytes=len(data), etag=blake2b(data).hexdigest())
+
+    def _object(self, places: Places, url: str) -> Place:
+        place = places.find(url)
+        if url.endswith("/"):
+            refuse(places.field, "must name one object here, not all below a prefix")
+        self._check()
+        return place
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the bucket's server is away")
+
+
+class Stream(io.RawIOBase):
+    """Bytes that can only be read forward, as those of a server."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._data.readinto(buffer)
 
 
 class FakeReplies:

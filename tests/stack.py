@@ -217,8 +217,10 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, workers: int = 1, **settings: object) -> Iterator[Stack]:
-    """A ready service while the block runs."""
+def running_stack(
+    folder: Path, *, workers: int = 1, ready_s: float = 60, **settings: object
+) -> Iterator[Stack]:
+    """A ready service while the block runs; models that have to be loaded take their time."""
     stack = Stack(folder, **settings)
     try:
         stack.start_redis()
@@ -234,7 +236,7 @@ def running_stack(folder: Path, *, workers: int = 1, **settings: object) -> Iter
         stack.start_keeper()
         for number in range(workers):
             stack.start_worker("worker" if number == 0 else f"worker{number + 1}")
-        stack.until_ready()
+        stack.until_ready(timeout_s=ready_s)
         yield stack
     finally:
         stack.stop()

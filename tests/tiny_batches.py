@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any
 
 from shared import ids, layout
-from shared.batches import BadRow, BatchRequest, BatchResult, File, Plan
+from shared.batches import BadRow, BatchRequest, BatchResult, DryRunResult, File, Plan
 from shared.errors import InvalidRequest
 from shared.jobs import Job
-from shared.messages import encode
+from shared.messages import encode, failure_of
 from shared.types import Usage
 from tests.fakes import FakeStore
 
@@ -35,6 +35,7 @@ class TinyBatches:
         ]
         self._put_plan(job, len(lines), bad)
         good = [line for line, code in judged if code is None]
+        self._store.put(layout.done_rows(job.account, job.id), b"")
         usage = Usage(input_tokens=sum(len(line.split()) for line in good))
         result = BatchResult(
             output_file=self._put(job, body.output_file, "output", good),
@@ -43,6 +44,27 @@ class TinyBatches:
             codes=dict(Counter(each.code for each in bad)),
         )
         return result, len(lines)
+
+    def tried(self, account: str, body: BatchRequest) -> DryRunResult:
+        """What would become of it."""
+        content = self._store.get(layout.file_content(account, body.source.object)).data
+        lines = content.splitlines()
+        if not lines:
+            return DryRunResult(error=failure_of(InvalidRequest("file: holds no rows")))
+        bad = [
+            BadRow(line=number, code=code, message="is wrong", param="text")
+            for number, line in enumerate(lines, start=1)
+            if (code := _fault(line, body))
+        ]
+        return DryRunResult(
+            format="JSONL, UTF-8",
+            total=len(lines),
+            bad_count=len(bad),
+            bad=tuple(bad),
+            tokens=7,
+            sampled=len(lines),
+            seconds=1.5,
+        )
 
     def _put_plan(self, job: Job, total: int, bad: list[BadRow]) -> None:
         plan = Plan(

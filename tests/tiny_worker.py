@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from shared import layout
-from shared.batches import BatchRequest
+from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import PigeonholeError
 from shared.jobs import Fail, Finalise, Job, Progress, Settle, Start, Succeed, advance
 from shared.messages import (
@@ -40,7 +40,7 @@ class TinyWorker:
         self.calls: list[Call] = []
         self.trainer = TinyTrainer(store)
         self.batches = TinyBatches(store)
-        queues = ("cpu.standard", "cpu.train")
+        queues = ("cpu.standard.tiny", "cpu.train.tiny")
         report = WorkerReport(device="cpu", queues=queues, models=("tiny",))
         ledger.report("worker", "tiny", encode(report), ttl_s=3600)
         ledger.report("keeper", "tiny", b"{}", ttl_s=3600)
@@ -92,6 +92,8 @@ class TinyWorker:
             return self._classified(body), done
         if self.error is not None:
             raise self.error
+        if isinstance(body, DryRunRequest):
+            return self.batches.tried(job.account, body.batch), done
         if isinstance(body, BatchRequest):
             made, total = self.batches.run(job, body)
             failed = sum(made.codes.values())

@@ -9,18 +9,21 @@ from itertools import islice
 from shared import ids, layout
 from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
 from shared.jobs import Fail, Job, Progress, advance
-from shared.messages import CONTROL, Submission, decode, encode, failure_of
+from shared.messages import CONTROL, Submission, decode, encode, failure_of, model_of
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
+from workers.announce import announce
 from workers.forget import forget
+from workers.lapse import lapse
 
 log = Log("adoption")
 _PAGE = 200
 
 
-def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
-    """Enrol every accepted job that has not ended and that the ledger does not know.
+def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: datetime) -> int:
+    """Enrol every accepted job that has not ended and that the ledger does not know; end those it
+    knows whose deadline was over before `now`.
 
     Returns:
         How many were enrolled.
@@ -36,6 +39,8 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
         job_ids = [name for name in found if ids.is_job_id(name)]  # consoles leave objects too
         for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
             if hot is not None and not hot.state.terminal:
+                if lapse(ledger, hot, now):
+                    queues.add(CONTROL)
                 continue
             try:
                 submission = _unfinished(store, job_id)
@@ -46,7 +51,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
                 store.delete(layout.open_marker(job_id))
                 continue
             parts = 0 if submission.job.kind is JobKind.BATCH else 1
-            if queue := ledger.enrol(submission.job, parts=parts):
+            if queue := ledger.enrol(_queued(submission), parts=parts):
                 queues.add(queue)
             adopted += 1
     for queue in queues:
@@ -54,6 +59,14 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell) -> int:
     if adopted:
         log.info("job.adopted", count=adopted)
     return adopted
+
+
+def _queued(submission: Submission) -> Job:
+    """The job with its queue; before 0.2 its name did not end with the model's."""
+    job = submission.job
+    if model_of(job.queue):
+        return job
+    return job.model_copy(update={"queue": f"{job.queue}.{submission.body.model}"})
 
 
 def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
@@ -66,6 +79,7 @@ def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
         account = store.get(layout.open_marker(job_id)).data.decode()
         with suppress(ObjectMissing):
             store.get(layout.job(account, job_id))
+            announce(store, account, job_id)
             forget(store, account, job_id)
             return None
         try:
@@ -93,3 +107,4 @@ def _fail(store: ObjectStore, account: str, job_id: str, error: MessageUndecodab
     failed = advance(job, Fail(error=failure_of(error)), now)
     with suppress(PreconditionFailed):
         store.put(layout.job(account, job_id), encode(failed), if_absent=True)
+    announce(store, account, job_id)

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -34,9 +34,12 @@ under constant load from above, so bulk creeps on and fast loses little."""
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Request:
-    """One submit: its distinct windows, those still waiting (by size), and the rows so far."""
+    """One submit: its distinct windows, those still waiting (by size), and the rows so far.
 
-    windows: list[tuple[int, ...]]  # U distinct windows
+    A window is what the model takes: content ids of a text, or a picture.
+    """
+
+    windows: list[Any]  # U distinct windows
     places: list[int]  # for each window given, its place among the distinct
     sizes: list[int]  # of the waiting windows, ascending
     waiting: list[int]  # their places, in the order of `sizes`
@@ -51,16 +54,22 @@ class Request:
     @classmethod
     def of(
         cls,
-        windows: Sequence[Sequence[int]],
+        windows: Sequence[Any],
         priority: Priority,
         deadline: float | None,
         dimensions: int,
         finish: Callable[[Rows], Rows] | None = None,
+        tokens: int | None = None,
     ) -> Self:
-        """Merge equal windows and sort them by size."""
-        distinct: dict[tuple[int, ...], int] = {}
-        places = [distinct.setdefault(tuple(window), len(distinct)) for window in windows]
-        sizes = [len(window) + SPECIAL_TOKENS for window in distinct]
+        """Merge equal windows and sort them by size.
+
+        Windows that all cost the same number of `tokens` are compared as they are; others are
+        sequences, and cost their lengths.
+        """
+        distinct: dict[Any, int] = {}
+        units = windows if tokens is not None else map(tuple, windows)
+        places = [distinct.setdefault(unit, len(distinct)) for unit in units]
+        sizes = [tokens or len(window) + SPECIAL_TOKENS for window in distinct]
         waiting = sorted(range(len(sizes)), key=sizes.__getitem__)
         return cls(
             windows=list(distinct),
@@ -92,8 +101,8 @@ class Pick(NamedTuple):
     place: int
 
     @property
-    def window(self) -> tuple[int, ...]:
-        """The content ids."""
+    def window(self) -> Any:
+        """What the model takes."""
         return self.request.windows[self.place]
 
 
@@ -102,10 +111,21 @@ class BatchPlan:
 
     def __init__(self, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
-        self.pass_tokens = budget_tokens // PASS_COST_DIVISOR
         self._tokens = dict.fromkeys(Priority, 0)  # that wait
         self._queues: dict[Priority, list[Request]] = {priority: [] for priority in Priority}
         self._passed_by = dict.fromkeys(Priority, 0)  # tokens run while the class waited
+
+    @property
+    def pass_tokens(self) -> int:
+        """What a forward pass costs whatever is in it."""
+        return self.budget_tokens // PASS_COST_DIVISOR
+
+    def shrink(self, budget_tokens: int) -> bool:
+        """Cut smaller batches from now on; False if they are that small already."""
+        if budget_tokens >= self.budget_tokens:
+            return False
+        self.budget_tokens = max(1, budget_tokens)
+        return True
 
     def add(self, request: Request) -> None:
         """Put a request behind its class."""

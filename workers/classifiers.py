@@ -145,8 +145,8 @@ class Classifiers:
         progressive = draft.report.progressive
         return Version(
             number=number,
-            # The job says how old a file is that no record names; the token makes it nobody else's.
-            file=f"{number}-{draft.job_id}-{ids.token()}",
+            # The time says how old a file is that no record names; the token makes it unique.
+            file=f"{number}-{ids.job_id(int(self._clock() * 1000), 0)}-{ids.token()}",
             model=draft.trained.model,
             made_by=draft.made_by,
             created_at=datetime.fromtimestamp(self._clock(), UTC),

@@ -34,7 +34,8 @@ class Drain:
     room: Callable[[str, float], bool]
     stopping: threading.Event
     lease_s: float
-    parts_at_once: int = 4
+    queues: int = 5  # that may be attended at once
+    parts_at_once: int = 4  # of each
     _attended: dict[str, float] = field(default_factory=dict)  # queue -> time of the last claim
     _slots: dict[str, threading.Semaphore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,7 +43,7 @@ class Drain:
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(
-            max_workers=4 * self.parts_at_once, thread_name_prefix="part"
+            max_workers=self.queues * self.parts_at_once, thread_name_prefix="part"
         )
 
     def attend(self, queue: str) -> None:

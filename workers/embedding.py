@@ -1,4 +1,4 @@
-"""Texts and tokens of any length to vectors, over an encoder and its batcher.
+"""Texts of any length, and pictures, to vectors, over encoders and their batchers.
 
 Decides how a long text is cut into windows, how their vectors become one, and which label prompts
 are remembered. Priorities and batches are the batcher's (`workers.microbatch`).
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -21,8 +22,9 @@ import numpy.typing as npt
 
 from shared.catalogue import ModelEntry
 from shared.types import Priority
+from workers.inputs.frame import Pixels
 from workers.microbatch import MicroBatcher
-from workers.models.port import Rows, TextEncoder
+from workers.models.port import PictureEncoder, Rows, TextEncoder
 
 
 class Embedder:
@@ -119,12 +121,76 @@ class Embedder:
         return ready
 
 
+class Still:
+    """A picture as a batcher takes it: pictures with the same pixels are the same."""
+
+    __slots__ = ("_digest", "pixels")
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        self._digest = blake2b(pixels.tobytes(), digest_size=16).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Still) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+
+class Stills:
+    """The picture tower of a model, as a batcher asks it."""
+
+    def __init__(self, encoder: PictureEncoder) -> None:
+        self._encoder = encoder
+        self.dimensions = encoder.dimensions
+
+    def encode(self, windows: Sequence[Still], /) -> Rows:
+        """(N, D) unit rows."""
+        return self._encoder.encode([still.pixels for still in windows])
+
+
+class Pictures:
+    """Pictures to vectors: what handlers use beside an `Embedder`, safe for any thread.
+
+    Args:
+        encoder: the picture tower of a model.
+        batcher: in front of it, of `Stills`.
+        logit_scale: what cosines between pictures and texts are to be multiplied with.
+    """
+
+    def __init__(
+        self, encoder: PictureEncoder, batcher: MicroBatcher, *, logit_scale: float
+    ) -> None:
+        self.encoder = encoder
+        self.batcher = batcher
+        self.logit_scale = logit_scale
+
+    def embed(
+        self, pictures: Sequence[Pixels], *, priority: Priority, deadline: float | None
+    ) -> Future[Rows]:
+        """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        stills = [Still(pixels) for pixels in pictures]
+        return self.batcher.submit(stills, priority=priority, deadline=deadline)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A loaded model: its entry in the catalogue, and how its texts become vectors."""
+    """A loaded model: its entry in the catalogue, and how texts and pictures become vectors."""
 
     entry: ModelEntry
     embedder: Embedder
+    pictures: Pictures | None = None
+
+    @property
+    def batchers(self) -> tuple[MicroBatcher, ...]:
+        """Of all its towers."""
+        if self.pictures is None:
+            return (self.embedder.batcher,)
+        return (self.embedder.batcher, self.pictures.batcher)
 
 
 def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:

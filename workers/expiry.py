@@ -1,4 +1,6 @@
-"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys, files."""
+"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys, files and
+what is left of those that were sent in parts, and the log of webhooks.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from shared.jobs import Expire, advance
 from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
+from workers.announce import announce
 
 log = Log("expiry")
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
@@ -88,12 +91,51 @@ def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
     return deleted
 
 
+def expire_uploads(store: ObjectStore, *, before: float) -> int:
+    """Delete what is left of files that were sent in parts, if they were begun before a time.
+
+    Returns:
+        How many uploads were deleted.
+    """
+    oldest_kept = ids.upload_id(int(before * 1000), 0)  # upload ids sort newest first
+    deleted = 0
+    for account in store.children(layout.UPLOADS):
+        for upload_id in store.children(layout.uploads_of(account), after=oldest_kept):
+            for name in list(store.list(layout.upload_prefix(account, upload_id))):
+                store.delete(name)
+            deleted += 1
+    if deleted:
+        log.info("upload.expired", count=deleted)
+    return deleted
+
+
+def expire_deliveries(store: ObjectStore, *, before: float) -> int:
+    """Delete what webhooks were told before a time, whatever became of it.
+
+    Returns:
+        How many deliveries were deleted.
+    """
+    oldest_kept = ids.delivery_id(int(before * 1000), 0)  # delivery ids sort newest first
+    deleted = 0
+    for account in store.children(layout.DELIVERIES):
+        for webhook_id in store.children(layout.deliveries_to(account)):
+            after = layout.delivery(account, webhook_id, oldest_kept)
+            prefix = layout.deliveries_of(account, webhook_id)
+            for name in list(store.list(prefix, after=after)):
+                store.delete(name)
+                deleted += 1
+    if deleted:
+        log.info("webhook.expired", count=deleted)
+    return deleted
+
+
 def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
     """Delete a job, its final record last, so that a half-deleted one is met again."""
     final = layout.job(account, job_id)
     for name in list(store.list(layout.job_prefix(account, job_id))):
         if name != final:
             store.delete(name)
+    store.delete(layout.batch(account, job_id))
     store.delete(final)
 
 
@@ -110,5 +152,6 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
         with suppress(PreconditionFailed):
             store.put(layout.job(job.account, job_id), encode(expired), if_absent=True)
         ledger.retire(expired, keep_s=_HOT_S)
+        announce(store, job.account, job_id)
         store.delete(layout.open_marker(job_id))
         log.warning("job.ended", job_id=job_id, state=expired.state)

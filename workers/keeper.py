@@ -1,9 +1,10 @@
 """The keeper: a process that makes sure that what was accepted ends. `python -m workers.keeper`
 
-Every second: expired leases go back, delayed tasks come due, doorbells are rung where work waits
-and nobody attends. On a loss of Redis, and every `audit_s`: each marker on the object store that
-the ledger does not know is enrolled anew. Now and then: what has expired is deleted, and what
-killed trainers left behind.
+Every second: work goes to where a worker of its model lives, expired leases go back, delayed tasks
+come due, doorbells are rung where work waits and nobody attends. On a loss of Redis, and every
+`audit_s`: each marker on the object store that the ledger does not know is enrolled anew, and jobs
+whose deadline is over end. What webhooks are to be told is sent. Now and then: what has expired is
+deleted, and what killed trainers left behind.
 
 Every step is atomic or can be repeated, so two keepers may run without knowing of each other.
 """
@@ -17,28 +18,36 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from shared import ids
 from shared.adapters.celery_broker import CeleryDoorbell
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.store import store_of
+from shared.batches import UPLOAD_KEPT_S
 from shared.errors import BrokerUnavailable, PigeonholeError
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
+from shared.webhook_store import WebhookStore
 from workers import meters
 from workers.adoption import adopt
 from workers.chore import Chore
-from workers.expiry import expire, expire_files
+from workers.courier import Courier
+from workers.expiry import expire, expire_deliveries, expire_files, expire_uploads
+from workers.outbound import Outbound
+from workers.reroute import reroute
 from workers.sweep import sweep
 
 log = Log("keeper")
 _TICK_S = 1.0
+_DELIVER_EVERY_S = 2.0  # each look is a listing, which a bucket charges for
 _EXPIRE_EVERY_S = 600.0
 _FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
 _SWEEP_EVERY_S = 6 * 3600.0
 _LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
+_ENDING_S = 3600.0  # an upload that is completed in its last moment is read for some time
 _REPORT_TTL_S = 8.0
 ROLE = "keeper"
 
@@ -53,6 +62,7 @@ class Keeper:
     ledger: Ledger
     store: ObjectStore
     doorbell: Doorbell
+    courier: Courier
     max_attempts: int
     lease_s: float
     audit_s: float
@@ -64,6 +74,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
+        self._webhooks = Chore("webhooks", self.courier.deliver_due, every_s=_DELIVER_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
         self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
@@ -94,6 +105,7 @@ class Keeper:
             log.info("keeper.new_ledger", known=bool(self._epoch))
             self._epoch = epoch
             self._audit.hurry()
+        reroute(self.ledger)
         if time.monotonic() >= self._reap_from:
             reaped = self.ledger.reap(attempts=self.max_attempts)
             if reaped.expired:
@@ -102,6 +114,7 @@ class Keeper:
             for queue in reaped.ring:
                 self.doorbell.ring(queue)
         self._audit.start_if_due()
+        self._webhooks.start_if_due()
         self._expiry.start_if_due()
         self._files.start_if_due()
         self._sweep.start_if_due()
@@ -109,21 +122,25 @@ class Keeper:
     def settle(self, *, timeout_s: float) -> None:
         """Wait for the chores that run."""
         self._audit.wait(timeout_s=timeout_s)
+        self._webhooks.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._files.wait(timeout_s=timeout_s)
         self._sweep.wait(timeout_s=timeout_s)
 
     def _adopt(self) -> None:
-        adopt(self.store, self.ledger, self.doorbell)
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        adopt(self.store, self.ledger, self.doorbell, now=now)
 
     def _expire(self) -> None:
         now = self.clock()
         expire(self.store, self.ledger, before=now - self.result_keep_s, now=now)
+        expire_deliveries(self.store, before=now - self.result_keep_s)
 
     def _expire_files(self) -> None:
         now = self.clock()
         before = now - self.result_keep_s - _LEFT_BEHIND_S
         expire_files(self.store, before=before, now=now)
+        expire_uploads(self.store, before=now - UPLOAD_KEPT_S - _ENDING_S)
 
     def _sweep_classifiers(self) -> None:
         sweep(self.store, before=self.clock() - _LEFT_BEHIND_S)
@@ -144,10 +161,13 @@ def _run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    store = store_of(settings)
+    courier = Courier(WebhookStore(store=store), Outbound.of(settings))
     keeper = Keeper(
         ledger=RedisLedger(client),
-        store=store_of(settings),
+        store=store,
         doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
+        courier=courier,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,
@@ -156,6 +176,7 @@ def _run(settings: Settings) -> None:
     meters.serve(settings.metrics_port)
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
+    courier.close()
     log.info("keeper.stopped")
 
 

@@ -24,19 +24,22 @@ Labels = tuple[zero_shot.LabelSet, int]
 _MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
 
 
-def embed_labels(model: Model, labels: Sequence[str], *, priority: Priority) -> Future[Rows]:
+def embed_labels(
+    model: Model, labels: Sequence[str], *, priority: Priority, pictures: bool = False
+) -> Future[Rows]:
     """The vectors that labels have before there are examples: (L, D), unit rows.
 
     Raises:
         Unavailable: The model has stopped.
     """
-    texts = prompts.prompts(labels, model.entry.templates)  # (L, K)
+    templates = _templates(model, pictures)
+    texts = prompts.prompts(labels, templates)  # (L, K)
     embedded = model.embedder.embed_prompts([*chain.from_iterable(texts)], priority=priority)
     made: Future[Rows] = Future()
 
     def finish(rows: Future[Rows]) -> None:
         try:
-            made.set_result(prompts.average(rows.result(), len(model.entry.templates)))
+            made.set_result(prompts.average(rows.result(), len(templates)))
         except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
             made.set_exception(exc)
 
@@ -44,9 +47,18 @@ def embed_labels(model: Model, labels: Sequence[str], *, priority: Priority) -> 
     return made
 
 
-def scale_of(model: Model) -> zero_shot.Scale:
-    """What the model's cosines mean."""
+def _templates(model: Model, pictures: bool) -> tuple[str, ...]:
+    return model.entry.picture_templates if pictures else model.entry.templates
+
+
+def scale_of(model: Model, *, pictures: bool = False) -> zero_shot.Scale:
+    """What the model's cosines of labels with texts mean, or with pictures."""
     entry = model.entry
+    if pictures:
+        assert model.pictures is not None
+        return zero_shot.Scale(
+            temperature=1 / model.pictures.logit_scale, by_spread=False, null_bias=entry.null_bias
+        )
     return zero_shot.Scale(
         temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
     )
@@ -63,9 +75,17 @@ class LabelSets:
         self._sets: OrderedDict[object, tuple[Future[Labels], int]] = OrderedDict()
 
     def of(
-        self, model: Model, request: ClassifyRequest, question: Question, priority: Priority
+        self,
+        model: Model,
+        request: ClassifyRequest,
+        question: Question,
+        priority: Priority,
+        *,
+        pictures: bool = False,
     ) -> Future[Labels]:
         """The question's labels: remembered, or on their way through the model.
+
+        `pictures` says what they are to be compared with, instead of texts.
 
         Raises:
             InvalidRequest: The template has no place for the label, or several.
@@ -74,12 +94,12 @@ class LabelSets:
         """
         given = request.descriptions
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
-        how = (model.entry.name, request.template, request.multi_label)
+        how = (model.entry.name, request.template, request.multi_label, pictures)
         key = (*how, question.labels, described)
         known = self._get(key)
         if known is not None:
             return known
-        made = _make(model, request, question, described, priority, self._limits)
+        made = _make(model, request, question, described, priority, self._limits, pictures)
         self._put(key, made, rows=len(question.labels))
         return made
 
@@ -112,18 +132,19 @@ def _make(
     described: tuple[str, ...],
     priority: Priority,
     limits: Limits,
+    pictures: bool,
 ) -> Future[Labels]:
     """Send a label set through the model."""
-    entry = model.entry
+    templates = _templates(model, pictures)
     texts = prompts.prompts(
         question.labels,
-        entry.templates,
+        templates,
         template=request.template,
         descriptions=request.descriptions,
     )  # (L, K)
     null_labels = prompts.NULL_LABELS if request.multi_label else ()
-    nulls = prompts.prompts(null_labels, entry.templates, template=request.template)  # (M, K)
-    scale = scale_of(model)
+    nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
+    scale = scale_of(model, pictures=pictures)
     tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
     limits.check_label_tokens(question.group, tokens)
     made: Future[Labels] = Future()

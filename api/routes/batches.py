@@ -1,6 +1,8 @@
-"""/v1/batches: files to be worked through. Made, looked at, listed, ended."""
+"""/v1/batches: files to be worked through. Made, retried, looked at, listed, ended."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
@@ -8,14 +10,15 @@ from api import door
 from api.batches import Batches
 from api.idempotency import Idempotency
 from api.routes import page, sent
+from api.routes.durable import Durable
 from api.routes.once import MARGIN_S, once
 from api.routes.reply import reply
 from api.wire import body
 from api.wire.openai.batch import render_batch
 from api.wire.openai.file import render_page
-from api.wire.openai.new_batch import parse
+from api.wire.openai.new_batch import BatchBody, parse
 from shared import ids
-from shared.batches import BatchRequest
+from shared.batches import TRAIN, BatchRequest, DryRunRequest
 from shared.dialects.refusal import refuse
 
 _DEFAULT_LIMIT = 20
@@ -23,7 +26,12 @@ _MOST_LISTED = 100
 
 
 def blueprint(
-    *, batches: Batches, idempotency: Idempotency, max_body_bytes: int, most_window_s: float
+    *,
+    batches: Batches,
+    durable: Durable,
+    idempotency: Idempotency,
+    max_body_bytes: int,
+    most_window_s: float,
 ) -> Blueprint:
     """The routes."""
     routes = Blueprint("batches", __name__)
@@ -32,23 +40,45 @@ def blueprint(
     def check_scope() -> None:
         door.caller().require("classify")
 
-    @routes.post("/v1/batches")
-    def create() -> Response:
-        if "dry_run" in request.args:
-            refuse("dry_run", "is not available in this version; nothing was started")
-        data = sent.data(max_bytes=max_body_bytes)
-        said = parse(body.parse(data), most_window_s=most_window_s)
+    def made(payload: bytes, ask: Callable[[], BatchRequest]) -> Response:
+        """A new batch, or the one that the same call made before."""
         caller = door.caller()
 
         def run(job_id: str | None) -> Response:
             kept = batches.jobs.accepted(caller.account, job_id) if job_id else None
-            asked = kept if isinstance(kept, BatchRequest) else batches.asked(caller.account, said)
+            asked = kept if isinstance(kept, BatchRequest) else ask()
+            if asked.endpoint == TRAIN:
+                caller.require("train")
             standing = batches.create(
                 asked, caller=caller, request_id=door.request_id(), job_id=job_id
             )
             return reply(render_batch(standing))
 
-        return once(idempotency, data, run, reserve_s=MARGIN_S)
+        return once(idempotency, payload, run, reserve_s=MARGIN_S)
+
+    def tried(payload: bytes, said: BatchBody) -> Response:
+        """What would become of a batch; nothing of it stays."""
+
+        def ask() -> DryRunRequest:
+            asked = batches.asked(door.caller().account, said)
+            return DryRunRequest(model=asked.model, batch=asked)
+
+        return durable.call(b"dry_run\n" + payload, ask, fleeting=True)
+
+    @routes.post("/v1/batches")
+    def create() -> Response:
+        dry = request.args.get("dry_run", "false")
+        if dry not in {"true", "false"}:
+            refuse("dry_run", "must be true or false")
+        data = sent.data(max_bytes=max_body_bytes)
+        said = parse(body.parse(data), most_window_s=most_window_s)
+        if dry == "true":
+            return tried(data, said)
+        return made(data, lambda: batches.asked(door.caller().account, said))
+
+    @routes.post("/v1/batches/<batch_id>/retry")
+    def retry(batch_id: str) -> Response:
+        return made(b"", lambda: batches.again(door.caller().account, batch_id))
 
     @routes.get("/v1/batches")
     def listing() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Response, request
@@ -32,7 +33,12 @@ class Durable:
     timeout_s: float
 
     def call(
-        self, payload: bytes, ask: Callable[[], Body], *, job_id: str | None = None
+        self,
+        payload: bytes,
+        ask: Callable[[], Body],
+        *,
+        job_id: str | None = None,
+        fleeting: bool = False,
     ) -> Response:
         """The answer that the caller prefers.
 
@@ -41,6 +47,7 @@ class Durable:
             ask: Makes the request. Not called where the same call was accepted before: what it
                 checks may no longer hold, because of that call.
             job_id: The job to make where no `Idempotency-Key` says which.
+            fleeting: Whether nothing stays of the job once its caller has the answer.
         """
         account = door.caller().account
         preferred = prefer.read(request.headers.get("Prefer"), longest_wait_s=self.timeout_s)
@@ -63,13 +70,21 @@ class Durable:
                 jobs=self.jobs,
                 prefer=preferred,
                 timeout_s=self.timeout_s,
+                fleeting=fleeting,
             )
 
         return once(self.idempotency, payload, run, reserve_s=self.timeout_s + MARGIN_S)
 
 
 def answer(
-    job: Job, asked: Body, *, dialect: str, jobs: Jobs, prefer: Prefer, timeout_s: float
+    job: Job,
+    asked: Body,
+    *,
+    dialect: str,
+    jobs: Jobs,
+    prefer: Prefer,
+    timeout_s: float,
+    fleeting: bool = False,
 ) -> Response:
     """Wait for the job as long as the caller prefers, and answer.
 
@@ -84,6 +99,9 @@ def answer(
     if wait_s is None and not prefer.respond_async:
         wait_s = timeout_s
     job, result = _waited(job, jobs, wait_s)
+    if fleeting and wait_s is not None and job.state.terminal:
+        with suppress(Unavailable):  # then it expires, as others do
+            jobs.drop(job)
     if wait_s is not None and job.error is not None:
         raise error_of(job.error)
     if wait_s is not None and job.state in {State.CANCELLED, State.EXPIRED}:

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from api import door, upload
 from api.classifiers import Classifiers
+from api.resolve import Resolve
 from api.routes import sent
 from api.routes.durable import Durable
 from api.slots import Slots
@@ -24,6 +25,7 @@ class _Evaluate:
 
     classifiers: Classifiers
     limits: Limits
+    resolve: Resolve
     said: Evaluation
     ref: str
 
@@ -42,7 +44,10 @@ class _Evaluate:
         )
         self.limits.check_evaluation(asked, place=self.said.place)
         self._check_labels(self.classifiers.records.report(record, version.file).labels)
-        return asked
+        examples = self.resolve.examples(
+            asked.examples, model=version.model, account=door.caller().account
+        )
+        return asked.model_copy(update={"examples": examples})
 
     def _check_labels(self, known: tuple[str, ...]) -> None:
         labels = {None, *known}
@@ -58,6 +63,7 @@ def blueprint(
     *,
     classifiers: Classifiers,
     limits: Limits,
+    resolve: Resolve,
     durable: Durable,
     slots: Slots,
     max_body_bytes: int,
@@ -79,6 +85,7 @@ def blueprint(
             call = _Evaluate(
                 classifiers=classifiers,
                 limits=limits,
+                resolve=resolve,
                 said=(
                     evaluation.parse(body.parse(data))
                     if file is None

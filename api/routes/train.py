@@ -9,7 +9,9 @@ from api.resolve import Resolve
 from api.routes import sent
 from api.routes.durable import Durable
 from api.slots import Slots
-from api.wire import body, train
+from api.wire import body
+from api.wire.train import parse_file
+from shared.dialects import train
 
 
 def blueprint(
@@ -32,7 +34,7 @@ def blueprint(
             if found is None:
                 payload, said = data, train.parse(body.parse(data))
             else:
-                payload, said = found.fingerprint, train.parse_file(found.fields, found.file)
+                payload, said = found.fingerprint, parse_file(found.fields, found.file)
             account = door.caller().account
             return durable.call(payload, lambda: resolve.train(said, account=account))
 

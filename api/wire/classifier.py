@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError
 
-from api.wire.report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.classifiers import (
     MAX_ALIASES,
     MAX_DESCRIPTION_CHARS,
@@ -23,6 +22,7 @@ from shared.classifiers import (
     check_name,
 )
 from shared.dialects.refusal import refuse, translated
+from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.dialects.shape import Shape, bounded
 from shared.types import Access, VersionReport
 

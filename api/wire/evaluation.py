@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.wire import file
-from api.wire.examples import ExampleInputs, example_of
 from api.wire.file import File
 from api.wire.train import FileFields
+from shared.dialects.examples import ExampleInputs, example_of
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.shape import Shape
 from shared.types import EvaluateResult, Example

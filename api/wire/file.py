@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from api.wire import body
-from api.wire.examples import ALabelled, AnExample, ExampleInput, example_of
 from api.wire.table import decoded, delimiter_of, place, records
+from shared.dialects.examples import ALabelled, AnExample, ExampleInput, example_of
 from shared.dialects.refusal import MOST_SHOWN, faults_of, invalid, refuse, shown
 from shared.dialects.shape import MOST_ENTRIES
 from shared.errors import FieldError, InvalidRequest
@@ -151,7 +151,7 @@ def _jsonl(data: bytes, where: Columns) -> Iterator[tuple[int, _Row | FieldError
         if isinstance(value, dict):
             yield line, {field: value[key] for field, key in keys.items() if key in value}
         else:
-            message = "must be an object with a text and a label"
+            message = "must be an object with a label and a text, an image or a file"
             yield line, FieldError(field=place(line), message=message)
 
 

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api.wire.evaluation import EvaluateAnswer
-from api.wire.train import TrainAnswer
+from api.wire.openai.dry_run import DryRunAnswer
 from shared import ids
 from shared.batches import BatchResult
 from shared.dialects.jina import ClassifyAnswer
+from shared.dialects.train import TrainAnswer
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind
 
@@ -52,8 +53,8 @@ class JobObject(BaseModel):
     expires_at: datetime = Field(description="When the job and its result are forgotten.")
     progress: Progress
     usage: JobUsage
-    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | None = Field(
-        description="What the call would have answered, if it is small."
+    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | DryRunAnswer | None = (
+        Field(description="What the call would have answered, if it is small.")
     )
     result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
     error: JobFault | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.wire import evaluation, train
+from api.wire import evaluation
 from api.wire.job import render_batch_result
-from shared.batches import BatchResult
+from api.wire.openai.dry_run import render_dry_run
+from shared.batches import BatchResult, DryRunResult
+from shared.dialects import train
 from shared.dialects.pick import named
 from shared.messages import Body, Result
 from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
@@ -19,6 +21,8 @@ def render(dialect: str, asked: Body, job_id: str, result: Result) -> dict[str, 
         return named(dialect).render(asked, result)
     if isinstance(result, EvaluateResult):
         return evaluation.render(result, job_id=job_id)
+    if isinstance(result, DryRunResult):
+        return render_dry_run(result)
     if isinstance(result, BatchResult):
         return render_batch_result(result, job_id=job_id)
     return train.render(result, job_id=job_id)

@@ -1,63 +1,17 @@
-"""POST /v1/train: examples make a classifier, or make one better; what is answered is its version.
-
-Shapes follow the vendor's endpoint; `name`, `description`, `keep_examples`, `weight`, and what the
-answer says beside `classifier_id`, `num_samples` and `usage`, are ours. Which classifier a
-reference means is not decided here.
-"""
+"""POST /v1/train with its examples in a file: the fields beside it, and where it has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire import file
-from api.wire.examples import LabelledInputs, example_of
 from api.wire.file import File
-from api.wire.report import Metrics, RemarkAnswer, render_metrics, render_remark
-from shared.classifiers import MAX_DESCRIPTION_CHARS, check_description, check_name
-from shared.dialects.refusal import refuse, translated
+from shared.dialects.refusal import translated
 from shared.dialects.shape import Shape
-from shared.types import Access, Example, NewClassifier, TrainResult
-
-_NUM_ITERS = 10  # the vendor's default
-_NEW = ("name", "access", "description", "keep_examples")  # of a classifier that is made
-
-
-class _TrainFields(Shape):
-    """What a train call says beside its examples."""
-
-    model: str | None = Field(
-        None, description="Model or alias; the server's default, or the classifier's, if absent."
-    )
-    classifier_id: str | None = Field(
-        None, description="A classifier of yours to train further: its id or name."
-    )
-    num_iters: int | None = Field(
-        None, description=f"Iterations over each example; {_NUM_ITERS} if absent."
-    )
-    name: str | None = Field(None, description="What a new classifier may be called beside its id.")
-    access: Access | None = Field(
-        None, description="Who may classify with a new classifier; `private` if absent."
-    )
-    description: str | None = Field(
-        None, description=f"Of a new classifier: up to {MAX_DESCRIPTION_CHARS} characters."
-    )
-    keep_examples: bool | None = Field(
-        None,
-        description="Keep the examples of a new classifier, so that it can be rebuilt with another "
-        "model; none are kept if absent.",
-    )
-
-
-class TrainBody(_TrainFields):
-    """A train request. Optional fields may be null, which means what leaving them out does."""
-
-    input: LabelledInputs = Field(
-        description="Examples, learnt in this order; at least two labels for a new classifier."
-    )
+from shared.dialects.train import TrainFields, Training, training
 
 
 class FileFields(Shape):
@@ -77,62 +31,12 @@ class FileFields(Shape):
 _FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "JSONL or CSV."}
 
 
-class TrainFileBody(_TrainFields, FileFields):
+class TrainFileBody(TrainFields, FileFields):
     """A train request whose examples are in a file; its fields are words."""
 
     model_config = ConfigDict(
         strict=False, json_schema_extra={"properties": {"file": _FILE}, "required": ["file"]}
     )
-
-
-class TrainTokens(BaseModel):
-    """What the call cost: the tokens of each example, once for each iteration."""
-
-    total_tokens: int
-
-
-class TrainAnswer(BaseModel):
-    """A new version of a classifier."""
-
-    classifier_id: str
-    num_samples: int = Field(description="Examples of this call.")
-    usage: TrainTokens
-    version: int
-    labels: list[str] = Field(description="All that the classifier knows by now.")
-    metrics: Metrics | None
-    remarks: list[RemarkAnswer]
-    job_id: str
-
-
-def _place(index: int) -> str:
-    return f"input[{index}]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What a train call says: `classifier` refers to one, or `create` describes a new one."""
-
-    model: str | None
-    classifier: str | None
-    create: NewClassifier | None
-    num_iters: int
-    examples: tuple[Example, ...]
-    place: Callable[[int], str] = _place  # of an example, for errors
-
-
-_Fields = TypeVar("_Fields", bound=_TrainFields)
-
-
-def parse(body: object) -> Training:
-    """What a JSON body says.
-
-    Raises:
-        InvalidRequest: A shape or value is wrong; names each place.
-    """
-    if not isinstance(body, dict):
-        refuse("body", "must be a JSON object")
-    said = _validated(TrainBody, body)
-    return _training(said, tuple(map(example_of, said.input)), _place)
 
 
 def parse_file(fields: Mapping[str, str], sent: File) -> Training:
@@ -141,60 +45,10 @@ def parse_file(fields: Mapping[str, str], sent: File) -> Training:
     Raises:
         InvalidRequest: A field is wrong, or the file is; names each line.
     """
-    said = _validated(TrainFileBody, dict(fields))
-    where = file.columns(said.text_column, said.label_column, said.delimiter)
-    found = file.read(sent, where)
-    return _training(said, found.examples, found.place)
-
-
-def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
-    """The body of an answer."""
-    report = result.report
-    return {
-        "classifier_id": result.classifier_id,
-        "num_samples": result.num_samples,
-        "usage": {"total_tokens": result.usage.total_tokens},
-        "version": result.version,
-        "labels": report.labels,
-        "metrics": render_metrics(report.progressive),
-        "remarks": [render_remark(remark) for remark in report.remarks],
-        "job_id": job_id,
-    }
-
-
-def _validated(shape: type[_Fields], said: dict[str, Any]) -> _Fields:
     try:
-        return shape.model_validate(said)
+        said = TrainFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
-
-
-def _training(
-    said: _TrainFields, examples: tuple[Example, ...], place: Callable[[int], str]
-) -> Training:
-    return Training(
-        model=said.model,
-        classifier=said.classifier_id,
-        create=_new(said),
-        num_iters=_NUM_ITERS if said.num_iters is None else said.num_iters,
-        examples=examples,
-        place=place,
-    )
-
-
-def _new(said: _TrainFields) -> NewClassifier | None:
-    """What a new classifier is given; None where one is trained further."""
-    if said.classifier_id is not None:
-        for field in _NEW:
-            if getattr(said, field) is not None:
-                refuse(field, "is of a new classifier; change it by PATCH /v1/classifiers/{id}")
-        return None
-    if said.name is not None:
-        check_name(said.name)
-    check_description(said.description or "")
-    return NewClassifier(
-        name=said.name,
-        description=said.description or "",
-        access=said.access or "private",
-        keep_examples=bool(said.keep_examples),
-    )
+    where = file.columns(said.text_column, said.label_column, said.delimiter)
+    found = file.read(sent, where)
+    return training(said, found.examples, found.place)

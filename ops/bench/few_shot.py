@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ops.bench import machine
 from ops.bench.service import Caller, Service, running
@@ -141,7 +142,10 @@ def _rows_single(
 
 
 def _row_core(rounds: int) -> None:
-    """The pure learner, with labels given at random: whatever it predicts, it has to learn."""
+    """The pure learner, with labels given at random: whatever it predicts, it has to learn.
+
+    One thread for its algebra, as in a worker.
+    """
     rng = np.random.default_rng(0)
 
     def learn(labels: int) -> Action:
@@ -153,7 +157,8 @@ def _row_core(rounds: int) -> None:
         y = rng.integers(labels, size=EXAMPLES)
         return lambda: start.learn(x[:EXAMPLES], y)
 
-    many, few = _in_turns(learn(MANY), learn(LABELS), rounds=max(3, rounds // 3))
+    with threadpool_limits(1, user_api="blas"):
+        many, few = _in_turns(learn(MANY), learn(LABELS), rounds=max(3, rounds // 3))
     _row_ms(
         f"learning alone: {EXAMPLES:,} examples, {MANY:,} labels, {DIMENSIONS} dimensions, ms; "
         f"baseline: {LABELS} labels",

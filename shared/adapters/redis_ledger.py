@@ -17,10 +17,9 @@ from shared import ids
 from shared.adapters.redis_client import broker_errors
 from shared.errors import LeaseLost, TooBusy, WorkFailed
 from shared.jobs import Job
-from shared.messages import CONTROL, DEVICES, decode, encode, failure_of, queues_of
+from shared.messages import CONTROL, decode, encode, failure_of
 from shared.ports import FINALISE, Claim, Finished, Reaped, Taken
 
-_QUEUES = (*(q for device in DEVICES for q in queues_of(device) if q != CONTROL), CONTROL)
 _SLICE_S = 1.0  # longest single blocking wait: a frozen server is noticed within the timeout
 
 
@@ -200,7 +199,7 @@ class RedisLedger:
                 )
             )
         )
-        expired, ring = self._run("reap", attempts, limit, failure, *_QUEUES)
+        expired, ring = self._run("reap", attempts, limit, failure)
         return Reaped(expired=expired, ring=tuple(queue.decode() for queue in ring))
 
     def epoch(self, token: str) -> str:
@@ -230,6 +229,15 @@ class RedisLedger:
 
     def waiting(self, queue: str) -> int:
         return int(self._run("waiting", queue))
+
+    def queues(self) -> tuple[str, ...]:
+        with broker_errors():
+            return tuple(
+                sorted(queue.decode() for queue in self._client.smembers(self._key("queues")))
+            )
+
+    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
+        self._run("move", queue, to, limit)
 
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

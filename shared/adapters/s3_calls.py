@@ -90,7 +90,9 @@ class S3Calls:
         self._client.meta.events.register_last("before-call.s3", _send_small_bodies_at_once)
 
     def strict(self) -> S3Calls:
-        """The same client for the start, when a server that refuses us is a wrong setting."""
+        """The same client where a server that refuses us is no outage: at the start it is a wrong
+        setting, elsewhere a wrong address.
+        """
         calls = copy.copy(self)
         calls._strict = True
         return calls
@@ -157,10 +159,10 @@ def _refusal(
         return ObjectMissing("The object store has no such object."), False
     if status == 412:
         return PreconditionFailed("Somebody else wrote the object first."), False
-    if at_start and status in _ACCESS_STATUSES:
-        return ConfigurationError(f"The object store {server} refuses us: {code}."), False
     # 409 is ConditionalRequestConflict: two conditional writes met, and S3 asks to come again.
     again = status >= 500 or status in {409, 429} or code in {"RequestTimeout", "SlowDown"}
+    if at_start and status in _ACCESS_STATUSES and not again:
+        return ConfigurationError(f"The object store {server} refuses us: {code}."), False
     return StoreUnavailable(f"The object store answered {status} {code}."), again
 
 

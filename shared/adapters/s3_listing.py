@@ -1,4 +1,4 @@
-"""Listing an S3 bucket page by page: all names, or the next segments only."""
+"""Listing an S3 bucket page by page: all objects, or the next segments only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 Pages = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def names(ask: Pages, prefix: str, *, after: str) -> Iterator[str]:
-    """Keys that start with `prefix` and sort after `after`, in byte order."""
+def objects(ask: Pages, prefix: str, *, after: str = "") -> Iterator[dict[str, Any]]:
+    """Objects whose `Key` starts with `prefix` and sorts after `after`, in byte order."""
     arguments = {"Prefix": prefix, **({"StartAfter": after} if after else {})}
     for page in _pages(ask, arguments):
         for found in page.get("Contents", []):
             if not found["Key"].endswith("/"):  # consoles store such objects as folders
-                yield found["Key"]
+                yield found
 
 
 def children(ask: Pages, prefix: str, *, after: str) -> Iterator[str]:

@@ -6,7 +6,12 @@ import io
 from typing import Any
 
 from shared.adapters.s3_calls import S3Calls
-from shared.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
+from shared.errors import (
+    ConfigurationError,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreUnavailable,
+)
 
 
 class ObjectReader(io.RawIOBase):
@@ -15,6 +20,9 @@ class ObjectReader(io.RawIOBase):
     Args:
         calls: The client.
         where: Bucket and key.
+
+    Attributes:
+        etag: of the object that is read.
 
     Raises:
         ObjectMissing: There is no such object.
@@ -28,7 +36,8 @@ class ObjectReader(io.RawIOBase):
         found = calls.attempt(lambda s3: s3.get_object(**where))
         self._body: Any = found["Body"]
         self._length = int(found["ContentLength"])
-        self._same = {"IfMatch": found["ETag"]}
+        self.etag = str(found["ETag"])
+        self._same = {"IfMatch": self.etag}
 
     def readable(self) -> bool:
         return True
@@ -40,6 +49,8 @@ class ObjectReader(io.RawIOBase):
             data = self._calls.attempt(lambda s3: self._read(s3, len(buffer)))
         except (PreconditionFailed, ObjectMissing) as exc:
             raise StoreUnavailable("The object was replaced while it was read.") from exc
+        except ConfigurationError as exc:
+            raise StoreUnavailable("The object may no longer be read.") from exc
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)

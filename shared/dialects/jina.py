@@ -17,19 +17,22 @@ from shared.dialects.asked import Asked
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import (
     MOST_ENTRIES,
+    ItemInput,
     Number,
     Shape,
-    TextInput,
     as_list,
     bounded,
-    without_image,
+    one_kind,
 )
 from shared.errors import LabelsRequired
 from shared.types import (
     Answer,
     ClassifyRequest,
     ClassifyResult,
-    Item,
+    Failure,
+    FileBy,
+    FileRead,
+    FileReading,
     Question,
     Scores,
     Threshold,
@@ -44,24 +47,24 @@ _KEYED = frozenset({"descriptions", "labels", "threshold"})
 _V = TypeVar("_V", str, float)
 
 
-def _as_text_input(value: object) -> object:
+def _as_input(value: object) -> object:
     if isinstance(value, str):
-        return TextInput.model_construct(text=value)
+        return ItemInput.model_construct(text=value)
     if not isinstance(value, dict):
-        raise PydanticCustomError("value_error", "must be a text, or an object with a text")
-    return without_image(value)
+        raise PydanticCustomError(
+            "value_error", "must be a text, or an object with a text, an image or a file"
+        )
+    return one_kind(value)
 
 
 def _kind(value: object) -> str:
     return "<object>" if isinstance(value, dict) else "<plain>"
 
 
-_Input = Annotated[
-    TextInput, BeforeValidator(_as_text_input, json_schema_input_type=str | TextInput)
-]
+_Input = Annotated[ItemInput, BeforeValidator(_as_input, json_schema_input_type=str | ItemInput)]
 _Inputs = Annotated[
     list[_Input],
-    BeforeValidator(as_list, json_schema_input_type=str | TextInput | list[_Input]),
+    BeforeValidator(as_list, json_schema_input_type=str | ItemInput | list[_Input]),
 ]
 _Words = Annotated[list[str], BeforeValidator(bounded)]
 _Labels = Annotated[
@@ -81,7 +84,10 @@ class ClassifyBody(Shape):
     """A classify request. Optional fields may be null, which means what leaving them out does."""
 
     model: str | None = Field(None, description="Model or alias; the server's default if absent.")
-    input: _Inputs = Field(description='One text or many, plain or as `{"text": …}`.')
+    input: _Inputs = Field(
+        description='One item or many: a plain text, `{"text": …}`, `{"image": …}` or '
+        '`{"file": …}`.'
+    )
     labels: _Labels | None = Field(
         None,
         description="At least two labels, or several groups of labels: one question for each.",
@@ -111,6 +117,17 @@ class ClassifyBody(Shape):
     return_uncertainty: bool | None = Field(
         None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
     )
+    file_by: FileBy | None = Field(
+        None,
+        description="What documents are judged by: their `text`, their `pages` as pictures, `both` "
+        "(the mean of the scores), or `auto` (default): the text where there is some.",
+    )
+    per_page: bool | None = Field(
+        None, description="Answer for each page of a document as well: `file.pages`."
+    )
+    max_pages: int | None = Field(
+        None, ge=1, description="Pages read of a document; the operator's limit if absent."
+    )
 
 
 class LabelScore(Shape):
@@ -118,6 +135,36 @@ class LabelScore(Shape):
 
     label: str
     score: float
+
+
+class PageAnswer(Shape):
+    """What one page of a document was found to be."""
+
+    prediction: str | dict[str, str | None] | None
+    score: float | dict[str, float | None] | None
+    predictions: list[LabelScore] | dict[str, list[LabelScore]]
+
+
+class FileAnswer(Shape):
+    """What was read of a document."""
+
+    kind: str = Field(description="`pdf` or `docx`.")
+    total_pages: int
+    pages_read: int
+    read_by: FileBy = Field(description="What it was judged by.")
+    scanned: bool = Field(description="It has pictures of pages and no text.")
+    pages: list[PageAnswer] = Field(
+        default=[],
+        description="Present with `per_page`: the answer for each page that was read, null for one "
+        "with nothing on it.",
+    )
+
+
+class ItemError(Shape):
+    """Why an item has no answer."""
+
+    code: str
+    message: str
 
 
 class Classification(Shape):
@@ -146,6 +193,12 @@ class Classification(Shape):
         default=False,
         description="Present where the text is longer than the model's window: it was read whole, "
         "window by window.",
+    )
+    file: FileAnswer | None = Field(default=None, description="Present for documents.")
+    error: ItemError | None = Field(
+        default=None,
+        description="Present where an image or document could not be read; `prediction` and "
+        "`score` are null then, and nothing is charged for it.",
     )
 
 
@@ -176,11 +229,12 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         raise translated(exc, keyed=_KEYED) from None
     request = ClassifyRequest(
         model=default_model if said.model is None else said.model,
-        items=tuple(Item(text=each.text) for each in said.input),
+        items=tuple(each.item() for each in said.input),
         scores=said.scores or "calibrated",
         multi_label=bool(said.multi_label),
         top_k=said.top_k,
         return_uncertainty=bool(said.return_uncertainty),
+        files=_files(said),
     )
     added = _zero_shot(said) if said.classifier_id is None else _few_shot(said)
     return Asked(
@@ -194,15 +248,21 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
     if result.labels is not None:
         questions = (Question(labels=result.labels),)
     row = _plain_row if questions[0].group is None else _grouped_row
+    failed = {each.index: each.failure for each in result.failed}
     data = [
         {"object": "classification", "index": i, **row(questions, answers)}
+        if i not in failed
+        else {"object": "classification", "index": i, **_unread(questions, failed[i])}
         for i, answers in enumerate(result.answers)
     ]
     if request.return_uncertainty:
         for said, answers in zip(data, result.answers, strict=True):
-            said.update(_doubt(questions, answers))
+            if answers:
+                said.update(_doubt(questions, answers))
     for index in result.windowed:
         data[index]["truncated"] = False
+    for file in result.files:
+        data[file.index]["file"] = _file(questions, file)
     return {"usage": _tokens(result.usage), "data": data}
 
 
@@ -303,6 +363,48 @@ def _grouped_row(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -
         field: {group: row[field] for group, row in rows.items()}
         for field in ("prediction", "score", "predictions")
     }
+
+
+def _files(said: ClassifyBody) -> FileReading:
+    return FileReading(
+        by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
+    )
+
+
+def _unread(questions: tuple[Question, ...], failure: Failure) -> dict[str, Any]:
+    """What stands where the answer of an item would, if it could have been read."""
+    return {
+        **_nothing(questions),
+        "error": {"code": failure.code, "message": failure.detail},
+    }
+
+
+def _nothing(questions: tuple[Question, ...]) -> dict[str, Any]:
+    """An answer without any."""
+    if questions[0].group is None:
+        return {"prediction": None, "score": None, "predictions": []}
+    nothing = {question.group: None for question in questions}
+    return {
+        "prediction": nothing,
+        "score": nothing,
+        "predictions": {question.group: [] for question in questions},
+    }
+
+
+def _file(questions: tuple[Question, ...], file: FileRead) -> dict[str, Any]:
+    row = _plain_row if questions[0].group is None else _grouped_row
+    said: dict[str, Any] = {
+        "kind": file.kind,
+        "total_pages": file.total_pages,
+        "pages_read": file.pages,
+        "read_by": file.by,
+        "scanned": file.scanned,
+    }
+    if file.answers:
+        said["pages"] = [
+            row(questions, answers) if answers else _nothing(questions) for answers in file.answers
+        ]
+    return said
 
 
 def _doubt(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:

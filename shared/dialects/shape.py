@@ -1,16 +1,24 @@
-"""What the bodies of requests are made of: strict shapes, bounded lists, one text.
+"""What the bodies of requests are made of: strict shapes, bounded lists, one item.
 
 Decides what JSON types are read and how much of them; what a body means is its own module's.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from shared import ids
+from shared.types import Item, Media
+
 MOST_ENTRIES = 65_536  # of one list or object: bounds the memory that a hostile body can take
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}:")  # no base64 has a colon
+
+_KINDS = ("text", "image", "file")
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -21,10 +29,61 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class TextInput(Shape):
-    """One text to classify."""
+def _any_kind(schema: dict[str, Any]) -> None:
+    """Say that one of the three is required, which Python's types do not say."""
+    schema["required"] = [field for field in schema["required"] if field != "text"]
+    schema["anyOf"] = [{"required": [kind]} for kind in _KINDS]
 
-    text: str
+
+def _as_images(value: object) -> object:
+    if value is None or isinstance(value, list):
+        return bounded(value)
+    if not isinstance(value, str):
+        raise PydanticCustomError(
+            "value_error", "must be an image in base64 or its address, or a list of them"
+        )
+    return [value]
+
+
+class ItemInput(Shape):
+    """One thing: a text, an image (or several of one thing), or a document."""
+
+    model_config = ConfigDict(json_schema_extra=_any_kind)
+
+    text: str = Field(description="The text.")
+    image: Annotated[
+        list[str] | None,
+        BeforeValidator(_as_images, json_schema_input_type=str | list[str] | None),
+    ] = Field(
+        None,
+        description="In base64, as a data URI, or the address of one: `https://…`, or `s3://…` "
+        "where the operator allowed it. A list holds images of one thing.",
+    )
+    file: str | None = Field(
+        None, description="A PDF or DOCX: in base64, by its address, or the id of a file sent."
+    )
+
+    def item(self) -> Item:
+        """What was sent, inside the service."""
+        if self.image is None and self.file is None:
+            return Item(text=self.text)
+        file = None if self.file is None else media_of(self.file)
+        return Item(images=tuple(map(media_of, self.image or ())), file=file)
+
+
+def media_of(said: str) -> Media:
+    """An address, the id of a file, or else the bytes themselves.
+
+    >>> media_of("https://example.org/cat.jpg").url
+    'https://example.org/cat.jpg'
+    >>> media_of("iVBORw0KGgo=").data
+    'iVBORw0KGgo='
+    """
+    if ids.is_file_id(said):
+        return Media(file_id=said)
+    if _ADDRESS.match(said) and said[:5].lower() != "data:":
+        return Media(url=said)
+    return Media(data=said)
 
 
 def bounded(value: object) -> object:
@@ -46,14 +105,17 @@ def as_list(value: object) -> object:
     return bounded([value] if isinstance(value, str | dict) else value)
 
 
-def without_image(value: object) -> object:
-    """An item that is no image.
+def one_kind(value: object) -> object:
+    """An item as `ItemInput` has it.
 
     Raises:
-        PydanticCustomError: It is one.
+        PydanticCustomError: It is more than one thing.
     """
-    if isinstance(value, dict) and value.get("image") is not None:
+    if not isinstance(value, dict):
+        return value
+    kinds = [kind for kind in _KINDS if value.get(kind) is not None]
+    if len(kinds) > 1:
         raise PydanticCustomError(
-            "value_error", "images are not available in this version; send a text"
+            "value_error", f"is one thing: send {' or '.join(kinds)}, the other as a further item"
         )
-    return value
+    return {**value, "text": ""} if kinds in (["image"], ["file"]) else value

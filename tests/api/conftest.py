@@ -26,7 +26,7 @@ from shared.catalogue import Catalogue, ModelEntry
 from shared.limits import Limits
 from shared.settings import Settings
 from tests.fake_ledger import FakeLedger
-from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
+from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from tests.tiny_worker import TinyWorker
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
@@ -50,6 +50,7 @@ class World:
 
     services: Services
     store: FakeStore
+    buckets: FakeBuckets
     ledger: FakeLedger
     worker: TinyWorker
     app: Flask
@@ -77,6 +78,7 @@ class World:
 def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = time.time) -> World:
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
+    buckets = FakeBuckets()
     worker = TinyWorker(ledger, replies, store)
     doorbell = FakeDoorbell(worker.drain)
     members = Members(ledger, fresh_s=0.0)
@@ -84,6 +86,7 @@ def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = ti
         settings=settings,
         catalogue=CATALOGUE,
         store=store,
+        buckets=buckets,
         ledger=ledger,
         members=members,
         authenticator=Authenticator(store, cache_s=0.0, clock=clock),
@@ -110,7 +113,14 @@ def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = ti
         uses=Uses(store, clock=clock),
     )
     app = create_app(services)
-    return World(services=services, store=store, ledger=ledger, worker=worker, app=app)
+    return World(
+        services=services,
+        store=store,
+        buckets=buckets,
+        ledger=ledger,
+        worker=worker,
+        app=app,
+    )
 
 
 @pytest.fixture

@@ -132,6 +132,7 @@ class TestFollowing:
             ),
             ledger=world.ledger,
             store=world.store,
+            buckets=world.services.buckets,
             default_model="tiny",
             file_keep_s=3600,
         )

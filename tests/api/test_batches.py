@@ -17,7 +17,7 @@ from api.wire.openai.batch import BatchList, BatchObject
 from shared import ids, layout
 from shared.batches import BadRow, BatchRequest, Plan
 from shared.errors import WorkFailed
-from shared.jobs import Expire, Finalise, Job, Start, advance
+from shared.jobs import Expire, Finalise, Job, Lapse, Start, advance
 from shared.messages import Submission, decode, encode
 from shared.ports import PLAN, Claim
 from tests.api.conftest import World, make_world
@@ -114,7 +114,7 @@ class TestCreating:
         assert [(claim.job_id, claim.task) for claim in claims] == [(job_id, PLAN)]
         job = world.ledger.record(job_id)
         assert job is not None
-        assert (job.queue, job.progress.total) == ("cpu.bulk", 0)
+        assert (job.queue, job.progress.total) == ("cpu.bulk.tiny", 0)
 
     def test_of_rows_asks_what_a_classify_request_would(self, asked: Asked):
         body = asked(
@@ -192,6 +192,16 @@ class TestCreating:
         assert batch["completion_window"] == said
         assert batch["expires_at"] == pytest.approx(batch["created_at"] + seconds, abs=1)
 
+    def test_of_train_requests_needs_the_right_to_train(self, world: World, file: str):
+        said = {"input_file_id": file, "endpoint": "/v1/train"}
+
+        refused = world.client("classify").post("/v1/batches", json=said)
+        taken = world.client("classify", "train").post("/v1/batches", json=said)
+
+        assert_openai_error(refused, 403)
+        assert taken.status_code == 200, taken.data
+        assert taken.get_json()["endpoint"] == "/v1/train"
+
     @pytest.mark.parametrize(
         ("said", "param"),
         [
@@ -219,6 +229,7 @@ class TestCreating:
             ({"classify": {"classifier": "a", "classifier_id": "b"}}, "classify.classifier"),
             ({"classify": []}, "classify"),
             ({"classify": ..., "text_column": "t"}, "text_column"),
+            ({"endpoint": "/v1/train"}, "classify"),
             ({"classify": ..., "output_format": "csv"}, "output_format"),
             ({"text_column": ""}, "text_column"),
             ({"input_format": "xlsx"}, "input_format"),
@@ -251,11 +262,6 @@ class TestCreating:
     @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'"x"'])
     def test_refuses_what_is_no_object(self, client: FlaskClient, data: bytes):
         assert_openai_error(client.post("/v1/batches", data=data), 400, param="body")
-
-    def test_does_not_run_what_was_only_to_be_tried(self, client: FlaskClient, world: World):
-        answer = client.post("/v1/batches?dry_run=true", json={})
-
-        assert_openai_error(answer, 400, param="dry_run")
 
     def test_sent_twice_with_one_key_is_one_batch(
         self, create: Create, client: FlaskClient, world: World
@@ -416,7 +422,7 @@ class TestGoingOn:
             world.ledger.complete(claim, lease_s=9, completed=9, failed=1)
 
     def claims(self, world: World, count: int) -> tuple[Claim, ...]:
-        return world.ledger.claim("cpu.bulk", None, calls=0, parts=count, lease_s=9).claims
+        return world.ledger.claim("cpu.bulk.tiny", None, calls=0, parts=count, lease_s=9).claims
 
     def test_is_validated_first(self, client: FlaskClient, batch: str, world: World):
         waits = get(client, batch)
@@ -464,6 +470,66 @@ class TestGoingOn:
 
         assert found["status"] == "expired"
         assert found["expired_at"] == int(NOW.timestamp())
+
+    def test_whose_window_is_over_is_finalizing_while_a_worker_puts_it_together(
+        self, client: FlaskClient, batch: str, world: World, clock: list[float]
+    ):
+        self.plan(world, batch)
+        clock[0] += 86_401
+        noticed_not_yet = get(client, batch)
+        self.move(world, batch, Lapse())
+
+        found = get(client, batch)
+
+        assert noticed_not_yet["status"] == "in_progress"
+        assert (found["status"], found["progress"]["phase"]) == ("finalizing", "finalizing")
+        assert found["finalizing_at"] is not None
+        assert (found["expired_at"], found["output_file_id"]) == (None, None)
+        assert_openai_error(client.post(f"/v1/batches/{batch}/cancel"), 409)
+        assert_openai_error(client.post(f"/v1/batches/{batch}/retry"), 409)
+
+    @pytest.mark.parametrize("noticed", [True, False])
+    def test_whose_window_is_over_has_expired_where_no_worker_lives(
+        self, client: FlaskClient, batch: str, world: World, clock: list[float], noticed: bool
+    ):
+        self.plan(world, batch)
+        world.ledger.report("worker", "tiny", b"", ttl_s=0)
+        before = get(client, batch)
+        clock[0] += 86_401
+        if noticed:
+            self.move(world, batch, Lapse())
+
+        found = get(client, batch)
+
+        assert before["status"] == "in_progress"
+        assert found["status"] == "expired"
+        assert found["expired_at"] == found["expires_at"]
+        assert found["request_counts"]["completed"] == 18
+
+    def test_says_when_its_end_began(
+        self, client: FlaskClient, batch: str, world: World, clock: list[float]
+    ):
+        client.post(f"/v1/batches/{batch}/cancel")
+        began = get(client, batch)
+        clock[0] += 50
+        world.worker.asleep = False
+        world.worker.drain("control")
+
+        ended = get(client, batch)
+
+        assert (began["cancelling_at"], began["cancelled_at"]) == (int(NOW.timestamp()), None)
+        assert ended["cancelling_at"] == began["cancelling_at"]
+        assert ended["cancelled_at"] is not None
+        assert ended["finalizing_at"] is None
+
+    def test_that_is_finalizing_says_since_when(
+        self, client: FlaskClient, batch: str, world: World
+    ):
+        self.plan(world, batch)
+        assert get(client, batch)["finalizing_at"] is None
+        self.move(world, batch, Finalise())
+
+        assert get(client, batch)["finalizing_at"] == int(NOW.timestamp())
 
     def test_is_cancelled(self, client: FlaskClient, batch: str, world: World):
         answer = client.post(f"/v1/batches/{batch}/cancel")
@@ -518,6 +584,33 @@ class TestListing:
         post(headers={"Prefer": "respond-async"})
 
         assert client.get("/v1/batches?limit=1").get_json()["has_more"] is False
+
+    def test_does_not_look_at_other_jobs(
+        self, create: Create, client: FlaskClient, post: Callable, world: World
+    ):
+        made = {create().get_json()["id"] for _ in range(2)}
+        for _ in range(3):
+            post(headers={"Prefer": "respond-async"})
+        read: list[str] = []
+        get, records = world.store.get, world.ledger.records
+        world.store.get = lambda name: read.append(name) or get(name)  # type: ignore[method-assign]
+        world.ledger.records = lambda wanted: read.extend(wanted) or records(wanted)  # type: ignore[method-assign]
+
+        listed = client.get("/v1/batches").get_json()["data"]
+
+        assert {each["id"] for each in listed} == made
+        asked = {part for name in read for part in name.split("/") if part.startswith("job_")}
+        assert asked == {ids.job_id_of(each) for each in made}
+
+    def test_leaves_out_what_was_never_wholly_accepted(
+        self, create: Create, client: FlaskClient, world: World
+    ):
+        batch = create().get_json()["id"]
+        world.store.put(layout.batch("acme", ids.job_id(1, 1)), b"")
+
+        listed = client.get("/v1/batches").get_json()["data"]
+
+        assert [each["id"] for each in listed] == [batch]
 
     def test_looks_through_many_other_jobs(self, create: Create, client: FlaskClient, post: Any):
         batch = create().get_json()["id"]

@@ -86,7 +86,7 @@ class TestSynchronous:
             ({"input": []}, 422, "VALIDATION_ERROR", "input"),
             ({"input": ["a", " "]}, 422, "VALIDATION_ERROR", "input[1].text"),
             ({"input": ["a"] * 1025}, 422, "VALIDATION_ERROR", "input[1024]"),
-            ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "input[0]"),
+            ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "input[0].image"),
             ({"model": "absent"}, 503, "SERVICE_UNAVAILABLE", None),
         ],
     )
@@ -306,7 +306,7 @@ class TestSlots:
         ]
         for thread in threads:
             thread.start()
-        while world.ledger.waiting("cpu.standard") < len(threads):
+        while world.ledger.waiting("cpu.standard.tiny") < len(threads):
             threading.Event().wait(0.01)
 
         refused = client.post("/v1/train", json={"input": EXAMPLES})
@@ -325,7 +325,7 @@ class TestSlots:
         ]
         for thread in threads:
             thread.start()
-        while world.ledger.waiting("cpu.standard") < len(threads):
+        while world.ledger.waiting("cpu.standard.tiny") < len(threads):
             threading.Event().wait(0.01)
 
         refused = client.post("/v1/classify", json=BODY)

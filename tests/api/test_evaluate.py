@@ -112,7 +112,7 @@ def test_one_example_may_stand_without_a_list_and_other_keys_are_ignored(
         ({"input": [{"label": "x"}]}, "input[0].text", "is missing"),
         ({"input": ["a"]}, "input[0]", "must be an object"),
         ({"input": [*EXAMPLES, {"text": "d", "label": "z"}]}, "input[3].label", "is none of"),
-        ({"input": [{"image": "x", "label": "x"}]}, "input[0]", "images"),
+        ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "reads no pictures"),
     ],
 )
 def test_wrong_examples_are_refused(judge: Callable, said: Any, field: str, says: str):

@@ -107,10 +107,10 @@ class TestSending:
         self, client: FlaskClient, world: World
     ):
         answer = client.post(
-            "/v1/files", data={"file": (io.BytesIO(ROWS), "x.jsonl"), "purpose": "vision"}
+            "/v1/files", data={"file": (io.BytesIO(ROWS), "x.jsonl"), "purpose": "fine-tune"}
         )
 
-        assert_openai_error(answer, 400, param="purpose", says="must be batch")
+        assert_openai_error(answer, 400, param="purpose", says="must be one of batch")
         assert contents(world) == []
 
     @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.wire.train import TrainAnswer
 from shared import layout
 from shared.classifiers import Classifier
+from shared.dialects.train import TrainAnswer
 from shared.errors import StoreUnavailable
 from tests.api.conftest import World
 from tests.classifiers import put_classifier

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +18,10 @@ from api.wire.openai.error import OpenAIError, spoken_at
 from shared import ids, layout
 from shared.batches import File
 from shared.classifier_store import ClassifierStore
+from shared.errors import PreconditionFailed
 from shared.messages import encode
+from shared.webhook_store import WebhookStore
+from shared.webhooks import Webhook, new_secret, trial_of
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 
@@ -42,8 +47,15 @@ class Key:
 def map_path_parameters(
     context: schemathesis.HookContext, path_parameters: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Make half of the classifiers, files and batches that are asked for ones that are there."""
-    there = {"classifier_id": a_classifier, "file_id": a_file, "batch_id": a_batch}
+    """Make half of the things that are asked for ones that are there."""
+    there = {
+        "classifier_id": a_classifier,
+        "file_id": a_file,
+        "batch_id": a_batch,
+        "upload_id": an_upload,
+        "webhook_id": a_webhook,
+        "delivery_id": a_delivery,
+    }
     found = dict(path_parameters or {})
     for name, asked in found.items():
         if name in there and len(asked) % 2:
@@ -73,10 +85,40 @@ def a_file() -> str:
     return file.id
 
 
+def an_upload() -> str:
+    """The id of a fresh upload."""
+    body = {"bytes": 12, "filename": "größe.jsonl", "purpose": "batch"}
+    return str(WORLD.client().post("/v1/uploads", json=body).get_json()["id"])
+
+
 def a_batch() -> str:
     """The id of a fresh batch; it has ended."""
     body = {"input_file_id": a_file(), "classify": {"labels": ["x", "y"]}}
     return str(WORLD.client().post("/v1/batches", json=body).get_json()["id"])
+
+
+def a_webhook() -> str:
+    """The id of a webhook that was told something; it is made if an earlier call has deleted it."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    webhook = Webhook(
+        id=f"wh_{'0' * 16}",
+        account="acme",
+        url="https://example.org/",
+        secret=new_secret(),
+        created_at=now,
+        updated_at=now,
+    )
+    with suppress(PreconditionFailed):
+        records = WebhookStore(store=WORLD.store)
+        records.add(trial_of(webhook, now).model_copy(update={"id": f"msg_{'0' * 26}"}))
+        records.create(webhook)
+    return webhook.id
+
+
+def a_delivery() -> str:
+    """The id of what it was told."""
+    a_webhook()
+    return f"msg_{'0' * 26}"
 
 
 def test_it_is_a_valid_document():

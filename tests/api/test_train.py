@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.idempotency import Use
-from api.wire.train import TrainAnswer
 from shared import ids
+from shared.dialects.train import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
 from shared.messages import train_queue
 from shared.types import NewClassifier, Remark
@@ -122,7 +122,7 @@ class TestCreating:
             ({"text": "x", "label": "y", "weight": 0}, "input[2].weight"),
             ({"text": "x", "label": "y", "weight": 1001}, "input[2].weight"),
             ({"text": "x", "label": "y", "weight": 1e-308}, "input[2].weight"),
-            ({"image": "x", "label": "y"}, "input[2]"),
+            ({"image": "x", "label": "y"}, "input[2].image"),
         ],
     )
     def test_a_wrong_example_is_named(self, train: Train, example: dict, field: str):
@@ -343,7 +343,7 @@ class TestAsAJob:
 
         answer = train(headers={"Prefer": "wait=1"})
         world.worker.asleep = False
-        world.worker.drain("cpu.train")
+        world.worker.drain("cpu.train.tiny")
 
         assert_problem(answer, 504, "SERVICE_TIMEOUT", says=answer.headers["Location"])
         job = client.get(answer.headers["Location"]).get_json()
@@ -412,7 +412,7 @@ class TestIdempotency:
         world.worker.asleep = True
         late = train(headers={**KEY, "Prefer": "wait=1"}, name="tickets")
         world.worker.asleep = False
-        world.worker.drain("cpu.train")
+        world.worker.drain("cpu.train.tiny")
 
         answer = train(headers=KEY, name="tickets")
 

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.slots import RESERVED_THREADS
-from api.wire.train import TrainAnswer
 from shared import layout
+from shared.dialects.train import TrainAnswer
 from shared.errors import ModelNotFound, StoreUnavailable
 from tests.api.conftest import World
 from tests.classifiers import put_classifier, weights_of
@@ -354,7 +354,7 @@ class TestImport:
 
         assert_problem(answer, 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED")
         world.worker.asleep = False
-        world.worker.drain("cpu.train")
+        world.worker.drain("cpu.train.tiny")
         waiting.join()
 
     def test_that_takes_too_long_goes_on_as_a_job(self, world: World, send: Callable):

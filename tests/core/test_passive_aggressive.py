@@ -96,3 +96,34 @@ def test_learning_leaves_the_old_weights_alone():
 
     assert np.array_equal(before.weights[:, :-1], rows)
     assert before.steps == 0
+
+
+# The same examples in every run: where two rivals are as strong to the last bit, either may be it.
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(seeds, st.integers(1, 150), st.integers(1, 5), st.sampled_from(["PA-I", "PA-II"]))
+def test_learners_side_by_side_are_learners_that_saw_their_examples_alone(seed, n, labels, kind):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, 5)).astype(np.float32), rng.integers(labels, size=n)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    passes, weights = rng.integers(1, 4, size=n), rng.uniform(0.5, 2, size=n)
+    seen = rng.random((3, n)) < [[0.0], [0.5], [1.0]]
+    start = PassiveAggressive.start(rng.normal(size=(labels, 5)).astype(np.float32), kind=kind)
+    start = start.learn(x[:3], y[:3], weights[:3], passes[:3])
+
+    together = start.learn_each(x, y, weights, passes, seen)
+
+    for got, mine in zip(together, seen, strict=True):
+        alone = start.learn(x[mine], y[mine], weights[mine], passes[mine])
+        assert np.allclose(got.weights, alone.weights, atol=1e-3)
+        assert np.allclose(got.average, alone.average, atol=1e-3)
+        assert got.steps == alone.steps == start.steps + passes[mine].sum()
+
+
+def test_what_must_not_be_seen_leaves_the_weights_alone():
+    rows, x, y = example(1)
+    pa = PassiveAggressive.start(rows)
+
+    (unseen,) = pa.learn_each(x, y, np.ones(1), np.ones(1, np.intp), np.zeros((1, 1), np.bool_))
+
+    assert np.array_equal(unseen.weights, pa.weights)
+    assert np.array_equal(unseen.average, pa.average)

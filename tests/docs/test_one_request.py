@@ -39,6 +39,7 @@ from shared.limits import Limits
 from shared.messages import encode, queues_of
 from shared.settings import Settings
 from shared.types import WorkerReport
+from tests.fake_media import FakeMedia
 from tests.servers import HOST, valkey_server
 from workers import tasks
 from workers.classifiers import Classifiers
@@ -46,6 +47,7 @@ from workers.drain import Drain
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
 from workers.registry import load_models
+from workers.views import Viewer
 
 pytestmark = pytest.mark.integration
 
@@ -121,7 +123,8 @@ def worker(
     """A worker with nothing but what calls need, on threads."""
     device, models = load_models(CATALOGUE, settings, observe=lambda _: lambda *_: None)
     classifiers = Classifiers(store, versions_kept=settings.versions_kept)
-    calls = Calls(Classify(models, Limits(), classifiers), replies)
+    viewer = Viewer(limits=Limits(), media=FakeMedia())
+    calls = Calls(Classify(models, Limits(), classifiers, viewer), replies)
     stopping = threading.Event()
     drain = Drain(
         ledger=ledger,
@@ -134,9 +137,10 @@ def worker(
     )
     app = celery_app(settings.redis_url, timeout_s=2, socket_timeout_s=5)
     tasks.register(app, drain)
-    report = WorkerReport(device=device, queues=queues_of(device), models=tuple(models))
+    queues = queues_of(device, models)
+    report = WorkerReport(device=device, queues=queues, models=tuple(models))
     ledger.report("worker", "worker", encode(report), ttl_s=600)
-    with start_worker(app, pool="threads", perform_ping_check=False, queues=queues_of(device)):
+    with start_worker(app, pool="threads", perform_ping_check=False, queues=queues):
         try:
             yield
         finally:

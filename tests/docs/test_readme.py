@@ -51,7 +51,8 @@ SCORE_TOLERANCE = 0.05  # float32 and bfloat16 differ by less
 MASKS = (
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>"),
     (r"ph_[\w-]{20,}", "ph_…"),
-    (r"\b(job|key|req)_[0-9a-z]{16,26}", r"\1_…"),
+    (r"\b(job|key|req|wh)_[0-9a-z]{16,26}", r"\1_…"),
+    (r"whsec_[\w+/]+=*", "whsec_…"),
     (r"\d{4}-\d\d-\d\d(T[\d:.]+Z| \d\d:\d\d)?", "<time>"),
     (r"\(kept in \S+\)", "(kept in …)"),
 )

@@ -131,4 +131,4 @@ def test_the_gpu_worker_says_what_it_misses_where_there_is_no_gpu(tmp_path: Path
         )
 
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("pigeonhole: PIGEONHOLE_DEVICE is gpu, but")
+    assert ended.stderr.splitlines()[-1].startswith("pigeonhole: PIGEONHOLE_DEVICE is cuda, but")

@@ -112,6 +112,44 @@ class TestFiles:
         assert [each for each in oldest if each in newest] == newest[::-1]
 
 
+class TestUploads:
+    def test_are_cut_into_parts_by_the_client(self, client: OpenAI, tmp_path: Path):
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(jsonl(ROWS))
+
+        upload = client.uploads.upload_file_chunked(
+            file=path, mime_type="application/jsonl", purpose="batch", part_size=5000
+        )
+
+        assert (upload.status, upload.bytes) == ("completed", path.stat().st_size)
+        assert upload.file is not None
+        assert upload.file.filename == "rows.jsonl"
+        assert client.files.content(upload.file.id).read() == path.read_bytes()
+
+    def test_take_parts_in_any_order(self, client: OpenAI):
+        upload = client.uploads.create(
+            bytes=6,
+            filename="x.jsonl",
+            mime_type="application/jsonl",
+            purpose="batch",
+            expires_after={"anchor": "created_at", "seconds": 3600},
+        )
+        second, first = (
+            client.uploads.parts.create(upload.id, data=piece) for piece in (b"{}\n", b"[]\n")
+        )
+
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.uploads.complete(upload.id, part_ids=[first.id, second.id], md5="0" * 32)
+        done = client.uploads.complete(upload.id, part_ids=[first.id, second.id])
+
+        assert caught.value.param == "md5"
+        assert done.file is not None
+        assert done.file.expires_at == done.file.created_at + 3600
+        assert client.files.content(done.file.id).read() == b"[]\n{}\n"
+        with pytest.raises(openai.ConflictError, match="completed"):
+            client.uploads.cancel(upload.id)
+
+
 class TestBatches:
     def test_work_through_plain_rows(self, client: OpenAI):
         rows = [*ROWS, {"id": "bad"}]

@@ -143,3 +143,47 @@ def test_the_models_are_listed_with_the_default_marked(run: Run) -> None:
 
     assert head.split()[:3] == ["model", "engine", "device"]
     assert any(row.startswith("all-MiniLM-L6-v2 (default)") for row in rows)
+
+
+def test_the_models_are_listed_as_json_with_what_is_here(
+    env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"12345")
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text(
+        "".join(
+            f'[[model]]\nname = "{name}"\nengine = "sentence"\ncheckpoint = "{tmp_path / name}"\n'
+            for name in ("folder", "nowhere")
+        )
+    )
+
+    assert (
+        cli.run(["models", "list", "--json"], {**env, "PIGEONHOLE_CATALOGUE": str(catalogue)}) == 0
+    )
+
+    models = {m["name"]: m for m in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (models["folder"]["here"], models["folder"]["size_bytes"]) == (True, 5)
+    assert (models["nowhere"]["here"], models["nowhere"]["size_bytes"]) == (False, None)
+
+
+@pytest.mark.parametrize("action", ["pull", "check"])
+def test_a_model_that_is_not_in_the_catalogue_is_refused_with_the_nearest(
+    action: str, env: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["models", action, "all-MiniLM"], env) == 2
+
+    told = capfd.readouterr().err
+    assert told.startswith("pigeonhole: model: no such model; did you mean all-MiniLM-L6-v2?")
+
+
+@pytest.mark.parametrize("action", ["pull", "check"])
+def test_a_model_that_came_with_the_package_needs_nothing(
+    action: str, env: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[[model]]\nname = "tiny"\nengine = "hashing"\n')
+
+    assert cli.run(["models", action, "tiny"], {**env, "PIGEONHOLE_CATALOGUE": str(catalogue)}) == 0
+
+    assert capfd.readouterr().out.startswith("tiny: ")

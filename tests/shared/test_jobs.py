@@ -16,6 +16,7 @@ from shared.jobs import (
     Fail,
     Finalise,
     Job,
+    Lapse,
     Progress,
     Settle,
     Start,
@@ -32,6 +33,7 @@ EVENTS: list[Event] = [
     Succeed(progress=Progress(total=3, completed=3), usage=Usage(input_tokens=5)),
     Fail(error=Failure(code="INTERNAL_ERROR", detail="broken")),
     Cancel(),
+    Lapse(),
     Settle(),
     Expire(),
 ]
@@ -81,6 +83,27 @@ def test_a_cancelled_job_counts_what_was_not_done_as_failed():
 
     assert settled.state is State.CANCELLED
     assert settled.progress == Progress(total=3, completed=0, failed=3)
+
+
+def test_when_an_end_began_is_remembered():
+    later = NOW + timedelta(seconds=5)
+
+    cancelling = advance(advance(a_job(), Cancel(), NOW), Cancel(), later)
+    finalising = advance(advance(a_job(), Finalise(), NOW), Finalise(attempt=2), later)
+    expiring = advance(a_job(state=State.RUNNING), Lapse(), NOW)
+
+    assert (cancelling.cancelling_at, cancelling.finalising_at) == (NOW, None)
+    assert advance(cancelling, Settle(), later).cancelling_at == NOW
+    assert (finalising.cancelling_at, finalising.finalising_at) == (None, NOW)
+    assert (expiring.state, expiring.finalising_at) == (State.EXPIRING, NOW)
+    assert advance(expiring, Expire(), later).finalising_at == NOW
+
+
+def test_a_record_of_before_is_read():
+    new = ("cancelling_at", "finalising_at", "deadline")
+    stored = a_job().model_dump(mode="json", exclude=set(new))
+
+    assert Job.model_validate(stored) == a_job()
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=8))

@@ -18,6 +18,10 @@ from shared.messages import (
     encode,
     error_of,
     failure_of,
+    lane_of,
+    lanes,
+    model_of,
+    on_every_device,
     priority_of,
     queue_for,
     queues_of,
@@ -114,5 +118,17 @@ def test_an_error_without_a_code_of_its_own_comes_back_as_an_internal_error():
 
 
 def test_queues_are_served_fast_first_and_control_last():
-    assert queues_of("gpu") == ("gpu.fast", "gpu.standard", "gpu.bulk", "gpu.train", "control")
-    assert [priority_of(queue_for("cpu", p)) for p in Priority] == list(Priority)
+    assert queues_of("gpu", ["a", "b.c"]) == (
+        "gpu.fast.a", "gpu.fast.b.c", "gpu.standard.a", "gpu.standard.b.c",
+        "gpu.bulk.a", "gpu.bulk.b.c", "gpu.train.a", "gpu.train.b.c", "control",
+    )  # fmt: skip
+    assert [priority_of(queue_for("cpu", p, "b.c")) for p in Priority] == list(Priority)
+
+
+def test_a_queue_says_its_lane_its_model_and_where_else_its_work_can_be_done():
+    queues = queues_of("gpu", ["b.c"])
+
+    assert {lane_of(queue) for queue in queues} < set(lanes())
+    assert {model_of(queue) for queue in queues} == {"b.c", ""}
+    assert on_every_device("cpu.bulk.b.c") == ("gpu.bulk.b.c", "cpu.bulk.b.c")
+    assert on_every_device("control") == ("control",)

@@ -39,10 +39,12 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
     [
         ("PIGEONHOLE_PORT", "http", "must be of type int"),
         ("PIGEONHOLE_PORT", "0", "at least 1"),
-        ("PIGEONHOLE_DEVICE", "tpu", "must be one of auto, cpu, gpu"),
+        ("PIGEONHOLE_DEVICE", "tpu", "must be one of auto, cpu, cuda"),
         ("PIGEONHOLE_ALLOW_DOWNLOADS", "maybe", "true or false"),
         ("PIGEONHOLE_LEASE_S", "nan", "at least"),
         ("PIGEONHOLE_LEASE_S", "inf", "finite"),
+        ("PIGEONHOLE_FETCH_NETWORKS", "10.0.0.1/8", "host bits"),
+        ("PIGEONHOLE_FETCH_PORTS", "http", "must be ports"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_it_must_be(variable, value, sentence):

@@ -103,20 +103,20 @@ class TestJsonl:
             '{"label": "a"}',
             '{"text": "one", "label": "a", "label": "b"}',
             '{"text": "\\ud800", "label": "a"}',
-            '{"image": "x", "label": "a"}',
+            '{"image": "x", "text": "one", "label": "a"}',
             '{"text": "one", "label": "a", "weight": "1"}',
             "text,label",
         )
 
         assert faults(sent) == {
             "file line 2": "is not JSON at column 29: Expecting ',' delimiter",
-            "file line 3": "must be an object with a text and a label",
+            "file line 3": "must be an object with a label and a text, an image or a file",
             "file line 4.text": "must be a string",
             "file line 4.label": "must be a string",
             "file line 5.text": "is missing",
             "file line 6": "the key 'label' stands twice in one object",
             "file line 7.text": "holds half of a surrogate pair; send whole characters",
-            "file line 8": "images are not available in this version; send a text",
+            "file line 8": "is one thing: send text or image, the other as a further item",
             "file line 9.weight": "must be a number",
             "file line 10": "is not JSON at column 1: Expecting value",
         }

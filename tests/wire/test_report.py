@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from api.wire.report import render_metrics, render_remark
+from shared.dialects.report import render_metrics, render_remark
 from shared.types import Remark
 
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.wire import body, train
+from api.wire import body
 from api.wire.file import File
-from api.wire.train import TrainAnswer
+from api.wire.train import parse_file
+from shared.dialects import train
+from shared.dialects.train import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError
 from shared.types import Example, NewClassifier, TrainResult
 
@@ -83,7 +85,7 @@ class TestFromAFile:
             "input": "ignored",
         }
 
-        said = train.parse_file(fields, self.FILE)
+        said = parse_file(fields, self.FILE)
 
         assert said.num_iters == 3
         assert said.create == NewClassifier(name="tickets", keep_examples=True)
@@ -108,7 +110,7 @@ class TestFromAFile:
         fields = {"text_column": "note", "label_column": "kind", field: value}
 
         with pytest.raises(InvalidRequest, match=says):
-            train.parse_file(fields, self.FILE)
+            parse_file(fields, self.FILE)
 
 
 _JSON = st.recursive(

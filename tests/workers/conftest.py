@@ -17,11 +17,14 @@ from shared.messages import Body, Submission, encode
 from shared.ports import Claim
 from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
-from tests.fakes import FakeDoorbell, FakeReplies, FakeStore
+from tests.fake_media import ColourEncoder, FakeMedia
+from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from workers.classifiers import Classifiers
-from workers.embedding import Embedder, Model
+from workers.embedding import Embedder, Model, Pictures, Stills
 from workers.handlers.batch.documents import Documents
+from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.end import Assembler
+from workers.handlers.batch.lessons import Lessons
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
 from workers.handlers.batch.requests import Requests
@@ -36,9 +39,10 @@ from workers.leases import Leases
 from workers.microbatch import MicroBatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
+from workers.views import Viewer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-QUEUE = "cpu.standard"
+QUEUE = "cpu.standard.tiny"
 
 
 def a_request(*texts: str, **changes: object) -> ClassifyRequest:
@@ -73,46 +77,71 @@ class Bench:
     """Everything a handler stands on."""
 
     store: FakeStore = field(default_factory=FakeStore)
+    buckets: FakeBuckets = field(default_factory=FakeBuckets)
     ledger: FakeLedger = field(default_factory=FakeLedger)
     replies: FakeReplies = field(default_factory=FakeReplies)
     encoder: Encoder = field(default_factory=Encoder)
+    colours: ColourEncoder = field(default_factory=ColourEncoder)
+    media: FakeMedia = field(default_factory=FakeMedia)
+    reads_pictures: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batcher = MicroBatcher(self.encoder, budget_tokens=256, name="tiny")
+        stills = Stills(self.colours)
+        self.picture_batcher = MicroBatcher(
+            stills, budget_tokens=64, name="tiny", window_tokens=self.colours.picture_tokens
+        )
         model = Model(
-            entry=ModelEntry(name="tiny", engine="hashing"),
+            entry=ModelEntry(name="tiny", engine="hashing", picture_templates=("{label}",)),
             embedder=Embedder(self.encoder, self.batcher),
+            pictures=Pictures(self.colours, self.picture_batcher, logit_scale=20.0)
+            if self.reads_pictures
+            else None,
         )
         self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
         self.classifiers = Classifiers(self.store, versions_kept=3)
-        self.classify = Classify(self.models, self.limits, self.classifiers)
-        self.train = Train(models=self.models, limits=self.limits, classifiers=self.classifiers)
-        self.evaluate = Evaluate(
+        self.viewer = Viewer(limits=self.limits, media=self.media)
+        self.classify = Classify(self.models, self.limits, self.classifiers, self.viewer)
+        self.train = Train(
             models=self.models,
             limits=self.limits,
             classifiers=self.classifiers,
+            viewer=self.viewer,
+        )
+        self.evaluate = Evaluate(
+            models=self.models,
+            classifiers=self.classifiers,
+            viewer=self.viewer,
             store=self.store,
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.finaliser = Finaliser(
             ledger=self.ledger,
             store=self.store,
-            assembler=Assembler(store=self.store),
+            assembler=Assembler(store=self.store, buckets=self.buckets),
             lease_s=1.0,
         )
         self.part_runner = PartRunner(
             store=self.store,
             ledger=self.ledger,
-            documents=Documents(classify=self.classify),
+            documents=Documents(classify=self.classify, store=self.store),
             requests=Requests(
                 classify=self.classify,
                 records=self.classifiers.records,
                 catalogue=Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny"),
                 limits=self.limits,
             ),
+            lessons=Lessons(
+                train=self.train,
+                records=self.classifiers.records,
+                catalogue=Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny"),
+                limits=self.limits,
+                most_classifiers=5,
+            ),
         )
+        reader = Reader(store=self.store, buckets=self.buckets, bounds=Bounds())
         self.parts = Parts(
             ledger=self.ledger,
             store=self.store,
@@ -122,12 +151,15 @@ class Bench:
                 JobKind.REBUILD: self.train.rebuild,
                 JobKind.IMPORT: self.train.load,
                 JobKind.EVALUATE: self.evaluate.run,
+                JobKind.DRY_RUN: DryRun(
+                    reader=reader, models=self.models, limits=self.limits, ledger=self.ledger
+                ).run,
             },
             planner=Planner(
                 store=self.store,
                 ledger=self.ledger,
                 doorbell=FakeDoorbell(self.rung.append),
-                reader=Reader(store=self.store, bounds=Bounds()),
+                reader=reader,
             ),
             part_runner=self.part_runner,
             finaliser=self.finaliser,
@@ -167,6 +199,7 @@ class Bench:
         self.encoder.free.set()
         self.leases.close()
         self.batcher.close()
+        self.picture_batcher.close()
 
 
 @pytest.fixture

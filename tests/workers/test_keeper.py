@@ -6,15 +6,19 @@ import time
 import pytest
 
 from shared import ids, layout
-from shared.batches import File
+from shared.batches import UPLOAD_KEPT_S, File
 from shared.errors import BrokerUnavailable
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode, encode
+from shared.webhook_store import WebhookStore
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
+from tests.workers.test_expiry import put_upload, uploads
+from workers.courier import Courier
 from workers.expiry import expire, expire_files
 from workers.keeper import Keeper
+from workers.outbound import Outbound
 
 
 @pytest.fixture
@@ -28,6 +32,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         ledger=bench.ledger,
         store=bench.store,
         doorbell=FakeDoorbell(rung.append),
+        courier=Courier(WebhookStore(store=bench.store), Outbound()),
         max_attempts=3,
         lease_s=10,
         audit_s=3600,
@@ -244,6 +249,17 @@ def test_a_keeper_deletes_files_too(bench: Bench, keeper: Keeper):
     tick(keeper)
 
     assert not list(bench.store.list(layout.FILES))
+
+
+def test_a_keeper_deletes_uploads_an_hour_after_their_day(bench: Bench, keeper: Keeper):
+    now = 10 * UPLOAD_KEPT_S
+    keeper.clock = lambda: now
+    gone = put_upload(bench.store, now - UPLOAD_KEPT_S - 3601)
+    kept = put_upload(bench.store, now - UPLOAD_KEPT_S - 3599)
+
+    tick(keeper)
+
+    assert uploads(bench.store) == {kept} != {gone}
 
 
 def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 
@@ -467,3 +468,76 @@ def test_an_error_while_finishing_reaches_the_caller(started: Callable[..., Micr
     with pytest.raises(ZeroDivisionError):
         future.result(BOUND_S)
     assert batcher.healthy()
+
+
+# Memory
+
+
+class Cramped(FakeEncoder):
+    """Holds only so many padded tokens at once, and sees whether what failed is gone."""
+
+    class Batch:
+        pass
+
+    def __init__(self, most_tokens: int, error: type[Exception]) -> None:
+        super().__init__()
+        self._most_tokens = most_tokens
+        self._error = error
+        self._last: weakref.ref[Cramped.Batch] | None = None
+        self.sizes: list[int] = []
+        self.failed = 0
+
+    def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
+        assert self._last is None or self._last() is None
+        batch = self.Batch()  # lives as long as this frame
+        self._last = weakref.ref(batch)
+        self.sizes.append(len(windows) * (max(map(len, windows)) + SPECIAL_TOKENS))
+        if self.sizes[-1] > self._most_tokens:
+            self.failed += 1
+            raise self._error("not enough memory")
+        return super().encode(windows)
+
+
+@pytest.mark.parametrize("error", [Unavailable, MemoryError])
+def test_batches_stay_within_what_the_memory_held(
+    started: Callable[..., MicroBatcher], caplog: pytest.LogCaptureFixture, error: type[Exception]
+) -> None:
+    encoder = Cramped(100, error)
+    batcher = started(encoder, budget_tokens=640)
+    asked = [[n] * 8 for n in range(100)]  # 10 tokens each with their special ones
+
+    for _ in range(3):
+        rows = submit(batcher, asked).result(BOUND_S)
+        assert np.array_equal(rows, np.stack([row_of(window) for window in asked]))
+
+    assert batcher.budget_tokens == 80
+    assert encoder.failed == 7  # the first batch, its halves and their halves
+    assert max(encoder.sizes[15:]) <= 80  # after it
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.rpartition("at most ")[2] for line in told] == ["320.", "160.", "80."]
+
+
+def test_the_longest_window_is_always_tried_alone(started: Callable[..., MicroBatcher]) -> None:
+    encoder = Cramped(30, MemoryError)
+    batcher = started(encoder, budget_tokens=640)
+
+    few = submit(batcher, [[n] for n in range(60)])
+    long = submit(batcher, [[7] * 28])
+    too_long = submit(batcher, [[7] * 29])
+
+    assert len(few.result(BOUND_S)) == 60
+    assert np.array_equal(long.result(BOUND_S), [row_of([7] * 28)])
+    with pytest.raises(MemoryError):
+        too_long.result(BOUND_S)
+    assert batcher.budget_tokens >= 1
+
+
+def test_other_errors_leave_the_batches_as_large_as_they_were(
+    started: Callable[..., MicroBatcher],
+) -> None:
+    batcher = started(FakeEncoder(), budget_tokens=64)
+
+    with pytest.raises(RuntimeError):
+        submit(batcher, [[n, POISON] for n in range(20)]).result(BOUND_S)
+
+    assert batcher.budget_tokens == 64

@@ -18,7 +18,7 @@ def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[i
         ledger=bench.ledger,
         role="worker",
         member="w",
-        report=b"{}",
+        report=lambda: b"{}",
         queues=(QUEUE,),
         watched=Watched(**{**watched, **seen}),
         forward_limit_s=1.0,

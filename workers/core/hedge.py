@@ -60,12 +60,13 @@ class Hedge:
         """
         new = np.empty_like(self.losses)
         powers = np.empty(logits.shape[1:], np.float32)  # (N, L): one buffer stays in the cache
+        ones = np.ones(logits.shape[2], np.float32)  # (L,)
         for e, of_expert in enumerate(logits):
             below = of_expert - of_expert.max(axis=1, keepdims=True)  # (N, L), at most 0
             own = below[np.arange(len(y)), y]  # (N,)
             for t, temperature in enumerate(self.centre * np.exp(_away())):
                 np.multiply(below, np.float32(1.0 / temperature), out=powers)
-                total = np.exp(powers, out=powers).sum(axis=1)  # (N,)
+                total = np.exp(powers, out=powers) @ ones  # (N,): half the time of `sum`
                 new[e, t] = (np.log(total) - own / temperature).astype(np.float64) @ weights
         heard = self.heard + float(weights.sum())
         return replace(self, losses=keep * self.losses + new, heard=heard)

@@ -168,8 +168,9 @@ class Learner:
         weights = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
         iters = np.full(len(x), DEFAULT_ITERS) if iters is None else np.asarray(iters)
         before = float((self.scores(x).argmax(axis=1) == y).mean())
-        logits, known, unseen = self._cross_fitted(x, y, weights, iters)
-        now = self._taught(x, y, weights, iters)
+        fold_of = self._folds(y, _emphasis(weights, iters))
+        *held, now = self._taught(x, y, weights, iters, fold_of)
+        logits, known = _cross_fitted(held, x, y, fold_of)
         fitted = now._fit()
         emphasis = np.where(known, _emphasis(weights, iters), 0.0)
         now, mixed = now._weighed(fitted)._judged(self, logits, y, emphasis)
@@ -178,7 +179,7 @@ class Learner:
         return now._compiled(fitted), Report(
             accuracy=accuracy,
             log_loss=-float(np.log(np.maximum(p[np.arange(len(p)), y], 1e-7)).mean()),
-            curve=((self.seen, before), (now.seen - unseen, accuracy)),
+            curve=((self.seen, before), (held[0].seen, accuracy)),
             trust=now.trust(),
             strength=fitted.strength,
         )
@@ -278,46 +279,38 @@ class Learner:
         t = temperature(self.prior, self.scale)
         return gaussian.fit(self.moments, self.prior.astype(np.float64), t)
 
-    def _cross_fitted(
-        self, x: Floats, y: Ints, weights: Doubles, iters: Ints
-    ) -> tuple[Floats, NDArray[np.bool_], int]:
-        """What sources that have not seen an example say of it.
-
-        Returns:
-            Logits (E + 2, N, L) of the clouds, margins and labels; whether the label of an example
-            had other examples, (N,), without which it says nothing about how well examples tell;
-            how many examples a fold has.
-        """
-        emphasis = _emphasis(weights, iters)
-        before = float(self.moments.counts.sum()) * len(x) / float(emphasis.sum())
-        most = FOLDS if len(x) * len(self.labels) <= LARGE else LARGE_FOLDS
+    def _folds(self, y: Ints, emphasis: Doubles) -> Ints:
+        """The fold that each example is held out of, (N,)."""
+        before = float(self.moments.counts.sum()) * len(y) / float(emphasis.sum())
+        most = FOLDS if len(y) * len(self.labels) <= LARGE else LARGE_FOLDS
         # One fold for one example: it is predicted by what was learnt before.
-        folds = min(len(x), max(2, math.ceil(most * len(x) / (len(x) + before))))
+        folds = min(len(y), max(2, math.ceil(most * len(y) / (len(y) + before))))
         # Examples of one label go to different folds, as far as there are enough folds; labels come
         # in the order of their first example, so that renumbering them changes nothing.
         _, first, place = np.unique(y, return_index=True, return_inverse=True)
-        fold_of = np.empty(len(x), np.intp)
-        fold_of[np.argsort(first[place], kind="stable")] = np.arange(len(x)) % folds
-        logits = np.empty((len(gaussian.GRID) + 2, len(x), len(self.labels)), np.float32)
-        known = np.empty(len(x), np.bool_)
-        for fold in range(folds):
-            part, rest = fold_of == fold, fold_of != fold
-            held = self._taught(x[rest], y[rest], weights[rest], iters[rest])
-            fitted = held._fit()
-            logits[:-2, part] = fitted.models.scores(x[part])
-            logits[-2, part] = held._margins().scores(x[part])
-            logits[-1, part] = fitted.labels.scores(x[part])
-            known[part] = held.moments.counts[y[part]] > 0
-        return logits, known, math.ceil(len(x) / folds)
+        fold_of = np.empty(len(y), np.intp)
+        fold_of[np.argsort(first[place], kind="stable")] = np.arange(len(y)) % folds
+        return fold_of
 
-    def _taught(self, x: Floats, y: Ints, weights: Doubles, iters: Ints) -> Learner:
-        """With N more examples in the moments and margins; trust stays what it was."""
-        return replace(
-            self,
-            seen=self.seen + len(x),
-            moments=self.moments.add(x, y, _emphasis(weights, iters)),
-            margins=self.margins.learn(x, y, weights, iters),
-        )
+    def _taught(
+        self, x: Floats, y: Ints, weights: Doubles, iters: Ints, fold_of: Ints
+    ) -> list[Learner]:
+        """Without the examples of one fold, for each fold; then with all. Trust stays what it was.
+
+        Only moments and margins have learnt.
+        """
+        every = np.arange(int(fold_of.max()) + 1)
+        seen = np.concatenate([fold_of != every[:, None], np.ones((1, len(y)), np.bool_)])
+        emphasis = _emphasis(weights, iters)
+        nothing = Moments.empty(*self.prior.shape)
+        of_fold = [nothing.add(x[m], y[m], emphasis[m]) for m in ~seen[:-1]]
+        whole = sum(of_fold, start=self.moments)
+        moments = [*(whole - part for part in of_fold), whole]
+        margins = self.margins.learn_each(x, y, weights, iters, seen)
+        return [
+            replace(self, seen=self.seen + int(n), moments=m, margins=p)
+            for n, m, p in zip(seen.sum(axis=1), moments, margins, strict=True)
+        ]
 
     def _judged(
         self, before: Learner, logits: Floats, y: Ints, emphasis: Doubles
@@ -357,6 +350,31 @@ class Learner:
     def _margins(self) -> Linear:
         average = np.float32(MARGIN_LOGIT) * self.margins.average  # (L, D + 1)
         return Linear(rows=average[:, :-1], bias=average[:, -1])
+
+
+def _cross_fitted(
+    held: Sequence[Learner], x: Floats, y: Ints, fold_of: Ints
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """What sources that have not seen an example say of it.
+
+    Args:
+        held: what was learnt without the examples of each fold.
+        x: (N, D). y: (N,). fold_of: (N,).
+
+    Returns:
+        Logits (E + 2, N, L) of the clouds, margins and labels; whether the label of an example had
+        other examples, (N,), without which it says nothing about how well examples tell.
+    """
+    logits = np.empty((len(gaussian.GRID) + 2, len(x), len(held[0].labels)), np.float32)
+    known = np.empty(len(x), np.bool_)
+    for fold, learner in enumerate(held):
+        part = fold_of == fold
+        fitted = learner._fit()
+        logits[:-2, part] = fitted.models.scores(x[part])
+        logits[-2, part] = learner._margins().scores(x[part])
+        logits[-1, part] = fitted.labels.scores(x[part])
+        known[part] = learner.moments.counts[y[part]] > 0
+    return logits, known
 
 
 def _emphasis(weights: Doubles, iters: Ints) -> Doubles:

@@ -53,15 +53,43 @@ class Moments:
         >>> m.counts.tolist(), m.sums.tolist()
         ([0.0, 2.0], [[0.0, 0.0], [1.0, 1.0]])
         """
-        rows = x.astype(np.float64)
-        weighted = rows * weights[:, None]  # (N, D)
+        order = np.argsort(y, kind="stable")
+        present, first = np.unique(y[order], return_index=True)
+        rows = x[order].astype(np.float64) * np.sqrt(weights[order])[:, None]  # (N, D)
         sums = self.sums.copy()
-        np.add.at(sums, y, weighted)
+        if len(y):
+            sums[present] += np.add.reduceat(rows * np.sqrt(weights[order])[:, None], first)
         return Moments(
             counts=self.counts + np.bincount(y, weights, minlength=len(self.counts)),
             sums=sums,
-            second=self.second + rows.T @ weighted,
+            second=self.second + rows.T @ rows,  # a matrix by itself: half the work
             squares=self.squares + float(weights @ weights),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of the examples of both."""
+        return Moments(
+            counts=self.counts + other.counts,
+            sums=self.sums + other.sums,
+            second=self.second + other.second,
+            squares=self.squares + other.squares,
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        """Without examples that were added as `other`.
+
+        A label that has no more examples has sums of exactly 0: nothing but 0 was added to it.
+
+        >>> one, two = (Moments.empty(2, 1).add(np.ones((1, 1), np.float32), np.array([k]),
+        ...                                     np.ones(1)) for k in (0, 1))
+        >>> ((one + two) - two).counts.tolist()
+        [1.0, 0.0]
+        """
+        return Moments(
+            counts=self.counts - other.counts,
+            sums=self.sums - other.sums,
+            second=self.second - other.second,
+            squares=self.squares - other.squares,
         )
 
     @property

@@ -77,51 +77,104 @@ class PassiveAggressive:
         >>> pa.learn(x, y, np.ones(1), np.array([1])).weights.tolist()  # margin 0.5 + 0.5
         [[0.25, 0.0, 0.25], [-0.25, 0.0, -0.25]]
         """
+        everything = np.ones((1, len(x)), np.bool_)
+        return self.learn_each(x, y, weights, passes, everything)[0]
+
+    def learn_each(
+        self, x: Floats, y: Ints, weights: Doubles, passes: Ints, seen: NDArray[np.bool_]
+    ) -> list[PassiveAggressive]:
+        """R learners that each see some of the examples, for little more than the cost of one.
+
+        They visit the same examples at the same time, and those that must not see one stand still:
+        what a step costs is calls of numpy, whose number does not grow with R.
+
+        Args:
+            x: (N, D). y, weights, passes: (N,), as in `learn`.
+            seen: (R, N), which learner sees which example.
+        """
+        runs, labels = len(seen), len(self.weights)
         rows = np.concatenate([x, np.ones((len(x), 1), np.float32)], axis=1)  # (N, D + 1)
-        now, lag, steps = self.weights.copy(), self.lag.copy(), self.steps
+        now = np.tile(self.weights, (runs, 1))  # (R L, D + 1)
+        visits = seen * passes  # (R, N)
+        begin, end = np.full(runs, self.steps), self.steps + visits.sum(axis=1)
+        late = np.zeros((len(x), runs, labels), np.float32)  # what each example adds to the lag
+        done = begin
         for turn in range(int(passes.max(initial=0))):
             todo = np.flatnonzero(passes > turn)
-            for begin in range(0, len(todo), CHUNK):
-                part = todo[begin : begin + CHUNK]
-                steps = self._chunk(now, lag, steps, rows[part], y[part], weights[part])
-        return replace(self, weights=now, lag=lag, steps=steps)
+            for first in range(0, len(todo), CHUNK):
+                part = todo[first : first + CHUNK]
+                of_part, visited = y[part], seen[:, part].T  # (B,), (B, R)
+                steps = self._chunk(now, rows[part], of_part, weights[part], visited)  # (B, R L)
+                # Step t of T is missing from t / T of the average.
+                before = done + np.cumsum(visited, axis=0) - visited  # (B, R)
+                share = (before / np.maximum(end, 1.0)).astype(np.float32)
+                late[part] += steps.reshape(len(part), runs, labels) * share[:, :, None]
+                done = done + visited.sum(axis=0)
+        lag = (late.reshape(len(x), runs * labels).T @ rows).reshape(runs, *self.lag.shape)
+        kept = (begin / np.maximum(end, 1.0)).astype(np.float32)
+        return [
+            # A copy: a view would keep the weights of all R in memory.
+            replace(
+                self, weights=of_run.copy(), lag=kept[r] * self.lag + lag[r], steps=float(end[r])
+            )
+            for r, of_run in enumerate(now.reshape(runs, *self.weights.shape))
+        ]
 
     def _chunk(
-        self, now: Floats, lag: Floats, steps: float, x: Floats, y: Ints, weights: Doubles
-    ) -> float:
-        """Visit a chunk one by one; the same as updating (L, D + 1) weights at every step.
+        self, now: Floats, x: Floats, y: Ints, weights: Doubles, seen: NDArray[np.bool_]
+    ) -> Floats:
+        """Move `now` (R L, D + 1) by a chunk of B examples; the signed steps (B, R L).
 
-        Scores of the chunk are kept up to date by its Gram matrix instead: two matrix products per
-        chunk, and the average costs nothing more. For 1,024 labels a step takes 18 us.
+        The same as updating the weights at every step. Scores are corrected by the steps before, of
+        which the Gram matrix of the chunk tells what they did to them, so that the weights are
+        read and written once per chunk. All in units of the step that would close the gap.
         """
-        scores = x @ now.T  # (B, L)
         gram = x @ x.T  # (B, B)
-        taus = np.zeros_like(scores)  # (B, L): signed steps
-        for i, (true, weight) in enumerate(zip(y.tolist(), weights.tolist(), strict=True)):
-            row = scores[i]
-            own, row[true] = float(row[true]), -np.inf
-            rival = int(row.argmax())
-            loss = 1.0 - own + float(row[rival])
-            row[true] = own
-            if loss <= 0.0 or rival == true:
-                continue
-            tau = self._step(loss, 2.0 * float(gram[i, i]), weight)
-            taus[i, true] += tau
-            taus[i, rival] -= tau
-            scores[:, true] += tau * gram[:, i]
-            scores[:, rival] -= tau * gram[:, i]
-        end = steps + len(y)
-        # Step t of T is missing from t / T of the average.
-        late = ((steps + np.arange(len(y))) / end).astype(np.float32)
-        now += taus.T @ x
-        lag *= steps / end
-        lag += (taus * late[:, None]).T @ x
-        return end
+        each, labels = np.arange(len(y)), len(now) // seen.shape[1]
+        unit, cap = self._unit(2.0 * gram.diagonal(), weights)  # (B,), (B,)
+        start = (x @ now.T).reshape(len(y), -1, labels)  # (B, R, L)
+        start += (1.0 - start[each, :, y])[:, :, None]  # the loss, per rival
+        start[each, :, y] = -np.inf
+        start *= unit[:, None, None]
+        gram *= unit[:, None]
+        steps = np.zeros((len(y), len(now)), np.float32)
+        self._walk(start.reshape(len(y), -1), gram, y, np.where(seen, -cap[:, None], 0.0), steps)
+        moved = np.flatnonzero(steps.any(axis=0))
+        now[moved] += steps[:, moved].T @ x
+        return steps
 
-    def _step(self, loss: float, square: float, weight: float) -> float:
+    @staticmethod
+    def _walk(start: Floats, gram: Floats, y: Ints, low: Floats, steps: Floats) -> None:
+        """Fill in `steps` (B, R L) one example after the other; `low` (B, R) is minus the caps.
+
+        Call by call of numpy, for nothing else costs: 5 us a step of 11 learners of 10 labels.
+        """
+        runs = low.shape[1]
+        labels = steps.shape[1] // runs
+        offset = np.arange(runs) * labels
+        change, row = np.empty(runs * labels, np.float32), np.empty(runs * labels, np.float32)
+        by_run, rival = row.reshape(runs, labels), np.empty(runs, np.intp)
+        step, zero = np.empty(runs, np.float32), np.zeros(runs, np.float32)
+        for i, (true, at, near, least, now) in enumerate(
+            zip(y.tolist(), start, gram, low, steps, strict=True)
+        ):
+            np.dot(near[:i], steps[:i], out=change)
+            np.add(at, change, out=row)
+            by_run.argmax(axis=1, out=rival)
+            np.add(rival, offset, out=rival)
+            np.subtract(change[true::labels], row.take(rival), out=step)  # minus the loss
+            np.minimum(step, zero, out=step)
+            np.maximum(step, least, out=step)
+            np.negative(step, out=now[true::labels])
+            now[rival] = step
+
+    def _unit(self, square: Floats, weights: Doubles) -> tuple[Floats, Floats]:
+        """What a loss of 1 moves the weights by without a cap, and the cap, each (B,)."""
+        room: Floats = (self.aggressiveness * weights).astype(np.float32)
         if self.kind == "PA-I":
-            return min(self.aggressiveness * weight, loss / square)
-        return loss / (square + 0.5 / (self.aggressiveness * weight))
+            return 1.0 / square, room
+        softer: Floats = square + np.float32(0.5) / room
+        return 1.0 / softer, np.full_like(room, np.inf)
 
 
 def _with_bias(rows: Floats) -> Floats:

@@ -16,7 +16,7 @@ from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError,
 from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
-from workers.handlers.classify import Classify, Pending
+from workers.handlers.classify import Classify, Pending, answered
 
 log = Log("call")
 _KEEP_S = 60.0  # an answer nobody waits for any more
@@ -107,7 +107,7 @@ class Calls:
             try:
                 if isinstance(work, PigeonholeError):
                     raise work
-                result = work.result()
+                result = answered(work.request, work.result())
             except PigeonholeError as exc:
                 log.info("call.refused", code=exc.code)
                 return Reply(failure=failure_of(exc))

@@ -7,18 +7,26 @@ into answers. In between nobody waits but the model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from shared.errors import DeadlineExceeded
+from shared.errors import DeadlineExceeded, FieldError
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import priority_of
-from shared.types import Answer, ClassifyRequest, ClassifyResult, Priority, Usage
+from shared.messages import error_of, failure_of, priority_of
+from shared.types import (
+    Answer,
+    ClassifyRequest,
+    ClassifyResult,
+    FailedItem,
+    FileRead,
+    Priority,
+    Usage,
+)
 from workers.classifiers import Classifiers
 from workers.core import zero_shot
 from workers.core.metrics import margins
@@ -28,6 +36,7 @@ from workers.handlers.lesson import PART_LIMIT_S, check_revision, model_of
 from workers.labels import Labels, LabelSets
 from workers.leases import Hold
 from workers.models.port import Rows
+from workers.views import FileViews, Looking, Viewer, Views
 from workers.weights import Trained
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
@@ -37,10 +46,14 @@ class Classify:
     """Begins classify requests on the models of this process."""
 
     def __init__(
-        self, models: Mapping[str, Model], limits: Limits, classifiers: Classifiers
+        self,
+        models: Mapping[str, Model],
+        limits: Limits,
+        classifiers: Classifiers,
+        viewer: Viewer,
     ) -> None:
         self._models = models
-        self._limits = limits
+        self._viewer = viewer
         self._label_sets = LabelSets(limits)
         self._classifiers = classifiers
 
@@ -48,9 +61,13 @@ class Classify:
         """Classify the items of a durable job.
 
         Raises:
-            PigeonholeError: As for `begin` and `Pending.result`.
+            PigeonholeError: As for `begin` and `Pending.result`; or no item could be read.
             CancelledError: The job was cancelled, or the lease lost.
         """
+        return answered(body, self.read(job, body, hold))
+
+    def read(self, job: Job, body: ClassifyRequest, hold: Hold) -> ClassifyResult:
+        """As `run`, also where no item could be read."""
         pending = self.begin(body, priority=priority_of(job.queue), deadline=None)
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
@@ -67,50 +84,83 @@ class Classify:
 
         Raises:
             TokenLimitExceeded: An item is too long.
-            InvalidRequest: The template has no placeholder.
+            InvalidRequest: The template has no placeholder, or the model reads no pictures.
             Unavailable: This process does not hold the model, or the model has stopped.
         """
         model = model_of(self._models, request.model)
-        tokens = model.embedder.tokenise([item.text for item in request.items])
-        for index, ids in enumerate(tokens):
-            self._limits.check_tokens(index, len(ids))
-        window = model.embedder.encoder.window
-        label_sets = [
-            self._label_sets.of(model, request, question, priority)
+        looking = self._viewer.look(
+            model, request.items, request.files, priority=priority, deadline=deadline
+        )
+        sets = [
+            {
+                pictures: self._label_sets.of(model, request, question, priority, pictures=pictures)
+                for pictures in _views_of(request, model)
+            }
             for question in request.questions
         ]
         return Pending(
             request=request,
             model=model,
-            token_counts=tuple(map(len, tokens)),
-            windowed=tuple(i for i, ids in enumerate(tokens) if len(ids) > window),
-            label_sets=label_sets,
+            looking=looking,
+            label_sets=sets,
             classifier=(
                 None if request.classifier is None else self._classifiers.of(request.classifier)
             ),
-            vectors=model.embedder.embed(tokens, priority=priority, deadline=deadline),
         )
+
+
+def _views_of(request: ClassifyRequest, model: Model) -> list[bool]:
+    """What labels may have to be compared with: False for texts, True for pictures."""
+    if not any(item.media for item in request.items):
+        return [False]
+    by, files = request.files.by, any(item.file for item in request.items)
+    texts = any(not item.media for item in request.items) or (files and by != "pages")
+    pictures = any(item.images for item in request.items) or (files and by != "text")
+    return [False] * texts + [True] * (pictures and model.pictures is not None)
+
+
+def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult:
+    """The result, if there is an answer in it.
+
+    Raises:
+        PigeonholeError: Why the first item could not be read, where none could.
+    """
+    if not result.failed or len(result.failed) < len(result.answers):
+        return result
+    error = error_of(result.failed[0].failure)
+    what = "image" if request.items[0].images else "file"
+    raise type(error)(
+        f"input[0].{what}: {error.detail}",
+        fields=(FieldError(field=f"input[0].{what}", message=error.detail),),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """A request whose items are on their way through the model."""
+    """A request whose items are on their way through the model.
+
+    `label_sets` has those of each question, by what they are compared with (`_views_of`).
+    """
 
     request: ClassifyRequest
     model: Model
-    token_counts: tuple[int, ...]  # of each item
-    windowed: tuple[int, ...]
-    label_sets: list[Future[Labels]]
+    looking: Looking
+    label_sets: list[dict[bool, Future[Labels]]]
     classifier: Future[Trained] | None
-    vectors: Future[Rows]
+
+    @property
+    def item_tokens(self) -> tuple[int, ...]:
+        """What each item cost, once the result is there."""
+        return self.looking.ready.result(0).tokens
 
     def cancel(self) -> None:
         """Take what still waits out of the queue; `result` then raises CancelledError."""
-        self.vectors.cancel()
+        self.looking.cancel()
 
     def when_ready(self, call: Callable[[], object]) -> None:
         """Call once vectors and labels have all come, or failed; in the thread of the last one."""
-        waiting: list[Future[Any]] = [self.vectors, *self.label_sets]
+        waiting: list[Future[Any]] = [self.looking.ready]
+        waiting += [future for sets in self.label_sets for future in sets.values()]
         waiting += [] if self.classifier is None else [self.classifier]
         left = len(waiting)
         lock = threading.Lock()
@@ -136,34 +186,60 @@ class Pending:
             Unavailable: The model has stopped, or the store is away.
         """
         try:
-            x = self.vectors.result(timeout_s)  # (N, D)
-            label_sets = [future.result(timeout_s) for future in self.label_sets]
+            views = self.looking.ready.result(timeout_s)
+            label_sets = [
+                {pictures: future.result(timeout_s) for pictures, future in sets.items()}
+                for sets in self.label_sets
+            ]
             trained = None if self.classifier is None else self.classifier.result(timeout_s)
         except TimeoutError:
             raise DeadlineExceeded("the model did not answer in time") from None
+        targets = _Targets.of(views)
         if trained is not None:
             check_revision(trained, self.model)
-            by_question = [self._answers(x, trained.labels, trained)]
+            by_question = [self._answers(views, targets, trained.labels, trained)]
         else:
             by_question = [
-                self._answers(x, question.labels, labels)
-                for question, (labels, _) in zip(self.request.questions, label_sets, strict=True)
+                self._answers(
+                    views, targets, question.labels, {p: labels for p, (labels, _) in sets.items()}
+                )
+                for question, sets in zip(self.request.questions, label_sets, strict=True)
             ]
+        by_target = list(zip(*by_question, strict=True))
         return ClassifyResult(
-            answers=tuple(zip(*by_question, strict=True)),
+            answers=targets.of_items(by_target),
             usage=Usage(
-                input_tokens=sum(self.token_counts),
-                label_tokens=sum(tokens for _, tokens in label_sets),
+                input_tokens=sum(views.tokens),
+                label_tokens=sum(next(iter(sets.values()))[1] for sets in label_sets),
             ),
-            windowed=self.windowed,
+            windowed=views.windowed,
             labels=None if trained is None else trained.labels,
+            files=tuple(
+                FileRead(
+                    index=file.index,
+                    kind=file.kind,
+                    total_pages=file.total_pages,
+                    pages=file.pages_read,
+                    by=file.by,
+                    scanned=file.scanned,
+                    answers=targets.of_pages(file, by_target),
+                )
+                for file in views.files
+            ),
+            failed=tuple(
+                FailedItem(index=index, failure=failure_of(error))
+                for index, error in sorted(views.failed.items())
+            ),
         )
 
     def _answers(
-        self, x: Rows, labels: tuple[str, ...], scorer: zero_shot.LabelSet | Trained
+        self, views: Views, targets: _Targets, labels: tuple[str, ...], scorers: _Scorers
     ) -> list[Answer]:
+        """The answer to one question for each target."""
         request = self.request
-        scores = scorer.scores(x, mode=request.scores, multi_label=request.multi_label)  # (N, L)
+        scores = targets.mean(
+            _scored(views, scorers, mode=request.scores, multi_label=request.multi_label)
+        )  # (M, L)
         least = None
         if request.threshold is not None:
             wanted = dict(request.threshold.per_label)
@@ -175,9 +251,9 @@ class Pending:
         )
         rows = _rounded(scores)
         best = [index if index != NONE else None for index in chosen.best.tolist()]
-        ahead: list[float | None] = [None] * len(x)
+        ahead: list[float | None] = [None] * len(scores)
         if request.return_uncertainty:
-            ahead = _rounded(margins(scorer.scores(x)))
+            ahead = _rounded(margins(targets.mean(_scored(views, scorers))))
         if not bool(chosen.keep.all()):
             rows = [
                 [score if kept else None for score, kept in zip(row, keep, strict=True)]
@@ -187,6 +263,67 @@ class Pending:
             Answer.model_construct(best=b, scores=tuple(row), margin=margin)
             for b, row, margin in zip(best, rows, ahead, strict=True)
         ]
+
+
+_Scorers = Trained | dict[bool, zero_shot.LabelSet]
+
+
+def _scored(
+    views: Views,
+    scorers: _Scorers,
+    *,
+    mode: zero_shot.Mode = "calibrated",
+    multi_label: bool = False,
+) -> Rows:
+    """A score per view and label, (V, L): labels are compared with what each view is of."""
+    if isinstance(scorers, Trained):
+        return scorers.scores(views.x, mode=mode, multi_label=multi_label)
+    if len(scorers) == 1:
+        (labels,) = scorers.values()
+        return labels.scores(views.x, mode=mode, multi_label=multi_label)
+    scores = np.empty((len(views.x), len(scorers[False].rows)), np.float32)
+    for pictures, labels in scorers.items():
+        of_these = views.of_pictures == pictures
+        scores[of_these] = labels.scores(views.x[of_these], mode=mode, multi_label=multi_label)
+    return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Targets:
+    """What is answered for, by its views: M items that could be read, and pages of documents."""
+
+    views: Views
+    groups: tuple[tuple[int, ...], ...] | None  # None: each view by itself, in order
+
+    @classmethod
+    def of(cls, views: Views) -> Self:
+        """The items, then the pages that have a view."""
+        if views.items is None:
+            return cls(views=views, groups=None)
+        pages = [page for file in views.files for page in file.pages]
+        return cls(views=views, groups=tuple(g for g in (*views.items, *pages) if g))
+
+    def mean(self, scores: Rows) -> Rows:
+        """The scores of views, (V, L), as those of targets, (M, L)."""
+        if self.groups is None:
+            return scores
+        means = [scores[list(group)].mean(axis=0) for group in self.groups]
+        return np.array(means, np.float32).reshape(len(means), scores.shape[1])
+
+    def of_items(self, answers: Sequence[_Answers]) -> tuple[_Answers, ...]:
+        """What was answered for each item, in order; nothing for those that could not be read."""
+        if self.views.items is None:
+            return tuple(answers)
+        found = dict(zip(self.groups or (), answers, strict=True))
+        return tuple(found.get(views, ()) for views in self.views.items)
+
+    def of_pages(self, file: FileViews, answers: Sequence[_Answers]) -> tuple[_Answers, ...]:
+        """What was answered for each page of a document; nothing for one with nothing on it."""
+        found = dict(zip(self.groups or (), answers, strict=True))
+        return tuple(found.get(views, ()) for views in file.pages)
+
+
+_Answers = tuple[Answer, ...]
 
 
 def _rounded(numbers: Rows) -> Any:

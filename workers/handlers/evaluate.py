@@ -10,7 +10,6 @@ import numpy as np
 from shared import layout
 from shared.errors import FieldError, InvalidRequest
 from shared.jobs import Job
-from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.types import (
     EvaluateRequest,
@@ -27,6 +26,7 @@ from workers.core.calibration import expected_calibration_error
 from workers.embedding import Model
 from workers.handlers import lesson
 from workers.leases import Hold
+from workers.views import Viewer
 
 _MOST_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6
@@ -37,8 +37,8 @@ class Evaluate:
     """Judges classifiers with the models of this process."""
 
     models: Mapping[str, Model]
-    limits: Limits
     classifiers: Classifiers
+    viewer: Viewer
     store: ObjectStore
 
     def run(self, job: Job, body: EvaluateRequest, hold: Hold) -> EvaluateResult:
@@ -58,8 +58,8 @@ class Evaluate:
         labels = trained.labels
         place = {label: index for index, label in enumerate(labels)}
         _check_labels(body.examples, place)
-        reading = lesson.read(model, body.examples, num_iters=1, limits=self.limits)
-        scores = trained.learner.scores(lesson.embed(reading, hold).x)  # (N, L)
+        seen = lesson.see(self.viewer, model, body.examples, num_iters=1, hold=hold)
+        scores = trained.learner.scores(seen.x)  # (N, L)
         known = np.array([example.label is not None for example in body.examples])  # (N,)
         y = np.array([place[e.label] for e in body.examples if e.label is not None], np.intp)
         p = scores[known]  # (M, L)
@@ -78,7 +78,7 @@ class Evaluate:
             classifier_id=body.classifier.classifier_id,
             version=body.classifier.version,
             num_samples=len(y),
-            usage=reading.usage,
+            usage=seen.usage,
             accuracy=_short(quality.accuracy),
             macro_f1=_short(quality.macro_f1),
             micro_f1=_short(quality.micro_f1),

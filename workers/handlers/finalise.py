@@ -1,7 +1,7 @@
 """The end of a durable job. The order of writes is the product:
 
     decision in the ledger → job.json (written once) → hot record, waiters woken →
-    examples forgotten → marker gone
+    webhooks' deliveries → examples forgotten → marker gone
 
 Killed anywhere in between, it is run again and finds what it left.
 """
@@ -32,12 +32,14 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
+from workers.announce import announce
 from workers.forget import forget
 from workers.handlers.batch.end import Assembler
 
 log = Log("finalise")
 # What these have made cannot be taken back: a cancel that comes after it is too late.
 _LASTING = frozenset({JobKind.TRAIN, JobKind.REBUILD, JobKind.IMPORT})
+_ENDING = frozenset({State.CANCELLING, State.EXPIRING})
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
 
 
@@ -71,6 +73,8 @@ class Finaliser:
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
         self.ledger.retire(job, keep_s=_HOT_S)
+        if job.kind is not JobKind.DRY_RUN:  # of which nothing may be left by now
+            announce(self.store, job.account, job.id)
         if job.kind is JobKind.BATCH:
             self.assembler.tidy(job)
         elif job.kind is not JobKind.CLASSIFY:
@@ -78,10 +82,10 @@ class Finaliser:
         self.store.delete(layout.open_marker(job.id))
 
     def _decided(self, claim: Claim) -> Job | None:
-        """The job once it can no longer be cancelled, or was."""
+        """The job once it can no longer be cancelled, or was, or its time is over."""
         while True:
             job = self.ledger.record(claim.job_id)
-            if job is None or job.state.terminal or job.state is State.CANCELLING:
+            if job is None or job.state.terminal or job.state in _ENDING:
                 return job
             decided = advance(job, Finalise(attempt=claim.attempt), self._now())
             if decided == job or self.ledger.replace(job, decided):
@@ -116,14 +120,20 @@ class Finaliser:
         data = self.store.get(layout.request(job.account, job.id)).data
         body = decode(Submission, data).body
         assert isinstance(body, BatchRequest)
-        result, done = self.assembler.run(job, body)
-        self.ledger.beat(claim, lease_s=self.lease_s)
+
+        def check() -> None:
+            self.ledger.beat(claim, lease_s=self.lease_s)
+
+        result, done = self.assembler.run(job, body, check=check)
+        check()
         if job.state is State.CANCELLING:
             return Settle(progress=done, usage=result.usage)
         if claim.failure:
             error = decode(Failure, claim.failure)
             return Fail(error=error, progress=done, usage=result.usage)
-        if "batch_expired" in result.codes:
+        if result.undelivered is not None:
+            return Fail(error=result.undelivered, progress=done, usage=result.usage)
+        if job.state is State.EXPIRING and not 0 < done.total == done.completed + done.failed:
             return Expire(progress=done, usage=result.usage)
         return Succeed(progress=done, usage=result.usage)
 

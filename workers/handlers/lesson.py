@@ -1,4 +1,4 @@
-"""Examples on their way into a learner: tokens, vectors, labels, and how much each counts."""
+"""Examples on their way into a learner: vectors, labels, and how much each counts."""
 
 from __future__ import annotations
 
@@ -10,43 +10,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import Conflict, DeadlineExceeded, Unavailable
+from shared.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FieldError,
+    InvalidRequest,
+    PigeonholeError,
+    Unavailable,
+)
 from shared.limits import Limits
-from shared.types import Example, Priority, Progressive, Remark, Usage, VersionReport
+from shared.types import (
+    Example,
+    FileReading,
+    Item,
+    Priority,
+    Progressive,
+    Remark,
+    Usage,
+    VersionReport,
+)
 from workers.core.learner import Learner, Report
 from workers.core.remarks import remarks
 from workers.embedding import Model
 from workers.labels import embed_labels, scale_of
 from workers.leases import Hold
 from workers.models.port import Rows
+from workers.views import Viewer, mean
 from workers.weights import Trained
 
 PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
 # Fewer examples than this are a caller who waits; more go behind those who wait to classify.
 _SMALL = 256
+_AT_ONCE = 4096  # examples on their way: what is read of images and documents takes memory
+_MOST_NAMED = 20
 _DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """N examples as tokens. `usage` counts each example's once for each iteration."""
-
-    model: Model
-    examples: Sequence[Example]
-    tokens: list[list[int]]
-    num_iters: NDArray[np.intp]  # (N,)
-    usage: Usage
-
-
-@dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """N examples as vectors. `labels` (N,), None where an example has none."""
+    """N examples as vectors. `labels` (N,), None where an example has none.
+
+    `usage` counts the tokens of each example once for each iteration.
+    """
 
     model: Model
     x: Rows  # (N, D)
+    of_pictures: bool
     labels: tuple[str | None, ...]
     num_iters: NDArray[np.intp]  # (N,)
     weights: NDArray[np.float64]  # (N,)
+    usage: Usage
 
 
 def model_of(models: Mapping[str, Model], name: str) -> Model:
@@ -61,44 +74,68 @@ def model_of(models: Mapping[str, Model], name: str) -> Model:
     return model
 
 
-def read(model: Model, examples: Sequence[Example], *, num_iters: int, limits: Limits) -> Reading:
-    """Tokenise examples; `num_iters` is for those that do not say.
+def iterations(examples: Sequence[Example], num_iters: int) -> NDArray[np.intp]:
+    """How often each example is learnt, (N,); `num_iters` is for those that do not say."""
+    return np.array([example.num_iters or num_iters for example in examples], np.intp)
+
+
+def usage_of(tokens: Sequence[int], iters: NDArray[np.intp]) -> Usage:
+    """What examples cost: their tokens, once for each iteration."""
+    return Usage(input_tokens=int(np.array(tokens, np.int64) @ iters))
+
+
+def see(
+    viewer: Viewer, model: Model, examples: Sequence[Example], *, num_iters: int, hold: Hold
+) -> Lesson:
+    """Send examples through the model, however long it takes; the end of the lease stops it.
 
     Raises:
-        TokenLimitExceeded: An example is too long.
-    """
-    tokens = model.embedder.tokenise([example.item.text for example in examples])
-    for index, ids in enumerate(tokens):
-        limits.check_tokens(index, len(ids))
-    iters = np.array([example.num_iters or num_iters for example in examples], np.intp)
-    lengths = np.array([len(ids) for ids in tokens], np.int64)
-    return Reading(
-        model=model,
-        examples=examples,
-        tokens=tokens,
-        num_iters=iters,
-        usage=Usage(input_tokens=int(lengths @ iters)),
-    )
-
-
-def embed(reading: Reading, hold: Hold) -> Lesson:
-    """Send the examples through the model, however long it takes; the end of the lease stops it.
-
-    Raises:
+        TokenLimitExceeded: A text is too long.
+        InvalidRequest: An image or document could not be read; names each, up to some.
         CancelledError: The lease ended.
         Unavailable: The model has stopped.
     """
-    vectors = reading.model.embedder.embed(
-        reading.tokens, priority=_priority(len(reading.tokens)), deadline=None
-    )
-    hold.on_end(vectors.cancel)
+    rows: list[Rows] = []
+    tokens: list[int] = []
+    pictures = 0
+    failed: list[FieldError] = []
+    for first in range(0, len(examples), _AT_ONCE):
+        items = [example.item for example in examples[first : first + _AT_ONCE]]
+        looking = viewer.look(
+            model, items, FileReading(), priority=_priority(len(examples)), deadline=None
+        )
+        hold.on_end(looking.cancel)
+        views = wait(looking.ready)
+        failed += [_unread(first + i, items[i], error) for i, error in views.failed.items()]
+        if failed:
+            continue  # what else is wrong is said in one go
+        tokens += views.tokens
+        pictures += int(views.of_pictures.sum())
+        rows.append(
+            views.x
+            if views.items is None
+            else np.stack([mean(views.x[list(group)]) for group in views.items])
+        )
+    if failed:
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise InvalidRequest(
+            f"{failed[0].field}: {failed[0].message}{more}", fields=tuple(failed[:_MOST_NAMED])
+        )
+    iters = iterations(examples, num_iters)
     return Lesson(
-        model=reading.model,
-        x=wait(vectors),
-        labels=tuple(example.label for example in reading.examples),
-        num_iters=reading.num_iters,
-        weights=np.array([example.weight for example in reading.examples], np.float64),
+        model=model,
+        x=np.concatenate(rows),
+        of_pictures=2 * pictures > len(examples),
+        labels=tuple(example.label for example in examples),
+        num_iters=iters,
+        weights=np.array([example.weight for example in examples], np.float64),
+        usage=usage_of(tokens, iters),
     )
+
+
+def _unread(index: int, item: Item, error: PigeonholeError) -> FieldError:
+    what = "image" if item.images else "file"
+    return FieldError(field=f"input[{index}].{what}", message=error.detail)
 
 
 def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Trained, VersionReport]:
@@ -112,7 +149,7 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
     known = () if before is None else before.labels
     fresh = tuple(label for label in dict.fromkeys(given) if label not in set(known))
     limits.check_classifier_labels(len(known) + len(fresh))
-    learner = grown(before, fresh, model)
+    learner = grown(before, fresh, model, pictures=lesson.of_pictures)
     place = {label: index for index, label in enumerate(learner.labels)}
     y = np.array([place[label] for label in given], np.intp)
     learner, seen = learner.learn(lesson.x, y, weights=lesson.weights, iters=lesson.num_iters)
@@ -137,8 +174,10 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
     return trained, report
 
 
-def grown(before: Trained | None, fresh: Sequence[str], model: Model) -> Learner:
-    """The learner with more labels, started where there was none.
+def grown(
+    before: Trained | None, fresh: Sequence[str], model: Model, *, pictures: bool = False
+) -> Learner:
+    """The learner with more labels, started where there was none: for texts, or for pictures.
 
     Raises:
         Conflict: It was learnt with another revision of the model.
@@ -147,9 +186,11 @@ def grown(before: Trained | None, fresh: Sequence[str], model: Model) -> Learner
         check_revision(before, model)
         if not fresh:
             return before.learner
-    prior = wait(embed_labels(model, fresh, priority=Priority.STANDARD))  # (L, D)
+    prior = wait(
+        embed_labels(model, fresh, priority=Priority.STANDARD, pictures=pictures)
+    )  # (L, D)
     if before is None:
-        return Learner.start(fresh, prior, scale_of(model))
+        return Learner.start(fresh, prior, scale_of(model, pictures=pictures))
     return before.learner.grow(fresh, prior)
 
 

@@ -35,6 +35,7 @@ from shared.types import JobKind
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
 from workers.handlers.finalise import Finaliser, Outcome
+from workers.lapse import lapse, over
 from workers.leases import Hold, Leases
 
 log = Log("part")
@@ -96,7 +97,7 @@ class Parts:
         """Do the part; the claim to finalise with, if this was the last one."""
         job = self._started(claim)
         if job is None:
-            # Whoever cancelled it may have died, or lost Redis, before he could abandon it.
+            # Whoever ended it may have died, or lost Redis, before he could abandon it.
             self.ledger.abandon(claim.job_id)
             self._release(claim, delay_s=0, burn=False)
             return None
@@ -137,12 +138,15 @@ class Parts:
         self.finaliser.run(claim)
 
     def _started(self, claim: Claim) -> Job | None:
-        """The running job; None if it was cancelled or is not known any more."""
+        """The running job; None if it was cancelled, its time is over or it is not known."""
         while True:
             job = self.ledger.record(claim.job_id)
-            if job is None or job.state is State.CANCELLING:
+            if job is None or job.state in {State.CANCELLING, State.EXPIRING}:
                 return None
             now = datetime.fromtimestamp(self.clock(), UTC)
+            if over(job, now):
+                lapse(self.ledger, job, now)
+                continue
             started = advance(job, Start(attempt=max(claim.attempt, job.attempt)), now)
             if started == job or self.ledger.replace(job, started):
                 return started

@@ -9,7 +9,7 @@ that is run again finds in the record which version it made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.classifiers import Classifier, check_model
@@ -31,6 +31,7 @@ from workers.embedding import Model
 from workers.handlers import kept_examples, lesson
 from workers.handlers.lesson import Lesson
 from workers.leases import Hold
+from workers.views import Viewer
 from workers.weights import Trained, loads
 
 _ATTEMPTS = 100  # of others being faster; each of them wins once
@@ -43,6 +44,7 @@ class Train:
     models: Mapping[str, Model]
     limits: Limits
     classifiers: Classifiers
+    viewer: Viewer
 
     def train(self, job: Job, body: TrainRequest, hold: Hold) -> TrainResult:
         """Learn the examples of a request.
@@ -55,11 +57,11 @@ class Train:
             CancelledError: The job was cancelled, or the lease lost.
         """
         model = lesson.model_of(self.models, body.model)
-        reading = lesson.read(model, body.examples, num_iters=body.num_iters, limits=self.limits)
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
         again = record is not None
+        # Seen again by an attempt that only has to say what the one before made: what it cost.
+        vectors = self._seen(model, body.examples, body.num_iters, hold)
         if record is None:
-            vectors = lesson.embed(reading, hold)
             if body.create is not None:
                 draft = self._drafted(job, body.classifier_id, vectors, None, 0)
                 record = self._first(draft, body.create, hold)
@@ -70,12 +72,12 @@ class Train:
         if record.keep_examples:
             examples = [
                 example.model_copy(update={"num_iters": int(iters)})
-                for example, iters in zip(body.examples, reading.num_iters, strict=True)
+                for example, iters in zip(body.examples, vectors.num_iters, strict=True)
             ]
             self._keep(record, record.jobs[job.id], examples)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
             kept_examples.delete(self.classifiers.store, record, record.jobs[job.id])
-        return self._result(job, record, len(body.examples), reading.usage)
+        return self._result(job, record, len(body.examples), vectors.usage)
 
     def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
         """Learn all that was kept anew, by the request's model.
@@ -92,8 +94,8 @@ class Train:
                 job, body.classifier_id, hold, lambda now: self._rebuilt(job, now, model, hold)
             )
         examples = kept_examples.get(self.classifiers.store, record)
-        reading = lesson.read(model, examples, num_iters=1, limits=self.limits)
-        return self._result(job, record, len(examples), reading.usage)
+        vectors = self._seen(model, examples, 1, hold)
+        return self._result(job, record, len(examples), vectors.usage)
 
     def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
         """Make a classifier from a file of weights.
@@ -174,9 +176,13 @@ class Train:
                 f"{len(examples)} of the {now.latest.samples} examples it has learnt are kept, so "
                 "it cannot be rebuilt; train a new classifier with 'keep_examples': true"
             )
-        reading = lesson.read(model, examples, num_iters=1, limits=self.limits)
-        draft = self._drafted(job, now.id, lesson.embed(reading, hold), None, 0)
+        draft = self._drafted(job, now.id, self._seen(model, examples, 1, hold), None, 0)
         return replace(draft, made_by="rebuild")
+
+    def _seen(
+        self, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
+    ) -> Lesson:
+        return lesson.see(self.viewer, model, examples, num_iters=num_iters, hold=hold)
 
     def _drafted(
         self, job: Job, classifier_id: str, vectors: Lesson, before: Trained | None, samples: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from shared import ids
-from shared.batches import BatchRequest, BatchResult, Plan
+from shared.batches import BadRow, BatchRequest, BatchResult, Plan
 from shared.jobs import Job, State
 from shared.types import Failure, Usage
 
@@ -23,16 +24,22 @@ _STATUSES: dict[State, Status] = {
     State.RUNNING: "in_progress",
     State.FINALISING: "finalizing",
     State.CANCELLING: "cancelling",
+    State.EXPIRING: "finalizing",
     State.SUCCEEDED: "completed",
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
     State.EXPIRED: "expired",
 }
+_LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A batch at `now`: what was asked, what its file holds, how far it is, what came out."""
+    """A batch at `now`: what was asked, what its file holds, how far it is, what came out.
+
+    `attended` says whether a worker lives, where that makes a difference: at a batch whose window
+    is over.
+    """
 
     job: Job
     asked: BatchRequest
@@ -41,6 +48,7 @@ class Standing:
     failed: int
     result: BatchResult | None
     now: datetime
+    attended: bool = True
 
     @property
     def total(self) -> int:
@@ -49,7 +57,13 @@ class Standing:
 
     @property
     def status(self) -> Status:
-        """What the batch is doing."""
+        """What the batch is doing.
+
+        One whose window is over has expired once its files are there, or if there is nobody who
+        could put them together soon.
+        """
+        if not self.attended and self.job.state in _LAPSING:
+            return "expired"
         validating = self.plan is None and self.job.state is State.RUNNING
         return "validating" if validating else _STATUSES[self.job.state]
 
@@ -128,9 +142,13 @@ class BatchObject(BaseModel):
     endpoint: str
     model: str
     errors: BatchFaults | None = Field(description="What is wrong with the file.")
-    input_file_id: str
+    input_file_id: str | None = Field(description="Null where `input_url` says what is read.")
+    input_url: str | None
+    retry_of: str | None = Field(description="The batch whose failed rows this one runs again.")
     output_file_id: str | None = Field(description="Null where no row came out.")
     error_file_id: str | None = Field(description="Null where no row failed.")
+    output_url: str | None = Field(description="The output file where it was asked for.")
+    error_url: str | None
     completion_window: str
     status: Status
     created_at: int
@@ -170,21 +188,24 @@ def render_batch(standing: Standing) -> dict[str, Any]:
         "object": "batch",
         "endpoint": asked.endpoint,
         "model": asked.model,
-        "errors": _faults(plan, job.error),
-        "input_file_id": asked.source.object,
+        "errors": render_faults(() if plan is None else plan.bad, job.error),
+        "input_file_id": asked.source.object or None,
+        "input_url": asked.source.url or None,
+        "retry_of": ids.batch_id_of(asked.retry_of) if asked.retry_of else None,
         "output_file_id": output,
         "error_file_id": errors,
+        "output_url": None if result is None else result.output_url,
+        "error_url": None if result is None else result.error_url,
         "completion_window": asked.completion_window,
         "status": standing.status,
         "created_at": _seconds(job.created_at),
         "in_progress_at": None if plan is None else _seconds(job.started_at),
         "expires_at": None if asked.deadline is None else int(asked.deadline),
-        # When it began to end is not recorded: it takes seconds.
-        "finalizing_at": _ended(job, State.SUCCEEDED),
+        "finalizing_at": _seconds(job.finalising_at),
         "completed_at": _ended(job, State.SUCCEEDED),
         "failed_at": _ended(job, State.FAILED),
-        "expired_at": _ended(job, State.EXPIRED),
-        "cancelling_at": _ended(job, State.CANCELLED),
+        "expired_at": _expired_at(standing),
+        "cancelling_at": _seconds(job.cancelling_at),
         "cancelled_at": _ended(job, State.CANCELLED),
         "request_counts": {
             "total": standing.total,
@@ -199,8 +220,9 @@ def render_batch(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _faults(plan: Plan | None, error: Failure | None) -> dict[str, Any] | None:
-    faults = [each.model_dump() for each in plan.bad] if plan else []
+def render_faults(bad: Sequence[BadRow], error: Failure | None) -> dict[str, Any] | None:
+    """What is wrong with all of the file, then its bad rows; None if all is well."""
+    faults = [each.model_dump() for each in bad]
     if error is not None:
         param = error.fields[0][0] if error.fields else None
         code = error.code.lower()
@@ -247,12 +269,18 @@ def _phase(standing: Standing) -> Phase:
             return "waiting"
         case State.RUNNING:
             return "validating" if standing.plan is None else "classifying"
-        case State.FINALISING:
+        case State.FINALISING | State.EXPIRING:
             return "finalizing"
         case State.CANCELLING:
             return "cancelling"
         case _:
             return "ended"
+
+
+def _expired_at(standing: Standing) -> int | None:
+    if standing.status != "expired":
+        return None
+    return _seconds(standing.job.finished_at or standing.job.deadline)
 
 
 def _ended(job: Job, state: State) -> int | None:

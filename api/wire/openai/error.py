@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from shared.errors import PigeonholeError
 
 MEDIA_TYPE = "application/json"
-_PATHS = ("/v1/files", "/v1/batches")
+_PATHS = ("/v1/files", "/v1/uploads", "/v1/batches")
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",

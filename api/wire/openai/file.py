@@ -12,6 +12,7 @@ from shared.batches import File
 from shared.dialects.refusal import refuse, translated, within
 
 PURPOSE = "batch"
+_PURPOSES = (PURPOSE, "user_data", "vision")
 _MOST_NAME_CHARS = 255
 _ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 _EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
@@ -31,7 +32,10 @@ class FileBody(BaseModel):
         }
     )
 
-    purpose: Literal["batch"] = Field(description="What the file is for.")
+    purpose: Literal["batch", "user_data", "vision"] = Field(
+        description="What the file is for: rows of a batch, or a document or image to be named as "
+        "an item's `file` or `image`."
+    )
 
 
 class FileObject(BaseModel):
@@ -43,7 +47,9 @@ class FileObject(BaseModel):
     created_at: int
     expires_at: int | None = Field(description="When it is deleted.")
     filename: str
-    purpose: str = Field(description="`batch`, or `batch_output` for what a batch has made.")
+    purpose: str = Field(
+        description="`batch`, `user_data`, `vision`, or `batch_output` for what a batch has made."
+    )
     status: Literal["processed"]
     status_details: None
 
@@ -73,9 +79,9 @@ def check_purpose(fields: Mapping[str, str]) -> None:
         InvalidRequest: It is, or does not say what it is for.
     """
     if "purpose" not in fields:
-        refuse("purpose", f"is missing: send {PURPOSE}")
-    if fields["purpose"] != PURPOSE:
-        refuse("purpose", f"must be {PURPOSE}: files serve nothing else here")
+        refuse("purpose", f"is missing: send one of {', '.join(_PURPOSES)}")
+    if fields["purpose"] not in _PURPOSES:
+        refuse("purpose", f"must be one of {', '.join(_PURPOSES)}")
 
 
 def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:

@@ -9,16 +9,19 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
-from shared.batches import Kind, Source
+from shared.batches import TRAIN, Kind, Source
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import Shape
 
-Endpoint = Literal["/v1/classify"]
+Endpoint = Literal["/v1/classify", "/v1/train"]
 _WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 _MOST_KEYS, _MOST_KEY_CHARS, _MOST_VALUE_CHARS = 16, 64, 512
 _MOST_WORD_CHARS = 256
-_OF_ROWS = ("id_column", "text_column", "input_format", "delimiter", "encoding", "output_format")
+_COLUMNS = ("text_column", "image_column", "file_column")
+_OF_ROWS = (
+    "id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "output_format",
+)  # fmt: skip
 
 
 class BatchBody(Shape):
@@ -26,7 +29,19 @@ class BatchBody(Shape):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    input_file_id: str = Field(description="The file, sent before with the purpose `batch`.")
+    input_file_id: str | None = Field(
+        None, description="The file, sent before with the purpose `batch`."
+    )
+    input_url: str | None = Field(
+        None,
+        description="Instead of a file: `s3://bucket/key`; with a `/` at its end all objects below "
+        "it, one after the other. The operator says where that may be.",
+    )
+    input_items: Literal["image", "file"] | None = Field(
+        None,
+        description="With an `input_url` that ends in `/`: each object below it is one image, or "
+        "one document, whose id is its name; not a file of rows.",
+    )
     endpoint: Endpoint = Field(
         "/v1/classify", description="What each line of requests, or each row, is sent to."
     )
@@ -50,27 +65,52 @@ class BatchBody(Shape):
     text_column: str | None = Field(
         None, description="Which column, or key, is classified; `text` if absent."
     )
+    image_column: str | None = Field(
+        None,
+        description="Instead of a text: the column with images, by address or in base64.",
+    )
+    file_column: str | None = Field(
+        None,
+        description="Instead of a text: the column with documents, by address, in base64, or by "
+        "the ids of files.",
+    )
     input_format: Kind | None = Field(None, description="Found out if absent, as the next two.")
     delimiter: str | None = Field(None, description="Of a CSV: one character, or `tab`.")
     encoding: str | None = Field(None, description="Such as `utf-8`, `utf-16`, `cp1252`.")
     output_format: Kind | None = Field(None, description="`jsonl` if absent.")
+    output_url: str | None = Field(
+        None,
+        description="Where the files are written too: `s3://bucket/prefix/`. The operator says "
+        "where that may be.",
+    )
 
     @property
     def window_s(self) -> int:
         """The completion window."""
-        match = _WINDOW.fullmatch(self.completion_window)
-        assert match is not None
-        return int(match["count"]) * _UNITS_S[match["unit"]]
+        return window_s(self.completion_window)
 
     def source(self, filename: str) -> Source:
         """The file, and what is said of it. Requests are always lines of JSON."""
         return Source(
-            object=self.input_file_id,
+            object=self.input_file_id or "",
+            url=self.input_url or "",
+            items=self.input_items is not None,
             filename=filename,
-            format="jsonl" if self.classify is None else self.input_format,
+            format="jsonl" if self.classify is None or self.input_items else self.input_format,
             delimiter=self.delimiter,
             encoding=self.encoding,
         )
+
+
+def window_s(said: str) -> int:
+    """A completion window in seconds.
+
+    >>> window_s("24h")
+    86400
+    """
+    match = _WINDOW.fullmatch(said)
+    assert match is not None
+    return int(match["count"]) * _UNITS_S[match["unit"]]
 
 
 def parse(body: object, *, most_window_s: float) -> BatchBody:
@@ -85,6 +125,9 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
         said = BatchBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset({"metadata"})) from None
+    _check_places(said)
+    if said.classify is not None and said.endpoint == TRAIN:
+        refuse("classify", f"does not belong to {TRAIN}: there each line is a request of its own")
     _check_window(said, most_window_s)
     _check_metadata(said.metadata or {})
     for field in _OF_ROWS:
@@ -97,7 +140,31 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
             )
         if not 0 < len(word) <= _MOST_WORD_CHARS:
             refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
+    if said.input_items is not None:
+        _check_items(said)
+    named = [field for field in _COLUMNS if getattr(said, field) is not None]
+    if len(named) > 1:
+        refuse(named[1], f"stands beside {named[0]}: rows hold one of them")
     return said
+
+
+def _check_places(said: BatchBody) -> None:
+    if said.input_file_id is None and said.input_url is None:
+        refuse("input_file_id", "is missing: send it, or `input_url`")
+    if said.input_file_id is not None and said.input_url is not None:
+        refuse("input_url", "stands beside input_file_id; send one of them")
+    if said.output_url is not None and not said.output_url.endswith("/"):
+        refuse("output_url", "must end in /: the files are written below it")
+
+
+def _check_items(said: BatchBody) -> None:
+    if said.input_url is None or not said.input_url.endswith("/"):
+        refuse("input_items", "belongs to an input_url that ends in /")
+    if said.classify is None:
+        refuse("classify", "is missing: say what is asked of each object")
+    for field in ("id_column", *_COLUMNS, "input_format", "delimiter", "encoding"):
+        if getattr(said, field) is not None:
+            refuse(field, "belongs to files of rows; with input_items there are none")
 
 
 def _check_window(said: BatchBody, most_s: float) -> None:

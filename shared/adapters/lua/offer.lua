@@ -2,4 +2,5 @@
 local inline = key('inline', ARGV[1])
 if redis.call('LLEN', inline) >= tonumber(ARGV[3]) then return -1 end
 redis.call('RPUSH', inline, ARGV[2])
+redis.call('SADD', key('queues'), ARGV[1])
 return summon(ARGV[1])

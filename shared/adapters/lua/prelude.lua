@@ -1,5 +1,6 @@
 -- Names and moves that every ledger script uses. KEYS[1] is the prefix of all keys.
 --
+--   queues                    set     queues where something waits, or did at the last reap
 --   inline:{queue}            list    inline messages
 --   accounts:{queue}          zset    accounts with ready tasks, by the virtual time of their turn
 --   clock:{queue}             string  virtual time of the turn that was served last
@@ -94,6 +95,7 @@ local function make_ready(job, task, again)
   local queue, account = queue_of(job, task), redis.call('HGET', key('job', job), 'account')
   if not queue or not account then return nil end
   local push = again and 'LPUSH' or 'RPUSH'
+  redis.call('SADD', key('queues'), queue)
   if redis.call(push, key('ready', queue, job), task) == 1 then
     if redis.call(push, key('jobs', queue, account), job) == 1 then enter(queue, account, again) end
   end

@@ -1,4 +1,4 @@
--- ARGV: attempts, limit, failure, then the known queues. Returns {expired, queues to ring}.
+-- ARGV: attempts, limit, failure. Returns {expired, queues to ring}.
 local at = now()
 local function split(member) return string.match(member, '^(%S+) (%S+)$') end
 
@@ -32,10 +32,13 @@ for _, member in ipairs(due) do
 end
 
 local ring = {}
-for index = 4, #ARGV do
-  local queue = ARGV[index]
+local queues = redis.call('SMEMBERS', key('queues'))
+table.sort(queues)
+for _, queue in ipairs(queues) do
+  if backlog(queue) == 0 then
+    redis.call('SREM', key('queues'), queue)
   -- What still waits a tick later is not being taken by those who attend: others are called.
-  if backlog(queue) > 0 and (summon(queue) == 1 or may_ring(queue) == 1) then
+  elseif summon(queue) == 1 or may_ring(queue) == 1 then
     ring[#ring + 1] = queue
   end
 end

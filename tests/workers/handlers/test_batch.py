@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +17,10 @@ from api.wire import body
 from shared import ids, layout
 from shared.batches import BatchRequest, BatchResult, File, Plan, Rows, Source
 from shared.dialects import jina
+from shared.errors import LeaseLost, ObjectMissing
 from shared.jobs import Cancel, Job, State, advance
 from shared.messages import CONTROL, Submission, decode
+from shared.ports import PLAN, Claim
 from shared.types import ClassifyRequest, Item, Priority, Question
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_train import a_job, creation, hold
@@ -103,7 +108,7 @@ def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))
     plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
-    assert (plan.total, len(plan.cuts)) == (100, 4)
+    assert (plan.total, plan.parts, plan.rows_read) == (100, 4, 12)
     run_all(bench)
     assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
         str(n) for n in range(100)
@@ -139,6 +144,110 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
     plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
     assert [bad.line for bad in plan.bad] == [2, 3, 4, 5]
     assert sum(found.codes.values()) == 5
+
+
+def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """It is read with every look at the batch."""
+    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 10)
+    job = a_batch(bench, jsonl(*({"id": f"r{n % 10}", "text": "red"} for n in range(20_000))))
+    claim = bench.claim(CONTROL)
+    bench.parts.run(claim)
+
+    assert len(bench.store.get(layout.repeated_rows(ME, job.id)).data) == 20_000 / 8
+    run_all(bench)
+
+    done = ended(bench, job)
+    assert (done.progress.completed, done.progress.failed) == (10, 19_990)
+    assert result(bench, job).codes == {"duplicate_id": 19_990}
+    assert len(bench.store.get(layout.plan(ME, job.id)).data) < 15_000
+
+
+def test_two_planners_at_once_cut_the_same_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 7)
+    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 3)
+    rows = [{"id": f"r{n}", "text": "" if n % 5 else f"red {n}"} for n in range(300)]
+    job = a_batch(bench, jsonl(*rows))
+    body = decode_body(bench, job)
+    planner = bench.parts.planner
+
+    def plan(claim: Claim) -> None:
+        with suppress(LeaseLost):  # the others were faster
+            planner.run(claim, job, body, hold())
+
+    for _ in range(60):
+        claims = bench.ledger.claim(CONTROL, None, calls=0, parts=1, lease_s=30).claims
+        for claim in claims:
+            if claim.task == PLAN:
+                threads = [threading.Thread(target=plan, args=(claim,)) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(30)
+            bench.parts.run(claim)
+        for claim in bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=30).claims:
+            bench.parts.run(claim)
+        if layout.job(ME, job.id) in bench.store.objects:
+            break
+
+    found = result(bench, job)
+    assert [line["id"] for line in lines(bench, found.output_file)] == [
+        f"r{n}" for n in range(0, 300, 5)
+    ]
+    assert len(lines(bench, found.error_file)) == 240
+
+
+def test_two_finalisers_at_once_write_one_result(bench: Bench):
+    job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(30))))
+    bench.parts.run(bench.claim(CONTROL))
+    part = bench.claim(QUEUE)
+    running = bench.ledger.record(job.id)
+    assert running is not None
+    report = bench.part_runner.run(part, running, decode_body(bench, job), hold())
+    elected = bench.ledger.complete(part, lease_s=30, outcome=b"{}", completed=report.completed)
+    assert isinstance(elected, Claim)
+    failures: list[Exception] = []
+
+    def finalise() -> None:
+        try:
+            bench.finaliser.run(elected)
+        except (LeaseLost, ObjectMissing) as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=finalise) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.SUCCEEDED, 30, 0)
+    assert len(lines(bench, result(bench, job).output_file)) == 30
+
+
+def test_a_finaliser_that_comes_to_when_all_is_over_changes_nothing(bench: Bench):
+    """It was frozen before it listed the parts; another has ended the batch and deleted them."""
+    job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(30))))
+    bench.parts.run(bench.claim(CONTROL))
+    part = bench.claim(QUEUE)
+    running = bench.ledger.record(job.id)
+    assert running is not None
+    bench.part_runner.run(part, running, decode_body(bench, job), hold())
+    elected = bench.ledger.complete(part, lease_s=30, outcome=b"{}", completed=30)
+    assert isinstance(elected, Claim)
+    listing = bench.store.list
+
+    def thawed(prefix: str, *, after: str = "") -> Iterator[str]:
+        bench.store.list = listing  # type: ignore[method-assign]
+        bench.finaliser.run(elected)
+        return listing(prefix, after=after)
+
+    bench.store.list = thawed  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        bench.finaliser.run(elected)
+
+    assert len(lines(bench, result(bench, job).output_file)) == 30
+    assert ended(bench, job).progress.completed == 30
+    assert bench.store.get(layout.done_rows(ME, job.id)).data.count(b"\xff") == 3
 
 
 def test_all_rows_bad_is_a_clear_result(bench: Bench):

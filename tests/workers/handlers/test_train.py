@@ -58,7 +58,7 @@ def a_job(kind: JobKind = JobKind.TRAIN, *, account: str = ME) -> Job:
         id=ids.job_id(int(now.timestamp() * 1000), ids.random_bits()),
         account=account,
         kind=kind,
-        queue="cpu.train",
+        queue="cpu.train.tiny",
         created_at=now,
         expires_at=now,
         progress=Progress(total=1),
@@ -242,6 +242,7 @@ class TestRefusals:
             models=bench.models,
             limits=Limits(max_classifier_labels=3),
             classifiers=bench.classifiers,
+            viewer=bench.viewer,
         )
         body = update(made, ("blue", "blue"), ("gold", "gold"))
         self.check_unchanged(bench, made, body, LabelLimitExceeded)

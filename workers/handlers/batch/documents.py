@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 
 from shared.batches import BadRow, BatchRequest, Rows
+from shared.dialects.shape import media_of
 from shared.jobs import Job
+from shared.ports import ObjectStore
+from shared.resolve import with_files
 from shared.types import Answer, ClassifyResult, Item
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
@@ -43,6 +46,7 @@ class Documents:
     """Classifies plain rows."""
 
     classify: Classify
+    store: ObjectStore
 
     def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
         """The lines of good rows, all at once.
@@ -52,14 +56,25 @@ class Documents:
             CancelledError: The job was cancelled, or the lease lost.
         """
         assert body.rows is not None
-        items = tuple(Item(text=_text(row, body.rows)) for row in rows)
-        result = self.classify.run(job, body.rows.ask.model_copy(update={"items": items}), hold)
+        items = with_files(
+            [_item(row, body.rows) for row in rows], account=job.account, store=self.store
+        )
+        result = self.classify.read(job, body.rows.ask.model_copy(update={"items": items}), hold)
         groups = _groups(body.rows, result)
-        output = [
-            _encode(_line(row, groups, answers)) + b"\n"
-            for row, answers in zip(rows, result.answers, strict=True)
-        ]
-        return Lines(output=output, usage=result.usage)
+        failed = {each.index: each.failure for each in result.failed}
+        lines = Lines(usage=result.usage)
+        for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
+            if index in failed:
+                code, column = failed[index].code.lower(), body.rows.column
+                reason = BadRow(
+                    line=row.line, code=code, message=failed[index].detail, param=column
+                )
+                lines.errors.append(self.refuse(job, row, reason))
+                lines.codes[code] += 1
+                continue
+            lines.output.append(_encode(_line(row, groups, answers)) + b"\n")
+            lines.done.append(row.number)
+        return lines
 
     def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:  # noqa: ARG002
         """The line of a row that did not come out."""
@@ -70,8 +85,11 @@ class Documents:
         return _encode(said) + b"\n"
 
 
-def _text(row: PartRow, rows: Rows) -> str:
-    return str((row.data or {})[rows.text_column])
+def _item(row: PartRow, rows: Rows) -> Item:
+    said = str((row.data or {})[rows.column])
+    if rows.image_column is not None:
+        return Item(images=(media_of(said),))
+    return Item(file=media_of(said)) if rows.file_column is not None else Item(text=said)
 
 
 def _groups(rows: Rows, result: ClassifyResult) -> list[tuple[str | None, tuple[str, ...]]]:

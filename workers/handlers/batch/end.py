@@ -1,14 +1,13 @@
 """The end of a batch: the results of its parts become the output file and the error file.
 
-    every finished part, in order → the two files → result.json → (by `finalise`) job.json →
-    parts deleted
+    every finished part, in order → the two files → the same in a bucket, where that was asked →
+    result.json → (by `finalise`) job.json → parts deleted
 
 A cancelled or expired batch keeps what was finished. Run again, it writes the same files.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +18,13 @@ import msgspec
 
 from shared import layout
 from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
-from shared.errors import ObjectMissing
+from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
-from shared.messages import decode, encode
-from shared.ports import ObjectStore
+from shared.messages import decode, encode, failure_of
+from shared.ports import Buckets, ObjectStore
 from shared.types import Usage
+from workers.handlers.batch import done as done_rows
+from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.plan import number_of, report_of
 from workers.inputs.columns import Column
 from workers.inputs.writers import write_rows
@@ -39,17 +40,24 @@ class Assembler:
     """Puts results together. `clock` gives seconds since 1970."""
 
     store: ObjectStore
+    buckets: Buckets
     clock: Callable[[], float] = time.time
 
-    def run(self, job: Job, body: BatchRequest) -> tuple[BatchResult, Progress]:
+    def run(
+        self, job: Job, body: BatchRequest, *, check: Callable[[], object]
+    ) -> tuple[BatchResult, Progress]:
         """Write the files and the result; and how many rows came out.
 
+        `check` raises where the end is not this worker's any more: who has ended the batch deletes
+        its parts, and what is left of them must not become its result.
+
         Raises:
-            Unavailable: The store is away; run it again.
+            Unavailable: The store is away, or the bucket's server is; run it again.
         """
         names = self.store.list(layout.parts(job.account, job.id))
         numbers = sorted(number_of(name) for name in names if name.endswith(".out"))
-        reports = [report_of(self.store, job, number) for number in numbers]
+        found = self._reports(job, numbers, check)
+        reports = done_rows.after(self.store, job, body, found)
         completed = sum(report.completed for report in reports)
         failed = sum(report.failed for report in reports)
         codes: Counter[str] = Counter()
@@ -73,8 +81,16 @@ class Assembler:
             ),
             codes=dict(codes),
         )
+        result = self._delivered(job, body, result)
         self.store.put(layout.result(job.account, job.id), encode(result))
         return result, Progress(total=job.progress.total, completed=completed, failed=failed)
+
+    def _reports(
+        self, job: Job, numbers: Sequence[int], check: Callable[[], object]
+    ) -> Iterator[PartReport]:
+        for number in numbers:
+            yield report_of(self.store, job, number)
+        check()
 
     def tidy(self, job: Job) -> None:
         """Delete what only served the work."""
@@ -99,13 +115,34 @@ class Assembler:
                 while piece := file.read(_CHUNK_BYTES):
                     yield piece
 
+    def _delivered(self, job: Job, body: BatchRequest, result: BatchResult) -> BatchResult:
+        """The result, with its files in the bucket too if that was asked, or why they are not."""
+        if not body.output_url:
+            return result
+        try:
+            output = self._sent(job, body, result.output_file)
+            errors = self._sent(job, body, result.error_file)
+        except InvalidRequest as exc:
+            return result.model_copy(update={"undelivered": failure_of(exc)})
+        return result.model_copy(update={"output_url": output, "error_url": errors})
+
+    def _sent(self, job: Job, body: BatchRequest, file_id: str | None) -> str | None:
+        """Where a file was copied to."""
+        if file_id is None:
+            return None
+        file = decode(File, self.store.get(layout.file(job.account, file_id)).data)
+        url = body.output_url + file.filename
+        with self.store.open(layout.file_content(job.account, file_id)) as content:
+            self.buckets.put(url, content)
+        return url
+
     def _varied(self, job: Job) -> bool:
         """Whether a row may have columns that the first one has not; JSON's may."""
         try:
             data = self.store.get(layout.plan(job.account, job.id)).data
         except ObjectMissing:
             return True
-        return decode(Plan, data).format.startswith("JSONL")
+        return not decode(Plan, data).format.startswith(("CSV", "Parquet"))  # of one file
 
     def _write(
         self,
@@ -129,39 +166,6 @@ class Assembler:
             expires_at=None if body.output_keep_s is None else now + body.output_keep_s,
         )
         self.store.put(layout.file(job.account, file_id), encode(record))
-
-
-class Pieces(io.RawIOBase):
-    """Pieces of bytes as a stream to be read once; `size` counts what was read."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-        self.size = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, all that is left if it is negative; empty at the end."""
-        if size < 0:
-            found = b"".join([bytes(self._rest), *self._pieces])
-            self._rest = memoryview(b"")
-            self.size += len(found)
-            return found
-        taken: list[memoryview] = []
-        missing = size
-        while missing:
-            if not self._rest:
-                self._rest = memoryview(next(self._pieces, b""))
-                if not self._rest:
-                    break
-            taken.append(self._rest[:missing])
-            self._rest = self._rest[missing:]
-            missing -= len(taken[-1])
-        self.size += size - missing
-        return b"".join(taken)
 
 
 def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -8,9 +8,8 @@ running alone when the worker died twice is given up with that reason.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from shared import layout
-from shared.batches import BadRow, BatchRequest, PartReport
+from shared.batches import TRAIN, BadRow, BatchRequest, PartReport
 from shared.errors import PigeonholeError, WorkFailed
 from shared.jobs import Job
 from shared.messages import encode
@@ -27,6 +26,7 @@ from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Usage
 from workers.handlers.batch import rows as part_rows
+from workers.handlers.batch.row_set import ranges
 from workers.handlers.batch.rows import PartRow
 from workers.leases import Hold
 
@@ -64,6 +64,7 @@ class Lines:
     errors: list[bytes] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     usage: Usage = Usage()
+    done: list[int] = field(default_factory=list)  # numbers of the rows that came out
 
     def plus(self, other: Lines) -> Lines:
         """Both, one after the other."""
@@ -75,6 +76,7 @@ class Lines:
                 input_tokens=self.usage.input_tokens + other.usage.input_tokens,
                 label_tokens=self.usage.label_tokens + other.usage.label_tokens,
             ),
+            done=self.done + other.done,
         )
 
 
@@ -95,13 +97,13 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PartRunner:
-    """Works through parts, of plain rows or of requests. `clock` gives seconds since 1970."""
+    """Works through parts, of plain rows or of requests."""
 
     store: ObjectStore
     ledger: Ledger
     documents: Kind
     requests: Kind
-    clock: Callable[[], float] = time.time
+    lessons: Kind
     # Parts that a worker died of run one after the other, or one would be blamed for another.
     _suspects: threading.Lock = field(default_factory=threading.Lock)
 
@@ -134,10 +136,11 @@ class PartRunner:
             usage=lines.usage,
             output_bytes=len(output),
             codes=dict(lines.codes),
+            done=ranges(lines.done),
         )
         result = b"".join((encode(report), b"\n", output, *lines.errors))
         self.store.put(layout.part_result(job.account, job.id, number), result)
-        return report
+        return report.short
 
     def _note(self, claim: Claim, runs: list[Run], running: int) -> None:
         if claim.attempt > 1:
@@ -170,9 +173,6 @@ class PartRunner:
                 bad.codes[reason.code] += 1
         if not good:
             return bad
-        if job_expired(body, self.clock()):
-            message = f"was not begun within the completion window of {body.completion_window}"
-            return bad.plus(self._refused(job, body, good, "batch_expired", message))
         try:
             return bad.plus(self._kind(body).work(job, body, good, hold))
         except CancelledError:
@@ -202,12 +202,9 @@ class PartRunner:
         return lines
 
     def _kind(self, body: BatchRequest) -> Kind:
-        return self.documents if body.rows else self.requests
-
-
-def job_expired(body: BatchRequest, now: float) -> bool:
-    """Whether the completion window is over."""
-    return body.deadline is not None and now > body.deadline
+        if body.rows is not None:
+            return self.documents
+        return self.lessons if body.endpoint == TRAIN else self.requests
 
 
 def _runs(claim: Claim, rows: int) -> list[Run]:

@@ -1,44 +1,42 @@
-"""Planning: a batch's file is read to its end, every row is judged, and parts are cut from it.
+"""Planning: a batch's file is judged, and parts are cut from it, some at a time.
 
     the whole file judged → plan.json →
     parts cut, some at a time: rows of a part → plan.json → ledger
 
 The plan comes back when few parts are left unfinished. Cutting depends on the file alone, so a plan
-that is run again, or a second one at the same time, cuts the same parts.
+that is run again, or a second one at the same time, cuts the same parts. Where each line changes
+what the next one finds, as in training, parts are handed out one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
-from itertools import islice
+
+from msgspec.structs import replace
 
 from shared import layout
-from shared.batches import BadRow, BatchRequest, Cut, PartReport, Plan
-from shared.errors import (
-    BrokerUnavailable,
-    InvalidRequest,
-    LeaseLost,
-    ObjectMissing,
-    PreconditionFailed,
-)
+from shared.batches import TRAIN, BatchRequest, PartReport, Plan
+from shared.errors import BrokerUnavailable, LeaseLost, ObjectMissing, PreconditionFailed
 from shared.jobs import Job
 from shared.messages import decode, encode
 from shared.ports import Claim, Doorbell, Finished, Ledger, ObjectStore
 from shared.telemetry import Log
+from workers.handlers.batch import done as done_rows
 from workers.handlers.batch import rows as part_rows
+from workers.handlers.batch.judge import Judged, duplicate, judge
+from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.batch.source import Reader
 from workers.leases import Hold
 
 log = Log("plan")
-_MOST_BAD = 100  # bad rows that are listed before anything runs
 _MOST_ROWS = 1000  # of a part
+_MOST_LESSONS = 32  # of a part whose lines are learnt one after the other
 _PART_BYTES = 512 * 1024  # of a part's texts: about 100,000 tokens
 _WINDOW = 32  # parts cut at a time, and a quarter of those before: reading on costs what was read
-_IDS_COMPARED = 5_000_000  # ids beyond are not compared with those before: 8 bytes each, and more
+_EVERY = 1000  # rows between two looks at the lease
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +58,20 @@ class Planner:
         """
         plan, etag = self._plan(job, body, hold)
         self._count(job, plan.total)
-        window = max(_WINDOW, len(plan.cuts) // 4)
-        if self._unfinished(job, plan) <= window // 2:
+        window = max(_WINDOW, plan.parts // 4)
+        results = self._results(job)
+        if plan.parts - len(results) <= window // 2 and not plan.cut:
             plan = self._cut(job, body, plan, etag, window, hold)
+        in_turn = body.endpoint == TRAIN
+        handed = min(plan.parts, len(results) + 1) if in_turn else plan.parts
         ring = self.ledger.extend(
             claim,
             first=0,
-            parts=len(plan.cuts),
-            last=plan.rows_cut == plan.total,
-            low=window // 2,
+            parts=handed,
+            last=plan.cut and handed == plan.parts,
+            low=0 if in_turn else window // 2,
             cost=plan.rows_per_part,
-            finished=self._finished(job),
+            finished=self._finished(job, results),
         )
         if ring:
             with suppress(BrokerUnavailable):  # then the keeper rings
@@ -89,68 +90,54 @@ class Planner:
         return decode(Plan, found.data), found.etag
 
     def _judged(self, job: Job, body: BatchRequest, hold: Hold) -> Plan:
-        """What the whole file holds."""
-        bad: list[BadRow] = []
-        duplicates: list[int] = []
-        seen: set[bytes] = set()
-        total = bad_count = size = 0
-        with self.reader.open(job.account, body.source) as file:
-            for row, row_bytes in self.reader.rows(file, body, skip=0):
-                if total % 1000 == 0:
-                    hold.check()
-                fault = row.reason()
-                if fault is None and total < _IDS_COMPARED:
-                    digest = blake2b(row.id.encode(), digest_size=8).digest()
-                    if digest in seen:
-                        duplicates.append(total)
-                        fault = _duplicate(row)
-                    seen.add(digest)
-                if fault is not None:
-                    bad_count += 1
-                    if len(bad) < _MOST_BAD:
-                        bad.append(fault)
-                total += 1
-                size += row_bytes
-            described = file.format.describe()
-        if total == 0:
-            raise InvalidRequest("file: holds no rows; send one row at least")
-        log.info("batch.judged", rows=total, bad=bad_count)
+        """What the whole file holds; what only cutting needs of it is put beside the plan."""
+        done = done_rows.before(self.store, job, body)
+        judged = judge(self.reader, job, body, done=done, check=hold.check)
+        log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
+        if body.retry_of:
+            done_rows.keep(self.store, job, done)
+        if len(judged.repeated):
+            name = layout.repeated_rows(job.account, job.id)
+            self.store.put(name, judged.repeated.dumps())
         return Plan(
-            format=described,
-            total=total,
-            bad_count=bad_count,
-            bad=tuple(bad),
-            duplicates=tuple(duplicates),
-            rows_per_part=min(_MOST_ROWS, max(1, _PART_BYTES * total // max(size, 1))),
+            format=judged.format,
+            total=judged.total,
+            bad_count=judged.bad_count,
+            bad=judged.bad,
+            repeated=len(judged.repeated),
+            rows_per_part=rows_per_part(judged, body),
+            rows_in_file=judged.rows,
         )
 
     def _cut(
         self, job: Job, body: BatchRequest, plan: Plan, etag: str, window: int, hold: Hold
     ) -> Plan:
         """The plan with the next parts, whose rows are on the store."""
-        duplicates = frozenset(plan.duplicates)
-        cuts = list(plan.cuts)
-        first = plan.rows_cut
-        with self.reader.open(job.account, body.source) as file:
-            rows = self.reader.rows(file, body, skip=first)
+        repeated, done = self._repeated(job, plan), done_rows.before(self.store, job, body)
+        parts, read = plan.parts, plan.rows_read
+        with self.reader.open(job, body) as file:
+            rows = _left(self.reader.rows(file, body, skip=read), read, done, repeated, hold)
             for _ in range(window):
                 hold.check()
                 taken = list(_bounded(rows, plan.rows_per_part))
                 if not taken:
+                    read = plan.rows_in_file
                     break
-                marked = [
-                    _marked(row) if first + i in duplicates else row for i, row in enumerate(taken)
-                ]
-                name = layout.part_rows(job.account, job.id, len(cuts))
-                self.store.put(name, part_rows.dumps(marked))
-                cuts.append(Cut(first=first, rows=len(taken)))
-                first += len(taken)
-        cut = plan.model_copy(update={"cuts": tuple(cuts)})
+                name = layout.part_rows(job.account, job.id, parts)
+                self.store.put(name, part_rows.dumps(taken))
+                parts += 1
+                read = taken[-1].number + 1
+        cut = plan.model_copy(update={"parts": parts, "rows_read": read})
         try:
             self.store.put(layout.plan(job.account, job.id), encode(cut), if_match=etag)
         except (PreconditionFailed, ObjectMissing):
             raise LeaseLost("another planner was faster") from None
         return cut
+
+    def _repeated(self, job: Job, plan: Plan) -> RowSet:
+        if not plan.repeated:
+            return RowSet()
+        return RowSet(self.store.get(layout.repeated_rows(job.account, job.id)).data)
 
     def _count(self, job: Job, total: int) -> None:
         """Let the job's record say how many rows there are."""
@@ -161,25 +148,44 @@ class Planner:
             ):
                 return
 
-    def _unfinished(self, job: Job, plan: Plan) -> int:
-        return len(plan.cuts) - len(self._results(job))
-
     def _results(self, job: Job) -> list[int]:
         """Numbers of the parts whose results are on the store."""
         names = self.store.list(layout.parts(job.account, job.id))
         return [number_of(name) for name in names if name.endswith(".out")]
 
-    def _finished(self, job: Job) -> dict[int, Finished]:
+    def _finished(self, job: Job, results: list[int]) -> dict[int, Finished]:
         """Parts with results of which the ledger, being new, knows nothing."""
         known = self.ledger.outcomes(job.id)
         found = {}
-        for number in self._results(job):
+        for number in results:
             if f"part:{number}" not in known:
-                report = report_of(self.store, job, number)
+                report = report_of(self.store, job, number).short
                 found[number] = Finished(
                     outcome=encode(report), completed=report.completed, failed=report.failed
                 )
         return found
+
+
+def rows_per_part(judged: Judged, body: BatchRequest) -> int:
+    """How many rows a part has, if they are as long as they are on average."""
+    most = _MOST_LESSONS if body.endpoint == TRAIN else _MOST_ROWS
+    return min(most, max(1, _PART_BYTES * judged.total // max(judged.size, 1)))
+
+
+def parts_of(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where parts of rows of these bytes begin and end, as `_bounded` cuts them.
+
+    >>> list(parts_of([1, 1, 1, 600_000, 1], 2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    first = size = 0
+    for place, row_bytes in enumerate(sizes):
+        size += row_bytes
+        if place - first == most - 1 or size >= _PART_BYTES:
+            yield first, place + 1
+            first, size = place + 1, 0
+    if first < len(sizes):
+        yield first, len(sizes)
 
 
 def number_of(name: str) -> int:
@@ -197,22 +203,27 @@ def report_of(store: ObjectStore, job: Job, number: int) -> PartReport:
         return decode(PartReport, file.readline())
 
 
+def _left(
+    rows: Iterator[tuple[PartRow, int]], first: int, done: RowSet, repeated: RowSet, hold: Hold
+) -> Iterator[tuple[PartRow, int]]:
+    """Rows that are to be worked on, numbered, those marked whose id came before."""
+    for number, (row, row_bytes) in enumerate(rows, start=first):
+        if number % _EVERY == 0:
+            hold.check()
+        if number in done:
+            continue
+        row = replace(row, number=number)
+        if number in repeated:
+            fault = duplicate(row)
+            row = replace(row, data=None, bad=(fault.code, fault.message, fault.param))
+        yield row, row_bytes
+
+
 def _bounded(rows: Iterator[tuple[PartRow, int]], most: int) -> Iterator[PartRow]:
     """Rows of one part: no more than `most`, and not many more bytes than a part may have."""
-    size = 0
-    for row, row_bytes in islice(rows, most):
+    size = count = 0
+    while count < most and size < _PART_BYTES and (found := next(rows, None)) is not None:
+        row, row_bytes = found
         yield row
         size += row_bytes
-        if size >= _PART_BYTES:
-            return
-
-
-def _duplicate(row: PartRow) -> BadRow:
-    return BadRow(
-        line=row.line, code="duplicate_id", message="has an id that came before", param="id"
-    )
-
-
-def _marked(row: PartRow) -> PartRow:
-    fault = _duplicate(row)
-    return PartRow(line=row.line, id=row.id, bad=(fault.code, fault.message, fault.param))
+        count += 1

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-
-import msgspec
+from typing import TypeVar
 
 from shared.batches import BadRow, BatchRequest
 from shared.catalogue import Catalogue
@@ -22,15 +20,13 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import encode, priority_of
 from shared.resolve import resolved
-from shared.statuses import STATUS
-from shared.types import ClassifyRequest, ClassifyResult, Usage
+from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Usage
+from workers.handlers.batch.answers import answered_line, bad_line, refused_line
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
-from workers.handlers.classify import Classify, Pending
+from workers.handlers.classify import Classify, Pending, answered
 from workers.handlers.lesson import PART_LIMIT_S
 from workers.leases import Hold
-
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,7 @@ class Requests:
             except PigeonholeError as exc:
                 if exc.retryable:
                     raise
-                refused.append(_line(job, row, STATUS[type(exc)], _problem(exc)))
+                refused.append(refused_line(job, row, exc))
                 codes[exc.code.lower()] += 1
                 continue
             groups[encode(asked.request.model_copy(update={"items": ()}))].append(asked)
@@ -89,18 +85,25 @@ class Requests:
         usage = Usage()
         for group, pending in begun:
             for asked, result in _shared_out(group, pending):
+                try:
+                    answered(asked.request, result)
+                except PigeonholeError as exc:
+                    refused.append(refused_line(job, asked.row, exc))
+                    codes[exc.code.lower()] += 1
+                    continue
                 rendered = asked.dialect.render(asked.request, result)
-                told[asked.place] = _line(job, asked.row, HTTPStatus.OK, rendered)
+                told[asked.place] = answered_line(job, asked.row, rendered)
                 usage = Usage(
                     input_tokens=usage.input_tokens + result.usage.input_tokens,
                     label_tokens=usage.label_tokens + result.usage.label_tokens,
                 )
         output = [told[place] for place in sorted(told)]
-        return Lines(output=output, errors=refused, codes=codes, usage=usage)
+        done = [rows[place].number for place in told]
+        return Lines(output=output, errors=refused, codes=codes, usage=usage, done=done)
 
     def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
         """The line of a request that was never made."""
-        return _line(job, row, None, {"code": reason.code, "message": reason.message})
+        return bad_line(job, row, reason)
 
     def _asked(self, job: Job, row: PartRow, place: int) -> Asked:
         """What a line asks.
@@ -128,37 +131,30 @@ def _shared_out(group: list[Asked], pending: Pending) -> Iterator[tuple[Asked, C
     """What each request of a group would have been answered by itself."""
     result = pending.result(timeout_s=PART_LIMIT_S)
     windowed = frozenset(result.windowed)
+    files = {file.index: file for file in result.files}
+    failed = {each.index: each for each in result.failed}
+    tokens = pending.item_tokens
     first = 0
     for asked in group:
         last = first + len(asked.request.items)
-        usage = Usage(
-            input_tokens=sum(pending.token_counts[first:last]),
-            label_tokens=result.usage.label_tokens,
-        )
+        here = range(first, last)
+        usage = Usage(input_tokens=sum(tokens[first:last]), label_tokens=result.usage.label_tokens)
         yield (
             asked,
             ClassifyResult(
                 answers=result.answers[first:last],
                 usage=usage,
-                windowed=tuple(i - first for i in range(first, last) if i in windowed),
+                windowed=tuple(i - first for i in here if i in windowed),
                 labels=result.labels,
+                files=tuple(_moved(files[i], first) for i in here if i in files),
+                failed=tuple(_moved(failed[i], first) for i in here if i in failed),
             ),
         )
         first = last
 
 
-def _problem(error: PigeonholeError) -> dict[str, object]:
-    """An error in the body that clients of the OpenAI API read."""
-    param = error.fields[0].field if error.fields else None
-    said = {"message": error.detail, "type": "invalid_request_error", "param": param}
-    return {"error": {**said, "code": error.code.lower()}}
+_Moved = TypeVar("_Moved", FileRead, FailedItem)
 
 
-def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, object]) -> bytes:
-    """A line of a result; without a status the request was never made, and `body` says why."""
-    name = f"{job.id.removeprefix('job_')}_{row.line}"  # the same if it is run again
-    response = None
-    if status is not None:
-        response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}
-    said = {"id": f"batch_req_{name}", "custom_id": row.id, "response": response}
-    return _encode({**said, "error": body if status is None else None}) + b"\n"
+def _moved(said: _Moved, first: int) -> _Moved:
+    return said.model_copy(update={"index": said.index - first})

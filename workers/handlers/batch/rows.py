@@ -16,6 +16,7 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     id: str
     data: dict[str, object] | None = None
     bad: tuple[str, str, str | None] | None = None  # code, message, param
+    number: int = 0  # in the file, from 0
 
     def reason(self) -> BadRow | None:
         """Why nothing can be done with it."""

@@ -1,16 +1,30 @@
-"""A batch's file as rows that have an id and something to work on, or a reason why not."""
+"""What a batch reads as rows that have an id and something to work on, or a reason why not.
+
+A file of ours, an object of a bucket, or all below a prefix: then one after the other, as one table
+whose rows are counted through; the lines of each go on from that of the last row before. Which
+objects those are, and in which state, is written down when the batch is first looked at; one that
+was changed later ends the batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import BinaryIO, cast
+
+import msgspec
+from msgspec.structs import replace
 
 from shared import layout
-from shared.batches import BatchRequest, Rows, Source
-from shared.errors import InvalidRequest, ObjectMissing
-from shared.ports import ObjectStore
+from shared.batches import BatchRequest, Input, Inputs, Rows, Source
+from shared.dialects.refusal import refuse
+from shared.errors import InvalidRequest, ObjectMissing, PreconditionFailed
+from shared.jobs import Job
+from shared.messages import decode, encode
+from shared.ports import Buckets, ObjectStore
+from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
 from workers.inputs.format import Format, Said
 from workers.inputs.pick import pick
@@ -20,37 +34,52 @@ from workers.inputs.tables import read_rows
 
 _HEAD_BYTES = 64 * 1024
 _ROW_BYTES = 64  # what a row costs whatever is in it
+_MEDIA_BYTES = 8 * 1024  # what an image or document costs at least: a part has 64 of them
 _MOST_ID_CHARS = 512
+_MOST_OBJECTS = 10_000  # below one prefix
+_FILE = Input(url="", etag="")  # of ours
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFile:
-    """A file at its beginning, and what it is."""
+    """What a batch reads. `found` are the formats that were met; `held` is let go of at the end."""
 
-    stream: BinaryIO
-    format: Format
+    job: Job
+    source: Source
+    objects: tuple[Input, ...]
+    held: ExitStack
+    found: list[Format] = field(default_factory=list)
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one object."""
+        return self.source.url.endswith("/") and not self.source.items
+
+    def describe(self) -> str:
+        """What was found, in words for the user."""
+        said = "; ".join(dict.fromkeys(each.describe() for each in self.found))
+        return f"{len(self.objects)} objects: {said}" if self.several else said
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Reads the files of batches."""
+    """Reads what batches are about."""
 
     store: ObjectStore
+    buckets: Buckets
     bounds: Bounds
 
     @contextmanager
-    def open(self, account: str, source: Source) -> Iterator[OpenFile]:
-        """The file, from its beginning.
+    def open(self, job: Job, body: BatchRequest) -> Iterator[OpenFile]:
+        """What the batch reads; what is being read is closed at the end of the block.
 
         Raises:
-            InvalidRequest: It is not there any more, or its format cannot be told.
+            InvalidRequest: There is nothing, or too much.
+            StoreUnavailable: The bucket's server is away.
         """
-        said = Said(format=source.format, delimiter=source.delimiter, encoding=source.encoding)
-        with self._opened(account, source) as stream:
-            head = stream.read(_HEAD_BYTES)
-            found = sniff(head, filename=source.filename, said=said)
-        with self._opened(account, source) as stream:
-            yield OpenFile(stream=stream, format=found)
+        objects = self._objects(job, body)
+        with ExitStack() as held:
+            yield OpenFile(job=job, source=body.source, objects=objects, held=held)
 
     def rows(
         self, file: OpenFile, body: BatchRequest, *, skip: int
@@ -58,16 +87,134 @@ class Reader:
         """Rows after the first `skip`, each with about how many bytes there are to work on.
 
         Raises:
-            InvalidRequest: The file is broken, or has no such column.
+            InvalidRequest: A file is broken, has no such column, was changed or deleted, or its
+                format cannot be told.
+            StoreUnavailable: The bucket's server is away.
         """
-        for row in read_rows(file.stream, file.format, skip=skip, bounds=self.bounds):
-            yield _picked(row, body.rows) if body.rows else _request(row, body.endpoint)
+        reading = self._reading(file, body, skip)
+        file.held.callback(reading.close)
+        return reading
 
-    def _opened(self, account: str, source: Source) -> BinaryIO:
+    def _reading(
+        self, file: OpenFile, body: BatchRequest, skip: int
+    ) -> Generator[tuple[PartRow, int], None, None]:
+        read: list[Input] = []
+        rows_before = lines_before = 0
+        for each in file.objects:
+            # What is skipped was read before, so it is known how many rows each object has.
+            rows, lines = each.rows, each.lines
+            if rows is None or rows > skip:
+                rows = lines = 0
+                with closing(self._rows_of(file, each, skip)) as found:
+                    for row in found:
+                        rows, lines = row.number, row.line
+                        yield _told(file, each, row, body, rows_before, lines_before)
+            skip = max(0, skip - rows)
+            rows_before += rows
+            lines_before += lines
+            read.append(each.model_copy(update={"rows": rows, "lines": lines}))
+        if file.source.url and tuple(read) != file.objects:
+            name = layout.inputs(file.job.account, file.job.id)
+            self.store.put(name, encode(Inputs(objects=tuple(read))))
+
+    def _objects(self, job: Job, body: BatchRequest) -> tuple[Input, ...]:
+        """What is to be read, as it was when this was asked first; or for the batch retried."""
+        if body.source.items:
+            self._list_items(job, body)
+            return (_FILE,)
+        if not body.source.url:
+            return (_FILE,)
+        for job_id in filter(None, (job.id, body.retry_of)):
+            try:
+                found = self.store.get(layout.inputs(job.account, job_id))
+                return decode(Inputs, found.data).objects
+            except ObjectMissing:
+                pass
+        listed = Inputs(objects=tuple(self._listed(body.source.url)))
+        name = layout.inputs(job.account, job.id)
         try:
-            return self.store.open(layout.file_content(account, source.object))
+            self.store.put(name, encode(listed), if_absent=True)
+        except PreconditionFailed:  # another planner was faster
+            listed = decode(Inputs, self.store.get(name).data)
+        return listed.objects
+
+    def _list_items(self, job: Job, body: BatchRequest) -> None:
+        """Write down which objects are to be classified, once: from then on they are rows."""
+        name = layout.items(job.account, job.id)
+        if any(self.store.list(name)):
+            return
+        before = layout.items(job.account, body.retry_of) if body.retry_of else ""
+        rows = self.store.open(before) if before and any(self.store.list(before)) else None
+        stream = rows or Pieces(self._item_rows(body.source.url))
+        with closing(stream), suppress(PreconditionFailed):  # another planner was faster
+            self.store.put(name, cast("BinaryIO", stream), if_absent=True)
+
+    def _item_rows(self, url: str) -> Iterator[bytes]:
+        for each in self.buckets.list(url):
+            row = {"id": each.url.removeprefix(url), "url": each.url, "bytes": each.bytes}
+            yield msgspec.json.encode(row) + b"\n"
+
+    def _listed(self, url: str) -> Iterator[Input]:
+        if not url.endswith("/"):
+            found = [self.buckets.find(url)]
+        else:
+            found = list(islice(self.buckets.list(url), _MOST_OBJECTS + 1))
+            if not found:
+                refuse("input_url", "holds no objects")
+            if len(found) > _MOST_OBJECTS:
+                message = f"holds more than {_MOST_OBJECTS} objects, the most that are read"
+                refuse("input_url", f"{message}: name a longer prefix")
+        for each in found:
+            if each.bytes:  # such as the `_SUCCESS` that some writers leave
+                yield Input(url=each.url, etag=each.etag)
+
+    def _rows_of(self, file: OpenFile, each: Input, skip: int) -> Generator[Row, None, None]:
+        """The rows of one object; what is wrong with it names it, where there are several."""
+        source = file.source
+        said = Said(format=source.format, delimiter=source.delimiter, encoding=source.encoding)
+        name = each.url.rpartition("/")[2] if each.url else source.filename
+        try:
+            with self._opened(file, each) as stream:
+                found = sniff(stream.read(_HEAD_BYTES), filename=name, said=said)
+            file.found.append(found)
+            with self._opened(file, each) as stream:
+                yield from read_rows(stream, found, skip=skip, bounds=self.bounds)
+        except InvalidRequest as exc:
+            if not file.several:
+                raise
+            detail = f"{_name_of(file, each)}: {exc.detail}"
+            raise InvalidRequest(detail, fields=exc.fields) from exc
+
+    def _opened(self, file: OpenFile, each: Input) -> BinaryIO:
+        if each.url:
+            return self.buckets.open(each.url, etag=each.etag)
+        job = file.job
+        if file.source.items:
+            return self.store.open(layout.items(job.account, job.id))
+        try:
+            return self.store.open(layout.file_content(job.account, file.source.object))
         except ObjectMissing:
             raise InvalidRequest("input_file_id: the file was deleted") from None
+
+
+def _told(
+    file: OpenFile, each: Input, row: Row, body: BatchRequest, rows_before: int, lines_before: int
+) -> tuple[PartRow, int]:
+    """A row, counted through; why it is bad is told with its object and the line in that."""
+    line = row.line
+    if rows_before:
+        row = replace(row, number=rows_before + row.number, line=lines_before + line)
+    told, size = _picked(row, body.rows) if body.rows else _request(row, body.endpoint)
+    if told.bad is not None and file.several:
+        code, message, param = told.bad
+        message = f"{_name_of(file, each)}, line {line}: {message}"
+        told = replace(told, bad=(code, message, param))
+    return told, size
+
+
+def _name_of(file: OpenFile, each: Input) -> str:
+    """An object below the prefix that was named."""
+    return each.url.removeprefix(file.source.url)
 
 
 def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
@@ -75,10 +222,11 @@ def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     if row.data is None:
         assert row.fault is not None
         return _bad(row, row.fault), _ROW_BYTES
-    found = pick(row.data, row.number, text_column=rows.text_column, id_column=rows.id_column)
+    found = pick(row.data, row.number, text_column=rows.column, id_column=rows.id_column)
     if isinstance(found, Fault):
         return _bad(row, found, name=_name(row, rows.id_column)), _ROW_BYTES
-    return PartRow(line=row.line, id=found.id, data=row.data), _ROW_BYTES + len(found.text)
+    size = _MEDIA_BYTES if rows.media else _ROW_BYTES
+    return PartRow(line=row.line, id=found.id, data=row.data), size + len(found.text)
 
 
 def _bad(row: Row, fault: Fault, *, name: str | None = None) -> PartRow:

@@ -10,14 +10,14 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from shared.dialects.shape import Number, TextInput, bounded, without_image
-from shared.types import Example, Item
+from shared.dialects.shape import ItemInput, Number, bounded, one_kind
+from shared.types import Example
 
 
-class ExampleInput(TextInput):
-    """A text and what it is."""
+class ExampleInput(ItemInput):
+    """An item and what it is."""
 
-    label: str | None = Field(None, description="What the text is.")
+    label: str | None = Field(None, description="What the item is.")
     num_iters: int | None = Field(
         None, description="Iterations over this example, where it counts more or less than others."
     )
@@ -27,15 +27,17 @@ class ExampleInput(TextInput):
 
 
 class LabelledInput(ExampleInput):
-    """A text and what it is, to learn from."""
+    """An item and what it is, to learn from."""
 
-    label: str = Field(description="What the text is; new labels may come any time.")
+    label: str = Field(description="What the item is; new labels may come any time.")
 
 
 def _as_object(value: object) -> object:
     if not isinstance(value, dict):
-        raise PydanticCustomError("value_error", "must be an object with a text and a label")
-    return without_image(value)
+        raise PydanticCustomError(
+            "value_error", "must be an object with a label and a text, an image or a file"
+        )
+    return one_kind(value)
 
 
 def _one_or_many(value: object) -> object:
@@ -61,7 +63,7 @@ LabelledInputs = Annotated[
 def example_of(said: ExampleInput) -> Example:
     """The internal example of one that was sent; spaces around a label are none of its."""
     return Example(
-        item=Item(text=said.text),
+        item=said.item(),
         label=None if said.label is None else said.label.strip(),
         num_iters=said.num_iters,
         weight=1.0 if said.weight is None else said.weight,

@@ -1,0 +1,238 @@
+"""Which addresses of the network the service may be sent to by somebody else's URL.
+
+Pure: names are not resolved here. `check_url` judges what can be judged without asking anybody, so
+the front end can refuse early; `check_address` judges what a name resolved to, and whoever connects
+must ask it each time.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
+
+from shared.errors import ConfigurationError, InvalidRequest
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_URL_CHARS = 2048
+_MAX_HOST_CHARS = 253  # RFC 1035
+_USUAL_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(
+    r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
+_NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\]")  # what parsers of URLs disagree about
+
+# https://www.iana.org/assignments/iana-ipv4-special-registry: all that is not of the open internet.
+_CLOSED_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    )
+)  # fmt: skip
+# Of IPv6 only this is given out (https://www.iana.org/assignments/ipv6-address-space) …
+_OPEN_V6 = ipaddress.IPv6Network("2000::/3")
+# … less special uses, documentation, and tunnels (Teredo in the first, 6to4), for they carry an
+# IPv4 address that somebody else chose.
+_CLOSED_V6 = tuple(
+    ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A URL that was taken apart, once: nothing reads the text again."""
+
+    scheme: str
+    host: str
+    """In lower case and ASCII; an IPv6 address without brackets."""
+    port: int
+    path: str
+    """With its query, in ASCII; without fragment."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as in a Host header: the port only where it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _USUAL_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """What may be logged or shown: paths and queries often hold secrets."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def url(self) -> str:
+        """The whole of it."""
+        return self.origin + self.path
+
+
+def check_url(
+    url: str, *, ports: Collection[int] = (), allowed_networks: Collection[Network] = ()
+) -> Target:
+    """Take a URL apart, and refuse it unless it is an ordinary one of the open internet.
+
+    International names are encoded by IDNA 2003; send `xn--…` for those that IDNA 2008 reads
+    otherwise.
+
+    Args:
+        url: the text.
+        ports: those allowed beside 80 and 443.
+        allowed_networks: those allowed although they are closed.
+
+    Raises:
+        InvalidRequest: It is refused; the detail goes on from "the URL …".
+
+    >>> check_url("https://example.org/cat.png?size=2#top").url
+    'https://example.org/cat.png?size=2'
+    """
+    if len(url) > MAX_URL_CHARS:
+        _refuse(f"has {len(url)} characters; at most {MAX_URL_CHARS} are allowed in a URL")
+    if _UNPRINTABLE.search(url):
+        _refuse("must not hold spaces, control characters or backslashes: encode them as %20, %5C")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        _refuse("is not a URL; it looks like https://example.org/path")
+    if parts.scheme not in _USUAL_PORTS:
+        _refuse("must start with http:// or https://")
+    if "@" in parts.netloc:
+        _refuse("must not hold a user or password; give a URL that needs none")
+    host = _host(parts.hostname or "")
+    if port is None:
+        port = _USUAL_PORTS[parts.scheme]
+    if port not in _USUAL_PORTS.values() and port not in ports:
+        _refuse(f"names port {port}; allowed are {_spoken({*_USUAL_PORTS.values(), *ports})}")
+    literal = _literal(host)
+    if literal is not None:
+        host = str(literal)
+        check_address(literal, allowed_networks)
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
+    if parts.query:
+        path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    return Target(scheme=parts.scheme, host=host, port=port, path=path)
+
+
+def check_address(ip: Address, allowed_networks: Collection[Network] = ()) -> None:
+    """Refuse an address that is not of the open internet, unless its network is allowed.
+
+    An IPv4 address inside an IPv6 one is judged itself.
+
+    Raises:
+        InvalidRequest: It is private, local, of a metadata service, multicast, reserved, …
+
+    >>> check_address(ipaddress.ip_address("8.8.8.8"))
+    >>> check_address(ipaddress.ip_address("::ffff:127.0.0.1"))
+    Traceback (most recent call last):
+    ...
+    shared.errors.InvalidRequest: leads to an address that is not open to the public
+    """
+    if any(ip.version == network.version and ip in network for network in allowed_networks):
+        return
+    inner = _inner(ip)
+    if inner is not None:
+        check_address(inner, allowed_networks)
+    elif isinstance(ip, ipaddress.IPv4Address):
+        if any(ip in network for network in _CLOSED_V4):
+            _refuse_address()
+    elif ip.scope_id or ip not in _OPEN_V6 or any(ip in network for network in _CLOSED_V6):
+        _refuse_address()
+
+
+def networks_of(text: str) -> tuple[Network, ...]:
+    """The networks of a setting, such as ``10.1.0.0/16, fd00::/8``.
+
+    Raises:
+        ConfigurationError: One is no network.
+    """
+    try:
+        return tuple(ipaddress.ip_network(each) for each in _listed(text))
+    except ValueError as exc:
+        raise ConfigurationError(f"PIGEONHOLE_FETCH_NETWORKS: {exc}") from None
+
+
+def ports_of(text: str) -> frozenset[int]:
+    """The ports of a setting, such as ``8080, 8443``.
+
+    Raises:
+        ConfigurationError: One is no port.
+    """
+    ports = frozenset(int(each) if each.isdecimal() else 0 for each in _listed(text))
+    if not all(0 < port < 65536 for port in ports):
+        raise ConfigurationError(
+            f"PIGEONHOLE_FETCH_PORTS is {text!r}; it must be ports, such as 8080"
+        )
+    return ports
+
+
+def _host(text: str) -> str:
+    """A host name in ASCII, or a literal address.
+
+    Raises:
+        InvalidRequest: It is neither.
+    """
+    if ":" in text and "%" not in text:  # no zones: they name a cable of this machine
+        return text
+    text = text.rstrip(".")
+    if len(text) > _MAX_HOST_CHARS:  # the codec would take long
+        _refuse("names a host that cannot be: it is too long")
+    if not text:
+        _refuse("names no host; it looks like https://example.org/path")
+    try:
+        # Full-width digits and dots may become an address.
+        name = text.encode("idna").decode("ascii").lower().rstrip(".")
+    except UnicodeError:
+        name = ""
+    if len(name) > _MAX_HOST_CHARS or not _NAME.fullmatch(name):
+        _refuse("names a host that cannot be: check how it is spelt")
+    return name
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is, if it is one.
+
+    Raises:
+        InvalidRequest: It is a number, but none of an address in its usual form: 127.1, 0x7f000001.
+    """
+    if ":" not in host and not _NUMBER.fullmatch(host.rsplit(".", 1)[-1]):
+        return None
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        _refuse("names a host that is no address; one looks like 192.0.2.1 or [2001:db8::1]")
+
+
+def _inner(ip: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a connection to this one ends at."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        return ip.ipv4_mapped
+    return None
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def _spoken(ports: Collection[int]) -> str:
+    *most, last = map(str, sorted(ports))
+    return f"{', '.join(most)} and {last}"
+
+
+def _refuse_address() -> NoReturn:
+    # Which address it is would tell a stranger about the network inside.
+    _refuse("leads to an address that is not open to the public")
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise InvalidRequest(reason)

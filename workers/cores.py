@@ -1,0 +1,22 @@
+"""How many cores this process may keep busy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: its affinity and its container's quota, at least 1.
+
+    The engines look at neither quota nor share; 64 threads on a quota of two crawl.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = _CGROUP_QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

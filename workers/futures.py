@@ -1,0 +1,114 @@
+"""Futures that follow one another, so that no thread waits for what comes between.
+
+What is cancelled at the end is cancelled where it is under way. Which thread goes on with the work
+is whichever ended the step before: what it is given to do must be quick.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, TypeVar
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
+    """The future of what follows from the first one's result.
+
+    An error of either, or of `follow` itself, is the error of the whole.
+    """
+    whole: Future[_B] = Future()
+    under_way: list[Future[Any]] = [first]
+
+    def stop(done: Future[_B]) -> None:
+        if done.cancelled():
+            for future in under_way:
+                future.cancel()
+
+    def go_on(done: Future[_A]) -> None:
+        if whole.cancelled():
+            return
+        try:
+            second = follow(done.result())
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
+            end(whole, error=exc)
+            return
+        under_way.append(second)
+        if whole.cancelled():
+            second.cancel()
+        second.add_done_callback(lambda last: copy(last, whole))
+
+    whole.add_done_callback(stop)
+    first.add_done_callback(go_on)
+    return whole
+
+
+def mapped(first: Future[_A], change: Callable[[_A], _B]) -> Future[_B]:
+    """The future of the first one's result, changed."""
+    return then(first, lambda result: done(change(result)))
+
+
+def done(result: _A) -> Future[_A]:
+    """A future that has ended with the result."""
+    future: Future[_A] = Future()
+    future.set_result(result)
+    return future
+
+
+def failed(error: BaseException) -> Future[Any]:
+    """A future that has ended with the error."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
+
+
+def settled(futures: Sequence[Future[Any]]) -> Future[None]:
+    """Done once all of them are, however they ended; cancelling it cancels them."""
+    whole: Future[None] = Future()
+    lock = threading.Lock()
+    left = len(futures)
+
+    def one_more(_: Future[Any]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            end(whole, None)
+
+    def stop(done: Future[None]) -> None:
+        if done.cancelled():
+            for future in futures:
+                future.cancel()
+
+    whole.add_done_callback(stop)
+    for future in futures:
+        future.add_done_callback(one_more)
+    if not futures:
+        whole.set_result(None)
+    return whole
+
+
+def copy(ended: Future[_A], to: Future[_A]) -> None:
+    """End one future as another has ended."""
+    if ended.cancelled():
+        to.cancel()
+        return
+    error = ended.exception()
+    if error is not None:
+        end(to, error=error)
+    else:
+        end(to, ended.result())
+
+
+def end(future: Future[Any], result: Any = None, *, error: BaseException | None = None) -> None:
+    """End a future that may have been cancelled meanwhile."""
+    with suppress(InvalidStateError):
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

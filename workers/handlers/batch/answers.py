@@ -1,0 +1,43 @@
+"""Lines of a result whose rows were requests: what each was answered, as it would be over HTTP."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from shared.batches import BadRow
+from shared.errors import PigeonholeError
+from shared.jobs import Job
+from shared.statuses import STATUS
+from workers.handlers.batch.rows import PartRow
+
+_encode = msgspec.json.Encoder().encode
+
+
+def answered_line(job: Job, row: PartRow, body: dict[str, Any]) -> bytes:
+    """The line of a request that was answered."""
+    return _line(job, row, HTTPStatus.OK, body)
+
+
+def refused_line(job: Job, row: PartRow, error: PigeonholeError) -> bytes:
+    """The line of a request that was refused, in the body that clients of the OpenAI API read."""
+    param = error.fields[0].field if error.fields else None
+    said = {"message": error.detail, "type": "invalid_request_error", "param": param}
+    return _line(job, row, STATUS[type(error)], {"error": {**said, "code": error.code.lower()}})
+
+
+def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
+    """The line of a request that was never made."""
+    return _line(job, row, None, {"code": reason.code, "message": reason.message})
+
+
+def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any]) -> bytes:
+    """A line of a result; without a status the request was never made, and `body` says why."""
+    name = f"{job.id.removeprefix('job_')}_{row.line}"  # the same if it is run again
+    response = None
+    if status is not None:
+        response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}
+    said = {"id": f"batch_req_{name}", "custom_id": row.id, "response": response}
+    return _encode({**said, "error": body if status is None else None}) + b"\n"

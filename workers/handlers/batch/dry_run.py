@@ -1,0 +1,76 @@
+"""A dry run: a file is judged as planning does, what its batch would cost is estimated, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.batches import TRAIN, DryRunRequest, DryRunResult
+from shared.errors import InvalidRequest
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.messages import failure_of
+from shared.ports import Ledger
+from shared.types import WorkerReport
+from workers.embedding import Model
+from workers.handlers.batch.estimate import Sample, Tokens, label_runs
+from workers.handlers.batch.judge import judge
+from workers.handlers.batch.plan import rows_per_part
+from workers.handlers.batch.row_set import RowSet
+from workers.handlers.batch.source import Reader
+from workers.handlers.lesson import model_of
+from workers.leases import Hold
+
+WORKER = "worker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """Tries batches."""
+
+    reader: Reader
+    models: Mapping[str, Model]
+    limits: Limits
+    ledger: Ledger
+
+    def run(self, job: Job, body: DryRunRequest, hold: Hold) -> DryRunResult:
+        """What would become of the batch.
+
+        Raises:
+            Unavailable: This process does not hold the model, or the store is away.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        asked = body.batch
+        model = model_of(self.models, body.model)
+        count = Tokens(models=self.models, default=model, limits=self.limits)
+        sample = Sample(tokens_of=lambda row: count.of_row(asked, row))
+        try:
+            judged = judge(self.reader, job, asked, done=RowSet(), check=hold.check, see=sample.see)
+        except InvalidRequest as exc:
+            return DryRunResult(error=failure_of(exc))
+        tokens = sample.tokens(judged.size)
+        if asked.rows is not None:
+            runs = label_runs(
+                sample, total=judged.total, rows_per_part=rows_per_part(judged, asked)
+            )
+            tokens += runs * count.of_labels(model, asked.rows.ask)
+        speed = self._tokens_per_s(model.entry.name)
+        learns = asked.endpoint == TRAIN  # which takes longer than its tokens say
+        return DryRunResult(
+            format=judged.format,
+            total=judged.total,
+            bad_count=judged.bad_count,
+            bad=judged.bad,
+            tokens=tokens,
+            sampled=len(sample.rows),
+            exact=sample.whole and not count.unread,
+            seconds=None if speed is None or learns else round(tokens / speed, 1),
+        )
+
+    def _tokens_per_s(self, model: str) -> float | None:
+        """How fast all living workers are together; None if none has done enough of late."""
+        reports = self.ledger.reports(WORKER).values()
+        workers = [WorkerReport.model_validate_json(report) for report in reports]
+        holders = [worker for worker in workers if model in worker.models]
+        known = [speed for each in holders if (speed := each.tokens_per_s.get(model))]
+        return sum(known) / len(known) * len(holders) if known else None

@@ -1,0 +1,133 @@
+"""What a batch would cost: tokens counted in an even sample of its rows, or in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shared.batches import TRAIN, BatchRequest
+from shared.dialects import train
+from shared.dialects.pick import pick
+from shared.errors import PigeonholeError
+from shared.limits import Limits
+from shared.types import ClassifyRequest, Item
+from workers.embedding import Model
+from workers.handlers.batch.plan import parts_of
+from workers.handlers.batch.rows import PartRow
+
+_MOST_SAMPLED = 4096
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sampled row: its tokens, None if it would not come out; and its bytes."""
+
+    tokens: int | None
+    size: int
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """Every row of a file; of a longer one every second, fourth, and so on."""
+
+    tokens_of: Callable[[PartRow], int | None]
+    rows: list[Seen] = field(default_factory=list)
+    _stride: int = 1
+    _met: int = 0
+
+    def see(self, row: PartRow, size: int, good: bool) -> None:
+        """Take a row into the sample, if it is its turn."""
+        if self._met % self._stride == 0:
+            self.rows.append(Seen(self.tokens_of(row) if good else None, size))
+            if len(self.rows) > _MOST_SAMPLED:
+                self.rows = self.rows[::2]
+                self._stride *= 2
+        self._met += 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row is in it."""
+        return self._stride == 1
+
+    def tokens(self, size: int) -> int:
+        """Tokens of all rows, which have so many bytes together."""
+        counted = sum(seen.tokens or 0 for seen in self.rows)
+        if self.whole:
+            return counted
+        return round(counted * size / max(1, sum(seen.size for seen in self.rows)))
+
+
+@dataclass(kw_only=True)
+class Tokens:
+    """Counts what rows cost.
+
+    Pictures and documents are not looked at: they count nothing, and `unread` says so.
+    """
+
+    models: Mapping[str, Model]
+    default: Model
+    limits: Limits
+    unread: bool = False
+    _labels: dict[object, int] = field(default_factory=dict)
+
+    def of_row(self, body: BatchRequest, row: PartRow) -> int | None:
+        """Tokens of a row, without what its part costs; None if it would not come out."""
+        data = row.data or {}
+        if body.rows is not None:
+            if body.rows.image_column is not None or body.rows.file_column is not None:
+                self.unread = True
+                return 0
+            return self._texts(self.default, [Item(text=str(data[body.rows.column]))])
+        if body.endpoint == TRAIN:
+            return self._of_lesson(data)
+        try:
+            dialect, said = pick(data)
+            found = dialect.parse(said, default_model=self.default.entry.name)
+            if found.classifier is None:
+                self.limits.check(found.request)
+        except PigeonholeError:
+            return None
+        asked = found.request
+        model = self.models.get(asked.model, self.default)
+        texts = self._texts(model, asked.items)
+        return None if texts is None else texts + self.of_labels(model, asked)
+
+    def _of_lesson(self, data: dict[str, object]) -> int | None:
+        try:
+            said = train.parse(data)
+        except PigeonholeError:
+            return None
+        texts = [self._texts(self.default, [example.item]) for example in said.examples]
+        if None in texts:
+            return None
+        iters = [example.num_iters or said.num_iters for example in said.examples]
+        return sum((text or 0) * times for text, times in zip(texts, iters, strict=True))
+
+    def of_labels(self, model: Model, asked: ClassifyRequest) -> int:
+        """Tokens of the labels of a request, and of their descriptions."""
+        key = (model.entry.name, asked.questions, tuple(asked.descriptions.items()))
+        if key not in self._labels:
+            words = [label for question in asked.questions for label in question.labels]
+            described = [
+                asked.descriptions[label] for label in words if label in asked.descriptions
+            ]
+            if len(self._labels) >= _MOST_SAMPLED:
+                self._labels.clear()
+            self._labels[key] = sum(map(len, model.embedder.tokenise([*words, *described])))
+        return self._labels[key]
+
+    def _texts(self, model: Model, items: Iterable[Item]) -> int | None:
+        items = tuple(items)
+        self.unread = self.unread or any(item.media for item in items)
+        counts = [len(ids) for ids in model.embedder.tokenise([item.text for item in items])]
+        return sum(counts) if max(counts, default=0) <= self.limits.max_input_tokens else None
+
+
+def label_runs(sample: Sample, *, total: int, rows_per_part: int) -> int:
+    """How often the labels of a question for all rows are charged: once for each part with a row
+    that comes out.
+    """
+    if not sample.whole:
+        return -(-total // rows_per_part)
+    parts = parts_of([seen.size for seen in sample.rows], rows_per_part)
+    return sum(any(seen.tokens is not None for seen in sample.rows[a:b]) for a, b in parts)
