@@ -52,6 +52,7 @@ class _Classify:
             caller=door.caller(),
             request_id=door.request_id(),
             timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
+            priority=self.said.priority,
         )
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else None
         return reply(self.dialect.render(asked, result), headers=applied)
@@ -62,6 +63,7 @@ class _Classify:
             caller=door.caller(),
             request_id=door.request_id(),
             dialect=self.dialect.NAME,
+            priority=self.said.priority,
             job_id=job_id,
         )
         return answer(

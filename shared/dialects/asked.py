@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.types import ClassifyRequest
+from shared.types import ClassifyRequest, Priority
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """A request that is whole but for the classifier, which `classifier` refers to.
 
-    `model` is the one that the caller names, None where he names none. Thresholds by label are not
+    `model` is the one that the caller names, None where he names none, and `priority` the class
+    that he wants to wait in. Thresholds by label are not
     yet compared with the labels of a classifier.
     """
 
     request: ClassifyRequest
     classifier: str | None = None
     model: str | None = None
+    priority: Priority = Priority.STANDARD

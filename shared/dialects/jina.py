@@ -33,6 +33,7 @@ from shared.types import (
     FileBy,
     FileRead,
     FileReading,
+    Priority,
     Question,
     Scores,
     Threshold,
@@ -116,6 +117,9 @@ class ClassifyBody(Shape):
     descriptions: _Texts | None = Field(None, description="What a label means, by label.")
     return_uncertainty: bool | None = Field(
         None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
+    )
+    priority: Literal["standard", "fast"] | None = Field(
+        None, description="`fast` goes before the `standard` calls that wait (default)."
     )
     file_by: FileBy | None = Field(
         None,
@@ -238,7 +242,10 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
     )
     added = _zero_shot(said) if said.classifier_id is None else _few_shot(said)
     return Asked(
-        request=request.model_copy(update=added), classifier=said.classifier_id, model=said.model
+        request=request.model_copy(update=added),
+        classifier=said.classifier_id,
+        model=said.model,
+        priority=Priority.FAST if said.priority == "fast" else Priority.STANDARD,
     )
 
 

@@ -20,6 +20,7 @@ from shared.errors import (
     TokenLimitExceeded,
     WorkFailed,
 )
+from shared.types import Priority
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
 
@@ -63,6 +64,12 @@ class TestSynchronous:
         post(model="toy")
 
         assert [call.body.model for call in world.worker.calls] == ["tiny"] * 3
+
+    def test_who_asks_for_it_goes_first(self, post: Post, world: World):
+        post(priority="fast")
+        post(priority=None)
+
+        assert [call.priority for call in world.worker.calls] == [Priority.FAST, Priority.STANDARD]
 
     @pytest.mark.parametrize(
         ("changes", "status", "code", "field"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shlex
 import subprocess
@@ -28,13 +29,15 @@ import pytest
 from api.idempotency import MAX_CHARS
 from api.slots import RESERVED_THREADS
 from ops import cli
-from shared import settings
+from shared import catalogue, settings
 from shared.jobs import TRANSITIONS, State
 from shared.limits import Limits
 from shared.settings import PREFIX, Settings
 from shared.statuses import STATUS
+from tests import tiny_clip
 from tests.ops.compose import SECRETS
 from tests.servers import HOST, free_port, moto_server
+from tests.workers.inputs import documents
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -131,8 +134,9 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(tmp_path_factory: pytest.TempPathFactory, trained_clip: Path) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("reader")
+    write_files(folder, trained_clip)
     port = free_port()
     command = folder / ".venv" / "bin" / "pigeonhole"
     command.parent.mkdir(parents=True)
@@ -152,11 +156,26 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield Session(folder=folder, places=places, welcome=welcome)
 
 
+def write_files(folder: Path, clip: Path) -> None:
+    """What a reader has before he starts: a model of images, some images, a document."""
+    (toml,) = (block.text for block in BLOCKS if block.language == "toml")
+    (folder / "models.toml").write_text(toml.replace("/models/shapes", str(clip)))
+    for name, colour, shape in (
+        ("circle.png", "red", "circle"),
+        ("square.jpg", "blue", "square"),
+        ("cross.png", "green", "cross"),
+    ):
+        tiny_clip.draw(colour, shape, random.Random(5), side=224).picture.save(folder / name)
+    lines = (b"Invoice 2026-113 for office chairs", b"Amount due: 420.00 EUR, within 14 days")
+    (folder / "letter.pdf").write_bytes(documents.pdf(*map(documents.shown, lines)))
+
+
 @contextmanager
 def launched(folder: Path, port: int) -> Iterator[str]:
     """What `make run` says when it is ready, while it runs."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     env |= {"PYTHONPATH": str(ROOT), f"{PREFIX}PORT": str(port)}
+    env[f"{PREFIX}CATALOGUE"] = str(folder / "models.toml")
     out, err = folder / "out", folder / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
@@ -240,7 +259,8 @@ def test_every_block_is_run_or_parsed_or_named_as_not_run() -> None:
 
     for block in BLOCKS:
         told = block.text.startswith(tuple(NOT_RUN))
-        assert block.runs or told or block in shown or block.language == "json", block.number
+        parsed = block.language in {"json", "toml"}
+        assert block.runs or told or block in shown or parsed, block.number
     assert all(any(block.text.startswith(start) for block in BLOCKS) for start in NOT_RUN)
 
 
@@ -251,6 +271,13 @@ def test_every_block_is_run_or_parsed_or_named_as_not_run() -> None:
 )
 def test_a_json_block_is_json(block: Block) -> None:
     json.loads(block.text)
+
+
+def test_a_toml_block_is_a_catalogue(tmp_path: Path) -> None:
+    for number, block in enumerate(each for each in BLOCKS if each.language == "toml"):
+        written = tmp_path / f"{number}.toml"
+        written.write_text(block.text)
+        assert catalogue.load(str(written), default="all-MiniLM-L6-v2").for_pictures()
 
 
 def section(name: str) -> str:

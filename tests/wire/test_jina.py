@@ -42,6 +42,7 @@ def test_a_request_means(pair: dict[str, Any]):
         pair["request"].get("classifier_id"),
         pair["request"].get("model"),
     )
+    assert asked.priority.name.lower() == pair["request"].get("priority", "standard")
 
 
 @by_name(TRANSLATED)

@@ -13,12 +13,17 @@ from shared.dialects.refusal import refuse, shown, within
 from shared.errors import PigeonholeError
 
 PLACE = "classify"
+_NOT_OF_ROWS = {
+    "input": "is in the file; leave it out",
+    "priority": "is of calls; rows of a file wait behind them",
+}
 _ROW = "any row"  # stands for the input, which is in the file
 
 
 def _schema() -> dict[str, Any]:
     fields = ClassifyBody.model_json_schema()["properties"]
-    del fields["input"]
+    for field in _NOT_OF_ROWS:
+        del fields[field]
     return {
         "type": "object",
         "description": "What is asked of every row: a classify request without its input. "
@@ -44,8 +49,8 @@ def parse(said: Asking, *, default_model: str) -> Asked:
             refuse(f"{PLACE}.classifier", "says what classifier_id says; send one of them")
         body["classifier_id"] = body.pop("classifier")
     for key in body:
-        if key == "input":
-            refuse(f"{PLACE}.input", "is in the file; leave it out")
+        if key in _NOT_OF_ROWS:
+            refuse(f"{PLACE}.{key}", _NOT_OF_ROWS[key])
         if key not in ClassifyBody.model_fields:
             refuse(f"{PLACE}.{shown(key)}", "is no field of this call; check how it is spelt")
     try:

@@ -1,0 +1,92 @@
+"""Which device's queues a model's work goes to, by who lives."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.members import Members
+from shared.catalogue import ModelEntry
+from shared.errors import BrokerUnavailable, Unavailable
+from shared.messages import encode, queues_of
+from shared.types import WorkerReport
+from tests.fake_ledger import FakeLedger
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    return FakeLedger()
+
+
+@pytest.fixture
+def members(ledger: FakeLedger) -> Members:
+    return Members(ledger, fresh_s=0.0)
+
+
+def live(ledger: FakeLedger, device: str, *models: str, ttl_s: float = 60) -> None:
+    report = WorkerReport(device=device, queues=queues_of(device, models), models=models)
+    ledger.report("worker", device, encode(report), ttl_s=ttl_s)
+
+
+def model(device: str) -> ModelEntry:
+    return ModelEntry.model_validate({"name": "m", "engine": "hashing", "device": device})
+
+
+def test_a_model_that_prefers_a_gpu_goes_to_the_cpu_while_no_gpu_worker_lives(
+    ledger: FakeLedger, members: Members
+):
+    live(ledger, "cpu", "m")
+    assert members.device_for(model("gpu-preferred")) == "cpu"
+
+    live(ledger, "gpu", "m")
+    assert members.device_for(model("gpu-preferred")) == "gpu"
+
+    live(ledger, "gpu", "m", ttl_s=0)
+    assert members.device_for(model("gpu-preferred")) == "cpu"
+
+
+def test_a_worker_that_holds_other_models_does_not_count(ledger: FakeLedger, members: Members):
+    live(ledger, "gpu", "other")
+    live(ledger, "cpu", "m")
+
+    assert members.device_for(model("gpu-preferred")) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "alive", "wanted"),
+    [
+        ("gpu-only", "cpu", "gpu"),
+        ("cpu", "gpu", "cpu"),
+        ("gpu-preferred", None, "gpu or cpu"),
+    ],
+)
+def test_without_a_worker_calls_are_told_which_one_is_missing_and_what_to_do(
+    ledger: FakeLedger, members: Members, device: str, alive: str | None, wanted: str
+):
+    if alive:
+        live(ledger, alive, "m")
+
+    with pytest.raises(
+        Unavailable, match=rf"no running {wanted} worker offers m;.*pigeonhole models pull m"
+    ) as caught:
+        members.device_for(model(device))
+
+    assert caught.value.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("device", "queue"), [("gpu-only", "gpu"), ("cpu", "cpu"), ("gpu-preferred", "cpu")]
+)
+def test_a_durable_job_waits_for_a_worker(members: Members, device: str, queue: str):
+    assert members.usual_device(model(device)) == queue
+
+
+def test_one_look_serves_the_calls_of_a_moment(ledger: FakeLedger):
+    members = Members(ledger, fresh_s=60.0)
+    live(ledger, "cpu", "m")
+    members.device_for(model("cpu"))
+
+    ledger.away = True
+
+    assert members.device_for(model("cpu")) == "cpu"
+    with pytest.raises(BrokerUnavailable):
+        Members(ledger, fresh_s=60.0).device_for(model("cpu"))
