@@ -1,6 +1,8 @@
 # make run     start the whole service on this machine          make test    everything, as CI does
 # make check   format, lint, types, fast tests: under a minute  make bench   the benchmarks
+# make chaos   the tests that kill processes, with more rows, jobs and kills: a quarter of an hour
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
+# make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
 # make bench-quality   few-shot quality: tables, and plots into docs/ (reads ../shared/data)
 #
 # PYTHON=python3.12   the interpreter to build .venv with
@@ -19,7 +21,7 @@ DEV_STAMP := $(VENV)/.dev$(addprefix -,$(TORCH))
 INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(addprefix --torch-backend ,$(TORCH)) -c ops/constraints.txt
 FAST := not integration and not chaos and not slow
 
-.PHONY: run setup check test bench bench-quality lock
+.PHONY: run setup check test chaos bench bench-million bench-quality lock
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.local
@@ -36,8 +38,15 @@ check: $(DEV_STAMP)
 test: check
 	$(BIN)/python -m pytest -m "not ($(FAST))" tests
 
+# Two rounds take about 15 minutes on 2 idle cores.
+chaos: $(DEV_STAMP)
+	PIGEONHOLE_CHAOS_ROUNDS=$(or $(ROUNDS),2) $(BIN)/python -m pytest -m chaos tests/chaos
+
 bench: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench
+
+bench-million: $(DEV_STAMP)
+	$(BIN)/python -m ops.bench.million
 
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs

@@ -178,7 +178,12 @@ def _load(entry: ModelEntry, where: Where, settings: Settings) -> tuple[TextEnco
     """The model's text tower, and the whole of it if it reads pictures too."""
     if entry.engine == "hashing":
         return HashingEncoder(name=entry.name), None
+    away = stock.repository_of(entry) is not None and stock.find(entry) is None
     try:
+        if away and not settings.allow_downloads:
+            from workers.models import hub
+
+            raise hub.not_here(entry.name)
         import torch
 
         # Each imports its library, which takes seconds: only the one that is needed.

@@ -17,6 +17,7 @@ from shared.catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import Priority
 from workers.embedding import Model
+from workers.models.port import Rows
 from workers.registry import load_models
 
 _TRY_S = 2.0  # of forward passes, for the speed
@@ -98,7 +99,7 @@ class _Speed:
         self.tokens += tokens
         self.seconds += took_s
 
-    def of(self, begin: Callable[[], Future[object]]) -> None:
+    def of(self, begin: Callable[[], Future[Rows]]) -> None:
         """Count only what is begun here, over and over for a while."""
         begin().result(_PASS_LIMIT_S)  # the first of a shape is slower
         self.windows, self.tokens, self.seconds = 0, 0, 0.0

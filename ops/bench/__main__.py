@@ -1,9 +1,20 @@
-"""`python -m ops.bench`, or `make bench`: every benchmark, one after the other."""
+"""`python -m ops.bench`, or `make bench`: every benchmark of speed, one after the other."""
 
 from __future__ import annotations
 
-from ops.bench import few_shot, speed
+import signal
+import sys
+
+from ops.bench import bulk, durable, fairness, few_shot, million, speed, two_workers
+
+_ROWS = 100_000  # `make bench-million` has the rest
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends
     speed.main()
     few_shot.main()
+    bulk.main()
+    fairness.main()
+    million.main(_ROWS)
+    durable.main()
+    two_workers.main()

@@ -26,10 +26,10 @@ _LIMIT_S = 3600.0
 _WATCHED = ("api", "worker", "keeper")
 
 
-def main() -> None:
+def main(rows: int = 1_000_000) -> None:
     """Print a table of what was measured and of what was asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=rows)
     rows = parser.parse_args().rows
     asked.head()
     measure(rows)

@@ -4,7 +4,8 @@ FROM python:3.13-slim-bookworm
 ARG TORCH=""
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
 WORKDIR /srv/pigeonhole
-RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole
+RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole \
+    && install -d -o pigeonhole /models
 
 # What it stands on changes seldom and weighs gigabytes, so it is a layer of its own.
 COPY pyproject.toml ops/constraints.txt /build/
@@ -18,5 +19,7 @@ COPY shared /build/shared
 COPY workers /build/workers
 RUN uv pip install --system --no-cache --no-deps /build && rm -r /build
 
+# A volume that is mounted here belongs to the user, as the folder does.
+ENV HF_HOME=/models
 USER pigeonhole
 CMD ["python", "-m", "workers.main"]

@@ -178,7 +178,7 @@ def test_a_file_for_which_there_is_no_room_is_refused_and_leaves_nothing(tmp_pat
         stack.kill("api", signal.SIGTERM)
         stack.start("api", *limited("api.main"))
         stack.until_ready()
-        with pytest.raises(AssertionError, match="insufficient|room|disk"):
+        with pytest.raises(AssertionError, match="disk"):
             upload(stack, b'{"text": "red"}\n' * 100_000)
 
         small = upload(stack, b'{"text": "red"}\n')

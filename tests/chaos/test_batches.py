@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.rounds import ROUNDS
 from tests.deadly_worker import FATAL
 from tests.stack import LABELS, Stack, running_stack
 
 pytestmark = pytest.mark.chaos
-ROWS = 20_000
+ROWS = 20_000 * ROUNDS
 COLOURS = ("red", "green", "blue")
 
 
@@ -83,7 +84,7 @@ def done(stack: Stack, batch_id: str) -> int:
     return int(counts["completed"]) + int(counts["failed"])
 
 
-def ended(stack: Stack, batch_id: str, *, timeout_s: float = 200) -> dict[str, Any]:
+def ended(stack: Stack, batch_id: str, *, timeout_s: float = 200 * ROUNDS) -> dict[str, Any]:
     final = ("completed", "failed", "expired", "cancelled")
     stack.until(
         "the batch ends", lambda: batch(stack, batch_id)["status"] in final, timeout_s=timeout_s

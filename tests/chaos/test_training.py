@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.rounds import ROUNDS
 from tests.stack import running_stack
 
 pytestmark = pytest.mark.chaos
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.chaos
 
 @pytest.mark.timeout(300)
 def test_kills_in_the_middle_of_trains_leave_the_old_version_or_the_new(tmp_path: Path):
-    calls, kills = 20, 5
+    calls, kills = 20 * ROUNDS, 5 * ROUNDS
     with running_stack(
-        tmp_path, lease_s=2, versions_kept=100, max_attempts=50, request_timeout_s=5
+        tmp_path, lease_s=2, versions_kept=100 * ROUNDS, max_attempts=50, request_timeout_s=5
     ) as stack:
         start = {
             "name": "hunted",
@@ -66,7 +67,7 @@ def test_kills_in_the_middle_of_trains_leave_the_old_version_or_the_new(tmp_path
         stack.until(
             "all have ended",
             lambda: all(stack.job(j)["finished_at"] for j in jobs),
-            timeout_s=120,
+            timeout_s=120 * ROUNDS,
         )
         stop.set()
         watcher.join(60)

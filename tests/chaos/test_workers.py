@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.rounds import ROUNDS
 from tests.deadly_worker import FATAL, RAISING
 from tests.stack import Stack, running_stack
 
@@ -38,10 +39,10 @@ def ends(stack: Stack, *names: str) -> Counter[str]:
 def test_ten_kills_in_the_middle_of_200_jobs_lose_nothing(tmp_path: Path):
     with running_stack(tmp_path, lease_s=10) as stack:
         expected = [item["prediction"] for item in stack.classify(ITEMS).json()["data"]]
-        jobs = submit_many(stack, 200, ITEMS)
+        jobs = submit_many(stack, 200 * ROUNDS, ITEMS)
 
         killed_at = []
-        for _ in range(10):
+        for _ in range(10 * ROUNDS):
             seen = len(stack.events("worker", "part.started"))
             stack.until(
                 "a part runs", lambda s=seen: len(stack.events("worker", "part.started")) > s + 2
@@ -49,7 +50,7 @@ def test_ten_kills_in_the_middle_of_200_jobs_lose_nothing(tmp_path: Path):
             stack.kill("worker")
             killed_at.append(time.time())
             stack.start("worker")
-        stack.until("all have ended", lambda: unfinished(stack) == 0, timeout_s=200)
+        stack.until("all have ended", lambda: unfinished(stack) == 0, timeout_s=200 * ROUNDS)
 
         for job_id in jobs:
             job = stack.job(job_id)
@@ -66,23 +67,24 @@ def test_ten_kills_in_the_middle_of_200_jobs_lose_nothing(tmp_path: Path):
 
 @pytest.mark.timeout(600)
 def test_kills_at_full_speed_over_10_000_jobs_lose_none_and_end_none_twice(tmp_path: Path):
+    count, least = 10_000 * ROUNDS, 20 * ROUNDS
     with running_stack(tmp_path, workers=2, log_level="info") as stack:
         with ThreadPoolExecutor(1) as background:
-            submitting = background.submit(submit_many, stack, 10_000, "a red rose", callers=16)
+            submitting = background.submit(submit_many, stack, count, "a red rose", callers=16)
             kills = 0
-            while not submitting.done() or (kills < 20 and unfinished(stack)):
+            while not submitting.done() or (kills < least and unfinished(stack)):
                 time.sleep(0.7)
                 name = ("worker", "worker2")[kills % 2]
                 stack.kill(name)
                 stack.start(name)
                 kills += 1
             jobs = submitting.result()
-        stack.until("all have ended", lambda: unfinished(stack) == 0, timeout_s=200)
+        stack.until("all have ended", lambda: unfinished(stack) == 0, timeout_s=200 * ROUNDS)
 
-        assert kills >= 20
-        assert len(set(jobs)) == 10_000
+        assert kills >= least
+        assert len(set(jobs)) == count
         account = stack.folder / "objects" / "jobs.d" / "acme.d"
-        assert sum(1 for _ in account.glob("*/job.json")) == 10_000
+        assert sum(1 for _ in account.glob("*/job.json")) == count
         finished = ends(stack, "worker", "worker2")
         assert max(finished.values()) == 1
         for job_id in jobs[::100]:

@@ -130,6 +130,17 @@ def test_redis_keeps_what_it_holds_and_asks_for_a_password() -> None:
     assert "redis:/data" in SERVICES["redis"].raw["volumes"]
 
 
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def test_what_is_pulled_for_one_worker_is_there_for_all_and_stays(name: str) -> None:
+    dockerfile = (ROOT / SERVICES[name].raw["build"]["dockerfile"]).read_text()
+    cache = re.search(r"^ENV HF_HOME=(\S+)$", dockerfile, re.MULTILINE)
+
+    assert cache
+    assert SERVICES[name].raw["volumes"] == [f"models:{cache[1]}"]
+    assert "models" in document()["volumes"]
+    assert f"install -d -o pigeonhole {cache[1]}\n" in dockerfile
+
+
 def test_only_the_gpu_worker_needs_a_gpu_and_only_when_asked_for() -> None:
     devices = SERVICES["worker-gpu"].raw["deploy"]["resources"]["reservations"]["devices"]
 

@@ -43,6 +43,13 @@ from workers.views import Viewer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUEUE = "cpu.standard.tiny"
+CATALOGUE = Catalogue(
+    [
+        ModelEntry(name="tiny", engine="hashing"),
+        ModelEntry(name="elsewhere", engine="hashing"),  # which the bench does not hold
+    ],
+    default="tiny",
+)
 
 
 def a_request(*texts: str, **changes: object) -> ClassifyRequest:
@@ -130,13 +137,13 @@ class Bench:
             requests=Requests(
                 classify=self.classify,
                 records=self.classifiers.records,
-                catalogue=Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny"),
+                catalogue=CATALOGUE,
                 limits=self.limits,
             ),
             lessons=Lessons(
                 train=self.train,
                 records=self.classifiers.records,
-                catalogue=Catalogue([ModelEntry(name="tiny", engine="hashing")], default="tiny"),
+                catalogue=CATALOGUE,
                 limits=self.limits,
                 most_classifiers=5,
             ),

@@ -62,7 +62,7 @@ class Pictures(ColourEncoder):
 
     def encode(self, pictures) -> Rows:
         self._device.run(len(pictures) * self.picture_tokens, 100)
-        return super().encode(pictures)
+        return np.zeros((len(pictures), self.dimensions), np.float32)
 
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 5, 9, 40])

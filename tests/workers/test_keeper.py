@@ -9,7 +9,8 @@ from shared import ids, layout
 from shared.batches import UPLOAD_KEPT_S, File
 from shared.errors import BrokerUnavailable
 from shared.jobs import Job, State
-from shared.messages import CONTROL, decode, encode
+from shared.messages import CONTROL, decode, encode, queues_of
+from shared.types import WorkerReport
 from shared.webhook_store import WebhookStore
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
@@ -76,6 +77,33 @@ def test_it_adopts_every_open_job_of_a_ledger_that_lost_everything(bench: Bench,
 
     claims = bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=10).claims
     assert {claim.job_id for claim in claims} == jobs
+
+
+def test_a_job_of_the_time_before_queues_had_models_is_adopted_for_its_model(
+    bench: Bench, keeper: Keeper
+):
+    job = bench.submit()
+    name = layout.request("acme", job.id)
+    old = bench.store.get(name).data.replace(QUEUE.encode(), b"cpu.standard")
+    bench.store.put(name, old)
+    assert b'"queue":"cpu.standard"' in old
+    bench.ledger = keeper.ledger = FakeLedger()
+
+    tick(keeper)
+
+    (claim,) = bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=10).claims
+    assert claim.job_id == job.id
+
+
+def test_work_for_a_device_of_which_no_worker_lives_is_moved(bench: Bench, keeper: Keeper):
+    report = WorkerReport(device="gpu", queues=queues_of("gpu", ["tiny"]), models=("tiny",))
+    bench.ledger.report("worker", "w", encode(report), ttl_s=60)
+    job = bench.submit()
+
+    tick(keeper)
+
+    (claim,) = bench.ledger.claim("gpu.standard.tiny", None, calls=0, parts=9, lease_s=10).claims
+    assert claim.job_id == job.id
 
 
 def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper: Keeper):
@@ -178,6 +206,16 @@ def test_ended_jobs_expire_and_open_ones_never(bench: Bench):
     assert expire(bench.store, bench.ledger, before=5_000.0, now=9_000.0) == 1
 
     assert set(bench.store.children(layout.jobs_of("acme"))) == {running, young}
+
+
+def test_a_batch_is_no_longer_listed_once_it_has_expired(bench: Bench):
+    old = ids.job_id(1_000, 1)
+    bench.store.put(layout.job("acme", old), b"{}")
+    bench.store.put(layout.batch("acme", old), b"")
+
+    assert expire(bench.store, bench.ledger, before=5_000.0, now=9_000.0) == 1
+
+    assert not [*bench.store.list(layout.BATCHES)]
 
 
 def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):

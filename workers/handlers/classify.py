@@ -72,6 +72,10 @@ class Classify:
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
+    def holds(self, model: str) -> bool:
+        """Whether this process can run the model."""
+        return model in self._models
+
     def begin(
         self, request: ClassifyRequest, *, priority: Priority, deadline: float | None
     ) -> Pending:

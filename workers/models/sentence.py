@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ConfigurationError, Unavailable
 from workers.cores import usable_cores
+from workers.models import stock
 from workers.models.engines import (
     Engine,
     Forward,
@@ -89,7 +90,7 @@ def load(
         )
         encoder = _SentenceEncoder(
             name=name,
-            revision=_revision(path_or_name, model),
+            revision=_revision(path_or_name, revision),
             dimensions=reference.shape[1],
             window=window,
             tokeniser=tokeniser,
@@ -202,14 +203,14 @@ def _model(path_or_name: str, device: str, revision: str | None, allow_download:
     return model.float().eval()
 
 
-def _revision(path_or_name: str, model: Any) -> str:
+def _revision(path_or_name: str, revision: str | None) -> str:
     """A hash of the folder's configuration and weights, or the hub's commit."""
     folder = Path(path_or_name)
     if not folder.is_dir():
-        commit = getattr(model[0].auto_model.config, "_commit_hash", None)
-        if not commit:
+        commit = stock.commit_of(path_or_name, revision=revision)
+        if commit is None:
             raise ConfigurationError(f"The model {path_or_name} has no commit on the hub.")
-        return str(commit)
+        return commit
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(p for p in folder.rglob("*") if p.suffix in _REVISION_FILES):
         digest.update(path.relative_to(folder).as_posix().encode())

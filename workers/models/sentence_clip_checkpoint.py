@@ -19,7 +19,7 @@ from transformers import CLIPModel
 
 from shared.errors import ConfigurationError
 from workers.inputs.frame import Frame
-from workers.models import hub
+from workers.models import hub, stock
 from workers.models.clip_checkpoint import (
     TEXTS,
     Checkpoint,
@@ -91,7 +91,7 @@ def _checkpoint(loaded: Any, checkpoint: str, model: str) -> Checkpoint:
         picture_tokens=(frame.height // patch) * (frame.width // patch),
         scale=float(towers.logit_scale.exp()),
         bias=0.0,
-        revision=_revision(checkpoint, towers, model),
+        revision=_revision(checkpoint, model),
         text_rows=_encode(loaded, list(TEXTS)),
         picture_rows=_encode(loaded, pictures),
     )
@@ -154,11 +154,11 @@ def _encode(loaded: Any, items: list[Any]) -> Rows:
     return np.asarray(rows, np.float32)
 
 
-def _revision(checkpoint: str, towers: Any, model: str) -> str:
+def _revision(checkpoint: str, model: str) -> str:
     folder = Path(checkpoint)
     if folder.is_dir():
         return fingerprint(p for p in folder.rglob("*") if p.suffix in _REVISION_FILES)
-    commit = getattr(towers.config, "_commit_hash", None)
-    if not commit:
+    commit = stock.commit_of(checkpoint)
+    if commit is None:
         raise ConfigurationError(f"the model {model} ({checkpoint}) has no commit on the hub.")
-    return str(commit)
+    return commit

@@ -7,6 +7,7 @@ checkpoint is `architecture@tag`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from shared.errors import ConfigurationError
 
 _PACKAGE = "package:"
 _HUB = "hf-hub:"
+_MAIN = "main"
 _OWNER = "sentence-transformers"  # of names without one
 _CONFIGURATIONS = {".json", ".txt", ".model"}
 _WEIGHTS = {".safetensors", ".bin"}
@@ -50,6 +52,20 @@ def place_of(entry: ModelEntry) -> str:
     return str(Path(spec.origin).parent / folder)
 
 
+def repository_of(entry: ModelEntry) -> str | None:
+    """`owner/name` on the hub; None where the checkpoint lies elsewhere."""
+    checkpoint = entry.checkpoint
+    if checkpoint.startswith(_PACKAGE) or _local(checkpoint) is not None:
+        return None
+    if checkpoint.startswith(_HUB):
+        return checkpoint.removeprefix(_HUB)
+    if entry.engine == "open_clip":
+        return _tagged(checkpoint)[0]
+    if checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
+        return None
+    return checkpoint if "/" in checkpoint else f"{_OWNER}/{checkpoint}"
+
+
 def find(entry: ModelEntry) -> Stock | None:
     """The model, if a worker could load it without fetching anything."""
     if entry.engine == "hashing":
@@ -59,7 +75,7 @@ def find(entry: ModelEntry) -> Stock | None:
     except ConfigurationError:
         return None
     place = _local(checkpoint)
-    if place is None and (repository := _repository(entry)):
+    if place is None and (repository := repository_of(entry)):
         place = _snapshot(repository)
     if place is None:
         return None
@@ -78,9 +94,9 @@ def fetch(entry: ModelEntry) -> Stock:
     Raises:
         ConfigurationError: It cannot be fetched, and why.
     """
-    if (stock := find(entry)) is not None and _repository(entry) is None:
+    if (stock := find(entry)) is not None and repository_of(entry) is None:
         return stock
-    repository = _repository(entry)
+    repository = repository_of(entry)
     if repository is None:
         raise ConfigurationError(
             f"the model {entry.name} is not on a hub; put it where the catalogue says it is: "
@@ -110,6 +126,17 @@ def fetch(entry: ModelEntry) -> Stock:
     return stock
 
 
+def commit_of(name: str, *, revision: str | None = None) -> str | None:
+    """The commit that the hub's cache has of a model; None where it has none.
+
+    Args:
+        name: `owner/name`, or the name of a model of sentence-transformers.
+        revision: branch, tag or commit; None is the main branch.
+    """
+    folder = _snapshot(name if "/" in name else f"{_OWNER}/{name}", revision or _MAIN)
+    return None if folder is None else folder.name
+
+
 def packages_missing(entry: ModelEntry, package: str | None) -> ConfigurationError:
     """What to tell where a worker's packages are not installed."""
     return ConfigurationError(
@@ -127,45 +154,33 @@ def _local(checkpoint: str) -> Path | None:
     return Path(weights) if at and Path(weights).is_file() else None
 
 
-def _repository(entry: ModelEntry) -> str | None:
-    """`owner/name` on the hub; None where the checkpoint lies elsewhere."""
-    checkpoint = entry.checkpoint
-    if checkpoint.startswith(_PACKAGE) or _local(checkpoint) is not None:
-        return None
-    if checkpoint.startswith(_HUB):
-        return checkpoint.removeprefix(_HUB)
-    if entry.engine == "open_clip":
-        return _tagged(checkpoint)[0]
-    if checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
-        return None
-    return checkpoint if "/" in checkpoint else f"{_OWNER}/{checkpoint}"
-
-
 def _tagged(checkpoint: str) -> tuple[str | None, tuple[str, ...]]:
     """The repository of `architecture@tag`, and its weights, the best first."""
     architecture, at, tag = checkpoint.partition("@")
     if not at or find_spec("open_clip") is None:
         return None, ()
-    from open_clip.pretrained import get_pretrained_cfg  # seconds, for it imports torch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own, when it is imported
+        from open_clip.pretrained import get_pretrained_cfg  # seconds, for it imports torch
 
-    repository, _, name = (
-        (get_pretrained_cfg(architecture, tag) or {}).get("hf_hub", "").rpartition("/")
-    )
+    known = get_pretrained_cfg(architecture, tag) or {}
+    repository, _, name = known.get("hf_hub", "").rpartition("/")
     weights = (f"{Path(name).stem}.safetensors", name) if name else _OPEN_CLIP
     return repository or None, weights
 
 
-def _snapshot(repository: str) -> Path | None:
-    """The folder of the main branch in the hub's cache."""
+def _snapshot(repository: str, revision: str = _MAIN) -> Path | None:
+    """The folder of a revision in the hub's cache."""
     if find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import constants
 
     cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     try:
-        folder = cached / "snapshots" / (cached / "refs" / "main").read_text("utf-8").strip()
+        commit = (cached / "refs" / revision).read_text("utf-8").strip()
     except OSError:
-        return None
+        commit = revision  # it may be one
+    folder = cached / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 

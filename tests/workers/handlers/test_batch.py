@@ -250,6 +250,23 @@ def test_a_finaliser_that_comes_to_when_all_is_over_changes_nothing(bench: Bench
     assert bench.store.get(layout.done_rows(ME, job.id)).data.count(b"\xff") == 3
 
 
+def test_a_part_run_twice_at_once_is_counted_once(bench: Bench):
+    job = a_batch(bench, jsonl(*({"id": n, "text": "red" if n % 3 else ""} for n in range(30))))
+    bench.parts.run(bench.claim(CONTROL))
+    claim = bench.claim(QUEUE)
+    threads = [threading.Thread(target=bench.parts.run, args=(claim,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    run_all(bench)
+
+    done = ended(bench, job)
+    assert (done.state, done.progress.completed, done.progress.failed) == (State.SUCCEEDED, 20, 10)
+    assert done.usage.input_tokens == 20
+    assert len(lines(bench, result(bench, job).output_file)) == 20
+
+
 def test_all_rows_bad_is_a_clear_result(bench: Bench):
     job = a_batch(bench, b"x\n" * 10)
     run_all(bench)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.batches import BadRow
-from shared.errors import PigeonholeError
+from shared.errors import FieldError, ModelNotFound, PigeonholeError
 from shared.jobs import Job
 from shared.statuses import STATUS
 from workers.handlers.batch.rows import PartRow
@@ -26,6 +26,15 @@ def refused_line(job: Job, row: PartRow, error: PigeonholeError) -> bytes:
     param = error.fields[0].field if error.fields else None
     said = {"message": error.detail, "type": "invalid_request_error", "param": param}
     return _line(job, row, STATUS[type(error)], {"error": {**said, "code": error.code.lower()}})
+
+
+def not_held(model: str) -> ModelNotFound:
+    """Why a line that names a model of the catalogue is refused all the same.
+
+    A batch is worked on where its own model is; its lines cannot go elsewhere, and must not wait.
+    """
+    message = f"the workers of this batch do not hold {model}; ask for it in calls, or leave it out"
+    return ModelNotFound(f"model: {message}", fields=(FieldError(field="model", message=message),))
 
 
 def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:

@@ -20,7 +20,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.resolve import lesson_of
 from shared.types import TrainRequest, TrainResult
-from workers.handlers.batch.answers import answered_line, bad_line, refused_line
+from workers.handlers.batch.answers import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.train import Train
@@ -41,7 +41,7 @@ class Lessons:
         """The lines of requests, in order; one that is refused is an error line.
 
         Raises:
-            Unavailable: The store is away, or this process does not hold a model.
+            Unavailable: The store is away.
             CancelledError: The job was cancelled, or the lease lost.
         """
         lines = Lines()
@@ -72,6 +72,8 @@ class Lessons:
 
     def _learnt(self, learner: Job, row: PartRow, hold: Hold) -> TrainResult:
         request = self._asked(learner, row)
+        if request.model not in self.train.models:
+            raise not_held(request.model)
         if request.create is not None and not self._made(learner.account, request.classifier_id):
             self.records.check_new(learner.account, request.create, most=self.most_classifiers)
         return self.train.train(learner, request, hold)

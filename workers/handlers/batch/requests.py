@@ -21,7 +21,7 @@ from shared.limits import Limits
 from shared.messages import encode, priority_of
 from shared.resolve import resolved
 from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Usage
-from workers.handlers.batch.answers import answered_line, bad_line, refused_line
+from workers.handlers.batch.answers import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.classify import Classify, Pending, answered
@@ -67,6 +67,8 @@ class Requests:
         for place, row in enumerate(rows):
             try:
                 asked = self._asked(job, row, place)
+                if not self.classify.holds(asked.request.model):
+                    raise not_held(asked.request.model)
             except PigeonholeError as exc:
                 if exc.retryable:
                     raise
