@@ -160,6 +160,9 @@ def with_files(items: Sequence[Item], *, account: str, store: ObjectStore) -> tu
     """
     found: list[Item] = []
     for index, item in enumerate(items):
+        if not item.media:
+            found.append(item)
+            continue
         where = f"input[{index}]"
         images = tuple(_looked_up(m, f"{where}.image", account, store) for m in item.images)
         file = item.file and _looked_up(item.file, f"{where}.file", account, store)

@@ -340,9 +340,7 @@ class FakeLedger:
 
     def _flying(self, queue: str, account: str) -> int:
         mine = (w for w in self._work.values() if w.job.account == account)
-        return sum(
-            task.startswith("part:") for w in mine if w.queue == queue for task in w.leases
-        )
+        return sum(task.startswith("part:") for w in mine if w.queue == queue for task in w.leases)
 
     def _queue(self, work: _Work, task: str) -> str:
         return work.queue if task.startswith("part:") else CONTROL

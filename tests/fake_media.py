@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 
 from shared.errors import UnreadableInput
 from shared.types import Media, Priority
-from workers.futures import done, failed
+from workers.futures import done, failed, then
 from workers.inputs.frame import Frame, Pixels
 from workers.inputs.page import Document, Page
 from workers.inputs.pictures import Picture
@@ -46,9 +47,10 @@ class FakeMedia:
         frame: Frame | None,
         *,
         most_pages: int,
+        use: Callable[[Document], Future[Any]],
         priority: Priority,
         deadline: float | None,
-    ) -> Future[Document]:
+    ) -> Future[Any]:
         self.read.append(media.data)
         if media.data == BROKEN:
             return failed(UnreadableInput("is no document"))
@@ -64,7 +66,8 @@ class FakeMedia:
             )
             for number, word in enumerate(words[:most_pages], 1)
         )
-        return done(Document(kind="pdf", total_pages=len(words), pages=pages, scanned=scanned))
+        found = Document(kind="pdf", total_pages=len(words), pages=pages, scanned=scanned)
+        return then(done(found), use)
 
 
 class ColourEncoder:

@@ -2,7 +2,8 @@
 
 A batch is led by the oldest request of the highest class that waits. The leader gives its longest
 windows; younger requests of the class fill up with windows that are no longer, so that a batch is
-nearly rectangular. No other class joins: a short fast batch stays short.
+nearly rectangular. No other class joins: a short fast batch stays short. Bulk requests lead in
+turn: they are parts of batches, and a small one must not wait for all of a large one.
 
 Pure but for the futures it asks whether they were cancelled: no thread, no clock. The thread and
 the ending of futures are `workers.microbatch`'s.
@@ -175,7 +176,10 @@ class BatchPlan:
                 break
             longest = longer
             picks += self._take(queue, room, longest)
+        leader = queue[0]
         queue[:] = [request for request in queue if request.sizes]
+        if leader.priority is Priority.BULK and queue[:1] == [leader]:
+            queue.append(queue.pop(0))  # parts of batches take turns, or a small one waits for all
         self._count(queue, len(picks) * longest)
         return picks
 

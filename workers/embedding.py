@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -124,17 +123,21 @@ class Embedder:
 class Still:
     """A picture as a batcher takes it: pictures with the same pixels are the same."""
 
-    __slots__ = ("_digest", "pixels")
+    __slots__ = ("_hash", "pixels")
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels = pixels
-        self._digest = blake2b(pixels.tobytes(), digest_size=16).digest()
+        self._hash = hash(pixels.tobytes())  # a quarter of the time of a digest
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Still) and self._digest == other._digest
+        return (
+            isinstance(other, Still)
+            and self._hash == other._hash
+            and np.array_equal(self.pixels, other.pixels)
+        )
 
     def __hash__(self) -> int:
-        return hash(self._digest)
+        return self._hash
 
 
 class Stills:

@@ -6,6 +6,7 @@ what runs is finished within `stop_grace_s`, the rest goes back by its lease.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -126,6 +127,8 @@ def _run(settings: Settings) -> None:
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
     pace = Pace()
     device, models = load_models(catalogue, settings, observe=pace.watching(meters.observer))
+    gc.collect()
+    gc.freeze()  # the models' objects stay: looking through them again and again costs each row
     queues = queues_of(device, models)
     meters.serve(settings.metrics_port)
 

@@ -1,7 +1,9 @@
 """What items hold beside text, read: bytes from wherever they are, then pictures and documents.
 
-A few are under way at a time, those who wait for an answer before bulk, so that what has been read
-but not yet been decoded stays small. How bytes are fetched (`workers.inputs.fetch`) and decoded
+A few of each priority are under way at a time, so that what has been read but not yet been used
+stays small, and so that bulk that waits for a slow address keeps nobody else from reading. What has
+been read is decoded in the order of priority: who waits for an answer goes before bulk, behind what
+the children are at. How bytes are fetched (`workers.inputs.fetch`) and decoded
 (`workers.inputs.pictures`, `.document`, in `workers.sandbox`) is not decided here.
 """
 
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import (
@@ -35,7 +38,7 @@ from workers.inputs.pictures import Picture, PictureBounds
 from workers.sandbox import Sandbox
 
 _MODULES = ("workers.inputs.document", "workers.inputs.pictures")
-_UNDER_WAY = 32  # media that are read or decoded; each takes its bytes in memory
+_UNDER_WAY = 32  # media of each priority; each takes its bytes in memory
 _READERS = 8  # threads that decode base64 and read from stores
 _T = TypeVar("_T")
 
@@ -53,6 +56,7 @@ class Decoders:
     """
 
     def __init__(self, *, children: int, memory_bytes: int, limit_s: float, at_once: bool) -> None:
+        self.at_once = children + 1  # one waits beside the children, so that none is ever idle
         self._limit_s = limit_s
         self._sandbox = Sandbox(
             _MODULES, workers=children, memory_bytes=memory_bytes, at_once=at_once
@@ -113,7 +117,8 @@ class MediaReader:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="media")
-        self._turns = Turns(_UNDER_WAY, clock)
+        self._reading = {priority: Turns(_UNDER_WAY, clock) for priority in Priority}
+        self._decoding = Turns(decoders.at_once, clock)
 
     def picture(
         self, media: Media, frame: Frame, *, priority: Priority, deadline: float | None
@@ -126,9 +131,13 @@ class MediaReader:
             Unavailable: by the future: the store is away.
             DeadlineExceeded: by the future: its turn came too late.
         """
-        return self._turns.take(
-            lambda: then(
-                self._bytes(media, "picture"), lambda data: self._decoders.picture(data, frame)
+        return self._reading[priority].take(
+            lambda: self._decoded(
+                media,
+                "picture",
+                lambda data: self._decoders.picture(data, frame),
+                priority=priority,
+                deadline=deadline,
             ),
             priority=priority,
             deadline=deadline,
@@ -140,14 +149,25 @@ class MediaReader:
         frame: Frame | None,
         *,
         most_pages: int,
+        use: Callable[[Document], Future[_T]],
         priority: Priority,
         deadline: float | None,
-    ) -> Future[Document]:
-        """A document; its pages as pictures too if there is a frame. Raises as `picture`."""
-        return self._turns.take(
+    ) -> Future[_T]:
+        """What `use` makes of a document; its pages are there as pictures too if there is a frame.
+
+        Until that is done no other begins in its place: pictures of its pages take far more memory
+        than its bytes, and a model may be slower than the children. Raises as `picture`.
+        """
+        return self._reading[priority].take(
             lambda: then(
-                self._bytes(media, "document"),
-                lambda data: self._decoders.document(data, frame, most_pages),
+                self._decoded(
+                    media,
+                    "document",
+                    lambda data: self._decoders.document(data, frame, most_pages),
+                    priority=priority,
+                    deadline=deadline,
+                ),
+                use,
             ),
             priority=priority,
             deadline=deadline,
@@ -159,10 +179,27 @@ class MediaReader:
 
     def close(self) -> None:
         """End threads and children; what waits ends with Unavailable."""
-        self._turns.close()
+        for turns in (*self._reading.values(), self._decoding):
+            turns.close()
         self._fetcher.close()
         self._decoders.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _decoded(
+        self,
+        media: Media,
+        kind: Kind,
+        decode: Callable[[bytes], Future[_T]],
+        *,
+        priority: Priority,
+        deadline: float | None,
+    ) -> Future[_T]:
+        return then(
+            self._bytes(media, kind),
+            lambda data: self._decoding.take(
+                lambda: decode(data), priority=priority, deadline=deadline
+            ),
+        )
 
     def _bytes(self, media: Media, kind: Kind) -> Future[bytes]:
         if media.url and not media.url.lower().startswith("s3:"):
@@ -197,6 +234,8 @@ def from_base64(said: str) -> bytes:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise UnreadableInput("is a data URI without base64: send data:<type>;base64,<bytes>")
+    with suppress(binascii.Error, ValueError):
+        return base64.b64decode(text, validate=True)  # as most send it: a third less work
     text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -280,8 +319,8 @@ class Turns:
 
         def left(future: Future[Any]) -> None:
             self._leave()
+            self._next()  # first: whoever waits for this one may be slow
             copy(future, whole)
-            self._next()
 
         whole.add_done_callback(stop)
         if work.done():  # without going on from here: a thousand such would be too deep a call

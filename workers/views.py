@@ -165,15 +165,13 @@ class _Look:
 
     def _document(self, file: Media) -> Future[_Seen]:
         pictures = self.model.pictures
-        return then(
-            self.viewer.media.document(
-                file,
-                None if pictures is None or self.files.by == "text" else pictures.encoder.frame,
-                most_pages=self.files.max_pages or self.viewer.limits.max_pages,
-                priority=self.priority,
-                deadline=self.deadline,
-            ),
-            self._read,
+        return self.viewer.media.document(
+            file,
+            None if pictures is None or self.files.by == "text" else pictures.encoder.frame,
+            most_pages=self.files.max_pages or self.viewer.limits.max_pages,
+            use=self._read,
+            priority=self.priority,
+            deadline=self.deadline,
         )
 
     def _read(self, document: Document) -> Future[_Seen]:

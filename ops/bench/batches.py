@@ -43,14 +43,17 @@ def upload(service: Service, path: Path) -> str:
     return str(_call(service, "POST", "/v1/files", pieces(), headers)["id"])
 
 
-def create(service: Service, file_id: str, *, labels: list[str] | None = None) -> str:
-    """Begin a batch of the file; its id."""
+def create(
+    service: Service, file_id: str, *, labels: list[str] | None = None, **chosen: object
+) -> str:
+    """Begin a batch of the file, with what is `chosen` beside the usual; its id."""
     body = {
         "input_file_id": file_id,
         "endpoint": "/v1/classify",
         "completion_window": "24h",
         "classify": {"labels": labels or LABELS},
         "id_column": "id",
+        **chosen,
     }
     return str(_call(service, "POST", "/v1/batches", json.dumps(body).encode())["id"])
 

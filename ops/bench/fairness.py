@@ -21,7 +21,7 @@ from ops.bench.service import Caller, Service
 from ops.bench.speed import SHORT_CHARS, TWO, seconds
 from ops.bench.texts import mixed_texts
 
-_STANDARD_MS = 600  # 95 % of calls
+_ASKED_MS = {"fast": 200, "standard": 600}  # 95 % of calls
 _CALLS_PER_S = 2.0
 _KEPT = 0.8  # of the speed of the batch, beside so many calls
 _SMALL_ROWS = 200
@@ -50,42 +50,48 @@ def measure(texts: list[str]) -> None:
         large = batches.upload(bulk, batches.write_rows(path, texts))
         small = batches.upload(other, batches.write_rows(path, texts[:_SMALL_ROWS]))
         batches.timed(other, small, rows=_SMALL_ROWS)
-        requests = itertools.cycle(
-            other.request({"input": text, "labels": TWO})
-            for text in texts
-            if len(text) < SHORT_CHARS
-        )
-        _calls(bulk, other, large, len(texts), requests)
+        short = [text for text in texts if len(text) < SHORT_CHARS]
+        alone_s = batches.timed(bulk, large, rows=len(texts))
+        for priority in _ASKED_MS:
+            bodies = [{"input": text, "labels": TWO, "priority": priority} for text in short]
+            requests = itertools.cycle(map(other.request, bodies))
+            _calls(bulk, other, large, len(texts), requests, priority, alone_s)
         _small_beside_large(bulk, other, large, small, len(texts))
 
 
-def _calls(bulk: Service, other: Service, large: str, rows: int, requests: Iterator[bytes]) -> None:
+def _calls(
+    bulk: Service,
+    other: Service,
+    large: str,
+    rows: int,
+    requests: Iterator[bytes],
+    priority: str,
+    alone_s: float,
+) -> None:
     caller = Caller(other)
     alone = [seconds(partial(caller.call, next(requests))) for _ in range(_ALONE)]
     caller.close()
-    alone_s = batches.timed(bulk, large, rows=rows)
     for name, pause_s in (("one at a time", 0.0), (f"{_CALLS_PER_S:g} a second", 1 / _CALLS_PER_S)):
         took, batch_s = _beside(bulk, other, large, rows, requests, pause_s)
         worst_ms = 1e3 * _share(took, 0.95)
         asked.line(
-            f"a call beside a batch, standard, {name} ({len(took)}), median (95 %) ms; "
+            f"a call beside a batch, {priority}, {name} ({len(took)}), median (95 %) ms; "
             "baseline: no batch",
             f"{1e3 * statistics.median(took):.0f} ({worst_ms:.0f})",
             f"{1e3 * statistics.median(alone):.0f} ({1e3 * _share(alone, 0.95):.0f})",
             statistics.median(took) / statistics.median(alone),
-            f"95 % <= {_STANDARD_MS}",
-            met=worst_ms <= _STANDARD_MS,
+            f"95 % <= {_ASKED_MS[priority]}",
+            met=worst_ms <= _ASKED_MS[priority],
         )
         kept = alone_s / batch_s
         asked.line(
-            f"the batch beside calls, {name}, rows/s; baseline: no calls",
+            f"the batch beside such calls, {priority}, {name}, rows/s; baseline: no calls",
             f"{rows / batch_s:.0f}",
             f"{rows / alone_s:.0f}",
             kept,
             f">= {_KEPT}" if pause_s else "",
             met=kept >= _KEPT if pause_s else None,
         )
-    asked.line("a call beside a batch, fast", "no caller can ask for it", asked="95 % <= 200")
 
 
 def _beside(
@@ -133,23 +139,26 @@ def _small_beside_large(bulk: Service, other: Service, large: str, small: str, r
     alone_s = statistics.median(
         batches.timed(other, small, rows=_SMALL_ROWS) for _ in range(_ROUNDS)
     )
-    beside_s = []
+    beside_s, outlasted = [], 0
     for _ in range(_ROUNDS):
         batch_id = batches.create(bulk, large)
         batches.await_rows(bulk, batch_id, rows // _UNDER_WAY)
         beside_s.append(batches.timed(other, small, rows=_SMALL_ROWS))
-        if batches.counted(bulk, batch_id) == rows:
-            raise RuntimeError("the large batch ended before the small one: give more --texts")
-        batches.cancel(bulk, batch_id)
+        if batches.counted(bulk, batch_id) < rows:
+            batches.cancel(bulk, batch_id)
+        else:
+            outlasted += 1  # the large one had ended: with more rows it would have taken longer
+            batches.await_end(bulk, batch_id, rows=rows)
     ratio = statistics.median(beside_s) / alone_s
     asked.line(
         f"a batch of {_SMALL_ROWS} rows beside another account's of {rows:,}, median (longest) s; "
         "baseline: alone",
-        f"{statistics.median(beside_s):.2f} ({max(beside_s):.2f})",
+        f"{statistics.median(beside_s):.2f} ({max(beside_s):.2f})"
+        + (f", {outlasted} of {_ROUNDS} outlasted the large one" if outlasted else ""),
         f"{alone_s:.2f}",
         ratio,
         f"<= {_LONGER:g}",
-        met=ratio <= _LONGER,
+        met=ratio <= _LONGER and not outlasted,
     )
 
 

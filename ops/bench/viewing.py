@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from PIL import Image
 
 from shared import catalogue
@@ -27,11 +30,11 @@ from workers.inputs.fetch import Fetcher, bounds_of
 from workers.media import Decoders, MediaReader
 from workers.outbound import Outbound
 from workers.registry import load_models
-from workers.views import Viewer
+from workers.views import Viewer, Views
 
 NAME = "clip"
-PART = 64  # items of a part, at most
-_PARTS = 4  # that a worker has under way
+PART = 32  # items of a part, at most
+_PARTS = 2  # that a worker has under way
 _LIMIT_S = 600.0
 _CATALOGUE = """
 [[model]]
@@ -54,25 +57,29 @@ class Worker:
         self.model = model
         self._viewer = Viewer(limits=limits, media=media)
 
-    def look(self, items: Sequence[Item], *, parts: int = _PARTS, part: int = PART) -> None:
-        """Look at items in parts, so many of them at once.
+    def look(self, items: Sequence[Item]) -> None:
+        """Look at items part by part.
 
         Raises:
             RuntimeError: One could not be looked at.
         """
-        free = threading.BoundedSemaphore(parts)
-        looks = []
-        for first in range(0, len(items), part):
+        free = threading.BoundedSemaphore(_PARTS)
+        looks: list[Future[Views]] = []
+
+        def ended(_: Future[Views]) -> None:
+            free.release()
+
+        for first in range(0, len(items), PART):
             if not free.acquire(timeout=_LIMIT_S):
                 raise TimeoutError(f"no part has ended for {_LIMIT_S:g} s")
             looking = self._viewer.look(
                 self.model,
-                items[first : first + part],
+                items[first : first + PART],
                 FileReading(),
                 priority=Priority.BULK,
                 deadline=None,
             )
-            looking.ready.add_done_callback(lambda _: free.release())
+            looking.ready.add_done_callback(ended)
             looks.append(looking.ready)
         for ready in looks:
             failed = ready.result(_LIMIT_S).failed
@@ -109,6 +116,15 @@ def worker(folder: Path, place: Path) -> Iterator[Worker]:
             batcher.close()
 
 
+def cpu_s() -> float:
+    """Processor time that this process and its living children have taken."""
+    times = [time.process_time()]
+    for child in psutil.Process().children(recursive=True):
+        said = child.cpu_times()
+        times.append(said.user + said.system)
+    return sum(times)
+
+
 def pictures(jpegs: Sequence[bytes]) -> list[Item]:
     """An item for each picture, as it comes over HTTP."""
     return [Item(images=(Media(data=base64.b64encode(jpeg).decode()),)) for jpeg in jpegs]
@@ -121,7 +137,7 @@ def bare(folder: Path, like: Model) -> Callable[[Sequence[bytes]], None]:
 
     assert like.pictures is not None
     tower: Any = like.pictures.encoder
-    dtype = tower._tower.dtype  # noqa: SLF001  which precision was chosen, nothing else tells
+    dtype = tower._tower.dtype  # nothing else tells which precision was chosen
     batch = max(1, like.pictures.batcher.budget_tokens // tower.picture_tokens)
     model, preprocess = open_clip.create_model_from_pretrained(
         f"local-dir:{folder}", precision="bf16" if dtype == torch.bfloat16 else "fp32"

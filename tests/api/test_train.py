@@ -66,7 +66,7 @@ class TestCreating:
 
         train(headers=ASYNC)
 
-        assert world.ledger.waiting(train_queue("cpu")) == 1
+        assert world.ledger.waiting(train_queue("cpu", "tiny")) == 1
 
     def test_a_missing_content_type_still_parses(self, client: FlaskClient):
         answer = client.post("/v1/train", data=json.dumps({"input": EXAMPLES}))

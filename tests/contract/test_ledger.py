@@ -697,7 +697,7 @@ class TestMoving:
     def test_what_was_leased_comes_back_in_the_other_queue(self, ledger: Ledger):
         job = a_job()
         ledger.enrol(job, parts=3)
-        released, late, lost = take(ledger, parts=2, lease_s=30) + [take_one(ledger, lease_s=0.01)]
+        released, late, lost = (*take(ledger, parts=2, lease_s=30), take_one(ledger, lease_s=0.01))
         ledger.enrol(a_job(), parts=1)  # so that something waits
         ledger.release(released)
 

@@ -40,6 +40,7 @@ from shared.messages import encode, queues_of
 from shared.settings import Settings
 from shared.types import WorkerReport
 from tests.fake_media import FakeMedia
+from tests.fakes import FakeBuckets
 from tests.servers import HOST, valkey_server
 from workers import tasks
 from workers.classifiers import Classifiers
@@ -162,6 +163,7 @@ def services(
         ledger=ledger,
         members=members,
         authenticator=Authenticator(store, cache_s=0),
+        buckets=FakeBuckets(),
         idempotency=Idempotency(store=store, keep_s=60),
         submit=Submit(
             ledger=ledger,

@@ -193,6 +193,19 @@ def test_the_oldest_is_not_starved_by_younger_requests_of_its_class() -> None:
     assert not oldest.sizes
 
 
+def test_bulk_requests_lead_in_turn() -> None:
+    plan = BatchPlan(100)
+    large = request([8] * 40, Priority.BULK)
+    small = request([8] * 10, Priority.BULK, start=50)
+    plan.add(large)
+    plan.add(small)
+
+    led = [plan.cut()[0].request for _ in range(3)]
+
+    assert led == [large, small, large]
+    assert not small.sizes
+
+
 @pytest.mark.parametrize("length", [3, 60])
 def test_bulk_creeps_on_under_constant_load_from_above(length: int) -> None:
     plan = BatchPlan(64)

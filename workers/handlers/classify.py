@@ -264,7 +264,7 @@ class Pending:
                 for row, keep in zip(rows, chosen.keep.tolist(), strict=True)
             ]
         return [
-            Answer.model_construct(best=b, scores=tuple(row), margin=margin)
+            Answer(best=b, scores=row, margin=margin)
             for b, row, margin in zip(best, rows, ahead, strict=True)
         ]
 

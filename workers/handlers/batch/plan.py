@@ -32,9 +32,10 @@ from workers.handlers.batch.source import Reader
 from workers.leases import Hold
 
 log = Log("plan")
-_MOST_ROWS = 1000  # of a part
+_MOST_ROWS = 500  # of a part: four objects for each thousand rows
 _MOST_LESSONS = 32  # of a part whose lines are learnt one after the other
-_PART_BYTES = 512 * 1024  # of a part's texts: about 100,000 tokens
+# Of a part's texts: about 10,000 tokens. Parts are what accounts take turns by, so they are small.
+_PART_BYTES = 64 * 1024
 _WINDOW = 32  # parts cut at a time, and a quarter of those before: reading on costs what was read
 _EVERY = 1000  # rows between two looks at the lease
 

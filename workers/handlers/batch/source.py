@@ -34,7 +34,8 @@ from workers.inputs.tables import read_rows
 
 _HEAD_BYTES = 64 * 1024
 _ROW_BYTES = 64  # what a row costs whatever is in it
-_MEDIA_BYTES = 8 * 1024  # what an image or document costs at least: a part has 64 of them
+_MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
+_MEDIA_SHARE = 64  # of its bytes where it stands in the row: they weigh less than those of texts
 _MOST_ID_CHARS = 512
 _MOST_OBJECTS = 10_000  # below one prefix
 _FILE = Input(url="", etag="")  # of ours
@@ -225,8 +226,9 @@ def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     found = pick(row.data, row.number, text_column=rows.column, id_column=rows.id_column)
     if isinstance(found, Fault):
         return _bad(row, found, name=_name(row, rows.id_column)), _ROW_BYTES
-    size = _MEDIA_BYTES if rows.media else _ROW_BYTES
-    return PartRow(line=row.line, id=found.id, data=row.data), size + len(found.text)
+    size = len(found.text)
+    size = _MEDIA_BYTES + size // _MEDIA_SHARE if rows.media else _ROW_BYTES + size
+    return PartRow(line=row.line, id=found.id, data=row.data), size
 
 
 def _bad(row: Row, fault: Fault, *, name: str | None = None) -> PartRow:

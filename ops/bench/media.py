@@ -1,0 +1,283 @@
+"""Pictures and documents: `python -m ops.bench.media [--data DIR] [--pictures N] [--soak N]`.
+
+Pictures of 500 by 330 with noise and an untrained ViT-B/32 against bare open_clip; the text of PDFs
+against bare PDFium; memory, descriptors and threads over many pictures; and one picture whose
+caller waits, beside a batch of them. Measured and baseline take turns; a ratio is the median of
+those of the rounds. On a machine with other work processor time says more than seconds do: it is
+that of this process and its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+import psutil
+import pypdfium2 as pdfium
+
+from ops.bench import asked, batches, drawn, viewing
+from ops.bench.fleet import fleet
+from ops.bench.service import Caller, Service
+from ops.bench.speed import seconds
+from ops.bench.watch import watching
+from shared.settings import Settings
+from workers.cores import usable_cores
+from workers.inputs import pdf
+from workers.inputs.page import Document, DocumentBounds
+from workers.media import Decoders
+
+_LIKE_BARE = 0.95  # of the pictures that the bare library encodes in the same time
+_LIKE_PDFIUM = 0.9  # of its pages
+_FLAT_MIB = 50  # from the second quarter of the time to the last
+_NOT_BEHIND = 0.1  # of the time of a batch, for one picture beside it
+_ALONE = 20  # calls with nothing beside them
+_MOST_PAGES = 1000
+_DISTINCT = 256  # pictures that are drawn; where more are wanted they come again
+_SPREAD = 4  # times that the children get the documents: of unlike lengths, they end unevenly
+_LIMIT_S = 600.0
+_LABELS = ["a circle", "a square"]
+
+Turn = tuple[float, float, float, float]
+"""Seconds of what is measured and of the baseline, and the processor time of each."""
+
+
+def main() -> None:
+    """Print a table of what was measured and of what was asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--pictures", type=int, default=256, help="of a round, and of the batch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--soak", type=int, default=5000, help="pictures whose memory is watched")
+    options, _ = parser.parse_known_args()
+    asked.head()
+    documents(options.data, options.rounds)
+    with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
+        folder = Path(place)
+        jpegs = drawn.jpegs(_DISTINCT)
+        slight = drawn.clip(folder / "slight", drawn.SLIGHT)
+        soak(slight, list(islice(cycle(jpegs), options.soak)))
+        real = drawn.clip(folder / "real")
+        round_of = list(islice(cycle(jpegs), options.pictures))
+        pictures(slight, round_of, options.rounds, "a model that costs next to nothing")
+        pictures(real, round_of, options.rounds, drawn.CLIP, least=_LIKE_BARE)
+        service(real, round_of)
+
+
+def pictures(
+    folder: Path, jpegs: Sequence[bytes], rounds: int, name: str, *, least: float | None = None
+) -> None:
+    """Pictures in parts, base64 to vectors, against the bare library."""
+    with tempfile.TemporaryDirectory() as place, viewing.worker(folder, Path(place)) as worker:
+        items, bare = viewing.pictures(jpegs), viewing.bare(folder, worker.model)
+        look, encode = partial(worker.look, items), partial(bare, jpegs)
+        worker.look(items[: viewing.PART])
+        bare(jpegs[: viewing.PART])
+        turns = _in_turns(look, encode, rounds)
+    what = f"pictures/s, {name}, {usable_cores()} cores; baseline: bare open_clip"
+    _print(what, len(jpegs), turns, least)
+
+
+def documents(data: Path, rounds: int) -> None:
+    """The text of PDFs in this process, and by children, against a loop over PDFium."""
+    found = [path.read_bytes() for path in sorted((data / "documents").glob("*.pdf"))]
+    if not found:
+        print("# no documents in the data directory: they are made of random words", flush=True)
+        found = [drawn.pdf(pages, seed=pages) for pages in (1, 3, 4, 14, 60)]
+    bounds = DocumentBounds()
+    pages = sum(pdf.read(each, None, _MOST_PAGES, bounds).total_pages for each in found)
+    loop = partial(_bare_pages, found)
+
+    def here() -> None:
+        for each in found:
+            pdf.read(each, None, _MOST_PAGES, bounds)
+
+    what = f"text of {len(found)} PDFs, {pages} pages, in process, pages/s; baseline: bare PDFium"
+    loop()
+    _print(what, pages, _in_turns(here, loop, rounds), _LIKE_PDFIUM)
+
+    children, settings = usable_cores(), Settings()
+    decoders = Decoders(
+        children=children,
+        memory_bytes=settings.decoder_bytes,
+        limit_s=settings.decode_limit_s,
+        at_once=True,
+    )
+
+    def spread() -> None:
+        read: list[Future[Document]] = [
+            decoders.document(each, None, _MOST_PAGES) for each in found * _SPREAD
+        ]
+        for future in read:
+            future.result(_LIMIT_S)
+
+    def loops() -> None:
+        for _ in range(_SPREAD):
+            loop()
+
+    try:
+        spread()
+        turns = _in_turns(spread, loops, rounds)
+    finally:
+        decoders.close()
+    what = f"the same by {children} children, pages/s; baseline: bare PDFium in one process"
+    _print(what, pages * _SPREAD, turns, None)
+    busy = statistics.median(cpu / wall for wall, _, cpu, _ in turns)
+    asked.line("cores that the children kept busy", f"{busy:.2f}", f"{children}", busy / children)
+
+
+def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
+    """What many pictures leave behind in this process and its children."""
+    with tempfile.TemporaryDirectory() as place, viewing.worker(folder, Path(place)) as worker:
+        items = viewing.pictures(jpegs)
+        worker.look(items[:_DISTINCT])
+        with watching(_taken) as seen:
+            worker.look(items)
+    for name, series in seen.series.items():
+        grown = seen.growth(name)
+        memory = name.endswith("MiB")
+        asked.line(
+            f"{name} over {len(jpegs):,} pictures, peak (end); baseline: after {_DISTINCT}",
+            f"{seen.peak(name):.0f} ({series[-1]:.0f})",
+            f"{series[0]:.0f}",
+            series[-1] / series[0],
+            f"grows by <= {_FLAT_MIB}" if memory else "grows by 0",
+            met=grown <= (_FLAT_MIB if memory else 0),
+        )
+
+
+def service(folder: Path, jpegs: Sequence[bytes]) -> None:
+    """A batch of pictures through everything, and one picture at a time beside it."""
+    with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
+        catalogue = Path(place) / "catalogue.toml"
+        catalogue.write_text(viewing.catalogue_of(folder))
+        with fleet(catalogue=catalogue, default_model=viewing.NAME, models=viewing.NAME) as running:
+            ours, other = running.account("pictures"), running.account("caller")
+            said = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
+            rows = running.folder / "rows.jsonl"
+            rows.write_text(
+                "".join(f"{json.dumps({'id': f'p{n}', 'image': i})}\n" for n, i in enumerate(said))
+            )
+            file_id = batches.upload(ours, rows)
+            calls = cycle(
+                other.request({"input": [{"image": each}], "labels": _LABELS}) for each in said
+            )
+            _called_s(other, next(calls))  # embeds the labels
+            alone = [_called_s(other, next(calls)) for _ in range(_ALONE)]
+            batch_s = _batch_s(ours, file_id, len(said))
+            beside, beside_s = _beside(ours, other, file_id, len(said), lambda: next(calls))
+    asked.line(
+        f"a batch of {len(said)} pictures as base64, created to completed, pictures/s",
+        f"{len(said) / batch_s:.1f}",
+    )
+    asked.line(
+        "one picture beside a batch of pictures, median (95 %) s; baseline: with nothing beside it",
+        f"{statistics.median(beside):.2f} ({_share(beside):.2f})",
+        f"{statistics.median(alone):.2f} ({_share(alone):.2f})",
+        statistics.median(beside) / statistics.median(alone),
+        f"95 % within {_NOT_BEHIND:.0%} of the batch's {beside_s:.0f} s",
+        met=_share(beside) <= _NOT_BEHIND * beside_s,
+    )
+
+
+def _in_turns(
+    measured: Callable[[], object], baseline: Callable[[], object], rounds: int
+) -> list[Turn]:
+    turns = []
+    for _ in range(rounds):
+        began = viewing.cpu_s()
+        measured_s = seconds(measured)
+        middle = viewing.cpu_s()
+        baseline_s = seconds(baseline)
+        turns.append((measured_s, baseline_s, middle - began, viewing.cpu_s() - middle))
+    return turns
+
+
+def _print(what: str, count: int, turns: Sequence[Turn], least: float | None) -> None:
+    wall, bare, cpu, bare_cpu = (statistics.median(each) for each in zip(*turns, strict=True))
+    ratio = statistics.median(baseline / measured for measured, baseline, _, _ in turns)
+    asked.line(
+        what,
+        f"{count / wall:.1f}",
+        f"{count / bare:.1f}",
+        ratio,
+        "" if least is None else f">= {least}",
+        met=None if least is None else ratio >= least,
+    )
+    asked.line(
+        "the same, ms of processor time for each",
+        f"{1e3 * cpu / count:.2f}",
+        f"{1e3 * bare_cpu / count:.2f}",
+        statistics.median(measured / baseline for _, _, measured, baseline in turns),
+    )
+
+
+def _bare_pages(found: Sequence[bytes]) -> None:
+    for data in found:
+        with pdfium.PdfDocument(data) as document:
+            for page in document:
+                words = page.get_textpage()
+                words.get_text_range()
+                words.close()
+                page.close()
+
+
+def _taken() -> dict[str, float]:
+    """What this process and its children take."""
+    us = psutil.Process()
+    children = us.children(recursive=True)
+    return {
+        "worker, MiB": us.memory_info().rss / 2**20,
+        "its children, MiB": sum(each.memory_info().rss for each in children) / 2**20,
+        "descriptors": sum(each.num_fds() for each in (us, *children)),
+        "threads": sum(each.num_threads() for each in (us, *children)),
+    }
+
+
+def _called_s(service: Service, request: bytes) -> float:
+    caller = Caller(service)
+    try:
+        return seconds(partial(caller.call, request))
+    finally:
+        caller.close()
+
+
+def _batch_s(service: Service, file_id: str, rows: int) -> float:
+    began = time.monotonic()
+    batches.await_end(service, _created(service, file_id), rows=rows)
+    return time.monotonic() - began
+
+
+def _created(service: Service, file_id: str) -> str:
+    return batches.create(service, file_id, labels=_LABELS, image_column="image")
+
+
+def _beside(
+    ours: Service, other: Service, file_id: str, rows: int, request: Callable[[], bytes]
+) -> tuple[list[float], float]:
+    """Seconds of calls, one after the other while a batch runs, and of the batch."""
+    began = time.monotonic()
+    batch_id = _created(ours, file_id)
+    batches.await_rows(ours, batch_id, 1)
+    took: list[float] = []
+    while batches.counted(ours, batch_id) < rows:
+        took.append(_called_s(other, request()))
+    batches.await_end(ours, batch_id, rows=rows)
+    return took, time.monotonic() - began
+
+
+def _share(took: Sequence[float]) -> float:
+    """What 95 of 100 are within."""
+    return sorted(took)[max(0, round(0.95 * len(took)) - 1)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Futures that follow one another: results, errors and cancels go where they must."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pytest
+
+from workers.futures import copy, done, end, failed, mapped, settled, then
+
+
+def test_what_follows_gets_the_result_and_gives_its_own():
+    first: Future[int] = Future()
+    second: Future[str] = Future()
+    seen: list[int] = []
+
+    def follow(result: int) -> Future[str]:
+        seen.append(result)
+        return second
+
+    whole = then(first, follow)
+    first.set_result(3)
+    assert seen == [3]
+    assert not whole.done()
+
+    second.set_result("three")
+    assert whole.result(0) == "three"
+
+
+def test_what_has_ended_already_is_gone_on_from_at_once():
+    assert then(done(3), lambda n: done(n + 1)).result(0) == 4
+    assert mapped(done(3), str).result(0) == "3"
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        then(failed(KeyError("first")), lambda _: done(1)),
+        then(done(1), lambda _: failed(KeyError("second"))),
+        then(done({}), lambda found: done(found["follow"])),
+        mapped(done({}), lambda found: found["change"]),
+    ],
+    ids=["of the first", "of the second", "of what follows", "of the change"],
+)
+def test_an_error_anywhere_is_that_of_the_whole(whole: Future[Any]):
+    with pytest.raises(KeyError):
+        whole.result(0)
+
+
+def test_nothing_follows_an_error():
+    followed: list[object] = []
+
+    then(failed(KeyError()), lambda result: done(followed.append(result)))
+
+    assert followed == []
+
+
+def test_cancelling_the_whole_cancels_the_first_step():
+    first: Future[int] = Future()
+    whole = then(first, done)
+
+    assert whole.cancel()
+
+    assert first.cancelled()
+
+
+def test_cancelling_the_whole_cancels_the_second_step():
+    first: Future[int] = Future()
+    second: Future[int] = Future()
+    whole = then(first, lambda _: second)
+    first.set_result(1)
+
+    assert whole.cancel()
+
+    assert second.cancelled()
+
+
+def test_nothing_follows_when_the_whole_was_cancelled_while_the_first_step_ran():
+    first: Future[int] = Future()
+    first.set_running_or_notify_cancel()  # can no longer be cancelled
+    followed: list[object] = []
+    whole = then(first, lambda result: done(followed.append(result)))
+
+    whole.cancel()
+    first.set_result(1)
+
+    assert followed == []
+
+
+def test_a_first_step_that_is_cancelled_ends_the_whole():
+    first: Future[int] = Future()
+    whole = then(first, done)
+
+    first.cancel()
+
+    with pytest.raises(CancelledError):
+        whole.result(0)
+
+
+def test_settled_waits_for_all_and_for_errors_and_cancels_too():
+    good: Future[int] = Future()
+    bad: Future[int] = Future()
+    gone: Future[int] = Future()
+    whole = settled([good, bad, gone])
+
+    bad.set_exception(KeyError())
+    gone.cancel()
+    gone.set_running_or_notify_cancel()
+    assert not whole.done()
+    good.set_result(1)
+
+    assert whole.result(0) is None
+
+
+def test_settled_of_nothing_is_done():
+    assert settled([]).result(0) is None
+
+
+def test_cancelling_settled_cancels_all():
+    some: list[Future[int]] = [Future(), Future()]
+
+    settled(some).cancel()
+
+    assert all(each.cancelled() for each in some)
+
+
+def test_a_copy_ends_as_the_original():
+    for ended in (done(1), failed(KeyError())):
+        to: Future[Any] = Future()
+        copy(ended, to)
+        assert (to.exception(0) is None) == (ended.exception(0) is None)
+    gone: Future[int] = Future()
+    gone.cancel()
+    to = Future()
+
+    copy(gone, to)
+
+    assert to.cancelled()
+
+
+def test_ending_what_was_cancelled_meanwhile_is_no_error():
+    gone: Future[int] = Future()
+    gone.cancel()
+
+    end(gone, 1)
+    end(gone, error=KeyError())
+
+    assert gone.cancelled()
