@@ -32,7 +32,11 @@ class Resolve:
             InvalidRequest: A threshold is of a label that it has not.
         """
         return resolved(
-            asked, account=account, records=self.classifiers.records, catalogue=self.catalogue
+            asked,
+            account=account,
+            records=self.classifiers.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
         )
 
     def for_pictures(self, asked: Asked) -> Asked:

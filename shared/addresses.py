@@ -26,7 +26,8 @@ _NAME = re.compile(
     r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 _NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)")
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\]")  # what parsers of URLs disagree about
+# What parsers of URLs disagree about, and halves of surrogate pairs, which no URL can hold.
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\ud800-\udfff]")
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry: all that is not of the open internet.
 _CLOSED_V4 = tuple(

@@ -6,6 +6,7 @@ Classifiers by their references, files by their ids, and the model where none is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from shared import layout
 from shared.catalogue import Catalogue, ModelEntry
@@ -22,9 +23,11 @@ from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
 
 
 def resolved(
-    asked: Asked, *, account: str, records: ClassifierStore, catalogue: Catalogue
+    asked: Asked, *, account: str, records: ClassifierStore, catalogue: Catalogue, limits: Limits
 ) -> ClassifyRequest:
     """The request, with the version of the classifier that the account means.
+
+    One with images or documents is within the limits: each file that it names is looked up.
 
     Raises:
         NotFound: The account may use no such classifier, or it has no such version.
@@ -32,6 +35,7 @@ def resolved(
         ModelNotFound: There is no model of the name.
         InvalidRequest: The reference has no form that one has, a threshold is of a label that the
             classifier has not, the model does not read what was sent, or there is no such file.
+        PigeonholeError: What the limits refuse.
     """
     request = _with_classifier(asked, account, records, catalogue)
     if not any(item.media for item in request.items):
@@ -39,6 +43,7 @@ def resolved(
     if asked.model is None and asked.classifier is None:
         request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
     check_read(request.items, catalogue.find(request.model), catalogue)
+    limits.check(request)
     items = with_files(request.items, account=account, store=records.store)
     return request.model_copy(update={"items": items})
 
@@ -153,31 +158,43 @@ def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -
 
 
 def with_files(items: Sequence[Item], *, account: str, store: ObjectStore) -> tuple[Item, ...]:
-    """The items, with the objects of the files that they name.
+    """The items, with the objects of the files that they name; each file is looked up once.
 
     Raises:
         InvalidRequest: The account has no such file.
     """
+    files = _Files(account, store)
     found: list[Item] = []
     for index, item in enumerate(items):
         if not item.media:
             found.append(item)
             continue
         where = f"input[{index}]"
-        images = tuple(_looked_up(m, f"{where}.image", account, store) for m in item.images)
-        file = item.file and _looked_up(item.file, f"{where}.file", account, store)
+        images = tuple(files.find(media, f"{where}.image") for media in item.images)
+        file = item.file and files.find(item.file, f"{where}.file")
         found.append(item.model_copy(update={"images": images, "file": file}))
     return tuple(found)
 
 
-def _looked_up(media: Media, where: str, account: str, store: ObjectStore) -> Media:
-    if not media.file_id:
-        return media
-    try:
-        store.get(layout.file(account, media.file_id))
-    except ObjectMissing:
-        refuse(where, "you have no such file; it may have expired")
-    return Media(object=layout.file_content(account, media.file_id))
+@dataclass(frozen=True)
+class _Files:
+    """The files of an account, as far as one request names them."""
+
+    account: str
+    store: ObjectStore
+    known: dict[str, Media] = field(default_factory=dict)
+
+    def find(self, media: Media, where: str) -> Media:
+        if not media.file_id:
+            return media
+        if media.file_id not in self.known:
+            try:
+                self.store.get(layout.file(self.account, media.file_id))
+            except ObjectMissing:
+                refuse(where, "you have no such file; it may have expired")
+            found = Media(object=layout.file_content(self.account, media.file_id))
+            self.known[media.file_id] = found
+        return self.known[media.file_id]
 
 
 def _with_classifier(

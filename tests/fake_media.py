@@ -34,7 +34,13 @@ class FakeMedia:
         self.read: list[str] = []
 
     def picture(
-        self, media: Media, frame: Frame, *, priority: Priority, deadline: float | None
+        self,
+        media: Media,
+        frame: Frame,
+        *,
+        priority: Priority,
+        deadline: float | None,
+        rank: int,
     ) -> Future[Picture]:
         self.read.append(media.data)
         if media.data not in COLOURS:
@@ -50,6 +56,7 @@ class FakeMedia:
         use: Callable[[Document], Future[Any]],
         priority: Priority,
         deadline: float | None,
+        rank: int,
     ) -> Future[Any]:
         self.read.append(media.data)
         if media.data == BROKEN:

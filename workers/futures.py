@@ -2,6 +2,9 @@
 
 What is cancelled at the end is cancelled where it is under way. Which thread goes on with the work
 is whichever ended the step before: what it is given to do must be quick.
+
+A future keeps its callbacks when it has ended. So nothing here keeps both ways: what had come in
+between would stay until the interpreter looks for cycles, a gigabyte of pictures later.
 """
 
 from __future__ import annotations
@@ -23,17 +26,14 @@ def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
     """
     whole: Future[_B] = Future()
     under_way: list[Future[Any]] = [first]
-
-    def stop(done: Future[_B]) -> None:
-        if done.cancelled():
-            for future in under_way:
-                future.cancel()
+    steps = [follow]
 
     def go_on(done: Future[_A]) -> None:
+        step = steps.pop()
         if whole.cancelled():
             return
         try:
-            second = follow(done.result())
+            second = step(done.result())
         except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
             end(whole, error=exc)
             return
@@ -42,7 +42,7 @@ def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
             second.cancel()
         second.add_done_callback(lambda last: copy(last, whole))
 
-    whole.add_done_callback(stop)
+    cancel_with(whole, under_way)
     first.add_done_callback(go_on)
     return whole
 
@@ -80,17 +80,24 @@ def settled(futures: Sequence[Future[Any]]) -> Future[None]:
         if last:
             end(whole, None)
 
-    def stop(done: Future[None]) -> None:
-        if done.cancelled():
-            for future in futures:
-                future.cancel()
-
-    whole.add_done_callback(stop)
+    cancel_with(whole, list(futures))
     for future in futures:
         future.add_done_callback(one_more)
     if not futures:
         whole.set_result(None)
     return whole
+
+
+def cancel_with(whole: Future[Any], under_way: list[Future[Any]]) -> None:
+    """Cancel what is under way if the whole is; once the whole has ended the list is empty."""
+
+    def stop(done: Future[Any]) -> None:
+        if done.cancelled():
+            for future in list(under_way):
+                future.cancel()
+        under_way.clear()
+
+    whole.add_done_callback(stop)
 
 
 def copy(ended: Future[_A], to: Future[_A]) -> None:

@@ -1,9 +1,12 @@
 """What items hold beside text, read: bytes from wherever they are, then pictures and documents.
 
 A few of each priority are under way at a time, so that what has been read but not yet been used
-stays small, and so that bulk that waits for a slow address keeps nobody else from reading. What has
-been read is decoded in the order of priority: who waits for an answer goes before bulk, behind what
-the children are at. How bytes are fetched (`workers.inputs.fetch`) and decoded
+stays small, and so that bulk that waits for a slow address keeps nobody else from reading. Those of
+addresses have turns of their own: who sends the bytes waits for no stranger. What has been read is
+decoded in the order of priority: who waits for an answer goes before bulk, behind what the children
+are at. Of equals, each call's first is read before anyone's second, so that a call of a thousand
+keeps none of one waiting; and documents, which may take long, leave a child to pictures. How bytes
+are fetched (`workers.inputs.fetch`) and decoded
 (`workers.inputs.pictures`, `.document`, in `workers.sandbox`) is not decided here.
 """
 
@@ -29,7 +32,7 @@ from shared.errors import (
 )
 from shared.ports import Buckets, ObjectStore
 from shared.types import Media, Priority
-from workers.futures import copy, end, mapped, then
+from workers.futures import cancel_with, copy, end, mapped, then
 from workers.inputs import document, pictures
 from workers.inputs.fetch import Fetcher, Kind
 from workers.inputs.frame import Frame
@@ -38,7 +41,7 @@ from workers.inputs.pictures import Picture, PictureBounds
 from workers.sandbox import Sandbox
 
 _MODULES = ("workers.inputs.document", "workers.inputs.pictures")
-_UNDER_WAY = 32  # media of each priority; each takes its bytes in memory
+_UNDER_WAY = 32  # media of each priority and kind, near or far; each takes its bytes in memory
 _READERS = 8  # threads that decode base64 and read from stores
 _T = TypeVar("_T")
 
@@ -57,6 +60,7 @@ class Decoders:
 
     def __init__(self, *, children: int, memory_bytes: int, limit_s: float, at_once: bool) -> None:
         self.at_once = children + 1  # one waits beside the children, so that none is ever idle
+        self.documents_at_once = max(1, children - 1)
         self._limit_s = limit_s
         self._sandbox = Sandbox(
             _MODULES, workers=children, memory_bytes=memory_bytes, at_once=at_once
@@ -117,13 +121,23 @@ class MediaReader:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="media")
-        self._reading = {priority: Turns(_UNDER_WAY, clock) for priority in Priority}
+        self._reading = {
+            turns: Turns(_UNDER_WAY, clock)
+            for turns in itertools.product(Priority, ("picture", "document"), (False, True))
+        }
         self._decoding = Turns(decoders.at_once, clock)
+        self._documents = Turns(decoders.documents_at_once, clock)
 
     def picture(
-        self, media: Media, frame: Frame, *, priority: Priority, deadline: float | None
+        self,
+        media: Media,
+        frame: Frame,
+        *,
+        priority: Priority,
+        deadline: float | None,
+        rank: int = 0,
     ) -> Future[Picture]:
-        """A picture, brought into a frame.
+        """A picture, brought into a frame. `rank` is how many of its call go before it.
 
         Raises:
             UnreadableInput: by the future: it is none, or too large.
@@ -131,16 +145,19 @@ class MediaReader:
             Unavailable: by the future: the store is away.
             DeadlineExceeded: by the future: its turn came too late.
         """
-        return self._reading[priority].take(
-            lambda: self._decoded(
-                media,
-                "picture",
-                lambda data: self._decoders.picture(data, frame),
-                priority=priority,
-                deadline=deadline,
+        return self._reading[priority, "picture", _is_far(media)].take(
+            lambda: then(
+                self._bytes(media, "picture"),
+                lambda data: self._decoding.take(
+                    lambda: self._decoders.picture(data, frame),
+                    priority=priority,
+                    deadline=deadline,
+                    rank=rank,
+                ),
             ),
             priority=priority,
             deadline=deadline,
+            rank=rank,
         )
 
     def document(
@@ -152,25 +169,32 @@ class MediaReader:
         use: Callable[[Document], Future[_T]],
         priority: Priority,
         deadline: float | None,
+        rank: int = 0,
     ) -> Future[_T]:
         """What `use` makes of a document; its pages are there as pictures too if there is a frame.
 
         Until that is done no other begins in its place: pictures of its pages take far more memory
         than its bytes, and a model may be slower than the children. Raises as `picture`.
         """
-        return self._reading[priority].take(
-            lambda: then(
-                self._decoded(
-                    media,
-                    "document",
-                    lambda data: self._decoders.document(data, frame, most_pages),
-                    priority=priority,
-                    deadline=deadline,
-                ),
-                use,
-            ),
+
+        def decode(data: bytes) -> Future[Document]:
+            return self._decoding.take(
+                lambda: self._decoders.document(data, frame, most_pages),
+                priority=priority,
+                deadline=deadline,
+                rank=rank,
+            )
+
+        def decode_in_turn(data: bytes) -> Future[Document]:
+            return self._documents.take(
+                lambda: decode(data), priority=priority, deadline=deadline, rank=rank
+            )
+
+        return self._reading[priority, "document", _is_far(media)].take(
+            lambda: then(then(self._bytes(media, "document"), decode_in_turn), use),
             priority=priority,
             deadline=deadline,
+            rank=rank,
         )
 
     def healthy(self) -> bool:
@@ -179,30 +203,14 @@ class MediaReader:
 
     def close(self) -> None:
         """End threads and children; what waits ends with Unavailable."""
-        for turns in (*self._reading.values(), self._decoding):
+        for turns in (*self._reading.values(), self._documents, self._decoding):
             turns.close()
         self._fetcher.close()
         self._decoders.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    def _decoded(
-        self,
-        media: Media,
-        kind: Kind,
-        decode: Callable[[bytes], Future[_T]],
-        *,
-        priority: Priority,
-        deadline: float | None,
-    ) -> Future[_T]:
-        return then(
-            self._bytes(media, kind),
-            lambda data: self._decoding.take(
-                lambda: decode(data), priority=priority, deadline=deadline
-            ),
-        )
-
     def _bytes(self, media: Media, kind: Kind) -> Future[bytes]:
-        if media.url and not media.url.lower().startswith("s3:"):
+        if _is_far(media):
             fetched = self._fetcher.get(media.url, kind)
             return mapped(fetched, lambda found: found.data)
         return self._readers.submit(self._read, media, kind)
@@ -218,6 +226,11 @@ class MediaReader:
             raise UnreadableInput("the file was deleted") from None
         except InvalidRequest as exc:  # of a bucket: it names a field that the item has not
             raise UnreadableInput(exc.fields[0].message if exc.fields else exc.detail) from None
+
+
+def _is_far(media: Media) -> bool:
+    """Whether it is a stranger's to give."""
+    return bool(media.url) and not media.url.lower().startswith("s3:")
 
 
 def from_base64(said: str) -> bytes:
@@ -254,14 +267,14 @@ def _bounded(stream: BinaryIO, most_bytes: int) -> bytes:
 
 
 class Turns:
-    """Lets so many pieces of work be under way at once; the others wait, by priority."""
+    """Lets so many pieces of work be under way at once; the others wait, by priority and rank."""
 
     def __init__(self, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._free = at_once
         self._clock = clock
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._waiting: list[tuple[Priority, int, _Waiting]] = []
+        self._waiting: list[tuple[Priority, int, int, _Waiting]] = []
         self._closed = False
 
     def take(
@@ -270,13 +283,14 @@ class Turns:
         *,
         priority: Priority,
         deadline: float | None,
+        rank: int = 0,
     ) -> Future[_T]:
-        """The future of the work, which is started when its turn comes."""
+        """The future of the work, which is started when its turn comes: a lower rank is sooner."""
         whole: Future[_T] = Future()
         with self._lock:
             if self._closed:
                 raise Unavailable("the worker is stopping", retry_after_s=1)
-            turn = (priority, next(self._order), (start, deadline, whole))
+            turn = (priority, rank, next(self._order), (start, deadline, whole))
             heapq.heappush(self._waiting, turn)
         self._next()
         return whole
@@ -286,7 +300,7 @@ class Turns:
         with self._lock:
             self._closed = True
             waiting, self._waiting = self._waiting, []
-        for _, _, (_, _, whole) in waiting:
+        for *_, (_, _, whole) in waiting:
             end(whole, error=Unavailable("the worker is stopping", retry_after_s=1))
 
     def _next(self) -> None:
@@ -295,7 +309,7 @@ class Turns:
                 if not self._free or not self._waiting:
                     return
                 self._free -= 1
-                _, _, (start, deadline, whole) = heapq.heappop(self._waiting)
+                *_, (start, deadline, whole) = heapq.heappop(self._waiting)
             if whole.cancelled():
                 self._leave()
                 continue
@@ -313,16 +327,12 @@ class Turns:
             end(whole, error=exc)
             return
 
-        def stop(future: Future[Any]) -> None:
-            if future.cancelled():
-                work.cancel()
-
         def left(future: Future[Any]) -> None:
             self._leave()
             self._next()  # first: whoever waits for this one may be slow
             copy(future, whole)
 
-        whole.add_done_callback(stop)
+        cancel_with(whole, [work])
         if work.done():  # without going on from here: a thousand such would be too deep a call
             self._leave()
             copy(work, whole)

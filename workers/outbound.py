@@ -26,6 +26,7 @@ from workers.dial import Deadline, Dialler, Line, Resolver
 MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _FRAMING_BYTES = 64 * 1024
+_MOST_MEMBERS = 4096  # of one gzip; 32 MiB of empty ones would take seconds
 _TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 Accept = Callable[[str], bool] | Collection[str]
@@ -251,12 +252,16 @@ class _Gzip:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._left = most_bytes
+        self._members = 1
         self._member = zlib.decompressobj(wbits=31)
 
     def feed(self, packed: bytes) -> bytes:
         out = bytearray()
         while packed:
             if self._member.eof:  # another member follows
+                self._members += 1
+                if self._members > _MOST_MEMBERS:
+                    raise FetchFailed(f"is packed in more than {_MOST_MEMBERS} pieces")
                 self._member = zlib.decompressobj(wbits=31)
             try:
                 out += self._member.decompress(packed, self._left - len(out) + 1)

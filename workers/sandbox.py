@@ -129,7 +129,7 @@ class Sandbox:
                 )
             self._queue.append(task)
             self._work.notify()
-        task.future.add_done_callback(lambda _: self._take_out(task))
+        task.future.add_done_callback(self._take_out)
         return task.future
 
     def healthy(self) -> bool:
@@ -170,12 +170,14 @@ class Sandbox:
             if task.future.set_running_or_notify_cancel():
                 task.future.set_exception(_closing())
 
-    def _take_out(self, task: _Waiting) -> None:
-        if not task.future.cancelled():
+    def _take_out(self, future: Future[Any]) -> None:
+        if not future.cancelled():
             return
-        with self._room, suppress(ValueError):  # a thread has taken it meanwhile
-            self._queue.remove(task)
-            self._room.notify()
+        with self._room:
+            # By its future: one that kept its task would keep itself, with bytes and answer.
+            for task in [task for task in self._queue if task.future is future]:
+                self._queue.remove(task)
+                self._room.notify()
 
     def _run(self) -> None:
         """Give tasks to one child after another, until closed."""

@@ -9,7 +9,8 @@ Letters: N items, V views, P pages, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,6 +140,7 @@ class _Look:
     files: FileReading
     priority: Priority
     deadline: float | None
+    rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
     def at(self, item: Item) -> Future[_Seen]:
         """One item that has to be read first."""
@@ -148,7 +150,13 @@ class _Look:
         assert self.model.pictures is not None
         frame = self.model.pictures.encoder.frame
         read = [
-            self.viewer.media.picture(image, frame, priority=self.priority, deadline=self.deadline)
+            self.viewer.media.picture(
+                image,
+                frame,
+                priority=self.priority,
+                deadline=self.deadline,
+                rank=next(self.rank),
+            )
             for image in dict.fromkeys(images)
         ]
         return then(settled(read), lambda _: self._embedded([each.result() for each in read]))
@@ -172,6 +180,7 @@ class _Look:
             use=self._read,
             priority=self.priority,
             deadline=self.deadline,
+            rank=next(self.rank),
         )
 
     def _read(self, document: Document) -> Future[_Seen]:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from PIL import Image
 
 from shared import catalogue
@@ -63,15 +61,10 @@ class Worker:
         Raises:
             RuntimeError: One could not be looked at.
         """
-        free = threading.BoundedSemaphore(_PARTS)
-        looks: list[Future[Views]] = []
-
-        def ended(_: Future[Views]) -> None:
-            free.release()
-
+        looks: deque[Future[Views]] = deque()
         for first in range(0, len(items), PART):
-            if not free.acquire(timeout=_LIMIT_S):
-                raise TimeoutError(f"no part has ended for {_LIMIT_S:g} s")
+            if len(looks) == _PARTS:
+                _check(looks.popleft())
             looking = self._viewer.look(
                 self.model,
                 items[first : first + PART],
@@ -79,19 +72,16 @@ class Worker:
                 priority=Priority.BULK,
                 deadline=None,
             )
-            looking.ready.add_done_callback(ended)
             looks.append(looking.ready)
-        for ready in looks:
-            failed = ready.result(_LIMIT_S).failed
-            if failed:
-                raise RuntimeError(f"{len(failed)} items failed, the first by {failed}")
+        while looks:
+            _check(looks.popleft())
 
 
 @contextmanager
 def worker(folder: Path, place: Path) -> Iterator[Worker]:
     """A worker of the model in a folder; `place` takes its files."""
     (place / "catalogue.toml").write_text(catalogue_of(folder))
-    settings = Settings(data_dir=place, catalogue=place / "catalogue.toml", default_model=NAME)
+    settings = Settings(data_dir=place, catalogue=str(place / "catalogue.toml"), default_model=NAME)
     models = catalogue.load(settings.catalogue, default=NAME)
     _, loaded = load_models(models, settings, observe=lambda _: lambda *_: None)
     bounds = bounds_of(settings)
@@ -116,13 +106,10 @@ def worker(folder: Path, place: Path) -> Iterator[Worker]:
             batcher.close()
 
 
-def cpu_s() -> float:
-    """Processor time that this process and its living children have taken."""
-    times = [time.process_time()]
-    for child in psutil.Process().children(recursive=True):
-        said = child.cpu_times()
-        times.append(said.user + said.system)
-    return sum(times)
+def _check(ready: Future[Views]) -> None:
+    failed = ready.result(_LIMIT_S).failed
+    if failed:
+        raise RuntimeError(f"{len(failed)} items failed: {failed}")
 
 
 def pictures(jpegs: Sequence[bytes]) -> list[Item]:

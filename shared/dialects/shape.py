@@ -36,6 +36,8 @@ def _any_kind(schema: dict[str, Any]) -> None:
 
 
 def _as_images(value: object) -> object:
+    if value == []:
+        raise PydanticCustomError("value_error", "must hold at least one image")
     if value is None or isinstance(value, list):
         return bounded(value)
     if not isinstance(value, str):

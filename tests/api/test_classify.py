@@ -94,6 +94,7 @@ class TestSynchronous:
             ({"input": ["a", " "]}, 422, "VALIDATION_ERROR", "input[1].text"),
             ({"input": ["a"] * 1025}, 422, "VALIDATION_ERROR", "input[1024]"),
             ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "input[0].image"),
+            ({"input": [{"image": []}]}, 422, "VALIDATION_ERROR", "input[0].image"),
             ({"model": "absent"}, 503, "SERVICE_UNAVAILABLE", None),
         ],
     )

@@ -71,6 +71,7 @@ def test_a_network_that_is_allowed_opens_itself_and_no_other():
         ("http://example.org/\r\nHost: x", "control characters"),
         ("http://example.org\\@127.0.0.1/", "backslashes"),
         ("http://ex\tample.org/", "control characters"),
+        ("http://example.org/\ud800", "control characters"),
         ("http://" + "a" * 64 + ".org/", "cannot be"),
         ("http://" + "a." * 150 + "org/", "cannot be"),
         ("http://exa$mple.org/", "cannot be"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -147,3 +149,29 @@ def test_ending_what_was_cancelled_meanwhile_is_no_error():
     end(gone, error=KeyError())
 
     assert gone.cancelled()
+
+
+class Large:
+    """Something that a weak reference can look after."""
+
+
+def test_what_came_in_between_goes_as_soon_as_nobody_holds_it():
+    first: Future[Large] = Future()
+    between: list[Future[Large]] = [Future(), Future()]
+    whole = mapped(
+        then(first, lambda _: then(settled(between[:1]), lambda _: between[1])), lambda _: "end"
+    )
+    large = [Large() for _ in range(3)]
+    left = [weakref.ref(each) for each in large]
+
+    gc.disable()  # which would find cycles, at a time that nobody knows
+    try:
+        first.set_result(large.pop())
+        for future in between:
+            future.set_result(large.pop())
+        between.clear()
+        first = future = Future()
+        assert [each() for each in left] == [None, None, None]
+    finally:
+        gc.enable()
+    assert whole.result(0) == "end"

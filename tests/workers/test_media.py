@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from shared.errors import (
 )
 from shared.types import Media, Priority
 from tests.fakes import FakeBuckets, FakeStore
-from workers.futures import done, failed
+from workers.futures import done, failed, mapped
 from workers.inputs.fetch import Fetcher, Kind
 from workers.inputs.frame import Frame
 from workers.inputs.page import Document
@@ -92,6 +94,19 @@ def test_who_waits_for_an_answer_goes_before_bulk_and_equals_in_their_order():
         work.finish(name)
 
     assert work.begun == ["under way", "fast 1", "fast 2", "standard", "bulk 1", "bulk 2"]
+
+
+def test_of_equals_each_calls_first_goes_before_anyones_second():
+    turns, work = Turns(1), Work()
+    for rank, name in enumerate(("many 0", "many 1", "many 2")):
+        turns.take(work.piece(name), priority=Priority.BULK, deadline=None, rank=rank)
+    turns.take(work.piece("one"), priority=Priority.BULK, deadline=None, rank=0)
+    turns.take(work.piece("fast"), priority=Priority.FAST, deadline=None, rank=9)
+
+    for name in ("many 0", "fast", "one", "many 1", "many 2"):
+        work.finish(name)
+
+    assert work.begun == ["many 0", "fast", "one", "many 1", "many 2"]
 
 
 def test_the_next_begins_before_whoever_waited_for_the_last_is_told():
@@ -206,9 +221,10 @@ def test_what_is_no_base64_is_refused(said: str):
 class FakeDecoders:
     """Give the bytes back as they came: at once, or where they are `held` when they are told to."""
 
-    at_once = 1
+    documents_at_once = 1
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
+        self.at_once = at_once
         self.held = False
         self.begun: list[bytes] = []
         self._futures: list[Future[bytes]] = []
@@ -224,6 +240,12 @@ class FakeDecoders:
 
     def finish(self, place: int) -> None:
         self._futures[place].set_result(self.begun[place])
+
+    def finish_and_forget(self) -> Future[bytes]:
+        """The future that ended, which nobody else here holds."""
+        future = self._futures.pop()
+        future.set_result(self.begun.pop())
+        return future
 
     def healthy(self) -> bool:
         return True
@@ -264,9 +286,13 @@ class Room:
     clock: Clock
 
     def picture(
-        self, media: Media, priority: Priority = Priority.BULK, deadline: float | None = None
+        self,
+        media: Media,
+        priority: Priority = Priority.BULK,
+        deadline: float | None = None,
+        rank: int = 0,
     ) -> Future[Any]:
-        return self.reader.picture(media, FRAME, priority=priority, deadline=deadline)
+        return self.reader.picture(media, FRAME, priority=priority, deadline=deadline, rank=rank)
 
     def document(self, media: Media, use: Callable[[Document], Future[Any]]) -> Future[Any]:
         return self.reader.document(
@@ -368,6 +394,48 @@ def test_bulk_that_waits_for_slow_addresses_keeps_no_other_from_reading(room: Ro
     assert not any(future.done() for future in slow)
 
 
+def test_who_sends_the_bytes_waits_for_no_stranger(room: Room):
+    slow = [room.picture(at("slow"), rank=rank) for rank in range(100)]
+
+    near = room.picture(data(b"near"))
+
+    assert near.result(BOUND_S) == b"near"
+    assert not any(future.done() for future in slow)
+
+
+def test_a_call_of_one_is_decoded_before_the_second_of_a_call_of_many(room: Room):
+    room.decoders.held = True
+    for rank in range(5):
+        room.picture(at(f"many {rank}"), rank=rank)
+    room.picture(at("one"), rank=0)
+
+    room.decoders.finish(0)
+    room.decoders.finish(1)
+
+    assert room.decoders.begun == [b"picture many 0", b"picture one", b"picture many 1"]
+
+
+def test_documents_leave_room_for_a_picture():
+    decoders = FakeDecoders(at_once=2)
+    decoders.held = True
+    reader = MediaReader(
+        store=FakeStore(),
+        buckets=FakeBuckets(),
+        fetcher=cast("Fetcher", FakeFetcher()),
+        decoders=cast("Decoders", decoders),
+        most_bytes={"picture": MOST_BYTES, "document": MOST_BYTES},
+    )
+    for name in "abc":
+        reader.document(
+            at(name), None, most_pages=3, use=done, priority=Priority.BULK, deadline=None
+        )
+
+    reader.picture(at("d"), FRAME, priority=Priority.BULK, deadline=None)
+
+    assert decoders.begun == [b"document a", b"picture d"]
+    reader.close()
+
+
 def test_what_is_late_when_its_turn_to_be_decoded_comes_is_not_decoded(room: Room):
     room.decoders.held = True
     room.picture(at("first"))
@@ -423,3 +491,16 @@ def test_what_waits_when_it_is_closed_ends(room: Room):
     for future in slow[UNDER_WAY:]:
         with pytest.raises(Unavailable):
             future.result(0)
+
+
+def test_nothing_that_was_read_stays_behind_an_answer(room: Room):
+    room.decoders.held = True
+
+    gc.disable()  # which would find cycles, at a time that nobody knows
+    try:
+        answer = mapped(room.picture(at("a")), lambda _: "seen")
+        left = weakref.ref(room.decoders.finish_and_forget())
+        assert answer.result(0) == "seen"
+        assert left() is None
+    finally:
+        gc.enable()

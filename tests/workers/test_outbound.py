@@ -140,6 +140,10 @@ class TestWhatIsTooMuch:
         with stranger(page(bomb, Content_Encoding="gzip")) as server:
             assert "larger than 100000 bytes" in refused(server, most_bytes=100_000)
 
+    def test_a_gzip_of_many_empty_pieces_is_not_unpacked_to_its_end(self):
+        with stranger(page(gzip.compress(b"") * 5_000, Content_Encoding="gzip")) as server:
+            assert "more than 4096 pieces" in refused(server, most_bytes=1_000_000)
+
     @pytest.mark.parametrize(
         ("body", "encoding", "reason"),
         [

@@ -116,7 +116,11 @@ class Requests:
         dialect, said = pick(row.data)
         parsed = dialect.parse(said, default_model=self.catalogue.default.name)
         request = resolved(
-            parsed, account=job.account, records=self.records, catalogue=self.catalogue
+            parsed,
+            account=job.account,
+            records=self.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
         )
         self.limits.check(request)
         model = self.catalogue.find(request.model).name

@@ -1,0 +1,70 @@
+"""What this process and its children take of the machine, as the kernel counts it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_MIB = 2**20 / os.sysconf("SC_PAGE_SIZE")  # in pages
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """By one process, or by several together. `cpu_s` is processor time since each began."""
+
+    rss_mib: float = 0.0
+    descriptors: int = 0
+    threads: int = 0
+    cpu_s: float = 0.0
+
+    def plus(self, other: Taken) -> Taken:
+        """By both."""
+        return Taken(
+            rss_mib=self.rss_mib + other.rss_mib,
+            descriptors=self.descriptors + other.descriptors,
+            threads=self.threads + other.threads,
+            cpu_s=self.cpu_s + other.cpu_s,
+        )
+
+
+def taken() -> tuple[Taken, Taken]:
+    """By this process; by those that it started and by theirs."""
+    children = Taken()
+    for pid in _below(os.getpid()):
+        children = children.plus(_taken(pid))
+    return _taken(os.getpid()), children
+
+
+def cpu_s() -> float:
+    """Processor time that this process and its living children have taken."""
+    us, children = taken()
+    return us.cpu_s + children.cpu_s
+
+
+def _taken(pid: int) -> Taken:
+    place = Path(f"/proc/{pid}")
+    try:
+        # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html; fields from the third on
+        stat = (place / "stat").read_text().rpartition(")")[2].split()
+        return Taken(
+            rss_mib=int((place / "statm").read_text().split()[1]) / _MIB,
+            descriptors=len(os.listdir(place / "fd")),
+            threads=int(stat[17]),
+            cpu_s=(int(stat[11]) + int(stat[12])) * _TICK_S,
+        )
+    except OSError:
+        return Taken()  # it has just ended
+
+
+def _below(pid: int) -> list[int]:
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            started = [int(each) for each in children.read_text().split()]
+        except OSError:
+            continue  # the thread has just ended
+        for child in started:
+            found += [child, *_below(child)]
+    return found
