@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from ops.bench import bulk, durable, fairness, few_shot, million, speed, two_workers
+from ops.bench import bulk, durable, fairness, few_shot, media, million, speed, two_workers
 
 _ROWS = 100_000  # `make bench-million` has the rest
 
@@ -18,3 +18,4 @@ if __name__ == "__main__":
     million.main(_ROWS)
     durable.main()
     two_workers.main()
+    media.main()

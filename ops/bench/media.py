@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=256, help="of a round, and of the batch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=5000, help="pictures whose memory is watched")
-    options, _ = parser.parse_known_args()
+    options = parser.parse_args()
     asked.head()
     documents(options.data, options.rounds)
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
@@ -161,14 +161,12 @@ def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
         )
 
 
-def service(folder: Path, jpegs: Sequence[bytes], **chosen: object) -> None:
+def service(folder: Path, jpegs: Sequence[bytes]) -> None:
     """A batch of pictures through everything, and one picture at a time beside it."""
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         catalogue = Path(place) / "catalogue.toml"
         catalogue.write_text(viewing.catalogue_of(folder))
-        with fleet(
-            catalogue=catalogue, default_model=viewing.NAME, models=viewing.NAME, **chosen
-        ) as running:
+        with fleet(catalogue=catalogue, default_model=viewing.NAME, models=viewing.NAME) as running:
             ours, other = running.account("pictures"), running.account("caller")
             said = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
             rows = running.folder / "rows.jsonl"

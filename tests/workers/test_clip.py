@@ -184,6 +184,13 @@ def test_one_word_of_a_hundred_thousand_letters_is_no_work(exact: Any) -> None:
     assert len(ids) > 10_000
 
 
+@pytest.mark.timeout(60)
+def test_broken_encodings_without_end_are_no_work(exact: Any) -> None:
+    (ids,) = exact.texts.tokenise(["\u00c3\u00a9\u00c2\u20ac\u2122" * 20_000])
+
+    assert ids
+
+
 def test_threads_may_tokenise_while_the_towers_run(exact: Any) -> None:
     wanted = exact.texts.tokenise(list(TEXTS))
 
