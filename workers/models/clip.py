@@ -207,7 +207,7 @@ class _Pictures:
         self._tower.close()
 
     def _normalised(self, stacked: torch.Tensor) -> torch.Tensor:
-        levels = stacked.to(self._tower.device).permute(0, 3, 1, 2).float().div_(255)
+        levels = stacked.to(self._tower.device).permute(0, 3, 1, 2).contiguous().float().div_(255)
         return levels.sub_(self._mean).div_(self._std).to(self._tower.dtype)  # (N, 3, H, W)
 
 
