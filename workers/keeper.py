@@ -32,13 +32,13 @@ from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.webhook_store import WebhookStore
 from workers import meters
-from workers.adoption import adopt
-from workers.chore import Chore
-from workers.courier import Courier
-from workers.expiry import expire, expire_deliveries, expire_files, expire_uploads
-from workers.outbound import Outbound
-from workers.reroute import reroute
-from workers.sweep import sweep
+from workers.keeping.adoption import adopt
+from workers.keeping.chore import Chore
+from workers.keeping.courier import Courier
+from workers.keeping.expiry import expire, expire_deliveries, expire_files, expire_uploads
+from workers.keeping.reroute import reroute
+from workers.keeping.sweep import sweep
+from workers.strangers.outbound import Outbound
 
 log = Log("keeper")
 _TICK_S = 1.0

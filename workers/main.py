@@ -32,10 +32,10 @@ from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.types import JobKind, WorkerReport
 from workers import meters, tasks
+from workers.batching.pace import Pace
 from workers.classifiers import Classifiers
 from workers.cores import usable_cores
 from workers.drain import Drain
-from workers.embedding import Model
 from workers.handlers.batch.documents import Documents
 from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.end import Assembler
@@ -53,11 +53,11 @@ from workers.handlers.train import Train
 from workers.inputs.fetch import Fetcher, bounds_of
 from workers.inputs.row import Bounds
 from workers.leases import Leases
-from workers.media import Decoders, MediaReader
-from workers.outbound import Outbound
-from workers.pace import Pace
 from workers.registry import load_models
-from workers.views import Viewer
+from workers.strangers.outbound import Outbound
+from workers.vectors.embedding import Model
+from workers.vectors.media import Decoders, MediaReader
+from workers.vectors.views import Viewer
 from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
 
 log = Log("worker")

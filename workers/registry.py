@@ -18,12 +18,12 @@ from shared.errors import ConfigurationError
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding import Embedder, Model, Pictures, Stills
-from workers.microbatch import MicroBatcher, Observe
+from workers.batching.microbatch import MicroBatcher, Observe
 from workers.models import stock
 from workers.models.hashing import HashingEncoder
 from workers.models.port import TextEncoder
 from workers.models.prefixed import Prefixed
+from workers.vectors.embedding import Embedder, Model, Pictures, Stills
 
 if TYPE_CHECKING:
     from workers.models.clip import Clip  # which imports torch
@@ -136,7 +136,7 @@ def _with_budgets(
         if clip is not None and not told:
             picture_tokens = CPU_PICTURES * clip.pictures.picture_tokens
         if where == "cuda" and not told and not isinstance(texts, HashingEncoder):
-            from workers import budget
+            from workers.batching import budget
             from workers.models.memory import CudaMemory
 
             part = budget.Part(memory=CudaMemory(where), of=len(towers))

@@ -16,9 +16,9 @@ import numpy as np
 from shared.catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import Priority
-from workers.embedding import Model
 from workers.models.port import Rows
 from workers.registry import load_models
+from workers.vectors.embedding import Model
 
 _TRY_S = 2.0  # of forward passes, for the speed
 _PASS_LIMIT_S = 300.0

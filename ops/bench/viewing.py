@@ -23,12 +23,12 @@ from shared.limits import Limits
 from shared.settings import Settings
 from shared.types import FileReading, Item, Media, Priority
 from workers.cores import usable_cores
-from workers.embedding import Model
 from workers.inputs.fetch import Fetcher, bounds_of
-from workers.media import Decoders, MediaReader
-from workers.outbound import Outbound
 from workers.registry import load_models
-from workers.views import Viewer, Views
+from workers.strangers.outbound import Outbound
+from workers.vectors.embedding import Model
+from workers.vectors.media import Decoders, MediaReader
+from workers.vectors.views import Viewer, Views
 
 NAME = "clip"
 PART = 32  # items of a part, at most

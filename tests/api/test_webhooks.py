@@ -22,7 +22,7 @@ from shared.webhook_store import WebhookStore
 from shared.webhooks import EVENTS, Attempt, Webhook
 from tests.api.conftest import World
 from tests.problems import assert_problem
-from workers.announce import announce
+from workers.ending.announce import announce
 
 URL = "https://example.org/hook"
 

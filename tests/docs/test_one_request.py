@@ -48,7 +48,7 @@ from workers.drain import Drain
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
 from workers.registry import load_models
-from workers.views import Viewer
+from workers.vectors.views import Viewer
 
 pytestmark = pytest.mark.integration
 

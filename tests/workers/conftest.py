@@ -19,8 +19,8 @@ from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
+from workers.batching.microbatch import MicroBatcher
 from workers.classifiers import Classifiers
-from workers.embedding import Embedder, Model, Pictures, Stills
 from workers.handlers.batch.documents import Documents
 from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.end import Assembler
@@ -36,10 +36,10 @@ from workers.handlers.part import Parts
 from workers.handlers.train import Train
 from workers.inputs.row import Bounds
 from workers.leases import Leases
-from workers.microbatch import MicroBatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
-from workers.views import Viewer
+from workers.vectors.embedding import Embedder, Model, Pictures, Stills
+from workers.vectors.views import Viewer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUEUE = "cpu.standard.tiny"

@@ -15,11 +15,11 @@ from shared.webhook_store import WebhookStore
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
-from tests.workers.test_expiry import put_upload, uploads
-from workers.courier import Courier
-from workers.expiry import expire, expire_files
+from tests.workers.keeping.test_expiry import put_upload, uploads
 from workers.keeper import Keeper
-from workers.outbound import Outbound
+from workers.keeping.courier import Courier
+from workers.keeping.expiry import expire, expire_files
+from workers.strangers.outbound import Outbound
 
 
 @pytest.fixture

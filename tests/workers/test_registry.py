@@ -11,8 +11,8 @@ from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 from workers import registry
-from workers.embedding import Model
 from workers.registry import load_models
+from workers.vectors.embedding import Model
 
 
 def entry(name: str, **changes: object) -> ModelEntry:

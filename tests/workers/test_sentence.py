@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigurationError, Unavailable
-from workers.embedding import Embedder
-from workers.microbatch import MicroBatcher, Priority
+from workers.batching.microbatch import MicroBatcher, Priority
 from workers.models.port import TextEncoder
+from workers.vectors.embedding import Embedder
 
 pytestmark = pytest.mark.slow
 

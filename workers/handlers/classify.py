@@ -31,12 +31,12 @@ from workers.classifiers import Classifiers
 from workers.core import zero_shot
 from workers.core.metrics import margins
 from workers.core.selection import DEFAULT_KEY, NONE, select, thresholds
-from workers.embedding import Model
 from workers.handlers.lesson import PART_LIMIT_S, check_revision, model_of
-from workers.labels import Labels, LabelSets
 from workers.leases import Hold
 from workers.models.port import Rows
-from workers.views import FileViews, Looking, Viewer, Views
+from workers.vectors.embedding import Model
+from workers.vectors.labels import Labels, LabelSets
+from workers.vectors.views import FileViews, Looking, Viewer, Views
 from workers.weights import Trained
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer

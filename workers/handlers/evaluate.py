@@ -23,10 +23,10 @@ from workers import plots
 from workers.classifiers import Classifiers
 from workers.core import metrics
 from workers.core.calibration import expected_calibration_error
-from workers.embedding import Model
 from workers.handlers import lesson
 from workers.leases import Hold
-from workers.views import Viewer
+from workers.vectors.embedding import Model
+from workers.vectors.views import Viewer
 
 _MOST_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6

@@ -32,8 +32,8 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
-from workers.announce import announce
-from workers.forget import forget
+from workers.ending.announce import announce
+from workers.ending.forget import forget
 from workers.handlers.batch.end import Assembler
 
 log = Log("finalise")

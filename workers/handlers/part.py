@@ -32,10 +32,10 @@ from shared.messages import Body, Result, Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
 from shared.types import JobKind
+from workers.ending.lapse import lapse, over
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
 from workers.handlers.finalise import Finaliser, Outcome
-from workers.lapse import lapse, over
 from workers.leases import Hold, Leases
 
 log = Log("part")

@@ -27,11 +27,11 @@ from shared.types import (
     VersionReport,
 )
 from workers.classifiers import Classifiers, Draft
-from workers.embedding import Model
 from workers.handlers import kept_examples, lesson
 from workers.handlers.lesson import Lesson
 from workers.leases import Hold
-from workers.views import Viewer
+from workers.vectors.embedding import Model
+from workers.vectors.views import Viewer
 from workers.weights import Trained, loads
 
 _ATTEMPTS = 100  # of others being faster; each of them wins once

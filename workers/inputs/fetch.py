@@ -1,7 +1,7 @@
 """The pictures and documents that items name by URL: fetched once, a few at a time.
 
 Kinds decide which media types and how many bytes; what may be connected to is decided by
-`workers.outbound`. What is in the bytes is not looked at here.
+`workers.strangers.outbound`. What is in the bytes is not looked at here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from shared.errors import FetchFailed, Unavailable
 from shared.settings import Settings
-from workers.outbound import Fetched, Outbound
-from workers.turns import Turns
+from workers.strangers.outbound import Fetched, Outbound
+from workers.strangers.turns import Turns
 
 Kind = Literal["picture", "document"]
 

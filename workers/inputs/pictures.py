@@ -1,8 +1,8 @@
 """A picture as it was sent, in whatever format, becomes pixels in a model's frame.
 
 Decides what counts as a picture, how large it may be, and what is said of one that cannot be read.
-It runs in a child of the sandbox: the bounds of memory and time are those of `workers.sandbox`, and
-a decoder may die here. How pixels come into the frame is decided by `workers.inputs.framing`.
+It runs in a child of `workers.sandbox`, whose bounds of memory and time hold, and a decoder may die
+here. How pixels come into the frame is decided by `workers.inputs.framing`.
 
 Formats are a list, and each of its decoders reads memory and calls no other program. Of an animated
 picture the first frame is read, and none of the others is decoded.

@@ -1,7 +1,7 @@
 """Memory of a forward pass: what becomes of a batch that does not fit, and which batch fits.
 
 Decides which errors mean that memory ran out, and that it is free again before anyone is told.
-Running a smaller batch instead is the batcher's (`workers.microbatch`).
+Running a smaller batch instead is the batcher's (`workers.batching.microbatch`).
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import pytest
 from shared.errors import ConfigurationError, FetchFailed, Unavailable
 from shared.settings import Settings
 from tests.strangers import LOOPBACK, page, stranger
-from workers.dial import Resolver
 from workers.inputs.fetch import Fetcher, bounds_of
-from workers.outbound import Fetched, Outbound
+from workers.strangers.dial import Resolver
+from workers.strangers.outbound import Fetched, Outbound
 
 WAIT_S = 10
 

@@ -23,7 +23,7 @@ from workers.inputs import document
 from workers.inputs.frame import Frame
 from workers.inputs.page import Document, DocumentBounds
 from workers.inputs.pdf import read
-from workers.sandbox import Sandbox
+from workers.sandbox.pool import Sandbox
 
 FRAME = Frame(height=64, width=64)
 BOUNDS = DocumentBounds()

@@ -26,7 +26,7 @@ from tests.workers.inputs.drawn import (
 from workers.inputs import pictures
 from workers.inputs.frame import Frame, Pixels
 from workers.inputs.pictures import Picture, PictureBounds, read, sent_size, tokens_of
-from workers.sandbox import Sandbox
+from workers.sandbox.pool import Sandbox
 
 SMALL = Frame(height=16, width=16, resize="squash")
 BOUNDS = PictureBounds()

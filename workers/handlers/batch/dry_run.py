@@ -12,7 +12,6 @@ from shared.limits import Limits
 from shared.messages import failure_of
 from shared.ports import Ledger
 from shared.types import WorkerReport
-from workers.embedding import Model
 from workers.handlers.batch.estimate import Sample, Tokens, label_runs
 from workers.handlers.batch.judge import judge
 from workers.handlers.batch.plan import rows_per_part
@@ -20,6 +19,7 @@ from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.source import Reader
 from workers.handlers.lesson import model_of
 from workers.leases import Hold
+from workers.vectors.embedding import Model
 
 WORKER = "worker"
 

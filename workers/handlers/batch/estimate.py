@@ -11,9 +11,9 @@ from shared.dialects.pick import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
-from workers.embedding import Model
 from workers.handlers.batch.plan import parts_of
 from workers.handlers.batch.rows import PartRow
+from workers.vectors.embedding import Model
 
 _MOST_SAMPLED = 4096
 

@@ -1,0 +1,110 @@
+"""Re-adoption: every open marker on the object store is a job that the ledger must know."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+
+from shared import ids, layout
+from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
+from shared.jobs import Fail, Job, Progress, advance
+from shared.messages import CONTROL, Submission, decode, encode, failure_of, model_of
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.telemetry import Log
+from shared.types import JobKind
+from workers.ending.announce import announce
+from workers.ending.forget import forget
+from workers.ending.lapse import lapse
+
+log = Log("adoption")
+_PAGE = 200
+
+
+def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: datetime) -> int:
+    """Enrol every accepted job that has not ended and that the ledger does not know; end those it
+    knows whose deadline was over before `now`.
+
+    Returns:
+        How many were enrolled.
+
+    Raises:
+        Unavailable: The store or Redis is away; run it again.
+    """
+    names = store.list(layout.OPEN)
+    adopted = 0
+    queues: set[str] = set()
+    while page := list(islice(names, _PAGE)):
+        found = [name.removeprefix(layout.OPEN) for name in page]
+        job_ids = [name for name in found if ids.is_job_id(name)]  # consoles leave objects too
+        for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
+            if hot is not None and not hot.state.terminal:
+                if lapse(ledger, hot, now):
+                    queues.add(CONTROL)
+                continue
+            try:
+                submission = _unfinished(store, job_id)
+            except MessageTooNew as exc:
+                log.warning("job.too_new", job_id=job_id, reason=exc.detail)
+                continue
+            if submission is None:
+                store.delete(layout.open_marker(job_id))
+                continue
+            parts = 0 if submission.job.kind is JobKind.BATCH else 1
+            if queue := ledger.enrol(_queued(submission), parts=parts):
+                queues.add(queue)
+            adopted += 1
+    for queue in queues:
+        doorbell.ring(queue)
+    if adopted:
+        log.info("job.adopted", count=adopted)
+    return adopted
+
+
+def _queued(submission: Submission) -> Job:
+    """The job with its queue; before 0.2 its name did not end with the model's."""
+    job = submission.job
+    if model_of(job.queue):
+        return job
+    return job.model_copy(update={"queue": f"{job.queue}.{submission.body.model}"})
+
+
+def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
+    """What the job was asked to do; None if it has ended or was never wholly accepted.
+
+    Raises:
+        MessageTooNew: A newer keeper can read it.
+    """
+    with suppress(ObjectMissing):
+        account = store.get(layout.open_marker(job_id)).data.decode()
+        with suppress(ObjectMissing):
+            store.get(layout.job(account, job_id))
+            announce(store, account, job_id)
+            forget(store, account, job_id)
+            return None
+        try:
+            return decode(Submission, store.get(layout.request(account, job_id)).data)
+        except MessageTooNew:
+            raise
+        except MessageUndecodable as exc:
+            log.error("job.undecodable", job_id=job_id, reason=exc.detail)
+            _fail(store, account, job_id, exc)
+    return None
+
+
+def _fail(store: ObjectStore, account: str, job_id: str, error: MessageUndecodable) -> None:
+    """End a job of which nothing can be read but its name."""
+    now = datetime.now(UTC)
+    job = Job(
+        id=job_id,
+        account=account,
+        kind=JobKind.CLASSIFY,
+        queue=CONTROL,
+        created_at=now,
+        expires_at=now,
+        progress=Progress(total=0),
+    )
+    failed = advance(job, Fail(error=failure_of(error)), now)
+    with suppress(PreconditionFailed):
+        store.put(layout.job(account, job_id), encode(failed), if_absent=True)
+    announce(store, account, job_id)

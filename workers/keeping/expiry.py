@@ -1,0 +1,157 @@
+"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys, files and
+what is left of those that were sent in parts, and the log of webhooks.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from shared import ids, layout
+from shared.batches import File
+from shared.errors import (
+    IllegalTransition,
+    MessageUndecodable,
+    ObjectMissing,
+    PreconditionFailed,
+)
+from shared.jobs import Expire, advance
+from shared.messages import decode, encode
+from shared.ports import Ledger, ObjectStore
+from shared.telemetry import Log
+from workers.ending.announce import announce
+
+log = Log("expiry")
+_HOT_S = 3600.0  # how long an ended job still answers from the ledger
+
+
+def expire(store: ObjectStore, ledger: Ledger, *, before: float, now: float) -> int:
+    """Delete jobs made before a time and keys remembered until `now`; both seconds since 1970.
+
+    A job of that age that has not ended ends as expired, and is deleted the next time. Job ids
+    sort newest first, so a listing can begin at the first one that has expired.
+
+    Returns:
+        How many jobs were deleted.
+    """
+    oldest_kept = ids.job_id(int(before * 1000), 0)
+    deleted = 0
+    for account in store.children(layout.JOBS):
+        for job_id in store.children(layout.jobs_of(account), after=oldest_kept):
+            if any(store.list(layout.open_marker(job_id))):
+                _end(store, ledger, job_id, datetime.fromtimestamp(now, UTC))
+            else:
+                _delete_job(store, account, job_id)
+                deleted += 1
+    for name in store.list(layout.IDEMPOTENCY):
+        try:
+            until = json.loads(store.get(name).data)["until"]
+            expired = float(until) < now
+        except ObjectMissing:
+            continue
+        except (ValueError, KeyError, TypeError):
+            log.error("idempotency.unreadable", name=name)
+            continue
+        if expired:
+            store.delete(name)
+    if deleted:
+        log.info("job.expired", count=deleted)
+    return deleted
+
+
+def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
+    """Delete files that have expired, and bytes without a record whose id was made before a time.
+
+    The id of what a batch puts out is as old as the batch, so `before` must be further back than
+    any job that still runs: its bytes are written last, and their record after them.
+
+    Returns:
+        How many files were deleted.
+    """
+    oldest_kept = ids.file_id(int(before * 1000), 0)  # file ids sort newest first
+    deleted = 0
+    for account in store.children(layout.FILES):
+        for file_id in store.children(layout.files_of(account)):
+            record = layout.file(account, file_id)
+            try:
+                expires_at = decode(File, store.get(record).data).expires_at
+                expired = expires_at is not None and expires_at <= now
+            except ObjectMissing:
+                expired = file_id > oldest_kept
+            except MessageUndecodable:
+                log.error("file.unreadable", name=record)
+                continue
+            if expired:  # the record last, so that a half-deleted file is met again
+                store.delete(layout.file_content(account, file_id))
+                store.delete(record)
+                deleted += 1
+    if deleted:
+        log.info("file.expired", count=deleted)
+    return deleted
+
+
+def expire_uploads(store: ObjectStore, *, before: float) -> int:
+    """Delete what is left of files that were sent in parts, if they were begun before a time.
+
+    Returns:
+        How many uploads were deleted.
+    """
+    oldest_kept = ids.upload_id(int(before * 1000), 0)  # upload ids sort newest first
+    deleted = 0
+    for account in store.children(layout.UPLOADS):
+        for upload_id in store.children(layout.uploads_of(account), after=oldest_kept):
+            for name in list(store.list(layout.upload_prefix(account, upload_id))):
+                store.delete(name)
+            deleted += 1
+    if deleted:
+        log.info("upload.expired", count=deleted)
+    return deleted
+
+
+def expire_deliveries(store: ObjectStore, *, before: float) -> int:
+    """Delete what webhooks were told before a time, whatever became of it.
+
+    Returns:
+        How many deliveries were deleted.
+    """
+    oldest_kept = ids.delivery_id(int(before * 1000), 0)  # delivery ids sort newest first
+    deleted = 0
+    for account in store.children(layout.DELIVERIES):
+        for webhook_id in store.children(layout.deliveries_to(account)):
+            after = layout.delivery(account, webhook_id, oldest_kept)
+            prefix = layout.deliveries_of(account, webhook_id)
+            for name in list(store.list(prefix, after=after)):
+                store.delete(name)
+                deleted += 1
+    if deleted:
+        log.info("webhook.expired", count=deleted)
+    return deleted
+
+
+def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
+    """Delete a job, its final record last, so that a half-deleted one is met again."""
+    final = layout.job(account, job_id)
+    for name in list(store.list(layout.job_prefix(account, job_id))):
+        if name != final:
+            store.delete(name)
+    store.delete(layout.batch(account, job_id))
+    store.delete(final)
+
+
+def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None:
+    """End a job that was given all the time there is; the keeper's audit knows it by then."""
+    job = ledger.record(job_id)
+    if job is None:
+        return
+    try:
+        expired = advance(job, Expire(), now)
+    except IllegalTransition:
+        return  # it is just ending by itself
+    if ledger.replace(job, expired):
+        with suppress(PreconditionFailed):
+            store.put(layout.job(job.account, job_id), encode(expired), if_absent=True)
+        ledger.retire(expired, keep_s=_HOT_S)
+        announce(store, job.account, job_id)
+        store.delete(layout.open_marker(job_id))
+        log.warning("job.ended", job_id=job_id, state=expired.state)

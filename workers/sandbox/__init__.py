@@ -1,0 +1,1 @@
+"""Hostile bytes are parsed in child processes: the pool in the worker, and the child itself."""

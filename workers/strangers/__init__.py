@@ -1,0 +1,1 @@
+"""The way out to strangers: names resolved and judged, connections bounded, each host in turn."""

@@ -1,0 +1,260 @@
+"""Texts of any length, and pictures, to vectors, over encoders and their batchers.
+
+Decides how a long text is cut into windows, how their vectors become one, and which label prompts
+are remembered. Priorities and batches are the batcher's (`workers.batching.microbatch`).
+
+Letters: N texts, W windows (W ≥ N), P prompts, D dimensions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.catalogue import ModelEntry
+from shared.types import Priority
+from workers.batching.microbatch import MicroBatcher
+from workers.inputs.frame import Pixels
+from workers.models.port import PictureEncoder, Rows, TextEncoder
+
+
+class Embedder:
+    """What handlers use: one per loaded model, safe for any thread.
+
+    Args:
+        encoder: the model; only its `tokenise` is called here.
+        batcher: the batcher in front of that model.
+        cache_labels: how many prompts are remembered; at D = 384 one takes 1.6 KB.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, batcher: MicroBatcher, *, cache_labels: int = 8192
+    ) -> None:
+        self.encoder = encoder
+        self.batcher = batcher
+        self._prompts = _PromptCache(cache_labels)
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Content token ids of each text, nothing cut off; do this outside any queue."""
+        return self.encoder.tokenise(texts)
+
+    def embed(
+        self,
+        token_lists: Sequence[Sequence[int]],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        then: Callable[[Rows], Rows] | None = None,
+    ) -> Future[Rows]:
+        """The vectors of N texts given as tokens.
+
+        A text longer than the model's window is the mean of its windows' vectors, weighted by
+        their lengths, at unit length again. A text without tokens is one empty window.
+
+        Args:
+            token_lists: N lists of content ids of any length.
+            priority: the class to wait in.
+            deadline: on the monotonic clock, in seconds, or None.
+            then: what the rows become before the future gets them; quick, in the model's thread.
+
+        Returns:
+            A future of (N, D) float32 unit rows. Cancelling it takes the work out of the queue.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        size = self.encoder.window
+        if all(len(tokens) <= size for tokens in token_lists):
+            return self.batcher.submit(
+                token_lists, priority=priority, deadline=deadline, finish=then
+            )
+        cut = [windows(tokens, size) for tokens in token_lists]
+        flat = [window for text in cut for window in text]
+        weights = np.array([len(window) or 1 for window in flat], np.float32)  # (W,)
+        starts = np.cumsum([0] + [len(text) for text in cut[:-1]])  # (N,)
+        mean = partial(weighted_means, weights=weights, starts=starts)
+        return self.batcher.submit(
+            flat,
+            priority=priority,
+            deadline=deadline,
+            finish=mean if then is None else lambda rows: then(mean(rows)),
+        )
+
+    def embed_prompts(
+        self, texts: Sequence[str], *, priority: Priority = Priority.FAST
+    ) -> Future[Rows]:
+        """The vectors of label prompts, (P, D); only those not remembered run.
+
+        Args:
+            texts: P prompts; equal ones run once.
+            priority: the class that the missing ones wait in.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        keys = [(self.encoder.name, self.encoder.revision, text) for text in texts]
+        known = self._prompts.get(keys)
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+
+        def finish(rows: Rows) -> Rows:
+            fresh = dict(zip(missing, rows, strict=True))
+            self._prompts.put(fresh)
+            found = known | fresh
+            if not keys:
+                return np.zeros((0, self.encoder.dimensions), np.float32)
+            return np.stack([found[key] for key in keys])
+
+        if missing:
+            tokens = self.tokenise([text for *_, text in missing])
+            return self.embed(tokens, priority=priority, deadline=None, then=finish)
+        ready: Future[Rows] = Future()
+        ready.set_result(finish(np.zeros((0, self.encoder.dimensions), np.float32)))
+        return ready
+
+
+class Still:
+    """A picture as a batcher takes it: pictures with the same pixels are the same."""
+
+    __slots__ = ("_hash", "pixels")
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        self._hash = hash(pixels.tobytes())  # a quarter of the time of a digest
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Still)
+            and self._hash == other._hash
+            and np.array_equal(self.pixels, other.pixels)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Stills:
+    """The picture tower of a model, as a batcher asks it."""
+
+    def __init__(self, encoder: PictureEncoder) -> None:
+        self._encoder = encoder
+        self.dimensions = encoder.dimensions
+
+    def encode(self, windows: Sequence[Still], /) -> Rows:
+        """(N, D) unit rows."""
+        return self._encoder.encode([still.pixels for still in windows])
+
+
+class Pictures:
+    """Pictures to vectors: what handlers use beside an `Embedder`, safe for any thread.
+
+    Args:
+        encoder: the picture tower of a model.
+        batcher: in front of it, of `Stills`.
+        logit_scale: what cosines between pictures and texts are to be multiplied with.
+    """
+
+    def __init__(
+        self, encoder: PictureEncoder, batcher: MicroBatcher, *, logit_scale: float
+    ) -> None:
+        self.encoder = encoder
+        self.batcher = batcher
+        self.logit_scale = logit_scale
+
+    def embed(
+        self, pictures: Sequence[Pixels], *, priority: Priority, deadline: float | None
+    ) -> Future[Rows]:
+        """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        stills = [Still(pixels) for pixels in pictures]
+        return self.batcher.submit(stills, priority=priority, deadline=deadline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A loaded model: its entry in the catalogue, and how texts and pictures become vectors."""
+
+    entry: ModelEntry
+    embedder: Embedder
+    pictures: Pictures | None = None
+
+    @property
+    def batchers(self) -> tuple[MicroBatcher, ...]:
+        """Of all its towers."""
+        if self.pictures is None:
+            return (self.embedder.batcher,)
+        return (self.embedder.batcher, self.pictures.batcher)
+
+
+def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Cut tokens into as few windows as fit, of nearly even length; no tokens are one window.
+
+    >>> windows([1, 2, 3, 4, 5], 4)
+    [[1, 2, 3], [4, 5]]
+    >>> windows([], 4)
+    [[]]
+    """
+    count = max(1, -(-len(tokens) // size))
+    cuts = [-(-len(tokens) * i // count) for i in range(count + 1)]
+    return [tokens[start:end] for start, end in pairwise(cuts)]
+
+
+def weighted_means(rows: Rows, *, weights: Rows, starts: npt.NDArray[np.int64]) -> Rows:
+    """One unit vector per text from those of its windows.
+
+    Args:
+        rows: (W, D) unit rows, the windows of each text side by side.
+        weights: (W,) above 0.
+        starts: (N,) first window of each text, ascending.
+
+    Returns:
+        (N, D) unit rows; where windows cancel out exactly, the first window's.
+
+    >>> rows = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    >>> weighted_means(rows, weights=np.array([4, 3, 1], np.float32), starts=np.array([0, 2]))
+    array([[0.8, 0.6],
+           [0. , 1. ]], dtype=float32)
+    """
+    sums = np.add.reduceat(rows * weights[:, None], starts, axis=0)  # (N, D)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)  # (N, 1)
+    sums = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), rows[starts])
+    return sums.astype(np.float32, copy=False)
+
+
+_Key = tuple[str, str, str]  # model, revision, text
+
+
+class _PromptCache:
+    """The vectors of the prompts used last, bounded by entries; safe for any thread."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._lock = threading.Lock()
+        self._rows: OrderedDict[_Key, Rows] = OrderedDict()
+
+    def get(self, keys: Sequence[_Key]) -> dict[_Key, Rows]:
+        """The known ones among the keys, each (D,)."""
+        with self._lock:
+            known = {key: self._rows[key] for key in keys if key in self._rows}
+            for key in known:
+                self._rows.move_to_end(key)
+            return known
+
+    def put(self, rows: dict[_Key, Rows]) -> None:
+        """Remember copies (a view would keep its whole batch alive); the oldest go."""
+        with self._lock:
+            for key, row in rows.items():
+                self._rows[key] = row.copy()
+                self._rows.move_to_end(key)
+            while len(self._rows) > self._entries:
+                self._rows.popitem(last=False)

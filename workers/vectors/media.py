@@ -1,0 +1,347 @@
+"""What items hold beside text, read: bytes from wherever they are, then pictures and documents.
+
+A few of each priority are under way at a time, so that what has been read but not yet been used
+stays small, and so that bulk that waits for a slow address keeps nobody else from reading. Those of
+addresses have turns of their own: who sends the bytes waits for no stranger. What has been read is
+decoded in the order of priority: who waits for an answer goes before bulk, behind what the children
+are at. Of equals, each call's first is read before anyone's second, so that a call of a thousand
+keeps none of one waiting; and documents, which may take long, leave a child to pictures. How bytes
+are fetched (`workers.inputs.fetch`) and decoded
+(`workers.inputs.pictures`, `.document`, in `workers.sandbox`) is not decided here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, BinaryIO, TypeVar
+
+from shared.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ObjectMissing,
+    Unavailable,
+    UnreadableInput,
+)
+from shared.ports import Buckets, ObjectStore
+from shared.types import Media, Priority
+from workers.futures import cancel_with, copy, end, mapped, then
+from workers.inputs import document, pictures
+from workers.inputs.fetch import Fetcher, Kind
+from workers.inputs.frame import Frame
+from workers.inputs.page import Document, DocumentBounds
+from workers.inputs.pictures import Picture, PictureBounds
+from workers.sandbox.pool import Sandbox
+
+_MODULES = ("workers.inputs.document", "workers.inputs.pictures")
+_UNDER_WAY = 32  # media of each priority and kind, near or far; each takes its bytes in memory
+_READERS = 8  # threads that decode base64 and read from stores
+_T = TypeVar("_T")
+
+_ROOM_S = 30.0  # a queue of the decoders that stays full so long does not move
+
+
+class Decoders:
+    """Decodes pictures and documents in child processes; `close` it to end them.
+
+    Args:
+        children: how many.
+        memory_bytes: what one may take for a picture or document.
+        limit_s: how long it may take for one.
+        at_once: start the children now, not with the first picture or document.
+    """
+
+    def __init__(self, *, children: int, memory_bytes: int, limit_s: float, at_once: bool) -> None:
+        self.at_once = children + 1  # one waits beside the children, so that none is ever idle
+        self.documents_at_once = max(1, children - 1)
+        self._limit_s = limit_s
+        self._sandbox = Sandbox(
+            _MODULES, workers=children, memory_bytes=memory_bytes, at_once=at_once
+        )
+
+    def picture(self, data: bytes, frame: Frame) -> Future[Picture]:
+        """A picture, brought into a frame."""
+        return self._sandbox.submit(
+            pictures.read, data, frame, PictureBounds(), limit_s=self._limit_s, room_s=_ROOM_S
+        )
+
+    def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Future[Document]:
+        """So many pages of a document; as pictures too if there is a frame."""
+        return self._sandbox.submit(
+            document.read,
+            data,
+            frame,
+            most_pages,
+            DocumentBounds(),
+            limit_s=self._limit_s,
+            room_s=_ROOM_S,
+        )
+
+    def healthy(self) -> bool:
+        """Whether it can be given work."""
+        return self._sandbox.healthy()
+
+    def close(self) -> None:
+        """End the children; what they have not done ends with Unavailable."""
+        self._sandbox.close()
+
+
+class MediaReader:
+    """Reads media for any thread; `close` it to end its own.
+
+    Args:
+        store: holds the files of accounts.
+        buckets: objects outside of it, of which the operator allowed some.
+        fetcher: for other addresses.
+        decoders: make pictures and documents of bytes.
+        most_bytes: of a picture, of a document.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        buckets: Buckets,
+        fetcher: Fetcher,
+        decoders: Decoders,
+        most_bytes: dict[Kind, int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._buckets = buckets
+        self._fetcher = fetcher
+        self._decoders = decoders
+        self._most_bytes = most_bytes
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="media")
+        self._reading = {
+            turns: Turns(_UNDER_WAY, clock)
+            for turns in itertools.product(Priority, ("picture", "document"), (False, True))
+        }
+        self._decoding = Turns(decoders.at_once, clock)
+        self._documents = Turns(decoders.documents_at_once, clock)
+
+    def picture(
+        self,
+        media: Media,
+        frame: Frame,
+        *,
+        priority: Priority,
+        deadline: float | None,
+        rank: int = 0,
+    ) -> Future[Picture]:
+        """A picture, brought into a frame. `rank` is how many of its call go before it.
+
+        Raises:
+            UnreadableInput: by the future: it is none, or too large.
+            FetchFailed: by the future: its address could not be read.
+            Unavailable: by the future: the store is away.
+            DeadlineExceeded: by the future: its turn came too late.
+        """
+        return self._reading[priority, "picture", _is_far(media)].take(
+            lambda: then(
+                self._bytes(media, "picture"),
+                lambda data: self._decoding.take(
+                    lambda: self._decoders.picture(data, frame),
+                    priority=priority,
+                    deadline=deadline,
+                    rank=rank,
+                ),
+            ),
+            priority=priority,
+            deadline=deadline,
+            rank=rank,
+        )
+
+    def document(
+        self,
+        media: Media,
+        frame: Frame | None,
+        *,
+        most_pages: int,
+        use: Callable[[Document], Future[_T]],
+        priority: Priority,
+        deadline: float | None,
+        rank: int = 0,
+    ) -> Future[_T]:
+        """What `use` makes of a document; its pages are there as pictures too if there is a frame.
+
+        Until that is done no other begins in its place: pictures of its pages take far more memory
+        than its bytes, and a model may be slower than the children. Raises as `picture`.
+        """
+
+        def decode(data: bytes) -> Future[Document]:
+            return self._decoding.take(
+                lambda: self._decoders.document(data, frame, most_pages),
+                priority=priority,
+                deadline=deadline,
+                rank=rank,
+            )
+
+        def decode_in_turn(data: bytes) -> Future[Document]:
+            return self._documents.take(
+                lambda: decode(data), priority=priority, deadline=deadline, rank=rank
+            )
+
+        return self._reading[priority, "document", _is_far(media)].take(
+            lambda: then(then(self._bytes(media, "document"), decode_in_turn), use),
+            priority=priority,
+            deadline=deadline,
+            rank=rank,
+        )
+
+    def healthy(self) -> bool:
+        """Whether it can be given work."""
+        return self._decoders.healthy()
+
+    def close(self) -> None:
+        """End threads and children; what waits ends with Unavailable."""
+        for turns in (*self._reading.values(), self._documents, self._decoding):
+            turns.close()
+        self._fetcher.close()
+        self._decoders.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _bytes(self, media: Media, kind: Kind) -> Future[bytes]:
+        if _is_far(media):
+            fetched = self._fetcher.get(media.url, kind)
+            return mapped(fetched, lambda found: found.data)
+        return self._readers.submit(self._read, media, kind)
+
+    def _read(self, media: Media, kind: Kind) -> bytes:
+        if media.data:
+            return from_base64(media.data)
+        try:
+            where = self._buckets.open(media.url) if media.url else self._store.open(media.object)
+            with where as stream:
+                return _bounded(stream, self._most_bytes[kind])
+        except ObjectMissing:
+            raise UnreadableInput("the file was deleted") from None
+        except InvalidRequest as exc:  # of a bucket: it names a field that the item has not
+            raise UnreadableInput(exc.fields[0].message if exc.fields else exc.detail) from None
+
+
+def _is_far(media: Media) -> bool:
+    """Whether it is a stranger's to give."""
+    return bool(media.url) and not media.url.lower().startswith("s3:")
+
+
+def from_base64(said: str) -> bytes:
+    """The bytes of base64, plain, URL-safe or as a data URI; blanks and padding may vary.
+
+    Raises:
+        UnreadableInput: It is none.
+
+    >>> from_base64("data:image/png;base64,aGVsbG8"), from_base64("aGVs bG8=")
+    (b'hello', b'hello')
+    """
+    text = said
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise UnreadableInput("is a data URI without base64: send data:<type>;base64,<bytes>")
+    with suppress(binascii.Error, ValueError):
+        return base64.b64decode(text, validate=True)  # as most send it: a third less work
+    text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise UnreadableInput("is neither base64 nor an address") from None
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def _bounded(stream: BinaryIO, most_bytes: int) -> bytes:
+    data = stream.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UnreadableInput(f"is larger than {most_bytes} bytes, which is as much as is read")
+    return data
+
+
+class Turns:
+    """Lets so many pieces of work be under way at once; the others wait, by priority and rank."""
+
+    def __init__(self, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._free = at_once
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._waiting: list[tuple[Priority, int, int, _Waiting]] = []
+        self._closed = False
+
+    def take(
+        self,
+        start: Callable[[], Future[_T]],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        rank: int = 0,
+    ) -> Future[_T]:
+        """The future of the work, which is started when its turn comes: a lower rank is sooner."""
+        whole: Future[_T] = Future()
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the worker is stopping", retry_after_s=1)
+            turn = (priority, rank, next(self._order), (start, deadline, whole))
+            heapq.heappush(self._waiting, turn)
+        self._next()
+        return whole
+
+    def close(self) -> None:
+        """End what waits with Unavailable."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, []
+        for *_, (_, _, whole) in waiting:
+            end(whole, error=Unavailable("the worker is stopping", retry_after_s=1))
+
+    def _next(self) -> None:
+        while True:
+            with self._lock:
+                if not self._free or not self._waiting:
+                    return
+                self._free -= 1
+                *_, (start, deadline, whole) = heapq.heappop(self._waiting)
+            if whole.cancelled():
+                self._leave()
+                continue
+            if deadline is not None and self._clock() >= deadline:
+                self._leave()
+                end(whole, error=DeadlineExceeded("the deadline passed before it was read"))
+                continue
+            self._begin(start, whole)
+
+    def _begin(self, start: Callable[[], Future[Any]], whole: Future[Any]) -> None:
+        try:
+            work = start()
+        except BaseException as exc:  # noqa: BLE001  whoever waits for it gets it
+            self._leave()
+            end(whole, error=exc)
+            return
+
+        def left(future: Future[Any]) -> None:
+            self._leave()
+            self._next()  # first: whoever waits for this one may be slow
+            copy(future, whole)
+
+        cancel_with(whole, [work])
+        if work.done():  # without going on from here: a thousand such would be too deep a call
+            self._leave()
+            copy(work, whole)
+        else:
+            work.add_done_callback(left)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._free += 1
+
+
+_Waiting = tuple[Callable[[], Future[Any]], float | None, Future[Any]]
