@@ -177,6 +177,7 @@ def test_a_model_that_is_not_in_the_catalogue_is_refused_with_the_nearest(
     assert told.startswith("pigeonhole: model: no such model; did you mean all-MiniLM-L6-v2?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["pull", "check"])
 def test_a_model_that_came_with_the_package_needs_nothing(
     action: str, env: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]

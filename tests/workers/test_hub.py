@@ -53,6 +53,7 @@ def test_a_name_that_is_none_is_refused(cache: Path) -> None:
         hub.file("a/b/c", ["config.json"], revision=None, model="m")
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 

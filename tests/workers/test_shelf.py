@@ -150,6 +150,7 @@ def test_a_download_that_was_cut_off_is_not_here_and_goes_on(
     assert hub.fetched[fetched:] == ["model.safetensors"]
 
 
+@pytest.mark.slow
 def test_without_a_network_pulling_says_so_and_goes_on_with_the_next(
     shelf: Shelf, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_repository_that_is_not_there_is_named(shelf: Shelf, repositories: dic
     assert "RepositoryNotFound" in pulled.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["pull", "check"])
 def test_a_folder_that_is_not_there_is_named(shelf: Shelf, tmp_path: Path, action: str) -> None:
     done = shelf(action, "folder")
