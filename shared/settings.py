@@ -125,7 +125,7 @@ class Settings:
     max_image_bytes: int = _setting(8 * 2**20, "Largest picture.", least=1024)
     max_document_bytes: int = _setting(32 * 2**20, "Largest document.", least=1024)
     decoders: int = _setting(
-        0, "Child processes of a worker that read images and documents; 0: one for each core."
+        0, "Child processes of a worker that read images and documents; 0: one more than cores."
     )
     decoder_bytes: int = _setting(2**30, "Most memory to read one image or document.", least=2**26)
     decode_limit_s: float = _setting(

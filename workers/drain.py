@@ -35,7 +35,7 @@ class Drain:
     stopping: threading.Event
     lease_s: float
     queues: int = 5  # that may be attended at once
-    parts_at_once: int = 2  # of each
+    parts_at_once: int = 4  # of each
     _attended: dict[str, float] = field(default_factory=dict)  # queue -> time of the last claim
     _slots: dict[str, threading.Semaphore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

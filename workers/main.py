@@ -95,7 +95,7 @@ def _media(store: ObjectStore, buckets: Buckets, settings: Settings, *, eager: b
         buckets=buckets,
         fetcher=Fetcher(Outbound.of(settings), bounds, timeout_s=settings.fetch_timeout_s),
         decoders=Decoders(
-            children=settings.decoders or usable_cores(),
+            children=settings.decoders or usable_cores() + 1,  # documents leave one to pictures
             memory_bytes=settings.decoder_bytes,
             limit_s=settings.decode_limit_s,
             at_once=eager,

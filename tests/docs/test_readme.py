@@ -127,7 +127,7 @@ class Session:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=240,  # one of them tags 20,000 rows
             )
         except subprocess.TimeoutExpired as exc:
             return subprocess.CompletedProcess(script, 124, stdout="", stderr=str(exc))

@@ -2,8 +2,9 @@
 
 A batch is led by the oldest request of the highest class that waits. The leader gives its longest
 windows; younger requests of the class fill up with windows that are no longer, so that a batch is
-nearly rectangular. No other class joins: a short fast batch stays short. Bulk requests lead in
-turn: they are parts of batches, and a small one must not wait for all of a large one.
+nearly rectangular. No other class joins: a short fast batch stays short. Of bulk requests the
+smallest leads, and every fourth time the oldest: a small batch must not wait for the parts of a
+large one, nor what is large for ever.
 
 Pure but for the futures it asks whether they were cancelled: no thread, no clock. The thread and
 the ending of futures are `workers.batching.microbatch`'s.
@@ -31,6 +32,9 @@ second pass."""
 AGEING_BATCHES = 16
 """A lower class gets one batch after this many full ones have passed it by: about 6 % of the time
 under constant load from above, so bulk creeps on and fast loses little."""
+
+OLDEST_LEADS = 4
+"""Of so many batches of bulk one is led by the oldest request, the others by the smallest."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -114,6 +118,7 @@ class BatchPlan:
         self.budget_tokens = budget_tokens
         self._tokens = dict.fromkeys(Priority, 0)  # that wait
         self._queues: dict[Priority, list[Request]] = {priority: [] for priority in Priority}
+        self._bulk_led = 0  # batches of bulk where there was a choice
         self._passed_by = dict.fromkeys(Priority, 0)  # tokens run while the class waited
 
     @property
@@ -165,8 +170,9 @@ class BatchPlan:
         queue = self._next_queue()
         if not queue:
             return []
-        longest = queue[0].sizes[-1]
-        picks = self._take(queue, max(1, self.budget_tokens // longest), longest)
+        order = self._order(queue)
+        longest = order[0].sizes[-1]
+        picks = self._take(order, max(1, self.budget_tokens // longest), longest)
         padding = self.pass_tokens
         while longer := min((r.sizes[0] for r in queue if r.sizes), default=0):
             # With room left, all that waits is longer: is lifting the batch cheaper than a pass?
@@ -175,11 +181,8 @@ class BatchPlan:
             if padding < 0 or room <= 0 or longer <= longest:
                 break
             longest = longer
-            picks += self._take(queue, room, longest)
-        leader = queue[0]
+            picks += self._take(order, room, longest)
         queue[:] = [request for request in queue if request.sizes]
-        if leader.priority is Priority.BULK and queue[:1] == [leader]:
-            queue.append(queue.pop(0))  # parts of batches take turns, or a small one waits for all
         self._count(queue, len(picks) * longest)
         return picks
 
@@ -190,6 +193,16 @@ class BatchPlan:
         aged = [priority for priority in waiting if self._passed_by[priority] >= patience]
         chosen = (aged or waiting)[:1]
         return self._queues[chosen[0]] if chosen else None
+
+    def _order(self, queue: list[Request]) -> list[Request]:
+        """Who leads, and then the others from the oldest on."""
+        if queue[0].priority is not Priority.BULK or len(queue) == 1:
+            return queue
+        self._bulk_led += 1
+        if self._bulk_led % OLDEST_LEADS == 0:
+            return queue
+        smallest = min(queue, key=lambda request: len(request.sizes))
+        return [smallest, *(request for request in queue if request is not smallest)]
 
     def _take(self, queue: Iterable[Request], room: int, longest: int) -> list[Pick]:
         """Up to `room` windows of at most `longest`, older requests and longer windows first."""

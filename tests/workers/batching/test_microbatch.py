@@ -193,16 +193,16 @@ def test_the_oldest_is_not_starved_by_younger_requests_of_its_class() -> None:
     assert not oldest.sizes
 
 
-def test_bulk_requests_lead_in_turn() -> None:
+def test_of_bulk_the_smallest_leads_and_now_and_then_the_oldest() -> None:
     plan = BatchPlan(100)
-    large = request([8] * 40, Priority.BULK)
-    small = request([8] * 10, Priority.BULK, start=50)
+    large = request([8] * 60, Priority.BULK)
+    small = request([8] * 20, Priority.BULK, start=70)
     plan.add(large)
     plan.add(small)
 
-    led = [plan.cut()[0].request for _ in range(3)]
+    led = [plan.cut()[0].request for _ in range(4)]
 
-    assert led == [large, small, large]
+    assert led == [small, small, large, large]
     assert not small.sizes
 
 
