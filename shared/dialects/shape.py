@@ -74,13 +74,14 @@ class ItemInput(Shape):
 
 
 def media_of(said: str) -> Media:
-    """An address, the id of a file, or else the bytes themselves.
+    """An address, the id of a file, or else the bytes themselves; without blanks around it.
 
-    >>> media_of("https://example.org/cat.jpg").url
+    >>> media_of(" https://example.org/cat.jpg").url
     'https://example.org/cat.jpg'
     >>> media_of("iVBORw0KGgo=").data
     'iVBORw0KGgo='
     """
+    said = said.strip()  # as it comes out of cells of tables
     if ids.is_file_id(said):
         return Media(file_id=said)
     if _ADDRESS.match(said) and said[:5].lower() != "data:":
