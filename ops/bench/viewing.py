@@ -65,14 +65,14 @@ class Worker:
         for first in range(0, len(items), PART):
             if len(looks) == _PARTS:
                 _check(looks.popleft())
-            looking = self._viewer.look(
+            views = self._viewer.look(
                 self.model,
                 items[first : first + PART],
                 FileReading(),
                 priority=Priority.BULK,
                 deadline=None,
             )
-            looks.append(looking.ready)
+            looks.append(views)
         while looks:
             _check(looks.popleft())
 

@@ -36,7 +36,7 @@ from workers.leases import Hold
 from workers.models.port import Rows
 from workers.vectors.embedding import Model
 from workers.vectors.labels import Labels, LabelSets
-from workers.vectors.views import FileViews, Looking, Viewer, Views
+from workers.vectors.views import FileViews, Viewer, Views
 from workers.weights import Trained
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
@@ -92,7 +92,7 @@ class Classify:
             Unavailable: This process does not hold the model, or the model has stopped.
         """
         model = model_of(self._models, request.model)
-        looking = self._viewer.look(
+        views = self._viewer.look(
             model, request.items, request.files, priority=priority, deadline=deadline
         )
         sets = [
@@ -105,7 +105,7 @@ class Classify:
         return Pending(
             request=request,
             model=model,
-            looking=looking,
+            views=views,
             label_sets=sets,
             classifier=(
                 None if request.classifier is None else self._classifiers.of(request.classifier)
@@ -148,22 +148,22 @@ class Pending:
 
     request: ClassifyRequest
     model: Model
-    looking: Looking
+    views: Future[Views]
     label_sets: list[dict[bool, Future[Labels]]]
     classifier: Future[Trained] | None
 
     @property
     def item_tokens(self) -> tuple[int, ...]:
         """What each item cost, once the result is there."""
-        return self.looking.ready.result(0).tokens
+        return self.views.result(0).tokens
 
     def cancel(self) -> None:
         """Take what still waits out of the queue; `result` then raises CancelledError."""
-        self.looking.cancel()
+        self.views.cancel()
 
     def when_ready(self, call: Callable[[], object]) -> None:
         """Call once vectors and labels have all come, or failed; in the thread of the last one."""
-        waiting: list[Future[Any]] = [self.looking.ready]
+        waiting: list[Future[Any]] = [self.views]
         waiting += [future for sets in self.label_sets for future in sets.values()]
         waiting += [] if self.classifier is None else [self.classifier]
         left = len(waiting)
@@ -190,7 +190,7 @@ class Pending:
             Unavailable: The model has stopped, or the store is away.
         """
         try:
-            views = self.looking.ready.result(timeout_s)
+            views = self.views.result(timeout_s)
             label_sets = [
                 {pictures: future.result(timeout_s) for pictures, future in sets.items()}
                 for sets in self.label_sets

@@ -101,11 +101,11 @@ def see(
     failed: list[FieldError] = []
     for first in range(0, len(examples), _AT_ONCE):
         items = [example.item for example in examples[first : first + _AT_ONCE]]
-        looking = viewer.look(
+        looked = viewer.look(
             model, items, FileReading(), priority=_priority(len(examples)), deadline=None
         )
-        hold.on_end(looking.cancel)
-        views = wait(looking.ready)
+        hold.on_end(looked.cancel)
+        views = wait(looked)
         failed += [_unread(first + i, items[i], error) for i, error in views.failed.items()]
         if failed:
             continue  # what else is wrong is said in one go

@@ -60,18 +60,6 @@ class Views:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking:
-    """Items on their way to views. `ready` ends when all of them are there, or have failed."""
-
-    ready: Future[Views]
-    tokens: tuple[int, ...]  # of the texts among the items; 0 where only reading tells
-
-    def cancel(self) -> None:
-        """Take what still waits out of the queues."""
-        self.ready.cancel()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Viewer:
     """Looks at items with the models of this process."""
 
@@ -86,8 +74,12 @@ class Viewer:
         *,
         priority: Priority,
         deadline: float | None,
-    ) -> Looking:
+    ) -> Future[Views]:
         """Begin to look at N items; nothing is waited for.
+
+        Returns:
+            A future that ends when all views are there, or have failed. Cancelling it takes what
+            still waits out of the queues.
 
         Raises:
             TokenLimitExceeded: A text is too long.
@@ -103,7 +95,7 @@ class Viewer:
         if not any(item.media for item in items):
             rows = model.embedder.embed(tokens, priority=priority, deadline=deadline)
             seen = partial(_of_texts, counts=counts, windowed=windowed)
-            return Looking(ready=mapped(rows, seen), tokens=counts)
+            return mapped(rows, seen)
         _check_reads(model, items, files)
         look = _Look(self, model, files, priority, deadline)
         texts = [i for i, item in enumerate(items) if not item.media]
@@ -112,11 +104,10 @@ class Viewer:
         )
         once = {item: look.at(item) for item in dict.fromkeys(items) if item.media}
         others = {i: once[item] for i, item in enumerate(items) if item.media}
-        ready = mapped(
+        return mapped(
             settled([rows, *others.values()]),
             lambda _: _put_together(len(items), texts, rows, others, counts, windowed),
         )
-        return Looking(ready=ready, tokens=counts)
 
 
 @dataclass(frozen=True, kw_only=True)
