@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,8 @@ def untrained_clip(request: pytest.FixtureRequest) -> Path:
 def sentence_clip(request: pytest.FixtureRequest) -> Path:
     """The folder of a tiny CLIP model of sentence-transformers, of random weights."""
     return tiny_clip.sentence(request.config.cache.mkdir("clip"))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: a test that waits leaves its core to others."""
+    return (os.cpu_count() or 2) * 3 // 2

@@ -124,6 +124,7 @@ class TestSynchronous:
         assert body["request_id"] in body["detail"]
         assert "secret" not in json.dumps(body)
 
+    @pytest.mark.slow
     def test_no_answer_in_time_is_a_timeout(self, post: Post, world: World):
         world.worker.asleep = True
 
@@ -139,6 +140,7 @@ class TestSynchronous:
 
         assert_problem(post(), 503, "SERVICE_UNAVAILABLE")
 
+    @pytest.mark.slow
     def test_a_full_queue_is_refused(self, make: Callable[..., World]):
         world = make(max_waiting=1)
         world.worker.asleep = True
@@ -304,6 +306,7 @@ class TestUncertainty:
 
 
 class TestSlots:
+    @pytest.mark.slow
     def test_calls_that_train_take_the_same_slots(self, make: Callable[..., World]):
         world = make(api_threads=24)
         world.worker.asleep = True
@@ -323,6 +326,7 @@ class TestSlots:
         for thread in threads:
             thread.join()
 
+    @pytest.mark.slow
     def test_full_slots_are_refused_at_once_and_health_is_not(self, make: Callable[..., World]):
         world = make(api_threads=24)
         world.worker.asleep = True
@@ -366,6 +370,7 @@ class TestAsynchronous:
         assert waited.get_json() == post().get_json()
         assert waited.headers["Preference-Applied"] == "respond-async, wait=1"
 
+    @pytest.mark.slow
     def test_with_wait_answers_202_if_it_is_not(self, post: Post, world: World):
         world.worker.asleep = True
 
@@ -410,6 +415,7 @@ class TestAsynchronous:
         assert_problem(answer, 400, "INPUT_INVALID_LABELS")
         assert not list(world.store.list("open/"))
 
+    @pytest.mark.slow
     def test_a_clock_that_is_set_back_makes_nobody_wait_longer(self):
         now = [1_800_000_000.0]
         world = make_world(clock=lambda: now[0])
@@ -480,6 +486,7 @@ class TestIdempotency:
 
         assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key")
 
+    @pytest.mark.slow
     def test_of_two_at_once_one_is_refused(self, post: Post, world: World):
         world.worker.asleep = True
         inner: list[TestResponse] = []

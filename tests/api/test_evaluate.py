@@ -190,6 +190,7 @@ def test_what_the_worker_refuses_is_the_answer(judge: Callable, world: World):
     assert_problem(judge({"input": EXAMPLES}), 404, "RESOURCE_NOT_FOUND", says="no longer kept")
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_goes_on(judge: Callable, world: World):
     world.worker.asleep = True
 

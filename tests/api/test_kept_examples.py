@@ -90,6 +90,7 @@ class TestRebuild:
         assert rebuild() == rebuild()
         assert client.get("/v1/classifiers/spam").get_json()["version"] == 2
 
+    @pytest.mark.slow
     def test_accepted_once_is_not_refused_when_the_examples_have_gone(
         self, client: FlaskClient, world: World
     ):

@@ -81,6 +81,7 @@ class TestHealth:
         assert parts["worker"] == "ok"
         assert parts["model"].startswith("no answer within")
 
+    @pytest.mark.slow
     def test_what_hangs_is_named_within_the_limit(
         self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
     ):

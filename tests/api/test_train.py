@@ -336,6 +336,7 @@ class TestAsAJob:
         assert answer.status_code == 200
         assert answer.get_json()["version"] == 1
 
+    @pytest.mark.slow
     def test_that_takes_too_long_goes_on_and_says_where(
         self, train: Train, client: FlaskClient, world: World
     ):
@@ -408,6 +409,7 @@ class TestIdempotency:
 
         assert [answer.get_json()["version"] for answer in answers] == [2, 2]
 
+    @pytest.mark.slow
     def test_after_a_504_the_same_call_waits_for_the_same_job(self, train: Train, world: World):
         world.worker.asleep = True
         late = train(headers={**KEY, "Prefer": "wait=1"}, name="tickets")

@@ -357,6 +357,7 @@ class TestImport:
         world.worker.drain("cpu.train.tiny")
         waiting.join()
 
+    @pytest.mark.slow
     def test_that_takes_too_long_goes_on_as_a_job(self, world: World, send: Callable):
         world.worker.asleep = True
 

@@ -254,6 +254,7 @@ def test_a_place_that_is_no_address_stops_the_start(said: str) -> None:
         buckets_of(Settings(s3_inputs=f"s3://good/x,{said}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("store", "place", "apart"),
     [

@@ -274,6 +274,7 @@ class TestLeases:
 
         assert take_one(ledger, CONTROL).task == FINALISE
 
+    @pytest.mark.slow
     def test_the_reaper_names_queues_that_nobody_attends(self, ledger: Ledger):
         ledger.enrol(a_job(), parts=1)
         wait_until(lambda: QUEUE in ledger.reap(attempts=3).ring)

@@ -63,6 +63,7 @@ def test_gaps_in_different_bins_do_not_cancel_out():
     assert expected_calibration_error(p, np.array([1, 0]), bins=1) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seeds, st.sampled_from([0.05, 0.2, 1.0, 3.0]))
 def test_the_temperature_that_made_the_labels_is_found(seed, temperature):

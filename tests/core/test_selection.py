@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -20,6 +21,7 @@ def level(scores, value):
     return np.full(scores.shape[1], value, np.float32)
 
 
+@pytest.mark.slow
 @given(grids, levels, st.integers(1, 8), st.booleans())
 def test_what_stays_reaches_its_threshold_and_is_among_the_best(scores, at, top_k, multi_label):
     before = scores.copy()

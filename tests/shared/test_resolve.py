@@ -64,6 +64,7 @@ def test_a_file_named_often_is_looked_up_once(store: CountingStore):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_beyond_the_limits_is_refused_before_a_file_is_looked_up(store: CountingStore):
     with pytest.raises(InvalidRequest, match=r"input\[0\].image: at most 20 images"):
         resolve(store, FILES[:1] * 60_000)

@@ -112,6 +112,7 @@ class TestParsing:
 
         assert time.monotonic() - began < 5
 
+    @pytest.mark.slow
     @given(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)))
     def test_reads_what_json_writes(self, value: object):
         assert body.parse(json.dumps(value).encode()) == value

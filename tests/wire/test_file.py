@@ -137,6 +137,7 @@ class TestJsonl:
 
         assert len(caught.value.fields) == 20
 
+    @pytest.mark.slow
     def test_more_examples_than_any_call_has_are_not_read(self):
         sent = jsonl(*['{"text": "x", "label": "a"}'] * 70_000)
 

@@ -42,6 +42,7 @@ def test_what_a_worker_has_written_is_read():
     assert found.labels == ["red", "grün"]
 
 
+@pytest.mark.slow
 def test_as_many_labels_as_there_may_be_as_long_as_they_may_be_are_read():
     labels = ["\U0001f600" * 250 + str(i) for i in range(1024)]
 

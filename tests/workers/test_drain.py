@@ -65,6 +65,7 @@ def wait_until(condition) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_it_takes_everything_and_leaves_when_there_is_nothing(bench: Bench, work: Work):
     for n in range(5):
         bench.ledger.offer(QUEUE, b"%d" % n, bound=10)
@@ -78,6 +79,7 @@ def test_it_takes_everything_and_leaves_when_there_is_nothing(bench: Bench, work
     assert bench.ledger.offer(QUEUE, b"next", bound=10) is True, "nobody attends any more"
 
 
+@pytest.mark.slow
 def test_a_second_bell_for_a_queue_that_is_attended_is_not_answered(bench: Bench, work: Work):
     drain = work.drain()
     first = threading.Thread(target=drain.attend, args=(QUEUE,))
@@ -93,6 +95,7 @@ def test_a_second_bell_for_a_queue_that_is_attended_is_not_answered(bench: Bench
     assert not drain.attends(QUEUE)
 
 
+@pytest.mark.slow
 def test_so_many_parts_run_at_once_and_no_more(bench: Bench, work: Work):
     for _ in range(6):
         bench.submit()
@@ -128,6 +131,7 @@ def test_calls_are_answered_while_every_slot_for_parts_is_taken(bench: Bench, wo
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_nothing_is_taken_while_the_models_have_no_room(bench: Bench, work: Work):
     work.room = False
     bench.ledger.offer(QUEUE, b"call", bound=10)
@@ -161,6 +165,7 @@ def test_told_to_stop_it_takes_nothing_more_and_ends_what_runs(bench: Bench, wor
     assert len(work.parts) == 2
 
 
+@pytest.mark.slow
 def test_a_broker_that_goes_away_frees_the_queue_for_the_next_bell(bench: Bench, work: Work):
     drain = work.drain()
     bench.ledger.away = True

@@ -47,6 +47,7 @@ def tick(keeper: Keeper) -> None:
     keeper.settle(timeout_s=10)
 
 
+@pytest.mark.slow
 def test_it_rings_where_work_waits_and_nobody_attends(
     bench: Bench, keeper: Keeper, rung: list[str]
 ):
@@ -155,6 +156,7 @@ def test_a_request_of_a_newer_schema_waits_for_a_newer_keeper(bench: Bench, keep
     assert layout.job("acme", job.id) not in bench.store.objects
 
 
+@pytest.mark.slow
 def test_an_outage_is_waited_out_and_the_living_get_time_to_beat(bench: Bench, keeper: Keeper):
     stopping = threading.Event()
     bench.submit()
@@ -172,6 +174,7 @@ def test_an_outage_is_waited_out_and_the_living_get_time_to_beat(bench: Bench, k
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_store_does_not_stop_the_bells(
     bench: Bench, keeper: Keeper, rung: list[str]
 ):
@@ -300,6 +303,7 @@ def test_a_keeper_deletes_uploads_an_hour_after_their_day(bench: Bench, keeper: 
     assert uploads(bench.store) == {kept} != {gone}
 
 
+@pytest.mark.slow
 def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str]):
     job = bench.submit()
     bench.ledger.abandon(job.id)

@@ -61,6 +61,7 @@ def test_what_is_not_on_this_machine_is_left_alone(load):
     assert set(models) == {"tiny"}
 
 
+@pytest.mark.slow
 def test_what_is_here_and_broken_is_left_out_and_the_log_says_why(
     load, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

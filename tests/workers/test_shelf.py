@@ -106,6 +106,7 @@ def here(shelf: Shelf) -> set[str]:
     return {model["name"] for model in models if model["here"]} - {"all-MiniLM-L6-v2"}
 
 
+@pytest.mark.slow
 def test_pulling_fetches_what_the_engine_reads_and_the_weights_last(shelf: Shelf, hub: Hub) -> None:
     assert here(shelf) == set()
 
@@ -123,6 +124,7 @@ def test_pulling_fetches_what_the_engine_reads_and_the_weights_last(shelf: Shelf
     assert here(shelf) == {"text", "clip"}
 
 
+@pytest.mark.slow
 def test_what_was_pulled_is_not_fetched_again(shelf: Shelf, hub: Hub) -> None:
     shelf("pull", "text")
     before = list(hub.fetched)
@@ -131,6 +133,7 @@ def test_what_was_pulled_is_not_fetched_again(shelf: Shelf, hub: Hub) -> None:
     assert hub.fetched == before
 
 
+@pytest.mark.slow
 def test_a_download_that_was_cut_off_is_not_here_and_goes_on(
     shelf: Shelf, hub: Hub, repositories: dict[str, Path]
 ) -> None:

@@ -206,6 +206,7 @@ def test_of_bulk_the_smallest_leads_and_now_and_then_the_oldest() -> None:
     assert not small.sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [3, 60])
 def test_bulk_creeps_on_under_constant_load_from_above(length: int) -> None:
     plan = BatchPlan(64)

@@ -110,6 +110,7 @@ def mortal() -> Iterator[Bench]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", range(9))
 def test_a_kill_between_any_two_writes_loses_no_message_and_makes_none_twice(
     mortal: Bench, writes: int

@@ -146,6 +146,7 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
     assert sum(found.codes.values()) == 5
 
 
+@pytest.mark.slow
 def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """It is read with every look at the batch."""
     monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 10)
@@ -333,6 +334,7 @@ def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: py
     assert bench.encoder.ran == ran + 25
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_store_burns_no_attempt(bench: Bench):
     a_batch(bench, jsonl({"id": 1, "text": "red"}))
     claim = bench.claim(CONTROL)

@@ -41,6 +41,7 @@ def evaluate(
     return bench.evaluate.run(job or a_job(JobKind.EVALUATE), body, hold())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_counts_what_is_right(bench: Bench, weights: Weights):
     pairs = (("a red rose", "red"), ("red wine", "green"), ("green grass", "green"))
     job = a_job(JobKind.EVALUATE)

@@ -172,6 +172,7 @@ class TestDocuments:
         assert (said(result), result.windowed) == (["red"], (0,))
         assert result.usage.input_tokens == 2_000  # a text of its own may have 50 here
 
+    @pytest.mark.slow
     def test_but_not_without_end(self, bench: Bench):
         result = result_of(
             bench, asked(Item(text="red"), file("red " * (bench.limits.max_document_tokens + 1)))

@@ -4,6 +4,8 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from shared import layout
 from shared.jobs import Cancel, Job, State, advance
 from shared.messages import CONTROL, decode
@@ -65,6 +67,7 @@ def test_a_refused_request_fails_the_job_with_the_reason(bench: Bench):
     assert not is_open(bench, job)
 
 
+@pytest.mark.slow
 def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Bench):
     job = bench.submit()
     bench.encoder.error = ValueError("a bug")
@@ -82,6 +85,7 @@ def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Benc
     assert failed.error.detail == "given up after 2 attempts: ValueError"
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
     job = bench.submit()
     claim = bench.claim()
@@ -98,6 +102,7 @@ def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
     assert hot(bench, job).state is State.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_before_the_end_is_written_loses_nothing(bench: Bench):
     job = bench.submit()
     put = bench.store.put
@@ -134,6 +139,7 @@ def test_finalised_twice_the_first_record_stands(bench: Bench):
     assert bench.store.get(layout.job("acme", job.id)) == first
 
 
+@pytest.mark.slow
 def test_a_finaliser_killed_after_its_record_was_written_is_followed_by_one_that_agrees(
     bench: Bench,
 ):

@@ -97,6 +97,7 @@ def test_a_refusal_comes_back_as_itself(
     assert raised.value.detail == detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "args", "detail"),
     [
@@ -128,6 +129,7 @@ def test_what_a_task_may_have_is_above_what_the_imports_took(sandbox: Sandbox):
     assert run(sandbox, hostile.hog, MEMORY_BYTES * 9 // 10) == MEMORY_BYTES * 9 // 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "args"),
     [(hostile.nap, (60.0,)), (hostile.spin, ()), (hostile.lie, (b"", 1_000))],
@@ -261,6 +263,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_no_child_outlives_a_worker_that_is_killed():
     root = Path(__file__).parents[3]
     with subprocess.Popen(
@@ -276,6 +279,7 @@ def test_no_child_outlives_a_worker_that_is_killed():
     wait_until(lambda: all(gone(pid) for pid in children))
 
 
+@pytest.mark.slow
 def test_two_children_work_at_the_same_time():
     with a_sandbox(workers=2) as made:
         both = [made.submit(hostile.nap, 1.0, limit_s=LIMIT_S) for _ in range(2)]

@@ -179,6 +179,7 @@ class TestWhatIsTooMuch:
 
 
 class TestDeadline:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("start", "piece"),
         [
@@ -198,6 +199,7 @@ class TestDeadline:
         assert "took longer than 0.5 s" in reason
         assert time.monotonic() - began < 5
 
+    @pytest.mark.slow
     def test_a_slow_handshake_is_cut_off(self):
         with stranger(dripping(b"\x16\x03\x01", b"", 0.05)) as server:
             began = time.monotonic()
@@ -206,6 +208,7 @@ class TestDeadline:
         assert "took longer" in reason or "TLS" in reason
         assert time.monotonic() - began < 5
 
+    @pytest.mark.slow
     def test_redirects_share_the_deadline(self):
         waits = threading.Event()
 
@@ -422,6 +425,7 @@ class TestPost:
 
         assert len(server.heads) == 1
 
+    @pytest.mark.slow
     def test_who_never_reads_a_large_body_is_cut_off(self):
         with (
             stranger(dripping(b"", b"", 0.05)) as server,
