@@ -45,7 +45,14 @@ class Rows(Value):
     @property
     def media(self) -> bool:
         """Whether images or documents are classified."""
-        return bool(self.image_column or self.file_column)
+        return self.holds != "text"
+
+    @property
+    def holds(self) -> Literal["text", "image", "file"]:
+        """What is classified."""
+        if self.image_column:
+            return "image"
+        return "file" if self.file_column else "text"
 
     @property
     def column(self) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-import msgspec
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
+from shared.dialects import answer
 from shared.dialects.asked import Asked
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import (
@@ -26,12 +26,9 @@ from shared.dialects.shape import (
 )
 from shared.errors import LabelsRequired
 from shared.types import (
-    Answer,
     ClassifyRequest,
     ClassifyResult,
-    Failure,
     FileBy,
-    FileRead,
     FileReading,
     Priority,
     Question,
@@ -41,9 +38,6 @@ from shared.types import (
 )
 
 NAME = "jina"
-# Of two labels, one that leads by less has a score below 0.6; as scores are calibrated, it is wrong
-# in more than 2 of 5 such cases, which makes a second look worth its time.
-UNCERTAIN_MARGIN = 0.2
 _KEYED = frozenset({"descriptions", "labels", "threshold"})
 _V = TypeVar("_V", str, float)
 
@@ -191,7 +185,8 @@ class Classification(Shape):
     )
     uncertain: bool | dict[str, bool] = Field(
         default=False,
-        description=f"Present with `return_uncertainty`: `margin` is below {UNCERTAIN_MARGIN:g}.",
+        description="Present with `return_uncertainty`: `margin` is below "
+        f"{answer.UNCERTAIN_MARGIN:g}.",
     )
     truncated: Literal[False] = Field(
         default=False,
@@ -254,22 +249,23 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
     questions = request.questions
     if result.labels is not None:
         questions = (Question(labels=result.labels),)
-    row = _plain_row if questions[0].group is None else _grouped_row
     failed = {each.index: each.failure for each in result.failed}
-    data = [
-        {"object": "classification", "index": i, **row(questions, answers)}
-        if i not in failed
-        else {"object": "classification", "index": i, **_unread(questions, failed[i])}
+    data: list[dict[str, Any]] = [
+        {
+            "object": "classification",
+            "index": i,
+            **(
+                answer.unread(questions, failed[i])
+                if i in failed
+                else answer.found(questions, answers)
+            ),
+        }
         for i, answers in enumerate(result.answers)
     ]
-    if request.return_uncertainty:
-        for said, answers in zip(data, result.answers, strict=True):
-            if answers:
-                said.update(_doubt(questions, answers))
     for index in result.windowed:
         data[index]["truncated"] = False
     for file in result.files:
-        data[file.index]["file"] = _file(questions, file)
+        data[file.index]["file"] = answer.read(questions, file)
     return {"usage": _tokens(result.usage), "data": data}
 
 
@@ -339,86 +335,7 @@ def _tokens(usage: Usage) -> dict[str, int]:
     return {"total_tokens": usage.total_tokens, "prompt_tokens": usage.total_tokens}
 
 
-class Scored(msgspec.Struct, gc=False):
-    """A label and its score; an answer may hold 262,144, so they are lighter than dicts."""
-
-    label: str
-    score: float
-
-
-def _plain_row(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:
-    labels, (answer,) = questions[0].labels, answers
-    predictions = [
-        Scored(label, score)
-        for label, score in zip(labels, answer.scores, strict=True)
-        if score is not None
-    ]
-    best = answer.best
-    return {
-        "prediction": None if best is None else labels[best],
-        "score": None if best is None else answer.scores[best],
-        "predictions": predictions,
-    }
-
-
-def _grouped_row(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:
-    rows = {
-        question.group: _plain_row((question,), (answer,))
-        for question, answer in zip(questions, answers, strict=True)
-    }
-    return {
-        field: {group: row[field] for group, row in rows.items()}
-        for field in ("prediction", "score", "predictions")
-    }
-
-
 def _files(said: ClassifyBody) -> FileReading:
     return FileReading(
         by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
     )
-
-
-def _unread(questions: tuple[Question, ...], failure: Failure) -> dict[str, Any]:
-    """What stands where the answer of an item would, if it could have been read."""
-    return {
-        **_nothing(questions),
-        "error": {"code": failure.code, "message": failure.detail},
-    }
-
-
-def _nothing(questions: tuple[Question, ...]) -> dict[str, Any]:
-    """An answer without any."""
-    if questions[0].group is None:
-        return {"prediction": None, "score": None, "predictions": []}
-    nothing = {question.group: None for question in questions}
-    return {
-        "prediction": nothing,
-        "score": nothing,
-        "predictions": {question.group: [] for question in questions},
-    }
-
-
-def _file(questions: tuple[Question, ...], file: FileRead) -> dict[str, Any]:
-    row = _plain_row if questions[0].group is None else _grouped_row
-    said: dict[str, Any] = {
-        "kind": file.kind,
-        "total_pages": file.total_pages,
-        "pages_read": file.pages,
-        "read_by": file.by,
-        "scanned": file.scanned,
-    }
-    if file.answers:
-        said["pages"] = [
-            row(questions, answers) if answers else _nothing(questions) for answers in file.answers
-        ]
-    return said
-
-
-def _doubt(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> dict[str, Any]:
-    margins = {q.group: each.margin for q, each in zip(questions, answers, strict=True)}
-    uncertain = {
-        group: margin is not None and margin < UNCERTAIN_MARGIN for group, margin in margins.items()
-    }
-    if questions[0].group is None:
-        return {"margin": margins[None], "uncertain": uncertain[None]}
-    return {"margin": margins, "uncertain": uncertain}

@@ -7,22 +7,25 @@ here.
 from __future__ import annotations
 
 import base64
+import csv
 import http.server
 import io
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.servers import HOST
+from tests.servers import HOST, moto_server
 from tests.stack import Stack, running_stack
 from tests.tiny_clip import LABELS, draw
+from tests.workers.inputs.documents import docx, encrypted, paragraph, pdf, shown
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 CATALOGUE = """
@@ -99,8 +102,21 @@ def site() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
+def lake() -> Iterator[tuple[str, Any]]:
+    """A server of buckets with one of the user's own, its address and a client of it."""
+    access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    with moto_server() as server:
+        s3 = boto3.client("s3", endpoint_url=server.url, region_name="us-east-1", **access)
+        s3.create_bucket(Bucket="lake")
+        yield server.url, s3
+
+
+@pytest.fixture(scope="module")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, trained_clip: Path, site: tuple[str, list[str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    trained_clip: Path,
+    site: tuple[str, list[str]],
+    lake: tuple[str, Any],
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("media")
     catalogue = folder / "models.toml"
@@ -113,6 +129,10 @@ def stack(
         models="shapes,tiny",
         fetch_networks="127.0.0.0/8",
         fetch_ports=port,
+        s3_endpoint=lake[0],
+        s3_access_key="id",
+        s3_secret_key="secret",
+        s3_inputs="s3://lake/",
         ready_s=180,
     ) as running:
         yield running
@@ -262,72 +282,156 @@ class TestDocuments:
         assert "name a model that reads pictures" in answer.json()["detail"]
 
     def test_an_uploaded_file_by_its_id(self, stack: Stack):
-        edge = "-" * 8
-        form = (
-            f'--{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
-            f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
-            f"red, all red\r\n--{edge}--\r\n"
-        )
-        sent = stack.call(
-            "POST",
-            "/v1/files",
-            form.encode(),
-            **{"Content-Type": f"multipart/form-data; boundary={edge}"},
-        )
-        assert sent.status == 200, sent.body
+        sent = upload(stack, "a.txt", b"red, all red", "user_data")
 
-        answer = stack.classify([{"file": sent.json()["id"]}], model="tiny")
+        answer = stack.classify([{"file": sent}], model="tiny")
         missing = stack.classify([{"file": "file-" + "0" * 26}], model="tiny")
 
         assert predictions(answer.json()) == ["red"]
         assert missing.status == 422
 
 
-def test_a_batch_of_pictures_by_address(stack: Stack, site: tuple[str, list[str]]):
-    rows = [
-        {"sku": "1", "photo": f"{site[0]}/circle.png"},
-        {"sku": "2", "photo": data_uri(drawing("red", "cross"))},
-        {"sku": "3", "photo": f"{site[0]}/gone.png"},
-        {"sku": "4", "photo": None},
-    ]
-    lines = "\n".join(map(json.dumps, rows))
+def upload(stack: Stack, name: str, data: bytes, purpose: str) -> str:
+    """Its file id."""
     edge = "-" * 8
+    part = f"--{edge}\r\nContent-Disposition: form-data; name="
     form = (
-        f'--{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-        f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
-        f"{lines}\r\n--{edge}--\r\n"
+        f'{part}"purpose"\r\n\r\n{purpose}\r\n{part}"file"; filename="{name}"\r\n\r\n'.encode()
+        + data
+        + f"\r\n--{edge}--\r\n".encode()
     )
-    sent = stack.call(
-        "POST",
-        "/v1/files",
-        form.encode(),
-        **{"Content-Type": f"multipart/form-data; boundary={edge}"},
-    )
-    made = stack.call(
-        "POST",
-        "/v1/batches",
-        {
-            "input_file_id": sent.json()["id"],
-            "endpoint": "/v1/classify",
-            "completion_window": "24h",
-            "id_column": "sku",
-            "image_column": "photo",
-            "classify": {"labels": list(LABELS)},
-        },
-    )
+    content_type = f"multipart/form-data; boundary={edge}"
+    sent = stack.call("POST", "/v1/files", form, **{"Content-Type": content_type})
+    assert sent.status == 200, sent.body
+    return str(sent.json()["id"])
+
+
+def ended(stack: Stack, **asked: object) -> tuple[dict[str, int], dict[str, Any], dict[str, str]]:
+    """A batch that has run: its counts, its lines of output and its codes of errors, by id."""
+    body = {"endpoint": "/v1/classify", "completion_window": "24h", **asked}
+    made = stack.call("POST", "/v1/batches", body)
     assert made.status == 200, made.body
     path = f"/v1/batches/{made.json()['id']}"
-
     stack.until("ended", lambda: stack.call("GET", path).json()["status"] == "completed")
-
     batch = stack.call("GET", path).json()
-    assert batch["request_counts"] == {"total": 4, "completed": 2, "failed": 2}
-    output = stack.call("GET", f"/v1/files/{batch['output_file_id']}/content").body
-    found = {line["id"]: line["prediction"] for line in map(json.loads, output.splitlines())}
-    assert found == {"1": "a blue circle", "2": "a red cross"}
-    errors = stack.call("GET", f"/v1/files/{batch['error_file_id']}/content").body
-    codes = {line["id"]: line["error"]["code"] for line in map(json.loads, errors.splitlines())}
-    assert codes == {"3": "input_fetch_failed", "4": "empty_text"}
+
+    def content(file: str | None) -> str:
+        return "" if file is None else stack.call("GET", f"/v1/files/{file}/content").body.decode()
+
+    output = content(batch["output_file_id"])
+    as_table = asked.get("output_format") == "csv"
+    lines: Iterable[dict[str, Any]] = (
+        csv.DictReader(io.StringIO(output, newline=""))
+        if as_table
+        else map(json.loads, output.splitlines())
+    )
+    errors = map(json.loads, content(batch["error_file_id"]).splitlines())
+    return (
+        batch["request_counts"],
+        {line["id"]: line for line in lines},
+        {line["id"]: line["error"]["code"] for line in errors},
+    )
+
+
+class TestBatches:
+    def test_of_pictures_by_address(
+        self, stack: Stack, site: tuple[str, list[str]], lake: tuple[str, Any]
+    ):
+        lake[1].put_object(Bucket="lake", Key="one/x.png", Body=drawing("green", "square"))
+        rows = [
+            {"sku": "1", "photo": f"{site[0]}/circle.png"},
+            {"sku": "2", "photo": data_uri(drawing("red", "cross"))},
+            {"sku": "3", "photo": f"{site[0]}/gone.png"},
+            {"sku": "4", "photo": None},
+            {"sku": "5", "photo": "s3://lake/one/x.png"},
+        ]
+
+        counts, lines, codes = ended(
+            stack,
+            input_file_id=upload(
+                stack, "in.jsonl", "\n".join(map(json.dumps, rows)).encode(), "batch"
+            ),
+            id_column="sku",
+            image_column="photo",
+            classify={"labels": list(LABELS)},
+        )
+
+        assert counts == {"total": 5, "completed": 3, "failed": 2}
+        found = {key: line["prediction"] for key, line in lines.items()}
+        assert found == {"1": "a blue circle", "2": "a red cross", "5": "a green square"}
+        assert codes == {"3": "input_fetch_failed", "4": "empty_image"}
+
+    def test_of_all_pictures_below_a_prefix(self, stack: Stack, lake: tuple[str, Any]):
+        for name, data in {
+            "a.png": drawing("red", "circle"),
+            "deep/er/b.webp": drawing("blue", "cross", kind="WEBP"),
+            "c.txt": b"no picture",
+        }.items():
+            lake[1].put_object(Bucket="lake", Key=f"photos/{name}", Body=data)
+
+        counts, lines, codes = ended(
+            stack,
+            input_url="s3://lake/photos/",
+            input_items="image",
+            classify={"labels": list(LABELS)},
+        )
+
+        assert counts == {"total": 3, "completed": 2, "failed": 1}
+        found = {key: line["prediction"] for key, line in lines.items()}
+        assert found == {"a.png": "a red circle", "deep/er/b.webp": "a blue cross"}
+        assert codes == {"c.txt": "input_unreadable"}
+
+    def test_of_scanned_and_digital_documents(self, stack: Stack, lake: tuple[str, Any]):
+        for name, data in {
+            "scan.pdf": scan(drawing("red", "circle"), drawing("red", "circle", 1)),
+            "digital.pdf": pdf(shown(b"a blue square")),
+            "letter.docx": docx(paragraph("a green cross")),
+            "locked.pdf": encrypted(b"a red circle", password=b"secret"),
+            "cut.pdf": b"%PDF-1.7\nnothing more",
+        }.items():
+            lake[1].put_object(Bucket="lake", Key=f"papers/{name}", Body=data)
+        labels = ["a red circle", "a blue square", "a green cross"]
+
+        counts, lines, codes = ended(
+            stack,
+            input_url="s3://lake/papers/",
+            input_items="file",
+            classify={"labels": labels, "model": "shapes", "per_page": True},
+        )
+
+        assert counts == {"total": 5, "completed": 3, "failed": 2}
+        found = {key: (line["prediction"], line["file"]["scanned"]) for key, line in lines.items()}
+        assert found == {
+            "scan.pdf": ("a red circle", True),
+            "digital.pdf": ("a blue square", False),
+            "letter.docx": ("a green cross", False),
+        }
+        assert [p["prediction"] for p in lines["scan.pdf"]["file"]["pages"]] == ["a red circle"] * 2
+        assert codes == {"locked.pdf": "input_unreadable", "cut.pdf": "input_unreadable"}
+
+    def test_of_a_column_of_documents(self, stack: Stack, lake: tuple[str, Any]):
+        lake[1].put_object(Bucket="lake", Key="two/s.pdf", Body=scan(drawing("blue", "square")))
+        sent = upload(stack, "digital.pdf", pdf(shown(b"a green circle")), "user_data")
+        rows = f"id,paper\n1,s3://lake/two/s.pdf\n2,{sent}\n3,s3://lake/two/gone.pdf\n"
+
+        counts, lines, codes = ended(
+            stack,
+            input_file_id=upload(stack, "in.csv", rows.encode(), "batch"),
+            id_column="id",
+            file_column="paper",
+            classify={"labels": list(LABELS), "model": "shapes", "return_uncertainty": True},
+            output_format="csv",
+        )
+
+        assert counts == {"total": 3, "completed": 2, "failed": 1}
+        found = {key: line["prediction"] for key, line in lines.items()}
+        assert found == {"1": "a blue square", "2": "a green circle"}
+        assert [json.loads(lines[key]["file"])["read_by"] for key in ("1", "2")] == [
+            "pages",
+            "text",
+        ]
+        assert 0 < float(lines["1"]["margin"]) <= 1
+        assert codes == {"3": "input_fetch_failed"}
 
 
 def test_odd_sizes_and_kinds(stack: Stack):

@@ -1,55 +1,69 @@
-"""The text and the id of a row, by the columns that the caller named; or why it has none."""
+"""What is classified of a row, and its id, by the columns that were named; or why it has none."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
-from workers.inputs.row import Fault
+from workers.inputs.row import Fault, FaultCode
 
+Kind = Literal["text", "image", "file"]
+
+_EMPTY: dict[Kind, FaultCode] = {
+    "text": "empty_text",
+    "image": "empty_image",
+    "file": "empty_file",
+}
 _SHOWN_COLUMNS = 10
 _SHOWN_CHARS = 40
 
 
 class Picked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is worked on."""
+    """What is worked on: a text, or the address or the bytes in base64 of an image or a file."""
 
     id: str
-    text: str
+    said: str
 
 
 def pick(
-    data: Mapping[str, object], number: int, *, text_column: str, id_column: str | None = None
+    data: Mapping[str, object],
+    number: int,
+    *,
+    column: str,
+    kind: Kind = "text",
+    id_column: str | None = None,
 ) -> Picked | Fault:
-    """The text and the id of a row.
+    """What is classified of a row, and its id.
 
     Args:
         data: the row.
         number: its number, which is its id where no column is named, or the value is null or empty.
-        text_column: must hold a text that is not blank.
+        column: must hold a text that is not blank.
+        kind: of what the column holds.
         id_column: must be there; a whole number becomes its digits.
 
-    >>> pick({"id": 7.0, "text": "hello"}, 1, text_column="text", id_column="id")
-    Picked(id='7', text='hello')
-    >>> pick({"text": None}, 1, text_column="text")
+    >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_column="id")
+    Picked(id='7', said='hello')
+    >>> pick({"text": None}, 1, column="text")
     Fault(code='empty_text', message='is null: there is no text to classify', param='text')
     """
-    text = data.get(text_column)
-    if not isinstance(text, str):
-        return _no_text(data, text_column)
-    if not text.strip():
-        return Fault("empty_text", "is empty: there is no text to classify", text_column)
+    found = data.get(column)
+    if not isinstance(found, str):
+        return _no_text(data, column, kind)
+    if not found.strip():
+        return Fault(_EMPTY[kind], f"is empty: there is no {kind} to classify", column)
     name = str(number)
     if id_column is not None:
         if id_column not in data:
             return _missing(data, id_column)
-        said = _name(data[id_column])
-        if said is None:
+        given = _name(data[id_column])
+        if given is None:
             return Fault("invalid_id", "must be a text or a whole number", id_column)
-        name = said or name
-    return Picked(id=name, text=text)
+        name = given or name
+    return Picked(id=name, said=found)
 
 
 def _name(value: object) -> str | None:
@@ -68,15 +82,16 @@ def _name(value: object) -> str | None:
     return None
 
 
-def _no_text(data: Mapping[str, object], column: str) -> Fault:
+def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> Fault:
     if column not in data:
         return _missing(data, column)
     value = data[column]
     if value is None:
-        return Fault("empty_text", "is null: there is no text to classify", column)
-    kinds = {bool: "true or false", int: "a number", float: "a number", bytes: "binary data"}
-    kind = kinds.get(type(value), "nested")
-    return Fault("invalid_text", f"must be a text, but is {kind}", column)
+        return Fault(_EMPTY[kind], f"is null: there is no {kind} to classify", column)
+    types = {bool: "true or false", int: "a number", float: "a number", bytes: "binary data"}
+    return Fault(
+        "invalid_text", f"must be a text, but is {types.get(type(value), 'nested')}", column
+    )
 
 
 def _missing(data: Mapping[str, object], column: str) -> Fault:

@@ -13,6 +13,8 @@ FREE_BYTES = 16 * 1024 * 1024  # expanded whatever the ratio: a small file of sp
 
 FaultCode = Literal[
     "duplicate_key",
+    "empty_file",
+    "empty_image",
     "empty_text",
     "field_count",
     "invalid_id",

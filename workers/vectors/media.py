@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import (
     DeadlineExceeded,
+    FetchFailed,
     InvalidRequest,
     ObjectMissing,
     Unavailable,
@@ -225,7 +226,7 @@ class MediaReader:
         except ObjectMissing:
             raise UnreadableInput("the file was deleted") from None
         except InvalidRequest as exc:  # of a bucket: it names a field that the item has not
-            raise UnreadableInput(exc.fields[0].message if exc.fields else exc.detail) from None
+            raise FetchFailed(exc.fields[0].message if exc.fields else exc.detail) from None
 
 
 def _is_far(media: Media) -> bool:

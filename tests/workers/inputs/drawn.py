@@ -49,7 +49,12 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def gif_of_many_frames(frames: int) -> bytes:
-    """The first is the flag; the others are of bytes that no decoder reads."""
+    """The first is the flag, the others each a pixel; no two are shown for the same time."""
     first = saved(flag(), "GIF")
-    broken = b"\x2c" + struct.pack("<HHHHB", 0, 0, 40, 20, 0) + b"\x08\x03\xff\xff\xff\x00"
-    return first[:-1] + broken * (frames - 1) + b";"
+    others = (
+        b"\x21\xf9\x04\x00" + struct.pack("<H", n) + b"\x00\x00"  # shown for n / 100 s
+        # At x, y; 1 x 1; of the codes 4 (begin), 0 (the first colour) and 5 (end), of 3 bits each.
+        b"\x2c" + struct.pack("<HHHHB", n % 40, n // 40 % 20, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+        for n in range(1, frames)
+    )  # fmt: skip
+    return first[:-1] + b"".join(others) + b";"

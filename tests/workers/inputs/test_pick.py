@@ -26,7 +26,7 @@ from workers.inputs.row import Fault
     ],
 )
 def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
-    found = pick(data, 1, text_column="text")
+    found = pick(data, 1, column="text")
     assert isinstance(found, Fault)
     assert reason in found.message
     assert found.param == "text"
@@ -40,19 +40,19 @@ def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
     ],
 )  # fmt: skip
 def test_an_id_is_a_text_or_the_number_of_the_row(value: object, name: str):
-    found = pick({"id": value, "text": "t"}, 12, text_column="text", id_column="id")
-    assert found == Picked(id=name, text="t")
+    found = pick({"id": value, "text": "t"}, 12, column="text", id_column="id")
+    assert found == Picked(id=name, said="t")
 
 
 @pytest.mark.parametrize("value", [True, 1.5, float("inf"), ["a"], {"a": 1}, b"\xff"])
 def test_another_id_is_none(value: object):
-    found = pick({"id": value, "text": "t"}, 12, text_column="text", id_column="id")
+    found = pick({"id": value, "text": "t"}, 12, column="text", id_column="id")
     assert isinstance(found, Fault)
     assert (found.code, found.param) == ("invalid_id", "id")
 
 
 def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number():
-    found = pick({"text": "t"}, 12, text_column="text", id_column="id")
+    found = pick({"text": "t"}, 12, column="text", id_column="id")
     assert isinstance(found, Fault)
     assert found.code == "missing_column"
-    assert pick({"text": "t"}, 12, text_column="text") == Picked(id="12", text="t")
+    assert pick({"text": "t"}, 12, column="text") == Picked(id="12", said="t")

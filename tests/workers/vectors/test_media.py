@@ -353,8 +353,8 @@ def test_no_more_is_read_than_the_most(room: Room):
     [
         (Media(data="not base64!"), UnreadableInput),
         (Media(object="files/a/file_9"), UnreadableInput),
-        (Media(url="s3://inbox/rows/none.png"), UnreadableInput),
-        (Media(url="s3://elsewhere/none.png"), UnreadableInput),
+        (Media(url="s3://inbox/rows/none.png"), FetchFailed),
+        (Media(url="s3://elsewhere/none.png"), FetchFailed),
         (at("none"), FetchFailed),
     ],
 )

@@ -31,7 +31,9 @@ from workers.inputs.writers import write_rows
 
 _CHUNK_BYTES = 1024 * 1024
 _PURPOSE = "batch_output"
-_OURS = ("id", "prediction", "score", "predictions")  # columns that a table gets
+# Columns that a table gets, as far as they were asked for; and which of them are numbers.
+_OURS = ("id", "prediction", "score", "predictions", "margin", "uncertain", "file")
+_NUMBERS = ("score", "margin")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -185,12 +187,13 @@ def _formatted(pieces: Iterator[bytes], body: BatchRequest, *, varied: bool) -> 
         return iter(())
     echoed = list(first["row"])
     # A row keeps its own columns; ours get other names where it has them already.
-    ours = {key: _free(key, echoed) for key in _OURS if key != "id" or body.rows.id_column is None}
+    unneeded = "id" if body.rows.id_column is not None else None
+    ours = {key: _free(key, echoed) for key in _OURS if key in first and key != unneeded}
     grouped = any(question.group is not None for question in body.rows.ask.questions)
     columns = [Column(name=name) for name in echoed]
     for key, name in ours.items():
-        scored = key == "score" and not grouped
-        columns.append(Column(name=name, type="number" if scored else "text"))
+        number = key in _NUMBERS and not grouped
+        columns.append(Column(name=name, type="number" if number else "text"))
     rows = (
         {**line["row"], **{n: line[k] for k, n in ours.items()}} for line in _with(first, lines)
     )

@@ -223,10 +223,12 @@ def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     if row.data is None:
         assert row.fault is not None
         return _bad(row, row.fault), _ROW_BYTES
-    found = pick(row.data, row.number, text_column=rows.column, id_column=rows.id_column)
+    found = pick(
+        row.data, row.number, column=rows.column, kind=rows.holds, id_column=rows.id_column
+    )
     if isinstance(found, Fault):
         return _bad(row, found, name=_name(row, rows.id_column)), _ROW_BYTES
-    size = len(found.text)
+    size = len(found.said)
     size = _MEDIA_BYTES + size // _MEDIA_SHARE if rows.media else _ROW_BYTES + size
     return PartRow(line=row.line, id=found.id, data=row.data), size
 

@@ -1,0 +1,107 @@
+"""What items were found to be, as JSON: the same in an answer and in a line of a batch's output.
+
+Items have an answer for each question; where questions have groups, each field is an object by
+group.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.types import Answer, Failure, FileRead, Question
+
+# Of two labels, one that leads by less has a score below 0.6; as scores are calibrated, it is wrong
+# in more than 2 of 5 such cases, which makes a second look worth its time.
+UNCERTAIN_MARGIN = 0.2
+
+Questions = tuple[Question, ...]
+
+
+class Scored(msgspec.Struct, gc=False):
+    """A label and its score; an answer may hold 262,144, so they are lighter than dicts."""
+
+    label: str
+    score: float
+
+
+def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
+    """The prediction of an item, its score, and all labels that stay; doubt where it was asked.
+
+    >>> answer = Answer(scores=(0.25, 0.75), best=1)
+    >>> said = found((Question(labels=("a", "b")),), (answer,))
+    >>> said["prediction"], said["score"]
+    ('b', 0.75)
+    """
+    return {**_rows(questions, answers), **_doubt(questions, answers)}
+
+
+def nothing(questions: Questions) -> dict[str, Any]:
+    """An answer without any."""
+    if questions[0].group is None:
+        return {"prediction": None, "score": None, "predictions": []}
+    nobody = {question.group: None for question in questions}
+    return {
+        "prediction": nobody,
+        "score": nobody,
+        "predictions": {question.group: [] for question in questions},
+    }
+
+
+def unread(questions: Questions, failure: Failure) -> dict[str, Any]:
+    """What stands where the answer of an item would, if it could have been read."""
+    return {**nothing(questions), "error": {"code": failure.code, "message": failure.detail}}
+
+
+def read(questions: Questions, file: FileRead) -> dict[str, Any]:
+    """What was read of a document, and what each page was found to be, if that was asked."""
+    said: dict[str, Any] = {
+        "kind": file.kind,
+        "total_pages": file.total_pages,
+        "pages_read": file.pages,
+        "read_by": file.by,
+        "scanned": file.scanned,
+    }
+    if file.answers:
+        said["pages"] = [
+            _rows(questions, answers) if answers else nothing(questions) for answers in file.answers
+        ]
+    return said
+
+
+def _rows(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
+    if questions[0].group is None:
+        return _row(questions[0], answers[0])
+    rows = {q.group: _row(q, each) for q, each in zip(questions, answers, strict=True)}
+    return {
+        field: {group: row[field] for group, row in rows.items()}
+        for field in ("prediction", "score", "predictions")
+    }
+
+
+def _row(question: Question, answer: Answer) -> dict[str, Any]:
+    labels, best = question.labels, answer.best
+    predictions = [
+        Scored(label, score)
+        for label, score in zip(labels, answer.scores, strict=True)
+        if score is not None
+    ]
+    return {
+        "prediction": None if best is None else labels[best],
+        "score": None if best is None else answer.scores[best],
+        "predictions": predictions,
+    }
+
+
+def _doubt(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
+    """How close the second was; empty where nobody asked."""
+    margins = {q.group: each.margin for q, each in zip(questions, answers, strict=True)}
+    if all(margin is None for margin in margins.values()):
+        return {}
+    uncertain = {
+        group: margin is not None and margin < UNCERTAIN_MARGIN for group, margin in margins.items()
+    }
+    if questions[0].group is None:
+        return {"margin": margins[None], "uncertain": uncertain[None]}
+    return {"margin": margins, "uncertain": uncertain}
