@@ -37,7 +37,8 @@ def bare() -> Encode:
 def product(*, texts_at_once: int) -> Encode:
     """The default model as a worker runs it: texts tokenised and embedded, so many at a time.
 
-    While one piece goes through the model the next is tokenised, as between parts of a batch.
+    While one piece goes through the model the next is tokenised, as between parts of a batch; all
+    of them wait together.
     """
     settings = Settings()
     models = catalogue.load(settings.catalogue, default=settings.default_model)
@@ -47,7 +48,9 @@ def product(*, texts_at_once: int) -> Encode:
     def encode(texts: Sequence[str]) -> object:
         pieces = (texts[i : i + texts_at_once] for i in range(0, len(texts), texts_at_once))
         futures = [
-            embedder.embed(embedder.tokenise(piece), priority=Priority.BULK, deadline=None)
+            embedder.embed(
+                embedder.tokenise(piece), priority=Priority.BULK, deadline=None, job="bench"
+            )
             for piece in pieces
         ]
         return [future.result(_EMBED_LIMIT_S) for future in futures]

@@ -2,9 +2,10 @@
 
 A batch is led by the oldest request of the highest class that waits. The leader gives its longest
 windows; younger requests of the class fill up with windows that are no longer, so that a batch is
-nearly rectangular. No other class joins: a short fast batch stays short. Of bulk requests the
-smallest leads, and every fourth time the oldest: a small batch must not wait for the parts of a
-large one, nor what is large for ever.
+nearly rectangular. No other class joins: a short fast batch stays short. Of bulk the job with the
+fewest windows leads, and every fourth time the one that has waited longest: a small batch must not
+wait for the parts of a large one, nor what is large for ever. The requests of such a job, its
+parts, give windows together: among those of four parts more are of one length than among one's.
 
 Pure but for the futures it asks whether they were cancelled: no thread, no clock. The thread and
 the ending of futures are `workers.batching.microbatch`'s.
@@ -16,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -34,7 +36,7 @@ AGEING_BATCHES = 16
 under constant load from above, so bulk creeps on and fast loses little."""
 
 OLDEST_LEADS = 4
-"""Of so many batches of bulk one is led by the oldest request, the others by the smallest."""
+"""Of so many batches of bulk one is led by the oldest job, the others by the smallest."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Request:
     missing: int
     priority: Priority
     deadline: float | None
+    job: str  # whose requests of bulk belong together; empty for one by itself
     finish: Callable[[Rows], Rows] | None
     future: Future[Rows] = field(default_factory=Future)
     ended: bool = False
@@ -65,6 +68,7 @@ class Request:
         dimensions: int,
         finish: Callable[[Rows], Rows] | None = None,
         tokens: int | None = None,
+        job: str = "",
     ) -> Self:
         """Merge equal windows and sort them by size.
 
@@ -85,6 +89,7 @@ class Request:
             missing=len(sizes),
             priority=priority,
             deadline=deadline,
+            job=job,
             finish=finish,
         )
 
@@ -170,9 +175,9 @@ class BatchPlan:
         queue = self._next_queue()
         if not queue:
             return []
-        order = self._order(queue)
-        longest = order[0].sizes[-1]
-        picks = self._take(order, max(1, self.budget_tokens // longest), longest)
+        shelves = self._shelves(queue)
+        longest = shelves[0][0].sizes[-1]
+        picks = self._take(shelves, max(1, self.budget_tokens // longest), longest)
         padding = self.pass_tokens
         while longer := min((r.sizes[0] for r in queue if r.sizes), default=0):
             # With room left, all that waits is longer: is lifting the batch cheaper than a pass?
@@ -181,7 +186,7 @@ class BatchPlan:
             if padding < 0 or room <= 0 or longer <= longest:
                 break
             longest = longer
-            picks += self._take(order, room, longest)
+            picks += self._take(shelves, room, longest)
         queue[:] = [request for request in queue if request.sizes]
         self._count(queue, len(picks) * longest)
         return picks
@@ -194,27 +199,34 @@ class BatchPlan:
         chosen = (aged or waiting)[:1]
         return self._queues[chosen[0]] if chosen else None
 
-    def _order(self, queue: list[Request]) -> list[Request]:
-        """Who leads, and then the others from the oldest on."""
-        if queue[0].priority is not Priority.BULK or len(queue) == 1:
-            return queue
-        self._bulk_led += 1
-        if self._bulk_led % OLDEST_LEADS == 0:
-            return queue
-        smallest = min(queue, key=lambda request: len(request.sizes))
-        return [smallest, *(request for request in queue if request is not smallest)]
-
-    def _take(self, queue: Iterable[Request], room: int, longest: int) -> list[Pick]:
-        """Up to `room` windows of at most `longest`, older requests and longer windows first."""
-        picks: list[Pick] = []
+    def _shelves(self, queue: list[Request]) -> list[list[Request]]:
+        """The requests that give windows together: who leads, and then the others by age."""
+        if queue[0].priority is not Priority.BULK:
+            return [[request] for request in queue]
+        jobs: dict[object, list[Request]] = {}
         for request in queue:
+            jobs.setdefault(request.job or id(request), []).append(request)
+        shelves = list(jobs.values())
+        if len(shelves) > 1:
+            self._bulk_led += 1
+            if self._bulk_led % OLDEST_LEADS:
+                smallest = min(shelves, key=lambda shelf: sum(len(r.sizes) for r in shelf))
+                shelves.remove(smallest)
+                shelves.insert(0, smallest)
+        return shelves
+
+    def _take(self, shelves: Iterable[Sequence[Request]], room: int, longest: int) -> list[Pick]:
+        """Up to `room` windows of at most `longest`: of each shelf in turn the longest."""
+        picks: list[Pick] = []
+        for shelf in shelves:
             if len(picks) >= room:
                 break
-            end = bisect_right(request.sizes, longest)
-            start = max(0, end - (room - len(picks)))
-            picks += [Pick(request, place) for place in request.waiting[start:end]]
-            self._tokens[request.priority] -= sum(request.sizes[start:end])
-            del request.sizes[start:end], request.waiting[start:end]
+            ends = [bisect_right(request.sizes, longest) for request in shelf]
+            starts = _longest(shelf, ends, room - len(picks))
+            for request, start, end in zip(shelf, starts, ends, strict=True):
+                picks += [Pick(request, place) for place in request.waiting[start:end]]
+                self._tokens[request.priority] -= sum(request.sizes[start:end])
+                del request.sizes[start:end], request.waiting[start:end]
         return picks
 
     def _count(self, served: list[Request], padded_tokens: int) -> None:
@@ -224,3 +236,22 @@ class BatchPlan:
                 self._passed_by[priority] = 0
             else:
                 self._passed_by[priority] += padded_tokens + self.pass_tokens
+
+
+def _longest(shelf: Sequence[Request], ends: Sequence[int], room: int) -> list[int]:
+    """Where in each request the `room` longest of all windows before `ends` begin."""
+    starts = list(ends)
+    tops = [
+        (-r.sizes[end - 1], i) for i, (r, end) in enumerate(zip(shelf, ends, strict=True)) if end
+    ]
+    heapify(tops)
+    for _ in range(room):
+        if not tops:
+            break
+        i = tops[0][1]
+        starts[i] -= 1
+        if starts[i]:
+            heapreplace(tops, (-shelf[i].sizes[starts[i] - 1], i))
+        else:
+            heappop(tops)
+    return starts

@@ -94,6 +94,7 @@ class MicroBatcher:
         *,
         priority: Priority,
         deadline: float | None,
+        job: str = "",
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
         """Queue windows of content ids, or pictures; equal ones run once.
@@ -103,6 +104,7 @@ class MicroBatcher:
             priority: the class to wait in.
             deadline: on the monotonic clock, in seconds; what has not been batched by then is
                 dropped with DeadlineExceeded. None waits for ever.
+            job: what of bulk belongs together; see `workers.batching.batch_plan`.
             finish: turns the (n, D) rows into what the future gets; runs in the batcher's
                 thread, so it must be quick.
 
@@ -114,7 +116,7 @@ class MicroBatcher:
             Unavailable: when the batcher was closed or its thread has died.
         """
         request = Request.of(
-            windows, priority, deadline, self._encoder.dimensions, finish, self._window_tokens
+            windows, priority, deadline, self._encoder.dimensions, finish, self._window_tokens, job
         )
         with self._work:
             if self._closed:

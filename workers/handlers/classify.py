@@ -68,7 +68,7 @@ class Classify:
 
     def read(self, job: Job, body: ClassifyRequest, hold: Hold) -> ClassifyResult:
         """As `run`, also where no item could be read."""
-        pending = self.begin(body, priority=priority_of(job.queue), deadline=None)
+        pending = self.begin(body, priority=priority_of(job.queue), deadline=None, job=job.id)
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
@@ -77,7 +77,12 @@ class Classify:
         return model in self._models
 
     def begin(
-        self, request: ClassifyRequest, *, priority: Priority, deadline: float | None
+        self,
+        request: ClassifyRequest,
+        *,
+        priority: Priority,
+        deadline: float | None,
+        job: str = "",
     ) -> Pending:
         """Hand the request's windows to its model.
 
@@ -85,6 +90,7 @@ class Classify:
             request: within the limits, but for the tokens of its items.
             priority: the class its windows wait in.
             deadline: on the monotonic clock, in seconds, or None.
+            job: of which it is a part, where that runs in several.
 
         Raises:
             TokenLimitExceeded: An item is too long.
@@ -93,7 +99,7 @@ class Classify:
         """
         model = model_of(self._models, request.model)
         views = self._viewer.look(
-            model, request.items, request.files, priority=priority, deadline=deadline
+            model, request.items, request.files, priority=priority, deadline=deadline, job=job
         )
         sets = [
             {

@@ -52,6 +52,7 @@ class Embedder:
         *,
         priority: Priority,
         deadline: float | None,
+        job: str = "",
         then: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
         """The vectors of N texts given as tokens.
@@ -63,6 +64,7 @@ class Embedder:
             token_lists: N lists of content ids of any length.
             priority: the class to wait in.
             deadline: on the monotonic clock, in seconds, or None.
+            job: of which bulk it is a part, if any.
             then: what the rows become before the future gets them; quick, in the model's thread.
 
         Returns:
@@ -74,7 +76,7 @@ class Embedder:
         size = self.encoder.window
         if all(len(tokens) <= size for tokens in token_lists):
             return self.batcher.submit(
-                token_lists, priority=priority, deadline=deadline, finish=then
+                token_lists, priority=priority, deadline=deadline, job=job, finish=then
             )
         cut = [windows(tokens, size) for tokens in token_lists]
         flat = [window for text in cut for window in text]
@@ -85,6 +87,7 @@ class Embedder:
             flat,
             priority=priority,
             deadline=deadline,
+            job=job,
             finish=mean if then is None else lambda rows: then(mean(rows)),
         )
 
@@ -169,7 +172,12 @@ class Pictures:
         self.logit_scale = logit_scale
 
     def embed(
-        self, pictures: Sequence[Pixels], *, priority: Priority, deadline: float | None
+        self,
+        pictures: Sequence[Pixels],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        job: str = "",
     ) -> Future[Rows]:
         """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
 
@@ -177,7 +185,7 @@ class Pictures:
             Unavailable: when the model has stopped.
         """
         stills = [Still(pixels) for pixels in pictures]
-        return self.batcher.submit(stills, priority=priority, deadline=deadline)
+        return self.batcher.submit(stills, priority=priority, deadline=deadline, job=job)
 
 
 @dataclass(frozen=True, kw_only=True)

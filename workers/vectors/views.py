@@ -74,8 +74,9 @@ class Viewer:
         *,
         priority: Priority,
         deadline: float | None,
+        job: str = "",
     ) -> Future[Views]:
-        """Begin to look at N items; nothing is waited for.
+        """Begin to look at N items, as a part of a `job` of bulk if any; nothing is waited for.
 
         Returns:
             A future that ends when all views are there, or have failed. Cancelling it takes what
@@ -93,14 +94,14 @@ class Viewer:
         window = model.embedder.encoder.window
         windowed = tuple(i for i, count in enumerate(counts) if count > window)
         if not any(item.media for item in items):
-            rows = model.embedder.embed(tokens, priority=priority, deadline=deadline)
+            rows = model.embedder.embed(tokens, priority=priority, deadline=deadline, job=job)
             seen = partial(_of_texts, counts=counts, windowed=windowed)
             return mapped(rows, seen)
         _check_reads(model, items, files)
-        look = _Look(self, model, files, priority, deadline)
+        look = _Look(self, model, files, priority, deadline, job)
         texts = [i for i, item in enumerate(items) if not item.media]
         rows = model.embedder.embed(
-            [tokens[i] for i in texts], priority=priority, deadline=deadline
+            [tokens[i] for i in texts], priority=priority, deadline=deadline, job=job
         )
         once = {item: look.at(item) for item in dict.fromkeys(items) if item.media}
         others = {i: once[item] for i, item in enumerate(items) if item.media}
@@ -131,6 +132,7 @@ class _Look:
     files: FileReading
     priority: Priority
     deadline: float | None
+    job: str
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
     def at(self, item: Item) -> Future[_Seen]:
@@ -158,6 +160,7 @@ class _Look:
             [picture.pixels for picture in pictures],
             priority=self.priority,
             deadline=self.deadline,
+            job=self.job,
         )
         tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
         return mapped(rows, lambda x: _Seen(views=((mean(x), True),), tokens=tokens))
@@ -191,6 +194,7 @@ class _Look:
                 [whole, *each] if self.files.per_page else [whole],
                 priority=self.priority,
                 deadline=self.deadline,
+                job=self.job,
             )
         if by in {"pages", "both"}:
             assert self.model.pictures is not None
@@ -200,6 +204,7 @@ class _Look:
                 [page.pixels for page in drawn if page.pixels is not None],
                 priority=self.priority,
                 deadline=self.deadline,
+                job=self.job,
             )
         waiting = [rows for rows in (text_rows, page_rows) if rows is not None]
 

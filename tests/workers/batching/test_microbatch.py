@@ -103,11 +103,14 @@ def held_with_one_running(
 
 
 def request(
-    lengths: Sequence[int], priority: Priority = Priority.STANDARD, start: int = 0
+    lengths: Sequence[int],
+    priority: Priority = Priority.STANDARD,
+    start: int = 0,
+    job: str = "",
 ) -> Request:
     # Each window is different, or equal ones would merge.
     windows = [[start + i] + [0] * (length - 1) for i, length in enumerate(lengths)]
-    return Request.of(windows, priority, None, 4)
+    return Request.of(windows, priority, None, 4, job=job)
 
 
 def padded(picks: Sequence[Pick]) -> int:
@@ -122,14 +125,16 @@ window = st.lists(st.integers(0, 30), max_size=20)
 
 
 @given(
-    st.lists(st.tuples(lengths, st.sampled_from(Priority)), max_size=8),
+    st.lists(
+        st.tuples(lengths, st.sampled_from(Priority), st.sampled_from(["", "a", "b"])), max_size=8
+    ),
     st.integers(1, 300),
 )
 def test_the_batches_are_a_partition_within_the_budget(
-    asked: list[tuple[list[int], Priority]], budget: int
+    asked: list[tuple[list[int], Priority, str]], budget: int
 ) -> None:
     plan = BatchPlan(budget)
-    requests = [request(lengths, priority) for lengths, priority in asked]
+    requests = [request(lengths, priority, job=job) for lengths, priority, job in asked]
     for one in requests:
         plan.add(one)
 
@@ -204,6 +209,18 @@ def test_of_bulk_the_smallest_leads_and_now_and_then_the_oldest() -> None:
 
     assert led == [small, small, large, large]
     assert not small.sizes
+
+
+def test_parts_of_one_job_give_windows_together() -> None:
+    plan = BatchPlan(120)
+    parts = [request([8, 18, 28, 38], Priority.BULK, start, "job") for start in (0, 10, 20)]
+    for part in parts:
+        plan.add(part)
+    plan.add(request([38] * 20, Priority.BULK, 30, "larger"))
+
+    cuts = [sorted(len(pick.window) for pick in plan.cut()) for _ in range(2)]
+
+    assert cuts == [[38] * 3, [18] + [28] * 3]
 
 
 @pytest.mark.slow

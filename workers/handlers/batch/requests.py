@@ -130,7 +130,9 @@ class Requests:
     def _begun(self, job: Job, group: list[Asked]) -> Pending:
         items = tuple(item for asked in group for item in asked.request.items)
         together = group[0].request.model_copy(update={"items": items})
-        return self.classify.begin(together, priority=priority_of(job.queue), deadline=None)
+        return self.classify.begin(
+            together, priority=priority_of(job.queue), deadline=None, job=job.id
+        )
 
 
 def _shared_out(group: list[Asked], pending: Pending) -> Iterator[tuple[Asked, ClassifyResult]]:
