@@ -194,6 +194,23 @@ def test_three_times_the_iterations_are_enough_to_follow_swapped_labels():
     assert right[0] > right[1] - 0.03
 
 
+@pytest.mark.parametrize("heavy", [{"weights": 1000.0}, {"iters": 100}])
+def test_one_heavy_example_is_learnt_and_the_others_are_not_forgotten(heavy):
+    prior, x, y = world(20, 500, 4, noise=1.6, dim=128)
+    old, _ = start(prior).learn(x[:80], y[:80])
+    rest, right = slice(100, 500), []
+    before = (old.scores(x[rest]).argmax(axis=1) == y[rest]).mean()
+
+    for i in np.flatnonzero(old.scores(x[rest]).argmax(axis=1) != y[rest])[:8] + 100:
+        extra = {name: np.array([value]) for name, value in heavy.items()}
+        new, _ = old.learn(x[i : i + 1], y[i : i + 1], **extra)
+        right.append(new.scores(x[i : i + 1]).argmax() == y[i])
+        assert (new.scores(x[rest]).argmax(axis=1) == y[rest]).mean() > before - 0.01
+
+    assert len(right) == 8
+    assert all(right)
+
+
 @pytest.mark.parametrize("noise", [0.8, 1.5])
 def test_scores_are_calibrated_on_examples_never_seen(noise):
     prior, x, y = world(13, 2400, 4, noise=noise)
