@@ -192,7 +192,7 @@ class Limits:
         if tokens > self.max_document_tokens:
             raise TokenLimitExceeded(
                 f"the document has {tokens} tokens; at most {self.max_document_tokens} are read: "
-                "send fewer pages (max_pages)"
+                "split it, or have fewer pages of a PDF read (max_pages)"
             )
 
     def check_label_tokens(self, group: str | None, tokens: int) -> None:

@@ -116,11 +116,21 @@ def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[Model
         ]
     fitting = [entry for entry in chosen if device in entry.devices]
     if not fitting:
-        known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
-        raise ConfigurationError(
+        raise ConfigurationError(_none_fits(catalogue, chosen, device))
+    return fitting
+
+
+def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> str:
+    """Why a worker of this device holds none of those that were chosen, and what to do."""
+    known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
+    if known:
+        return (
             f"there is no model for a {device} worker; name some in PIGEONHOLE_MODELS, of: {known}"
         )
-    return fitting
+    names = ", ".join(entry.name for entry in chosen)
+    if device == "cpu":
+        return f"there is no GPU here, or PIGEONHOLE_DEVICE is cpu; needs one: {names}"
+    return f"there is a GPU here; needs a CPU worker (PIGEONHOLE_DEVICE=cpu): {names}"
 
 
 def _with_budgets(

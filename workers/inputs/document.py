@@ -15,7 +15,6 @@ from workers.inputs.page import (
     Document,
     DocumentBounds,
     Page,
-    beyond,
     cut_off,
     refuse,
 )
@@ -52,7 +51,7 @@ _NEITHER = "is neither PDF nor DOCX, nor plain text in UTF-8"
 
 
 def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
-    """The first pages of a document.
+    """The first pages of a document; all of its text, where the format knows no pages.
 
     Args:
         frame: that pages are brought into, each as a whole; None: only text is read.
@@ -98,9 +97,8 @@ def _read_text(data: bytes, most_pages: int, bounds: DocumentBounds) -> Document
     return Document(
         kind="text",
         total_pages=flow.total_pages,
+        pages_read=flow.pages_read,
         pages=tuple(Page(number=n, text=text) for n, text in enumerate(flow.pages, start=1)),
-        unread=(
-            *beyond(len(flow.pages), flow.total_pages),
-            *((cut_off(bounds.max_characters),) if flow.full else ()),
-        ),
+        rest=flow.rest,
+        unread=(cut_off(bounds.max_characters),) if flow.full else (),
     )

@@ -1,9 +1,9 @@
 """DOCX: its text as pages, and after them its pictures as pages of their own.
 
 A DOCX knows no pages before somebody lays it out. Here a page ends at an explicit page break, and
-where it would be longer than about 3,000 characters. The text: headers, each once; the body, with
-tables, text boxes and notes where they stand; footers. Pictures: PNG and JPEG of the body, in its
-order, each once, of a size that says something.
+where it would be longer than about 3,000 characters; all are read. The text: headers, each once;
+the body, with tables, text boxes and notes where they stand; footers. Pictures: PNG and JPEG of the
+body, in its order, each once, of a size that says something.
 
 Macros, fields, comments and embedded files are never looked at, and no reference is followed.
 """
@@ -21,7 +21,6 @@ from workers.inputs.page import (
     Document,
     DocumentBounds,
     Page,
-    beyond,
     cut_off,
     refuse,
     whole,
@@ -42,11 +41,11 @@ _PICTURE = PictureBounds(max_pixels=50_000_000)
 
 
 def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
-    """The first pages of a DOCX (or DOCM, DOTX, DOTM), and its first pictures.
+    """The text of a DOCX (or DOCM, DOTX, DOTM), and its first pictures.
 
     Args:
         frame: that pictures are brought into, each as a whole; None: no picture is read.
-        most_pages: of text; `bounds` has the most pictures.
+        most_pages: of the text, one by one; the others follow in one piece. And of pictures.
 
     Raises:
         UnreadableInput: It is broken, encrypted, beyond a bound, or another kind of archive.
@@ -56,15 +55,15 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     relations = package.relations(main)
     flow = Flow(most_pages=most_pages, max_characters=bounds.max_characters)
     found = _text(package, main, relations, flow)
-    unread = [*beyond(len(flow.pages), flow.total_pages)]
-    if flow.full:
-        unread.append(cut_off(bounds.max_characters))
+    unread = [cut_off(bounds.max_characters)] if flow.full else []
     if found.aliens:
         unread.append(f"Embedded files that stand for text were not read: {found.aliens}.")
     pages = [Page(number=number, text=text) for number, text in enumerate(flow.pages, start=1)]
     images = [part for part in _images(found, relations) if part in package]
+    total, read = flow.total_pages, flow.pages_read
     if frame is not None:
-        seen, useless = _seen(package, images, whole(frame), bounds)
+        seen, useless = _seen(package, images, whole(frame), most_pages, bounds)
+        total, read = total + len(images) - useless, read + len(seen)
         pages += [
             Page(
                 number=number,
@@ -83,8 +82,11 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
             )
     return Document(
         kind="docx",
-        total_pages=flow.total_pages + len(pages) - len(flow.pages),
+        total_pages=total,
+        pages_read=read,
         pages=tuple(pages),
+        rest=flow.rest,
+        visible=bool(images),
         scanned=bool(images) and flow.total_pages == 0,
         unread=tuple(unread),
     )
@@ -138,13 +140,13 @@ def _images(found: Found, relations: dict[str, Relation]) -> Iterator[str]:
 
 
 def _seen(
-    package: Package, parts: list[str], frame: Frame, bounds: DocumentBounds
+    package: Package, parts: list[str], frame: Frame, most: int, bounds: DocumentBounds
 ) -> tuple[list[Picture], int]:
     """The first pictures that are of use, and how many before the last of them are not."""
     seen: list[Picture] = []
     useless = 0
     for part in parts:
-        if len(seen) == bounds.max_pictures:
+        if len(seen) == most:
             break
         try:
             data = package.read(part)

@@ -25,9 +25,9 @@ class DocumentBounds:
     """How much of a document is read; how long it may take is not decided here.
 
     Attributes:
-        max_characters: of text, of all pages together; what is beyond is left out.
+        max_characters: of text, of all pages together; what is beyond is left out. Eight for each
+            of a million tokens, as words of European languages have four to six.
         max_page_side_px: the longer side of the rendering of a page.
-        max_pictures: of a DOCX; what is beyond is left out.
         min_picture_px: the shorter side of a picture of a DOCX; a smaller one is a mere ornament.
         max_parts: that a DOCX may be made of.
         max_expanded_bytes: of all parts of a DOCX that are read.
@@ -35,7 +35,6 @@ class DocumentBounds:
 
     max_characters: int = 8_000_000
     max_page_side_px: int = 4_000
-    max_pictures: int = 20
     min_picture_px: int = 64
     max_parts: int = 10_000
     max_expanded_bytes: int = 256 * 2**20
@@ -65,21 +64,28 @@ class Document:
 
     Attributes:
         total_pages: as many as it has, those that were not read among them; of a DOCX, the pages
-            of its text and the pictures that were read.
+            of its text and, if pictures were asked for, those that are of use or were not read.
+        pages_read: those of them that were read whole.
+        pages: the first of them, each by itself.
+        rest: the text of the pages after them, which only text without pages of its own has.
+        visible: there is something to see in it, whether or not a frame was asked for.
         scanned: its pages are pictures, with hardly a text.
         unread: a sentence for each kind of thing that was left out.
     """
 
     kind: DocumentKind
     total_pages: int
+    pages_read: int
     pages: tuple[Page, ...]
+    rest: str = ""
+    visible: bool = False
     scanned: bool = False
     unread: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The text of all pages, a blank line between two."""
-        return "\n\n".join(page.text for page in self.pages if page.text)
+        return "\n\n".join(text for text in (*(p.text for p in self.pages), self.rest) if text)
 
 
 def plain(text: str) -> str:

@@ -44,14 +44,15 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     """The first pages of a PDF; one that an empty password opens is read.
 
     Args:
-        frame: that pages are brought into, each as a whole; None: no page is rendered.
+        frame: that pages are brought into, each as a whole; None: no page is rendered. Neither is
+            one with nothing on it.
 
     Raises:
         UnreadableInput: It is broken, encrypted or without pages.
     """
     pages: list[Page] = []
     broken: list[int] = []
-    scans, left, full = 0, bounds.max_characters, False
+    scans, read, left, visible = 0, 0, bounds.max_characters, False
     with _opened(data) as document:
         total = len(document)
         for number in range(1, min(total, most_pages) + 1):
@@ -65,21 +66,27 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
                 if len("".join(text.split(maxsplit=_SCAN_CHARACTERS))) < _SCAN_CHARACTERS:
                     scans += _has_picture(page)
                 text = "\n".join([text, *_notes(page)]).strip()
-                full = full or len(text) > left
+                read += len(text) <= left
                 text = text[:left]
                 left -= len(text)
-                pages.append(_seen(page, frame, bounds, number=number, text=text))
+                drawn = _is_drawn(page)
+                visible = visible or drawn
+                pages.append(
+                    _seen(page, frame if drawn else None, bounds, number=number, text=text)
+                )
     if not pages:
         refuse("is broken: no page of it can be read" if total else "has no pages")
     return Document(
         kind="pdf",
         total_pages=total,
+        pages_read=read,
         pages=tuple(pages),
+        visible=visible,
         scanned=2 * scans > len(pages),
         unread=(
             *((f"Broken pages were not read: {', '.join(map(str, broken))}.",) if broken else ()),
             *beyond(min(total, most_pages), total),
-            *((cut_off(bounds.max_characters),) if full else ()),
+            *((cut_off(bounds.max_characters),) if read < len(pages) else ()),
         ),
     )
 
@@ -132,6 +139,11 @@ def _has_picture(page: pdfium.PdfPage) -> bool:
         return any(each.type == raw.FPDF_PAGEOBJ_IMAGE for each in objects)
     except pdfium.PdfiumError:
         return False
+
+
+def _is_drawn(page: pdfium.PdfPage) -> bool:
+    """Whether there is anything on it."""
+    return bool(raw.FPDFPage_CountObjects(page) > 0 or raw.FPDFPage_GetAnnotCount(page) > 0)
 
 
 def _seen(

@@ -259,7 +259,7 @@ class Sandbox:
             if self._closed:
                 raise _closing() from exc
             log.warning("sandbox.child_died", function=task.name, status=status)
-            raise _death(status, task.limit_s) from exc
+            raise _death(status, task.limit_s, self._memory_bytes) from exc
 
     def _believed(self, child: _Child, task: _Waiting, answer: bytearray) -> object:
         match sandboxed.decode(answer, sandboxed.Answer):
@@ -270,8 +270,7 @@ class Sandbox:
                 raise _REFUSALS.get(error, UnreadableInput)(shown)
             case TooLarge():
                 self._bury(child)  # it may have lost what it could not free
-                megabytes = self._memory_bytes // 10**6
-                raise UnreadableInput(f"needs more than {megabytes:,} MB of memory to be read")
+                raise UnreadableInput(_too_much(self._memory_bytes))
             case Crashed(error):
                 log.warning("sandbox.crashed", function=task.name, error=error[:_DETAIL_CHARS])
                 raise UnreadableInput("is broken: it cannot be read")
@@ -376,10 +375,16 @@ def _too_slow(limit_s: float) -> UnreadableInput:
     return UnreadableInput(f"could not be read within {limit_s:g} s")
 
 
-def _death(status: int | None, limit_s: float) -> UnreadableInput:
+def _too_much(memory_bytes: int) -> str:
+    return f"needs more than {memory_bytes // 10**6:,} MB of memory to be read"
+
+
+def _death(status: int | None, limit_s: float, memory_bytes: int) -> UnreadableInput:
     """What the end of a child, in the middle of a task, says about the task."""
     if status == -signal.SIGXCPU:
         return _too_slow(limit_s)
     if status == -signal.SIGKILL:  # by whom is not known: an operator, the kernel short of memory
         return UnreadableInput("could not be read: its reader was killed; send it again")
+    if status is not None and status < 0:  # decoders end themselves where they get no memory
+        return UnreadableInput(f"crashed its reader: it is broken, or {_too_much(memory_bytes)}")
     return UnreadableInput("is broken: it crashed its reader")

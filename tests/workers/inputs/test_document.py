@@ -93,17 +93,25 @@ def test_a_text_keeps_its_lines_and_form_feeds_end_its_pages() -> None:
     assert not found.scanned
 
 
-def test_a_long_text_has_pages_of_about_3000_characters_and_bounds() -> None:
-    lines = b"".join(b"%098d\n" % number for number in range(1000))
+LINES = b"".join(b"%098d\n" % number for number in range(1000))
 
-    found = parsed(lines, most_pages=3, bounds=DocumentBounds(max_characters=9_800))
+
+def test_a_long_text_is_read_whole_and_its_first_pages_one_by_one() -> None:
+    found = parsed(LINES, most_pages=3)
 
     assert [len(page.text) for page in found.pages] == [2969, 2969, 2969]
-    assert found.total_pages == 4
-    assert found.unread == (
-        "Page 4 was not read: 3 is the most.",
-        "The text was read up to 9800 characters, the most.",
-    )
+    assert (found.total_pages, found.pages_read) == (34, 34)
+    assert found.text.split() == LINES.decode().split()
+    assert found.unread == ()
+
+
+@pytest.mark.parametrize("most_pages", [3, 20])
+def test_what_is_beyond_the_most_characters_is_counted_and_said(most_pages: int) -> None:
+    found = parsed(LINES, most_pages=most_pages, bounds=DocumentBounds(max_characters=9_800))
+
+    assert len(found.text.replace("\n\n", "")) == 9_800
+    assert (found.total_pages, found.pages_read) == (34, 3)
+    assert found.unread == ("The text was read up to 9800 characters, the most.",)
 
 
 def test_only_the_first_kilobyte_may_be_junk() -> None:

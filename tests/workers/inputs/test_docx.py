@@ -206,18 +206,20 @@ def test_a_line_longer_than_a_page_is_cut_between_words() -> None:
     assert set(found.text.replace("x", "").split()) == {"word"}
 
 
-def test_pages_beyond_the_most_are_counted_and_said() -> None:
+def test_text_is_read_whole_and_the_first_pages_one_by_one() -> None:
     found = parsed(docx(PAGE_BREAK.join(paragraph(f"page {n}") for n in range(1, 8))), most_pages=3)
 
     assert [page.text for page in found.pages] == ["page 1", "page 2", "page 3"]
-    assert found.total_pages == 7
-    assert found.unread == ("Pages 4 to 7 were not read: 3 is the most.",)
+    assert found.text == "\n\n".join(f"page {n}" for n in range(1, 8))
+    assert (found.total_pages, found.pages_read) == (7, 7)
+    assert found.unread == ()
 
 
 def test_text_is_bounded_and_the_rest_is_said() -> None:
     found = parsed(docx(paragraph("x" * 50) * 10), bounds=DocumentBounds(max_characters=120))
 
-    assert len(found.text.replace("\n", "")) == 120
+    assert len(found.text) == 120
+    assert (found.total_pages, found.pages_read) == (1, 0)
     assert found.unread == ("The text was read up to 120 characters, the most.",)
 
 
@@ -251,9 +253,10 @@ def test_pictures_that_are_of_no_use_are_said() -> None:
 def test_pictures_are_bounded_and_the_rest_is_said() -> None:
     data = illustrated(*(picture(64 + n, 64) for n in range(5)))
 
-    found = parsed(data, frame=FRAME, bounds=DocumentBounds(max_pictures=2))
+    found = parsed(data, frame=FRAME, most_pages=2)
 
     assert [page.width for page in found.pages] == [0, 64, 65]
+    assert (found.total_pages, found.pages_read) == (6, 3)
     assert found.unread == ("Pictures after the first 2 were not read.",)
 
 
@@ -276,6 +279,12 @@ def test_pictures_without_a_text_are_a_scan() -> None:
     assert parsed(illustrated(picture(), text="")).scanned
     assert not parsed(illustrated(picture())).scanned
     assert not parsed(docx()).scanned
+
+
+@pytest.mark.parametrize("frame", [None, FRAME])
+def test_whether_there_are_pictures_is_known_without_a_frame(frame: Frame | None) -> None:
+    assert parsed(illustrated(b"\x01\0\0\0emf", text=""), frame=frame).visible
+    assert not parsed(docx(), frame=frame).visible
 
 
 def test_embedded_files_that_stand_for_text_are_said() -> None:
@@ -483,7 +492,7 @@ def test_a_bomb_is_a_document_or_a_refusal_within_the_bounds_of_a_child(
 ) -> None:
     found = in_a_child(sandbox, docx(content))
 
-    assert isinstance(found, str) or len(found.text) <= BOUNDS.max_characters
+    assert isinstance(found, str) or len(found.text.replace("\n", "")) <= BOUNDS.max_characters
     assert isinstance(in_a_child(sandbox, docx(paragraph("Words"))), Document)
 
 

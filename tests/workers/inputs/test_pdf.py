@@ -57,6 +57,19 @@ def test_each_page_has_its_text_in_the_order_of_the_document() -> None:
     assert not found.scanned
 
 
+def test_a_page_with_nothing_on_it_is_not_rendered() -> None:
+    found = parsed(pdf(b"", shown(b"Words"), b"0 0 9 9 re f"), frame=FRAME)
+
+    assert [page.pixels is None for page in found.pages] == [True, False, False]
+    assert found.visible
+
+
+@pytest.mark.parametrize("frame", [None, FRAME])
+def test_whether_there_is_anything_to_see_is_known_without_a_frame(frame: Frame | None) -> None:
+    assert parsed(pdf(b"0 0 9 9 re f"), frame=frame).visible
+    assert not parsed(pdf(b"", b""), frame=frame).visible
+
+
 def test_without_a_frame_no_page_is_rendered() -> None:
     (page,) = parsed(pdf(shown(b"Words"))).pages
 
@@ -132,7 +145,7 @@ def test_only_the_pages_that_are_read_are_touched() -> None:
     found = parsed(data, frame=FRAME)
 
     assert [page.text for page in found.pages] == [f"Page {number}" for number in range(1, 21)]
-    assert found.total_pages == 5000
+    assert (found.total_pages, found.pages_read) == (5000, 20)
     assert found.unread == ("Pages 21 to 5000 were not read: 20 is the most.",)
 
 
@@ -164,6 +177,7 @@ def test_text_is_bounded_over_all_pages_and_the_rest_is_said() -> None:
     found = read(data, FRAME, 20, DocumentBounds(max_characters=7))
 
     assert [page.text for page in found.pages] == ["12345", "67", ""]
+    assert (found.total_pages, found.pages_read) == (3, 1)
     assert all(page.pixels is not None for page in found.pages)
     assert found.unread == ("The text was read up to 7 characters, the most.",)
 
@@ -406,7 +420,8 @@ def test_a_mutated_file_is_a_document_or_a_refusal(sandbox: Sandbox) -> None:
         if isinstance(found, Document):
             read_ones += 1
             assert len(found.pages) <= 20
-            assert found.kind == "text" or all(page.pixels is not None for page in found.pages)
+            drawn = (page.pixels is not None for page in found.pages if page.text)
+            assert found.kind == "text" or all(drawn)
         else:
             assert found
 

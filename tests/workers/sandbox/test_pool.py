@@ -31,6 +31,7 @@ from workers.sandbox.pool import Sandbox
 T = TypeVar("T")
 MEMORY_BYTES = 200_000_000
 LIMIT_S = 30.0  # of what must not take long
+DIED = "crashed its reader: it is broken, or needs more than 200 MB of memory to be read"
 
 
 def a_sandbox(**changes: int) -> Sandbox:
@@ -102,14 +103,15 @@ def test_a_refusal_comes_back_as_itself(
     ("function", "args", "detail"),
     [
         (hostile.hog, (4 * MEMORY_BYTES,), "needs more than 200 MB of memory to be read"),
-        (hostile.crash, (), "is broken: it crashed its reader"),
+        (hostile.crash, (), DIED),
+        (hostile.give_up, (), DIED),
         (hostile.leave, (0,), "is broken: it crashed its reader"),
         (hostile.recurse, (0,), "is broken: it cannot be read"),
         (hostile.wrong, (), "is broken: it crashed its reader"),
         (hostile.lie, (b"rubbish", 7), "is broken: it crashed its reader"),
         (hostile.lie, (b"", 1 << 60), "is broken: it crashed its reader"),
     ],
-    ids=["memory", "segfault", "exit", "recursion", "wrong type", "rubbish", "endless"],
+    ids=["memory", "segfault", "abort", "exit", "recursion", "wrong type", "rubbish", "endless"],
 )
 def test_a_task_that_takes_its_child_down_fails_alone(
     sandbox: Sandbox, function: Callable[..., int], args: tuple[object, ...], detail: str
