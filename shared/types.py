@@ -69,7 +69,9 @@ class Item(Value):
 class FileReading(Value):
     """How documents are judged: by their text, by their pages as pictures, or by both.
 
-    `auto`: by the text where there is some, else by the pages. `both`: the mean of the scores.
+    `auto`: by the text where there is some, else by the pages. `both`: the mean of the scores, or
+    those of the one that there is. Text without pages of its own is read whole; so many of its
+    pages are answered one by one.
     """
 
     by: FileBy = "auto"
@@ -224,7 +226,7 @@ class FileRead(Value):
     index: int  # of the item
     kind: str
     total_pages: int
-    pages: int  # that were read
+    pages: int  # that were read whole
     by: FileBy
     scanned: bool
     answers: tuple[tuple[Answer, ...], ...] = ()

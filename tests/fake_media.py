@@ -16,11 +16,14 @@ from workers.inputs.page import Document, Page
 from workers.inputs.pictures import Picture
 from workers.models.hashing import DIMENSIONS, HashingEncoder
 from workers.models.port import Rows
+from workers.vectors.patience import Patience
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 FRAME = Frame(height=4, width=4)
 BROKEN = "broken"
 SCAN = "scan:"  # before the colours of a document that has no text
+CUTS = "cuts:"  # before the pages of a text that has none by itself
+NOTHING = "nothing:"  # before what a document has that is not read: a metafile, more pages
 
 
 def solid(colour: str) -> Pixels:
@@ -41,6 +44,7 @@ class FakeMedia:
         priority: Priority,
         deadline: float | None,
         rank: int,
+        patience: Patience | None,
     ) -> Future[Picture]:
         self.read.append(media.data)
         if media.data not in COLOURS:
@@ -57,10 +61,15 @@ class FakeMedia:
         priority: Priority,
         deadline: float | None,
         rank: int,
+        patience: Patience | None,
     ) -> Future[Any]:
         self.read.append(media.data)
         if media.data == BROKEN:
             return failed(UnreadableInput("is no document"))
+        if media.data.startswith(NOTHING):
+            return then(done(_without_anything(media.data.removeprefix(NOTHING))), use)
+        if media.data.startswith(CUTS):
+            return then(done(_text(media.data.removeprefix(CUTS).split("|"), most_pages)), use)
         scanned = media.data.startswith(SCAN)
         words = media.data.removeprefix(SCAN).split("|")
         pages = tuple(
@@ -73,8 +82,43 @@ class FakeMedia:
             )
             for number, word in enumerate(words[:most_pages], 1)
         )
-        found = Document(kind="pdf", total_pages=len(words), pages=pages, scanned=scanned)
+        found = Document(
+            kind="pdf",
+            total_pages=len(words),
+            pages_read=len(pages),
+            pages=pages,
+            visible=True,
+            scanned=scanned,
+        )
         return then(done(found), use)
+
+
+_UNREAD = {
+    "metafile": ("Pictures that are broken were not read: 1.",),
+    "more pages": ("Page 1 was not read: 0 is the most.",),
+}
+
+
+def _without_anything(kind: str) -> Document:
+    return Document(
+        kind="docx",
+        total_pages=int(kind == "more pages"),
+        pages_read=0,
+        pages=(),
+        visible=kind == "metafile",
+        unread=_UNREAD.get(kind, ()),
+    )
+
+
+def _text(words: list[str], most_pages: int) -> Document:
+    pages = tuple(Page(number=n, text=word) for n, word in enumerate(words[:most_pages], 1))
+    return Document(
+        kind="text",
+        total_pages=len(words),
+        pages_read=len(words),
+        pages=pages,
+        rest="\n\n".join(words[most_pages:]),
+    )
 
 
 class ColourEncoder:

@@ -118,13 +118,19 @@ class ClassifyBody(Shape):
     file_by: FileBy | None = Field(
         None,
         description="What documents are judged by: their `text`, their `pages` as pictures, `both` "
-        "(the mean of the scores), or `auto` (default): the text where there is some.",
+        "(the mean of the scores; of one that lacks either, the other), or `auto` (default): the "
+        "text where there is some.",
     )
     per_page: bool | None = Field(
-        None, description="Answer for each page of a document as well: `file.pages`."
+        None,
+        description="Answer for each page of a document as well, as far as `max_pages`: "
+        "`file.pages`.",
     )
     max_pages: int | None = Field(
-        None, ge=1, description="Pages read of a document; the operator's limit if absent."
+        None,
+        ge=1,
+        description="Most pages read of a PDF, and pictures of a DOCX; its text and plain text are "
+        "read whole. The operator's limit if absent.",
     )
 
 
@@ -146,15 +152,17 @@ class PageAnswer(Shape):
 class FileAnswer(Shape):
     """What was read of a document."""
 
-    kind: str = Field(description="`pdf` or `docx`.")
-    total_pages: int
-    pages_read: int
+    kind: str = Field(description="`pdf`, `docx` or `text`.")
+    total_pages: int = Field(
+        description="Of text without pages of its own: pieces of about 3,000 characters."
+    )
+    pages_read: int = Field(description="Those of them that were read whole.")
     read_by: FileBy = Field(description="What it was judged by.")
     scanned: bool = Field(description="It has pictures of pages and no text.")
     pages: list[PageAnswer] = Field(
         default=[],
-        description="Present with `per_page`: the answer for each page that was read, null for one "
-        "with nothing on it.",
+        description="Present with `per_page`: the answer for each of the first `max_pages` pages, "
+        "null for one with nothing on it.",
     )
 
 
@@ -188,10 +196,11 @@ class Classification(Shape):
         description="Present with `return_uncertainty`: `margin` is below "
         f"{answer.UNCERTAIN_MARGIN:g}.",
     )
-    truncated: Literal[False] = Field(
+    truncated: bool = Field(
         default=False,
-        description="Present where the text is longer than the model's window: it was read whole, "
-        "window by window.",
+        description="False where the text is longer than the model's window: it was read whole, "
+        "window by window. True where pages of a document were not read: `file` says how many "
+        "were. Absent elsewhere.",
     )
     file: FileAnswer | None = Field(default=None, description="Present for documents.")
     error: ItemError | None = Field(
@@ -266,6 +275,8 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
         data[index]["truncated"] = False
     for file in result.files:
         data[file.index]["file"] = answer.read(questions, file)
+        if file.pages < file.total_pages:
+            data[file.index]["truncated"] = True
     return {"usage": _tokens(result.usage), "data": data}
 
 

@@ -66,14 +66,21 @@ def scan(*drawings: bytes) -> bytes:
 
 
 @contextmanager
-def web(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server of these files; its address, and the paths that were asked for."""
+def web(
+    files: dict[str, bytes], *, host: str = HOST, moves: threading.Event | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """A server of these files; its address, and the paths that were asked for.
+
+    What is not among them it answers with 404: once it `moves`, where that is given.
+    """
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             found = files.get(self.path)
+            if found is None and moves is not None:
+                moves.wait(60)
             self.send_response(404 if found is None else 200)
             self.send_header("Content-Type", "image/png")
             self.send_header("Content-Length", str(len(found or b"")))
@@ -83,11 +90,11 @@ def web(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+    server = http.server.ThreadingHTTPServer((host, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://{HOST}:{server.server_port}", asked
+        yield f"http://{host}:{server.server_port}", asked
     finally:
         server.shutdown()
         server.server_close()
@@ -99,6 +106,17 @@ def site() -> Iterator[tuple[str, list[str]]]:
     files = {f"/{shape}.png": drawing("blue", shape) for shape in ("circle", "cross", "square")}
     with web(files) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def slow_site() -> Iterator[tuple[str, list[str]]]:
+    """A site of another host that has a circle, and never answers for anything else."""
+    moves = threading.Event()
+    with web({"/circle.png": drawing("red", "circle")}, host="127.0.0.2", moves=moves) as found:
+        try:
+            yield found
+        finally:
+            moves.set()
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +134,20 @@ def stack(
     tmp_path_factory: pytest.TempPathFactory,
     trained_clip: Path,
     site: tuple[str, list[str]],
+    slow_site: tuple[str, list[str]],
     lake: tuple[str, Any],
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("media")
     catalogue = folder / "models.toml"
     catalogue.write_text(CATALOGUE.format(folder=trained_clip))
-    port = site[0].rpartition(":")[2]
+    ports = ",".join(address.rpartition(":")[2] for address, _ in (site, slow_site))
     with running_stack(
         folder / "stack",
         catalogue=catalogue,
         default_model="tiny",
         models="shapes,tiny",
         fetch_networks="127.0.0.0/8",
-        fetch_ports=port,
+        fetch_ports=ports,
         s3_endpoint=lake[0],
         s3_access_key="id",
         s3_secret_key="secret",
@@ -198,6 +217,31 @@ def test_one_that_cannot_be_read_fails_alone(stack: Stack, site: tuple[str, list
         "INPUT_UNREADABLE",
     ]
     assert all(each["prediction"] is None for each in data[1:])
+
+
+def test_a_slow_host_costs_its_own_items_alone(
+    stack: Stack, site: tuple[str, list[str]], slow_site: tuple[str, list[str]]
+):
+    slow, asked = slow_site
+    hanging = [{"image": f"{slow}/{i}.png"} for i in range(40)]
+    hanging += [{"file": f"{slow}/{i}.pdf"} for i in range(8)]
+    inputs = [*hanging, {"image": f"{site[0]}/circle.png"}, {"text": "a red cross"}]
+
+    answer = stack.classify(
+        inputs, labels=list(LABELS), model="shapes", headers={"Prefer": "wait=6"}
+    )
+
+    assert answer.status == 200, answer.body
+    *late, near, text = answer.json()["data"]
+    assert [near["prediction"], text["prediction"]] == ["a blue circle", "a red cross"]
+    assert [each["error"]["code"] for each in late] == ["INPUT_FETCH_FAILED"] * 48
+    assert "within the" in late[0]["error"]["message"]
+    assert len(asked) == 4  # the share of one host; nobody waits for the others any more
+
+    later = stack.classify([{"image": f"{slow}/circle.png"}], labels=list(LABELS))
+
+    assert predictions(later.json()) == ["a red circle"], later.body
+    assert len(asked) == 5
 
 
 def test_another_scheme_is_refused(stack: Stack):

@@ -31,7 +31,7 @@ from shared.jobs import Job, Start, State, advance
 from shared.messages import Body, Result, Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
-from shared.types import JobKind
+from shared.types import ClassifyResult, JobKind
 from workers.ending.lapse import lapse, over
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
@@ -131,8 +131,9 @@ class Parts:
             return encode(report), report.completed, report.failed
         result = self.work[job.kind](job, body, hold)
         self.store.put(layout.result(job.account, job.id), encode(result))
-        total = job.progress.total
-        return encode(Outcome(completed=total, usage=result.usage)), total, 0
+        failed = len(result.failed) if isinstance(result, ClassifyResult) else 0
+        outcome = Outcome(completed=job.progress.total - failed, failed=failed, usage=result.usage)
+        return encode(outcome), outcome.completed, outcome.failed
 
     def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped
         self.finaliser.run(claim)

@@ -149,7 +149,7 @@ class Fetcher:
                     fetch.waiters.append(future)
                     return future
                 fetch = self._open[key] = _Fetch(key=key, waiters=[future])
-                self._turns.add(_host(url), partial(self._run, fetch))
+                self._turns.add(host_of(url), partial(self._run, fetch))
                 return future
         _settle([future], kept.outcome)
         return future
@@ -223,7 +223,12 @@ def _settle(waiters: list[Future[Fetched]], outcome: Fetched | Exception) -> Non
             waiter.set_exception(outcome)
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """The host that a URL names, in lower case; empty where it names none.
+
+    >>> host_of("https://Example.org:8443/cat.png"), host_of("")
+    ('example.org', '')
+    """
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:

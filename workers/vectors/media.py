@@ -40,6 +40,7 @@ from workers.inputs.frame import Frame
 from workers.inputs.page import Document, DocumentBounds
 from workers.inputs.pictures import Picture, PictureBounds
 from workers.sandbox.pool import Sandbox
+from workers.vectors.patience import Patience
 
 _MODULES = ("workers.inputs.document", "workers.inputs.pictures")
 _UNDER_WAY = 32  # media of each priority and kind, near or far; each takes its bytes in memory
@@ -137,29 +138,26 @@ class MediaReader:
         priority: Priority,
         deadline: float | None,
         rank: int = 0,
+        patience: Patience | None = None,
     ) -> Future[Picture]:
         """A picture, brought into a frame. `rank` is how many of its call go before it.
 
         Raises:
             UnreadableInput: by the future: it is none, or too large.
-            FetchFailed: by the future: its address could not be read.
+            FetchFailed: by the future: its address could not be read, or not within the patience.
             Unavailable: by the future: the store is away.
             DeadlineExceeded: by the future: its turn came too late.
         """
-        return self._reading[priority, "picture", _is_far(media)].take(
-            lambda: then(
-                self._bytes(media, "picture"),
-                lambda data: self._decoding.take(
-                    lambda: self._decoders.picture(data, frame),
-                    priority=priority,
-                    deadline=deadline,
-                    rank=rank,
-                ),
-            ),
-            priority=priority,
-            deadline=deadline,
-            rank=rank,
-        )
+
+        def decode(data: bytes) -> Future[Picture]:
+            return self._decoding.take(
+                lambda: self._decoders.picture(data, frame),
+                priority=priority,
+                deadline=deadline,
+                rank=rank,
+            )
+
+        return self._read_in_turn(media, "picture", decode, priority, deadline, rank, patience)
 
     def document(
         self,
@@ -171,6 +169,7 @@ class MediaReader:
         priority: Priority,
         deadline: float | None,
         rank: int = 0,
+        patience: Patience | None = None,
     ) -> Future[_T]:
         """What `use` makes of a document; its pages are there as pictures too if there is a frame.
 
@@ -186,17 +185,13 @@ class MediaReader:
                 rank=rank,
             )
 
-        def decode_in_turn(data: bytes) -> Future[Document]:
-            return self._documents.take(
+        def used(data: bytes) -> Future[_T]:
+            decoded = self._documents.take(
                 lambda: decode(data), priority=priority, deadline=deadline, rank=rank
             )
+            return then(decoded, use)
 
-        return self._reading[priority, "document", _is_far(media)].take(
-            lambda: then(then(self._bytes(media, "document"), decode_in_turn), use),
-            priority=priority,
-            deadline=deadline,
-            rank=rank,
-        )
+        return self._read_in_turn(media, "document", used, priority, deadline, rank, patience)
 
     def healthy(self) -> bool:
         """Whether it can be given work."""
@@ -209,6 +204,33 @@ class MediaReader:
         self._fetcher.close()
         self._decoders.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _read_in_turn(
+        self,
+        media: Media,
+        kind: Kind,
+        follow: Callable[[bytes], Future[_T]],
+        priority: Priority,
+        deadline: float | None,
+        rank: int,
+        patience: Patience | None,
+    ) -> Future[_T]:
+        """What follows from the bytes, once it is their turn to be read and they have come."""
+        far = _is_far(media)
+
+        def begin(came: Callable[[], object]) -> Future[_T]:
+            def go_on(data: bytes) -> Future[_T]:
+                came()
+                return follow(data)
+
+            return self._reading[priority, kind, far].take(
+                lambda: then(self._bytes(media, kind), go_on),
+                priority=priority,
+                deadline=deadline,
+                rank=rank,
+            )
+
+        return patience.hold(begin) if patience is not None and far else begin(lambda: None)
 
     def _bytes(self, media: Media, kind: Kind) -> Future[bytes]:
         if _is_far(media):

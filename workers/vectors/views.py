@@ -2,7 +2,8 @@
 
 A view is one vector that an item is judged by. A text is one view; so are pictures of one thing,
 the mean of their vectors. A document is judged by the view of its text, by that of its pages, or by
-both; and each page by itself, if that is asked for. An item that cannot be read fails alone.
+both, if it has both; and each page by itself, if that is asked for. An item that cannot be read
+fails alone.
 
 Letters: N items, V views, P pages, D dimensions.
 """
@@ -10,6 +11,7 @@ Letters: N items, V views, P pages, D dimensions.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,11 +25,13 @@ from shared.errors import DeadlineExceeded, PigeonholeError, UnreadableInput
 from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media, Priority
 from workers.futures import mapped, settled, then
+from workers.inputs.fetch import host_of
 from workers.inputs.page import Document
 from workers.inputs.pictures import Picture, tokens_of
 from workers.models.port import Rows
 from workers.vectors.embedding import Model
 from workers.vectors.media import MediaReader
+from workers.vectors.patience import Patience
 
 View = tuple[Rows, bool]
 """A vector (D,), and whether it is of pictures."""
@@ -79,8 +83,9 @@ class Viewer:
         """Begin to look at N items, as a part of a `job` of bulk if any; nothing is waited for.
 
         Returns:
-            A future that ends when all views are there, or have failed. Cancelling it takes what
-            still waits out of the queues.
+            A future that ends when all views are there, or have failed; where there is a deadline,
+            what addresses have not sent a while before it has. Cancelling it takes what still
+            waits out of the queues.
 
         Raises:
             TokenLimitExceeded: A text is too long.
@@ -98,17 +103,22 @@ class Viewer:
             seen = partial(_of_texts, counts=counts, windowed=windowed)
             return mapped(rows, seen)
         _check_reads(model, items, files)
-        look = _Look(self, model, files, priority, deadline, job)
+        patience = None if deadline is None else Patience(deadline=deadline)
+        look = _Look(self, model, files, priority, deadline, job, patience)
         texts = [i for i, item in enumerate(items) if not item.media]
         rows = model.embedder.embed(
             [tokens[i] for i in texts], priority=priority, deadline=deadline, job=job
         )
-        once = {item: look.at(item) for item in dict.fromkeys(items) if item.media}
+        once = {item: look.at(item) for item in _dealt(items) if item.media}
         others = {i: once[item] for i, item in enumerate(items) if item.media}
-        return mapped(
+        views = mapped(
             settled([rows, *others.values()]),
             lambda _: _put_together(len(items), texts, rows, others, counts, windowed),
         )
+        if patience is not None:
+            patience.start()
+            views.add_done_callback(lambda _: patience.stop())
+        return views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +143,7 @@ class _Look:
     priority: Priority
     deadline: float | None
     job: str
+    patience: Patience | None
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
     def at(self, item: Item) -> Future[_Seen]:
@@ -149,6 +160,7 @@ class _Look:
                 priority=self.priority,
                 deadline=self.deadline,
                 rank=next(self.rank),
+                patience=self.patience,
             )
             for image in dict.fromkeys(images)
         ]
@@ -165,33 +177,38 @@ class _Look:
         tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
         return mapped(rows, lambda x: _Seen(views=((mean(x), True),), tokens=tokens))
 
+    @property
+    def _most_pages(self) -> int:
+        return self.files.max_pages or self.viewer.limits.max_pages
+
     def _document(self, file: Media) -> Future[_Seen]:
         pictures = self.model.pictures
         return self.viewer.media.document(
             file,
             None if pictures is None or self.files.by == "text" else pictures.encoder.frame,
-            most_pages=self.files.max_pages or self.viewer.limits.max_pages,
+            most_pages=self._most_pages,
             use=self._read,
             priority=self.priority,
             deadline=self.deadline,
             rank=next(self.rank),
+            patience=self.patience,
         )
 
     def _read(self, document: Document) -> Future[_Seen]:
         """The views of a document, by what there is."""
         by = self._judged_by(document)
-        texts = [page.text for page in document.pages]
+        texts = [page.text for page in document.pages] if self.files.per_page else []
         text_rows: Future[Rows] | None = None
         page_rows: Future[Rows] | None = None
         tokens = 0
         windowed = False
         if by in {"text", "both"}:
-            whole, *each = self.model.embedder.tokenise(["\n".join(texts), *texts])
+            whole, *each = self.model.embedder.tokenise([document.text, *texts])
             self.viewer.limits.check_document_tokens(len(whole))
             tokens += len(whole)
             windowed = len(whole) > self.model.embedder.encoder.window
             text_rows = self.model.embedder.embed(
-                [whole, *each] if self.files.per_page else [whole],
+                [whole, *each],
                 priority=self.priority,
                 deadline=self.deadline,
                 job=self.job,
@@ -220,7 +237,7 @@ class _Look:
                 windowed=windowed,
                 document=document,
                 by=by,
-                pages=_pages(document, x, y) if self.files.per_page else (),
+                pages=_pages(document, x, y)[: self._most_pages] if self.files.per_page else (),
             )
 
         return mapped(settled(waiting), seen)
@@ -233,19 +250,34 @@ class _Look:
         """
         has_text = any(page.text.strip() for page in document.pages)
         has_pictures = any(page.pixels is not None for page in document.pages)
+        if not has_text and not document.visible:
+            raise UnreadableInput(_empty(document))
         by = self.files.by
+        if by != "text" and self.model.pictures is not None and not (has_text or has_pictures):
+            raise UnreadableInput(
+                " ".join(("has neither text nor pictures that can be read.", *document.unread))
+            )
         if by == "auto":
             by = "pages" if has_pictures and (document.scanned or not has_text) else "text"
-        if by in {"text", "both"} and not has_text:
+        if by == "both" and not (has_text and has_pictures):
+            by = "text" if has_text else "pages"
+        if by == "text" and not has_text:
             hint = (
                 "judge it by its pages (file_by)"
                 if self.model.pictures is not None
                 else "name a model that reads pictures"
             )
             raise UnreadableInput(f"has no text, as a scan has none: {hint}")
-        if by in {"pages", "both"} and not has_pictures:
+        if by == "pages" and not has_pictures:
             raise UnreadableInput("has no page that can be drawn: judge it by its text (file_by)")
         return by
+
+
+def _empty(document: Document) -> str:
+    """What to say of one of which nothing is there to be judged."""
+    if not document.unread:
+        return "is empty: it has neither text nor pictures"
+    return " ".join(("has neither text nor pictures where it was read.", *document.unread))
 
 
 def mean(x: Rows) -> Rows:
@@ -320,7 +352,7 @@ def _put_together(
                     index=index,
                     kind=seen.document.kind,
                     total_pages=seen.document.total_pages,
-                    pages_read=len(seen.document.pages),
+                    pages_read=seen.document.pages_read,
                     by=seen.by,
                     scanned=seen.document.scanned,
                     pages=tuple(_added(views, page) for page in seen.pages),
@@ -343,6 +375,21 @@ def _added(views: list[View], more: Sequence[View]) -> tuple[int, ...]:
     first = len(views)
     views += more
     return tuple(range(first, len(views)))
+
+
+def _dealt(items: Sequence[Item]) -> list[Item]:
+    """The distinct ones, each host's first before any host's second.
+
+    So one that is slow does not hold all the turns at reading before the others' have begun.
+    """
+    seen: Counter[str] = Counter()
+
+    def place(item: Item) -> int:
+        host = host_of(item.media[0].url) if item.media else ""
+        seen[host] += 1
+        return seen[host]
+
+    return sorted(dict.fromkeys(items), key=place)
 
 
 def _check_reads(model: Model, items: Sequence[Item], files: FileReading) -> None:

@@ -30,6 +30,7 @@ from workers.inputs.frame import Frame
 from workers.inputs.page import Document
 from workers.strangers.outbound import Fetched
 from workers.vectors.media import Decoders, MediaReader, Turns, from_base64
+from workers.vectors.patience import Patience
 
 BOUND_S = 10.0
 FRAME = Frame(height=4, width=4)
@@ -291,12 +292,26 @@ class Room:
         priority: Priority = Priority.BULK,
         deadline: float | None = None,
         rank: int = 0,
+        patience: Patience | None = None,
     ) -> Future[Any]:
-        return self.reader.picture(media, FRAME, priority=priority, deadline=deadline, rank=rank)
+        return self.reader.picture(
+            media, FRAME, priority=priority, deadline=deadline, rank=rank, patience=patience
+        )
 
-    def document(self, media: Media, use: Callable[[Document], Future[Any]]) -> Future[Any]:
+    def document(
+        self,
+        media: Media,
+        use: Callable[[Document], Future[Any]],
+        patience: Patience | None = None,
+    ) -> Future[Any]:
         return self.reader.document(
-            media, None, most_pages=3, use=use, priority=Priority.BULK, deadline=None
+            media,
+            None,
+            most_pages=3,
+            use=use,
+            priority=Priority.BULK,
+            deadline=None,
+            patience=patience,
         )
 
     def bytes_of(self, media: Media) -> bytes:
@@ -403,6 +418,36 @@ def test_who_sends_the_bytes_waits_for_no_stranger(room: Room):
     assert not any(future.done() for future in slow)
 
 
+def test_strangers_have_the_patience_of_the_call_and_what_has_come_is_not_cut_off(room: Room):
+    room.decoders.held = True
+    patience = Patience(deadline=130.0, clock=room.clock)
+    come = room.picture(at("come"), patience=patience)
+    slow = [room.picture(at("slow"), patience=patience) for _ in range(UNDER_WAY + 2)]
+    paper = room.document(at("slow"), done, patience=patience)
+    near = room.picture(data(b"near"), patience=patience)
+
+    patience.end()
+
+    for future in (*slow, paper):
+        with pytest.raises(FetchFailed, match="within the 24 s"):
+            future.result(0)
+    room.decoders.finish(0)
+    assert come.result(0) == b"picture come"
+    assert not near.done()
+
+
+def test_whose_patience_is_at_an_end_leaves_the_place_to_others(room: Room):
+    patience = Patience(deadline=130.0, clock=room.clock)
+    for _ in range(2 * UNDER_WAY):
+        room.picture(at("slow"), patience=patience)
+    other = room.picture(at("other"))
+    assert not other.done()
+
+    patience.end()
+
+    assert other.result(0) == b"picture other"
+
+
 def test_a_call_of_one_is_decoded_before_the_second_of_a_call_of_many(room: Room):
     room.decoders.held = True
     for rank in range(5):
@@ -498,7 +543,8 @@ def test_nothing_that_was_read_stays_behind_an_answer(room: Room):
 
     gc.disable()  # which would find cycles, at a time that nobody knows
     try:
-        answer = mapped(room.picture(at("a")), lambda _: "seen")
+        patience = Patience(deadline=130.0, clock=room.clock)
+        answer = mapped(room.picture(at("a"), patience=patience), lambda _: "seen")
         left = weakref.ref(room.decoders.finish_and_forget())
         assert answer.result(0) == "seen"
         assert left() is None
