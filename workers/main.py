@@ -157,7 +157,9 @@ def _run(settings: Settings) -> None:
             JobKind.EVALUATE: evaluate.run,
             JobKind.DRY_RUN: dry_run.run,
         },
-        planner=Planner(store=store, ledger=ledger, doorbell=doorbell, reader=reader),
+        planner=Planner(
+            store=store, ledger=ledger, doorbell=doorbell, reader=reader, limits=limits
+        ),
         part_runner=PartRunner(
             store=store,
             ledger=ledger,
@@ -179,7 +181,7 @@ def _run(settings: Settings) -> None:
         finaliser=Finaliser(
             ledger=ledger,
             store=store,
-            assembler=Assembler(store=store, buckets=buckets),
+            assembler=Assembler(store=store, buckets=buckets, bounds=reader.bounds),
             lease_s=settings.lease_s,
         ),
         leases=leases,

@@ -167,6 +167,7 @@ class Bench:
                 ledger=self.ledger,
                 doorbell=FakeDoorbell(self.rung.append),
                 reader=reader,
+                limits=self.limits,
             ),
             part_runner=self.part_runner,
             finaliser=self.finaliser,

@@ -98,6 +98,22 @@ def test_a_worker_without_a_model_says_which_it_could_hold(load):
         load(entry("cpu"), entry("any", device="gpu-preferred"), models="cpu", device="cuda")
 
 
+@pytest.mark.parametrize(
+    ("kind", "device", "said"),
+    [
+        ("gpu-only", "cpu", "there is no GPU here, or PIGEONHOLE_DEVICE is cpu; needs one: big"),
+        ("cpu", "cuda", "there is a GPU here; needs a CPU worker (PIGEONHOLE_DEVICE=cpu): big"),
+    ],
+)
+def test_where_there_is_no_other_it_says_what_the_model_needs(
+    load, kind: str, device: str, said: str
+):
+    with pytest.raises(ConfigurationError) as caught:
+        load(entry("big", device=kind), device=device)
+
+    assert caught.value.detail == said
+
+
 def test_on_a_cpu_a_forward_pass_has_the_measured_number_of_tokens(load):
     _, models = load(entry("tiny"))
 

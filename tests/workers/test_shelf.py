@@ -187,6 +187,16 @@ def test_a_folder_that_is_not_there_is_named(shelf: Shelf, tmp_path: Path, actio
 
 
 @pytest.mark.slow
+def test_a_model_for_gpus_fails_its_check_where_none_is_used(shelf: Shelf, tmp_path: Path) -> None:
+    catalogue = tmp_path / "gpu.toml"
+    catalogue.write_text('[[model]]\nname = "big"\nengine = "hashing"\ndevice = "gpu-only"\n')
+
+    checked = shelf("check", "big", PIGEONHOLE_DEVICE="cpu", PIGEONHOLE_CATALOGUE=str(catalogue))
+
+    assert checked.returncode == 1
+    assert checked.stderr.endswith("needs one: big\n")
+
+
 def test_a_model_that_was_not_pulled_fails_its_check_with_what_to_run(
     shelf: Shelf, hub: Hub
 ) -> None:

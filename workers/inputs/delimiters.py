@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 
+from shared import batches
 from workers.inputs.delimited import without_sep
 from workers.inputs.lines import lines
 from workers.inputs.records import Records
@@ -44,8 +45,8 @@ def delimiter_said(said: str) -> str:
     >>> delimiter_said("tab"), delimiter_said("\\t"), delimiter_said(";")
     ('\t', '\t', ';')
     """
-    delimiter = "\t" if said in ("tab", "\\t") else said
-    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+    delimiter = batches.delimiter_of(said)
+    if delimiter is None:
         unreadable("must be one character, no quote and no line end, or 'tab'", field="delimiter")
     return delimiter
 

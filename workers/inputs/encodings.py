@@ -10,10 +10,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
 import charset_normalizer
 
+from shared import batches
 from workers.inputs.format import encoding_name
 from workers.inputs.row import Fault, unreadable
 
@@ -38,7 +38,6 @@ _LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that c
 _GUESS_BYTES = 16 * 1024
 _LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
 
-_ASCII = "".join(map(chr, range(128)))
 _MARK = "pigeonhole.inputs.mark"
 
 
@@ -91,11 +90,7 @@ def undecodable(raw: bytes, encoding: str) -> Fault:
 
 def _known(said: str) -> str:
     """Python's name of an encoding, or a refusal."""
-    known = None
-    with suppress(LookupError, ValueError):
-        name = codecs.lookup(said).name
-        if name.startswith(("utf-16", "utf-32")) or _ASCII.encode().decode(name) == _ASCII:
-            known = name.removesuffix("-sig")
+    known = batches.encoding_of(said)
     if known is None:
         unreadable(
             "is not one that is read: name one such as utf-8, utf-16, cp1252 or shift_jis",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from workers.inputs.row import Fault, FaultCode
+from workers.inputs.row import Fault, FaultCode, unreadable
 
 Kind = Literal["text", "image", "file"]
 
@@ -22,9 +22,12 @@ _SHOWN_CHARS = 40
 
 
 class Picked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is worked on: a text, or the address or the bytes in base64 of an image or a file."""
+    """What is worked on: a text, or the address or the bytes in base64 of an image or a file.
 
-    id: str
+    `id` is None where the row has none of its own: one made up might be that of another row.
+    """
+
+    id: str | None
     said: str
 
 
@@ -40,10 +43,10 @@ def pick(
 
     Args:
         data: the row.
-        number: its number, which is its id where no column is named, or the value is null or empty.
+        number: its number, which is its id where no column is named.
         column: must hold a text that is not blank.
         kind: of what the column holds.
-        id_column: must be there; a whole number becomes its digits.
+        id_column: must be there; a whole number becomes its digits, null or a blank text no id.
 
     >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_column="id")
     Picked(id='7', said='hello')
@@ -55,15 +58,41 @@ def pick(
         return _no_text(data, column, kind)
     if not found.strip():
         return Fault(_EMPTY[kind], f"is empty: there is no {kind} to classify", column)
-    name = str(number)
-    if id_column is not None:
-        if id_column not in data:
-            return _missing(data, id_column)
-        given = _name(data[id_column])
-        if given is None:
-            return Fault("invalid_id", "must be a text or a whole number", id_column)
-        name = given or name
-    return Picked(id=name, said=found)
+    if id_column is None:
+        return Picked(id=str(number), said=found)
+    if id_column not in data:
+        return _missing(data, id_column)
+    name = _name(data[id_column])
+    if name is None:
+        return Fault("invalid_id", "must be a text or a whole number", id_column)
+    return Picked(id=name or None, said=found)
+
+
+def own_id(data: Mapping[str, object] | None, number: int, id_column: str | None) -> str | None:
+    """The id of a row that may be wrong elsewhere; None where it has none of its own.
+
+    >>> own_id(None, 3, None), own_id({"id": 7.0}, 3, "id"), own_id({"id": []}, 3, "id")
+    ('3', '7', None)
+    """
+    if id_column is None:
+        return str(number)
+    return _name((data or {}).get(id_column)) or None
+
+
+def check_columns(names: Iterable[str], *, column: str, kind: Kind, id_column: str | None) -> None:
+    """Refuse a table without a column that was named: else each of its rows would be a fault.
+
+    Raises:
+        InvalidRequest: It lacks one; names the field that names it, and the columns there are.
+    """
+    names = list(names)
+    for field, name in ((f"{kind}_column", column), ("id_column", id_column)):
+        if name is not None and name not in names:
+            unreadable(
+                f"the table has no column {_cut(name)!r}; there are: {_listed(names)}. Name one of "
+                "those; if they are the first row, put a header with the names above it",
+                field=field,
+            )
 
 
 def _name(value: object) -> str | None:
@@ -95,9 +124,12 @@ def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> Fault:
 
 
 def _missing(data: Mapping[str, object], column: str) -> Fault:
-    shown = ", ".join(_cut(name) for name in list(data)[:_SHOWN_COLUMNS])
-    more = ", …" if len(data) > _SHOWN_COLUMNS else ""
-    return Fault("missing_column", f"is missing; there are: {shown}{more}", column)
+    return Fault("missing_column", f"is missing; there are: {_listed(list(data))}", column)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(_cut, names[:_SHOWN_COLUMNS]))
+    return shown + (", …" if len(names) > _SHOWN_COLUMNS else "")
 
 
 def _cut(name: str) -> str:

@@ -11,19 +11,23 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from api.wire import body
 from shared import ids, layout
-from shared.batches import BatchRequest, BatchResult, File, Plan, Rows, Source
+from shared.batches import BadRow, BatchRequest, BatchResult, File, Inputs, Plan, Rows, Source
 from shared.dialects import jina
 from shared.errors import LeaseLost, ObjectMissing
-from shared.jobs import Cancel, Job, State, advance
+from shared.jobs import Cancel, Job, Lapse, State, advance
 from shared.messages import CONTROL, Submission, decode
 from shared.ports import PLAN, Claim
 from shared.types import ClassifyRequest, Item, Priority, Question
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_train import a_job, creation, hold
+from workers.handlers.batch.answers import bad_line
+from workers.handlers.batch.rows import PartRow
 
 ME = "acme"
 LABELS = ["red", "green"]
@@ -135,7 +139,7 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
     assert [line["id"] for line in lines(bench, found.output_file)] == ["a", "e"]
     errors = {(e["id"], e["line"]): e["error"]["code"] for e in lines(bench, found.error_file)}
     assert errors == {
-        ("2", 2): "invalid_json_line",
+        (None, 2): "invalid_json_line",
         ("b", 3): "missing_column",
         ("c", 4): "empty_text",
         ("a", 5): "duplicate_id",
@@ -300,19 +304,281 @@ def test_csv_in_csv_out_with_its_own_columns(bench: Bench):
     assert json.loads(rows[0]["predictions"])[0]["label"] == "red"
 
 
-def test_cancelling_keeps_what_is_finished(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
-    job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
-    bench.parts.run(bench.claim(CONTROL))
-    bench.parts.run(bench.claim(QUEUE))
+GROUPS = (
+    Question(group="topic", labels=("red", "green")),
+    Question(group="mood", labels=("happy", "sad")),
+)
+EACH = ("prediction", "score", "predictions", "margin", "uncertain")
+
+
+def grouped(bench: Bench, kind: str) -> bytes:
+    """The table of two rows, one of which has a column of the name that one of ours would have."""
+    ask = ASK.model_copy(update={"questions": GROUPS, "return_uncertainty": True})
+    data = b"id,text,score_mood\n1,a red happy rose,mine\n2,sad green grass,too\n"
+    body = BatchRequest(
+        model="tiny",
+        source=Source(object=ids.file_id(10**12, ids.random_bits()), filename="rows.csv"),
+        rows=Rows(ask=ask, id_column="id"),
+        output_format=kind,  # type: ignore[arg-type]
+        output_file=ids.file_id(10**12, ids.random_bits()),
+    )
+    bench.store.put(layout.file_content(ME, body.source.object), data)
+    job = bench.submit(body)
+    run_all(bench)
+    return content(bench, result(bench, job).output_file)
+
+
+def test_groups_have_columns_of_their_own_in_a_csv(bench: Bench):
+    table = grouped(bench, "csv").decode()
+
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+
+    own = {"id", "text", "score_mood"}
+    ours = [f"{field}_topic" for field in EACH] + [f"{field}_mood" for field in EACH]
+    ours[ours.index("score_mood")] = "score_mood_"
+    assert [name for name in rows[0] if name not in own] == ours
+    assert [row["score_mood"] for row in rows] == ["mine", "too"]
+    assert [(row["prediction_topic"], row["prediction_mood"]) for row in rows] == [
+        ("red", "happy"),
+        ("green", "sad"),
+    ]
+    assert 0.5 < float(rows[0]["score_mood_"]) <= 1
+    assert {row[f"uncertain_{group}"] for row in rows for group in ("topic", "mood")} <= {
+        "true",
+        "false",
+    }
+    assert json.loads(rows[0]["predictions_topic"])[0]["label"] == "red"
+
+
+def test_groups_have_numbers_and_booleans_in_parquet(bench: Bench):
+    found = pq.read_table(io.BytesIO(grouped(bench, "parquet")))
+
+    for name in ("score_topic", "score_mood_", "margin_topic", "margin_mood"):
+        assert found.schema.field(name).type == pa.float64()
+    assert found.schema.field("uncertain_topic").type == pa.bool_()
+    (first, _) = found.to_pylist()
+    assert (first["prediction_topic"], first["prediction_mood"]) == ("red", "happy")
+    assert first["uncertain_topic"] is (first["margin_topic"] < 0.2)
+    assert first["score_mood"] == "mine"
+
+
+def test_doubt_is_a_boolean_in_parquet_without_groups_too(bench: Bench):
+    ask = ASK.model_copy(update={"return_uncertainty": True})
+    rows = Rows(ask=ask, id_column="id")
+    job = a_batch(bench, jsonl({"id": 1, "text": "red"}), output_format="parquet")
+    body = decode_body(bench, job).model_copy(update={"rows": rows})
+    job = bench.submit(body)
+    run_all(bench)
+
+    found = pq.read_table(io.BytesIO(content(bench, result(bench, job).output_file)))
+
+    assert found.schema.field("uncertain").type == pa.bool_()
+    assert found.schema.field("margin").type == pa.float64()
+    assert found.to_pylist()[0]["uncertain"] is False
+
+
+def end_early(bench: Bench, job: Job, event: Cancel | Lapse) -> None:
     now = bench.ledger.record(job.id)
     assert now is not None
-    bench.ledger.replace(now, advance(now, Cancel(), now.created_at))
+    assert bench.ledger.replace(now, advance(now, event, now.created_at))
     bench.ledger.abandon(job.id)
-    run_all(bench)
-    done = ended(bench, job)
-    assert (done.state, done.progress.completed, done.progress.failed) == (State.CANCELLED, 5, 15)
-    assert len(lines(bench, result(bench, job).output_file)) == 5
+
+
+class TestEndedEarly:
+    """A batch that is cancelled or expires: what is finished is kept, and the rest is named."""
+
+    @pytest.fixture(autouse=True)
+    def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+
+    def one_part(self, bench: Bench) -> None:
+        bench.parts.run(bench.claim(CONTROL))
+        bench.parts.run(bench.claim(QUEUE))
+
+    @pytest.mark.parametrize(
+        ("event", "state", "code", "says"),
+        [
+            (Cancel(), State.CANCELLED, "batch_cancelled", "the batch was cancelled"),
+            (Lapse(), State.EXPIRED, "batch_expired", "before the completion window expired"),
+        ],
+    )
+    def test_every_row_is_in_exactly_one_file(
+        self, bench: Bench, event: Cancel | Lapse, state: State, code: str, says: str
+    ):
+        rows: list[dict[str, Any]] = [{"id": f"r{n}", "text": f"red {n}"} for n in range(23)]
+        rows[1]["text"] = ""  # in the part that is finished
+        data = jsonl(*rows) + b"not json\n"
+        job = a_batch(bench, data)
+        self.one_part(bench)
+        end_early(bench, job, event)
+        run_all(bench)
+
+        done, found = ended(bench, job), result(bench, job)
+        assert (done.state, done.progress.total) == (state, 24)
+        assert (done.progress.completed, done.progress.failed) == (4, 20)
+        assert found.codes == {"empty_text": 1, code: 19}
+        output, errors = lines(bench, found.output_file), lines(bench, found.error_file)
+        assert [line["id"] for line in output] == ["r0", "r2", "r3", "r4"]
+        assert [line["id"] for line in errors[:-1]] == ["r1", *(f"r{n}" for n in range(5, 23))]
+        assert [line["line"] for line in errors] == [2, *range(6, 25)]
+        assert [line.get("row") for line in errors[1:]] == [*rows[5:], None]
+        assert {line["error"]["code"] for line in errors[1:]} == {code}
+        assert says in errors[1]["error"]["message"]
+
+    def test_its_lines_have_the_shape_of_those_of_bad_rows(self, bench: Bench):
+        job = a_batch(bench, jsonl(*({"id": n, "text": "red", "é": [1]} for n in range(6))))
+        self.one_part(bench)
+        end_early(bench, job, Lapse())
+        run_all(bench)
+
+        message = "This request could not be executed before the completion window expired."
+        reason = BadRow(line=6, code="batch_expired", message=message)
+        row = PartRow(line=6, id="5", data={"id": 5, "text": "red", "é": [1]})
+        wanted = bench.part_runner.documents.refuse(job, row, reason)
+        assert content(bench, result(bench, job).error_file) == wanted
+
+    def test_requests_are_named_as_requests(self, bench: Bench):
+        asked = {"input": "a red thing", "labels": ["red", "green"]}
+        job = a_batch(
+            bench, jsonl(*({"custom_id": f"c{n}", "body": asked} for n in range(7))), rows=None
+        )
+        self.one_part(bench)
+        end_early(bench, job, Cancel())
+        run_all(bench)
+
+        errors = lines(bench, result(bench, job).error_file)
+        assert [line["custom_id"] for line in errors] == ["c5", "c6"]
+        message = "This request was not executed because the batch was cancelled."
+        reason = BadRow(line=6, code="batch_cancelled", message=message)
+        assert errors[0] == json.loads(bad_line(job, PartRow(line=6, id="c5"), reason))
+        assert errors[0]["response"] is None
+
+    def test_parts_may_have_finished_in_any_order(self, bench: Bench):
+        texts = ["" if n % 4 == 0 else f"red {n}" for n in range(14)]
+        job = a_batch(bench, jsonl(*({"id": n, "text": text} for n, text in enumerate(texts))))
+        bench.parts.run(bench.claim(CONTROL))
+        first = bench.claim(QUEUE)
+        bench.parts.run(bench.claim(QUEUE))
+        end_early(bench, job, Cancel())
+        bench.ledger.release(first)
+        run_all(bench)
+
+        found = result(bench, job)
+        ids_of = [line["id"] for line in lines(bench, found.output_file)]
+        errors = [(line["id"], line["error"]["code"]) for line in lines(bench, found.error_file)]
+        late = [(str(n), "batch_cancelled") for n in (*range(5), *range(10, 14))]
+        assert ids_of == ["5", "6", "7", "9"]
+        assert errors == [("8", "empty_text"), *late]
+
+    def test_a_file_that_was_deleted_meanwhile_ends_without_those_lines(self, bench: Bench):
+        job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
+        self.one_part(bench)
+        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        end_early(bench, job, Cancel())
+        run_all(bench)
+
+        done = ended(bench, job)
+        assert done.state is State.CANCELLED
+        assert (done.progress.completed, done.progress.failed) == (5, 15)
+        assert len(lines(bench, result(bench, job).output_file)) == 5
+        assert (result(bench, job).error_file, result(bench, job).codes) == (None, {})
+
+    def test_of_objects_that_were_changed_meanwhile_those_before_are_named(self, bench: Bench):
+        place = "s3://inbox/rows/"
+        for name in "ab":
+            rows = ({"id": f"{name}{n}", "text": "red"} for n in range(8))
+            bench.buckets.objects[place + name] = jsonl(*rows)
+        made = a_batch(bench, b"")
+        body = decode_body(bench, made).model_copy(update={"source": Source(url=place)})
+        bench.ledger.__init__()  # type: ignore[misc]  # the first batch was only its pattern
+        job = bench.submit(body)
+        self.one_part(bench)
+        before = bench.store.get(layout.inputs(ME, job.id)).data
+        bench.buckets.objects[place + "b"] += b"\n"
+        end_early(bench, job, Lapse())
+        run_all(bench)
+
+        assert ended(bench, job).state is State.EXPIRED
+        errors = lines(bench, result(bench, job).error_file)
+        assert [line["id"] for line in errors] == ["a5", "a6", "a7"]
+        assert result(bench, job).codes == {"batch_expired": 3}
+        assert decode(Inputs, before) == decode(
+            Inputs, bench.store.get(layout.inputs(ME, job.id)).data
+        )
+
+    def test_before_its_file_was_read_it_has_no_lines(self, bench: Bench):
+        job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
+        end_early(bench, job, Cancel())
+        run_all(bench)
+
+        assert ended(bench, job).state is State.CANCELLED
+        assert result(bench, job).error_file is None
+
+    def test_killed_while_it_writes_it_writes_the_same_again(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ):
+        job = a_batch(bench, jsonl(*({"id": n, "text": "red" if n else ""} for n in range(40))))
+        self.one_part(bench)
+        now = bench.ledger.record(job.id)
+        assert now is not None
+        now = advance(now, Cancel(), now.created_at)
+        body = decode_body(bench, job)
+        assembler = bench.finaliser.assembler
+        monkeypatch.setattr("workers.handlers.batch.unbegun._EVERY", 10)
+        looks = 0
+
+        def check() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 4:
+                raise LeaseLost("killed")
+
+        with pytest.raises(LeaseLost):
+            assembler.run(now, body, check=check)
+        files = []
+        for _ in range(2):
+            found, progress = assembler.run(now, body, check=check)
+            files.append((content(bench, found.error_file), content(bench, found.output_file)))
+
+        assert looks > 4
+        assert files[0] == files[1]
+        assert files[0][0].count(b"\n") == 36
+        assert (progress.completed, progress.failed) == (4, 1)  # what was never begun is the rest
+        assert found.codes == {"empty_text": 1, "batch_cancelled": 35}
+
+    def test_a_window_that_ends_when_all_was_finished_is_a_success(self, bench: Bench):
+        job = a_batch(bench, jsonl({"id": 1, "text": "red"}, {"id": 2, "text": ""}))
+        bench.parts.run(bench.claim(CONTROL))
+        running, claim = bench.ledger.record(job.id), bench.claim(QUEUE)
+        assert running is not None
+        bench.part_runner.run(claim, running, decode_body(bench, job), hold())
+        end_early(bench, job, Lapse())
+        bench.ledger.release(claim)
+        run_all(bench)
+
+        assert ended(bench, job).state is State.SUCCEEDED
+        assert result(bench, job).codes == {"empty_text": 1}
+
+    def test_a_retry_that_is_cancelled_names_only_its_own_rows(self, bench: Bench):
+        job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
+        self.one_part(bench)
+        end_early(bench, job, Cancel())
+        run_all(bench)
+        body = decode_body(bench, job)
+        said = {"retry_of": job.id, "origin": job.id}
+        again = bench.submit(body.model_copy(update=said))
+        self.one_part(bench)
+        end_early(bench, again, Cancel())
+        run_all(bench)
+
+        found = result(bench, again)
+        assert [line["id"] for line in lines(bench, found.output_file)] == [
+            str(n) for n in range(5, 10)
+        ]
+        assert [line["id"] for line in lines(bench, found.error_file)] == [
+            str(n) for n in range(10, 20)
+        ]
 
 
 def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -437,7 +703,7 @@ class TestRequests:
             key: (line["response"] or {}).get("status_code") for key, line in errors.items()
         }
         assert statuses == {
-            "e": 400, "f": 404, "g": None, "h": 422, "i": None, "j": None, "11": None,
+            "e": 400, "f": 404, "g": None, "h": 422, "i": None, "j": None, None: None,
         }  # fmt: skip
         assert errors["j"]["error"]["code"] == "mismatched_endpoint"
         assert errors["g"]["error"]["code"] == "input_token_limit_exceeded"

@@ -112,12 +112,25 @@ def test_objects_below_a_prefix_are_one_table_counted_through(bench: Bench):
     ]
     errors = lines(bench, result(bench, job).error_file)
     assert [(each["id"], each["line"], each["error"]["message"]) for each in errors] == [
-        ("4", 6, errors[0]["error"]["message"]),
+        (None, 6, errors[0]["error"]["message"]),
         ("5", 8, "c.parquet, line 1: is empty: there is no text to classify"),
     ]
     assert errors[0]["error"]["message"].startswith("b/rows.jsonl.gz, line 3: ")
     said = plan(bench, job).format
     assert said.startswith("3 objects: CSV, delimiter ';', UTF-8; JSONL, UTF-8, gzip; Parquet")
+
+
+def test_a_row_whose_id_came_before_names_its_object_too(bench: Bench):
+    bench.buckets.objects[f"{PLACE}a.csv"] = b"id,text\n1,red\n"
+    bench.buckets.objects[f"{PLACE}b.csv"] = b"id,text\n2,green\n1,green\n"
+    job = a_batch(bench, PLACE)
+
+    run_all(bench)
+
+    (error,) = lines(bench, result(bench, job).error_file)
+    assert error["row"] == {"id": "1", "text": "green"}
+    assert error["error"]["message"] == "b.csv, line 3: has an id that came before"
+    assert [bad.message for bad in plan(bench, job).bad] == [error["error"]["message"]]
 
 
 def test_rows_without_an_id_are_numbered_through(bench: Bench):
@@ -212,6 +225,7 @@ def test_an_object_that_changes_while_the_batch_runs_fails_it(
         ({f"{PLACE}x": b""}, PLACE, "holds no rows"),
         ({f"{PLACE}x": b"id,text\n"}, PLACE, "holds no rows"),
         ({f"{PLACE}x/y": b"%PDF-1.7\x00\x01"}, PLACE, "x/y: file: is a PDF document"),
+        ({f"{PLACE}x": b"id,words\n1,red\n"}, PLACE, "x: text_column: the table has no column"),
         ({}, "s3://inbox/rows2/", "PIGEONHOLE_S3_INPUTS"),
     ],
 )

@@ -77,7 +77,10 @@ def test_requests_are_told_exactly_too(bench: Bench):
 
     assert found.exact
     assert found.tokens == ended(bench, job).usage.total_tokens
-    assert found.bad_count == 0  # what a line asks is seen when it is worked on
+    assert found.bad_count == 2  # that a text is too long is seen when it is worked on
+    assert [(bad.line, bad.code) for bad in found.bad] == [
+        (3, "input_invalid_labels"), (5, "validation_error"),
+    ]  # fmt: skip
 
 
 def test_a_long_file_is_sampled_evenly_and_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch):

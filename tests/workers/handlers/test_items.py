@@ -18,7 +18,7 @@ from shared.types import (
     Question,
     TrainRequest,
 )
-from tests.fake_media import BROKEN, SCAN
+from tests.fake_media import BROKEN, CUTS, NOTHING, SCAN
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, hold
 from workers.handlers.classify import answered
@@ -32,6 +32,11 @@ def image(*colours: str) -> Item:
 
 def file(pages: str) -> Item:
     return Item(file=Media(data=pages))
+
+
+def written(*pages: str) -> Item:
+    """A text, whose pages are cuts."""
+    return file(CUTS + "|".join(pages))
 
 
 def asked(*items: Item, **files: object) -> ClassifyRequest:
@@ -165,6 +170,46 @@ class TestDocuments:
         result = result_of(bench, asked(file("red|blue|blue|blue"), max_pages=1))
 
         assert (said(result), result.files[0].pages, result.files[0].total_pages) == (["red"], 1, 4)
+
+    def test_what_cannot_be_seen_or_read_is_left_out_of_both(self, bench: Bench):
+        result = result_of(
+            bench, asked(file(f"{SCAN}blue|blue"), file("red"), written("red"), by="both")
+        )
+
+        assert said(result) == ["blue", "red", "red"]
+        assert [read.by for read in result.files] == ["pages", "both", "text"]
+
+    @pytest.mark.parametrize("by", ["auto", "text", "pages", "both"])
+    def test_one_with_nothing_in_it_is_empty(self, bench: Bench, by: str):
+        result = result_of(bench, asked(file(NOTHING), Item(text="red"), by=by))
+
+        (failed,) = result.failed
+        assert failed.failure.detail == "is empty: it has neither text nor pictures"
+
+    @pytest.mark.parametrize(
+        ("unread", "why"),
+        [
+            ("metafile", "that can be read. Pictures that are broken were not read: 1."),
+            ("more pages", "where it was read. Page 1 was not read: 0 is the most."),
+        ],
+    )
+    def test_one_that_is_not_read_whole_is_not_called_empty(
+        self, bench: Bench, unread: str, why: str
+    ):
+        result = result_of(bench, asked(file(f"{NOTHING}{unread}"), Item(text="red"), by="both"))
+
+        (failed,) = result.failed
+        assert failed.failure.detail == f"has neither text nor pictures {why}"
+
+    def test_a_text_that_only_looks_like_pages_is_read_behind_the_most(self, bench: Bench):
+        result = result_of(
+            bench, asked(written("red", *["blue"] * 200), per_page=True, max_pages=2)
+        )
+
+        (read,) = result.files
+        assert said(result) == ["blue"]
+        assert (read.pages, read.total_pages) == (201, 201)
+        assert [best(page) for page in read.answers] == ["red", "blue"]
 
     def test_long_text_is_read_whole(self, bench: Bench):
         result = result_of(bench, asked(file(" ".join(["red"] * 2_000))))

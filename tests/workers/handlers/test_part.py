@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from shared import layout
-from shared.jobs import Cancel, Job, State, advance
+from shared.jobs import Cancel, Job, Progress, State, advance
 from shared.messages import CONTROL, decode
 from shared.ports import FINALISE, Claim
-from shared.types import ClassifyResult
+from shared.types import ClassifyResult, Item, Media
 from tests.workers.conftest import QUEUE, Bench, a_request
 from workers.handlers.part import Parts
 
@@ -37,6 +37,17 @@ def test_a_part_ends_its_job_with_result_record_and_no_marker(bench: Bench):
     assert stored.progress.completed == stored.progress.total == 2
     assert stored.usage == result.usage
     assert not is_open(bench, job)
+
+
+def test_items_that_could_not_be_read_are_counted_as_failed(bench: Bench):
+    items = tuple(Item(images=(Media(data=colour),)) for colour in ("red", "nonsense", "broken"))
+    job = bench.submit(a_request().model_copy(update={"items": items}))
+
+    bench.parts.run(bench.claim())
+
+    ended = hot(bench, job)
+    assert ended.state is State.SUCCEEDED
+    assert ended.progress == Progress(total=3, completed=1, failed=2)
 
 
 def test_the_result_is_stored_before_the_state_says_so(bench: Bench):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.inputs.pick import Picked, pick
+from shared.errors import InvalidRequest
+from workers.inputs.pick import Kind, Picked, check_columns, own_id, pick
 from workers.inputs.row import Fault
 
 
@@ -36,10 +37,10 @@ def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
     ("value", "name"),
     [
         ("a", "a"), (" a ", "a"), (7, "7"), (2**70, str(2**70)), (7.0, "7"),
-        (None, "12"), ("", "12"), (" ", "12"), (float("nan"), "12"),
+        (None, None), ("", None), (" ", None), (float("nan"), None),
     ],
 )  # fmt: skip
-def test_an_id_is_a_text_or_the_number_of_the_row(value: object, name: str):
+def test_an_id_is_a_text_or_a_whole_number_and_none_is_made_up(value: object, name: str | None):
     found = pick({"id": value, "text": "t"}, 12, column="text", id_column="id")
     assert found == Picked(id=name, said="t")
 
@@ -56,3 +57,40 @@ def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number(
     assert isinstance(found, Fault)
     assert found.code == "missing_column"
     assert pick({"text": "t"}, 12, column="text") == Picked(id="12", said="t")
+
+
+@pytest.mark.parametrize(
+    ("data", "id_column", "name"),
+    [
+        (None, None, "12"), ({"id": "a"}, None, "12"), ({"id": "a"}, "id", "a"), (None, "id", None),
+        ({}, "id", None), ({"id": ""}, "id", None), ({"id": True}, "id", None),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_wrong_elsewhere_keeps_its_own_id(
+    data: dict[str, object] | None, id_column: str | None, name: str | None
+):
+    assert own_id(data, 12, id_column) == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "id_column", "says"),
+    [
+        ("text", "body", "id", "text_column: the table has no column 'body'; there are: id, text."),
+        ("image", "photo", None, "image_column: the table has no column 'photo'"),
+        ("file", "paper", None, "file_column: the table has no column 'paper'"),
+        ("text", "text", "sku", "id_column: the table has no column 'sku'; there are: id, text."),
+    ],
+)
+def test_a_table_without_a_column_that_was_named_is_refused(
+    kind: Kind, column: str, id_column: str | None, says: str
+):
+    with pytest.raises(InvalidRequest) as refusal:
+        check_columns(["id", "text"], column=column, kind=kind, id_column=id_column)
+    assert says in refusal.value.detail
+    assert "put a header" in refusal.value.detail
+    assert refusal.value.fields[0].field == says.partition(":")[0]
+
+
+def test_a_table_with_all_that_was_named_is_not_refused():
+    check_columns(["id", "text"], column="text", kind="text", id_column="id")
+    check_columns(["text"], column="text", kind="text", id_column=None)

@@ -49,6 +49,17 @@ def test_numbers_come_back_from_parquet_as_such(values: list[tuple[str, float | 
     assert back(b"".join(write_rows(rows, "parquet", COLUMNS)), "parquet") == rows
 
 
+def test_booleans_come_back_from_parquet_as_such_and_are_words_in_csv():
+    rows: list[dict[str, object]] = [{"x": True}, {"x": False}, {"x": None}]
+    columns = [Column(name="x", type="boolean")]
+
+    table = pq.read_table(io.BytesIO(b"".join(write_rows(rows, "parquet", columns))))
+
+    assert table.schema.field("x").type == pa.bool_()
+    assert table.to_pylist() == rows
+    assert b"".join(write_rows(rows[:2], "csv", columns)) == b"x\r\ntrue\r\nfalse\r\n"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

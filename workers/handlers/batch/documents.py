@@ -50,10 +50,8 @@ class Documents:
         lines = Lines(usage=result.usage)
         for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
             if index in failed:
-                code, column = failed[index].code.lower(), body.rows.column
-                reason = BadRow(
-                    line=row.line, code=code, message=failed[index].detail, param=column
-                )
+                code = failed[index].code.lower()
+                reason = row.refused(code, failed[index].detail, body.rows.column)
                 lines.errors.append(self.refuse(job, row, reason))
                 lines.codes[code] += 1
                 continue

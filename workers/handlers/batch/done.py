@@ -35,16 +35,21 @@ def keep(store: ObjectStore, job: Job, rows: RowSet) -> None:
 
 def after(
     store: ObjectStore, job: Job, body: BatchRequest, reports: Iterable[PartReport]
-) -> list[PartReport]:
-    """Remember what came out before and what the parts say came out; their reports without that."""
+) -> tuple[list[PartReport], RowSet | None]:
+    """Remember what came out before and what the parts say came out.
+
+    Returns:
+        The parts' reports without the rows, and the rows; None where it is not known any more what
+        came out before.
+    """
     try:
         rows = before(store, job, body)
     except InvalidRequest:  # the batch failed of it, and a retry would
-        return [report.short for report in reports]
+        return [report.short for report in reports], None
     found = []
     for report in reports:
         for first, last in report.done:
             rows.add(first, last)
         found.append(report.short)
     keep(store, job, rows)
-    return found
+    return found, rows

@@ -45,7 +45,15 @@ class DryRun:
         count = Tokens(models=self.models, default=model, limits=self.limits)
         sample = Sample(tokens_of=lambda row: count.of_row(asked, row))
         try:
-            judged = judge(self.reader, job, asked, done=RowSet(), check=hold.check, see=sample.see)
+            judged = judge(
+                self.reader,
+                job,
+                asked,
+                limits=self.limits,
+                done=RowSet(),
+                check=hold.check,
+                see=sample.see,
+            )
         except InvalidRequest as exc:
             return DryRunResult(error=failure_of(exc))
         tokens = sample.tokens(judged.size)

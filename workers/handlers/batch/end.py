@@ -3,21 +3,24 @@
     every finished part, in order → the two files → the same in a bucket, where that was asked →
     result.json → (by `finalise`) job.json → parts deleted
 
-A cancelled or expired batch keeps what was finished. Run again, it writes the same files.
+A cancelled or expired batch keeps what was finished, and its error file names the rows that were
+never begun. Run again, it writes the same files.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from itertools import chain
+from typing import Any, BinaryIO, Literal, cast
 
 import msgspec
 
 from shared import layout
-from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
+from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan, Rows
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
@@ -26,23 +29,34 @@ from shared.types import Usage
 from workers.handlers.batch import done as done_rows
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.plan import number_of, report_of
+from workers.handlers.batch.row_set import RowSet
+from workers.handlers.batch.source import Reader
+from workers.handlers.batch.unbegun import REASONS, add_parts, unbegun
 from workers.inputs.columns import Column
+from workers.inputs.row import Bounds
 from workers.inputs.writers import write_rows
 
 _CHUNK_BYTES = 1024 * 1024
 _PURPOSE = "batch_output"
-# Columns that a table gets, as far as they were asked for; and which of them are numbers.
-_OURS = ("id", "prediction", "score", "predictions", "margin", "uncertain", "file")
-_NUMBERS = ("score", "margin")
+# Columns that a table gets for each question, as far as they were asked for; and what is no text.
+_FOUND = ("prediction", "score", "predictions", "margin", "uncertain")
+_TYPES: dict[str, Literal["number", "boolean"]] = {
+    "score": "number",
+    "margin": "number",
+    "uncertain": "boolean",
+}
 _decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembler:
-    """Puts results together. `clock` gives seconds since 1970."""
+    """Puts results together. `bounds` are those that batches are planned with: within others its
+    rows might be counted differently. `clock` gives seconds since 1970.
+    """
 
     store: ObjectStore
     buckets: Buckets
+    bounds: Bounds = Bounds()
     clock: Callable[[], float] = time.time
 
     def run(
@@ -59,24 +73,26 @@ class Assembler:
         names = self.store.list(layout.parts(job.account, job.id))
         numbers = sorted(number_of(name) for name in names if name.endswith(".out"))
         found = self._reports(job, numbers, check)
-        reports = done_rows.after(self.store, job, body, found)
+        reports, begun = done_rows.after(self.store, job, body, found)
         completed = sum(report.completed for report in reports)
         failed = sum(report.failed for report in reports)
         codes: Counter[str] = Counter()
         for report in reports:
             codes.update(report.codes)
         parts = list(zip(numbers, reports, strict=True))
+        plan = self._plan(job)
         if completed:
-            pieces = _formatted(
-                self._lines(job, parts, errors=False), body, varied=self._varied(job)
-            )
+            pieces = _formatted(self._lines(job, parts, errors=False), body, varied=_varied(plan))
             self._write(job, body, body.output_file, "output", body.output_format, pieces)
-        if failed:
-            pieces = self._lines(job, parts, errors=True)
-            self._write(job, body, body.error_file, "errors", "jsonl", pieces)
+        left = 0 if plan is None else plan.total - completed - failed
+        with closing(self._unbegun(job, body, parts, begun, left, codes, check)) as others:
+            errors = chain(self._lines(job, parts, errors=True), others)
+            first = next(errors, None)
+            if first is not None:
+                self._write(job, body, body.error_file, "errors", "jsonl", chain([first], errors))
         result = BatchResult(
             output_file=body.output_file if completed else None,
-            error_file=body.error_file if failed else None,
+            error_file=None if first is None else body.error_file,
             usage=Usage(
                 input_tokens=sum(report.usage.input_tokens for report in reports),
                 label_tokens=sum(report.usage.label_tokens for report in reports),
@@ -138,13 +154,36 @@ class Assembler:
             self.buckets.put(url, content)
         return url
 
-    def _varied(self, job: Job) -> bool:
-        """Whether a row may have columns that the first one has not; JSON's may."""
+    def _plan(self, job: Job) -> Plan | None:
+        """What is known of the file, if it was read to its end."""
         try:
-            data = self.store.get(layout.plan(job.account, job.id)).data
+            return decode(Plan, self.store.get(layout.plan(job.account, job.id)).data)
         except ObjectMissing:
-            return True
-        return not decode(Plan, data).format.startswith(("CSV", "Parquet"))  # of one file
+            return None
+
+    def _unbegun(
+        self,
+        job: Job,
+        body: BatchRequest,
+        parts: Sequence[tuple[int, PartReport]],
+        begun: RowSet | None,
+        count: int,
+        codes: Counter[str],
+        check: Callable[[], object],
+    ) -> Generator[bytes, None, None]:
+        """Lines of `count` rows that are in no part, where the batch was ended early.
+
+        They are counted in `codes`. `begun` are the rows that came out; None where that is not
+        known any more, and then there are no lines.
+        """
+        if job.state not in REASONS or begun is None or count <= 0:
+            return
+        add_parts(begun, self.store, job, (number for number, report in parts if report.failed))
+        reader = Reader(store=self.store, buckets=self.buckets, bounds=self.bounds)
+        code, _ = REASONS[job.state]
+        for line in unbegun(reader, job, body, begun=begun, count=count, check=check):
+            codes[code] += 1
+            yield line
 
     def _write(
         self,
@@ -177,6 +216,11 @@ def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield piece
 
 
+def _varied(plan: Plan | None) -> bool:
+    """Whether a row may have columns that the first one has not; JSON's may."""
+    return plan is None or not plan.format.startswith(("CSV", "Parquet"))  # of one file
+
+
 def _formatted(pieces: Iterator[bytes], body: BatchRequest, *, varied: bool) -> Iterator[bytes]:
     """The output as the caller wants it; JSON lines are what parts are made of."""
     if body.output_format == "jsonl" or body.rows is None:
@@ -185,25 +229,36 @@ def _formatted(pieces: Iterator[bytes], body: BatchRequest, *, varied: bool) -> 
     first = next(lines, None)
     if first is None:
         return iter(())
-    echoed = list(first["row"])
+    columns = [Column(name=name) for name in first["row"]]
     # A row keeps its own columns; ours get other names where it has them already.
-    unneeded = "id" if body.rows.id_column is not None else None
-    ours = {key: _free(key, echoed) for key in _OURS if key in first and key != unneeded}
-    grouped = any(question.group is not None for question in body.rows.ask.questions)
-    columns = [Column(name=name) for name in echoed]
-    for key, name in ours.items():
-        number = key in _NUMBERS and not grouped
-        columns.append(Column(name=name, type="number" if number else "text"))
+    ours: list[tuple[str, str, str | None]] = []  # name, field of a line, group
+    for field, group in _asked(body.rows, first):
+        name = field if group is None else f"{field}_{group}"
+        name = _free(name, [column.name for column in columns])
+        ours.append((name, field, group))
+        columns.append(Column(name=name, type=_TYPES.get(field, "text")))
     rows = (
-        {**line["row"], **{n: line[k] for k, n in ours.items()}} for line in _with(first, lines)
+        {**line["row"], **{name: _cell(line, field, group) for name, field, group in ours}}
+        for line in chain([first], lines)
     )
-    rest = _free("other_columns", [*echoed, *ours.values()]) if varied else None
+    rest = _free("other_columns", [column.name for column in columns]) if varied else None
     return write_rows(rows, body.output_format, columns, rest=rest)
 
 
-def _with(first: Any, others: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from others
+def _asked(rows: Rows, line: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Which fields of such a line become columns, with their groups: each has its own."""
+    if rows.id_column is None:
+        yield "id", None
+    groups = [question.group for question in rows.ask.questions]
+    for group in groups or [None]:  # a classifier's labels are one question
+        yield from ((field, group) for field in _FOUND if field in line)
+    if "file" in line:
+        yield "file", None
+
+
+def _cell(line: dict[str, Any], field: str, group: str | None) -> object:
+    value = line.get(field)
+    return value if group is None or value is None else value.get(group)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

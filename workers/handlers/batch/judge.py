@@ -12,12 +12,15 @@ from hashlib import blake2b
 from shared.batches import BadRow, BatchRequest
 from shared.errors import InvalidRequest
 from shared.jobs import Job
+from shared.limits import Limits
+from workers.handlers.batch.bodies import Bodies
 from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.batch.source import Reader
 
 _MOST_BAD = 100  # bad rows that are listed before anything runs
 _IDS_COMPARED = 5_000_000  # ids beyond are not compared with those before: 8 bytes each, and more
+DUPLICATE = ("duplicate_id", "has an id that came before", "id")
 _EVERY = 1000  # rows between two looks at the lease
 
 See = Callable[[PartRow, int, bool], None]
@@ -42,6 +45,7 @@ def judge(
     job: Job,
     body: BatchRequest,
     *,
+    limits: Limits,
     done: RowSet,
     check: Callable[[], None],
     see: See = lambda *_: None,
@@ -52,6 +56,7 @@ def judge(
         reader: Reads it.
         job: The batch.
         body: What is asked of it.
+        limits: What a line that is a request may hold.
         done: Numbers of rows that are passed over; their ids count all the same.
         check: Raises where the work is to stop; called now and then.
         see: Is shown the rows that are not passed over.
@@ -62,6 +67,7 @@ def judge(
     bad: list[BadRow] = []
     seen: set[bytes] = set()
     repeated = RowSet()
+    bodies = None if body.rows else Bodies(body, limits)
     rows = total = size = bad_count = 0
     with reader.open(job, body) as file:
         for number, (row, row_bytes) in enumerate(reader.rows(file, body, skip=0)):
@@ -69,14 +75,16 @@ def judge(
                 check()
             rows += 1
             fault = row.reason()
-            if fault is None and number < _IDS_COMPARED:
+            if fault is None and row.id is not None and number < _IDS_COMPARED:
                 digest = blake2b(row.id.encode(), digest_size=8).digest()
                 if digest in seen:
                     repeated.add(number)
-                    fault = duplicate(row)
+                    fault = row.refused(*DUPLICATE)
                 seen.add(digest)
             if number in done:
                 continue
+            if fault is None and bodies is not None:
+                fault = bodies.fault(row)
             total += 1
             size += row_bytes
             see(row, row_bytes, fault is None)
@@ -95,11 +103,4 @@ def judge(
         bad_count=bad_count,
         bad=tuple(bad),
         repeated=repeated,
-    )
-
-
-def duplicate(row: PartRow) -> BadRow:
-    """Why a row whose id came before is refused."""
-    return BadRow(
-        line=row.line, code="duplicate_id", message="has an id that came before", param="id"
     )

@@ -20,12 +20,13 @@ from shared import layout
 from shared.batches import TRAIN, BatchRequest, PartReport, Plan
 from shared.errors import BrokerUnavailable, LeaseLost, ObjectMissing, PreconditionFailed
 from shared.jobs import Job
+from shared.limits import Limits
 from shared.messages import decode, encode
 from shared.ports import Claim, Doorbell, Finished, Ledger, ObjectStore
 from shared.telemetry import Log
 from workers.handlers.batch import done as done_rows
 from workers.handlers.batch import rows as part_rows
-from workers.handlers.batch.judge import Judged, duplicate, judge
+from workers.handlers.batch.judge import DUPLICATE, Judged, judge
 from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.batch.source import Reader
@@ -42,12 +43,13 @@ _EVERY = 1000  # rows between two looks at the lease
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Plans batches."""
+    """Plans batches. Lines that are requests are judged by `limits`."""
 
     store: ObjectStore
     ledger: Ledger
     doorbell: Doorbell
     reader: Reader
+    limits: Limits
 
     def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> None:
         """Judge the file if that was not done yet, then cut the next parts.
@@ -93,7 +95,7 @@ class Planner:
     def _judged(self, job: Job, body: BatchRequest, hold: Hold) -> Plan:
         """What the whole file holds; what only cutting needs of it is put beside the plan."""
         done = done_rows.before(self.store, job, body)
-        judged = judge(self.reader, job, body, done=done, check=hold.check)
+        judged = judge(self.reader, job, body, limits=self.limits, done=done, check=hold.check)
         log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
         if body.retry_of:
             done_rows.keep(self.store, job, done)
@@ -215,8 +217,7 @@ def _left(
             continue
         row = replace(row, number=number)
         if number in repeated:
-            fault = duplicate(row)
-            row = replace(row, data=None, bad=(fault.code, fault.message, fault.param))
+            row = replace(row, bad=DUPLICATE)
         yield row, row_bytes
 
 

@@ -10,20 +10,27 @@ from shared.batches import BadRow
 
 
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row of the file. `data` is None where it is `bad`."""
+    """A row of the file: good, or `bad`; of a bad one `data` is what could be read, if anything.
+
+    `id` is None where it has none of its own, `place` the object and the line in that, where
+    several objects are read.
+    """
 
     line: int
-    id: str
+    id: str | None
     data: dict[str, object] | None = None
     bad: tuple[str, str, str | None] | None = None  # code, message, param
     number: int = 0  # in the file, from 0
+    place: str = ""
 
     def reason(self) -> BadRow | None:
         """Why nothing can be done with it."""
-        if self.bad is None:
-            return None
-        code, message, param = self.bad
-        return BadRow(line=self.line, code=code, message=message, param=param)
+        return None if self.bad is None else self.refused(*self.bad)
+
+    def refused(self, code: str, message: str, param: str | None = None) -> BadRow:
+        """Why it does not come out; where several objects are read, with the one that it is in."""
+        told = f"{self.place}: {message}" if self.place else message
+        return BadRow(line=self.line, code=code, message=told, param=param)
 
 
 _encoder = msgspec.json.Encoder()

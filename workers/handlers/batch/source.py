@@ -12,13 +12,13 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from shared import layout
-from shared.batches import BatchRequest, Input, Inputs, Rows, Source
+from shared.batches import TRAIN, BatchRequest, Input, Inputs, Rows, Source
 from shared.dialects.refusal import refuse
 from shared.errors import InvalidRequest, ObjectMissing, PreconditionFailed
 from shared.jobs import Job
@@ -27,8 +27,8 @@ from shared.ports import Buckets, ObjectStore
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
 from workers.inputs.format import Format, Said
-from workers.inputs.pick import pick
-from workers.inputs.row import Bounds, Fault, Row
+from workers.inputs.pick import check_columns, own_id, pick
+from workers.inputs.row import Bounds, Fault, Row, unreadable
 from workers.inputs.sniff import sniff
 from workers.inputs.tables import read_rows
 
@@ -106,7 +106,7 @@ class Reader:
             rows, lines = each.rows, each.lines
             if rows is None or rows > skip:
                 rows = lines = 0
-                with closing(self._rows_of(file, each, skip)) as found:
+                with closing(self._rows_of(file, each, body, skip)) as found:
                     for row in found:
                         rows, lines = row.number, row.line
                         yield _told(file, each, row, body, rows_before, lines_before)
@@ -169,17 +169,20 @@ class Reader:
             if each.bytes:  # such as the `_SUCCESS` that some writers leave
                 yield Input(url=each.url, etag=each.etag)
 
-    def _rows_of(self, file: OpenFile, each: Input, skip: int) -> Generator[Row, None, None]:
+    def _rows_of(
+        self, file: OpenFile, each: Input, body: BatchRequest, skip: int
+    ) -> Generator[Row, None, None]:
         """The rows of one object; what is wrong with it names it, where there are several."""
-        source = file.source
-        said = Said(format=source.format, delimiter=source.delimiter, encoding=source.encoding)
-        name = each.url.rpartition("/")[2] if each.url else source.filename
+        name = each.url.rpartition("/")[2] if each.url else file.source.filename
         try:
             with self._opened(file, each) as stream:
-                found = sniff(stream.read(_HEAD_BYTES), filename=name, said=said)
+                found = _format(stream.read(_HEAD_BYTES), name, body)
             file.found.append(found)
             with self._opened(file, each) as stream:
-                yield from read_rows(stream, found, skip=skip, bounds=self.bounds)
+                rows = read_rows(stream, found, skip=skip, bounds=self.bounds)
+                if body.rows is not None and found.kind != "jsonl":  # whose rows have own keys
+                    rows = _checked(rows, body.rows)
+                yield from rows
         except InvalidRequest as exc:
             if not file.several:
                 raise
@@ -198,18 +201,59 @@ class Reader:
             raise InvalidRequest("input_file_id: the file was deleted") from None
 
 
+def _format(head: bytes, name: str, body: BatchRequest) -> Format:
+    """What an object is, by its first bytes.
+
+    Raises:
+        InvalidRequest: It is nothing that is read, or a table where each line is to be a request.
+    """
+    source = body.source
+    if body.rows is not None:
+        said = Said(format=source.format, delimiter=source.delimiter, encoding=source.encoding)
+        return sniff(head, filename=name, said=said)
+    # Told by the content alone: whatever it is called, a table would fail line by line.
+    found = sniff(head, said=Said(delimiter=",", encoding=source.encoding))
+    if found.kind != "jsonl":
+        _refuse_table(found, body.endpoint)
+    return found
+
+
+def _refuse_table(found: Format, endpoint: str) -> NoReturn:
+    what = "is Parquet" if found.kind == "parquet" else "does not begin with a JSON object"
+    form = '{"custom_id": "…", "body": {…}}'
+    if endpoint == TRAIN:
+        unreadable(
+            f"{what}, but each line must be a train request in JSON, as {form}; send a table of "
+            f"examples to {TRAIN} itself"
+        )
+    unreadable(
+        f"is missing, so each line must be a request in JSON, as {form}, but the file {what}; "
+        "for plain rows say in `classify` what is asked of each",
+        field="classify",
+    )
+
+
+def _checked(rows: Iterator[Row], said: Rows) -> Iterator[Row]:
+    """The rows of a table, refused as a whole where it lacks a column that was named."""
+    for row in rows:
+        if row.data is not None:  # all that can be read have the same columns
+            check_columns(row.data, column=said.column, kind=said.holds, id_column=said.id_column)
+            yield row
+            break
+        yield row
+    yield from rows
+
+
 def _told(
     file: OpenFile, each: Input, row: Row, body: BatchRequest, rows_before: int, lines_before: int
 ) -> tuple[PartRow, int]:
-    """A row, counted through; why it is bad is told with its object and the line in that."""
+    """A row, counted through; of several objects it knows which it is in, and at what line."""
     line = row.line
     if rows_before:
         row = replace(row, number=rows_before + row.number, line=lines_before + line)
     told, size = _picked(row, body.rows) if body.rows else _request(row, body.endpoint)
-    if told.bad is not None and file.several:
-        code, message, param = told.bad
-        message = f"{_name_of(file, each)}, line {line}: {message}"
-        told = replace(told, bad=(code, message, param))
+    if file.several:
+        told = replace(told, place=f"{_name_of(file, each)}, line {line}")
     return told, size
 
 
@@ -220,28 +264,23 @@ def _name_of(file: OpenFile, each: Input) -> str:
 
 def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     """A plain row, by its columns."""
+    name = own_id(row.data, row.number, rows.id_column)
     if row.data is None:
         assert row.fault is not None
-        return _bad(row, row.fault), _ROW_BYTES
+        return _bad(row, row.fault, name), _ROW_BYTES
     found = pick(
         row.data, row.number, column=rows.column, kind=rows.holds, id_column=rows.id_column
     )
     if isinstance(found, Fault):
-        return _bad(row, found, name=_name(row, rows.id_column)), _ROW_BYTES
+        return _bad(row, found, name), _ROW_BYTES
     size = len(found.said)
     size = _MEDIA_BYTES + size // _MEDIA_SHARE if rows.media else _ROW_BYTES + size
     return PartRow(line=row.line, id=found.id, data=row.data), size
 
 
-def _bad(row: Row, fault: Fault, *, name: str | None = None) -> PartRow:
+def _bad(row: Row, fault: Fault, name: str | None) -> PartRow:
     said = (fault.code, fault.message, fault.param)
-    return PartRow(line=row.line, id=name or str(row.number), data=row.data, bad=said)
-
-
-def _name(row: Row, id_column: str | None) -> str | None:
-    """The id of a row that is wrong elsewhere, if it has one."""
-    said = (row.data or {}).get(id_column or "")
-    return str(said)[:_MOST_ID_CHARS] if isinstance(said, str | int) else None
+    return PartRow(line=row.line, id=name, data=row.data, bad=said)
 
 
 def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
@@ -249,13 +288,14 @@ def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     data = row.data
     if data is None:
         assert row.fault is not None
-        return _bad(row, row.fault), _ROW_BYTES
+        return _bad(row, row.fault, None), _ROW_BYTES
     custom_id = data.get("custom_id")
-    known = isinstance(custom_id, str) and 0 < len(custom_id) <= _MOST_ID_CHARS
-    name = str(custom_id) if known else str(row.number)
+    wrong = _wrong_id(custom_id)
+    # Clients match lines by it, so none is made up.
+    name = custom_id if isinstance(custom_id, str) and wrong is None else None
     fault: tuple[str, str, str] | None = None
-    if not known:
-        fault = ("invalid_custom_id", f"needs 1 to {_MOST_ID_CHARS} characters", "custom_id")
+    if wrong is not None:
+        fault = ("invalid_custom_id", wrong, "custom_id")
     elif data.get("method", "POST") != "POST":
         fault = ("invalid_method", "must be POST", "method")
     elif data.get("url", endpoint) != endpoint:
@@ -267,3 +307,11 @@ def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     body = data["body"]
     assert isinstance(body, dict)
     return PartRow(line=row.line, id=name, data=body), _ROW_BYTES + len(str(body.get("input", "")))
+
+
+def _wrong_id(said: object) -> str | None:
+    if said is None:
+        return f"is missing: give each line one of 1 to {_MOST_ID_CHARS} characters"
+    if not isinstance(said, str):
+        return "must be a string: put it in quotes"
+    return None if 0 < len(said) <= _MOST_ID_CHARS else f"needs 1 to {_MOST_ID_CHARS} characters"
