@@ -8,9 +8,9 @@ from flask import Flask
 
 from api import door, problems
 from api.auth import Authenticator
-from api.batch_events import BatchEvents
 from api.batches import Batches
 from api.classifiers import Classifiers
+from api.events import of_batches
 from api.files import Files
 from api.idempotency import Idempotency
 from api.jobs import Jobs
@@ -37,6 +37,7 @@ from api.routes import (
     weights,
 )
 from api.routes.durable import Durable
+from api.routes.events import Listening
 from api.slots import RESERVED_THREADS, Slots
 from api.submit import Submit
 from api.uploads import Uploads
@@ -48,7 +49,7 @@ from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
 
 _LOOKED_AT_S = 86400.0  # how long a batch that took all its time can still be looked at
-_LISTENERS_SHARE = 4  # one slot of so many may be held by who listens to a batch, for an hour
+_LISTENERS_SHARE = 4  # one slot of so many may be held by who listens to events, for an hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,10 @@ def create_app(services: Services) -> Flask:
             keep_s=settings.file_keep_s,
         )
     )
+    listening = Listening(
+        slots=slots,
+        listeners=Slots((settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE),
+    )
     all_batches = Batches(
         submit=services.submit,
         jobs=services.jobs,
@@ -196,13 +201,17 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(
         batch_streams.blueprint(
             batches=all_batches,
-            events=BatchEvents(batches=all_batches),
+            events=of_batches(all_batches),
             slots=slots,
-            listeners=Slots((settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE),
+            listening=listening,
         )
     )
     app.register_blueprint(
-        jobs.blueprint(jobs=services.jobs, inline_result_bytes=settings.inline_result_bytes)
+        jobs.blueprint(
+            jobs=services.jobs,
+            listening=listening,
+            inline_result_bytes=settings.inline_result_bytes,
+        )
     )
     app.register_blueprint(
         webhooks.blueprint(

@@ -13,6 +13,7 @@ from api.caller import Caller
 from api.files import Files
 from api.jobs import Jobs
 from api.resolve import Resolve
+from api.retries import Retries
 from api.submit import Submit
 from api.wire.openai.asking import PLACE
 from api.wire.openai.asking import parse as parse_asking
@@ -26,6 +27,7 @@ from shared.dialects.refusal import refuse, within
 from shared.errors import (
     BrokerUnavailable,
     Conflict,
+    ModelNotFound,
     NotFound,
     ObjectMissing,
     PigeonholeError,
@@ -86,11 +88,19 @@ class Batches:
     def create(
         self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
     ) -> Standing:
-        """Accept a batch; with the `job_id` of one that was accepted before, it is that again."""
-        job = self.submit.later(
-            asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
-        )
-        return self._standing(job, asked)
+        """Accept a batch; with the `job_id` of one that was accepted before, it is that again.
+
+        Raises:
+            Conflict: It is a retry, and not the first one of its batch.
+            Unavailable: The object store did not take it, or another call is just making it.
+        """
+        if not asked.retry_of:
+            return self._accepted(asked, caller, request_id, job_id)
+        retries = Retries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
+        with retries.only(caller.account, asked.retry_of, job_id) as only_id:
+            begun = self.jobs.accepted(caller.account, only_id)
+            asked = begun if isinstance(begun, BatchRequest) else asked
+            return self._accepted(asked, caller, request_id, only_id)
 
     def get(self, account: str, batch_id: str) -> Standing:
         """A batch as it stands.
@@ -132,9 +142,8 @@ class Batches:
         """
         job, asked = self._found(account, batch_id)
         if not job.state.terminal:
-            raise Conflict(
-                f"the batch is {job.state}; retry it once it has ended, or cancel it first"
-            )
+            status = self._standing(job, asked).status
+            raise Conflict(f"the batch is {status}; retry it once it has ended, or cancel it first")
         if 0 < job.progress.total == job.progress.completed:
             raise Conflict("nothing to retry: every row of the batch came out")
         if not asked.source.url:
@@ -159,7 +168,11 @@ class Batches:
             Conflict: It has ended, or its files are being put together.
         """
         job, asked = self._found(account, batch_id)
-        return self._standing(self.jobs.cancel(account, job.id), asked)
+        try:
+            return self._standing(self.jobs.cancel(account, job.id), asked)
+        except Conflict:  # it speaks of the job, whose states have other names
+            status = self.get(account, batch_id).status
+            raise Conflict(f"the batch is {status}; it can no longer be cancelled") from None
 
     def finished(self, job: Job) -> Iterator[bytes]:
         """The lines of rows that came out so far, in pieces; those of later parts may be there
@@ -224,6 +237,14 @@ class Batches:
             ask=ask.model_copy(update={"model": model, "items": ()}),
         )
 
+    def _accepted(
+        self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
+    ) -> Standing:
+        job = self.submit.later(
+            asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
+        )
+        return self._standing(job, asked)
+
     def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:
         try:
             job = self.jobs.get(account, ids.job_id_of(batch_id))
@@ -250,6 +271,7 @@ class Batches:
             result=self._result(job),
             now=datetime.fromtimestamp(now, UTC),
             attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
+            waiting_for=self._waiting_for(job, asked),
         )
 
     def _attended(self) -> bool:
@@ -258,6 +280,18 @@ class Batches:
             return bool(self.submit.members.workers())
         except BrokerUnavailable:
             return True  # for all we know
+
+    def _waiting_for(self, job: Job, asked: BatchRequest) -> str | None:
+        """What the rows of a batch wait for: known where no worker lives that has the model."""
+        if job.state not in {State.QUEUED, State.RUNNING}:
+            return None
+        try:
+            self.submit.members.device_for(self.submit.catalogue.find(asked.model))
+        except BrokerUnavailable:
+            return None  # for all we know
+        except (ModelNotFound, Unavailable):
+            return f"a worker with the model {asked.model}; none lives"
+        return None
 
     def _counted(self, job: Job) -> tuple[Job, tuple[int, int]]:
         """The job, and its rows that came out and that did not."""

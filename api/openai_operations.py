@@ -19,7 +19,8 @@ from api.operation import (
     after,
     limit,
 )
-from api.routes.batch_streams import EVENTS, LINES
+from api.routes.batch_streams import LINES
+from api.routes.events import EVENTS
 from api.routes.streamed import FILE_TYPE
 from api.wire.job import JobObject
 from api.wire.openai.batch import BatchList, BatchObject

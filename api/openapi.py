@@ -16,7 +16,7 @@ from api import problems
 from api.operation import REQUEST_ID, TEXT, Content, Json, Operation, Parameter
 from api.operations import OPERATIONS
 from api.problems import Problem
-from api.routes.batch_streams import EVENTS
+from api.routes.events import EVENTS
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {

@@ -10,6 +10,7 @@ from api.operation import (
     CLASSIFIER_ID,
     IDEMPOTENCY_KEY,
     JOB_ID,
+    LAST_EVENT_ID,
     PLOT,
     PREFER,
     Operation,
@@ -19,6 +20,7 @@ from api.operation import (
     words_in_query,
 )
 from api.readiness import Liveness, Readiness
+from api.routes.events import EVENTS
 from api.upload import MULTIPART
 from api.wire.classifier import (
     ClassifierAnswer,
@@ -34,7 +36,7 @@ from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
 from api.wire.train import TrainFileBody
-from api.wire.weights import MEDIA_TYPE, ImportFields
+from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
@@ -93,8 +95,8 @@ OPERATIONS = (
         method="post",
         path="/v1/classifiers/import",
         name="importClassifier",
-        summary="Make a classifier from an exported file, sent as the body.",
-        uploads={MEDIA_TYPE: None},
+        summary="Make a classifier from an exported file, sent as the body or in a form.",
+        uploads={MULTIPART: ImportFileBody, MEDIA_TYPE: None},
         parameters=(PREFER, IDEMPOTENCY_KEY, *words_in_query(ImportFields)),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
@@ -221,6 +223,15 @@ OPERATIONS = (
         answers={200: JobObject},
         headers={200: ("Retry-After",)},
         problems=(*_KEYED, 404),
+    ),
+    Operation(
+        method="get",
+        path="/v1/jobs/{job_id}/events",
+        name="followJob",
+        summary="A job as it goes on: an event whenever its counts or its status change.",
+        parameters=(JOB_ID, LAST_EVENT_ID),
+        answers={200: EVENTS, 204: ()},
+        problems=(*_KEYED, 404, 429),
     ),
     Operation(
         method="get",

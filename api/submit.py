@@ -195,6 +195,8 @@ class Submit:
         """The job of the same call, which came at least as far as its request on the store."""
         with suppress(ObjectMissing):
             return decode(Job, self.store.get(layout.job(job.account, job.id)).data)
+        if job.kind is JobKind.BATCH:
+            self.store.put(layout.batch(job.account, job.id), b"")
         self.store.put(layout.open_marker(job.id), job.account.encode())
         return decode(Submission, self.store.get(layout.request(job.account, job.id)).data).job
 

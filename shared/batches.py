@@ -7,6 +7,8 @@ A part's result is one object too. The end puts the results of all parts togethe
 
 from __future__ import annotations
 
+import codecs
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import Field
@@ -16,6 +18,32 @@ from shared.types import ClassifyRequest, Failure, Usage, Value
 Kind = Literal["jsonl", "csv", "parquet"]
 CLASSIFY = "/v1/classify"
 TRAIN = "/v1/train"
+
+
+_ASCII = "".join(map(chr, range(128)))
+
+
+def encoding_of(said: str) -> str | None:
+    """Python's name of an encoding that is read: one of Unicode, or in which ASCII is ASCII.
+
+    >>> encoding_of("Latin-1"), encoding_of("utf-8-sig"), encoding_of("cp037"), encoding_of("hex")
+    ('iso8859-1', 'utf-8', None, None)
+    """
+    with suppress(LookupError, ValueError):
+        name = codecs.lookup(said).name
+        if name.startswith(("utf-16", "utf-32")) or _ASCII.encode().decode(name) == _ASCII:
+            return name.removesuffix("-sig")
+    return None
+
+
+def delimiter_of(said: str) -> str | None:
+    r"""The delimiter of a CSV that is meant: a character, no quote and no line end.
+
+    >>> delimiter_of("tab"), delimiter_of("\\t"), delimiter_of(";"), delimiter_of("||")
+    ('\t', '\t', ';', None)
+    """
+    delimiter = "\t" if said in ("tab", "\\t") else said
+    return delimiter if len(delimiter) == 1 and delimiter not in '"\r\n\0' else None
 
 
 class Source(Value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -84,11 +85,31 @@ class Classifier(Value):
             return self.latest
         found = next((v for v in self.versions if v.number == number), None)
         if found is None:
-            kept = self.versions[0].number
-            raise NotFound(
-                f"the classifier has no version {number}; it keeps {kept} to {self.latest.number}"
-            )
+            raise NotFound(f"the classifier has no version {number}; it keeps {self.kept}")
         return found
+
+    @property
+    def kept(self) -> str:
+        """The numbers of the versions that are kept, in words: `1, 4 to 23`."""
+        return _ranges([version.number for version in self.versions])
+
+    def led_to(self, version: Version) -> tuple[Version, ...]:
+        """The versions that one was learnt from, as far as they are kept, and it; oldest first.
+
+        Versions that were rolled away are none of them, nor are those of another model.
+        """
+        learnt = {n for first, last in version.learnt for n in range(first, last + 1)}
+        return tuple(
+            each
+            for each in self.versions
+            if each.number == version.number
+            or (
+                each.number < version.number
+                and each.model == version.model
+                and each.learnt  # the last that it learnt is its own, or that of its origin
+                and each.learnt[-1][1] in learnt
+            )
+        )
 
     def weights(self, version: Version) -> Weights:
         """Where the weights of a version lie."""
@@ -210,7 +231,7 @@ def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[st
         elif number in known:
             after[alias] = number
         else:
-            _refuse(field, f"there is no version {number}")
+            _refuse(field, f"there is no version {number}; name one that is kept: {record.kept}")
     if len(after) > MAX_ALIASES:
         _refuse("aliases", f"at most {MAX_ALIASES} are allowed")
     return after
@@ -234,6 +255,21 @@ def check_model(record: Classifier, model: str, *, version: Version | None = Non
 def digest(name: str) -> str:
     """Under which a name is stored."""
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words.
+
+    >>> _ranges([1, 4, 5, 6])
+    '1, 4 to 6'
+    """
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in ranges)
 
 
 def _refuse(field: str, message: str) -> None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from api import door
-from api.batch_events import BatchEvents
 from api.batches import Batches
+from api.events import Events
+from api.routes.events import Listening
 from api.routes.streamed import streamed, streamed_file
 from api.slots import Slots
+from api.wire.openai.batch import Standing
 from shared.errors import NotFound
 
-EVENTS = "text/event-stream"
 LINES = "application/jsonl"
 
 
 def blueprint(
-    *, batches: Batches, events: BatchEvents, slots: Slots, listeners: Slots
+    *, batches: Batches, events: Events[Standing], slots: Slots, listening: Listening
 ) -> Blueprint:
-    """The routes. Who listens holds a slot, and one of the fewer for `listeners`."""
+    """The routes."""
     routes = Blueprint("batch_streams", __name__)
 
     @routes.before_request
@@ -29,17 +30,7 @@ def blueprint(
 
     @routes.get("/v1/batches/<batch_id>/events")
     def follow(batch_id: str) -> Response:
-        standing = batches.get(door.caller().account, batch_id)
-        seen = request.headers.get("Last-Event-ID", "")
-        if standing.job.state.terminal and standing.mark == seen:
-            return Response(status=204)  # a client that is told so does not come back
-        with ExitStack() as held:
-            held.enter_context(listeners.one())
-            held.enter_context(slots.one())
-            answer = streamed(events.follow(standing, seen=seen), held, mimetype=EVENTS)
-            answer.headers["Cache-Control"] = "no-cache"
-            answer.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back
-            return answer
+        return listening.answer(events, batches.get(door.caller().account, batch_id))
 
     @routes.get("/v1/batches/<batch_id>/output")
     def output(batch_id: str) -> Response:

@@ -19,8 +19,9 @@ from api.wire.openai.file import render_page
 from api.wire.openai.new_batch import BatchBody, parse
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
-from shared.dialects.refusal import refuse
+from shared.dialects.refusal import refuse, shown
 
+_DRY_RUN = "dry_run"
 _DEFAULT_LIMIT = 20
 _MOST_LISTED = 100
 
@@ -67,9 +68,12 @@ def blueprint(
 
     @routes.post("/v1/batches")
     def create() -> Response:
-        dry = request.args.get("dry_run", "false")
+        for name in request.args:
+            if name != _DRY_RUN:  # misspelt, it would start a batch that is paid for
+                refuse(shown(name), f"is no parameter of this call; the only one is {_DRY_RUN}")
+        dry = request.args.get(_DRY_RUN, "false")
         if dry not in {"true", "false"}:
-            refuse("dry_run", "must be true or false")
+            refuse(_DRY_RUN, "must be true or false")
         data = sent.data(max_bytes=max_body_bytes)
         said = parse(body.parse(data), most_window_s=most_window_s)
         if dry == "true":

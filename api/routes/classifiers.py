@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from flask import Blueprint, Response
 
 from api import door
@@ -19,6 +21,10 @@ from api.wire.classifier import (
     render_versions,
 )
 from shared.classifiers import Classifier, Version
+from shared.errors import NotFound
+from shared.types import VersionReport
+
+_READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 
 
 def blueprint(
@@ -79,7 +85,28 @@ def blueprint(
         report = classifiers.records.report(record, version.file)
         used = classifiers.used(record)
         return reply(
-            render_classifier(record, version, report, used_number=used.number, used_at=used.at)
+            render_classifier(
+                record,
+                version,
+                report,
+                before=reports_before(record, version) if report.progressive else (),
+                used_number=used.number,
+                used_at=used.at,
+            )
         )
+
+    def reports_before(record: Classifier, version: Version) -> list[VersionReport]:
+        """Of the versions that led to one, in order, without those that went meanwhile."""
+        files = dict.fromkeys(each.file for each in record.led_to(version))
+        files.pop(version.file)  # a rollback has the file of its origin
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="reports") as readers:
+            found = list(readers.map(lambda file: report_of(record, file), files))
+        return [report for report in found if report is not None]
+
+    def report_of(record: Classifier, file: str) -> VersionReport | None:
+        try:
+            return classifiers.records.report(record, file)
+        except NotFound:
+            return None
 
     return routes

@@ -1,4 +1,4 @@
-"""/v1/jobs: the caller's durable jobs, one of them, its result and drawings, its end."""
+"""/v1/jobs: the caller's durable jobs, one of them, its events, result and drawings, its end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from flask import Blueprint, Response
 
 from api import door
+from api.events import of_jobs
 from api.jobs import PLOTS, Jobs
 from api.routes import page
+from api.routes.events import Listening
 from api.routes.reply import reply
 from api.wire import body
 from api.wire.job import render_job, render_jobs
@@ -21,9 +23,14 @@ _DEFAULT_LIMIT = 20
 _MOST_LISTED = 100
 
 
-def blueprint(*, jobs: Jobs, inline_result_bytes: int) -> Blueprint:
+def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> Blueprint:
     """The routes."""
     routes = Blueprint("jobs", __name__)
+
+    def view(job: Job) -> dict[str, Any]:
+        return render_job(job, result=_small(_result(jobs, job), inline_result_bytes))
+
+    events = of_jobs(jobs, view)
 
     @routes.before_request
     def check_scope() -> None:
@@ -39,9 +46,11 @@ def blueprint(*, jobs: Jobs, inline_result_bytes: int) -> Blueprint:
     @routes.get("/v1/jobs/<job_id>")
     def one(job_id: str) -> Response:
         job = jobs.get(door.caller().account, job_id)
-        if not job.state.terminal:
-            return reply(render_job(job), headers={"Retry-After": "1"})
-        return reply(render_job(job, result=_small(_result(jobs, job), inline_result_bytes)))
+        return reply(view(job), headers={} if job.state.terminal else {"Retry-After": "1"})
+
+    @routes.get("/v1/jobs/<job_id>/events")
+    def follow(job_id: str) -> Response:
+        return listening.answer(events, jobs.get(door.caller().account, job_id))
 
     @routes.get("/v1/jobs/<job_id>/result")
     def result(job_id: str) -> Response:

@@ -34,7 +34,8 @@ def blueprint(
             if found is None:
                 payload, said = data, train.parse(body.parse(data))
             else:
-                payload, said = found.fingerprint, parse_file(found.fields, found.file)
+                payload = found.fingerprint
+                said = parse_file(found.fields, found.file, limits=resolve.limits)
             account = door.caller().account
             return durable.call(payload, lambda: resolve.train(said, account=account))
 

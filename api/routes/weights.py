@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 
 from api import door
 from api.classifiers import Classifiers
+from api.form import MOST_FORM_BYTES, MULTIPART, FormFile
 from api.routes import sent
 from api.routes.durable import Durable
 from api.slots import Slots
@@ -28,8 +29,14 @@ from api.wire.weights import (
 from shared import ids, layout
 from shared.catalogue import Catalogue
 from shared.classifiers import Classifier, Version
-from shared.dialects.refusal import refuse
-from shared.errors import NotFound, ObjectMissing, PigeonholeError, Unavailable
+from shared.dialects.refusal import refuse, shown
+from shared.errors import (
+    ModelNotFound,
+    NotFound,
+    ObjectMissing,
+    PigeonholeError,
+    Unavailable,
+)
 from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.types import ImportRequest
@@ -82,23 +89,30 @@ def blueprint(
     @routes.post("/v1/classifiers/import")
     def load() -> Response:
         with slots.one():
-            file = sent.stream(max_bytes=max_import_bytes)
+            as_form = request.mimetype == MULTIPART
+            most = max_import_bytes + (MOST_FORM_BYTES if as_form else 0)
+            data = sent.stream(max_bytes=most)
             try:
-                return imported(file)
+                if not as_form:
+                    return imported(data)
+                # The form knows whether the file is whole, the body within it how large it may be.
+                form = FormFile(data, content_type=request.content_type or "", max_bytes=most)
+                form.find()
+                inner = cast("BinaryIO", form)
+                return imported(LargeBody(inner, length=None, max_bytes=max_import_bytes), form)
             except PigeonholeError:
-                file.drain()
+                data.drain()
                 raise
 
-    def imported(file: LargeBody) -> Response:
+    def imported(file: LargeBody, form: FormFile | None = None) -> Response:
         account = door.caller().account
-        said = parse_fields(request.args.to_dict())
         header = read_header(file)
-        model = model_of(said, header)
         limits.check_classifier_labels(len(header.labels))
+        understood(header, form)  # as much as stands before the file
         job_id = ids.job_id(int(durable.submit.clock() * 1000), ids.random_bits())
         place = layout.upload(account, job_id)
         store.put(place, cast("BinaryIO", file))
-        taken = []
+        taken: list[str] = []
 
         def ask() -> ImportRequest:
             classifiers.check_new(account, said.new)
@@ -108,11 +122,19 @@ def blueprint(
             )
 
         try:
+            if form is not None:
+                form.finish()
+            said, model = understood(header, form)
             return durable.call(body.dump(said) + file.sha256, ask, job_id=job_id)
         finally:
             if not taken:  # it was refused, or is the same call again
                 with suppress(Unavailable):  # what stays goes when old jobs do
                     store.delete(place)
+
+    def understood(header: FileHeader, form: FormFile | None) -> tuple[ImportFields, str]:
+        """What stands beside the file so far, in the query and in the form; and its model."""
+        said = parse_fields(request.args.to_dict(), {} if form is None else form.fields)
+        return said, model_of(said, header)
 
     def model_of(said: ImportFields, header: FileHeader) -> str:
         """The name of the file's model.
@@ -122,7 +144,11 @@ def blueprint(
             InvalidRequest: It is another than the one that is wanted.
         """
         wanted = None if said.model is None else catalogue.find(said.model).name
-        model = catalogue.find(header.model).name
+        try:
+            model = catalogue.find(header.model).name
+        except ModelNotFound as exc:
+            hint = exc.fields[0].message
+            refuse("model", f"the file is of {shown(header.model)!r}: {hint}", ModelNotFound)
         if wanted not in (None, model):
             refuse("model", f"the file is of another model: {model}, not {wanted}")
         return model

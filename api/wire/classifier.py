@@ -6,6 +6,7 @@ bodies read here are the only ones in which an unknown field is refused: people 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -244,10 +245,11 @@ def render_classifier(
     version: Version,
     report: VersionReport,
     *,
+    before: Iterable[VersionReport] = (),
     used_number: int,
     used_at: datetime | None,
 ) -> dict[str, Any]:
-    """All about one version."""
+    """All about one version; `before` are the reports of those that led to it, in order."""
     counts = zip(report.labels, report.counts, strict=True)
     return {
         "classifier_id": record.id,
@@ -262,7 +264,9 @@ def render_classifier(
         "model": version.model,
         "labels": [{"label": label, "count": count} for label, count in counts],
         "num_samples": version.samples,
-        "metrics": render_metrics(report.progressive),
+        "metrics": render_metrics(
+            report.progressive, before=[each.progressive for each in before if each.progressive]
+        ),
         "remarks": [render_remark(remark) for remark in report.remarks],
         "aliases": record.aliases,
         "versions": _versions(record),

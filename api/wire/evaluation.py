@@ -26,15 +26,10 @@ class EvaluateBody(Shape):
     )
 
 
-_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "JSONL or CSV."}
-
-
 class EvaluateFileBody(FileFields):
     """An evaluate request whose examples are in a file; its fields are words."""
 
-    model_config = ConfigDict(
-        strict=False, json_schema_extra={"properties": {"file": _FILE}, "required": ["file"]}
-    )
+    model_config = ConfigDict(strict=False, json_schema_extra=file.with_file("JSONL or CSV."))
 
 
 class EvaluateTokens(BaseModel):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,6 +29,7 @@ JSONL_TYPES = frozenset(
 CSV_TYPES = frozenset({"text/csv", "text/tab-separated-values"})
 _SUFFIXES = {"jsonl": True, "ndjson": True, "csv": False, "tsv": False}  # whether it is JSONL
 _HEAD_BYTES = 64 * 1024
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # by first bytes; none are UTF-8
 _ROWS: dict[bool, TypeAdapter[ExampleInput]] = {
     True: TypeAdapter(ALabelled),
     False: TypeAdapter(AnExample),
@@ -86,18 +88,29 @@ def columns(text: str | None, label: str | None, delimiter: str | None) -> Colum
     return Columns(text=text or "text", label=label or "label", delimiter=delimiter)
 
 
-def read(file: File, where: Columns, *, labelled: bool = True) -> FileExamples:
+def read(
+    file: File,
+    where: Columns,
+    *,
+    labelled: bool = True,
+    check: Callable[[Example, str], None] | None = None,
+) -> FileExamples:
     """The examples of a file.
 
     Args:
         file: Its kind is told by its name, else by its media type, else by its first character.
         where: The columns to read; others are ignored.
         labelled: Refuse an example without a label.
+        check: Raises InvalidRequest about an example, called by its place, that is wrong although
+            it can be read: it is told among the broken lines.
 
     Raises:
-        InvalidRequest: Broken lines, by number; the file is empty, not UTF-8, lacks a column, or
-            holds more examples than are read.
+        InvalidRequest: Broken lines, by number; the file is empty, compressed, not UTF-8, lacks a
+            column, or holds more examples than are read.
     """
+    for start, name in _PACKED.items():
+        if file.data.startswith(start):
+            refuse("file", f"is compressed ({name}): unpack it first")
     if not file.data.strip():
         refuse("file", "is empty: send JSONL, or CSV with a header")
     jsonl = _is_jsonl(file)
@@ -117,6 +130,11 @@ def read(file: File, where: Columns, *, labelled: bool = True) -> FileExamples:
             else:
                 examples.append(example_of(said))
                 lines.append(line)
+                if check is not None:
+                    try:
+                        check(examples[-1], place(line))
+                    except InvalidRequest as exc:
+                        faults += exc.fields
         if len(examples) > MOST_ENTRIES:
             refuse(place(line), f"at most {MOST_ENTRIES} examples are read; split the file")
         if len(faults) >= MOST_SHOWN:
@@ -126,6 +144,17 @@ def read(file: File, where: Columns, *, labelled: bool = True) -> FileExamples:
     if not examples:
         refuse("file", "holds no examples")
     return FileExamples(examples=tuple(examples), lines=tuple(lines))
+
+
+def with_file(about: str) -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: the part `file` of a form, beside its fields."""
+
+    def add(schema: dict[str, Any]) -> None:
+        file = {"type": "string", "format": "binary", "description": about}
+        schema["properties"] = {"file": file, **schema.get("properties", {})}
+        schema["required"] = ["file", *schema.get("required", [])]
+
+    return add
 
 
 def _is_jsonl(file: File) -> bool:
@@ -139,7 +168,7 @@ def _is_jsonl(file: File) -> bool:
 
 def _jsonl(data: bytes, where: Columns) -> Iterator[tuple[int, _Row | FieldError]]:
     """The objects of the lines, by our names of their fields."""
-    keys = {**where.by_field, "image": "image"}
+    keys = {**where.by_field, "image": "image", "file": "file"}
     for line, text in enumerate(io.BytesIO(data), start=1):
         if not text.strip():
             continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from functools import partial
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -12,6 +13,9 @@ from api.wire.file import File
 from shared.dialects.refusal import translated
 from shared.dialects.shape import Shape
 from shared.dialects.train import TrainFields, Training, training
+from shared.errors import TokenLimitExceeded
+from shared.limits import Limits
+from shared.types import Example, TrainRequest
 
 
 class FileFields(Shape):
@@ -28,27 +32,35 @@ class FileFields(Shape):
     )
 
 
-_FILE: dict[str, Any] = {"type": "string", "format": "binary", "description": "JSONL or CSV."}
-
-
 class TrainFileBody(TrainFields, FileFields):
     """A train request whose examples are in a file; its fields are words."""
 
-    model_config = ConfigDict(
-        strict=False, json_schema_extra={"properties": {"file": _FILE}, "required": ["file"]}
-    )
+    model_config = ConfigDict(strict=False, json_schema_extra=file.with_file("JSONL or CSV."))
 
 
-def parse_file(fields: Mapping[str, str], sent: File) -> Training:
+def parse_file(fields: Mapping[str, str], sent: File, *, limits: Limits) -> Training:
     """What a file and the fields beside it say.
 
     Raises:
-        InvalidRequest: A field is wrong, or the file is; names each line.
+        InvalidRequest: A field is wrong, or the file is; names each line that cannot be read or
+            holds what the limits refuse.
     """
     try:
         said = TrainFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
     where = file.columns(said.text_column, said.label_column, said.delimiter)
-    found = file.read(sent, where)
+    found = file.read(sent, where, check=partial(_check, limits))
     return training(said, found.examples, found.place)
+
+
+def _check(limits: Limits, example: Example, place: str) -> None:
+    """Refuse an example that is wrong by itself.
+
+    Raises:
+        InvalidRequest: It is.
+    """
+    # An update with one iteration, for which nothing is asked but of the example.
+    alone = TrainRequest(model="", classifier_id="", num_iters=1, examples=(example,))
+    with suppress(TokenLimitExceeded):  # an error of another code, which the whole call ends in
+        limits.check_training(alone, place=lambda _: place)

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from api.wire.file import with_file
 from api.wire.stream import LargeBody
 from shared.classifiers import (
     MAX_DESCRIPTION_CHARS,
@@ -22,7 +23,7 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
-from shared.dialects.refusal import faults_of, refuse, translated
+from shared.dialects.refusal import faults_of, refuse, shown, translated
 from shared.dialects.shape import Shape
 from shared.errors import MessageUndecodable
 from shared.types import Access, NewClassifier
@@ -33,6 +34,10 @@ _METADATA = "__metadata__"
 _ENTRY = "pigeonhole"
 _SIZE_BYTES = 8
 _MOST_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
+_HOW = (
+    "send an exported classifier, its bytes as the body (curl --data-binary @FILE), or as the part "
+    "'file' of a form (curl -F file=@FILE)"
+)
 _NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -47,7 +52,7 @@ class FileHeader(Shape):
 
 
 class ImportFields(Shape):
-    """What stands in the query beside the file; its fields are words."""
+    """What stands in the query, or in the form, beside the file; its fields are words."""
 
     model_config = ConfigDict(strict=False, frozen=True, extra="forbid")
 
@@ -70,14 +75,23 @@ class ImportFields(Shape):
         )
 
 
-def parse_fields(query: Mapping[str, str]) -> ImportFields:
-    """What the query says.
+class ImportFileBody(ImportFields):
+    """An exported file in a form, and what the classifier is given."""
+
+    model_config = ConfigDict(json_schema_extra=with_file("As `GET …/export` gives it."))
+
+
+def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None) -> ImportFields:
+    """What the query says, and the form if there is one; what it leaves empty is not said.
 
     Raises:
-        InvalidRequest: A field is wrong or not known.
+        InvalidRequest: A field is wrong or not known, or stands in both.
     """
+    filled = {name: value for name, value in (form or {}).items() if value}
+    if twice := next((name for name in filled if name in query), None):
+        refuse(shown(twice), "stands in the query and in the form; send it once")
     try:
-        said = ImportFields.model_validate(dict(query))
+        said = ImportFields.model_validate({**query, **filled})
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
     if said.name is not None:
@@ -94,10 +108,10 @@ def read_header(file: LargeBody) -> FileHeader:
     """
     start = file.peek(_SIZE_BYTES)
     if not start:
-        refuse("file", "is empty: send the bytes of an exported classifier as the body")
+        refuse("file", f"is empty: {_HOW}")
     size = int.from_bytes(start, "little")
     if len(start) < _SIZE_BYTES or not 0 < size <= _MOST_HEADER_BYTES:
-        refuse("file", "is no safetensors file: send the bytes of an exported classifier")
+        refuse("file", f"is no safetensors file: {_HOW}")
     try:
         said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
         own = json.loads(said[_METADATA][_ENTRY])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -13,7 +14,7 @@ _MOST_NAMED = 10  # items in one sentence; the list beside it has all
 
 
 class LearningPoint(BaseModel):
-    """How many of the examples so far were predicted right before they were learnt."""
+    """How many of a call's examples were predicted right by what had learnt so many examples."""
 
     examples: int
     accuracy: float
@@ -28,7 +29,10 @@ class Metrics(BaseModel):
         description="How far the examples follow what the names of their labels mean, 0 to 1."
     )
     trust: dict[str, float] = Field(description="The share of each source in the scores.")
-    learning_curve: list[LearningPoint]
+    learning_curve: list[LearningPoint] = Field(
+        description="Of this call; of a version, over all calls that led to it and whose versions "
+        "are kept, by the number of examples: whether more examples help."
+    )
 
 
 class RemarkAnswer(BaseModel):
@@ -41,17 +45,26 @@ class RemarkAnswer(BaseModel):
     value: float = Field(description="A count of examples, or a cosine.")
 
 
-def render_metrics(progressive: Progressive | None) -> dict[str, Any] | None:
-    """How a call's examples were predicted; None for a version that no examples made."""
+def render_metrics(
+    progressive: Progressive | None, *, before: Iterable[Progressive] = ()
+) -> dict[str, Any] | None:
+    """How a call's examples were predicted; None for a version that no examples made.
+
+    Args:
+        progressive: Of the call.
+        before: Of the calls before it, in order, where the curve is to show them, too.
+    """
     if progressive is None:
         return None
+    # Of a number of examples the last share: the call that came later knows better.
+    curve = {examples: share for each in (*before, progressive) for examples, share in each.curve}
     return {
         "accuracy": progressive.accuracy,
         "log_loss": progressive.log_loss,
         "label_strength": progressive.label_strength,
         "trust": progressive.trust,
         "learning_curve": [
-            {"examples": examples, "accuracy": share} for examples, share in progressive.curve
+            {"examples": examples, "accuracy": curve[examples]} for examples in sorted(curve)
         ],
     }
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
+from api.retries import Mark
 from api.wire.openai.batch import BatchObject
 from shared import ids, layout
 from shared.batches import BatchRequest
+from shared.errors import StoreUnavailable
 from shared.messages import Submission, decode
-from tests.api.conftest import World
+from tests.api.conftest import World, make_world
 from tests.api.test_batches import Create, create, file, get, send_file  # noqa: F401
 from tests.problems import assert_openai_error
 
@@ -111,3 +119,111 @@ def test_of_another_account_or_none_is_unknown(client: FlaskClient, world: World
 
     assert_openai_error(other.post(f"/v1/batches/{batch}/retry"), 404)
     assert_openai_error(client.post("/v1/batches/nope/retry"), 404)
+
+
+class TestTheOnlyOne:
+    """A batch has one retry, whoever asks for another one and whatever became of the first call."""
+
+    def again(self, client: FlaskClient, batch: str, key: str | None = None) -> TestResponse:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return client.post(f"/v1/batches/{batch}/retry", headers=headers)
+
+    def mark(self, world: World, batch: str) -> Mark:
+        name = layout.retry("acme", ids.job_id_of(batch))
+        return Mark.model_validate_json(world.store.get(name).data)
+
+    def die_before(self, world: World, name: Callable[[str], bool]) -> None:
+        """Let the process die where it is to write an object of such a name, once."""
+        put = world.store.put
+
+        def dying(written: str, *args: Any, **said: Any) -> str:
+            if name(written):
+                world.store.put = put  # type: ignore[method-assign]
+                raise SystemExit
+            return put(written, *args, **said)
+
+        world.store.put = dying  # type: ignore[method-assign]
+
+    @pytest.mark.parametrize("key", [None, "k"])
+    def test_a_second_one_is_refused_and_names_it(
+        self, client: FlaskClient, batch: str, key: str | None
+    ):
+        made = self.again(client, batch).get_json()["id"]
+
+        assert_openai_error(self.again(client, batch, key), 409, says=made)
+        assert_openai_error(self.again(client, batch, key), 409, says="retry that one")
+        assert len(client.get("/v1/batches").get_json()["data"]) == 2
+
+    def test_its_replay_is_not_refused(self, client: FlaskClient, batch: str):
+        made = self.again(client, batch, "k").get_json()
+
+        assert_openai_error(self.again(client, batch), 409, says=made["id"])
+        replay = self.again(client, batch, "k")
+        assert (replay.status_code, replay.get_json()) == (200, made)
+
+    @pytest.mark.parametrize("key", [None, "k"])
+    @pytest.mark.parametrize("where", ["/request.json", "batches/", "open/"])
+    def test_one_whose_call_died_is_made_by_the_next(self, where: str, key: str | None):
+        now = [1e9]
+        world = make_world(clock=lambda: now[0])
+        client = world.client()
+        said = {"input_file_id": send_file(client), "classify": {"labels": ["x", "y"]}}
+        batch = client.post("/v1/batches", json=said).get_json()["id"]
+        self.die_before(world, lambda name: where in name)
+        with pytest.raises(SystemExit):
+            self.again(client, batch, key)
+        begun = self.mark(world, batch).job_id
+
+        too_soon = self.again(client, batch)
+        now[0] += 60
+        answer = self.again(client, batch, key)
+
+        assert_openai_error(too_soon, 503)
+        assert int(too_soon.headers["Retry-After"]) == 1
+        assert answer.get_json()["id"] == ids.batch_id_of(begun)
+        assert len(client.get("/v1/batches").get_json()["data"]) == 2
+        assert_openai_error(self.again(client, batch), 409, says=ids.batch_id_of(begun))
+
+    def test_one_that_the_store_did_not_take_is_made_by_the_next(
+        self, client: FlaskClient, world: World, batch: str
+    ):
+        put = world.store.put
+
+        def failing(name: str, *args: Any, **said: Any) -> str:
+            if name.endswith("/request.json"):
+                raise StoreUnavailable("away")
+            return put(name, *args, **said)
+
+        world.store.put = failing  # type: ignore[method-assign]
+        assert_openai_error(self.again(client, batch), 503)
+        world.store.put = put  # type: ignore[method-assign]
+
+        answer = self.again(client, batch)
+
+        assert answer.get_json()["id"] == ids.batch_id_of(self.mark(world, batch).job_id)
+
+    def test_of_many_that_are_asked_for_at_once(self, world: World, batch: str):
+        clients = [world.client() for _ in range(8)]
+        together = threading.Barrier(len(clients))
+
+        def ask(client: FlaskClient) -> TestResponse:
+            together.wait()
+            return self.again(client, batch)
+
+        with ThreadPoolExecutor(len(clients)) as threads:
+            answers = list(threads.map(ask, clients))
+
+        codes = [answer.status_code for answer in answers]
+        assert codes.count(200) == 1
+        assert set(codes) <= {200, 409, 503}
+        assert len(clients[0].get("/v1/batches").get_json()["data"]) == 2
+
+    def test_goes_with_the_batch_that_it_retries(
+        self, client: FlaskClient, world: World, batch: str
+    ):
+        self.again(client, batch)
+
+        name = layout.retry("acme", ids.job_id_of(batch))
+
+        assert name.startswith(layout.job_prefix("acme", ids.job_id_of(batch)))
+        assert name in world.store.list(layout.jobs_of("acme"))

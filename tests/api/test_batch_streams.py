@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.batch_events import BatchEvents
 from api.batches import Batches
+from api.events import Events, of_batches
 from api.files import Files
 from api.resolve import Resolve
 from api.slots import RESERVED_THREADS
-from api.wire.openai.batch import BatchObject
+from api.wire.openai.batch import BatchObject, Standing
 from shared import ids, layout
 from shared.batches import PartReport
 from shared.errors import StoreUnavailable
@@ -138,11 +138,17 @@ class TestFollowing:
         )
 
     @pytest.fixture
-    def events(self, batches: Batches) -> BatchEvents:
-        return BatchEvents(batches=batches, every_s=0.01, silent_s=0.05, longest_s=60)
+    def events(self, batches: Batches) -> Events[Standing]:
+        return replace(of_batches(batches), every_s=0.01, silent_s=0.05, longest_s=60)
 
-    def follow(self, events: BatchEvents, batch: str, seen: str = "") -> Iterator[bytes]:
-        stream = events.follow(events.batches.get("acme", batch), seen=seen)
+    @pytest.fixture
+    def standing(self, batches: Batches, waiting: str) -> Standing:
+        return batches.get("acme", waiting)
+
+    def follow(
+        self, events: Events[Standing], standing: Standing, seen: str = ""
+    ) -> Iterator[bytes]:
+        stream = events.follow(standing, seen=seen)
         assert next(stream).startswith(b"retry: ")
         return stream
 
@@ -153,9 +159,9 @@ class TestFollowing:
         assert world.ledger.replace(job, job.model_copy(update={"progress": progress}))
 
     def test_says_nothing_twice_but_that_it_is_there(
-        self, events: BatchEvents, waiting: str, world: World
+        self, events: Events[Standing], standing: Standing, waiting: str, world: World
     ):
-        stream = self.follow(events, waiting)
+        stream = self.follow(events, standing)
 
         assert next(stream).startswith(b"id: validating-0-0-0\n")
         assert next(stream) == b": still here\n\n"
@@ -165,18 +171,20 @@ class TestFollowing:
             said = next(stream)
         assert said.startswith(b"id: validating-9-0-0\n")
 
-    def test_begins_after_what_was_seen(self, events: BatchEvents, waiting: str):
-        stream = self.follow(events, waiting, seen="validating-0-0-0")
+    def test_begins_after_what_was_seen(self, events: Events[Standing], standing: Standing):
+        stream = self.follow(events, standing, seen="validating-0-0-0")
 
         assert next(stream) == b": still here\n\n"
 
-    def test_ends_after_its_longest_time(self, events: BatchEvents, waiting: str):
-        stream = self.follow(replace(events, longest_s=0.1), waiting)
+    def test_ends_after_its_longest_time(self, events: Events[Standing], standing: Standing):
+        stream = self.follow(replace(events, longest_s=0.1), standing)
 
         assert len(events_of(b"".join(stream))) == 1
 
-    def test_waits_out_a_store_that_is_away(self, events: BatchEvents, waiting: str, world: World):
-        stream = self.follow(events, waiting)
+    def test_waits_out_a_store_that_is_away(
+        self, events: Events[Standing], standing: Standing, waiting: str, world: World
+    ):
+        stream = self.follow(events, standing)
         next(stream)
 
         world.store.away = world.ledger.away = True
@@ -187,9 +195,9 @@ class TestFollowing:
         assert events_of(b"".join(stream))[-1][1]["status"] == "completed"
 
     def test_ends_where_the_batch_is_forgotten(
-        self, events: BatchEvents, start: Callable, waiting: str, world: World
+        self, events: Events[Standing], standing: Standing, waiting: str, world: World
     ):
-        stream = self.follow(events, waiting)
+        stream = self.follow(events, standing)
         next(stream)
         job = world.ledger.record(ids.job_id_of(waiting))
         assert job is not None

@@ -16,10 +16,12 @@ from api.wire.job import JobList, JobObject
 from api.wire.openai.batch import BatchList, BatchObject
 from shared import ids, layout
 from shared.batches import BadRow, BatchRequest, Plan
+from shared.dialects.refusal import shown
 from shared.errors import WorkFailed
 from shared.jobs import Expire, Finalise, Job, Lapse, Start, advance
 from shared.messages import Submission, decode, encode
 from shared.ports import PLAN, Claim
+from shared.types import WorkerReport
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 from tests.problems import assert_openai_error
@@ -233,6 +235,13 @@ class TestCreating:
             ({"classify": ..., "output_format": "csv"}, "output_format"),
             ({"text_column": ""}, "text_column"),
             ({"input_format": "xlsx"}, "input_format"),
+            ({"encoding": "nope"}, "encoding"),
+            ({"encoding": "hex"}, "encoding"),
+            ({"encoding": "cp037"}, "encoding"),
+            ({"encoding": "a\0b"}, "encoding"),
+            ({"delimiter": ";;"}, "delimiter"),
+            ({"delimiter": '"'}, "delimiter"),
+            ({"delimiter": "tabs"}, "delimiter"),
             ({"text_colum": "t"}, "text_colum"),
         ],
     )
@@ -243,6 +252,17 @@ class TestCreating:
 
         assert fault["type"] == "invalid_request_error"
         assert not list(world.store.list(layout.OPEN))
+
+    @pytest.mark.parametrize("name", ["dryrun", "Dry_run", "limit", "x" * 300])
+    def test_refuses_a_parameter_that_it_does_not_have(
+        self, client: FlaskClient, file: str, name: str
+    ):
+        body = {"input_file_id": file, "classify": ASK}
+
+        answer = client.post(f"/v1/batches?dry_run=true&{name}=true", json=body)
+
+        assert_openai_error(answer, 400, param=shown(name), says="dry_run")
+        assert client.get("/v1/batches").get_json()["data"] == []
 
     def test_refuses_a_classifier_that_is_not_there(self, create: Create):
         assert_openai_error(create(classify={"classifier": "nope"}), 404)
@@ -303,6 +323,11 @@ class TestOne:
         assert [json.loads(line)["id"] for line in output.splitlines()] == ["1", "3"]
         made = client.get("/v1/files?purpose=batch_output").get_json()["data"]
         assert {f["id"] for f in made} == {batch["output_file_id"], batch["error_file_id"]}
+
+    def test_that_ended_cannot_be_cancelled(self, create: Create, client: FlaskClient):
+        answer = client.post(f"/v1/batches/{create().get_json()['id']}/cancel")
+
+        assert_openai_error(answer, 409, says="the batch is completed")
 
     def test_of_which_all_lines_failed_has_no_output(self, create: Create, client: FlaskClient):
         batch = get(client, create(text_column="nope").get_json()["id"])
@@ -448,10 +473,32 @@ class TestGoingOn:
             "phase": "classifying",
             "rate_per_s": 5.0,
             "seconds_left": 16.0,
+            "waiting_for": None,
         }
         assert found["errors"]["data"][0]["line"] == 7
         assert found["output_file_id"] is None
         assert found["usage"] is None
+
+    def test_says_that_it_waits_while_no_worker_has_its_model(
+        self, client: FlaskClient, batch: str, world: World
+    ):
+        other = WorkerReport(device="cpu", queues=(), models=("other",))
+        world.ledger.report("worker", "tiny", encode(other), ttl_s=60)
+        planned_by_none = get(client, batch)
+        self.plan(world, batch)
+
+        found = get(client, batch)
+
+        wanted = "a worker with the model tiny; none lives"
+        assert planned_by_none["progress"]["waiting_for"] == wanted
+        assert (found["status"], found["progress"]["waiting_for"]) == ("in_progress", wanted)
+        mine = WorkerReport(device="cpu", queues=(), models=("tiny",))
+        world.ledger.report("worker", "tiny", encode(mine), ttl_s=60)
+        assert get(client, batch)["progress"]["waiting_for"] is None
+        world.ledger.report("worker", "tiny", b"", ttl_s=0)
+        assert get(client, batch)["progress"]["waiting_for"] == wanted
+        self.move(world, batch, Finalise())
+        assert get(client, batch)["progress"]["waiting_for"] is None
 
     def test_puts_its_files_together(self, client: FlaskClient, batch: str, world: World):
         self.plan(world, batch)
@@ -460,7 +507,8 @@ class TestGoingOn:
         found = get(client, batch)
 
         assert (found["status"], found["progress"]["phase"]) == ("finalizing", "finalizing")
-        assert_openai_error(client.post(f"/v1/batches/{batch}/cancel"), 409)
+        cancelled = client.post(f"/v1/batches/{batch}/cancel")
+        assert_openai_error(cancelled, 409, says="the batch is finalizing")
 
     def test_expires(self, client: FlaskClient, batch: str, world: World):
         self.plan(world, batch)
@@ -541,7 +589,8 @@ class TestGoingOn:
         found = get(client, batch)
         assert found["status"] == "cancelled"
         assert found["cancelled_at"] is not None
-        assert_openai_error(client.post(f"/v1/batches/{batch}/cancel"), 409)
+        again = client.post(f"/v1/batches/{batch}/cancel")
+        assert_openai_error(again, 409, says="the batch is cancelled")
 
     def test_is_cancelling_until_its_parts_have_stopped(
         self, client: FlaskClient, batch: str, world: World

@@ -15,7 +15,7 @@ from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, with_version
 from shared.messages import encode
 from tests.api.conftest import World
-from tests.classifiers import a_version, put_classifier, weights_of
+from tests.classifiers import PROGRESSIVE, a_version, put_classifier, weights_of
 from tests.problems import assert_problem
 
 JINA = {
@@ -259,6 +259,29 @@ class TestOne:
             "used_at": None,
             "created_at": "2026-01-01T12:00:00Z",
         }
+
+    def test_the_curve_goes_through_all_calls_that_led_to_the_version(
+        self, client: FlaskClient, world: World, put: Callable
+    ):
+        record = put(name="spam", versions=4)
+        for version in record.versions:
+            before = version.samples - 4
+            curve = ((before, 0.5), (before + 3, 0.5 + version.number / 10))
+            report = ClassifierStore(store=world.store).report(record, version.file)
+            progressive = PROGRESSIVE.model_copy(update={"curve": curve})
+            report = report.model_copy(update={"progressive": progressive})
+            world.store.put(layout.report("acme", record.id, version.file), encode(report))
+
+        def points(ref: str) -> list[int]:
+            metrics = client.get(f"/v1/classifiers/{ref}").get_json()["metrics"]
+            return [point["examples"] for point in metrics["learning_curve"]]
+
+        assert points("spam") == [0, 3, 4, 7, 8, 11, 12, 15]
+        assert points("spam@v2") == [0, 3, 4, 7]
+        client.post("/v1/classifiers/spam/rollback", json={"version": 2})
+        assert points("spam") == [0, 3, 4, 7]
+        world.store.delete(layout.report("acme", record.id, record.versions[0].file))
+        assert points("spam") == [4, 7]
 
     @pytest.mark.parametrize(
         ("ref", "version"), [("spam", 3), ("spam@v1", 1), ("spam@v3", 3), ("spam@champion", 2)]

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.caller import Caller
+from api.slots import RESERVED_THREADS
 from api.wire.evaluation import EvaluateAnswer
 from api.wire.job import JobList, JobObject
 from shared import ids, layout
@@ -109,7 +114,7 @@ class TestOne:
         assert_problem(client.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
         assert client.get("/v1/jobs").get_json()["data"] == []
 
-    @pytest.mark.parametrize("path", ["", "/result"])
+    @pytest.mark.parametrize("path", ["", "/result", "/events"])
     @pytest.mark.parametrize("job_id", [UNKNOWN, "job_", "..", "x" * 300])
     def test_that_is_unknown(self, client: FlaskClient, job_id: str, path: str):
         assert_problem(client.get(f"/v1/jobs/{job_id}{path}"), 404, "RESOURCE_NOT_FOUND")
@@ -120,7 +125,64 @@ class TestOne:
 
         assert_problem(other.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
         assert_problem(other.get(f"/v1/jobs/{job_id}/result"), 404, "RESOURCE_NOT_FOUND")
+        assert_problem(other.get(f"/v1/jobs/{job_id}/events"), 404, "RESOURCE_NOT_FOUND")
         assert_problem(other.delete(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
+
+
+class TestEvents:
+    def events_of(self, stream: bytes) -> list[tuple[str, dict[str, Any]]]:
+        """The ids and the data of the events of a stream."""
+        blocks = [block for block in stream.decode().split("\n\n") if "data: " in block]
+        lines = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+        assert {each["event"] for each in lines} <= {"progress"}
+        return [(each["id"], json.loads(each["data"])) for each in lines]
+
+    def test_of_a_job_that_has_ended_are_one(self, client: FlaskClient, submit: Submit):
+        job_id = submit()
+
+        answer = client.get(f"/v1/jobs/{job_id}/events")
+
+        assert answer.mimetype == "text/event-stream"
+        ((_, found),) = self.events_of(answer.data)
+        JobObject.model_validate(found)
+        assert found == client.get(f"/v1/jobs/{job_id}").get_json()
+        assert found["result"] is not None
+
+    def test_go_on_after_the_last_that_was_seen(self, client: FlaskClient, submit: Submit):
+        path = f"/v1/jobs/{submit()}/events"
+        ((last, _),) = self.events_of(client.get(path).data)
+
+        nothing_new = client.get(path, headers={"Last-Event-ID": last})
+        another = client.get(path, headers={"Last-Event-ID": "running-2-1-0"})
+
+        assert (last, nothing_new.status_code, nothing_new.data) == ("succeeded-2-2-0", 204, b"")
+        assert len(self.events_of(another.data)) == 1
+
+    def test_follow_a_job_to_its_end(self, client: FlaskClient, submit: Submit, world: World):
+        world.worker.asleep = True
+        job_id = submit()
+
+        with closing(client.get(f"/v1/jobs/{job_id}/events", buffered=False)) as answer:
+            stream = answer.iter_encoded()
+            first = next(stream) + next(stream)
+            world.worker.asleep = False
+            threading.Thread(target=world.worker.drain, args=("cpu.standard.tiny",)).start()
+            rest = b"".join(stream)
+
+        assert [data["status"] for _, data in self.events_of(first)] == ["queued"]
+        assert self.events_of(rest)[-1][1]["status"] == "succeeded"
+
+    def test_are_for_a_bounded_number_of_listeners_to_jobs_and_batches(
+        self, make: Callable[..., World]
+    ):
+        client = make(api_threads=RESERVED_THREADS + 4).client()
+        body = {"input": "a", "labels": ["x", "y"]}
+        job_id = client.post("/v1/classify", json=body, headers=ASYNC).get_json()["id"]
+        path = f"/v1/jobs/{job_id}/events"
+
+        with closing(client.get(path, buffered=False)):
+            assert_problem(client.get(path), 429, "RATE_CONCURRENCY_LIMIT_EXCEEDED")
+        assert client.get(path).status_code == 200
 
 
 class TestPlots:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -277,8 +278,50 @@ class TestFromAFile:
 
         answer = client.post("/v1/train", data=data, content_type="text/csv")
 
-        body = assert_problem(answer, 422, "VALIDATION_ERROR", field="file line 4")
-        assert body["detail"].startswith("file line 4: has not the 2 cells of the header but 1")
+        body = assert_problem(answer, 422, "VALIDATION_ERROR", field="file line 3.text")
+        assert body["errors"][1]["field"] == "file line 4"
+        assert body["errors"][1]["message"].startswith("has not the 2 cells of the header but 1")
+
+    def test_all_that_is_wrong_is_named_at_once(self, client: FlaskClient):
+        rows = [
+            *('{"text": "one", "label": "team1"}', "{", '{"text": "two", "label": "team2"}'),
+            *('{"text": "x"}', '{"text": "x", "label": " "}'),
+            '{"text": "x", "label": "team1", "num_iters": 10000}',
+            '{"text": "", "label": "team1", "weight": 5000}',
+        ]
+        data = "\n".join(rows).encode()
+
+        answer = client.post("/v1/train", data=data, content_type="application/jsonl")
+
+        body = assert_problem(answer, 422, "VALIDATION_ERROR", says="and 4 more")
+        assert [error["field"] for error in body["errors"]] == [
+            *("file line 2", "file line 4.label", "file line 5.label"),
+            *("file line 6.num_iters", "file line 7.text"),
+        ]
+
+    def test_no_more_faults_are_named_than_a_reader_reads(self, client: FlaskClient):
+        data = b"text,label\n" + b"x,\n" * 100
+
+        answer = client.post("/v1/train", data=data, content_type="text/csv")
+
+        assert len(assert_problem(answer, 422, "VALIDATION_ERROR")["errors"]) == 20
+
+    def test_a_text_that_is_too_long_has_its_own_code(self, make: Callable[..., World]):
+        client = make(max_input_tokens=1).client()
+        data = b"text,label\n" + b"x" * 100 + b",team1\ny,team2\n"
+
+        alone = client.post("/v1/train", data=data, content_type="text/csv")
+        among = client.post("/v1/train", data=data + b"z,\n", content_type="text/csv")
+
+        assert_problem(alone, 400, TokenLimitExceeded.code, field="file line 2")
+        assert_problem(among, 422, "VALIDATION_ERROR", field="file line 4.label")
+
+    def test_a_compressed_file_is_to_be_unpacked(self, client: FlaskClient):
+        form = {"file": (io.BytesIO(gzip.compress(CSV)), "x.csv.gz")}
+
+        answer = client.post("/v1/train", data=form, content_type="multipart/form-data")
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="file", says="compressed (gzip)")
 
     def test_what_the_limits_refuse_is_named_by_its_line(self, client: FlaskClient):
         data = b'text,label\n"one,\ntwo",team1\n\nthree, \n'

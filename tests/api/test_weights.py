@@ -196,6 +196,12 @@ class TestImport:
     ):
         assert_problem(send(data, **query), 400, ModelNotFound.code, field="model", says="Known")
 
+    def test_of_a_model_that_is_not_offered_names_it(self, send: Callable):
+        answer = send(weights_file(model="tinny"))
+
+        says = "the file is of 'tinny': no such model; did you mean tiny? Known models: "
+        assert_problem(answer, 400, ModelNotFound.code, field="model", says=says)
+
     @pytest.mark.parametrize(
         ("data", "says"),
         [
@@ -336,6 +342,72 @@ class TestImport:
         for other in (send(weights_file(), name="ham"), send(weights_file(arrays=b"\1" * 64))):
             assert_problem(other, 422, "VALIDATION_ERROR", field="Idempotency-Key")
         assert len(uploads(world)) <= 1
+
+    @pytest.mark.parametrize("fields_first", [True, False])
+    def test_may_be_a_form(self, client: FlaskClient, world: World, fields_first: bool):
+        fields = {"name": "spam", "keep_examples": "true", "description": ""}
+        file = {"file": (io.BytesIO(weights_file(arrays=bytes(200_000))), "x.safetensors")}
+        form = {**fields, **file} if fields_first else {**file, **fields}
+
+        answer = client.post(f"{IMPORT}?access=public", data=form)
+
+        assert answer.status_code == 200, answer.get_json()
+        made = client.get("/v1/classifiers/spam").get_json()
+        assert (made["access"], made["keep_examples"]) == ("public", True)
+        (place,) = uploads(world)
+        assert world.store.get(place).data == weights_file(arrays=bytes(200_000))
+
+    def test_as_a_form_is_the_same_call(self, client: FlaskClient):
+        form = {"name": "spam", "file": (io.BytesIO(weights_file()), "x")}
+
+        first = client.post(IMPORT, data=form, headers={"Idempotency-Key": "k"})
+        again = client.post(
+            f"{IMPORT}?name=spam", data=weights_file(), headers={"Idempotency-Key": "k"}
+        )
+
+        assert first.get_json() == again.get_json()
+        assert again.headers["Idempotent-Replayed"] == "true"
+
+    @pytest.mark.parametrize(
+        ("form", "status", "field", "says"),
+        [
+            ({"name": "spam"}, 422, "file", "is missing: send it as this part"),
+            ({"file": "no file"}, 422, "file", "is missing: give it a filename"),
+            ({"file": (b"abc", "x")}, 422, "file", "is no safetensors file"),
+            ({"file": (b"", "x")}, 422, "file", "is empty"),
+            ({"file": (weights_file(), "x"), "nmae": "y"}, 422, "nmae", "no field of this call"),
+            ({"file": (weights_file(), "x"), "name": "a b"}, 422, "name", "without spaces"),
+            ({"file": (weights_file(), "x"), "access": "private"}, 422, "access", "send it once"),
+            ({"file": (weights_file(), "x"), "model": "absent"}, 422, "model", "tiny, not absent"),
+            ({"file": (bytes(5000), "x")}, 422, "file", "is no safetensors file"),
+            ({"file": (weights_file(arrays=bytes(5000)), "x")}, 413, "body", "at most 2048 bytes"),
+        ],
+    )
+    def test_by_a_wrong_form_is_refused_and_leaves_nothing(
+        self, make: Callable[..., World], form: dict[str, Any], status: int, field: str, says: str
+    ):
+        world = make(max_import_bytes=2048)
+        data = {
+            name: (io.BytesIO(said[0]), said[1]) if isinstance(said, tuple) else said
+            for name, said in form.items()
+        }
+
+        answer = world.client().post(
+            f"{IMPORT}?access=public", data=data, content_type="multipart/form-data"
+        )
+
+        assert_problem(answer, status, "VALIDATION_ERROR", field=field, says=says)
+        assert uploads(world) == []
+
+    def test_by_a_form_that_ends_early_is_refused(self, client: FlaskClient, world: World):
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+
+        answer = client.post(
+            IMPORT, data=head + weights_file(), content_type="multipart/form-data; boundary=x"
+        )
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="body", says="ends early")
+        assert uploads(world) == []
 
     def test_whose_job_fails_says_why(self, world: World, send: Callable):
         world.worker.error = StoreUnavailable("the store is away")

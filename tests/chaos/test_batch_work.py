@@ -132,7 +132,11 @@ def test_a_window_that_ends_with_no_worker_alive_is_told_and_its_work_kept(tmp_p
         counts = final["request_counts"]
         assert counts["completed"] >= completed
         assert counts["completed"] + counts["failed"] == counts["total"] == ROWS
-        assert len(lines(stack, final["output_file_id"])) == counts["completed"]
+        output = lines(stack, final["output_file_id"])
+        errors = lines(stack, final["error_file_id"])
+        assert (len(output), len(errors)) == (counts["completed"], counts["failed"])
+        assert {line["id"] for line in output + errors} == {f"r{n}" for n in range(ROWS)}
+        assert {line["error"]["code"] for line in errors} == {"batch_expired"}
 
 
 def limited(module: str) -> list[str]:

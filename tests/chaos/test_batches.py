@@ -200,7 +200,11 @@ def test_cancelling_takes_effect_at_once_and_keeps_what_is_finished(tmp_path: Pa
         counts = final["request_counts"]
         assert counts["total"] == counts["completed"] + counts["failed"] == ROWS
         assert 1000 <= counts["completed"] < ROWS
-        assert len(lines(stack, final["output_file_id"])) == counts["completed"]
+        output = lines(stack, final["output_file_id"])
+        errors = lines(stack, final["error_file_id"])
+        assert (len(output), len(errors)) == (counts["completed"], counts["failed"])
+        assert {line["id"] for line in output + errors} == {f"r{n}" for n in range(ROWS)}
+        assert {line["error"]["code"] for line in errors} == {"batch_cancelled"}
 
 
 @pytest.mark.timeout(300)

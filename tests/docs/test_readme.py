@@ -167,7 +167,10 @@ def write_files(folder: Path, clip: Path) -> None:
     ):
         tiny_clip.draw(colour, shape, random.Random(5), side=224).picture.save(folder / name)
     lines = (b"Invoice 2026-113 for office chairs", b"Amount due: 420.00 EUR, within 14 days")
-    (folder / "letter.pdf").write_bytes(documents.pdf(*map(documents.shown, lines)))
+    letter = documents.pdf(*map(documents.shown, lines))
+    (folder / "letters").mkdir()
+    for place in ("letter.pdf", "letters/1.pdf", "letters/2.pdf"):
+        (folder / place).write_bytes(letter)
 
 
 @contextmanager

@@ -45,11 +45,11 @@ def tried(stack: Stack, data: bytes, filename: str, **said: Any) -> dict[str, An
 
 
 def errors(stack: Stack, final: dict[str, Any]) -> dict[str, str]:
-    """The code of each error, by the id of its row."""
+    """The code of each error, by the id of its request, or the line where it has none."""
     found = {}
     for line in lines(stack, final["error_file_id"]):
         body = line["error"] or line["response"]["body"]["error"]
-        found[line.get("custom_id") or line["id"]] = body["code"]
+        found[line["custom_id"] or line["id"].rpartition("_")[2]] = body["code"]
     return found
 
 
@@ -123,13 +123,32 @@ def test_requests_of_which_most_are_bad_each_in_its_way(stack: Stack):
     )  # fmt: skip
     assert (found["13"], found["15"]) == ("invalid_custom_id", "invalid_json_line")
     assert len(found) == 14
+    named = [fault["line"] for fault in final["errors"]["data"]]
+    assert [line for line in named if line in (2, 3, 5, 6, 9)] == [2, 3, 5, 6, 9]
+    assert final["usage"]["total_tokens"] == charged_alone(stack)
+
+
+def charged_alone(stack: Stack) -> int:
+    """What the one good line costs by itself."""
+    return int(stack.call("POST", "/v1/classify", GOOD).json()["usage"]["total_tokens"])
+
+
+def test_a_table_without_a_question_fails_with_one_reason(stack: Stack):
+    data = b"id,text\n1,red\n2,green\n"
+    report = tried(stack, data, "rows.csv")
+    final = run(stack, data, "rows.csv")
+
+    assert final["status"] == "failed"
+    (fault,) = final["errors"]["data"]
+    assert fault["param"] == "classify"
+    assert "each line must be a request in JSON" in fault["message"]
+    assert report["errors"]["data"] == [fault]
 
 
 @pytest.mark.parametrize(
     ("data", "filename", "total", "code"),
     [
         (b"x\n" * 50, "rows.jsonl", 50, "invalid_json_line"),
-        (b"id,words\n" + b"1,red\n" * 50, "rows.csv", 50, "missing_column"),
         (parquet(id=[1, 2, 3], text=[4, 5, 6]), "rows.parquet", 3, "invalid_text"),
         (parquet(id=[1, 2], text=[b"\xff", b"\xfe"]), "rows.parquet", 2, "invalid_text"),
         (
@@ -139,7 +158,7 @@ def test_requests_of_which_most_are_bad_each_in_its_way(stack: Stack):
             "row_too_long",
         ),
     ],
-    ids=["not JSON", "no column", "numbers", "bytes", "50 MB line"],
+    ids=["not JSON", "numbers", "bytes", "50 MB line"],
 )
 def test_a_file_of_bad_rows_alone_completes_with_every_reason(
     stack: Stack, data: bytes, filename: str, total: int, code: str
@@ -161,11 +180,26 @@ def test_a_file_of_bad_rows_alone_completes_with_every_reason(
         (b"", "rows.jsonl", "no rows"),
         (b"\n \n", "rows.jsonl", "no rows"),
         (b"id,text\n", "rows.csv", "no rows"),
+        (
+            b"id,words\n" + b"1,red\n" * 50,
+            "rows.csv",
+            "text_column: the table has no column 'text'",
+        ),
+        (b"red\ngreen\n", "rows.csv", "put a header"),
         (gzip.compress(b" " * 100_000_000), "rows.jsonl.gz", "times its size"),
         (gzip.compress(b'{"text": "red"}\n' * 9)[:-9], "rows.jsonl.gz", ""),
         (parquet(text=["red"])[:-20], "rows.parquet", ""),
     ],
-    ids=["empty", "blank", "header", "bomb", "cut gzip", "cut Parquet"],
+    ids=[
+        "empty",
+        "blank",
+        "header",
+        "no column",
+        "no header",
+        "bomb",
+        "cut gzip",
+        "cut Parquet",
+    ],
 )
 def test_a_file_that_cannot_be_read_fails_with_the_reason(
     stack: Stack, data: bytes, filename: str, says: str

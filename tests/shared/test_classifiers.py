@@ -86,6 +86,17 @@ class TestVersions:
         with pytest.raises(NotFound, match=says):
             a_record(versions=3).find(parse_ref(ref))
 
+    def test_that_are_kept_are_told_without_those_between_that_went(self):
+        record = a_record(versions=3).model_copy(update={"aliases": {"champion": 1}})
+        for number in range(4, 24):
+            record = with_version(record, a_version(number), labels=("x",), keep=20)
+
+        with pytest.raises(NotFound, match=r"no version 2; it keeps 1, 4 to 23$"):
+            record.find(parse_ref("spam@v2"))
+        with pytest.raises(InvalidRequest, match="one that is kept: 1, 4 to 23"):
+            check_aliases(record, {"best": 2})
+        assert a_record().kept == "1"
+
     def test_follow_each_other_without_a_gap(self):
         with pytest.raises(ValueError, match="version 3 cannot follow 1"):
             with_version(a_record(), a_version(3), labels=("x",), keep=5)
@@ -136,6 +147,55 @@ class TestRollback:
         assert back.latest.learnt == ((1, 1),)
         assert learnt_after(back, 5) == ((1, 1), (5, 5))
         assert learnt_after(record, 4) == ((1, 4),)
+
+
+class TestWhatLedToAVersion:
+    def after(self, *steps: tuple[str, int], keep: int = 20) -> list[int]:
+        """The numbers of those that led to the latest version."""
+        record = a_record()
+        for step in steps:
+            record = done(record, step, keep=keep)
+        return [each.number for each in record.led_to(record.latest)]
+
+    def test_are_all_that_were_trained_before(self):
+        record = a_record(versions=4)
+
+        assert record.led_to(record.versions[2]) == record.versions[:3]
+        assert record.led_to(record.versions[0]) == record.versions[:1]
+
+    def test_are_not_those_that_were_rolled_away(self):
+        train = ("train", 0)
+
+        assert self.after(train, train, ("back", 0)) == [1, 4]
+        assert self.after(train, train, ("back", 0), train) == [1, 4, 5]
+        assert self.after(train, ("back", 0), train, ("back", 1)) == [1, 2, 3, 5]
+
+    def test_are_those_that_are_kept(self):
+        steps = [("alias", 0), *[("train", 0)] * 4]
+
+        assert self.after(*steps, keep=2) == [1, 4, 5]
+
+    def test_are_not_those_of_another_model(self):
+        record = a_record(versions=2)
+        rebuilt = a_version(3, model="big").model_copy(
+            update={"made_by": "rebuild", "learnt": record.latest.learnt}
+        )
+        record = with_version(record, rebuilt, labels=("x", "y"), keep=20)
+        fourth = a_version(4, model="big").model_copy(update={"learnt": learnt_after(record, 4)})
+        record = with_version(record, fourth, labels=("x", "y"), keep=20)
+
+        assert [each.number for each in record.led_to(record.latest)] == [3, 4]
+        assert [each.number for each in record.led_to(record.versions[1])] == [1, 2]
+
+    def test_is_an_import_with_what_it_was_taught(self):
+        record = a_record()
+        imported = record.latest.model_copy(update={"made_by": "import", "learnt": ()})
+        record = record.model_copy(update={"versions": (imported,)})
+        for _ in range(2):
+            record = done(record, ("train", 0), keep=20)
+
+        assert [each.number for each in record.led_to(record.latest)] == [2, 3]
+        assert record.led_to(imported) == (imported,)
 
 
 class TestNames:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 
@@ -68,6 +69,20 @@ class TestKinds:
     @pytest.mark.parametrize("data", [b"", b" \n\n", b"\t"])
     def test_an_empty_file_is_refused(self, data: bytes):
         assert faults(File(data=data)) == {"file": "is empty: send JSONL, or CSV with a header"}
+
+    @pytest.mark.parametrize(
+        ("data", "packed"),
+        [
+            (gzip.compress(JSONL), "gzip"),
+            (gzip.compress(CSV), "gzip"),
+            (b"\x28\xb5\x2f\xfd\x04\x00\x41\x00", "zstd"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.csv.gz", ""])
+    def test_a_compressed_file_is_called_so(self, data: bytes, packed: str, name: str):
+        found = faults(File(data=data, name=name))
+
+        assert found == {"file": f"is compressed ({packed}): unpack it first"}
 
     @pytest.mark.parametrize("data", [b"text,label\n", b"text,label\n,\n \n"])
     def test_a_file_of_a_header_alone_is_refused(self, data: bytes):

@@ -9,10 +9,12 @@ import pytest
 from api.wire.openai import asking, error
 from api.wire.openai.error import OpenAIError
 from shared import errors
+from shared.batches import delimiter_of, encoding_of
 from shared.dialects.jina import ClassifyBody
 from shared.dialects.refusal import within
-from shared.errors import FieldError
+from shared.errors import FieldError, InvalidRequest
 from shared.statuses import STATUS
+from workers.inputs import delimiters, encodings
 
 
 @pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
@@ -73,3 +75,30 @@ def test_what_is_asked_of_each_row_is_described_as_a_classify_request_is():
     fields = {*ClassifyBody.model_fields, "classifier"} - {"input", "priority"}
     assert set(described["properties"]) == fields
     assert "$ref" not in str(described)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["utf-8", "UTF8", "utf-8-sig", "utf-16", "cp1252", "shift_jis", "Latin-1", "utf-16-be",
+     "nope", "hex", "cp037", "a\0b", "ä", "utf-7", ""],
+)  # fmt: skip
+def test_an_encoding_is_refused_at_once_where_the_worker_would(said: str):
+    try:
+        found: str | None = encodings.encoding_of(b"", said)[0]
+    except InvalidRequest:
+        found = None
+
+    asked = encoding_of(said)
+
+    assert (asked is None) == (found is None)
+    assert found is None or found.startswith(asked or "")
+
+
+@pytest.mark.parametrize("said", [",", "tab", "\\t", "\t", "§", "", "||", '"', "\n", "\0", "tabs"])
+def test_a_delimiter_is_refused_at_once_where_the_worker_would(said: str):
+    try:
+        found: str | None = delimiters.delimiter_said(said)
+    except InvalidRequest:
+        found = None
+
+    assert delimiter_of(said) == found

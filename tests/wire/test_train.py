@@ -16,6 +16,7 @@ from api.wire.train import parse_file
 from shared.dialects import train
 from shared.dialects.train import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError
+from shared.limits import Limits
 from shared.types import Example, NewClassifier, TrainResult
 
 PAIRS = {
@@ -85,7 +86,7 @@ class TestFromAFile:
             "input": "ignored",
         }
 
-        said = parse_file(fields, self.FILE)
+        said = parse_file(fields, self.FILE, limits=Limits())
 
         assert said.num_iters == 3
         assert said.create == NewClassifier(name="tickets", keep_examples=True)
@@ -110,7 +111,7 @@ class TestFromAFile:
         fields = {"text_column": "note", "label_column": "kind", field: value}
 
         with pytest.raises(InvalidRequest, match=says):
-            parse_file(fields, self.FILE)
+            parse_file(fields, self.FILE, limits=Limits())
 
 
 _JSON = st.recursive(

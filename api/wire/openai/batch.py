@@ -38,7 +38,7 @@ class Standing:
     """A batch at `now`: what was asked, what its file holds, how far it is, what came out.
 
     `attended` says whether a worker lives, where that makes a difference: at a batch whose window
-    is over.
+    is over. `waiting_for` says what a batch cannot go on without.
     """
 
     job: Job
@@ -49,6 +49,7 @@ class Standing:
     result: BatchResult | None
     now: datetime
     attended: bool = True
+    waiting_for: str | None = None
 
     @property
     def total(self) -> int:
@@ -70,7 +71,8 @@ class Standing:
     @property
     def mark(self) -> str:
         """Changes with everything that a caller waits for."""
-        return f"{self.status}-{self.total}-{self.completed}-{self.failed}"
+        waits = "-waiting" if self.waiting_for else ""
+        return f"{self.status}-{self.total}-{self.completed}-{self.failed}{waits}"
 
 
 class BatchFault(BaseModel):
@@ -132,6 +134,9 @@ class BatchProgress(BaseModel):
     phase: Phase
     rate_per_s: float | None = Field(description="Rows a second since it began.")
     seconds_left: float | None = Field(description="At that rate.")
+    waiting_for: str | None = Field(
+        description="What it cannot go on without, such as a worker that has its model."
+    )
 
 
 class BatchObject(BaseModel):
@@ -260,6 +265,7 @@ def _progress(standing: Standing) -> dict[str, Any]:
         "phase": phase,
         "rate_per_s": None if rate is None else round(rate, 2),
         "seconds_left": None if left is None else round(left, 1),
+        "waiting_for": standing.waiting_for,
     }
 
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
-from shared.batches import TRAIN, Kind, Source
+from shared.batches import TRAIN, Kind, Source, delimiter_of, encoding_of
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import Shape
 
@@ -142,6 +142,10 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
             refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
     if said.input_items is not None:
         _check_items(said)
+    if said.delimiter is not None and delimiter_of(said.delimiter) is None:
+        refuse("delimiter", "must be one character, no quote and no line end, or `tab`")
+    if said.encoding is not None and encoding_of(said.encoding) is None:
+        refuse("encoding", "is none that is read: name one such as utf-8, utf-16 or cp1252")
     named = [field for field in _COLUMNS if getattr(said, field) is not None]
     if len(named) > 1:
         refuse(named[1], f"stands beside {named[0]}: rows hold one of them")
