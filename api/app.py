@@ -186,6 +186,7 @@ def create_app(services: Services) -> Flask:
         ledger=services.ledger,
         store=services.store,
         buckets=services.buckets,
+        uses=services.uses,
         default_model=default_model,
         file_keep_s=settings.file_keep_s,
     )

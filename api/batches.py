@@ -15,6 +15,7 @@ from api.jobs import Jobs
 from api.resolve import Resolve
 from api.retries import Retries
 from api.submit import Submit
+from api.usage import Uses
 from api.wire.openai.asking import PLACE
 from api.wire.openai.asking import parse as parse_asking
 from api.wire.openai.batch import Standing
@@ -54,6 +55,7 @@ class Batches:
     ledger: Ledger
     store: ObjectStore
     buckets: Buckets
+    uses: Uses
     default_model: str
     file_keep_s: float
 
@@ -243,6 +245,9 @@ class Batches:
         job = self.submit.later(
             asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
         )
+        if asked.rows is not None and asked.rows.ask.classifier is not None:
+            weights = asked.rows.ask.classifier
+            self.uses.count(weights.account, weights.classifier_id)
         return self._standing(job, asked)
 
     def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:

@@ -64,8 +64,9 @@ class Members:
                 return device
         wanted = " or ".join(model.devices)
         raise Unavailable(
-            f"no running {wanted} worker offers {model.name}; wait while one starts, or have one "
-            f"that holds it: pigeonhole models pull {model.name}",
+            f"no running {wanted} worker offers {model.name}; wait while one starts, have one "
+            f"that holds it (pigeonhole models pull {model.name}), or see why none does "
+            f"(pigeonhole models check {model.name})",
             retry_after_s=5,
         )
 

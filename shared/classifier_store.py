@@ -114,8 +114,7 @@ class ClassifierStore:
             ResourceLimitExceeded: It has `most`, as many as it may.
         """
         if new.name is not None and self._has(account, new.name):
-            message = f"you have another classifier called {new.name[:40]!r}; choose another name"
-            raise Conflict(f"name: {message}", fields=(FieldError(field="name", message=message),))
+            raise _taken(new.name)
         # What is left of deleted ones is listed too, so a full listing is looked at closely.
         listed = sum(1 for _ in islice(self.ids(account), most))
         if listed >= most and sum(1 for _ in islice(self.all(account), most)) >= most:
@@ -275,5 +274,8 @@ def _unknown() -> NotFound:
 
 
 def _taken(name: str) -> Conflict:
-    message = f"you have another classifier called {name[:40]!r}; choose another name"
+    message = (
+        f"you have another classifier called {name[:40]!r}; choose another name, or train that one "
+        "by its classifier_id"
+    )
     return Conflict(f"name: {message}", fields=(FieldError(field="name", message=message),))

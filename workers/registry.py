@@ -109,11 +109,12 @@ def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[Model
     if names:
         chosen = list(dict.fromkeys(map(catalogue.find, names)))
     else:
-        chosen = [
-            entry
-            for entry in catalogue.entries.values()
-            if entry is catalogue.default or stock.find(entry) is not None
-        ]
+        here = {e.name for e in catalogue.entries.values() if stock.find(e) is not None}
+        chosen = [e for e in catalogue.entries.values() if e is catalogue.default or e.name in here]
+        for entry in catalogue.entries.values():
+            if entry.name not in here and stock.repository_of(entry) is None:
+                reason = f"its checkpoint is not here: {entry.checkpoint}"
+                log.warning("model.left_out", model=entry.name, reason=reason)
     fitting = [entry for entry in chosen if device in entry.devices]
     if not fitting:
         raise ConfigurationError(_none_fits(catalogue, chosen, device))

@@ -39,7 +39,7 @@ class ClassifierRow(BaseModel):
     labels: list[str]
     access: Access
     updated_number: int = Field(description="The number of the latest version.")
-    used_number: int = Field(description="How often it was asked.")
+    used_number: int = Field(description="How often it was asked; a batch counts once.")
     created_at: datetime
     updated_at: datetime
     used_at: datetime | None
@@ -108,7 +108,7 @@ class ClassifierAnswer(BaseModel):
     remarks: list[RemarkAnswer]
     aliases: dict[str, int]
     versions: list[VersionRow]
-    used_number: int = Field(description="How often the classifier was asked.")
+    used_number: int = Field(description="How often it was asked; a batch counts once.")
     used_at: datetime | None
     created_at: datetime
     updated_at: datetime

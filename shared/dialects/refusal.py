@@ -79,7 +79,8 @@ def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> l
 
 def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
     """One refusal of many faults: it says the first, and lists the first few."""
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    others = len(faults) - 1
+    more = f" (and {others} more error{'s' * (others > 1)})" if others else ""
     detail = f"{faults[0].field}: {faults[0].message}{more}"
     return InvalidRequest(detail, fields=tuple(faults[:MOST_SHOWN]))
 

@@ -133,6 +133,7 @@ class TestFollowing:
             ledger=world.ledger,
             store=world.store,
             buckets=world.services.buckets,
+            uses=world.services.uses,
             default_model="tiny",
             file_keep_s=3600,
         )

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.usage import used
 from api.wire.job import JobList, JobObject
 from api.wire.openai.batch import BatchList, BatchObject
 from shared import ids, layout
@@ -165,6 +166,8 @@ class TestCreating:
         assert body.rows is not None
         assert body.rows.ask.classifier == record.weights(record.latest)
         assert body.rows.ask.questions == ()
+        world.services.uses.flush()
+        assert used(world.store, record.account, record.id).number == 1
 
     def test_of_requests_leaves_the_lines_to_the_worker(self, asked: Asked):
         body = asked(classify=...)
