@@ -138,8 +138,11 @@ def fleet(
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         folder = Path(place)
         redis = embedded_redis.prepare(folder / "redis")
+        port = free_port()
+        while port - 1 == chosen.get("metrics_port"):  # the keeper's own is the one behind it
+            port = free_port()
         settings: dict[str, object] = {
-            "port": free_port(),
+            "port": port,
             "data_dir": folder,
             "redis_url": redis.url,
         }
