@@ -181,7 +181,7 @@ def _run(settings: Settings) -> None:
         finaliser=Finaliser(
             ledger=ledger,
             store=store,
-            assembler=Assembler(store=store, buckets=buckets, bounds=reader.bounds),
+            assembler=Assembler(store=store, buckets=buckets, reader=reader),
             lease_s=settings.lease_s,
         ),
         leases=leases,

@@ -109,10 +109,11 @@ def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[Model
     if names:
         chosen = list(dict.fromkeys(map(catalogue.find, names)))
     else:
-        here = {e.name for e in catalogue.entries.values() if stock.find(e) is not None}
-        chosen = [e for e in catalogue.entries.values() if e is catalogue.default or e.name in here]
+        chosen = []
         for entry in catalogue.entries.values():
-            if entry.name not in here and stock.repository_of(entry) is None:
+            if entry is catalogue.default or stock.find(entry) is not None:
+                chosen.append(entry)
+            elif stock.repository_of(entry) is None:
                 reason = f"its checkpoint is not here: {entry.checkpoint}"
                 log.warning("model.left_out", model=entry.name, reason=reason)
     fitting = [entry for entry in chosen if device in entry.devices]

@@ -211,6 +211,19 @@ def test_one_heavy_example_is_learnt_and_the_others_are_not_forgotten(heavy):
     assert all(right)
 
 
+def test_examples_that_were_made_light_do_not_hold_down_the_others():
+    prior, x, y = world(21, 500, 4, noise=1.0, dim=32)
+    wrong = (y[:90] + 1) % 4
+    weights = np.concatenate([np.full(90, 0.001), np.ones(12)])
+
+    both, _ = start(prior).learn(x[:102], np.concatenate([wrong, y[90:102]]), weights=weights)
+    alone, _ = start(prior).learn(x[90:102], y[90:102])
+
+    assert np.isclose(both.moments.effective, 12, atol=0.5)
+    right = [(k.scores(x[102:]).argmax(axis=1) == y[102:]).mean() for k in (both, alone)]
+    assert right[0] > right[1] - 0.05
+
+
 @pytest.mark.parametrize("noise", [0.8, 1.5])
 def test_scores_are_calibrated_on_examples_never_seen(noise):
     prior, x, y = world(13, 2400, 4, noise=noise)

@@ -124,10 +124,11 @@ class Bench:
             store=self.store,
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
+        self.reader = Reader(store=self.store, buckets=self.buckets, bounds=Bounds())
         self.finaliser = Finaliser(
             ledger=self.ledger,
             store=self.store,
-            assembler=Assembler(store=self.store, buckets=self.buckets),
+            assembler=Assembler(store=self.store, buckets=self.buckets, reader=self.reader),
             lease_s=1.0,
         )
         self.part_runner = PartRunner(
@@ -148,7 +149,6 @@ class Bench:
                 most_classifiers=5,
             ),
         )
-        reader = Reader(store=self.store, buckets=self.buckets, bounds=Bounds())
         self.parts = Parts(
             ledger=self.ledger,
             store=self.store,
@@ -159,14 +159,14 @@ class Bench:
                 JobKind.IMPORT: self.train.load,
                 JobKind.EVALUATE: self.evaluate.run,
                 JobKind.DRY_RUN: DryRun(
-                    reader=reader, models=self.models, limits=self.limits, ledger=self.ledger
+                    reader=self.reader, models=self.models, limits=self.limits, ledger=self.ledger
                 ).run,
             },
             planner=Planner(
                 store=self.store,
                 ledger=self.ledger,
                 doorbell=FakeDoorbell(self.rung.append),
-                reader=reader,
+                reader=self.reader,
                 limits=self.limits,
             ),
             part_runner=self.part_runner,

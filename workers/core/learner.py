@@ -295,7 +295,10 @@ class Learner:
         # How many of the call weigh as much as an example; lighter ones count in proportion.
         peers = np.empty_like(asked)
         peers[order] = np.arange(1, len(asked) + 1) + (heavy.sum() - heavy.cumsum()) / heavy
-        usual = 1.0 / self.moments.unit if self.moments.squares else float(np.median(asked))
+        if self.moments.squares:
+            usual = 1.0 / self.moments.unit
+        else:  # a weight of 1, so that many that were made light do not hold down the others
+            usual = float(np.median(iters) ** EMPHASIS * max(np.median(weights), 1.0))
         most: Doubles = usual * np.maximum(HEAVIEST, HEAVIEST_OF_PEERS * peers)
         return np.minimum(asked, most)
 

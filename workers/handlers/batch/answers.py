@@ -1,4 +1,4 @@
-"""Lines of a result whose rows were requests: what each was answered, as it would be over HTTP."""
+"""Lines of a result. Those of requests say what each was answered, as it would be over HTTP."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def not_held(model: str) -> ModelNotFound:
 def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
     """The line of a request that was never made."""
     return _line(job, row, None, {"code": reason.code, "message": reason.message})
+
+
+def bad_row(row: PartRow, reason: BadRow) -> bytes:
+    """The line of a plain row that did not come out."""
+    said: dict[str, Any] = {"id": row.id, "line": row.line}
+    if row.data is not None:
+        said["row"] = row.data
+    said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
+    return _encode(said) + b"\n"
 
 
 def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any]) -> bytes:

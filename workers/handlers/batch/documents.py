@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -15,6 +14,7 @@ from shared.jobs import Job
 from shared.ports import ObjectStore
 from shared.resolve import with_files
 from shared.types import Item, Question
+from workers.handlers.batch.answers import bad_row
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.classify import Classify
@@ -65,11 +65,7 @@ class Documents:
 
     def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:  # noqa: ARG002
         """The line of a row that did not come out."""
-        said: dict[str, Any] = {"id": row.id, "line": row.line}
-        if row.data is not None:
-            said["row"] = row.data
-        said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
-        return _encode(said) + b"\n"
+        return bad_row(row, reason)
 
 
 def _item(row: PartRow, rows: Rows) -> Item:

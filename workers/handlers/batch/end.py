@@ -33,7 +33,6 @@ from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.source import Reader
 from workers.handlers.batch.unbegun import REASONS, add_parts, unbegun
 from workers.inputs.columns import Column
-from workers.inputs.row import Bounds
 from workers.inputs.writers import write_rows
 
 _CHUNK_BYTES = 1024 * 1024
@@ -50,13 +49,13 @@ _decode = msgspec.json.Decoder().decode
 
 @dataclass(frozen=True, kw_only=True)
 class Assembler:
-    """Puts results together. `bounds` are those that batches are planned with: within others its
-    rows might be counted differently. `clock` gives seconds since 1970.
+    """Puts results together. `reader` is the one that batches are planned with: another might
+    count their rows differently. `clock` gives seconds since 1970.
     """
 
     store: ObjectStore
     buckets: Buckets
-    bounds: Bounds = Bounds()
+    reader: Reader
     clock: Callable[[], float] = time.time
 
     def run(
@@ -179,9 +178,8 @@ class Assembler:
         if job.state not in REASONS or begun is None or count <= 0:
             return
         add_parts(begun, self.store, job, (number for number, report in parts if report.failed))
-        reader = Reader(store=self.store, buckets=self.buckets, bounds=self.bounds)
         code, _ = REASONS[job.state]
-        for line in unbegun(reader, job, body, begun=begun, count=count, check=check):
+        for line in unbegun(self.reader, job, body, begun=begun, count=count, check=check):
             codes[code] += 1
             yield line
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-import msgspec
-
 from shared import layout
 from shared.batches import BadRow, BatchRequest
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, State
 from shared.ports import ObjectStore
 from workers.handlers.batch import rows as part_rows
-from workers.handlers.batch.answers import bad_line
+from workers.handlers.batch.answers import bad_line, bad_row
 from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.batch.source import Reader
 
 _EVERY = 10_000  # rows between two looks at the lease, each a word with Redis: half a second
-_encode = msgspec.json.Encoder().encode
 
 # The first is OpenAI's, to the letter: https://platform.openai.com/docs/guides/batch
 REASONS = {
@@ -82,8 +79,4 @@ def _line(job: Job, body: BatchRequest, row: PartRow, reason: BadRow) -> bytes:
     """The line that a bad row of such a batch has."""
     if body.rows is None:
         return bad_line(job, row, reason)
-    said: dict[str, object] = {"id": row.id, "line": row.line}
-    if row.data is not None:
-        said["row"] = row.data
-    said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
-    return _encode(said) + b"\n"
+    return bad_row(row, reason)
