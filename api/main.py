@@ -16,6 +16,7 @@ from pathlib import Path
 from granian.constants import Interfaces
 from granian.server import MPServer
 
+from api.liveness import LivenessWatch
 from shared import catalogue
 from shared.adapters.redis_client import connect
 from shared.adapters.store import store_of
@@ -48,7 +49,9 @@ def main() -> None:
         if settings.api_processes > 1 or _METRICS_DIR in os.environ:
             _share_metrics(Path(os.environ.get(_METRICS_DIR) or own_dir))
         log.info("api.starting", host=settings.host, port=settings.port)
-        _server(settings).serve()
+        server = _server(settings)
+        LivenessWatch.of(server, settings).start()
+        server.serve()
 
 
 def _server(settings: Settings) -> MPServer:

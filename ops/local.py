@@ -30,7 +30,6 @@ _REDIS_DEADLINE_S = 60.0  # it reads its file before it answers
 _READY_PATIENCE_S = 120.0
 _LEFTOVER_PATIENCE_S = 15.0
 _OVER_GRACE_S = 5.0  # a worker uses the whole grace for its work and then needs to say goodbye
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _EXAMPLE = {
     "input": ["The parcel never arrived.", "What a lovely surprise, thank you!"],
     "labels": ["complaint", "praise"],
@@ -137,7 +136,7 @@ def programs(settings: Settings, env: Mapping[str, str]) -> list[Program]:
 
 def address(settings: Settings) -> str:
     """Where a client on this machine finds the API."""
-    host = _WILDCARDS.get(settings.host, settings.host)
+    host = settings.local_host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 

@@ -16,6 +16,7 @@ from shared.addresses import networks_of, ports_of
 from shared.errors import ConfigurationError
 
 PREFIX = "PIGEONHOLE_"
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def _setting(default: Any, about: str, *, secret: bool = False, least: float | None = None) -> Any:
@@ -194,6 +195,11 @@ class Settings:
         networks_of(settings.fetch_networks)  # a wrong one stops the start
         ports_of(settings.fetch_ports)
         return settings
+
+    @property
+    def local_host(self) -> str:
+        """The host by which a process on this machine reaches the API."""
+        return _WILDCARDS.get(self.host, self.host)
 
     @property
     def store_url(self) -> str:

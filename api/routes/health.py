@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from flask import Blueprint, Response
 
+from api.liveness import PROCESS_HEADER
 from api.readiness import Liveness, ReadinessProbe
 from api.routes.reply import reply
 
@@ -14,7 +17,7 @@ def blueprint(*, probe: ReadinessProbe) -> Blueprint:
 
     @routes.get("/health/live")
     def live() -> Response:
-        return reply(Liveness())
+        return reply(Liveness(), headers={PROCESS_HEADER: str(os.getpid())})
 
     @routes.get("/health/ready")
     def ready() -> Response:
