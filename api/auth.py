@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from api.caller import Caller
+from api.wrong_keys import WrongKeys
 from shared import ids, layout
 from shared.errors import InvalidKey, InvalidKeyFormat, MissingKey, ObjectMissing, Unavailable
 from shared.ports import ObjectStore
@@ -94,14 +95,20 @@ class Authenticator:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Key | None, float]] = {}
+        self._wrong_keys = WrongKeys()
 
-    def caller(self, header: str | None) -> Caller:
+    def caller(self, header: str | None, *, address: str | None = None) -> Caller:
         """The caller of an `Authorization` header.
+
+        Args:
+            header: its value.
+            address: the peer of the connection, for which wrong keys are counted; None: nothing is.
 
         Raises:
             MissingKey: There is no header.
             InvalidKeyFormat: It is not `Bearer <key>`.
             InvalidKey: The key is unknown, revoked or expired.
+            TooManyWrongKeys: It is, and so were many others from the address.
             StoreUnavailable: The store is away and the key is not remembered.
         """
         if not header:
@@ -113,6 +120,8 @@ class Authenticator:
         key = self._key(digest(secret))
         now = datetime.fromtimestamp(self._clock(), UTC)
         if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
+            if address is not None:
+                self._wrong_keys.count(address)
             raise InvalidKey("the key is unknown, revoked or expired; ask the operator for one")
         return Caller(account=key.account, key_id=key.id, scopes=frozenset(key.scopes))
 
@@ -129,6 +138,9 @@ class Authenticator:
             raise
         with self._lock:
             if len(self._known) >= 10_000:  # strangers guessing keys must not fill the memory
-                self._known.clear()
+                # nor have valid keys forgotten, by which callers get in while the store is away
+                self._known = {n: k for n, k in self._known.items() if k[0] is not None}
+                if len(self._known) >= 10_000:
+                    self._known.clear()
             self._known[name] = (key, self._clock())
         return key

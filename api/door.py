@@ -36,7 +36,9 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> No
         g.context = ExitStack()
         g.context.enter_context(bound(request_id=g.request_id))
         if request.path.startswith("/v1/"):
-            g.caller = authenticator.caller(request.headers.get("Authorization"))
+            g.caller = authenticator.caller(
+                request.headers.get("Authorization"), address=request.remote_addr or ""
+            )
             g.context.enter_context(bound(account=g.caller.account, key_id=g.caller.key_id))
 
     @app.after_request

@@ -40,7 +40,7 @@ from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
-_KEYED = (401, 403, 500, 503)  # what any call with a key may meet
+_KEYED = (401, 403, 429, 500, 503)  # what any call with a key may meet
 # JSONL and CSV have more names; these are the ones to use.
 _FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(
     ("application/jsonl", "application/x-ndjson", "text/csv")

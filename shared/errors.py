@@ -13,6 +13,7 @@
     ├── MissingKey                      AUTH_MISSING_API_KEY
     ├── InvalidKey                      AUTH_INVALID_API_KEY
     ├── InvalidKeyFormat                AUTH_INVALID_FORMAT
+    ├── TooManyWrongKeys                RATE_WRONG_KEY_LIMIT_EXCEEDED
     ├── ScopeNotAllowed                 AUTHZ_SCOPE_NOT_ALLOWED
     ├── ResourceLimitExceeded           AUTHZ_RESOURCE_LIMIT_EXCEEDED
     ├── NotFound                        RESOURCE_NOT_FOUND
@@ -139,6 +140,12 @@ class InvalidKeyFormat(PigeonholeError):
     """Raised when the Authorization header is not `Bearer <key>`."""
 
     code = "AUTH_INVALID_FORMAT"
+
+
+class TooManyWrongKeys(PigeonholeError):
+    """Raised instead of `InvalidKey` when the address has sent many wrong keys."""
+
+    code = "RATE_WRONG_KEY_LIMIT_EXCEEDED"
 
 
 class ScopeNotAllowed(PigeonholeError):

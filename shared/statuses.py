@@ -20,6 +20,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.MissingKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKeyFormat: HTTPStatus.UNAUTHORIZED,
+    errors.TooManyWrongKeys: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ScopeNotAllowed: HTTPStatus.FORBIDDEN,
     errors.ResourceLimitExceeded: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,

@@ -9,7 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.auth import Authenticator, list_keys, revoke_key
-from shared.errors import InvalidKey
+from api.wrong_keys import PER_MINUTE, WrongKeys
+from shared.errors import InvalidKey, TooManyWrongKeys
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
@@ -75,6 +76,67 @@ class TestKeys:
     )
     def test_what_operators_and_readers_need_is_open(self, world: World, path: str):
         assert world.app.test_client().get(path).status_code in {200, 302}
+
+
+class TestWrongKeys:
+    def test_many_from_one_address_are_answered_429_and_a_valid_one_is_not(
+        self, world: World, client: FlaskClient
+    ):
+        guesser = world.app.test_client()
+        statuses = [
+            guesser.get(
+                "/v1/models",
+                headers={"Authorization": f"Bearer ph_{n}", "X-Forwarded-For": f"192.0.2.{n}"},
+            )
+            for n in range(PER_MINUTE + 5)
+        ]
+
+        assert [each.status_code for each in statuses] == [401] * PER_MINUTE + [429] * 5
+        assert_problem(statuses[-1], 429, "RATE_WRONG_KEY_LIMIT_EXCEEDED", says="valid key")
+        assert 1 <= int(statuses[-1].headers["Retry-After"]) <= 2
+        assert client.get("/v1/models").status_code == 200
+        assert world.client().get("/v1/models").status_code == 200  # never seen before
+
+    def test_of_another_address_are_counted_apart(self, world: World):
+        guesser = world.app.test_client()
+
+        def guess(address: str) -> int:
+            headers = {"Authorization": "Bearer ph_wrong"}
+            environ = {"REMOTE_ADDR": address}
+            return guesser.get("/v1/models", headers=headers, environ_base=environ).status_code
+
+        assert {guess(f"2001:db8::{n}") for n in range(1, PER_MINUTE + 1)} == {401}
+        assert guess("2001:db8::ffff") == 429  # the same network
+        assert guess("2001:db8:0:1::1") == 401
+        assert guess("192.0.2.1") == 401
+
+    def test_are_allowed_again_as_time_passes_and_the_table_is_bounded(self):
+        now = [0.0]
+        wrong_keys = WrongKeys(per_minute=2, clock=lambda: now[0])
+        for _ in range(2):
+            wrong_keys.count("192.0.2.1")
+        with pytest.raises(TooManyWrongKeys) as refused:
+            wrong_keys.count("192.0.2.1")
+        assert refused.value.retry_after_s == 30
+
+        now[0] += 30
+        wrong_keys.count("192.0.2.1")
+
+        for n in range(20_000):
+            wrong_keys.count(f"10.0.{n // 256}.{n % 256}")
+        assert len(wrong_keys._buckets) == 10_000
+
+    def test_do_not_have_valid_ones_forgotten(self, world: World):
+        secret = world.key()
+        doorman = Authenticator(world.store, cache_s=0)
+        doorman.caller(f"Bearer {secret}")
+        for n in range(10_001):
+            with pytest.raises(InvalidKey):
+                doorman.caller(f"Bearer ph_{n}")
+
+        world.store.away = True
+
+        assert doorman.caller(f"Bearer {secret}").account == "acme"
 
 
 class TestRequestId:
