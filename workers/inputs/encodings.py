@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
+from operator import and_
 
 import charset_normalizer
 
@@ -37,6 +38,10 @@ _CANDIDATES = [
 _LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that cp1252 goes before
 _GUESS_BYTES = 16 * 1024
 _LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
+_MOST_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
+_CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
+_IS_ASCII = bytes(byte in b"\t\n\r" or 32 <= byte < 127 for byte in range(256))
+_MOST_PAIRS = 0.8  # of all pairs of bytes; UTF-16 of hiragana has 0.6
 
 _MARK = "pigeonhole.inputs.mark"
 
@@ -103,7 +108,7 @@ def _guessed(head: bytes) -> str:
     """The encoding of a text without a mark: UTF-8 where most of it can be."""
     if not head:
         return "utf-8"
-    if b"\0" in head and (wide := _wide(head)):
+    if b"\0" in head and not _has_stray_nuls(head) and (wide := _wide(head)):
         return wide
     *whole, last = head.splitlines()
     odd = [line for line in whole if not line.isascii()]
@@ -141,11 +146,40 @@ def _is_utf8(line: bytes, *, final: bool = True) -> bool:
 def _wide(head: bytes) -> str | None:
     """UTF-16 or UTF-32 without a mark: the one in which this is a text with ASCII in it."""
     for name in _WIDE:
-        text = head[: len(head) // 4 * 4].decode(name, "replace")
+        width = 4 if name.startswith("utf-32") else 2
+        text = head[: len(head) // width * width].decode(name, "replace")
         ascii_chars = len(re.findall(r"[\t\n\r -~]", text))
-        if "\0" not in text and text.count("�") <= 1 and ascii_chars >= _LEAST_ASCII * len(text):
+        if (
+            text
+            and "\0" not in text
+            and text.count("�") <= 1
+            and ascii_chars >= _LEAST_ASCII * len(text)
+        ):
             return name
     return None
+
+
+def _has_stray_nuls(head: bytes) -> bool:
+    """Whether NULs stand in a text of one byte a unit, rather than every unit having two or four.
+
+    Three signs, each enough: what is left without the NULs is UTF-8 and has no other control
+    characters, as UTF-16 of Cyrillic or Thai has; nearly all pairs of bytes are two of ASCII; most
+    line ends stand alone where UTF-16 would have a NUL beside them.
+    """
+    nuls = head.count(0)
+    if nuls < _MOST_STRAY * len(head):
+        rest = head.translate(None, b"\0")
+        if _is_utf8(rest, final=False) and not _CONTROL.search(rest):
+            return True
+    ascii_bytes = head.translate(_IS_ASCII)
+    pairs = sum(map(and_, ascii_bytes[::2], ascii_bytes[1::2]))
+    if pairs > _MOST_PAIRS * len(head) / 2:
+        return True
+    # The order in which most NULs come second is that in which characters of ASCII are units.
+    little = 2 * head[1::2].count(0) >= nuls
+    low, high = (head[::2], head[1::2]) if little else (head[1::2], head[::2])
+    ends = [beside for unit, beside in zip(low, high, strict=False) if unit == ord("\n")]
+    return bool(ends) and 2 * ends.count(0) < len(ends)
 
 
 def _narrowed(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

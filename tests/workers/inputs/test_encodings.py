@@ -43,6 +43,42 @@ def test_two_and_four_byte_encodings_are_told_without_a_mark(encoding: str, text
     assert encoding_of(text.encode(encoding), None) == (encoding, False)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        GERMAN, RUSSIAN, GREEK, JAPANESE, KOREAN, "id,text\n1,ひらがなのみ\n", "1,はい\n2,いいえ\n",
+        "id,text\n1,สวัสดีครับ\n", "id,text\n1,नमस्ते दुनिया\n", "id,text\n1,ਸਤ ਸ੍ਰੀ ਅਕਾਲ\n",
+        "a", "id", "text\n",
+    ],
+)  # fmt: skip
+def test_utf16_without_a_mark_is_told_in_any_script(text: str, encoding: str):
+    assert encoding_of(text.encode(encoding), None) == (encoding, False)
+
+
+@pytest.mark.parametrize(
+    "text", ["id,text\n1,x\n", GERMAN, CHINESE, "1,a\n2,b\n", '{"text":"a"}\n']
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_nul_anywhere_does_not_make_a_text_utf16(text: str, encoding: str, times: int):
+    if encoding == "cp1252" and text == CHINESE:
+        encoding = "gb18030"
+    data = (text * times).encode(encoding)
+    for place in range(len(data) + 1):
+        for nuls in (1, 2):
+            head = data[:place] + b"\0" * nuls + data[place:]
+            assert not encoding_of(head, None)[0].startswith(("utf-16", "utf-32")), head
+
+
+@pytest.mark.parametrize("text", ["id,text\n1,x\0y\n2,ok\n", "id,text\n1,\0x\n2,ok\n"])
+def test_a_row_with_a_nul_is_a_fault_and_the_others_are_read(text: str):
+    rows = rows_of(text.encode())
+
+    assert codes_of(rows) == ["nul_byte", None]
+    assert data_of(rows[1:]) == [{"id": "2", "text": "ok"}]
+
+
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
