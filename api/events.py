@@ -58,16 +58,20 @@ class Events(Generic[T]):
             seen: The id of the last event that the client has; empty if it has none.
         """
         began = spoke = time.monotonic()
-        yield f"retry: {_AGAIN_MS}\n\n".encode()
+        # Clients take every frame for an event, also one without data: OpenAI's do once they have
+        # seen an id. So comments end no frame, and `retry` is sent within the first event.
+        yield b": connected\n"
+        retry = f"retry: {_AGAIN_MS}\n".encode()
         while True:
             if self.mark(now) != seen:
                 seen, spoke = self.mark(now), time.monotonic()
-                yield self._event(now)
+                yield retry + self._event(now)
+                retry = b""
             if self.ended(now) or time.monotonic() - began > self.longest_s:
                 return
             if time.monotonic() - spoke >= self.silent_s:
                 spoke = time.monotonic()
-                yield b": still here\n\n"
+                yield b": still here\n"
             try:
                 now = self.wait(now, self.every_s)
             except NotFound:

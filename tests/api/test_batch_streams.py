@@ -71,7 +71,8 @@ class TestEvents:
         ((_, found),) = events_of(answer.data)
         BatchObject.model_validate(found, strict=True)
         assert found == client.get(f"/v1/batches/{batch}").get_json()
-        assert answer.data.startswith(b"retry: ")
+        assert [frame.count(b"data: ") for frame in answer.data.split(b"\n\n")] == [1, 0]
+        assert b"\nretry: 2000\n" in answer.data
 
     def test_go_on_after_the_last_that_was_seen(self, client: FlaskClient, start: Callable):
         path = f"/v1/batches/{start()}/events"
@@ -150,7 +151,7 @@ class TestFollowing:
         self, events: Events[Standing], standing: Standing, seen: str = ""
     ) -> Iterator[bytes]:
         stream = events.follow(standing, seen=seen)
-        assert next(stream).startswith(b"retry: ")
+        assert next(stream) == b": connected\n"
         return stream
 
     def change(self, world: World, batch: str, completed: int) -> None:
@@ -164,8 +165,8 @@ class TestFollowing:
     ):
         stream = self.follow(events, standing)
 
-        assert next(stream).startswith(b"id: validating-0-0-0\n")
-        assert next(stream) == b": still here\n\n"
+        assert next(stream).startswith(b"retry: 2000\nid: validating-0-0-0\n")
+        assert next(stream) == b": still here\n"
         self.change(world, waiting, 1)
         said = next(stream)
         while said.startswith(b":"):
@@ -175,7 +176,7 @@ class TestFollowing:
     def test_begins_after_what_was_seen(self, events: Events[Standing], standing: Standing):
         stream = self.follow(events, standing, seen="validating-0-0-0")
 
-        assert next(stream) == b": still here\n\n"
+        assert next(stream) == b": still here\n"
 
     def test_ends_after_its_longest_time(self, events: Events[Standing], standing: Standing):
         stream = self.follow(replace(events, longest_s=0.1), standing)
@@ -189,7 +190,7 @@ class TestFollowing:
         next(stream)
 
         world.store.away = world.ledger.away = True
-        assert next(stream) == b": still here\n\n"
+        assert next(stream) == b": still here\n"
         world.store.away = world.ledger.away = world.worker.asleep = False
         world.worker.drain("control")
 
@@ -206,7 +207,7 @@ class TestFollowing:
         for name in list(world.store.list(layout.JOBS)):
             world.store.delete(name)
 
-        assert b"".join(stream).replace(b": still here\n\n", b"") == b""
+        assert b"".join(stream).replace(b": still here\n", b"") == b""
 
 
 class TestOutput:

@@ -57,6 +57,19 @@ def wait(client: OpenAI, batch: Batch, *, timeout_s: float = 60) -> Batch:
     return found
 
 
+def test_follows_a_batch_by_its_event_stream(client: OpenAI):
+    batch = create(client, upload(client, jsonl(ROWS)))
+
+    stream: openai.Stream[Any] = client.get(
+        f"/batches/{batch.id}/events", cast_to=object, stream=True, stream_cls=openai.Stream[Any]
+    )
+    views = [dict(each) for each in stream]
+
+    assert {view["id"] for view in views} == {batch.id}
+    assert views[-1]["status"] == "completed"
+    assert views[-1]["request_counts"]["completed"] == len(ROWS)
+
+
 def lines(client: OpenAI, file: str | None) -> list[dict[str, Any]]:
     assert file is not None
     return [json.loads(line) for line in client.files.content(file).iter_lines()]
