@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.errors import Conflict, FieldError, InvalidRequest, NotFound
-from shared.ids import ClassifierRef, is_classifier_id
+from shared.ids import LATEST, ClassifierRef, is_classifier_id
 from shared.types import Access, Value, Weights
 
 SCHEMA = 1
@@ -224,6 +224,8 @@ def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[st
     known = {version.number for version in record.versions}
     for alias, number in aliases.items():
         field = f"aliases[{alias[:40]}]"
+        if alias == LATEST and number is not None:
+            _refuse(field, "is reserved: name@latest always means the latest version")
         if _ALIAS.fullmatch(alias) is None:
             _refuse(field, "must be like 'champion': a-z, 0-9 and '-', not like a version")
         if number is None:

@@ -148,6 +148,9 @@ class ClassifierRef(NamedTuple):
     alias: str | None
 
 
+LATEST = "latest"
+"""The reserved alias of the version with the highest number."""
+
 _REF = re.compile(
     r"(?P<name>[^@\s]{1,128})"
     r"(?:@(?:v(?P<version>[1-9]\d{0,8})|(?P<alias>(?!v\d)[a-z][a-z0-9-]{0,63})))?"
@@ -155,13 +158,17 @@ _REF = re.compile(
 
 
 def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
-    """Read ``uuid``, ``name``, ``name@v3`` or ``name@champion``.
+    """Read ``uuid``, ``name``, ``name@v3``, ``name@champion`` or ``name@latest``.
+
+    ``latest`` is no alias that could be moved: it is what a reference without one means.
 
     Raises:
         InvalidRequest: The text is none of these.
 
     >>> parse_ref("spam@v3")
     ClassifierRef(name='spam', version=3, alias=None)
+    >>> parse_ref("spam@latest")
+    ClassifierRef(name='spam', version=None, alias=None)
     """
     match = _REF.fullmatch(text)
     if match is None:
@@ -173,4 +180,5 @@ def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
     name = match["name"]
     if is_classifier_id(name.lower()):
         name = name.lower()
-    return ClassifierRef(name, int(version) if version else None, match["alias"])
+    alias = None if match["alias"] == LATEST else match["alias"]
+    return ClassifierRef(name, int(version) if version else None, alias)

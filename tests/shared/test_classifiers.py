@@ -280,3 +280,8 @@ def test_a_record_is_stored_and_read_back(make: Callable[[], Classifier]):
     record = make()
 
     assert decode(Classifier, encode(record)) == record
+
+
+def test_latest_is_no_alias_that_can_be_set():
+    with pytest.raises(InvalidRequest, match="is reserved"):
+        check_aliases(a_record(), {"latest": 1})
