@@ -16,6 +16,7 @@ from shared.errors import (
     PigeonholeError,
     TokenLimitExceeded,
 )
+from shared.normal_form import is_empty, normal_form
 from shared.settings import Settings
 from shared.types import (
     ClassifyRequest,
@@ -134,7 +135,7 @@ class Limits:
         for index, example in enumerate(request.examples):
             if example.label is None:
                 _refuse(f"{place(index)}.label", "is missing: say what the item is")
-        labels = {example.label for example in request.examples}
+        labels = {normal_form(example.label or "") for example in request.examples}
         if request.create is not None and len(labels) < 2:
             _refuse(
                 "input",
@@ -221,7 +222,7 @@ class Limits:
         for index, example in enumerate(examples):
             where = place(index)
             self._check_item(where, example.item)
-            if example.label is not None and not example.label.strip():
+            if example.label is not None and is_empty(example.label):
                 _refuse(f"{where}.label", "must not be empty")
             self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
             if example.num_iters is not None:
@@ -264,8 +265,9 @@ class Limits:
             )
 
     def _check_text(self, where: str, text: str) -> None:
-        if not text.strip():
-            _refuse(f"{where}.text", "must not be empty; leave the item out")
+        if is_empty(text):
+            what = "has no visible characters" if text.strip() else "must not be empty"
+            _refuse(f"{where}.text", f"{what}; leave the item out")
         most_chars = self.max_input_tokens * _CHARS_PER_TOKEN
         if len(text) > most_chars:  # spares the tokenizer what it would refuse
             _refuse(
@@ -278,7 +280,7 @@ class Limits:
     def _check_question(self, question: Question, *, multi_label: bool) -> None:
         field = "labels" if question.group is None else f"labels[{_shown(question.group)}]"
         if question.group is not None:
-            if not question.group.strip():
+            if is_empty(question.group):
                 _refuse("labels", "the name of a label group must not be empty")
             self._check_length(field, question.group, self.max_label_chars)
         least = 1 if multi_label else 2
@@ -295,11 +297,11 @@ class Limits:
                 LabelLimitExceeded,
             )
         for index, label in enumerate(question.labels):
-            if not label.strip() or len(label) > self.max_label_chars:
+            if is_empty(label) or len(label) > self.max_label_chars:
                 self._refuse_label(f"{field}[{index}]", label)
 
     def _refuse_label(self, field: str, label: str) -> None:
-        if not label.strip():
+        if is_empty(label):
             _refuse(field, "a label must not be empty")
         self._check_length(field, label, self.max_label_chars)
 

@@ -18,8 +18,9 @@ from shared.dialects.train import Training
 from shared.errors import ObjectMissing
 from shared.ids import parse_ref
 from shared.limits import Limits
+from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
-from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
+from shared.types import ClassifyRequest, Example, Item, Media, Threshold, TrainRequest
 
 
 def resolved(
@@ -207,10 +208,21 @@ def _with_classifier(
     version = record.find(ref)
     if asked.model is not None:
         check_model(record, catalogue.find(asked.model).name, version=version)
+    found: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
     if asked.request.threshold is not None and asked.request.threshold.per_label:
-        labels = set(records.report(record, version.file).labels)
-        for label in asked.request.threshold.per_label:
-            if label not in labels:
-                refuse(f"threshold[{shown(label)}]", "is none of the classifier's labels")
-    found = {"model": version.model, "classifier": record.weights(version)}
+        labels = LabelSpellings(records.report(record, version.file).labels)
+        found["threshold"] = _spelt(asked.request.threshold, labels)
     return asked.request.model_copy(update=found)
+
+
+def _spelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
+    """The threshold by the labels as the classifier spells them."""
+    per_label: dict[str, float] = {}
+    for label, least in threshold.per_label.items():
+        own = labels.get(label)
+        if own is None:
+            refuse(f"threshold[{shown(label)}]", "is none of the classifier's labels")
+        if own in per_label:
+            refuse(f"threshold[{shown(label)}]", "stands twice, in two spellings of one label")
+        per_label[own] = least
+    return threshold.model_copy(update={"per_label": per_label})

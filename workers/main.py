@@ -141,7 +141,9 @@ def _run(settings: Settings) -> None:
     viewer = Viewer(limits=limits, media=media)
     classify = Classify(models, limits, classifiers, viewer)
     train = Train(models=models, limits=limits, classifiers=classifiers, viewer=viewer)
-    evaluate = Evaluate(models=models, classifiers=classifiers, viewer=viewer, store=store)
+    evaluate = Evaluate(
+        models=models, limits=limits, classifiers=classifiers, viewer=viewer, store=store
+    )
     reader = _reader(store, buckets, settings)
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
     calls = Calls(classify, RedisReplies(client))

@@ -14,7 +14,6 @@ from api.routes.durable import Durable
 from api.slots import Slots
 from api.wire import body, evaluation
 from api.wire.evaluation import Evaluation
-from shared.dialects.refusal import refuse
 from shared.limits import Limits
 from shared.types import EvaluateRequest
 
@@ -43,20 +42,10 @@ class _Evaluate:
             examples=self.said.examples,
         )
         self.limits.check_evaluation(asked, place=self.said.place)
-        self._check_labels(self.classifiers.records.report(record, version.file).labels)
         examples = self.resolve.examples(
             asked.examples, model=version.model, account=door.caller().account
         )
         return asked.model_copy(update={"examples": examples})
-
-    def _check_labels(self, known: tuple[str, ...]) -> None:
-        labels = {None, *known}
-        for index, example in enumerate(self.said.examples):
-            if example.label not in labels:
-                refuse(
-                    f"{self.said.place(index)}.label",
-                    "is none of the classifier's labels; train it first, or leave the label out",
-                )
 
 
 def blueprint(

@@ -25,6 +25,7 @@ from shared.dialects.shape import (
     one_kind,
 )
 from shared.errors import LabelsRequired
+from shared.normal_form import LabelSpellings, normal_form
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
@@ -316,30 +317,48 @@ def _few_shot(said: ClassifyBody) -> dict[str, Any]:
 
 
 def _questions(labels: list[str] | dict[str, list[str]]) -> tuple[Question, ...]:
-    """Questions with distinct labels: published examples of the vendor send some twice."""
+    """Questions with distinct labels: published examples of the vendor send some twice.
+
+    A further spelling of a label is that label again (`shared.normal_form`).
+    """
     groups = labels if isinstance(labels, dict) else {None: labels}
     if not groups:
         refuse("labels", "must hold at least one group")
-    return tuple(
-        Question(group=group, labels=tuple(dict.fromkeys(each))) for group, each in groups.items()
-    )
+    return tuple(Question(group=group, labels=_distinct(each)) for group, each in groups.items())
+
+
+def _distinct(labels: list[str]) -> tuple[str, ...]:
+    spellings = LabelSpellings()
+    for label in labels:
+        spellings.add(label)
+    return tuple(spellings)
 
 
 def _threshold(said: float | dict[str, float] | None, known: set[str]) -> Threshold | None:
     if not isinstance(said, dict):
         return None if said is None else Threshold(default=said)
-    per_label = _of_labels("threshold", said, known | {"default"})
+    per_label = {
+        label: least for label, least in said.items() if label != "default" or label in known
+    }
     return Threshold(
-        default=said.get("default"),
-        per_label={label: least for label, least in per_label.items() if label in known},
+        default=said.get("default"), per_label=_of_labels("threshold", per_label, known)
     )
 
 
 def _of_labels(field: str, by_label: dict[str, _V], known: set[str]) -> dict[str, _V]:
-    for label in by_label:
-        if label not in known:
+    """The values by the labels' own spellings: groups may spell one label in several ways."""
+    spelt: dict[str, list[str]] = {}
+    for label in known:
+        spelt.setdefault(normal_form(label), []).append(label)
+    found: dict[str, _V] = {}
+    for label, value in by_label.items():
+        form = normal_form(label)
+        if form not in spelt:
             refuse(f"{field}[{shown(label)}]", "is none of the labels")
-    return by_label
+        if found.keys() & spelt[form]:
+            refuse(f"{field}[{shown(label)}]", "stands twice, in two spellings of one label")
+        found |= dict.fromkeys(spelt[form], value)
+    return found
 
 
 def _tokens(usage: Usage) -> dict[str, int]:

@@ -111,7 +111,6 @@ def test_one_example_may_stand_without_a_list_and_other_keys_are_ignored(
         ({"input": [{"text": "", "label": "x"}]}, "input[0].text", "must not be empty"),
         ({"input": [{"label": "x"}]}, "input[0].text", "is missing"),
         ({"input": ["a"]}, "input[0]", "must be an object"),
-        ({"input": [*EXAMPLES, {"text": "d", "label": "z"}]}, "input[3].label", "is none of"),
         ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "reads no pictures"),
     ],
 )
@@ -153,10 +152,7 @@ class TestFile:
         assert answer.get_json()["num_samples"] == 2
 
     def test_with_a_wrong_line_is_refused_by_its_number(self, client: FlaskClient, judge: Callable):
-        for data, field in (
-            (b"text,label\na,x\nb,z\n", "file line 3.label"),
-            (b"text,label\na,x\nb\n", "file line 3"),
-        ):
+        for data, field in ((b"text,label\na,x\nb\n", "file line 3"),):
             answer = client.post(
                 "/v1/classifiers/spam/evaluate", data=data, content_type="text/csv"
             )

@@ -119,6 +119,7 @@ class Bench:
         )
         self.evaluate = Evaluate(
             models=self.models,
+            limits=self.limits,
             classifiers=self.classifiers,
             viewer=self.viewer,
             store=self.store,

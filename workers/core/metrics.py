@@ -17,6 +17,8 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Indices = NDArray[np.integer[Any]]
 
+NO_THRESHOLD = 0.5  # of a label that has none to tune
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
@@ -116,7 +118,7 @@ def tuned_thresholds(scores: Floats, truth: NDArray[np.bool_]) -> Floats:
     >>> tuned_thresholds(s, np.array([[True], [False], [True], [False]])).round(2).tolist()
     [0.30000001192092896]
     """
-    found = np.full(scores.shape[1], 0.5, np.float32)
+    found = np.full(scores.shape[1], NO_THRESHOLD, np.float32)
     for k in np.flatnonzero(truth.any(axis=0)):
         order = np.argsort(-scores[:, k], kind="stable")
         s, hits = scores[order, k].astype(np.float64), np.cumsum(truth[order, k])

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared import layout
-from shared.errors import FieldError, InvalidRequest
 from shared.jobs import Job
+from shared.limits import Limits
+from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
 from shared.types import (
     EvaluateRequest,
     EvaluateResult,
-    Example,
     LabelQuality,
     ReliabilityBin,
     WorthLabelling,
@@ -37,6 +37,7 @@ class Evaluate:
     """Judges classifiers with the models of this process."""
 
     models: Mapping[str, Model]
+    limits: Limits
     classifiers: Classifiers
     viewer: Viewer
     store: ObjectStore
@@ -44,10 +45,12 @@ class Evaluate:
     def run(self, job: Job, body: EvaluateRequest, hold: Hold) -> EvaluateResult:
         """Score the examples, compare with their labels, draw.
 
-        Examples without a label are only ranked by how unsure the classifier is of them.
+        Examples without a label are only ranked by how unsure the classifier is of them. An
+        example of a label that the version does not know counts as wrong, and the label has a row
+        of its own, so that versions can be compared while labels grow.
 
         Raises:
-            InvalidRequest: A label is none of the classifier's.
+            LabelLimitExceeded: The labels known and unknown are more than a classifier may have.
             NotFound: The version is no longer kept.
             Conflict: It was learnt with another revision of the model.
             CancelledError: The job was cancelled, or the lease lost.
@@ -55,19 +58,23 @@ class Evaluate:
         model = lesson.model_of(self.models, body.model)
         trained = lesson.wait(self.classifiers.of(body.classifier))
         lesson.check_revision(trained, model)
-        labels = trained.labels
+        spellings = LabelSpellings(trained.labels)
+        given = [spellings.add(e.label) for e in body.examples if e.label is not None]
+        labels = tuple(spellings)  # L that the version knows, then U that it does not
+        self.limits.check_classifier_labels(len(labels))
         place = {label: index for index, label in enumerate(labels)}
-        _check_labels(body.examples, place)
         seen = lesson.see(self.viewer, model, body.examples, num_iters=1, hold=hold)
         scores = trained.learner.scores(seen.x)  # (N, L)
         known = np.array([example.label is not None for example in body.examples])  # (N,)
-        y = np.array([place[e.label] for e in body.examples if e.label is not None], np.intp)
+        y = np.array([place[label] for label in given], np.intp)
         p = scores[known]  # (M, L)
-        confusion = metrics.confusion(y, p.argmax(axis=1), len(labels))  # (L, L)
+        confusion = metrics.confusion(y, p.argmax(axis=1), len(labels))  # (L + U, L + U)
         quality = metrics.quality(confusion)
         reliability = metrics.reliability(p, y)
         error = expected_calibration_error(p, y)
-        thresholds = metrics.tuned_thresholds(p, np.eye(len(labels), dtype=np.bool_)[y])  # (L,)
+        truth = np.eye(len(labels), dtype=np.bool_)[y][:, : len(trained.labels)]  # (M, L)
+        thresholds = np.full(len(labels), metrics.NO_THRESHOLD, np.float32)  # (L + U,)
+        thresholds[: len(trained.labels)] = metrics.tuned_thresholds(p, truth)
         drawn = {
             **plots.confusion_matrix(labels, confusion),
             **plots.reliability(reliability, error),
@@ -107,16 +114,6 @@ class Evaluate:
             worth_labelling=_worth_labelling(scores, known, labels),
             plots=tuple(drawn),
         )
-
-
-def _check_labels(examples: tuple[Example, ...], known: Mapping[str, int]) -> None:
-    for index, example in enumerate(examples):
-        if example.label is not None and example.label not in known:
-            field = f"input[{index}].label"
-            message = "is none of the classifier's labels; train it first, or leave the label out"
-            raise InvalidRequest(
-                f"{field}: {message}", fields=(FieldError(field=field, message=message),)
-            )
 
 
 def _worth_labelling(

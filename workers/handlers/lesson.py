@@ -19,6 +19,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.limits import Limits
+from shared.normal_form import LabelSpellings
 from shared.types import (
     Example,
     FileReading,
@@ -145,9 +146,10 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
         Conflict: It was learnt with another revision of the model.
         LabelLimitExceeded: There would be too many labels.
     """
-    model, given = lesson.model, [label for label in lesson.labels if label is not None]
-    known = () if before is None else before.labels
-    fresh = tuple(label for label in dict.fromkeys(given) if label not in set(known))
+    model, known = lesson.model, () if before is None else before.labels
+    spellings = LabelSpellings(known)
+    given = [spellings.add(label) for label in lesson.labels if label is not None]
+    fresh = tuple(spellings)[len(known) :]
     limits.check_classifier_labels(len(known) + len(fresh))
     learner = grown(before, fresh, model, pictures=lesson.of_pictures)
     place = {label: index for index, label in enumerate(learner.labels)}

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from shared.normal_form import is_empty
 from workers.inputs.row import Fault, FaultCode, unreadable
 
 Kind = Literal["text", "image", "file"]
@@ -56,8 +57,9 @@ def pick(
     found = data.get(column)
     if not isinstance(found, str):
         return _no_text(data, column, kind)
-    if not found.strip():
-        return Fault(_EMPTY[kind], f"is empty: there is no {kind} to classify", column)
+    if is_empty(found):
+        what = "has no visible characters" if found.strip() else "is empty"
+        return Fault(_EMPTY[kind], f"{what}: there is no {kind} to classify", column)
     if id_column is None:
         return Picked(id=str(number), said=found)
     if id_column not in data:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared import ids, layout
-from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.errors import Conflict, LabelLimitExceeded, NotFound
 from shared.types import EvaluateRequest, EvaluateResult, JobKind, Weights
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
@@ -91,9 +91,30 @@ def test_drawings_are_xml_whatever_a_label_holds(letters: str):
     minidom.parseString(drawn["confusion_matrix.svg"])
 
 
-def test_names_a_label_that_it_does_not_know(bench: Bench, weights: Weights):
-    with pytest.raises(InvalidRequest, match=r"input\[1\]\.label: is none of the classifier's"):
-        evaluate(bench, weights, ("a", "red"), ("b", "blue"))
+@pytest.mark.slow
+def test_a_label_that_the_version_does_not_know_counts_as_wrong(bench: Bench, weights: Weights):
+    result = evaluate(bench, weights, ("a red rose", "red"), ("a blue sky", "blue"))
+
+    assert [each.label for each in result.labels] == ["red", "green", "blue"]
+    assert result.accuracy == 0.5
+    blue = result.labels[2]
+    assert (blue.support, blue.recall, blue.f1, blue.threshold) == (1, 0.0, 0.0, 0.5)
+    assert [sum(row) for row in result.confusion] == [1, 0, 1]
+    assert [row[2] for row in result.confusion] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_another_spelling_of_a_label_is_that_label(bench: Bench, weights: Weights):
+    result = evaluate(bench, weights, ("a red rose", "red\u00a0"), ("a red car", "\u200bred"))
+
+    assert [each.label for each in result.labels] == ["red", "green"]
+    assert result.accuracy == 1.0
+
+
+def test_refuses_more_labels_than_a_classifier_may_have(bench: Bench, weights: Weights):
+    pairs = tuple((f"text {i}", f"label {i}") for i in range(bench.limits.max_classifier_labels))
+    with pytest.raises(LabelLimitExceeded, match="would have 1026"):
+        evaluate(bench, weights, *pairs)
 
 
 def test_refuses_a_version_that_is_gone(bench: Bench, weights: Weights):

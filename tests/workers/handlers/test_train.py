@@ -101,6 +101,14 @@ def everything(bench: Bench, classifier_id: str) -> dict[str, bytes]:
     return {n: o.data for n, o in bench.store.objects.items() if n.startswith(prefix)}
 
 
+def test_another_spelling_of_a_label_adds_to_that_label(bench: Bench, made: str):
+    pairs = (("a red car", "red\u00a0"), ("a red sky", "\u200bred"), ("a blue sky", "blue"))
+    result = bench.train.train(a_job(), update(made, *pairs), hold())
+
+    assert result.report.labels == ("red", "green", "blue")
+    assert result.report.counts == (4, 1, 1)
+
+
 class TestCreate:
     def test_makes_a_classifier_of_one_version(self, bench: Bench):
         body = creation(name="colours", description="of things", access="public")

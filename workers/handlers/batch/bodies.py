@@ -16,6 +16,7 @@ from shared.dialects import train
 from shared.dialects.pick import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
+from shared.normal_form import is_empty
 from shared.types import Question, TrainRequest
 from workers.handlers.batch.rows import PartRow
 
@@ -41,7 +42,7 @@ class Bodies:
         """Why a line will be refused, if that can be told."""
         data = row.data or {}
         text = data.get("input")
-        plain = isinstance(text, str) and bool(text.strip())
+        plain = isinstance(text, str) and not is_empty(text)
         asked = _encode({**data, "input": None}) if plain else b""
         if plain and len(str(text)) <= self._good.get(asked, 0):
             return None

@@ -1,0 +1,91 @@
+"""When two labels are the same label, and when a text holds nothing that can be classified.
+
+Labels are compared by their normal form: Unicode NFC, without invisible characters, each run of
+spaces one space, none at the ends. Case and compatibility characters count: `Joy` and `joy` are two
+labels. The first spelling is the one that is answered. The form is for comparison only; no text is
+changed by it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+_JOINERS = "\u200c\u200d"  # they change how neighbours are written, inside a word and in emoji
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+# Letters and symbols by category that are drawn as nothing: Hangul fillers and the blank Braille.
+_DRAWN_AS_NOTHING = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+
+
+def normal_form(label: str) -> str:
+    r"""What a label is compared by.
+
+    >>> normal_form(" late\u00a0 delivery\u200b") == normal_form("late delivery")
+    True
+    >>> normal_form("cafe\u0301") == normal_form("caf\u00e9")
+    True
+    >>> normal_form("Joy") == normal_form("joy")
+    False
+    """
+    if not label.isascii() or not label.isprintable():
+        kept = (char for char in unicodedata.normalize("NFC", label) if not _invisible(char))
+        label = "".join(kept)
+    return " ".join(label.split()).strip(_JOINERS)
+
+
+def is_empty(text: str) -> bool:
+    r"""Whether a text has no character that can be seen: a tokenizer would be left nothing.
+
+    >>> is_empty(" \u200b\ufeff\x00\u0301"), is_empty("?")
+    (True, False)
+    """
+    return not any(map(_visible, text))
+
+
+class LabelSpellings:
+    """Maps each spelling of a label to the one that came first.
+
+    >>> spellings = LabelSpellings(["billing"])
+    >>> spellings.add("billing "), spellings.add("delivery"), spellings.get("other")
+    ('billing', 'delivery', None)
+    >>> list(spellings)
+    ['billing', 'delivery']
+    """
+
+    def __init__(self, labels: Iterable[str] = ()) -> None:
+        """Begin with labels that are known to be distinct, whatever their normal forms."""
+        self._labels = dict.fromkeys(labels)
+        self._spelling: dict[str, str] = {}
+        for label in self._labels:
+            self._spelling.setdefault(normal_form(label), label)
+
+    def add(self, label: str) -> str:
+        """The first spelling of a label, which is this one if there was none."""
+        known = self.get(label)
+        if known is None:
+            self._labels[label] = None
+            self._spelling[normal_form(label)] = known = label
+        return known
+
+    def get(self, label: str) -> str | None:
+        """The first spelling of a label; None where there is none."""
+        return label if label in self._labels else self._spelling.get(normal_form(label))
+
+    def __iter__(self) -> Iterator[str]:
+        """The labels, each in its first spelling, in the order in which they came."""
+        return iter(self._labels)
+
+
+def _visible(char: str) -> bool:
+    return unicodedata.category(char)[0] not in "CMZ" and char not in _DRAWN_AS_NOTHING
+
+
+def _invisible(char: str) -> bool:
+    """Characters that a label loses: spaces stay, for they part its words."""
+    if char in _JOINERS or char.isspace():
+        return False
+    return (
+        unicodedata.category(char) in {"Cc", "Cf"}
+        or ord(char) in _VARIATION_SELECTORS
+        or char in _DRAWN_AS_NOTHING
+    )
