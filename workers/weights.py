@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from shared.errors import FieldError, InvalidRequest
 from shared.limits import Limits
+from workers import weights_bounds
 from workers.core import zero_shot
 from workers.core.learner import Learner
 from workers.core.passive_aggressive import Kind
@@ -121,7 +122,10 @@ def loads(data: bytes, *, limits: Limits | None = None) -> Trained:
             if any(len(label) > limits.max_label_chars for label in said["labels"]):
                 raise _refusal(f"has a label of more than {limits.max_label_chars} characters")
         _check_arrays(said, arrays)
-        learner = Learner.from_arrays(said["learner"], arrays)
+        with np.errstate(all="ignore"):  # what overflows is refused by the check
+            learner = Learner.from_arrays(said["learner"], arrays)
+            if limits is not None:
+                weights_bounds.check(learner)
         return Trained(
             model=str(said["model"]),
             revision=str(said["revision"]),
@@ -147,8 +151,10 @@ def _check_labels(said: dict[str, Any]) -> None:
     "".join(labels).encode()  # half of a surrogate pair could never be answered
     if len(set(labels)) != len(labels):
         raise ValueError("a label stands twice")
-    numbers = [*counts, *(learner[name] for name in ("seen", "heard", "squares", "steps"))]
-    if not all(0 <= number <= _MOST for number in numbers):
+    numbers = [*counts, *(learner[name] for name in ("seen", "heard", "steps"))]
+    # Examples of weight 1,000 and 100 iterations have squares of 1e18 each.
+    small = all(0 <= number <= _MOST for number in numbers)
+    if not small or not 0 <= learner["squares"] <= _MOST**2:
         raise ValueError("a number is out of bounds")
     if not all(type(count) is int for count in (*counts, learner["seen"])):
         raise ValueError("a count is no whole number")

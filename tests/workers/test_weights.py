@@ -158,3 +158,71 @@ def test_refuses_arrays_of_another_shape(trained: Trained):
     arrays["rows"] = arrays["rows"][:, :3].copy()
     with pytest.raises(InvalidRequest, match="rows"):
         loads(save(arrays, metadata=metadata))
+
+
+def test_a_stranger_s_file_that_was_exported_is_taken(trained: Trained):
+    fresh = Learner.start(["a", "b"], np.eye(2, 8, dtype=np.float32), Scale(temperature=0.1))
+    chance = np.random.default_rng(1)
+    x = chance.standard_normal((50, 8)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    heavy, _ = fresh.learn(
+        x,
+        np.arange(50) % 2,
+        weights=chance.uniform(0.01, 1000, 50),
+        iters=chance.integers(1, 100, 50),
+    )
+    grown = heavy.grow(["c"], np.eye(8, dtype=np.float32)[2:3])
+    for learner in (fresh, heavy, grown, trained.learner):
+        counts = (1,) * len(learner.labels)
+        sent = Trained(model="tiny", revision="1", counts=counts, learner=learner)
+        assert loads(dumps(sent), limits=Limits()).labels == learner.labels
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("rows", lambda a: a * 0 + 3e38, "rows must be"),
+        ("bias", lambda a: a * 0 - 3e38, "bias must be"),
+        ("prior", lambda a: a * 0 + 3e38, "prior must be"),
+        ("prior", lambda a: a * 100, "prior: the length of a row must be 0 to 1.01"),
+        ("margins", lambda a: a * 0 + 1e20, "margins must be"),
+        ("margins_lag", lambda a: a * 0 + 1e20, "margins_lag must be"),
+        ("clouds", lambda a: a - 1e6, "clouds must be"),
+        ("calibration", lambda a: a + 1e300, "calibration must be"),
+        ("counts", lambda a: a + 1e300, "counts must be"),
+        ("counts", lambda a: a * 3, "trace of 'second'"),
+        ("sums", lambda a: a + 1e300, "longer than the count"),
+        ("sums", lambda a: a + 1e4, "longer than the count"),
+        ("second", lambda a: a * 1e300, "second must be"),
+        ("second", lambda a: a * 2, "trace of 'second'"),
+        ("second", lambda a: np.triu(a + 0.5), "not symmetric"),
+        ("second", lambda a: np.eye(8)[::-1] * 1500 + np.eye(8) * a.trace() / 8, "of any examples"),
+    ],
+)
+def test_a_stranger_s_numbers_are_those_of_something_learnt(
+    trained: Trained, name: str, change: Any, reason: str
+):
+    arrays, metadata = taken_apart(trained)
+    arrays[name] = change(arrays[name]).astype(arrays[name].dtype)
+    with pytest.raises(InvalidRequest, match=reason):
+        loads(save(arrays, metadata=metadata), limits=Limits())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"scale": {"temperature": -1.0}}, "temperature"),
+        ({"scale": {"temperature": 1e-310}}, "temperature must be 1e-06 to 1e"),
+        ({"scale": {"temperature": 1e300}}, "temperature must be"),
+        ({"scale": {"temperature": True, "by_spread": 3}}, "by_spread must be true or false"),
+        ({"scale": {"temperature": 0.1, "null_bias": 1e300}}, "null_bias must be"),
+        ({"aggressiveness": 1e-310}, "aggressiveness must be"),
+        ({"squares": 0.0}, "'squares' does not fit"),
+        ({"squares": 1e15}, "'squares' does not fit"),
+        ({"seen": 0}, "'squares' does not fit"),
+    ],
+)
+def test_a_stranger_s_header_fits_its_numbers(trained: Trained, changes: dict, reason: str):
+    data = resaved(dumps(trained), learner=trained.learner.header() | changes)
+    with pytest.raises(InvalidRequest, match=reason):
+        loads(data, limits=Limits())
