@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import socket
 import sys
 import tempfile
 from pathlib import Path
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server import MPServer
 
 from api.liveness import LivenessWatch
@@ -27,7 +29,9 @@ from shared.telemetry import Log, start_logging
 log = Log("api")
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-_CONNECTIONS = 4096  # of one process, idle ones too; beyond them none is accepted
+_MAX_CONNECTIONS = 16384  # of one process, idle ones too; beyond them none is accepted
+_OTHER_FILES = 1024  # that a process has open beside its connections
+_BACKLOG = 4096
 
 
 def main() -> None:
@@ -61,16 +65,32 @@ def _server(settings: Settings) -> MPServer:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
+        # Over HTTP/2 the server does not tell a reader of a body that its client has gone, so each
+        # upload that is abandoned would hold a thread until the process ends.
+        http=HTTPModes.http1,
         workers=settings.api_processes,
         blocking_threads=settings.api_threads,
-        backpressure=_CONNECTIONS,
-        backlog=_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=int(settings.header_timeout_s * 1000)),
+        backpressure=_max_connections(),
+        backlog=_BACKLOG,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=int(settings.stop_grace_s),
         # Its lines go where ours go.
         log_dictconfig={"formatters": {}, "handlers": {}, "loggers": {"_granian": {}}},
     )
+
+
+def _max_connections() -> int:
+    """Connections of one process, after the limit on open files was raised as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(256, min(_MAX_CONNECTIONS, soft - _OTHER_FILES))
 
 
 def _check_port(host: str, port: int) -> None:

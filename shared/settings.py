@@ -70,6 +70,11 @@ class Settings:
     api_threads: int = _setting(
         96, "Threads of one API process; each waiting call holds one.", least=24
     )
+    header_timeout_s: float = _setting(
+        15.0,
+        "Longest wait for the headers of the next request; an idle connection is closed after it.",
+        least=1,
+    )
     request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
     max_waiting: int = _setting(1024, "Synchronous calls that may wait in one queue.", least=1)
     key_cache_s: float = _setting(

@@ -139,8 +139,16 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(front_end: FrontEnd
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+def test_http_2_is_refused_also_where_the_client_knows_it_beforehand(front_end: FrontEnd):
+    with socket.create_connection((HOST, front_end.port), timeout=20) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+
+
 def test_idle_connections_keep_nobody_out(front_end: FrontEnd):
-    idle = [socket.create_connection((HOST, front_end.port), timeout=20) for _ in range(200)]
+    idle = [socket.create_connection((HOST, front_end.port), timeout=20) for _ in range(4200)]
 
     status, _ = front_end.call("GET", "/health/live")
 
