@@ -185,15 +185,15 @@ class Limits:
             )
 
     def check_document_tokens(self, tokens: int) -> None:
-        """Refuse a document whose text is too long.
+        """Refuse a document whose text is too long; nobody has counted to its end.
 
         Raises:
             TokenLimitExceeded: It has more tokens than `max_document_tokens`.
         """
         if tokens > self.max_document_tokens:
             raise TokenLimitExceeded(
-                f"the document has {tokens} tokens; at most {self.max_document_tokens} are read: "
-                "split it, or have fewer pages of a PDF read (max_pages)"
+                f"the document has more than {self.max_document_tokens} tokens, the most that are "
+                "read: split it, or have fewer pages of a PDF read (max_pages)"
             )
 
     def check_label_tokens(self, group: str | None, tokens: int) -> None:

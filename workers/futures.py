@@ -4,19 +4,26 @@ What is cancelled at the end is cancelled where it is under way. Which thread go
 is whichever ended the step before: what it is given to do must be quick.
 
 A future keeps its callbacks when it has ended. So nothing here keeps both ways: what had come in
-between would stay until the interpreter looks for cycles, a gigabyte of pictures later.
+between would stay until the interpreter looks for cycles, a gigabyte of pictures later. Nor does an
+error that ends a future: its traceback holds the frames it came through, and with them the text or
+picture that they were at and the future itself: see `without_variables`.
 """
 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from shared.errors import PigeonholeError
+
+_LONGEST_CHAIN = 20  # of causes
 _A = TypeVar("_A")
 _B = TypeVar("_B")
+_E = TypeVar("_E", bound=BaseException)
 
 
 def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
@@ -35,7 +42,7 @@ def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
         try:
             second = step(done.result())
         except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
-            end(whole, error=exc)
+            end(whole, error=without_variables(exc))
             return
         under_way.append(second)
         if whole.cancelled():
@@ -98,6 +105,24 @@ def cancel_with(whole: Future[Any], under_way: list[Future[Any]]) -> None:
         under_way.clear()
 
     whole.add_done_callback(stop)
+
+
+def without_variables(error: _E) -> _E:
+    """The error just caught, so that it may be kept: it holds nothing of the frames it crossed.
+
+    One of ours loses its traceback, which nobody reads. A bug keeps the lines of its own: only what
+    frames that still run hold stays with it.
+    """
+    each: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if each is None:
+            break
+        if isinstance(each, PigeonholeError):
+            each.__traceback__ = None
+        else:
+            traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def copy(ended: Future[_A], to: Future[_A]) -> None:

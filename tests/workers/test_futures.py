@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import traceback
 import weakref
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
 
-from workers.futures import copy, done, end, failed, mapped, settled, then
+from shared.errors import UnreadableInput
+from workers.futures import copy, done, end, failed, mapped, settled, then, without_variables
 
 
 def test_what_follows_gets_the_result_and_gives_its_own():
@@ -175,3 +177,41 @@ def test_what_came_in_between_goes_as_soon_as_nobody_holds_it():
     finally:
         gc.enable()
     assert whole.result(0) == "end"
+
+
+class _Large:
+    """What an error's frames may hold, and a test can see go."""
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_the_frames_it_came_through():
+    gone: list[weakref.ref[_Large]] = []
+
+    def tokenised(text: _Large) -> list[int]:
+        ids = [text]
+        gone.append(weakref.ref(ids[0]))
+        raise UnreadableInput("is too long")
+
+    gc.disable()
+    try:
+        kept = mapped(mapped(done(_Large()), tokenised), len)
+
+        assert isinstance(kept.exception(0), UnreadableInput)
+        assert gone[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_bug_that_is_kept_keeps_its_lines_and_not_the_variables_of_its_frames():
+    gone: list[weakref.ref[_Large]] = []
+
+    def crash() -> None:
+        large = _Large()
+        gone.append(weakref.ref(large))
+        raise KeyError("a bug")
+
+    error = mapped(done(0), lambda _: crash()).exception(0)
+
+    assert gone[0]() is None
+    assert error is not None
+    assert "in crash" in "".join(traceback.format_exception(error))
+    assert without_variables(error) is error

@@ -16,6 +16,7 @@ from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError,
 from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
+from workers.futures import without_variables
 from workers.handlers.classify import Classify, Pending, answered
 
 log = Log("call")
@@ -56,6 +57,7 @@ class Calls:
                 call.body, priority=call.priority, deadline=time.monotonic() + left_s
             )
         except PigeonholeError as exc:
+            without_variables(exc)
             self._ready.put((call, exc))
         except Exception as exc:  # noqa: BLE001  a bug must answer its caller, not hang it
             log.error("call.crashed", exc=exc, request_id=call.request_id)
@@ -109,6 +111,7 @@ class Calls:
                     raise work
                 result = answered(work.request, work.result())
             except PigeonholeError as exc:
+                without_variables(exc)  # it is kept by futures that this frame has
                 log.info("call.refused", code=exc.code)
                 return Reply(failure=failure_of(exc))
             except Exception as exc:  # noqa: BLE001  one bad call must not end the loop for all

@@ -24,6 +24,7 @@ from shared.types import Priority
 from workers.batching.microbatch import MicroBatcher
 from workers.inputs.frame import Pixels
 from workers.models.port import PictureEncoder, Rows, TextEncoder
+from workers.vectors.tokens import token_ids
 
 
 class Embedder:
@@ -42,9 +43,13 @@ class Embedder:
         self.batcher = batcher
         self._prompts = _PromptCache(cache_labels)
 
-    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Content token ids of each text, nothing cut off; do this outside any queue."""
-        return self.encoder.tokenise(texts)
+    def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
+        """Content token ids of each text; do this outside any queue.
+
+        Nothing is cut off but what lies behind the first text of more than `most` ids, itself
+        included: see `workers.vectors.tokens`.
+        """
+        return token_ids(self.encoder.tokenise, texts, most=most)
 
     def embed(
         self,

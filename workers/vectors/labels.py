@@ -15,6 +15,7 @@ from itertools import chain
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Priority, Question
 from workers.core import prompts, zero_shot
+from workers.futures import without_variables
 from workers.models.port import Rows
 from workers.vectors.embedding import Model
 
@@ -41,7 +42,7 @@ def embed_labels(
         try:
             made.set_result(prompts.average(rows.result(), len(templates)))
         except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
-            made.set_exception(exc)
+            made.set_exception(without_variables(exc))
 
     embedded.add_done_callback(finish)
     return made
@@ -157,7 +158,7 @@ def _make(
             null = prompts.average(rows[len(texts) * forms :], forms) if nulls else None
             measured = zero_shot.LabelSet.measure(labels, scale=scale, null=null)
         except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
-            made.set_exception(exc)
+            made.set_exception(without_variables(exc))
         else:
             made.set_result((measured, tokens))
 

@@ -33,7 +33,7 @@ from shared.errors import (
 )
 from shared.ports import Buckets, ObjectStore
 from shared.types import Media, Priority
-from workers.futures import cancel_with, copy, end, mapped, then
+from workers.futures import cancel_with, copy, end, mapped, then, without_variables
 from workers.inputs import document, pictures
 from workers.inputs.fetch import Fetcher, Kind
 from workers.inputs.frame import Frame
@@ -347,7 +347,7 @@ class Turns:
             work = start()
         except BaseException as exc:  # noqa: BLE001  whoever waits for it gets it
             self._leave()
-            end(whole, error=exc)
+            end(whole, error=without_variables(exc))
             return
 
         def left(future: Future[Any]) -> None:

@@ -24,7 +24,7 @@ from shared.dialects.refusal import refuse
 from shared.errors import DeadlineExceeded, PigeonholeError, UnreadableInput
 from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media, Priority
-from workers.futures import mapped, settled, then
+from workers.futures import mapped, settled, then, without_variables
 from workers.inputs.fetch import host_of
 from workers.inputs.page import Document
 from workers.inputs.pictures import Picture, tokens_of
@@ -203,12 +203,13 @@ class _Look:
         tokens = 0
         windowed = False
         if by in {"text", "both"}:
-            whole, *each = self.model.embedder.tokenise([document.text, *texts])
-            self.viewer.limits.check_document_tokens(len(whole))
+            tokenise, limits = self.model.embedder.tokenise, self.viewer.limits
+            (whole,) = tokenise([document.text], most=limits.max_document_tokens)
+            limits.check_document_tokens(len(whole))
             tokens += len(whole)
             windowed = len(whole) > self.model.embedder.encoder.window
             text_rows = self.model.embedder.embed(
-                [whole, *each],
+                [whole, *tokenise(texts)],
                 priority=self.priority,
                 deadline=self.deadline,
                 job=self.job,
@@ -340,7 +341,7 @@ def _put_together(
         except PigeonholeError as exc:
             if exc.retryable or isinstance(exc, DeadlineExceeded):
                 raise
-            failed[index] = exc
+            failed[index] = without_variables(exc)
             continue
         items[index] = _added(views, seen.views)
         tokens[index] = seen.tokens
