@@ -6,7 +6,8 @@ processes and the loss of Redis:
     absent → running (reserved until its deadline) → done (with the answer)
 
 Answers that invite a retry (429, 5xx) free the key. One that says where a job goes on does not: the
-same call, sent again, is the same job.
+same call, sent again, is the same job. Nor is a 202 kept that the caller did not prefer: the same
+call, sent again, waits for the same job.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ class Idempotency:
         changes: dict[str, object] = {"until": self.clock() + self.keep_s, "answer": answer}
         if answer.status == 429 or answer.status >= 500:
             changes = {"until": self.clock() if "Location" in answer.headers else _FREED}
+        elif answer.status == 202 and "respond-async" not in answer.headers.get(
+            "Preference-Applied", ""
+        ):
+            changes = {"until": self.clock()}
         use = held.use.model_copy(update=changes)
         with suppress(PreconditionFailed, ObjectMissing):
             self.store.put(held.name, _bytes(use), if_match=held.etag)

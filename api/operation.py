@@ -56,7 +56,8 @@ PREFER = Parameter(
     name="Prefer",
     where="header",
     about="`respond-async`: 202 with a job. `respond-async, wait=10`: the answer if it is there "
-    "within 10 s, else a job. `wait=10`: the answer within 10 s, else 504.",
+    "within 10 s, else a job. `wait=10`: the answer within 10 s, else 504; a call that is always a "
+    "job, such as a train call, answers 202 with the job instead of 504.",
     schema={"type": "string", "examples": ["respond-async", "respond-async, wait=10"]},
 )
 IDEMPOTENCY_KEY = Parameter(

@@ -73,7 +73,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY, *fields_in_query(TrainFileBody)),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
     ),
     Operation(
         method="get",
@@ -100,7 +100,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY, *words_in_query(ImportFields)),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 409, 413, 422, 429, 504),
+        problems=(400, *_KEYED, 409, 413, 422, 429),
     ),
     Operation(
         method="get",
@@ -159,7 +159,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
     ),
     Operation(
         method="delete",
@@ -185,7 +185,7 @@ OPERATIONS = (
         ),
         answers={200: EvaluateAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
     ),
     Operation(
         method="get",

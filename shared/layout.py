@@ -16,6 +16,7 @@ jobs/{account}/{job}/parts/{n}.out  what came out of it: a report, then lines
 batches/{account}/{job}             says that the job is a batch
 open/{job}                          marker of an accepted job that has not ended
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
+calls/{account}/{sha256}.json       which job a call gets that is sent again, by key, path and body
 keys/{sha256}.json                  an API key, by the hash of its secret
 
 classifiers/{account}/{id}/classifier.json              the record; it moves by compare-and-set
@@ -41,6 +42,7 @@ JOBS = "jobs/"
 OPEN = "open/"
 KEYS = "keys/"
 IDEMPOTENCY = "idempotency/"
+CALLS = "calls/"
 CLASSIFIERS = "classifiers/"
 FILES = "files/"
 UPLOADS = "uploads/"
@@ -152,6 +154,11 @@ def key(digest: str) -> str:
 def idempotency(account: str, digest: str) -> str:
     """The use of an Idempotency-Key, by its SHA-256 in hex."""
     return f"{IDEMPOTENCY}{account}/{digest}.json"
+
+
+def job_call(account: str, digest: str) -> str:
+    """Which job a call gets that is sent again, by the SHA-256 of key, path and body in hex."""
+    return f"{CALLS}{account}/{digest}.json"
 
 
 def classifiers_of(account: str) -> str:

@@ -1,4 +1,8 @@
-"""The answer to a call that became a durable job: its result, or the job to be polled."""
+"""The answer to a call that became a durable job: its result, or the job to be polled.
+
+A call that outlives its wait is answered 202 with the job. Sent again without an
+`Idempotency-Key`, it is the same job (see `api.duplicate_calls`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 from flask import Response, request
 
 from api import door, prefer, problems
+from api.duplicate_calls import DuplicateCalls
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.prefer import Prefer
@@ -21,6 +26,8 @@ from shared.dialects.jina import NAME
 from shared.errors import Conflict, DeadlineExceeded, Unavailable
 from shared.jobs import Job, State
 from shared.messages import Body, Result, error_of
+
+_GOES_ON = frozenset({202, 504})  # answers of a job that has not ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +59,19 @@ class Durable:
         account = door.caller().account
         preferred = prefer.read(request.headers.get("Prefer"), longest_wait_s=self.timeout_s)
 
-        def run(kept_job_id: str | None) -> Response:
-            asked = self.jobs.accepted(account, kept_job_id) if kept_job_id else None
-            asked = asked or ask()
+        def accepted(new_id: str | None, known: Body | None) -> tuple[Job, Body]:
+            asked = known or ask()
             job = self.submit.later(
                 asked,
                 caller=door.caller(),
                 request_id=door.request_id(),
                 dialect=NAME,
-                job_id=kept_job_id or job_id,
+                job_id=new_id,
                 waited_for=not preferred.respond_async,
             )
+            return job, asked
+
+        def answered(job: Job, asked: Body) -> Response:
             return answer(
                 job,
                 asked,
@@ -73,7 +82,38 @@ class Durable:
                 fleeting=fleeting,
             )
 
+        def run(kept_job_id: str | None) -> Response:
+            if kept_job_id:
+                return answered(*accepted(kept_job_id, self.jobs.accepted(account, kept_job_id)))
+            if fleeting:  # done twice it costs time, and changes nothing
+                return answered(*accepted(job_id, None))
+            equal = request.path.encode() + b"\n" + payload
+            call = self._duplicates.begin(door.caller(), equal, job_id=job_id)
+            if call.job is not None:
+                job, asked = call.job, self.jobs.submission(call.job).body
+            else:
+                # Not the first of two equal calls at once: the other may have been accepted.
+                known = None if call.first else self.jobs.accepted(account, call.job_id)
+                job, asked = accepted(call.job_id, known)
+            ended = True
+            try:
+                response = answered(job, asked)
+                ended = response.status_code not in _GOES_ON
+                return response
+            finally:
+                if ended or not preferred.respond_async:
+                    self._duplicates.answered(call, ended=ended)
+
         return once(self.idempotency, payload, run, reserve_s=self.timeout_s + MARGIN_S)
+
+    @property
+    def _duplicates(self) -> DuplicateCalls:
+        return DuplicateCalls(
+            jobs=self.jobs,
+            store=self.idempotency.store,
+            keep_s=self.idempotency.keep_s,
+            clock=self.submit.clock,
+        )
 
 
 def answer(
@@ -88,8 +128,8 @@ def answer(
 ) -> Response:
     """Wait for the job as long as the caller prefers, and answer.
 
-    Without `respond-async` the caller gets the result or an error, also where the job goes on: the
-    504 says where to poll it.
+    A caller whose wait runs out gets 202 with the job, as one with `respond-async` does. Of a
+    `fleeting` job it gets 504, which says where to poll: its client does not expect a job.
 
     Raises:
         PigeonholeError: What the job failed of.
@@ -110,7 +150,7 @@ def answer(
     if result is not None:
         return reply(render(dialect, asked, job.id, result), headers=headers)
     headers["Location"] = f"/v1/jobs/{job.id}"
-    if prefer.respond_async:
+    if prefer.respond_async or not fleeting:
         return reply(render_job(job), 202, {**headers, "Retry-After": "1"})
     late = problems.answer(
         DeadlineExceeded(

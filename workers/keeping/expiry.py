@@ -1,4 +1,5 @@
-"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys, files and
+"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys and
+records of calls, files and
 what is left of those that were sent in parts, and the log of webhooks.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 
 from shared import ids, layout
 from shared.batches import File
@@ -44,7 +46,7 @@ def expire(store: ObjectStore, ledger: Ledger, *, before: float, now: float) -> 
             else:
                 _delete_job(store, account, job_id)
                 deleted += 1
-    for name in store.list(layout.IDEMPOTENCY):
+    for name in chain(store.list(layout.IDEMPOTENCY), store.list(layout.CALLS)):
         try:
             until = json.loads(store.get(name).data)["until"]
             expired = float(until) < now
