@@ -82,7 +82,8 @@ def pieces(text: str) -> Iterator[str]:
         end = _cut(text, start)
         yield text[start:end]
         start = end
-    yield text[start:]
+    if start < len(text):
+        yield text[start:]
 
 
 def _cut(text: str, start: int) -> int:
