@@ -179,7 +179,8 @@ def advance(job: Job, event: Event, now: datetime) -> Job:
     if target.terminal:
         changes["finished_at"] = now
         if isinstance(event, Fail | Settle | Expire):
-            total, done = job.progress.total, (event.progress or job.progress).completed
-            changes["progress"] = Progress(total=total, completed=done, failed=total - done)
+            kept = event.progress or job.progress
+            left = kept.total - kept.completed
+            changes["progress"] = kept.model_copy(update={"failed": left})
             changes["usage"] = event.usage or job.usage
     return job.model_copy(update=changes)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared import ids, layout
-from shared.batches import UPLOAD_KEPT_S, File
+from shared.batches import UPLOAD_KEPT_S, BatchResult, File
 from shared.errors import BrokerUnavailable
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode, encode, queues_of
@@ -15,6 +15,7 @@ from shared.webhook_store import WebhookStore
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
+from tests.workers.handlers.test_batch import a_batch, run_all
 from tests.workers.keeping.test_expiry import put_upload, uploads
 from workers.keeper import Keeper
 from workers.keeping.courier import Courier
@@ -232,6 +233,34 @@ def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):
     assert bench.nothing_ready()
     assert expire(bench.store, bench.ledger, before=2e9, now=2e9) == 1
     assert not list(bench.store.list("jobs/"))
+
+
+def test_a_batch_that_never_ended_in_all_its_time_has_its_error_file(bench: Bench):
+    file = b"".join(b'{"id": %d, "text": "red"}\n' % n for n in range(3))
+    job = a_batch(bench, file)
+    bench.parts.run(bench.claim(CONTROL))
+    part = bench.claim(QUEUE)
+
+    for _ in range(2):  # the second time it waits for the worker
+        expire(bench.store, bench.ledger, before=2e9, now=2e9)
+    bench.ledger.release(part)
+    run_all(bench)
+
+    ended = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    result = decode(BatchResult, bench.store.get(layout.result("acme", job.id)).data)
+    assert (ended.state, ended.progress.failed) == (State.EXPIRED, 3)
+    assert result.codes == {"batch_expired": 3}
+    assert result.error_file is not None
+
+
+def test_a_batch_that_no_worker_ends_expires_a_day_later(bench: Bench):
+    job = a_batch(bench, b'{"id": 1, "text": "red"}\n')
+
+    for now in (2e9, 2e9 + 86399, 2e9 + 86401):
+        assert not any(bench.store.list(layout.job("acme", job.id)))
+        expire(bench.store, bench.ledger, before=2e9, now=now)
+
+    assert any(bench.store.list(layout.job("acme", job.id)))
 
 
 def test_used_idempotency_keys_expire(bench: Bench):

@@ -124,13 +124,13 @@ class Finaliser:
         def check() -> None:
             self.ledger.beat(claim, lease_s=self.lease_s)
 
-        result, done = self.assembler.run(job, body, check=check)
+        failure = decode(Failure, claim.failure) if claim.failure else None
+        result, done = self.assembler.run(job, body, check=check, failure=failure)
         check()
         if job.state is State.CANCELLING:
             return Settle(progress=done, usage=result.usage)
-        if claim.failure:
-            error = decode(Failure, claim.failure)
-            return Fail(error=error, progress=done, usage=result.usage)
+        if failure is not None:
+            return Fail(error=failure, progress=done, usage=result.usage)
         if result.undelivered is not None:
             return Fail(error=result.undelivered, progress=done, usage=result.usage)
         if job.state is State.EXPIRING and not 0 < done.total == done.completed + done.failed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from shared import ids, layout
@@ -18,14 +18,16 @@ from shared.errors import (
     ObjectMissing,
     PreconditionFailed,
 )
-from shared.jobs import Expire, advance
+from shared.jobs import TRANSITIONS, Expire, Job, Lapse, advance
 from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
+from shared.types import JobKind
 from workers.ending.announce import announce
 
 log = Log("expiry")
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
+_ASSEMBLY = timedelta(days=1)  # in which a worker writes the files of a batch whose time is over
 
 
 def expire(store: ObjectStore, ledger: Ledger, *, before: float, now: float) -> int:
@@ -144,7 +146,7 @@ def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
 def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None:
     """End a job that was given all the time there is; the keeper's audit knows it by then."""
     job = ledger.record(job_id)
-    if job is None:
+    if job is None or (job.kind is JobKind.BATCH and _files_to_come(ledger, job, now)):
         return
     try:
         expired = advance(job, Expire(), now)
@@ -157,3 +159,12 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
         announce(store, job.account, job_id)
         store.delete(layout.open_marker(job_id))
         log.warning("job.ended", job_id=job_id, state=expired.state)
+
+
+def _files_to_come(ledger: Ledger, job: Job, now: datetime) -> bool:
+    """Whether a batch is left to a worker, that writes its error file; it is told to end here."""
+    if (job.state, Lapse) in TRANSITIONS:
+        if ledger.replace(job, advance(job, Lapse(), now)):
+            ledger.abandon(job.id)
+        return True
+    return job.finalising_at is not None and now < job.finalising_at + _ASSEMBLY

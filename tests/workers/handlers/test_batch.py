@@ -471,8 +471,13 @@ class TestEndedEarly:
         assert ids_of == ["5", "6", "7", "9"]
         assert errors == [("8", "empty_text"), *late]
 
-    def test_a_file_that_was_deleted_meanwhile_ends_without_those_lines(self, bench: Bench):
-        job = a_batch(bench, jsonl(*({"id": n, "text": "red"} for n in range(20))))
+    @pytest.mark.parametrize("id_column", ["id", None])
+    def test_of_a_file_that_was_deleted_meanwhile_all_rows_are_named(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, id_column: str | None
+    ):
+        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+        file = jsonl(*({"id": str(n + 1), "text": "red"} for n in range(20)))
+        job = a_batch(bench, file, rows={"id_column": id_column})
         self.one_part(bench)
         bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
         end_early(bench, job, Cancel())
@@ -482,9 +487,18 @@ class TestEndedEarly:
         assert done.state is State.CANCELLED
         assert (done.progress.completed, done.progress.failed) == (5, 15)
         assert len(lines(bench, result(bench, job).output_file)) == 5
-        assert (result(bench, job).error_file, result(bench, job).codes) == (None, {})
+        errors = lines(bench, result(bench, job).error_file)
+        assert result(bench, job).codes == {"batch_cancelled": 15}
+        # The second part was cut: its rows are known; of the others there are only the numbers.
+        known = [str(n) for n in range(6, 11 if id_column else 21)]
+        assert [line["id"] for line in errors] == known + [None] * (15 - len(known))
+        assert [line["line"] for line in errors] == [*range(6, 11), *[None] * 10]
+        assert errors[-1]["error"]["message"] == (
+            "Row 20 of the file, which can no longer be read: This request was not executed "
+            "because the batch was cancelled."
+        )
 
-    def test_of_objects_that_were_changed_meanwhile_those_before_are_named(self, bench: Bench):
+    def test_of_objects_that_were_changed_meanwhile_all_rows_are_named(self, bench: Bench):
         place = "s3://inbox/rows/"
         for name in "ab":
             rows = ({"id": f"{name}{n}", "text": "red"} for n in range(8))
@@ -501,8 +515,9 @@ class TestEndedEarly:
 
         assert ended(bench, job).state is State.EXPIRED
         errors = lines(bench, result(bench, job).error_file)
-        assert [line["id"] for line in errors] == ["a5", "a6", "a7"]
-        assert result(bench, job).codes == {"batch_expired": 3}
+        known = ["a5", "a6", "a7", "b0", "b1"]  # of parts that were cut before
+        assert [line["id"] for line in errors] == known + [None] * 6
+        assert result(bench, job).codes == {"batch_expired": 11}
         assert decode(Inputs, before) == decode(
             Inputs, bench.store.get(layout.inputs(ME, job.id)).data
         )
@@ -579,6 +594,126 @@ class TestEndedEarly:
         assert [line["id"] for line in lines(bench, found.error_file)] == [
             str(n) for n in range(10, 20)
         ]
+
+
+class TestFailedMidway:
+    """A batch that fails when rows of it have come out: every row is in exactly one file."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+
+    def check(self, bench: Bench, job: Job, total: int, why: str) -> list[dict[str, Any]]:
+        """The lines of the error file; what must hold of any failed batch does."""
+        done, found = ended(bench, job), result(bench, job)
+        assert (done.state, done.progress.total) == (State.FAILED, total)
+        assert done.progress.completed + done.progress.failed == total
+        assert done.error is not None
+        assert why in done.error.detail
+        errors = lines(bench, found.error_file)
+        assert len(lines(bench, found.output_file)) == done.progress.completed
+        assert len(errors) == done.progress.failed == sum(found.codes.values())
+        late = [line for line in errors if line["error"]["code"] == "batch_failed"]
+        assert len(late) == found.codes["batch_failed"]
+        assert all(why in line["error"]["message"] for line in late)
+        return errors
+
+    def test_as_its_file_has_vanished(self, bench: Bench):
+        rows = [{"id": str(n), "text": "red" if n % 7 else ""} for n in range(40)]
+        job = a_batch(bench, jsonl(*rows))
+        bench.parts.run(bench.claim(CONTROL))
+        bench.parts.run(bench.claim(QUEUE))
+        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        run_all(bench)
+
+        errors = self.check(bench, job, 40, "the file was deleted")
+        assert result(bench, job).codes == {"empty_text": 2, "batch_failed": 30}
+        output = [line["id"] for line in lines(bench, result(bench, job).output_file)]
+        named = output + [line["id"] for line in errors if line["id"] is not None]
+        assert sorted(named, key=int) == [row["id"] for row in rows[:10]]
+
+    def test_as_the_object_of_a_bucket_was_changed(self, bench: Bench):
+        url = "s3://inbox/rows/all.jsonl"
+        bench.buckets.objects[url] = jsonl(*({"id": n, "text": "red"} for n in range(40)))
+        made = a_batch(bench, b"")
+        body = decode_body(bench, made).model_copy(update={"source": Source(url=url)})
+        bench.ledger.__init__()  # type: ignore[misc]  # the first batch was only its pattern
+        job = bench.submit(body)
+        bench.parts.run(bench.claim(CONTROL))
+        bench.buckets.objects[url] = b"{}"
+        run_all(bench)
+
+        assert len(self.check(bench, job, 40, "was changed")) > 20
+
+    def test_as_a_row_group_is_corrupt(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("workers.inputs.parquet._BATCH_ROWS", 4)
+        table = pa.table({"id": [str(n) for n in range(40)], "text": ["red thing"] * 40})
+        sink = io.BytesIO()
+        pq.write_table(table, sink, row_group_size=8, compression="none", use_dictionary=False)
+        job = a_batch(bench, sink.getvalue(), filename="rows.parquet")
+        bench.parts.run(bench.claim(CONTROL))
+        third = pq.ParquetFile(io.BytesIO(sink.getvalue())).metadata.row_group(2).column(0)
+        data = bytearray(sink.getvalue())
+        start = third.data_page_offset
+        data[start : start + 40] = b"\xff" * 40
+        name = layout.file_content(ME, decode_body(bench, job).source.object)
+        bench.store.put(name, bytes(data))
+        run_all(bench)
+
+        errors = self.check(bench, job, 40, "arquet")
+        known = [line["id"] for line in errors if line["id"] is not None]
+        assert known
+        assert len(set(known)) == len(known)
+        assert all(int(name) < 16 for name in known)
+
+    def test_as_a_part_was_given_up(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        job = a_batch(bench, jsonl(*({"id": str(n), "text": "red"} for n in range(40))))
+        run = type(bench.part_runner).run
+
+        def crash(self: Any, claim: Claim, *rest: Any) -> Any:
+            if claim.task == "part:3":
+                raise RuntimeError("a bug")
+            return run(self, claim, *rest)
+
+        monkeypatch.setattr(type(bench.part_runner), "run", crash)
+        monkeypatch.setattr("workers.handlers.part._SLOWEST_RETRY_S", 0)
+        run_all(bench)
+        errors = self.check(bench, job, 40, "given up")
+        assert {str(n) for n in range(15, 20)} <= {line["id"] for line in errors}
+
+    def test_a_retry_does_the_rows_that_are_missing(self, bench: Bench):
+        rows = [{"id": str(n), "text": "red"} for n in range(40)]
+        job = a_batch(bench, jsonl(*rows))
+        bench.parts.run(bench.claim(CONTROL))
+        bench.parts.run(bench.claim(QUEUE))
+        body = decode_body(bench, job)
+        name = layout.file_content(ME, body.source.object)
+        data = bench.store.get(name).data
+        bench.store.delete(name)
+        run_all(bench)
+        bench.store.put(name, data)
+        said = {"retry_of": job.id, "origin": job.id, "output_file": ids.file_id(10**12, 7)}
+        again = bench.submit(body.model_copy(update=said))
+        run_all(bench)
+
+        first = [line["id"] for line in lines(bench, result(bench, job).output_file)]
+        second = [line["id"] for line in lines(bench, result(bench, again).output_file)]
+        assert ended(bench, again).state is State.SUCCEEDED
+        assert sorted(first + second, key=int) == [row["id"] for row in rows]
+
+    def test_requests_are_named_as_requests(self, bench: Bench):
+        asked = {"input": "a red thing", "labels": ["red", "green"]}
+        file = jsonl(*({"custom_id": f"c{n}", "body": asked} for n in range(30)))
+        job = a_batch(bench, file, rows=None)
+        bench.parts.run(bench.claim(CONTROL))
+        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        run_all(bench)
+
+        errors = self.check(bench, job, 30, "the file was deleted")
+        assert len({line["id"] for line in errors}) == len(errors)
+        assert errors[-1]["custom_id"] is None
+        assert errors[-1]["response"] is None
 
 
 def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):

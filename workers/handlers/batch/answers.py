@@ -44,7 +44,7 @@ def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
 
 def bad_row(row: PartRow, reason: BadRow) -> bytes:
     """The line of a plain row that did not come out."""
-    said: dict[str, Any] = {"id": row.id, "line": row.line}
+    said: dict[str, Any] = {"id": row.id, "line": row.line or None}
     if row.data is not None:
         said["row"] = row.data
     said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
@@ -53,7 +53,8 @@ def bad_row(row: PartRow, reason: BadRow) -> bytes:
 
 def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any]) -> bytes:
     """A line of a result; without a status the request was never made, and `body` says why."""
-    name = f"{job.id.removeprefix('job_')}_{row.line}"  # the same if it is run again
+    place = row.line or f"row{row.number + 1}"
+    name = f"{job.id.removeprefix('job_')}_{place}"  # the same if it is run again
     response = None
     if status is not None:
         response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}

@@ -3,8 +3,8 @@
     every finished part, in order → the two files → the same in a bucket, where that was asked →
     result.json → (by `finalise`) job.json → parts deleted
 
-A cancelled or expired batch keeps what was finished, and its error file names the rows that were
-never begun. Run again, it writes the same files.
+A batch that was cancelled, expired or failed keeps what was finished, and its error file names the
+rows that were never begun. Run again, it writes the same files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
 from shared.ports import Buckets, ObjectStore
-from shared.types import Usage
+from shared.types import Failure, Usage
 from workers.handlers.batch import done as done_rows
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.plan import number_of, report_of
-from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.source import Reader
-from workers.handlers.batch.unbegun import REASONS, add_parts, unbegun
+from workers.handlers.batch.unbegun import Unbegun, reason_of
 from workers.inputs.columns import Column
 from workers.inputs.writers import write_rows
 
@@ -59,12 +58,18 @@ class Assembler:
     clock: Callable[[], float] = time.time
 
     def run(
-        self, job: Job, body: BatchRequest, *, check: Callable[[], object]
+        self,
+        job: Job,
+        body: BatchRequest,
+        *,
+        check: Callable[[], object],
+        failure: Failure | None = None,
     ) -> tuple[BatchResult, Progress]:
         """Write the files and the result; and how many rows came out.
 
-        `check` raises where the end is not this worker's any more: who has ended the batch deletes
-        its parts, and what is left of them must not become its result.
+        `failure` is what the batch failed of. `check` raises where the end is not this worker's any
+        more: who has ended the batch deletes its parts, and what is left of them must not become
+        its result.
 
         Raises:
             Unavailable: The store is away, or the bucket's server is; run it again.
@@ -72,7 +77,7 @@ class Assembler:
         names = self.store.list(layout.parts(job.account, job.id))
         numbers = sorted(number_of(name) for name in names if name.endswith(".out"))
         found = self._reports(job, numbers, check)
-        reports, begun = done_rows.after(self.store, job, body, found)
+        reports, done = done_rows.after(self.store, job, body, found)
         completed = sum(report.completed for report in reports)
         failed = sum(report.failed for report in reports)
         codes: Counter[str] = Counter()
@@ -83,9 +88,19 @@ class Assembler:
         if completed:
             pieces = _formatted(self._lines(job, parts, errors=False), body, varied=_varied(plan))
             self._write(job, body, body.output_file, "output", body.output_format, pieces)
-        left = 0 if plan is None else plan.total - completed - failed
-        with closing(self._unbegun(job, body, parts, begun, left, codes, check)) as others:
-            errors = chain(self._lines(job, parts, errors=True), others)
+        others = None
+        if plan is not None and done is not None and plan.total > completed + failed:
+            others = Unbegun(
+                reader=self.reader,
+                job=job,
+                body=body,
+                plan=plan,
+                finished=frozenset(numbers),
+                done=done,
+                reason=reason_of(job, failure),
+            )
+        with closing(_counted(others, codes, check)) as unbegun:
+            errors = chain(self._lines(job, parts, errors=True), unbegun)
             first = next(errors, None)
             if first is not None:
                 self._write(job, body, body.error_file, "errors", "jsonl", chain([first], errors))
@@ -100,7 +115,9 @@ class Assembler:
         )
         result = self._delivered(job, body, result)
         self.store.put(layout.result(job.account, job.id), encode(result))
-        return result, Progress(total=job.progress.total, completed=completed, failed=failed)
+        # A ledger that is new does not know the total before its next plan.
+        total = job.progress.total if plan is None else plan.total
+        return result, Progress(total=total, completed=completed, failed=failed)
 
     def _reports(
         self, job: Job, numbers: Sequence[int], check: Callable[[], object]
@@ -160,29 +177,6 @@ class Assembler:
         except ObjectMissing:
             return None
 
-    def _unbegun(
-        self,
-        job: Job,
-        body: BatchRequest,
-        parts: Sequence[tuple[int, PartReport]],
-        begun: RowSet | None,
-        count: int,
-        codes: Counter[str],
-        check: Callable[[], object],
-    ) -> Generator[bytes, None, None]:
-        """Lines of `count` rows that are in no part, where the batch was ended early.
-
-        They are counted in `codes`. `begun` are the rows that came out; None where that is not
-        known any more, and then there are no lines.
-        """
-        if job.state not in REASONS or begun is None or count <= 0:
-            return
-        add_parts(begun, self.store, job, (number for number, report in parts if report.failed))
-        code, _ = REASONS[job.state]
-        for line in unbegun(self.reader, job, body, begun=begun, count=count, check=check):
-            codes[code] += 1
-            yield line
-
     def _write(
         self,
         job: Job,
@@ -205,6 +199,16 @@ class Assembler:
             expires_at=None if body.output_keep_s is None else now + body.output_keep_s,
         )
         self.store.put(layout.file(job.account, file_id), encode(record))
+
+
+def _counted(
+    rows: Unbegun | None, codes: Counter[str], check: Callable[[], object]
+) -> Generator[bytes, None, None]:
+    """The lines of rows that were never begun, counted in `codes`."""
+    if rows is not None:
+        for line in rows.lines(check=check):
+            codes[rows.reason[0]] += 1
+            yield line
 
 
 def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -12,8 +12,8 @@ from shared.batches import BadRow
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of the file: good, or `bad`; of a bad one `data` is what could be read, if anything.
 
-    `id` is None where it has none of its own, `place` the object and the line in that, where
-    several objects are read.
+    `id` is None where it has none of its own, `line` 0 where it is not known any more; `place` is
+    the object and the line in that, where several objects are read.
     """
 
     line: int

@@ -1,21 +1,29 @@
-"""Rows that were never begun, as their batch was cancelled or expired: each is named with that
-reason in the error file, so that every row is in exactly one of the two files.
+"""Rows that were never begun, as their batch was cancelled, expired or failed: each is named with
+that reason in the error file, so that every row is in exactly one of the two files.
 
-The file is read once more, row by row. Where that is no longer possible the lines are left out.
+    rows of parts that were cut and have no result → rows of the file that are in no part →
+    by their numbers, rows that can no longer be read
+
+The last are those behind the place where the file is broken, and all others where it was deleted or
+changed: their ids are not known any more, so the message says which rows of the file they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from shared import layout
-from shared.batches import BadRow, BatchRequest
+from shared.batches import BadRow, BatchRequest, Plan
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, State
-from shared.ports import ObjectStore
+from shared.types import Failure
 from workers.handlers.batch import rows as part_rows
 from workers.handlers.batch.answers import bad_line, bad_row
+from workers.handlers.batch.plan import number_of
 from workers.handlers.batch.row_set import RowSet
 from workers.handlers.batch.rows import PartRow
 from workers.handlers.batch.source import Reader
@@ -23,7 +31,7 @@ from workers.handlers.batch.source import Reader
 _EVERY = 10_000  # rows between two looks at the lease, each a word with Redis: half a second
 
 # The first is OpenAI's, to the letter: https://platform.openai.com/docs/guides/batch
-REASONS = {
+_REASONS = {
     State.EXPIRING: (
         "batch_expired",
         "This request could not be executed before the completion window expired.",
@@ -35,48 +43,82 @@ REASONS = {
 }
 
 
-def add_parts(rows: RowSet, store: ObjectStore, job: Job, parts: Iterable[int]) -> None:
-    """Add all rows of these parts, whatever became of them."""
-    for number in parts:
-        data = store.get(layout.part_rows(job.account, job.id, number)).data
-        for row in part_rows.loads(data):
-            rows.add(row.number)
+def reason_of(job: Job, failure: Failure | None) -> tuple[str, str]:
+    """Code and message of the rows that were never begun; `failure` is what the batch failed of."""
+    if job.state in _REASONS:
+        return _REASONS[job.state]
+    why = "." if failure is None else f": {failure.detail}"
+    return "batch_failed", f"This request was not executed because the batch failed{why}"
 
 
-def unbegun(
-    reader: Reader,
-    job: Job,
-    body: BatchRequest,
-    *,
-    begun: RowSet,
-    count: int,
-    check: Callable[[], object],
-) -> Iterator[bytes]:
-    """The lines of the rows that are not `begun`, `count` of them, as the file has them.
+@dataclass(frozen=True, kw_only=True)
+class Unbegun:
+    """The rows of a batch that are in no finished part.
 
-    Fewer, where the file was deleted or changed meanwhile. `check` is called now and then; it
-    raises where the work is to stop.
-
-    Raises:
-        Unavailable: The store is away, or the bucket's server is.
+    `finished` are the numbers of the parts with results; `done` are rows that are not the batch's
+    to work on, as they came out of one that it retries.
     """
-    if count <= 0:
-        return
-    code, message = REASONS[job.state]
-    with suppress(InvalidRequest, ObjectMissing), reader.open(job, body) as file:
-        for number, (row, _) in enumerate(reader.rows(file, body, skip=0)):
-            if number % _EVERY == 0:
+
+    reader: Reader
+    job: Job
+    body: BatchRequest
+    plan: Plan
+    finished: Collection[int]
+    done: RowSet
+    reason: tuple[str, str]
+
+    def lines(self, *, check: Callable[[], object]) -> Iterator[bytes]:
+        """The line of each row. `check` is called now and then; it raises where the work is to
+        stop.
+
+        Raises:
+            Unavailable: The store is away, or the bucket's server is.
+        """
+        for count, row in enumerate(self._rows()):
+            if count % _EVERY == 0:
                 check()
-            if number in begun:
-                continue
-            yield _line(job, body, row, row.refused(code, message))
-            count -= 1
-            if count == 0:
-                return
+            yield self._line(row)
 
+    def _rows(self) -> Iterator[PartRow]:
+        first = self.plan.rows_read
+        for row in self._cut():
+            first = max(first, row.number + 1)
+            yield row
+        with suppress(InvalidRequest, ObjectMissing):  # the rest can no longer be read
+            for row in self._read(first):
+                first = row.number + 1
+                if row.number not in self.done:
+                    yield row
+        for number in range(first, self.plan.rows_in_file):
+            if number not in self.done:
+                # Without an id column a row's id is its number, counted from 1.
+                plain = self.body.rows is not None and self.body.rows.id_column is None
+                yield PartRow(line=0, id=str(number + 1) if plain else None, number=number)
 
-def _line(job: Job, body: BatchRequest, row: PartRow, reason: BadRow) -> bytes:
-    """The line that a bad row of such a batch has."""
-    if body.rows is None:
-        return bad_line(job, row, reason)
-    return bad_row(row, reason)
+    def _cut(self) -> Iterator[PartRow]:
+        """Rows of the parts without results; also of those that the plan does not count yet."""
+        store, job = self.reader.store, self.job
+        for name in store.list(layout.parts(job.account, job.id)):
+            if name.endswith(".in") and number_of(name) not in self.finished:
+                yield from part_rows.loads(store.get(name).data)
+
+    def _read(self, first: int) -> Iterator[PartRow]:
+        """Rows of the file, from a number on."""
+        if first >= self.plan.rows_in_file:
+            return
+        with self.reader.open(self.job, self.body) as file:
+            rows = self.reader.rows(file, self.body, skip=first)
+            for number, (row, _) in enumerate(rows, start=first):
+                if number == self.plan.rows_in_file:
+                    return
+                yield replace(row, number=number)
+
+    def _line(self, row: PartRow) -> bytes:
+        """The line that a bad row of such a batch has."""
+        code, message = self.reason
+        if not row.line:
+            message = f"Row {row.number + 1} of the file, which can no longer be read: {message}"
+        reason: BadRow = row.refused(code, message)
+        if self.body.rows is None:
+            return bad_line(self.job, row, reason)
+        return bad_row(row, reason)
