@@ -25,6 +25,7 @@ FaultCode = Literal[
     "not_an_object",
     "nul_byte",
     "row_too_long",
+    "stray_quote",
     "unclosed_quote",
     "undecodable",
     "unreadable_value",
