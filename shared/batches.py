@@ -18,6 +18,7 @@ from shared.types import ClassifyRequest, Failure, Usage, Value
 Kind = Literal["jsonl", "csv", "parquet"]
 CLASSIFY = "/v1/classify"
 TRAIN = "/v1/train"
+MAX_SKIPPED_LINES = 1000  # above the header of a CSV
 
 
 _ASCII = "".join(map(chr, range(128)))
@@ -59,6 +60,7 @@ class Source(Value):
     format: Kind | None = None  # None: sniffed, as are the next two
     delimiter: str | None = None
     encoding: str | None = None
+    skip_rows: int = 0  # lines above the header of a CSV
 
 
 class Rows(Value):

@@ -149,12 +149,17 @@ class TestCreating:
 
     def test_of_rows_takes_what_is_known_of_the_file(self, asked: Asked, file: str):
         body = asked(
-            input_format="csv", delimiter="tab", encoding="cp1252", output_format="parquet"
+            input_format="csv",
+            delimiter="tab",
+            encoding="cp1252",
+            skip_rows=2,
+            output_format="parquet",
         )
 
         source = body.source
         assert (source.object, source.filename) == (file, "rows.jsonl")
         assert (source.format, source.delimiter, source.encoding) == ("csv", "tab", "cp1252")
+        assert source.skip_rows == 2
         assert body.output_format == "parquet"
 
     @pytest.mark.parametrize("key", ["classifier", "classifier_id"])
@@ -245,6 +250,10 @@ class TestCreating:
             ({"delimiter": ";;"}, "delimiter"),
             ({"delimiter": '"'}, "delimiter"),
             ({"delimiter": "tabs"}, "delimiter"),
+            ({"skip_rows": -1}, "skip_rows"),
+            ({"skip_rows": 1001}, "skip_rows"),
+            ({"skip_rows": "1"}, "skip_rows"),
+            ({"classify": ..., "skip_rows": 1}, "skip_rows"),
             ({"text_colum": "t"}, "text_colum"),
         ],
     )

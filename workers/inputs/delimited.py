@@ -1,32 +1,35 @@
 """CSV: a header, and rows of as many fields. Every value is a text.
 
-Names in the header are trimmed, values are not. Excel's first line ``sep=;`` is passed over.
+Names in the header are trimmed, values are not. Excel's first line ``sep=;`` is passed over. What
+else stands above the header is passed over only where the request says so; a guess could take a row
+for the header.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 
+from workers.inputs.header import Wanted, columns
 from workers.inputs.records import Record, Records
 from workers.inputs.row import Fault, Row, unreadable
 
+MOST_ABOVE_HEADER = 20  # records that a header is looked for in
 _SEP = re.compile(r"sep=(.?)")  # the delimiter is gone where the line was split at it
 
 
-def rows(records: Records, *, skip: int) -> Iterator[Row]:
+def rows(records: Records, *, skip: int, wanted: Wanted | None = None) -> Iterator[Row]:
     """The rows of CSV, but for the first `skip`, which are only counted.
 
     Raises:
-        InvalidRequest: The header names no column, one twice, or cannot be read.
+        InvalidRequest: The header cannot be read, or has not the columns that are wanted.
     """
     below = without_sep(records)
     first = next(below, None)
     if first is None:
         return
-    names = _header(*first)
+    names = _columns(first, below, wanted)
     number = 0
     for line, cells in below:
         number += 1
@@ -50,23 +53,24 @@ def without_sep(records: Iterable[Record]) -> Iterator[Record]:
     return below
 
 
-def _header(line: int, cells: list[str] | Fault) -> list[str]:
+def _columns(first: Record, below: Iterator[Record], wanted: Wanted | None) -> list[str]:
+    """The names in the first record; where they are not those wanted, the ones below may be."""
+    line, cells = first
+    header = [] if isinstance(cells, Fault) else [name.strip() for name in cells]
+    hint = ""
+    if wanted is not None and not wanted.all_in(columns(header)):
+        hint = _hint(below, wanted)
     if isinstance(cells, Fault):
-        unreadable(f"the header in line {line} {cells.message}")
-    names = [name.strip() for name in cells]
-    if "" in names:
-        unreadable(
-            f"column {names.index('') + 1} has no name in the header: give it one, or leave it "
-            "out (pandas writes one such with index=True)"
-        )
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        place = names.index(name, names.index(name) + 1) + 1
-        unreadable(
-            f"columns {names.index(name) + 1} and {place} have the same name in the header: "
-            "rename one"
-        )
-    return names
+        unreadable(f"the header in line {line} {cells.message}{hint and f'. {hint}'}")
+    return columns(header, wanted, hint=hint)
+
+
+def _hint(below: Iterator[Record], wanted: Wanted) -> str:
+    """Which line looks like the header, where one of the next does."""
+    for line, cells in islice(below, MOST_ABOVE_HEADER):
+        if isinstance(cells, list) and wanted.all_in(cells):
+            return f"Line {line} looks like the header: set skip_rows to {line - 1}"
+    return ""
 
 
 def _miscounted(found: int, named: int) -> Fault:

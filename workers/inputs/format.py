@@ -28,6 +28,7 @@ class Said:
     format: Kind | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    skip_rows: int = 0  # lines above the header of a CSV
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Format:
     encoding: str = "utf-8"
     bom: bool = False
     delimiter: str = ","
+    skip_rows: int = 0
 
     def describe(self) -> str:
         """What was found, in words for the user.
@@ -58,6 +60,8 @@ class Format:
             said.append(encoding_name(self.encoding) + (" with BOM" if self.bom else ""))
         if self.compression != "none":
             said.append(self.compression)
+        if self.skip_rows:
+            said.append(f"{self.skip_rows} line{'' if self.skip_rows == 1 else 's'} skipped")
         return ", ".join(said)
 
 

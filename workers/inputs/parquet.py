@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.errors import Unavailable
+from workers.inputs.header import Wanted, columns
 from workers.inputs.row import Bounds, Fault, Row, too_long, unreadable
 
 _BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
@@ -32,24 +32,30 @@ _NO_ROOM = "there is no room for temporary files"
 _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
 
 
-def rows(stream: BinaryIO, *, skip: int, bounds: Bounds) -> Iterator[Row]:
+def rows(
+    stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+) -> Iterator[Row]:
     """The rows of a Parquet file, but for the first `skip`.
 
     Args:
         stream: seekable.
         skip: whole row groups of them are not read at all.
         bounds: `max_ratio` and `max_expanded_bytes` hold for what the file states of itself.
+        wanted: columns that must be there.
 
     Raises:
-        InvalidRequest: It is broken, encrypted or too large; or two columns have one name.
+        InvalidRequest: It is broken, encrypted or too large, or lacks a column.
     """
     with _translated():
         # Without the buffer size, or with `pre_buffer`, a whole row group is held.
         table = pq.ParquetFile(
             stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
         )
-        names = _names(table)
+        header = list(table.schema_arrow.names)
         groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
+    if not header:
+        unreadable("has no columns")
+    names = columns(header, wanted)
     bounds.check_expanded(
         sum(group.total_byte_size for group in groups), sent_bytes=stream.seek(0, 2)
     )
@@ -102,19 +108,6 @@ def _translated() -> Iterator[None]:
         unreadable(
             f"is broken, or not Parquet as Arrow reads it ({type(exc).__name__}): write it again"
         )
-
-
-def _names(table: pq.ParquetFile) -> list[str]:
-    names = list(table.schema_arrow.names)
-    if not names:
-        unreadable("has no columns")
-    if "" in names:
-        unreadable(f"column {names.index('') + 1} has no name")
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        place = names.index(name, names.index(name) + 1) + 1
-        unreadable(f"columns {names.index(name) + 1} and {place} have the same name: rename one")
-    return names
 
 
 def _batches(table: pq.ParquetFile, groups: range) -> Iterator[pa.RecordBatch]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from shared.normal_form import is_empty
-from workers.inputs.row import Fault, FaultCode, unreadable
+from workers.inputs.header import listed
+from workers.inputs.row import Fault, FaultCode
 
 Kind = Literal["text", "image", "file"]
 
@@ -18,8 +19,6 @@ _EMPTY: dict[Kind, FaultCode] = {
     "image": "empty_image",
     "file": "empty_file",
 }
-_SHOWN_COLUMNS = 10
-_SHOWN_CHARS = 40
 
 
 class Picked(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,22 +80,6 @@ def own_id(data: Mapping[str, object] | None, number: int, id_column: str | None
     return _name((data or {}).get(id_column)) or None
 
 
-def check_columns(names: Iterable[str], *, column: str, kind: Kind, id_column: str | None) -> None:
-    """Refuse a table without a column that was named: else each of its rows would be a fault.
-
-    Raises:
-        InvalidRequest: It lacks one; names the field that names it, and the columns there are.
-    """
-    names = list(names)
-    for field, name in ((f"{kind}_column", column), ("id_column", id_column)):
-        if name is not None and name not in names:
-            unreadable(
-                f"the table has no column {_cut(name)!r}; there are: {_listed(names)}. Name one of "
-                "those; if they are the first row, put a header with the names above it",
-                field=field,
-            )
-
-
 def _name(value: object) -> str | None:
     """An id as text, empty where there is none; None where the value cannot be one."""
     if value is None:
@@ -126,13 +109,4 @@ def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> Fault:
 
 
 def _missing(data: Mapping[str, object], column: str) -> Fault:
-    return Fault("missing_column", f"is missing; there are: {_listed(list(data))}", column)
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(_cut, names[:_SHOWN_COLUMNS]))
-    return shown + (", …" if len(names) > _SHOWN_COLUMNS else "")
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 1] + "…"
+    return Fault("missing_column", f"is missing; there are: {listed(list(data))}", column)

@@ -7,9 +7,10 @@ from pathlib import PurePosixPath
 
 from shared.batches import Kind
 from workers.inputs.compression import compression_of, expanded_head
-from workers.inputs.delimiters import delimiter_of, delimiter_said
+from workers.inputs.delimiters import delimiter_of, delimiter_said, delimiter_told
 from workers.inputs.encodings import encoding_of, is_unicode, utf8
 from workers.inputs.format import Format, Said
+from workers.inputs.header import Wanted
 from workers.inputs.row import unreadable
 
 HEAD_BYTES = 64 * 1024
@@ -38,18 +39,22 @@ _SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet",
 }  # fmt: skip
 _SHOWN_LINES = 20
+_LINE_END = re.compile(r"\r\n?|\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _OBJECT = re.compile(r"""\s*\{\s*["}]""")
 _ARRAY = re.compile(r"""\s*\[\s*(\{\s*["}]|"[^"]*"\s*[,\]]|\[)""")
 
 
-def sniff(head: bytes, *, filename: str = "", said: Said | None = None) -> Format:
+def sniff(
+    head: bytes, *, filename: str = "", said: Said | None = None, wanted: Wanted | None = None
+) -> Format:
     """What a file is.
 
     Args:
         head: its first bytes, `HEAD_BYTES` of them or all.
         filename: decides only where the content does not.
         said: what the caller says; only a compression is never asked for.
+        wanted: the columns that a table should have.
 
     Raises:
         InvalidRequest: It is nothing that is read, or not what was said; or no encoding or
@@ -61,21 +66,45 @@ def sniff(head: bytes, *, filename: str = "", said: Said | None = None) -> Forma
     if inside.startswith(_PARQUET):
         if said.format not in (None, "parquet"):
             unreadable(f"is Parquet, not {said.format} as was said")
+        _check_skip(said, "Parquet")
         return Format(kind="parquet", compression=compression)
     if said.format == "parquet":
         unreadable("is not Parquet: it does not begin as such a file does")
     _refuse_foreign(inside)
     encoding, bom = encoding_of(inside, said.encoding)
     text = _text(inside, encoding)
-    kind = said.format or _kind(text, filename)
+    below = _below(text, said.skip_rows)
+    kind = said.format or _kind(below, filename)
     delimiter = ","
     if said.delimiter is not None:
         delimiter = delimiter_said(said.delimiter)
-    elif kind == "csv" and text:
-        delimiter = delimiter_of(text)
+    elif kind == "csv" and below:
+        delimiter = delimiter_told(text) or delimiter_of(below, wanted)
+    if kind == "jsonl":
+        _check_skip(said, "JSONL")
     return Format(
-        kind=kind, compression=compression, encoding=encoding, bom=bom, delimiter=delimiter
+        kind=kind,
+        compression=compression,
+        encoding=encoding,
+        bom=bom,
+        delimiter=delimiter,
+        skip_rows=said.skip_rows,
     )
+
+
+def _check_skip(said: Said, what: str) -> None:
+    if said.skip_rows:
+        unreadable(f"is of CSV, but the file is {what}", field="skip_rows")
+
+
+def _below(text: str, count: int) -> str:
+    """What stands below the first lines."""
+    for _ in range(count):
+        end = _LINE_END.search(text)
+        if end is None:
+            return ""
+        text = text[end.end() :]
+    return text
 
 
 def _refuse_foreign(head: bytes) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from workers.inputs import delimited, jsonl, parquet
 from workers.inputs.compression import expanded
 from workers.inputs.encodings import utf8
 from workers.inputs.format import Format
+from workers.inputs.header import Wanted
 from workers.inputs.lines import lines
 from workers.inputs.records import Records
 from workers.inputs.row import Bounds, Row
 
 
 def read_rows(
-    stream: BinaryIO, found: Format, *, skip: int = 0, bounds: Bounds | None = None
+    stream: BinaryIO,
+    found: Format,
+    *,
+    skip: int = 0,
+    bounds: Bounds | None = None,
+    wanted: Wanted | None = None,
 ) -> Iterator[Row]:
     """The rows of a file, one after another, in bounded memory.
 
@@ -28,31 +35,40 @@ def read_rows(
         found: what `sniff` says of them.
         skip: rows not to give out; the first row that comes has the number `skip` + 1.
         bounds: the defaults of `Bounds`, if None.
+        wanted: the columns that a table must have; JSONL may have other keys in each line.
 
     Raises:
-        InvalidRequest: The file cannot be read, or not to its end.
+        InvalidRequest: The file cannot be read, or not to its end, or lacks a column.
         Unavailable: There is no room for a temporary file.
     """
     bounds = bounds or Bounds()
     if found.kind == "parquet":
         if found.compression == "none" and stream.seekable():
-            yield from parquet.rows(stream, skip=skip, bounds=bounds)
+            yield from parquet.rows(stream, skip=skip, bounds=bounds, wanted=wanted)
             return
         with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
-            yield from parquet.rows(file, skip=skip, bounds=bounds)
+            yield from parquet.rows(file, skip=skip, bounds=bounds, wanted=wanted)
         return
     chunks = expanded(stream, found.compression, bounds)
-    yield from text_rows(chunks, found, skip=skip, bounds=bounds)
+    yield from text_rows(chunks, found, skip=skip, bounds=bounds, wanted=wanted)
 
 
 def text_rows(
-    chunks: Iterable[bytes], found: Format, *, skip: int, bounds: Bounds
+    chunks: Iterable[bytes],
+    found: Format,
+    *,
+    skip: int,
+    bounds: Bounds,
+    wanted: Wanted | None = None,
 ) -> Iterator[Row]:
     """The rows of JSONL or CSV, by the chunks of what is inside the compression, of any size."""
     cut = lines(utf8(chunks, found.encoding), max_bytes=bounds.max_row_bytes)
     if found.kind == "jsonl":
         return jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
     records = Records(
-        cut, delimiter=found.delimiter, encoding=found.encoding, max_bytes=bounds.max_row_bytes
+        islice(cut, found.skip_rows, None),
+        delimiter=found.delimiter,
+        encoding=found.encoding,
+        max_bytes=bounds.max_row_bytes,
     )
-    return delimited.rows(records, skip=skip)
+    return delimited.rows(records, skip=skip, wanted=wanted)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
-from shared.batches import TRAIN, Kind, Source, delimiter_of, encoding_of
+from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, Source, delimiter_of, encoding_of
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import Shape
 
@@ -20,7 +20,7 @@ _MOST_KEYS, _MOST_KEY_CHARS, _MOST_VALUE_CHARS = 16, 64, 512
 _MOST_WORD_CHARS = 256
 _COLUMNS = ("text_column", "image_column", "file_column")
 _OF_ROWS = (
-    "id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "output_format",
+    "id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "output_format", "skip_rows",
 )  # fmt: skip
 
 
@@ -77,6 +77,12 @@ class BatchBody(Shape):
     input_format: Kind | None = Field(None, description="Found out if absent, as the next two.")
     delimiter: str | None = Field(None, description="Of a CSV: one character, or `tab`.")
     encoding: str | None = Field(None, description="Such as `utf-8`, `utf-16`, `cp1252`.")
+    skip_rows: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SKIPPED_LINES,
+        description="Lines above the header of a CSV, such as a title; 0 if absent.",
+    )
     output_format: Kind | None = Field(None, description="`jsonl` if absent.")
     output_url: str | None = Field(
         None,
@@ -99,6 +105,7 @@ class BatchBody(Shape):
             format="jsonl" if self.classify is None or self.input_items else self.input_format,
             delimiter=self.delimiter,
             encoding=self.encoding,
+            skip_rows=self.skip_rows or 0,
         )
 
 
@@ -138,7 +145,7 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
             refuse(
                 field, "belongs to plain rows: send `classify`, which says what is asked of them"
             )
-        if not 0 < len(word) <= _MOST_WORD_CHARS:
+        if isinstance(word, str) and not 0 < len(word) <= _MOST_WORD_CHARS:
             refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
     if said.input_items is not None:
         _check_items(said)
@@ -166,7 +173,7 @@ def _check_items(said: BatchBody) -> None:
         refuse("input_items", "belongs to an input_url that ends in /")
     if said.classify is None:
         refuse("classify", "is missing: say what is asked of each object")
-    for field in ("id_column", *_COLUMNS, "input_format", "delimiter", "encoding"):
+    for field in ("id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "skip_rows"):
         if getattr(said, field) is not None:
             refuse(field, "belongs to files of rows; with input_items there are none")
 

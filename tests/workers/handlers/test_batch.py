@@ -42,7 +42,11 @@ def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
     rows = None if said is None else Rows(ask=ASK, **said)
     body = BatchRequest(
         model="tiny",
-        source=Source(object=file, filename=changes.pop("filename", "rows.jsonl")),
+        source=Source(
+            object=file,
+            filename=changes.pop("filename", "rows.jsonl"),
+            skip_rows=changes.pop("skip_rows", 0),
+        ),
         rows=rows,
         output_file=ids.file_id(10**12, ids.random_bits()),
         error_file=ids.file_id(10**12, ids.random_bits()),

@@ -88,7 +88,7 @@ def test_a_table_without_a_named_column_fails_before_anything_runs(
     run_all(bench)
 
     assert failure(bench, job)[0] == field
-    assert "there are: sku, words." in failure(bench, job)[1]
+    assert "there are: 'sku', 'words'." in failure(bench, job)[1]
     assert bench.encoder.ran == 0
     assert not list(bench.store.list(layout.plan(ME, job.id)))
 
@@ -172,3 +172,39 @@ def test_a_line_without_an_id_gets_none_and_no_other_is_refused_for_it(
     assert error["custom_id"] is None
     assert error["error"]["code"] == "invalid_custom_id"
     assert says in error["error"]["message"]
+
+
+def test_the_index_that_pandas_writes_is_echoed_by_a_name(bench: Bench):
+    job = a_batch(bench, b",text\n0,red\n1,a green bill\n", filename="rows.csv", rows={})
+
+    run_all(bench)
+
+    found = [line["row"] for line in lines(bench, result(bench, job).output_file)]
+    assert found == [
+        {"column_1": "0", "text": "red"},
+        {"column_1": "1", "text": "a green bill"},
+    ]
+
+
+def test_a_title_above_the_header_is_skipped_or_named(bench: Bench):
+    data = b"Extract of 2025-01-06\nid,text\n1,red\n"
+    job = a_batch(bench, data, filename="rows.csv", skip_rows=1)
+    without = a_batch(bench, data, filename="rows.csv")
+
+    run_all(bench)
+
+    (line,) = lines(bench, result(bench, job).output_file)
+    assert (line["line"], line["row"]) == (3, {"id": "1", "text": "red"})
+    assert "Line 2 looks like the header: set skip_rows to 1" in failure(bench, without)[1]
+
+
+def test_a_stray_quote_fails_its_row_and_nothing_is_altered(bench: Bench):
+    data = b'id, text\n1,"a \\"red\\" bill"\n2, "red, or green"\n3,"red" then green\n'
+    job = a_batch(bench, data, filename="rows.csv")
+
+    run_all(bench)
+
+    found = result(bench, job)
+    (line,) = lines(bench, found.output_file)
+    assert line["row"] == {"id": "2", "text": "red, or green"}
+    assert found.codes == {"stray_quote": 2}

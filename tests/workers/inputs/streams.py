@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import BinaryIO, cast
 
 from workers.inputs.format import Format, Said
+from workers.inputs.header import Wanted
 from workers.inputs.row import Bounds, Row
 from workers.inputs.sniff import HEAD_BYTES, sniff
 from workers.inputs.tables import read_rows
@@ -69,10 +70,11 @@ def rows_of(
     filename: str = "",
     skip: int = 0,
     bounds: Bounds | None = None,
+    wanted: Wanted | None = None,
 ) -> list[Row]:
     """Everything that is read from a file."""
-    found = found or sniff(data[:HEAD_BYTES], filename=filename, said=said)
-    return list(read_rows(io.BytesIO(data), found, skip=skip, bounds=bounds))
+    found = found or sniff(data[:HEAD_BYTES], filename=filename, said=said, wanted=wanted)
+    return list(read_rows(io.BytesIO(data), found, skip=skip, bounds=bounds, wanted=wanted))
 
 
 def data_of(rows: list[Row]) -> list[dict[str, object] | None]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from shared.errors import InvalidRequest, Unavailable
 from tests.workers.inputs.streams import Dribble, binary, codes_of, data_of, rows_of
 from workers.inputs.format import Format
+from workers.inputs.header import Wanted
 from workers.inputs.row import Bounds
 from workers.inputs.sniff import sniff
 from workers.inputs.tables import read_rows
@@ -166,18 +167,30 @@ def test_a_file_that_says_it_expands_too_far_is_refused():
         rows_of(data, found=PARQUET, bounds=Bounds(max_expanded_bytes=5_000_000))
 
 
+def test_columns_without_names_of_their_own_get_some():
+    table = pa.Table.from_arrays([pa.array([i]) for i in range(4)], names=["a", "", "text", "a"])
+    assert data_of(rows_of(written(table), found=PARQUET)) == [
+        {"a": 0, "column_2": 1, "text": 2, "a_2": 3}
+    ]
+
+
 @pytest.mark.parametrize(
-    ("table", "reason"),
+    ("names", "field", "says"),
     [
-        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), "columns 1 and 2"),
-        (pa.Table.from_arrays([pa.array([1])], names=[""]), "column 1 has no name"),
-        (pa.table({}), "has no columns"),
+        (["a", "b"], "text_column", "no column 'text'; there are: 'a', 'b'"),
+        (["text", "text"], "text_column", "columns 1 and 2 are both called 'text'"),
     ],
 )
-def test_columns_without_names_of_their_own_make_the_file_unreadable(table: pa.Table, reason: str):
-    with pytest.raises(InvalidRequest, match=reason) as caught:
-        rows_of(written(table), found=PARQUET)
-    assert caught.value.fields[0].field == "file"
+def test_columns_that_a_request_names_are_there_once(names: list[str], field: str, says: str):
+    table = pa.Table.from_arrays([pa.array([], pa.string())] * 2, names=names)
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        rows_of(written(table), found=PARQUET, wanted=Wanted(required={"text_column": "text"}))
+    assert caught.value.fields[0].field == field
+
+
+def test_a_table_without_columns_is_refused():
+    with pytest.raises(InvalidRequest, match="has no columns"):
+        rows_of(written(pa.table({})), found=PARQUET)
 
 
 def test_a_table_without_rows_has_none():

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import InvalidRequest
-from workers.inputs.pick import Kind, Picked, check_columns, own_id, pick
+from workers.inputs.pick import Picked, own_id, pick
 from workers.inputs.row import Fault
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ({"id": "1", "body": "a"}, "is missing; there are: id, body"),
+        ({"id": "1", "body": "a"}, "is missing; there are: 'id', 'body'"),
         ({}, "is missing; there are: "),
-        ({str(i): 1 for i in range(11)}, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"),
+        ({str(i): 1 for i in range(11)}, "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', …"),
         ({"x" * 50: 1}, "x" * 39 + "…"),
         ({"text": None}, "is null"),
         ({"text": ""}, "is empty"),
@@ -70,27 +69,3 @@ def test_a_row_that_is_wrong_elsewhere_keeps_its_own_id(
     data: dict[str, object] | None, id_column: str | None, name: str | None
 ):
     assert own_id(data, 12, id_column) == name
-
-
-@pytest.mark.parametrize(
-    ("kind", "column", "id_column", "says"),
-    [
-        ("text", "body", "id", "text_column: the table has no column 'body'; there are: id, text."),
-        ("image", "photo", None, "image_column: the table has no column 'photo'"),
-        ("file", "paper", None, "file_column: the table has no column 'paper'"),
-        ("text", "text", "sku", "id_column: the table has no column 'sku'; there are: id, text."),
-    ],
-)
-def test_a_table_without_a_column_that_was_named_is_refused(
-    kind: Kind, column: str, id_column: str | None, says: str
-):
-    with pytest.raises(InvalidRequest) as refusal:
-        check_columns(["id", "text"], column=column, kind=kind, id_column=id_column)
-    assert says in refusal.value.detail
-    assert "put a header" in refusal.value.detail
-    assert refusal.value.fields[0].field == says.partition(":")[0]
-
-
-def test_a_table_with_all_that_was_named_is_not_refused():
-    check_columns(["id", "text"], column="text", kind="text", id_column="id")
-    check_columns(["text"], column="text", kind="text", id_column=None)

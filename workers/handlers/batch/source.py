@@ -27,7 +27,8 @@ from shared.ports import Buckets, ObjectStore
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
 from workers.inputs.format import Format, Said
-from workers.inputs.pick import check_columns, own_id, pick
+from workers.inputs.header import Wanted
+from workers.inputs.pick import own_id, pick
 from workers.inputs.row import Bounds, Fault, Row, unreadable
 from workers.inputs.sniff import sniff
 from workers.inputs.tables import read_rows
@@ -178,11 +179,9 @@ class Reader:
             with self._opened(file, each) as stream:
                 found = _format(stream.read(_HEAD_BYTES), name, body)
             file.found.append(found)
+            wanted = None if body.rows is None else _wanted(body.rows)
             with self._opened(file, each) as stream:
-                rows = read_rows(stream, found, skip=skip, bounds=self.bounds)
-                if body.rows is not None and found.kind != "jsonl":  # whose rows have own keys
-                    rows = _checked(rows, body.rows)
-                yield from rows
+                yield from read_rows(stream, found, skip=skip, bounds=self.bounds, wanted=wanted)
         except InvalidRequest as exc:
             if not file.several:
                 raise
@@ -209,8 +208,13 @@ def _format(head: bytes, name: str, body: BatchRequest) -> Format:
     """
     source = body.source
     if body.rows is not None:
-        said = Said(format=source.format, delimiter=source.delimiter, encoding=source.encoding)
-        return sniff(head, filename=name, said=said)
+        said = Said(
+            format=source.format,
+            delimiter=source.delimiter,
+            encoding=source.encoding,
+            skip_rows=source.skip_rows,
+        )
+        return sniff(head, filename=name, said=said, wanted=_wanted(body.rows))
     # Told by the content alone: whatever it is called, a table would fail line by line.
     found = sniff(head, said=Said(delimiter=",", encoding=source.encoding))
     if found.kind != "jsonl":
@@ -233,15 +237,12 @@ def _refuse_table(found: Format, endpoint: str) -> NoReturn:
     )
 
 
-def _checked(rows: Iterator[Row], said: Rows) -> Iterator[Row]:
-    """The rows of a table, refused as a whole where it lacks a column that was named."""
-    for row in rows:
-        if row.data is not None:  # all that can be read have the same columns
-            check_columns(row.data, column=said.column, kind=said.holds, id_column=said.id_column)
-            yield row
-            break
-        yield row
-    yield from rows
+def _wanted(said: Rows) -> Wanted:
+    """The columns that a batch names."""
+    required = {f"{said.holds}_column": said.column}
+    if said.id_column is not None:
+        required["id_column"] = said.id_column
+    return Wanted(required=required)
 
 
 def _told(
