@@ -74,7 +74,7 @@ class Submit:
         self,
         request: ClassifyRequest,
         *,
-        caller: Caller,  # noqa: ARG002  quotas will charge the caller here
+        caller: Caller,
         request_id: str,
         timeout_s: float,
         priority: Priority = Priority.STANDARD,
@@ -97,6 +97,7 @@ class Submit:
             reply_to=ids.token(),
             deadline=deadline,
             priority=priority,
+            account=caller.account,
             body=request.model_copy(update={"model": model.name}),
         )
         if self.ledger.offer(queue, encode(call), bound=self.max_waiting):

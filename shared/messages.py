@@ -110,6 +110,7 @@ class Call(Value):
     reply_to: str
     deadline: float  # seconds since 1970; work is dropped after it
     priority: Priority = Priority.STANDARD
+    account: str = ""  # whose turn it takes
     body: ClassifyRequest
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
 from shared.types import Priority
 from workers.batching.batch_plan import SPECIAL_TOKENS, BatchPlan, Pick, Request
+from workers.futures import without_variables
 from workers.models.port import Rows
 
 logger = logging.getLogger("pigeonhole.microbatch")
@@ -94,6 +95,7 @@ class MicroBatcher:
         *,
         priority: Priority,
         deadline: float | None,
+        account: str = "",
         job: str = "",
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
@@ -104,6 +106,7 @@ class MicroBatcher:
             priority: the class to wait in.
             deadline: on the monotonic clock, in seconds; what has not been batched by then is
                 dropped with DeadlineExceeded. None waits for ever.
+            account: whose turn it takes.
             job: what of bulk belongs together; see `workers.batching.batch_plan`.
             finish: turns the (n, D) rows into what the future gets; runs in the batcher's
                 thread, so it must be quick.
@@ -116,7 +119,14 @@ class MicroBatcher:
             Unavailable: when the batcher was closed or its thread has died.
         """
         request = Request.of(
-            windows, priority, deadline, self._encoder.dimensions, finish, self._window_tokens, job
+            windows,
+            priority,
+            deadline,
+            self._encoder.dimensions,
+            finish,
+            self._window_tokens,
+            job,
+            account,
         )
         with self._work:
             if self._closed:
@@ -226,7 +236,8 @@ class MicroBatcher:
                 rows = self._encode(batch)
             except Exception as error:  # noqa: BLE001 - a model may raise anything; handed to whom it concerns
                 if len(batch) == 1:
-                    self._end(batch[0].request, error)
+                    # Without what its frames hold of the pass: its future may be kept for long.
+                    self._end(batch[0].request, without_variables(error))
                     continue
                 if isinstance(error, (Unavailable, MemoryError)):
                     self._shrink(batch)

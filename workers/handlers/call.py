@@ -54,7 +54,10 @@ class Calls:
             if left_s <= 0:
                 raise DeadlineExceeded("the deadline had passed before a worker was free")
             pending = self._classify.begin(
-                call.body, priority=call.priority, deadline=time.monotonic() + left_s
+                call.body,
+                priority=call.priority,
+                deadline=time.monotonic() + left_s,
+                account=call.account,
             )
         except PigeonholeError as exc:
             without_variables(exc)

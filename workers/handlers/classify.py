@@ -68,7 +68,13 @@ class Classify:
 
     def read(self, job: Job, body: ClassifyRequest, hold: Hold) -> ClassifyResult:
         """As `run`, also where no item could be read."""
-        pending = self.begin(body, priority=priority_of(job.queue), deadline=None, job=job.id)
+        pending = self.begin(
+            body,
+            priority=priority_of(job.queue),
+            deadline=None,
+            account=job.account,
+            job=job.id,
+        )
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
@@ -82,6 +88,7 @@ class Classify:
         *,
         priority: Priority,
         deadline: float | None,
+        account: str = "",
         job: str = "",
     ) -> Pending:
         """Hand the request's windows to its model.
@@ -90,6 +97,7 @@ class Classify:
             request: within the limits, but for the tokens of its items.
             priority: the class its windows wait in.
             deadline: on the monotonic clock, in seconds, or None.
+            account: whose turn its windows take.
             job: of which it is a part, where that runs in several.
 
         Raises:
@@ -99,11 +107,19 @@ class Classify:
         """
         model = model_of(self._models, request.model)
         views = self._viewer.look(
-            model, request.items, request.files, priority=priority, deadline=deadline, job=job
+            model,
+            request.items,
+            request.files,
+            priority=priority,
+            deadline=deadline,
+            account=account,
+            job=job,
         )
         sets = [
             {
-                pictures: self._label_sets.of(model, request, question, priority, pictures=pictures)
+                pictures: self._label_sets.of(
+                    model, request, question, priority, account=account, pictures=pictures
+                )
                 for pictures in _views_of(request, model)
             }
             for question in request.questions

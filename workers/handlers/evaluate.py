@@ -63,7 +63,9 @@ class Evaluate:
         labels = tuple(spellings)  # L that the version knows, then U that it does not
         self.limits.check_classifier_labels(len(labels))
         place = {label: index for index, label in enumerate(labels)}
-        seen = lesson.see(self.viewer, model, body.examples, num_iters=1, hold=hold)
+        seen = lesson.see(
+            self.viewer, model, body.examples, num_iters=1, account=job.account, hold=hold
+        )
         scores = trained.learner.scores(seen.x)  # (N, L)
         known = np.array([example.label is not None for example in body.examples])  # (N,)
         y = np.array([place[label] for label in given], np.intp)

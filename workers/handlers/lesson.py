@@ -55,6 +55,7 @@ class Lesson:
     """
 
     model: Model
+    account: str
     x: Rows  # (N, D)
     of_pictures: bool
     labels: tuple[str | None, ...]
@@ -86,9 +87,15 @@ def usage_of(tokens: Sequence[int], iters: NDArray[np.intp]) -> Usage:
 
 
 def see(
-    viewer: Viewer, model: Model, examples: Sequence[Example], *, num_iters: int, hold: Hold
+    viewer: Viewer,
+    model: Model,
+    examples: Sequence[Example],
+    *,
+    num_iters: int,
+    account: str,
+    hold: Hold,
 ) -> Lesson:
-    """Send examples through the model, however long it takes; the end of the lease stops it.
+    """Send the examples of an account through the model; the end of the lease stops it.
 
     Raises:
         TokenLimitExceeded: A text is too long.
@@ -103,7 +110,12 @@ def see(
     for first in range(0, len(examples), _AT_ONCE):
         items = [example.item for example in examples[first : first + _AT_ONCE]]
         looked = viewer.look(
-            model, items, FileReading(), priority=_priority(len(examples)), deadline=None
+            model,
+            items,
+            FileReading(),
+            priority=_priority(len(examples)),
+            deadline=None,
+            account=account,
         )
         hold.on_end(looked.cancel)
         views = wait(looked)
@@ -125,6 +137,7 @@ def see(
     iters = iterations(examples, num_iters)
     return Lesson(
         model=model,
+        account=account,
         x=np.concatenate(rows),
         of_pictures=2 * pictures > len(examples),
         labels=tuple(example.label for example in examples),
@@ -151,7 +164,7 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
     given = [spellings.add(label) for label in lesson.labels if label is not None]
     fresh = tuple(spellings)[len(known) :]
     limits.check_classifier_labels(len(known) + len(fresh))
-    learner = grown(before, fresh, model, pictures=lesson.of_pictures)
+    learner = grown(before, fresh, model, account=lesson.account, pictures=lesson.of_pictures)
     place = {label: index for index, label in enumerate(learner.labels)}
     y = np.array([place[label] for label in given], np.intp)
     learner, seen = learner.learn(lesson.x, y, weights=lesson.weights, iters=lesson.num_iters)
@@ -177,7 +190,12 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
 
 
 def grown(
-    before: Trained | None, fresh: Sequence[str], model: Model, *, pictures: bool = False
+    before: Trained | None,
+    fresh: Sequence[str],
+    model: Model,
+    *,
+    account: str = "",
+    pictures: bool = False,
 ) -> Learner:
     """The learner with more labels, started where there was none: for texts, or for pictures.
 
@@ -189,7 +207,7 @@ def grown(
         if not fresh:
             return before.learner
     prior = wait(
-        embed_labels(model, fresh, priority=Priority.STANDARD, pictures=pictures)
+        embed_labels(model, fresh, priority=Priority.STANDARD, account=account, pictures=pictures)
     )  # (L, D)
     if before is None:
         return Learner.start(fresh, prior, scale_of(model, pictures=pictures))

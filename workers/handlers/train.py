@@ -60,7 +60,7 @@ class Train:
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
         again = record is not None
         # Seen again by an attempt that only has to say what the one before made: what it cost.
-        vectors = self._seen(model, body.examples, body.num_iters, hold)
+        vectors = self._seen(job, model, body.examples, body.num_iters, hold)
         if record is None:
             if body.create is not None:
                 draft = self._drafted(job, body.classifier_id, vectors, None, 0)
@@ -94,7 +94,7 @@ class Train:
                 job, body.classifier_id, hold, lambda now: self._rebuilt(job, now, model, hold)
             )
         examples = kept_examples.get(self.classifiers.store, record)
-        vectors = self._seen(model, examples, 1, hold)
+        vectors = self._seen(job, model, examples, 1, hold)
         return self._result(job, record, len(examples), vectors.usage)
 
     def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
@@ -176,13 +176,15 @@ class Train:
                 f"{len(examples)} of the {now.latest.samples} examples it has learnt are kept, so "
                 "it cannot be rebuilt; train a new classifier with 'keep_examples': true"
             )
-        draft = self._drafted(job, now.id, self._seen(model, examples, 1, hold), None, 0)
+        draft = self._drafted(job, now.id, self._seen(job, model, examples, 1, hold), None, 0)
         return replace(draft, made_by="rebuild")
 
     def _seen(
-        self, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
+        self, job: Job, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
     ) -> Lesson:
-        return lesson.see(self.viewer, model, examples, num_iters=num_iters, hold=hold)
+        return lesson.see(
+            self.viewer, model, examples, num_iters=num_iters, account=job.account, hold=hold
+        )
 
     def _drafted(
         self, job: Job, classifier_id: str, vectors: Lesson, before: Trained | None, samples: int

@@ -57,6 +57,7 @@ class Embedder:
         *,
         priority: Priority,
         deadline: float | None,
+        account: str = "",
         job: str = "",
         then: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
@@ -69,6 +70,7 @@ class Embedder:
             token_lists: N lists of content ids of any length.
             priority: the class to wait in.
             deadline: on the monotonic clock, in seconds, or None.
+            account: whose turn it takes.
             job: of which bulk it is a part, if any.
             then: what the rows become before the future gets them; quick, in the model's thread.
 
@@ -81,7 +83,12 @@ class Embedder:
         size = self.encoder.window
         if all(len(tokens) <= size for tokens in token_lists):
             return self.batcher.submit(
-                token_lists, priority=priority, deadline=deadline, job=job, finish=then
+                token_lists,
+                priority=priority,
+                deadline=deadline,
+                account=account,
+                job=job,
+                finish=then,
             )
         cut = [windows(tokens, size) for tokens in token_lists]
         flat = [window for text in cut for window in text]
@@ -92,18 +99,20 @@ class Embedder:
             flat,
             priority=priority,
             deadline=deadline,
+            account=account,
             job=job,
             finish=mean if then is None else lambda rows: then(mean(rows)),
         )
 
     def embed_prompts(
-        self, texts: Sequence[str], *, priority: Priority = Priority.FAST
+        self, texts: Sequence[str], *, priority: Priority = Priority.FAST, account: str = ""
     ) -> Future[Rows]:
         """The vectors of label prompts, (P, D); only those not remembered run.
 
         Args:
             texts: P prompts; equal ones run once.
             priority: the class that the missing ones wait in.
+            account: whose turn they take.
 
         Raises:
             Unavailable: when the model has stopped.
@@ -122,7 +131,9 @@ class Embedder:
 
         if missing:
             tokens = self.tokenise([text for *_, text in missing])
-            return self.embed(tokens, priority=priority, deadline=None, then=finish)
+            return self.embed(
+                tokens, priority=priority, deadline=None, account=account, then=finish
+            )
         ready: Future[Rows] = Future()
         ready.set_result(finish(np.zeros((0, self.encoder.dimensions), np.float32)))
         return ready
@@ -182,6 +193,7 @@ class Pictures:
         *,
         priority: Priority,
         deadline: float | None,
+        account: str = "",
         job: str = "",
     ) -> Future[Rows]:
         """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
@@ -190,7 +202,9 @@ class Pictures:
             Unavailable: when the model has stopped.
         """
         stills = [Still(pixels) for pixels in pictures]
-        return self.batcher.submit(stills, priority=priority, deadline=deadline, job=job)
+        return self.batcher.submit(
+            stills, priority=priority, deadline=deadline, account=account, job=job
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

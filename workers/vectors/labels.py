@@ -26,7 +26,12 @@ _MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
 
 
 def embed_labels(
-    model: Model, labels: Sequence[str], *, priority: Priority, pictures: bool = False
+    model: Model,
+    labels: Sequence[str],
+    *,
+    priority: Priority,
+    account: str = "",
+    pictures: bool = False,
 ) -> Future[Rows]:
     """The vectors that labels have before there are examples: (L, D), unit rows.
 
@@ -35,7 +40,9 @@ def embed_labels(
     """
     templates = _templates(model, pictures)
     texts = prompts.prompts(labels, templates)  # (L, K)
-    embedded = model.embedder.embed_prompts([*chain.from_iterable(texts)], priority=priority)
+    embedded = model.embedder.embed_prompts(
+        [*chain.from_iterable(texts)], priority=priority, account=account
+    )
     made: Future[Rows] = Future()
 
     def finish(rows: Future[Rows]) -> None:
@@ -82,6 +89,7 @@ class LabelSets:
         question: Question,
         priority: Priority,
         *,
+        account: str = "",
         pictures: bool = False,
     ) -> Future[Labels]:
         """The question's labels: remembered, or on their way through the model.
@@ -100,7 +108,7 @@ class LabelSets:
         known = self._get(key)
         if known is not None:
             return known
-        made = _make(model, request, question, described, priority, self._limits, pictures)
+        made = _make(model, request, question, described, priority, self._limits, pictures, account)
         self._put(key, made, rows=len(question.labels))
         return made
 
@@ -134,6 +142,7 @@ def _make(
     priority: Priority,
     limits: Limits,
     pictures: bool,
+    account: str,
 ) -> Future[Labels]:
     """Send a label set through the model."""
     templates = _templates(model, pictures)
@@ -165,5 +174,6 @@ def _make(
     model.embedder.embed_prompts(
         [*chain.from_iterable(texts), *chain.from_iterable(nulls)],
         priority=priority,  # no deadline: the set is shared with whoever asks meanwhile
+        account=account,
     ).add_done_callback(finish)
     return made

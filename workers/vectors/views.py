@@ -78,9 +78,12 @@ class Viewer:
         *,
         priority: Priority,
         deadline: float | None,
+        account: str = "",
         job: str = "",
     ) -> Future[Views]:
-        """Begin to look at N items, as a part of a `job` of bulk if any; nothing is waited for.
+        """Begin to look at N items of an account, as a part of a `job` of bulk if any.
+
+        Nothing is waited for.
 
         Returns:
             A future that ends when all views are there, or have failed; where there is a deadline,
@@ -99,15 +102,21 @@ class Viewer:
         window = model.embedder.encoder.window
         windowed = tuple(i for i, count in enumerate(counts) if count > window)
         if not any(item.media for item in items):
-            rows = model.embedder.embed(tokens, priority=priority, deadline=deadline, job=job)
+            rows = model.embedder.embed(
+                tokens, priority=priority, deadline=deadline, account=account, job=job
+            )
             seen = partial(_of_texts, counts=counts, windowed=windowed)
             return mapped(rows, seen)
         _check_reads(model, items, files)
         patience = None if deadline is None else Patience(deadline=deadline)
-        look = _Look(self, model, files, priority, deadline, job, patience)
+        look = _Look(self, model, files, priority, deadline, account, job, patience)
         texts = [i for i, item in enumerate(items) if not item.media]
         rows = model.embedder.embed(
-            [tokens[i] for i in texts], priority=priority, deadline=deadline, job=job
+            [tokens[i] for i in texts],
+            priority=priority,
+            deadline=deadline,
+            account=account,
+            job=job,
         )
         once = {item: look.at(item) for item in _dealt(items) if item.media}
         others = {i: once[item] for i, item in enumerate(items) if item.media}
@@ -142,6 +151,7 @@ class _Look:
     files: FileReading
     priority: Priority
     deadline: float | None
+    account: str
     job: str
     patience: Patience | None
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
@@ -172,6 +182,7 @@ class _Look:
             [picture.pixels for picture in pictures],
             priority=self.priority,
             deadline=self.deadline,
+            account=self.account,
             job=self.job,
         )
         tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
@@ -212,6 +223,7 @@ class _Look:
                 [whole, *tokenise(texts)],
                 priority=self.priority,
                 deadline=self.deadline,
+                account=self.account,
                 job=self.job,
             )
         if by in {"pages", "both"}:
@@ -222,6 +234,7 @@ class _Look:
                 [page.pixels for page in drawn if page.pixels is not None],
                 priority=self.priority,
                 deadline=self.deadline,
+                account=self.account,
                 job=self.job,
             )
         waiting = [rows for rows in (text_rows, page_rows) if rows is not None]

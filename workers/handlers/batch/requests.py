@@ -131,7 +131,11 @@ class Requests:
         items = tuple(item for asked in group for item in asked.request.items)
         together = group[0].request.model_copy(update={"items": items})
         return self.classify.begin(
-            together, priority=priority_of(job.queue), deadline=None, job=job.id
+            together,
+            priority=priority_of(job.queue),
+            deadline=None,
+            account=job.account,
+            job=job.id,
         )
 
 
