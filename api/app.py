@@ -16,6 +16,7 @@ from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
 from api.metrics import Metrics
+from api.proxies import ForwardedRequests, TrustedProxies
 from api.readiness import ReadinessProbe
 from api.resolve import Resolve
 from api.routes import (
@@ -75,6 +76,12 @@ def create_app(services: Services) -> Flask:
     settings, default_model = services.settings, services.catalogue.default.name
     app = Flask("pigeonhole", static_folder=None)
     app.url_map.merge_slashes = False
+    trusted = networks_of(settings.trusted_proxies)
+    app.wsgi_app = ForwardedRequests(  # type: ignore[assignment,method-assign]
+        app.wsgi_app,
+        proxies=TrustedProxies(networks=trusted),
+        path_prefix=settings.path_prefix,
+    )
     counts = Metrics(services.ledger)
     probe = ReadinessProbe(
         submit=services.submit,

@@ -1,7 +1,8 @@
 """Where every request enters and leaves: its id, its caller, one log line, one count.
 
 Paths under `/v1/` need a key, unknown ones included. The log and the metrics name the route, never
-the path or the query, which are the caller's own words.
+the path or the query, which are the caller's own words; and the address of a client only where no
+key says who it is.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> No
             route=route,
             status=response.status_code,
             ms=round(seconds * 1000, 1),
+            **({} if "caller" in g else {"client": request.remote_addr}),
         )
         return response
 

@@ -2,8 +2,8 @@
 
 A key cannot be guessed, but each guess costs a look at the object store. Beyond the limit a wrong
 key is answered 429 instead of 401; no thread waits, and valid keys from the same address are never
-counted. The address is the peer of the connection: `X-Forwarded-For` is not read, for anybody may
-write it. Behind a proxy all clients share the bucket of the proxy.
+counted. The address is the peer of the connection, or what a trusted proxy says it is
+(`api.proxies`); behind a proxy that is not trusted all clients share its bucket.
 """
 
 from __future__ import annotations

@@ -149,16 +149,16 @@ def check_address(ip: Address, allowed_networks: Collection[Network] = ()) -> No
         _refuse_address()
 
 
-def networks_of(text: str) -> tuple[Network, ...]:
+def networks_of(text: str, *, variable: str = "PIGEONHOLE_FETCH_NETWORKS") -> tuple[Network, ...]:
     """The networks of a setting, such as ``10.1.0.0/16, fd00::/8``.
 
     Raises:
-        ConfigurationError: One is no network.
+        ConfigurationError: One is no network; names the variable.
     """
     try:
         return tuple(ipaddress.ip_network(each) for each in _listed(text))
     except ValueError as exc:
-        raise ConfigurationError(f"PIGEONHOLE_FETCH_NETWORKS: {exc}") from None
+        raise ConfigurationError(f"{variable}: {exc}") from None
 
 
 def ports_of(text: str) -> frozenset[int]:

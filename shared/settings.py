@@ -7,6 +7,7 @@ here (`pigeonhole settings`). A variable with the prefix that is not in the tabl
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,9 @@ from shared.addresses import networks_of, ports_of
 from shared.errors import ConfigurationError
 
 PREFIX = "PIGEONHOLE_"
+# Never `//host`, which a browser reads as another host; no dots that it would resolve away.
+_PATH_PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
+_OWN_PATHS = {"v1", "docs", "errors", "health", "metrics", "openapi.json"}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
@@ -77,6 +81,13 @@ class Settings:
     )
     request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
     max_waiting: int = _setting(1024, "Synchronous calls that may wait in one queue.", least=1)
+    path_prefix: str = _setting(
+        "", "Path under which a proxy publishes the API, such as `/classify`; empty: none."
+    )
+    trusted_proxies: str = _setting(
+        "",
+        "Addresses and networks whose `X-Forwarded-*` headers are believed: `10.1.0.0/16,::1`.",
+    )
     key_cache_s: float = _setting(
         10.0, "How long the API trusts a key it has read; a revoked key dies within it.", least=0
     )
@@ -199,6 +210,13 @@ class Settings:
         settings = cls(**values)
         networks_of(settings.fetch_networks)  # a wrong one stops the start
         ports_of(settings.fetch_ports)
+        networks_of(settings.trusted_proxies, variable=f"{PREFIX}TRUSTED_PROXIES")
+        if settings.path_prefix and not is_path_prefix(settings.path_prefix):
+            raise ConfigurationError(
+                f"{PREFIX}PATH_PREFIX is {settings.path_prefix!r}; it must begin with / and not "
+                "end with it, be of letters, digits and . _ ~ -, and not begin with a path of the "
+                "API itself, such as /v1"
+            )
         return settings
 
     @property
@@ -210,6 +228,15 @@ class Settings:
     def store_url(self) -> str:
         """The object store, with its default worked out."""
         return self.object_store or (self.data_dir / "objects").absolute().as_uri()
+
+
+def is_path_prefix(text: str) -> bool:
+    """Whether a text can stand before all paths of the API in a URL.
+
+    >>> [is_path_prefix(text) for text in ("/a", "/a/b-c", "a", "/", "//a", "/a/", "/a/..", "/v1")]
+    [True, True, False, False, False, False, False, False]
+    """
+    return bool(_PATH_PREFIX.fullmatch(text)) and text.split("/")[1] not in _OWN_PATHS
 
 
 def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:

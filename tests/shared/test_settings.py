@@ -45,6 +45,11 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
         ("PIGEONHOLE_LEASE_S", "inf", "finite"),
         ("PIGEONHOLE_FETCH_NETWORKS", "10.0.0.1/8", "host bits"),
         ("PIGEONHOLE_FETCH_PORTS", "http", "must be ports"),
+        ("PIGEONHOLE_TRUSTED_PROXIES", "proxy.internal", "does not appear to be"),
+        ("PIGEONHOLE_PATH_PREFIX", "classify", "must begin with /"),
+        ("PIGEONHOLE_PATH_PREFIX", "//example.org", "must begin with /"),
+        ("PIGEONHOLE_PATH_PREFIX", "/classify/", "not end with it"),
+        ("PIGEONHOLE_PATH_PREFIX", "/v1", "a path of the API itself"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_it_must_be(variable, value, sentence):
