@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from api import door, problems
+from api import cors, door, problems
 from api.auth import Authenticator
 from api.batches import Batches
 from api.classifiers import Classifiers
@@ -46,6 +46,7 @@ from api.usage import Uses
 from api.webhooks import Webhooks
 from shared.addresses import networks_of, ports_of
 from shared.catalogue import Catalogue
+from shared.origins import origins_of
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
 
@@ -91,6 +92,7 @@ def create_app(services: Services) -> Flask:
         default_model=default_model,
     )
     door.install(app, authenticator=services.authenticator, metrics=counts)
+    cors.install(app, origins=origins_of(settings.allowed_origins))
     problems.install(app)
     docs.install(app)
     slots = Slots(settings.api_threads - RESERVED_THREADS)

@@ -1,8 +1,8 @@
 """Where every request enters and leaves: its id, its caller, one log line, one count.
 
-Paths under `/v1/` need a key, unknown ones included. The log and the metrics name the route, never
-the path or the query, which are the caller's own words; and the address of a client only where no
-key says who it is.
+Paths under `/v1/` need a key, unknown ones included; only a browser's preflight has none. The log
+and the metrics name the route, never the path or the query, which are the caller's own words; and
+the address of a client only where no key says who it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, g, request
 
+from api import cors
 from api.auth import Authenticator
 from api.caller import Caller
 from api.metrics import Metrics
@@ -36,7 +37,7 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> No
         g.request_id = asked if _SANE.fullmatch(asked) else ids.request_id()
         g.context = ExitStack()
         g.context.enter_context(bound(request_id=g.request_id))
-        if request.path.startswith("/v1/"):
+        if request.path.startswith("/v1/") and not cors.is_preflight():
             g.caller = authenticator.caller(
                 request.headers.get("Authorization"), address=request.remote_addr or ""
             )

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from shared.addresses import networks_of, ports_of
 from shared.errors import ConfigurationError
+from shared.origins import origins_of
 
 PREFIX = "PIGEONHOLE_"
 # Never `//host`, which a browser reads as another host; no dots that it would resolve away.
@@ -87,6 +88,11 @@ class Settings:
     trusted_proxies: str = _setting(
         "",
         "Addresses and networks whose `X-Forwarded-*` headers are believed: `10.1.0.0/16,::1`.",
+    )
+    allowed_origins: str = _setting(
+        "",
+        "Origins whose pages may call the API from a browser, such as "
+        "`https://app.example.org`, comma-separated; `*`: all; empty: none.",
     )
     key_cache_s: float = _setting(
         10.0, "How long the API trusts a key it has read; a revoked key dies within it.", least=0
@@ -211,6 +217,7 @@ class Settings:
         networks_of(settings.fetch_networks)  # a wrong one stops the start
         ports_of(settings.fetch_ports)
         networks_of(settings.trusted_proxies, variable=f"{PREFIX}TRUSTED_PROXIES")
+        origins_of(settings.allowed_origins)
         if settings.path_prefix and not is_path_prefix(settings.path_prefix):
             raise ConfigurationError(
                 f"{PREFIX}PATH_PREFIX is {settings.path_prefix!r}; it must begin with / and not "
