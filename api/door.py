@@ -74,6 +74,11 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def root() -> str:
+    """What stands before the paths of URLs in the answer: the path prefix, usually empty."""
+    return request.script_root
+
+
 def caller() -> Caller:
     """Who makes the request being answered."""
     found: Caller = g.caller

@@ -40,8 +40,8 @@ _PROBLEM_HEADERS = {
 }
 
 
-def document() -> Json:
-    """The whole document."""
+def document(root: str = "") -> Json:
+    """The whole document, of an API whose paths begin with the `root`."""
     contents = [each for o in OPERATIONS for answer in o.answers.values() for each in _all(answer)]
     contents += [each for o in OPERATIONS for each in (o.body, *o.uploads.values()) if each]
     faults = {o.fault for o in OPERATIONS}
@@ -60,6 +60,7 @@ def document() -> Json:
             "version": _version(),
             "summary": "Sorts texts into labels, at once or as a job to be polled.",
         },
+        "servers": [{"url": root or "/", "description": "Where this document comes from."}],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],

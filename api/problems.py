@@ -103,11 +103,11 @@ def slug(code: str) -> str:
 
 def _problem(error: PigeonholeError, status: HTTPStatus) -> Problem:
     return Problem(
-        type=f"/errors/{slug(error.code)}",
+        type=f"{door.root()}/errors/{slug(error.code)}",
         title=_RENAMED.get(status, status.phrase),
         status=status,
         detail=error.detail,
-        instance=quote(request.path[:200], errors="replace"),
+        instance=quote((door.root() + request.path)[:200], errors="replace"),
         code=error.code,
         request_id=door.request_id(),
         error=slug(error.code),

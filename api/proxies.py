@@ -93,9 +93,11 @@ class ForwardedRequests:
                 prefix = named
         if prefix:
             environ["SCRIPT_NAME"] = prefix
-            path = str(environ.get("PATH_INFO", ""))
-            if path == prefix or path.startswith(prefix + "/"):
-                environ["PATH_INFO"] = path.removeprefix(prefix)
+        path = str(environ.get("PATH_INFO", ""))
+        for each in filter(None, (prefix, self._path_prefix)):
+            if path == each or path.startswith(each + "/"):
+                environ["PATH_INFO"] = path.removeprefix(each)
+                break
         return self._app(environ, start)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from flask import Blueprint, Flask, Response, redirect
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
-from api import problems
+from api import door, problems
 from api.openapi import document
 from api.routes.reply import reply
 from api.wire import body
@@ -17,6 +17,11 @@ from shared.statuses import STATUS
 
 _SPEC = "/openapi.json"
 _DOCS = "/docs"
+_ROOTS_KEPT = 8
+# The page names its files and the document relative to itself, so it works behind any proxy.
+_PAGE = "docs/"
+_ASSETS = "."
+_SPEC_OF_PAGE = f"..{_SPEC}"
 
 
 def install(app: Flask) -> None:
@@ -28,20 +33,26 @@ def install(app: Flask) -> None:
         "oauth2RedirectUrl": "",
         "persistAuthorization": False,
     }
-    app.register_blueprint(get_swaggerui_blueprint(_DOCS, _SPEC, config=settings))
+    page = get_swaggerui_blueprint(_ASSETS, _SPEC_OF_PAGE, config=settings)
+    app.register_blueprint(page, url_prefix=_DOCS)
 
 
 def _documents() -> Blueprint:
     routes = Blueprint("documents", __name__)
-    spec = cache(lambda: body.dump(document()))
+    spec = lru_cache(_ROOTS_KEPT)(lambda root: body.dump(document(root)))
 
     @routes.get("/")
     def home() -> BaseResponse:
-        return redirect(f"{_DOCS}/")
+        # Relative where no prefix is known: the proxy may have removed one without saying so.
+        return redirect(f"{door.root()}{_DOCS}/" if door.root() else _PAGE)
+
+    @routes.get(_DOCS)
+    def page_without_slash() -> BaseResponse:
+        return redirect(_PAGE)
 
     @routes.get(_SPEC)
     def openapi() -> Response:
-        return Response(spec(), content_type="application/json")
+        return Response(spec(door.root()), content_type="application/json")
 
     @routes.get("/errors/<name>")
     def error(name: str) -> Response:

@@ -148,10 +148,10 @@ def answer(
         raise Conflict(f"the job is {job.state}: there will be no result")
     headers = {"Preference-Applied": prefer.applied()} if prefer.applied() else {}
     if result is not None:
-        return reply(render(dialect, asked, job.id, result), headers=headers)
-    headers["Location"] = f"/v1/jobs/{job.id}"
+        return reply(render(dialect, asked, job.id, result, root=door.root()), headers=headers)
+    headers["Location"] = f"{door.root()}/v1/jobs/{job.id}"
     if prefer.respond_async or not fleeting:
-        return reply(render_job(job), 202, {**headers, "Retry-After": "1"})
+        return reply(render_job(job, root=door.root()), 202, {**headers, "Retry-After": "1"})
     late = problems.answer(
         DeadlineExceeded(
             f"no result within {wait_s:g} s, but the job goes on: poll /v1/jobs/{job.id}, or send "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response
@@ -27,10 +28,9 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
     """The routes."""
     routes = Blueprint("jobs", __name__)
 
-    def view(job: Job) -> dict[str, Any]:
-        return render_job(job, result=_small(_result(jobs, job), inline_result_bytes))
-
-    events = of_jobs(jobs, view)
+    def view(root: str, job: Job) -> dict[str, Any]:
+        result = _small(_result(jobs, job, root), inline_result_bytes)
+        return render_job(job, root=root, result=result)
 
     @routes.before_request
     def check_scope() -> None:
@@ -41,15 +41,18 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
         after = page.after(ids.is_job_id, what="job")
         limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
         listed, has_more = jobs.list(door.caller().account, after=after, limit=limit)
-        return reply(render_jobs(listed, has_more=has_more))
+        return reply(render_jobs(listed, root=door.root(), has_more=has_more))
 
     @routes.get("/v1/jobs/<job_id>")
     def one(job_id: str) -> Response:
         job = jobs.get(door.caller().account, job_id)
-        return reply(view(job), headers={} if job.state.terminal else {"Retry-After": "1"})
+        return reply(
+            view(door.root(), job), headers={} if job.state.terminal else {"Retry-After": "1"}
+        )
 
     @routes.get("/v1/jobs/<job_id>/events")
     def follow(job_id: str) -> Response:
+        events = of_jobs(jobs, partial(view, door.root()))
         return listening.answer(events, jobs.get(door.caller().account, job_id))
 
     @routes.get("/v1/jobs/<job_id>/result")
@@ -57,7 +60,7 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
         job = jobs.get(door.caller().account, job_id)
         found = jobs.result(job)
         asked = jobs.submission(job)
-        return reply(render(asked.dialect, asked.body, job.id, found))
+        return reply(render(asked.dialect, asked.body, job.id, found, root=door.root()))
 
     @routes.get("/v1/jobs/<job_id>/plots/<file>")
     def plot(job_id: str, file: str) -> Response:
@@ -66,12 +69,12 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
 
     @routes.delete("/v1/jobs/<job_id>")
     def cancel(job_id: str) -> Response:
-        return reply(render_job(jobs.cancel(door.caller().account, job_id)), 202)
+        return reply(render_job(jobs.cancel(door.caller().account, job_id), root=door.root()), 202)
 
     return routes
 
 
-def _result(jobs: Jobs, job: Job) -> dict[str, Any] | None:
+def _result(jobs: Jobs, job: Job, root: str) -> dict[str, Any] | None:
     """The rendered result of a job that has one."""
     if job.state is not State.SUCCEEDED:
         return None
@@ -79,7 +82,7 @@ def _result(jobs: Jobs, job: Job) -> dict[str, Any] | None:
         found, asked = jobs.result(job), jobs.submission(job)
     except NotFound:
         return None  # the result expires before the record; its URL says so
-    return render(asked.dialect, asked.body, job.id, found)
+    return render(asked.dialect, asked.body, job.id, found, root=root)
 
 
 def _small(rendered: dict[str, Any] | None, most_bytes: int) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def blueprint(*, webhooks: Webhooks, idempotency: Idempotency, max_body_bytes: i
 
         def run(_: str | None) -> Response:
             made = webhooks.create(door.caller().account, said)
-            location = {"Location": f"/v1/webhooks/{made.id}"}
+            location = {"Location": f"{door.root()}/v1/webhooks/{made.id}"}
             return reply(render_webhook(made, secret=True), 201, location)
 
         return once(idempotency, data, run, reserve_s=MARGIN_S)

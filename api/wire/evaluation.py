@@ -145,8 +145,8 @@ def parse_file(fields: Mapping[str, str], sent: File) -> Evaluation:
     return Evaluation(examples=found.examples, place=found.place)
 
 
-def render(result: EvaluateResult, *, job_id: str) -> dict[str, Any]:
-    """The body of an answer."""
+def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:
+    """The body of an answer. URLs begin with the `root`."""
     labels = [each.label for each in result.labels]
     return {
         "classifier_id": result.classifier_id,
@@ -162,15 +162,15 @@ def render(result: EvaluateResult, *, job_id: str) -> dict[str, Any]:
         "reliability": result.reliability,
         "most_worth_labelling": result.worth_labelling,
         "thresholds": {each.label: each.threshold for each in result.labels},
-        "plots": _plots(result.plots, job_id),
+        "plots": _plots(result.plots, f"{root}/v1/jobs/{job_id}/plots"),
         "job_id": job_id,
     }
 
 
-def _plots(files: tuple[str, ...], job_id: str) -> dict[str, dict[str, str]]:
+def _plots(files: tuple[str, ...], url: str) -> dict[str, dict[str, str]]:
     """The URLs of the drawings, by name and kind."""
     plots: dict[str, dict[str, str]] = {}
     for each in files:
         name, _, kind = each.rpartition(".")
-        plots.setdefault(name, {})[kind] = f"/v1/jobs/{job_id}/plots/{each}"
+        plots.setdefault(name, {})[kind] = f"{url}/{each}"
     return plots

@@ -70,8 +70,8 @@ class JobList(BaseModel):
     has_more: bool
 
 
-def render_job(job: Job, *, result: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The job object, with the rendered result if it is given."""
+def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The job object, with the rendered result if it is given. URLs begin with the `root`."""
     fault = job.error and {
         "code": job.error.code,
         "detail": job.error.detail,
@@ -90,7 +90,7 @@ def render_job(job: Job, *, result: dict[str, Any] | None = None) -> dict[str, A
         "progress": job.progress,
         "usage": {"total_tokens": job.usage.total_tokens},
         "result": result,
-        "result_url": f"/v1/jobs/{job.id}/result" if succeeded and result is None else None,
+        "result_url": f"{root}/v1/jobs/{job.id}/result" if succeeded and result is None else None,
         "error": fault,
     }
 
@@ -105,11 +105,11 @@ def render_batch_result(result: BatchResult, *, job_id: str) -> dict[str, Any]:
     }
 
 
-def render_jobs(jobs: list[Job], *, has_more: bool) -> dict[str, Any]:
+def render_jobs(jobs: list[Job], *, root: str = "", has_more: bool) -> dict[str, Any]:
     """A page of jobs; results stay behind their URLs."""
     return {
         "object": "list",
-        "data": [render_job(job) for job in jobs],
+        "data": [render_job(job, root=root) for job in jobs],
         "first_id": jobs[0].id if jobs else None,
         "last_id": jobs[-1].id if jobs else None,
         "has_more": has_more,

@@ -14,13 +14,15 @@ from shared.messages import Body, Result
 from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
 
 
-def render(dialect: str, asked: Body, job_id: str, result: Result) -> dict[str, Any]:
-    """What a call that asked this is answered."""
+def render(
+    dialect: str, asked: Body, job_id: str, result: Result, *, root: str = ""
+) -> dict[str, Any]:
+    """What a call that asked this is answered. URLs begin with the `root`."""
     if isinstance(result, ClassifyResult):
         assert isinstance(asked, ClassifyRequest)
         return named(dialect).render(asked, result)
     if isinstance(result, EvaluateResult):
-        return evaluation.render(result, job_id=job_id)
+        return evaluation.render(result, job_id=job_id, root=root)
     if isinstance(result, DryRunResult):
         return render_dry_run(result)
     if isinstance(result, BatchResult):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
@@ -148,9 +149,9 @@ class TestDocuments:
         sources = re.findall(r'(?:src|href)="([^"]+)"', page)
 
         assert sources
-        assert all(source.startswith("/docs/") for source in sources)
+        assert all(source.startswith("./") for source in sources)
         for source in sources:
-            with client.get(source) as answer:
+            with client.get(urljoin("/docs/", source)) as answer:
                 assert answer.status_code == 200
         assert "://" not in page
         assert '"validatorUrl": null' in page
