@@ -121,6 +121,7 @@ def create_app(services: Services) -> Flask:
     )
     app.register_blueprint(
         train.blueprint(
+            store=services.store,
             durable=durable,
             resolve=resolve,
             slots=slots,
@@ -145,6 +146,7 @@ def create_app(services: Services) -> Flask:
     )
     app.register_blueprint(
         evaluate.blueprint(
+            store=services.store,
             classifiers=services.classifiers,
             limits=services.submit.limits,
             resolve=resolve,

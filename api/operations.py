@@ -33,6 +33,7 @@ from api.wire.classifier import (
     VersionList,
 )
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
+from api.wire.file import TYPES
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
 from api.wire.train import TrainFileBody
@@ -41,10 +42,7 @@ from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
 _KEYED = (401, 403, 429, 500, 503)  # what any call with a key may meet
-# JSONL and CSV have more names; these are the ones to use.
-_FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(
-    ("application/jsonl", "application/x-ndjson", "text/csv")
-)
+_FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(TYPES)
 
 _WAITED: dict[int, tuple[str, ...]] = {
     200: ("Preference-Applied", "Idempotent-Replayed"),

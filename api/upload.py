@@ -12,7 +12,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from api.wire import body
-from api.wire.file import CSV_TYPES, JSONL_TYPES, File
+from api.wire.file import FILE_TYPES, File
 from shared.dialects.refusal import refuse, shown
 
 MULTIPART = "multipart/form-data"
@@ -49,7 +49,7 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Upload 
     """
     media_type, options = parse_options_header(content_type)
     media_type = media_type.lower()
-    if media_type in JSONL_TYPES | CSV_TYPES:
+    if media_type in FILE_TYPES:
         said = query.items(multi=True) if isinstance(query, MultiDict) else query.items()
         return Upload(file=File(data=data, media_type=media_type), fields=_once(said))
     if media_type != MULTIPART:

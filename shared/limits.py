@@ -130,7 +130,7 @@ class Limits:
             InvalidLabels: Fewer than two distinct labels for a new classifier.
             LabelLimitExceeded: More labels than a classifier may have.
         """
-        self._check_num_iters("num_iters", request.num_iters)
+        self.check_num_iters(request.num_iters)
         self._check_examples(request.examples, place)
         for index, example in enumerate(request.examples):
             if example.label is None:
@@ -155,6 +155,15 @@ class Limits:
         self._check_examples(request.examples, place)
         if all(example.label is None for example in request.examples):
             _refuse("input", "none has a label: say of some what they are")
+
+    def check_num_iters(self, count: int, *, field: str = "num_iters") -> None:
+        """Refuse a number of iterations.
+
+        Raises:
+            InvalidRequest: It is less than one, or more than `max_num_iters`.
+        """
+        if not 1 <= count <= self.max_num_iters:
+            _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
 
     def check_classifier_labels(self, count: int) -> None:
         """Refuse more labels than a classifier may have.
@@ -226,13 +235,9 @@ class Limits:
                 _refuse(f"{where}.label", "must not be empty")
             self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
             if example.num_iters is not None:
-                self._check_num_iters(f"{where}.num_iters", example.num_iters)
+                self.check_num_iters(example.num_iters, field=f"{where}.num_iters")
             if not _LEAST_WEIGHT <= example.weight <= _MOST_WEIGHT:
                 _refuse(f"{where}.weight", f"must be from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}")
-
-    def _check_num_iters(self, field: str, count: int) -> None:
-        if not 1 <= count <= self.max_num_iters:
-            _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
 
     def _check_item(self, where: str, item: Item) -> None:
         if not item.media:

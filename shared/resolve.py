@@ -65,7 +65,7 @@ def lesson_of(
         Conflict: It was trained with another model than the one named.
         ModelNotFound: There is no model of the name.
         InvalidRequest: An example is wrong or names no file, or the version meant is not the
-            latest.
+            latest. Examples in a file are not looked at.
         InvalidLabels: Fewer than two labels for a new classifier.
         LabelLimitExceeded: More labels than a classifier may have.
     """
@@ -86,6 +86,10 @@ def lesson_of(
         num_iters=said.num_iters,
         examples=said.examples,
     )
+    if said.file is not None:  # whoever reads it looks at the examples
+        limits.check_num_iters(request.num_iters)
+        file = said.file.model_copy(update={"default_model": said.model is None})
+        return request.model_copy(update={"file": file})
     limits.check_training(request, place=said.place)
     examples = examples_for(
         request.examples, model=model, account=account, catalogue=catalogue, store=records.store

@@ -139,6 +139,23 @@ class Example(Value):
     weight: float = 1.0
 
 
+class ExampleFile(Value):
+    """A file of examples on the store, for a worker to read, and what the request says of it.
+
+    `default_model`: the request names no model, so that images may choose one that reads them.
+    """
+
+    object: str
+    filename: str = ""
+    format: Literal["jsonl", "csv", "parquet"] | None = None  # None: found out, as the next two
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip_rows: int = 0
+    text_column: str = "text"
+    label_column: str = "label"
+    default_model: bool = False
+
+
 class NewClassifier(Value):
     """What a classifier is given when it is made."""
 
@@ -149,14 +166,18 @@ class NewClassifier(Value):
 
 
 class TrainRequest(Value):
-    """Examples to learn, in this order. `create` makes the classifier, else it is there."""
+    """Examples to learn, in this order. `create` makes the classifier, else it is there.
+
+    With a `file` the examples are in it, until a worker has read them.
+    """
 
     kind: Literal["train"] = "train"
     model: str
     classifier_id: str
     create: NewClassifier | None = None
     num_iters: int = 10
-    examples: tuple[Example, ...]
+    examples: tuple[Example, ...] = ()
+    file: ExampleFile | None = None
 
 
 class RebuildRequest(Value):
@@ -178,12 +199,13 @@ class ImportRequest(Value):
 
 
 class EvaluateRequest(Value):
-    """Examples to judge one version of a classifier by."""
+    """Examples to judge one version of a classifier by; with a `file` they are in it."""
 
     kind: Literal["evaluate"] = "evaluate"
     model: str
     classifier: Weights
-    examples: tuple[Example, ...]
+    examples: tuple[Example, ...] = ()
+    file: ExampleFile | None = None
 
 
 class Answer(Value):

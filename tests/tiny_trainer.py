@@ -31,6 +31,7 @@ from shared.types import (
 )
 from tests.fakes import FakeStore
 from tests.weights_file import weights_file
+from workers.handlers.example_files import ExampleFiles
 
 IMPORTED = ("p", "q")
 PLOTS = ("confusion_matrix.png", "confusion_matrix.svg", "reliability.png", "reliability.svg")
@@ -42,8 +43,9 @@ PROGRESSIVE = Progressive(
 class TinyTrainer:
     """Does what a train, rebuild, import or evaluate job asks, as far as anybody can see."""
 
-    def __init__(self, store: FakeStore) -> None:
+    def __init__(self, store: FakeStore, example_files: ExampleFiles) -> None:
         self._store = store
+        self._files = example_files
         self.records = ClassifierStore(store=store)
         self.remarks: tuple[Remark, ...] = ()
 
@@ -55,7 +57,7 @@ class TinyTrainer:
     def run(self, job: Job, body: Body) -> TrainResult | EvaluateResult:
         match body:
             case TrainRequest():
-                return self._trained(job, body)
+                return self._trained(job, self._files.training(job, body, lambda: None))
             case RebuildRequest():
                 record, _ = self.records.load(job.account, body.classifier_id)
                 counts = dict.fromkeys(record.labels, 1)
@@ -64,7 +66,7 @@ class TinyTrainer:
                 counts = dict.fromkeys(IMPORTED, 1)
                 return self._first(job, body, body.create, counts, made_by="import")
             case EvaluateRequest():
-                return self._evaluated(job, body)
+                return self._evaluated(job, self._files.evaluation(job, body, lambda: None))
             case ClassifyRequest():
                 raise AssertionError("no work for a trainer")
 

@@ -20,11 +20,21 @@ from shared.messages import (
     failure_of,
 )
 from shared.ports import FINALISE, Claim
-from shared.types import Answer, ClassifyRequest, ClassifyResult, Question, Usage, WorkerReport
+from shared.types import (
+    Answer,
+    ClassifyRequest,
+    ClassifyResult,
+    JobKind,
+    Question,
+    Usage,
+    WorkerReport,
+)
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
 from tests.tiny_batches import TinyBatches
 from tests.tiny_trainer import TinyTrainer
+from workers.ending.forget import forget
+from workers.handlers.example_files import ExampleFiles
 
 
 class TinyWorker:
@@ -33,12 +43,18 @@ class TinyWorker:
     `asleep` makes it do nothing; `error` makes it refuse everything.
     """
 
-    def __init__(self, ledger: FakeLedger, replies: FakeReplies, store: FakeStore) -> None:
+    def __init__(
+        self,
+        ledger: FakeLedger,
+        replies: FakeReplies,
+        store: FakeStore,
+        example_files: ExampleFiles,
+    ) -> None:
         self._ledger, self._replies, self._store = ledger, replies, store
         self.asleep = False
         self.error: Exception | None = None
         self.calls: list[Call] = []
-        self.trainer = TinyTrainer(store)
+        self.trainer = TinyTrainer(store, example_files)
         self.batches = TinyBatches(store)
         queues = ("cpu.standard.tiny", "cpu.train.tiny")
         report = WorkerReport(device="cpu", queues=queues, models=("tiny",))
@@ -84,6 +100,8 @@ class TinyWorker:
         self._store.put(layout.job(new.account, new.id), encode(new))
         self._ledger.replace(old, new)
         self._ledger.retire(new, keep_s=3600)
+        if new.kind is not JobKind.IMPORT:  # tests look at what was imported
+            forget(self._store, new.account, new.id)
         self._store.delete(layout.open_marker(new.id))
 
     def _result(self, job: Job, body: Body) -> tuple[Result, Progress]:

@@ -47,6 +47,7 @@ from workers.handlers.batch.source import Reader
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
+from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.handlers.train import Train
@@ -140,11 +141,25 @@ def _run(settings: Settings) -> None:
     media = _media(store, buckets, settings, eager=pictures)
     viewer = Viewer(limits=limits, media=media)
     classify = Classify(models, limits, classifiers, viewer)
-    train = Train(models=models, limits=limits, classifiers=classifiers, viewer=viewer)
-    evaluate = Evaluate(
-        models=models, limits=limits, classifiers=classifiers, viewer=viewer, store=store
-    )
     reader = _reader(store, buckets, settings)
+    example_files = ExampleFiles(
+        store=store, catalogue=catalogue, limits=limits, bounds=reader.bounds
+    )
+    train = Train(
+        models=models,
+        limits=limits,
+        classifiers=classifiers,
+        viewer=viewer,
+        example_files=example_files,
+    )
+    evaluate = Evaluate(
+        models=models,
+        limits=limits,
+        classifiers=classifiers,
+        viewer=viewer,
+        store=store,
+        example_files=example_files,
+    )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
     calls = Calls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)

@@ -1,4 +1,7 @@
-"""POST /v1/classifiers/{classifier_id}/evaluate: how good a version is on labelled examples."""
+"""POST /v1/classifiers/{classifier_id}/evaluate: how good a version is on labelled examples.
+
+A file is stored and read by a worker, as that of a batch is.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
-from api import door, upload
+from api import door
 from api.classifiers import Classifiers
 from api.resolve import Resolve
 from api.routes import sent
 from api.routes.durable import Durable
+from api.routes.stored_upload import stored_upload
 from api.slots import Slots
+from api.upload import Upload
+from api.upload import read as read_upload
 from api.wire import body, evaluation
 from api.wire.evaluation import Evaluation
 from shared.limits import Limits
+from shared.ports import ObjectStore
 from shared.types import EvaluateRequest
 
 
@@ -40,8 +47,11 @@ class _Evaluate:
             model=version.model,
             classifier=record.weights(version),
             examples=self.said.examples,
+            file=self.said.file,
         )
-        self.limits.check_evaluation(asked, place=self.said.place)
+        if asked.file is not None:  # whoever reads it looks at the examples
+            return asked
+        self.limits.check_evaluation(asked)
         examples = self.resolve.examples(
             asked.examples, model=version.model, account=door.caller().account
         )
@@ -50,6 +60,7 @@ class _Evaluate:
 
 def blueprint(
     *,
+    store: ObjectStore,
     classifiers: Classifiers,
     limits: Limits,
     resolve: Resolve,
@@ -68,20 +79,30 @@ def blueprint(
     def evaluate(classifier_id: str) -> Response:
         with slots.one():
             data = sent.data(max_bytes=max_body_bytes)
-            file = upload.read(
+            found = read_upload(
                 data, content_type=request.headers.get("Content-Type", ""), query=request.args
             )
-            call = _Evaluate(
-                classifiers=classifiers,
-                limits=limits,
-                resolve=resolve,
-                said=(
-                    evaluation.parse(body.parse(data))
-                    if file is None
-                    else evaluation.parse_file(file.fields, file.file)
-                ),
-                ref=classifier_id,
-            )
-            return durable.call(data if file is None else file.fingerprint, call.ask)
+            if found is not None:
+                return evaluate_file(found, classifier_id)
+            call = asked(evaluation.parse(body.parse(data)), classifier_id)
+            return durable.call(data, call.ask)
+
+    def evaluate_file(found: Upload, classifier_id: str) -> Response:
+        evaluation.parse_file(found.fields, found.file, place="")  # before it is stored
+        account, now = door.caller().account, durable.submit.clock()
+        with stored_upload(store, found.file.data, account=account, now=now) as upload:
+            said = evaluation.parse_file(found.fields, found.file, place=upload.place)
+
+            def ask() -> EvaluateRequest:
+                request = asked(said, classifier_id).ask()
+                upload.taken = True
+                return request
+
+            return durable.call(found.fingerprint, ask, job_id=upload.job_id)
+
+    def asked(said: Evaluation, classifier_id: str) -> _Evaluate:
+        return _Evaluate(
+            classifiers=classifiers, limits=limits, resolve=resolve, said=said, ref=classifier_id
+        )
 
     return routes

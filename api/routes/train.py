@@ -1,21 +1,34 @@
-"""POST /v1/train: examples, in the body or in a file, make a classifier or make one better."""
+"""POST /v1/train: examples, in the body or in a file, make a classifier or make one better.
+
+A file is stored and read by a worker, as that of a batch is.
+"""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from api import door, upload
+from api import door
 from api.resolve import Resolve
 from api.routes import sent
 from api.routes.durable import Durable
+from api.routes.stored_upload import stored_upload
 from api.slots import Slots
+from api.upload import Upload
+from api.upload import read as read_upload
 from api.wire import body
 from api.wire.train import parse_file
 from shared.dialects import train
+from shared.ports import ObjectStore
+from shared.types import TrainRequest
 
 
 def blueprint(
-    *, durable: Durable, resolve: Resolve, slots: Slots, max_body_bytes: int
+    *,
+    store: ObjectStore,
+    durable: Durable,
+    resolve: Resolve,
+    slots: Slots,
+    max_body_bytes: int,
 ) -> Blueprint:
     """The route."""
     routes = Blueprint("train", __name__)
@@ -28,15 +41,26 @@ def blueprint(
     def learn() -> Response:
         with slots.one():
             data = sent.data(max_bytes=max_body_bytes)
-            found = upload.read(
+            found = read_upload(
                 data, content_type=request.headers.get("Content-Type", ""), query=request.args
             )
-            if found is None:
-                payload, said = data, train.parse(body.parse(data))
-            else:
-                payload = found.fingerprint
-                said = parse_file(found.fields, found.file, limits=resolve.limits)
             account = door.caller().account
-            return durable.call(payload, lambda: resolve.train(said, account=account))
+            if found is None:
+                said = train.parse(body.parse(data))
+                return durable.call(data, lambda: resolve.train(said, account=account))
+            return learn_file(found, account)
+
+    def learn_file(found: Upload, account: str) -> Response:
+        parse_file(found.fields, found.file, place="")  # before it is stored
+        now = durable.submit.clock()
+        with stored_upload(store, found.file.data, account=account, now=now) as upload:
+            said = parse_file(found.fields, found.file, place=upload.place)
+
+            def ask() -> TrainRequest:
+                request = resolve.train(said, account=account)
+                upload.taken = True
+                return request
+
+            return durable.call(found.fingerprint, ask, job_id=upload.job_id)
 
     return routes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import BinaryIO, cast
@@ -14,6 +14,7 @@ from api.classifiers import Classifiers
 from api.form import MOST_FORM_BYTES, MULTIPART, FormFile
 from api.routes import sent
 from api.routes.durable import Durable
+from api.routes.stored_upload import stored_upload
 from api.slots import Slots
 from api.wire import body
 from api.wire.stream import LargeBody
@@ -35,7 +36,6 @@ from shared.errors import (
     NotFound,
     ObjectMissing,
     PigeonholeError,
-    Unavailable,
 )
 from shared.limits import Limits
 from shared.ports import ObjectStore
@@ -109,27 +109,23 @@ def blueprint(
         header = read_header(file)
         limits.check_classifier_labels(len(header.labels))
         understood(header, form)  # as much as stands before the file
-        job_id = ids.job_id(int(durable.submit.clock() * 1000), ids.random_bits())
-        place = layout.upload(account, job_id)
-        store.put(place, cast("BinaryIO", file))
-        taken: list[str] = []
-
-        def ask() -> ImportRequest:
-            classifiers.check_new(account, said.new)
-            taken.append(place)
-            return ImportRequest(
-                model=model, classifier_id=ids.classifier_id(), create=said.new, upload=place
-            )
-
-        try:
+        stream, now = cast("BinaryIO", file), durable.submit.clock()
+        with stored_upload(store, stream, account=account, now=now) as upload:
             if form is not None:
                 form.finish()
             said, model = understood(header, form)
-            return durable.call(body.dump(said) + file.sha256, ask, job_id=job_id)
-        finally:
-            if not taken:  # it was refused, or is the same call again
-                with suppress(Unavailable):  # what stays goes when old jobs do
-                    store.delete(place)
+
+            def ask() -> ImportRequest:
+                classifiers.check_new(account, said.new)
+                upload.taken = True
+                return ImportRequest(
+                    model=model,
+                    classifier_id=ids.classifier_id(),
+                    create=said.new,
+                    upload=upload.place,
+                )
+
+            return durable.call(body.dump(said) + file.sha256, ask, job_id=upload.job_id)
 
     def understood(header: FileHeader, form: FormFile | None) -> tuple[ImportFields, str]:
         """What stands beside the file so far, in the query and in the form; and its model."""

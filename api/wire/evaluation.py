@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.wire import file
-from api.wire.file import File
-from api.wire.train import FileFields
+from api.wire.file import ABOUT, File, FileFields, example_file, with_file
 from shared.dialects.examples import ExampleInputs, example_of
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.shape import Shape
-from shared.types import EvaluateResult, Example
+from shared.types import EvaluateResult, Example, ExampleFile
 
 
 class EvaluateBody(Shape):
@@ -29,7 +27,7 @@ class EvaluateBody(Shape):
 class EvaluateFileBody(FileFields):
     """An evaluate request whose examples are in a file; its fields are words."""
 
-    model_config = ConfigDict(strict=False, json_schema_extra=file.with_file("JSONL or CSV."))
+    model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
 
 
 class EvaluateTokens(BaseModel):
@@ -103,16 +101,12 @@ class EvaluateAnswer(BaseModel):
     job_id: str
 
 
-def _place(index: int) -> str:
-    return f"input[{index}]"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The examples of an evaluate call, and where each stands, for errors."""
+    """The examples of an evaluate call, or the file that holds them."""
 
-    examples: tuple[Example, ...]
-    place: Callable[[int], str] = _place
+    examples: tuple[Example, ...] = ()
+    file: ExampleFile | None = None
 
 
 def parse(body: object) -> Evaluation:
@@ -130,19 +124,17 @@ def parse(body: object) -> Evaluation:
     return Evaluation(examples=tuple(map(example_of, said.input)))
 
 
-def parse_file(fields: Mapping[str, str], sent: File) -> Evaluation:
-    """What a file and the fields beside it say.
+def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Evaluation:
+    """What the fields beside a file say, which lies on the store under `place`.
 
     Raises:
-        InvalidRequest: A field is wrong, or the file is; names each line.
+        InvalidRequest: A field is wrong.
     """
     try:
         said = EvaluateFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
-    where = file.columns(said.text_column, said.label_column, said.delimiter)
-    found = file.read(sent, where, labelled=False)
-    return Evaluation(examples=found.examples, place=found.place)
+    return Evaluation(file=example_file(said, sent, place=place))
 
 
 def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:

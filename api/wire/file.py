@@ -1,41 +1,37 @@
-"""Examples out of a JSONL or CSV file. A fault names its line, counted as an editor counts."""
+"""A file of examples, and what the fields beside it say of it; a worker reads what is in it."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
-from api.wire import body
-from api.wire.table import decoded, delimiter_of, place, records
-from shared.dialects.examples import ALabelled, AnExample, ExampleInput, example_of
-from shared.dialects.refusal import MOST_SHOWN, faults_of, invalid, refuse, shown
-from shared.dialects.shape import MOST_ENTRIES
-from shared.errors import FieldError, InvalidRequest
-from shared.types import Example
+from shared.batches import MAX_SKIPPED_LINES, Kind, delimiter_of, encoding_of
+from shared.dialects.refusal import refuse
+from shared.dialects.shape import Shape
+from shared.types import ExampleFile
 
-JSONL_TYPES = frozenset(
-    {
-        "application/jsonl",
-        "application/jsonlines",
-        "application/ndjson",
-        "application/x-jsonlines",
-        "application/x-ndjson",
-    }
+ABOUT = "CSV, JSONL or Parquet, plain or as gzip or zstd."
+# Bodies of these types are files; what is in one is told by its content alone.
+TYPES = (
+    "application/jsonl",
+    "application/x-ndjson",
+    "text/csv",
+    "application/vnd.apache.parquet",
+    "application/gzip",
+    "application/zstd",
 )
-CSV_TYPES = frozenset({"text/csv", "text/tab-separated-values"})
-_SUFFIXES = {"jsonl": True, "ndjson": True, "csv": False, "tsv": False}  # whether it is JSONL
-_HEAD_BYTES = 64 * 1024
-_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # by first bytes; none are UTF-8
-_ROWS: dict[bool, TypeAdapter[ExampleInput]] = {
-    True: TypeAdapter(ALabelled),
-    False: TypeAdapter(AnExample),
-}
-
-_Row = dict[str, object]
+_OTHER_TYPES = (
+    "application/jsonlines",
+    "application/ndjson",
+    "application/x-gzip",
+    "application/x-jsonlines",
+    "application/x-parquet",
+    "text/tab-separated-values",
+)
+FILE_TYPES = frozenset({*TYPES, *_OTHER_TYPES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,103 +43,46 @@ class File:
     media_type: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Where a file has what: the columns of a CSV, the keys of JSONL. No delimiter: look for it."""
+class FileFields(Shape):
+    """Where a file has its examples, and how it is to be read."""
 
-    text: str = "text"
-    label: str = "label"
-    delimiter: str | None = None
-
-    @property
-    def by_field(self) -> dict[str, str]:
-        """The column of each field of an example."""
-        named = {"text": self.text, "label": self.label}
-        own = {name: name for name in ("num_iters", "weight") if name not in named.values()}
-        return named | own
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileExamples:
-    """The examples of a file, and the line that each begins in."""
-
-    examples: tuple[Example, ...]
-    lines: tuple[int, ...]
-
-    def place(self, index: int) -> str:
-        """Where an example stands, for an error."""
-        return place(self.lines[index])
+    text_column: str | None = Field(
+        None, description="Column of a table, or key of JSONL, with the text; `text` if absent."
+    )
+    label_column: str | None = Field(
+        None, description="Column of a table, or key of JSONL, with the label; `label` if absent."
+    )
+    input_format: Kind | None = Field(None, description="Found out if absent, as the next two.")
+    delimiter: str | None = Field(None, description="Of a CSV: one character, or `tab`.")
+    encoding: str | None = Field(None, description="Such as `utf-8`, `utf-16`, `cp1252`.")
+    skip_rows: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SKIPPED_LINES,
+        description="Lines above the header of a CSV, such as a title; 0 if absent.",
+    )
 
 
-def columns(text: str | None, label: str | None, delimiter: str | None) -> Columns:
-    """The columns that a caller names, or those that files have if he does not.
+def example_file(said: FileFields, sent: File, *, place: str) -> ExampleFile:
+    """The file that a worker is to read, which lies on the store under `place`.
 
     Raises:
-        InvalidRequest: The delimiter is none.
+        InvalidRequest: The delimiter or the encoding is none.
     """
-    if delimiter in {"tab", "\\t"}:
-        delimiter = "\t"
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        refuse("delimiter", "must be one character, or 'tab'")
-    return Columns(text=text or "text", label=label or "label", delimiter=delimiter)
-
-
-def read(
-    file: File,
-    where: Columns,
-    *,
-    labelled: bool = True,
-    check: Callable[[Example, str], None] | None = None,
-) -> FileExamples:
-    """The examples of a file.
-
-    Args:
-        file: Its kind is told by its name, else by its media type, else by its first character.
-        where: The columns to read; others are ignored.
-        labelled: Refuse an example without a label.
-        check: Raises InvalidRequest about an example, called by its place, that is wrong although
-            it can be read: it is told among the broken lines.
-
-    Raises:
-        InvalidRequest: Broken lines, by number; the file is empty, compressed, not UTF-8, lacks a
-            column, or holds more examples than are read.
-    """
-    for start, name in _PACKED.items():
-        if file.data.startswith(start):
-            refuse("file", f"is compressed ({name}): unpack it first")
-    if not file.data.strip():
-        refuse("file", "is empty: send JSONL, or CSV with a header")
-    jsonl = _is_jsonl(file)
-    rows = _jsonl(file.data, where) if jsonl else _csv(file.data, where, labelled=labelled)
-    examples: list[Example] = []
-    lines: list[int] = []
-    faults: list[FieldError] = []
-    for line, row in rows:
-        if isinstance(row, FieldError):
-            faults.append(row)
-        else:
-            try:
-                # The cells of a CSV are words: a number is read from them.
-                said = _ROWS[labelled].validate_python(row, strict=jsonl)
-            except ValidationError as exc:
-                faults += (_placed(fault, line, where) for fault in faults_of(exc))
-            else:
-                examples.append(example_of(said))
-                lines.append(line)
-                if check is not None:
-                    try:
-                        check(examples[-1], place(line))
-                    except InvalidRequest as exc:
-                        faults += exc.fields
-        if len(examples) > MOST_ENTRIES:
-            refuse(place(line), f"at most {MOST_ENTRIES} examples are read; split the file")
-        if len(faults) >= MOST_SHOWN:
-            break  # enough to see what is wrong
-    if faults:
-        raise invalid(faults)
-    if not examples:
-        refuse("file", "holds no examples")
-    return FileExamples(examples=tuple(examples), lines=tuple(lines))
+    if said.delimiter is not None and delimiter_of(said.delimiter) is None:
+        refuse("delimiter", "must be one character, no quote and no line end, or 'tab'")
+    if said.encoding is not None and encoding_of(said.encoding) is None:
+        refuse("encoding", "is not one that is read: name one such as utf-8, utf-16 or cp1252")
+    return ExampleFile(
+        object=place,
+        filename=sent.name,
+        format=said.input_format,
+        delimiter=said.delimiter,
+        encoding=said.encoding,
+        skip_rows=said.skip_rows or 0,
+        text_column=said.text_column or "text",
+        label_column=said.label_column or "label",
+    )
 
 
 def with_file(about: str) -> Callable[[dict[str, Any]], None]:
@@ -155,81 +94,3 @@ def with_file(about: str) -> Callable[[dict[str, Any]], None]:
         schema["required"] = ["file", *schema.get("required", [])]
 
     return add
-
-
-def _is_jsonl(file: File) -> bool:
-    suffix = file.name.rpartition(".")[2].lower()
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    if file.media_type in JSONL_TYPES | CSV_TYPES:
-        return file.media_type in JSONL_TYPES
-    return file.data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
-
-
-def _jsonl(data: bytes, where: Columns) -> Iterator[tuple[int, _Row | FieldError]]:
-    """The objects of the lines, by our names of their fields."""
-    keys = {**where.by_field, "image": "image", "file": "file"}
-    for line, text in enumerate(io.BytesIO(data), start=1):
-        if not text.strip():
-            continue
-        try:
-            value = body.parse(text.strip())
-        except InvalidRequest as exc:
-            yield line, _placed(exc.fields[0], line, where)
-            continue
-        if isinstance(value, dict):
-            yield line, {field: value[key] for field, key in keys.items() if key in value}
-        else:
-            message = "must be an object with a label and a text, an image or a file"
-            yield line, FieldError(field=place(line), message=message)
-
-
-def _csv(data: bytes, where: Columns, *, labelled: bool) -> Iterator[tuple[int, _Row | FieldError]]:
-    """The rows below the header, by our names of their fields."""
-    text = decoded(data)
-    delimiter = where.delimiter or delimiter_of(text, (where.text, where.label))
-    rows = records(text, delimiter)
-    line, header = next(rows, (1, []))
-    if isinstance(header, FieldError):
-        raise invalid([header])
-    _check_header(line, header, where, labelled=labelled)
-    places = {f: header.index(name) for f, name in where.by_field.items() if name in header}
-    required = {"text", "label"} if labelled else {"text"}
-    for line, cells in rows:
-        if isinstance(cells, FieldError):
-            yield line, cells
-        else:  # an empty cell of another column is an absent one
-            yield (
-                line,
-                {f: cells[i] for f, i in places.items() if f in required or cells[i].strip()},
-            )
-
-
-def _check_header(line: int, header: list[str], where: Columns, *, labelled: bool) -> None:
-    """Refuse a file that has not the columns, or has one twice.
-
-    Raises:
-        InvalidRequest: It names the columns that there are.
-    """
-    wanted = {"text_column": where.text, **({"label_column": where.label} if labelled else {})}
-    there = ", ".join(repr(shown(name)) for name in header[:MOST_SHOWN])
-    faults = [
-        FieldError(field=field, message=f"the file has no column {shown(name)!r}; it has {there}")
-        for field, name in wanted.items()
-        if name not in header
-    ]
-    faults += (
-        FieldError(field=place(line), message=f"has the column {shown(name)!r} twice")
-        for name in where.by_field.values()
-        if header.count(name) > 1
-    )
-    if faults:
-        raise invalid(faults)
-
-
-def _placed(fault: FieldError, line: int, where: Columns) -> FieldError:
-    """A fault of a row, in the words of the file."""
-    if fault.field == "body":
-        return FieldError(field=place(line), message=fault.message, type=fault.type)
-    name = where.by_field.get(fault.field, fault.field)
-    return FieldError(field=f"{place(line)}.{shown(name)}", message=fault.message, type=fault.type)

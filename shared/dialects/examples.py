@@ -1,4 +1,4 @@
-"""Examples to learn from or to judge by, as they stand in a body; out of files: `api.wire.file`.
+"""Examples to learn from or to judge by, as they stand in a body; files have rows of the same.
 
 How many there may be, and what they may hold, is not decided here (`shared.limits`).
 """

@@ -2,7 +2,7 @@
 
 Shapes follow the vendor's endpoint; `name`, `description`, `keep_examples`, `weight`, and what the
 answer says beside `classifier_id`, `num_samples` and `usage`, are ours. Which classifier a
-reference means is not decided here; nor are examples in a file (`api.wire.train`).
+reference means is not decided here; examples in a file are for a worker to read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.dialects.examples import LabelledInputs, example_of
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.dialects.shape import Shape
-from shared.types import Access, Example, NewClassifier, TrainResult
+from shared.types import Access, Example, ExampleFile, NewClassifier, TrainResult
 
 _NUM_ITERS = 10  # the vendor's default
 _NEW = ("name", "access", "description", "keep_examples")  # of a classifier that is made
@@ -90,7 +90,8 @@ class Training:
     classifier: str | None
     create: NewClassifier | None
     num_iters: int
-    examples: tuple[Example, ...]
+    examples: tuple[Example, ...] = ()
+    file: ExampleFile | None = None  # that holds them instead
     place: Callable[[int], str] = place  # of an example, for errors
 
 
@@ -106,7 +107,7 @@ def parse(body: object) -> Training:
         said = TrainBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
-    return training(said, tuple(map(example_of, said.input)), place)
+    return training(said, tuple(map(example_of, said.input)))
 
 
 def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
@@ -125,7 +126,11 @@ def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
 
 
 def training(
-    said: TrainFields, examples: tuple[Example, ...], place: Callable[[int], str]
+    said: TrainFields,
+    examples: tuple[Example, ...] = (),
+    place: Callable[[int], str] = place,
+    *,
+    file: ExampleFile | None = None,
 ) -> Training:
     """What the fields say of the examples.
 
@@ -138,6 +143,7 @@ def training(
         create=_new(said),
         num_iters=_NUM_ITERS if said.num_iters is None else said.num_iters,
         examples=examples,
+        file=file,
         place=place,
     )
 

@@ -28,6 +28,8 @@ from shared.settings import Settings
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from tests.tiny_worker import TinyWorker
+from workers.handlers.example_files import ExampleFiles
+from workers.inputs.row import Bounds
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
 CATALOGUE = Catalogue(
@@ -79,7 +81,10 @@ def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = ti
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
     buckets = FakeBuckets()
-    worker = TinyWorker(ledger, replies, store)
+    example_files = ExampleFiles(
+        store=store, catalogue=CATALOGUE, limits=Limits.of(settings), bounds=Bounds()
+    )
+    worker = TinyWorker(ledger, replies, store, example_files)
     doorbell = FakeDoorbell(worker.drain)
     members = Members(ledger, fresh_s=0.0)
     services = Services(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import signal
@@ -194,9 +195,33 @@ def test_a_file_of_examples_an_evaluation_and_its_drawings(pair: Stack):
     assert pair.call("POST", "/v1/classifiers/many/rebuild", {"model": "tiny"}).status == 409
 
 
+def test_train_and_evaluate_read_the_files_that_batches_read(pair: Stack):
+    table = "Extract\n:text:label\n0:café, red; so:red\n1:naïve, green; so:green\n"
+    for data in (table.encode("cp1252"), table.encode("utf-16"), gzip.compress(table.encode())):
+        for path in ("/v1/train", "/v1/classifiers/odd/evaluate"):
+            said = "?skip_rows=1" + ("&name=odd" if path == "/v1/train" else "")
+            made = pair.call("POST", path + said, data, Content_Type="text/csv")
+            assert made.status == 200, made.body
+            assert made.json()["num_samples"] == 2
+        pair.call("DELETE", "/v1/classifiers/odd")
+
+
+def test_what_is_wrong_with_a_file_is_named_by_its_lines(pair: Stack):
+    data = b'text,label\n"one,\ntwo",a\n"so" called,b\n,c\n'
+    answer = pair.call("POST", "/v1/train", data, Content_Type="text/csv")
+
+    assert answer.status == 422, answer.body
+    faults = [(each["field"], each["message"]) for each in answer.json()["errors"]]
+    assert [field for field, _ in faults] == ["file line 4", "file line 5.text"]
+    assert "has a quote within field 1" in faults[0][1]
+
+
 def test_nothing_of_the_examples_stays_on_the_store(pair: Stack):
     secret = "zanzibarquux"
     train(pair, (f"about {secret}", "x"), ("beta", "y"), name="private-words")
+    data = f"text,label\n{secret} one,x\ntwo,y\n".encode()
+    for said in ("?name=private-file", "?num_iters=0", "?text_column=none"):
+        pair.call("POST", f"/v1/train{said}", data, Content_Type="text/csv")
 
     def kept() -> list[Path]:
         objects = (p for p in (pair.folder / "objects").rglob("*") if p.is_file())

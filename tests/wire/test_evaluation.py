@@ -6,7 +6,14 @@ from api.wire import body, evaluation
 from api.wire.evaluation import EvaluateAnswer
 from api.wire.file import File
 from shared.errors import InvalidRequest
-from shared.types import EvaluateResult, LabelQuality, ReliabilityBin, Usage, WorthLabelling
+from shared.types import (
+    EvaluateResult,
+    ExampleFile,
+    LabelQuality,
+    ReliabilityBin,
+    Usage,
+    WorthLabelling,
+)
 
 RESULT = EvaluateResult(
     classifier_id="id",
@@ -32,22 +39,21 @@ def test_examples_may_lack_a_label():
     said = evaluation.parse({"input": [{"text": "a", "label": "x"}, {"text": "b"}]})
 
     assert [(each.item.text, each.label) for each in said.examples] == [("a", "x"), ("b", None)]
-    assert said.place(1) == "input[1]"
 
 
-def test_those_of_a_file_may_too_and_are_placed_by_their_line():
-    said = evaluation.parse_file({}, File(data=b"text,label\na,x\n\nb,\n", name="f.csv"))
+def test_those_of_a_file_are_for_a_worker_to_read():
+    fields = {"text_column": "t", "skip_rows": "1"}
 
-    assert [(each.item.text, each.label) for each in said.examples] == [("a", "x"), ("b", None)]
-    assert said.place(1) == "file line 4"
+    said = evaluation.parse_file(fields, File(data=b"", name="f.csv"), place="there")
+
+    assert said.examples == ()
+    assert said.file == ExampleFile(object="there", filename="f.csv", text_column="t", skip_rows=1)
 
 
-@pytest.mark.parametrize(
-    ("fields", "field"), [({"delimiter": "||"}, "delimiter"), ({"text_column": "t"}, "text_column")]
-)
-def test_a_file_with_wrong_fields_is_refused(fields: dict[str, str], field: str):
+@pytest.mark.parametrize(("field", "value"), [("delimiter", "||"), ("encoding", "no")])
+def test_a_wrong_field_beside_a_file_is_refused(field: str, value: str):
     with pytest.raises(InvalidRequest) as caught:
-        evaluation.parse_file(fields, File(data=b"text,label\na,x\n"))
+        evaluation.parse_file({field: value}, File(data=b"text,label\na,x\n"), place="")
 
     assert caught.value.fields[0].field == field
 

@@ -16,8 +16,7 @@ from api.wire.train import parse_file
 from shared.dialects import train
 from shared.dialects.train import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError
-from shared.limits import Limits
-from shared.types import Example, NewClassifier, TrainResult
+from shared.types import Example, ExampleFile, NewClassifier, TrainResult
 
 PAIRS = {
     path.stem: json.loads(path.read_text("utf-8"))
@@ -83,15 +82,28 @@ class TestFromAFile:
             "name": "tickets",
             "text_column": "note",
             "label_column": "kind",
+            "input_format": "csv",
+            "delimiter": "tab",
+            "encoding": "cp1252",
+            "skip_rows": "2",
             "input": "ignored",
         }
 
-        said = parse_file(fields, self.FILE, limits=Limits())
+        said = parse_file(fields, self.FILE, place="jobs/a/j/upload")
 
         assert said.num_iters == 3
         assert said.create == NewClassifier(name="tickets", keep_examples=True)
-        assert [(e.item.text, e.label) for e in said.examples] == [("hello", "a"), ("bye", "b")]
-        assert said.place(1) == "file line 3"
+        assert said.examples == ()
+        assert said.file == ExampleFile(
+            object="jobs/a/j/upload",
+            filename="x.csv",
+            format="csv",
+            delimiter="tab",
+            encoding="cp1252",
+            skip_rows=2,
+            text_column="note",
+            label_column="kind",
+        )
 
     @pytest.mark.parametrize(
         ("field", "value", "says"),
@@ -101,17 +113,17 @@ class TestFromAFile:
             ("num_iters", "9" * 5000, "num_iters: must be a number of fewer digits"),
             ("keep_examples", "perhaps", "keep_examples: must be true or false"),
             ("access", "all", "access: must be 'private' or 'public'"),
-            ("delimiter", "::", "delimiter: must be one character, or 'tab'"),
-            ("delimiter", '"', "delimiter: must be one character, or 'tab'"),
+            ("delimiter", "::", "delimiter: must be one character"),
+            ("delimiter", '"', "delimiter: must be one character"),
+            ("encoding", "hex", "encoding: is not one that is read"),
+            ("skip_rows", "-1", "skip_rows: must be at least 0"),
+            ("input_format", "xlsx", "input_format: must be 'jsonl', 'csv' or 'parquet'"),
             ("name", "a b", "name: must have 1 to 128 characters"),
-            ("text_column", "words", "text_column: the file has no column 'words'"),
         ],
     )
     def test_a_wrong_field_is_named(self, field: str, value: str, says: str):
-        fields = {"text_column": "note", "label_column": "kind", field: value}
-
         with pytest.raises(InvalidRequest, match=says):
-            parse_file(fields, self.FILE, limits=Limits())
+            parse_file({field: value}, self.FILE, place="")
 
 
 _JSON = st.recursive(

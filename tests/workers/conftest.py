@@ -31,6 +31,7 @@ from workers.handlers.batch.requests import Requests
 from workers.handlers.batch.source import Reader
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
+from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
 from workers.handlers.part import Parts
 from workers.handlers.train import Train
@@ -111,11 +112,15 @@ class Bench:
         self.classifiers = Classifiers(self.store, versions_kept=3)
         self.viewer = Viewer(limits=self.limits, media=self.media)
         self.classify = Classify(self.models, self.limits, self.classifiers, self.viewer)
+        self.example_files = ExampleFiles(
+            store=self.store, catalogue=CATALOGUE, limits=self.limits, bounds=Bounds()
+        )
         self.train = Train(
             models=self.models,
             limits=self.limits,
             classifiers=self.classifiers,
             viewer=self.viewer,
+            example_files=self.example_files,
         )
         self.evaluate = Evaluate(
             models=self.models,
@@ -123,6 +128,7 @@ class Bench:
             classifiers=self.classifiers,
             viewer=self.viewer,
             store=self.store,
+            example_files=self.example_files,
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.reader = Reader(store=self.store, buckets=self.buckets, bounds=Bounds())

@@ -26,5 +26,7 @@ def forget(store: ObjectStore, account: str, job_id: str) -> None:
         stripped = body.model_copy(update={"examples": ()})
         with suppress(ObjectMissing):
             store.put(name, encode(submission.model_copy(update={"body": stripped})))
+    if isinstance(body, TrainRequest | EvaluateRequest) and body.file is not None:
+        store.delete(body.file.object)
     if isinstance(body, ImportRequest):
         store.delete(body.upload)

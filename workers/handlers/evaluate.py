@@ -24,6 +24,7 @@ from workers.classifiers import Classifiers
 from workers.core import metrics
 from workers.core.calibration import expected_calibration_error
 from workers.handlers import lesson
+from workers.handlers.example_files import ExampleFiles
 from workers.leases import Hold
 from workers.vectors.embedding import Model
 from workers.vectors.views import Viewer
@@ -41,6 +42,7 @@ class Evaluate:
     classifiers: Classifiers
     viewer: Viewer
     store: ObjectStore
+    example_files: ExampleFiles
 
     def run(self, job: Job, body: EvaluateRequest, hold: Hold) -> EvaluateResult:
         """Score the examples, compare with their labels, draw.
@@ -50,11 +52,13 @@ class Evaluate:
         of its own, so that versions can be compared while labels grow.
 
         Raises:
+            InvalidRequest: They are in a file that cannot be read, or that the limits refuse.
             LabelLimitExceeded: The labels known and unknown are more than a classifier may have.
             NotFound: The version is no longer kept.
             Conflict: It was learnt with another revision of the model.
             CancelledError: The job was cancelled, or the lease lost.
         """
+        body = self.example_files.evaluation(job, body, hold.check)
         model = lesson.model_of(self.models, body.model)
         trained = lesson.wait(self.classifiers.of(body.classifier))
         lesson.check_revision(trained, model)

@@ -28,6 +28,7 @@ from shared.types import (
 )
 from workers.classifiers import Classifiers, Draft
 from workers.handlers import kept_examples, lesson
+from workers.handlers.example_files import ExampleFiles
 from workers.handlers.lesson import Lesson
 from workers.leases import Hold
 from workers.vectors.embedding import Model
@@ -45,17 +46,20 @@ class Train:
     limits: Limits
     classifiers: Classifiers
     viewer: Viewer
+    example_files: ExampleFiles
 
     def train(self, job: Job, body: TrainRequest, hold: Hold) -> TrainResult:
         """Learn the examples of a request.
 
         Raises:
+            InvalidRequest: They are in a file that cannot be read, or that the limits refuse.
             NotFound: The classifier was deleted.
             Conflict: It was learnt with another model or revision, or its name is taken.
             LabelLimitExceeded: It would have too many labels.
             TokenLimitExceeded: An example is too long.
             CancelledError: The job was cancelled, or the lease lost.
         """
+        body = self.example_files.training(job, body, hold.check)
         model = lesson.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
         again = record is not None

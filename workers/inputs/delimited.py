@@ -32,6 +32,8 @@ def rows(records: Records, *, skip: int, wanted: Wanted | None = None) -> Iterat
     names = _columns(first, below, wanted)
     number = 0
     for line, cells in below:
+        if len(names) > 1 and isinstance(cells, list) and len(cells) == 1 and cells[0].isspace():
+            continue  # a line of blanks is a blank line
         number += 1
         if number <= skip:
             continue

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from shared.errors import FieldError, InvalidRequest
 from workers.inputs.row import unreadable
 
 _SHOWN_COLUMNS = 10
@@ -87,15 +88,20 @@ def _free(stem: str, taken: set[str], *, named: bool) -> str:
 
 
 def _check(header: Sequence[str], names: Sequence[str], wanted: Wanted, hint: str) -> None:
-    for where, name in wanted.required.items():
-        if name not in names:
-            advice = hint or (
-                "Name one of those; if they are the first row, put a header with the names above it"
-            )
-            unreadable(
-                f"the table has no column {_cut(name)!r}; there are: {listed(names)}. {advice}",
-                field=where,
-            )
+    advice = hint or (
+        "Name one of those; if they are the first row, put a header with the names above it"
+    )
+    missing = [
+        FieldError(
+            field=where,
+            message=f"the table has no column {_cut(name)!r}; there are: {listed(names)}. {advice}",
+        )
+        for where, name in wanted.required.items()
+        if name not in names
+    ]
+    if missing:
+        first = missing[0]
+        raise InvalidRequest(f"{first.field}: {first.message}", fields=tuple(missing))
     fields = {name: where for where, name in wanted.required.items()}
     for name in (*wanted.required.values(), *wanted.optional):
         places = [place for place, each in enumerate(header, start=1) if each == name]

@@ -63,7 +63,7 @@ def pick(
         return Picked(id=str(number), said=found)
     if id_column not in data:
         return _missing(data, id_column)
-    name = _name(data[id_column])
+    name = name_of(data[id_column])
     if name is None:
         return Fault("invalid_id", "must be a text or a whole number", id_column)
     return Picked(id=name or None, said=found)
@@ -77,11 +77,11 @@ def own_id(data: Mapping[str, object] | None, number: int, id_column: str | None
     """
     if id_column is None:
         return str(number)
-    return _name((data or {}).get(id_column)) or None
+    return name_of((data or {}).get(id_column)) or None
 
 
-def _name(value: object) -> str | None:
-    """An id as text, empty where there is none; None where the value cannot be one."""
+def name_of(value: object) -> str | None:
+    """An id or a class as text, empty where there is none; None where the value cannot be one."""
     if value is None:
         return ""
     if isinstance(value, str):

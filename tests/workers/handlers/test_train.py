@@ -251,6 +251,7 @@ class TestRefusals:
             limits=Limits(max_classifier_labels=3),
             classifiers=bench.classifiers,
             viewer=bench.viewer,
+            example_files=bench.example_files,
         )
         body = update(made, ("blue", "blue"), ("gold", "gold"))
         self.check_unchanged(bench, made, body, LabelLimitExceeded)
