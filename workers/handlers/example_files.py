@@ -23,13 +23,14 @@ from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.resolve import examples_for, model_for
 from shared.types import EvaluateRequest, Example, ExampleFile, TrainRequest
+from workers.inputs.file_format import format_of
 from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted
 from workers.inputs.pick import name_of
 from workers.inputs.row import Bounds, Row
-from workers.inputs.sniff import HEAD_BYTES, sniff
 from workers.inputs.tables import read_rows
 
+_HEAD_BYTES = 64 * 1024  # of which some are no blank
 _MAX_BLANK = 65_536  # rows without a word that are passed over
 _EVERY = 1000  # rows between two looks at the lease
 _ROWS: dict[bool, TypeAdapter[ExampleInput]] = {
@@ -157,16 +158,21 @@ class _Reading:
         """
         wanted = self._wanted()
         with self._opened() as stream:
-            head = stream.read(HEAD_BYTES)
-        if not head.strip():
-            refuse("file", "is empty: send JSONL or Parquet, or CSV with a header")
+            if not stream.read(_HEAD_BYTES).strip():
+                refuse("file", "is empty: send JSONL or Parquet, or CSV with a header")
         said = Said(
             format=self._file.format,
             delimiter=self._file.delimiter,
             encoding=self._file.encoding,
             skip_rows=self._file.skip_rows,
         )
-        self._format = sniff(head, filename=self._file.filename, said=said, wanted=wanted)
+        self._format = format_of(
+            self._opened,
+            filename=self._file.filename,
+            said=said,
+            wanted=wanted,
+            bounds=self._bounds,
+        )
         found: list[Example] = []
         faults: list[FieldError] = []
         blank = 0

@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from operator import and_
 
-import charset_normalizer
-
 from shared import batches
+from workers.inputs.charset import guessed, is_utf8
 from workers.inputs.format import encoding_name
 from workers.inputs.row import Fault, unreadable
 
@@ -28,15 +27,6 @@ _BOMS = (
 )
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 
-# What tables are really written in. Among all 97 that the library tries, rare ones such as cp775
-# win over cp1252 for a line of Spanish.
-_CANDIDATES = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257",
-    "iso8859_2", "iso8859_5", "koi8_r", "cp850", "cp866", "cp874", "mac_roman",
-    "cp932", "euc_jp", "gb18030", "big5", "cp949",
-]  # fmt: skip
-_LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that cp1252 goes before
-_GUESS_BYTES = 16 * 1024
 _LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
 _MOST_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
@@ -105,42 +95,10 @@ def _known(said: str) -> str:
 
 
 def _guessed(head: bytes) -> str:
-    """The encoding of a text without a mark: UTF-8 where most of it can be."""
-    if not head:
-        return "utf-8"
+    """The encoding of a text without a mark, as far as its beginning tells."""
     if b"\0" in head and not _has_stray_nuls(head) and (wide := _wide(head)):
         return wide
-    *whole, last = head.splitlines()
-    odd = [line for line in whole if not line.isascii()]
-    right = sum(_is_utf8(line) for line in odd)
-    if not last.isascii():
-        odd.append(last)
-        right += _is_utf8(last, final=False)
-    if 2 * right >= len(odd):
-        # Also when some lines are broken: those are faults, where a guess would spoil the rest.
-        return "utf-8"
-    sample = b"\n".join(odd)[:_GUESS_BYTES]
-    found = charset_normalizer.from_bytes(
-        sample, cp_isolation=_CANDIDATES, steps=_GUESS_BYTES // 1024, chunk_size=1024
-    )
-    best = found.best()
-    if best is None:
-        return "cp1252"
-    for other in found if best.encoding in _LATIN else ():
-        # Latin encodings that fit about as well differ in a few letters; cp1252 is the usual one.
-        as_good = other.chaos < best.chaos + 0.01 and other.coherence > best.coherence - 0.05
-        if as_good and "cp1252" in other.could_be_from_charset:
-            return "cp1252"
-    return codecs.lookup(best.encoding).name
-
-
-def _is_utf8(line: bytes, *, final: bool = True) -> bool:
-    """Whether a line is UTF-8; or may be, where its end is not `final`."""
-    try:
-        codecs.utf_8_decode(line, "strict", final)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return guessed([head], whole=False)
 
 
 def _wide(head: bytes) -> str | None:
@@ -169,7 +127,7 @@ def _has_stray_nuls(head: bytes) -> bool:
     nuls = head.count(0)
     if nuls < _MOST_STRAY * len(head):
         rest = head.translate(None, b"\0")
-        if _is_utf8(rest, final=False) and not _CONTROL.search(rest):
+        if is_utf8(rest, final=False) and not _CONTROL.search(rest):
             return True
     ascii_bytes = head.translate(_IS_ASCII)
     pairs = sum(map(and_, ascii_bytes[::2], ascii_bytes[1::2]))

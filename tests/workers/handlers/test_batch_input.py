@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import layout
-from shared.batches import TRAIN
+from shared.batches import TRAIN, Plan
 from shared.jobs import Job, State
+from shared.messages import decode
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import (
     LABELS,
@@ -208,3 +209,18 @@ def test_a_stray_quote_fails_its_row_and_nothing_is_altered(bench: Bench):
     (line,) = lines(bench, found.output_file)
     assert line["row"] == {"id": "2", "text": "red, or green"}
     assert found.codes == {"stray_quote": 2}
+
+
+def test_an_accent_far_below_the_beginning_does_not_cost_its_row(bench: Bench):
+    plain = b"".join(b"%d,a red ticket without any accent\n" % n for n in range(3000))
+    data = b"id,text\n" + plain + "x,a red café\n".encode("cp1252")
+    job = a_batch(bench, data, filename="rows.csv")
+
+    run_all(bench)
+
+    found = result(bench, job)
+    assert found.error_file is None
+    last = lines(bench, found.output_file)[-1]
+    assert (last["id"], last["row"]["text"]) == ("x", "a red café")
+    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    assert plan.format == "CSV, delimiter ',', Windows-1252"

@@ -26,19 +26,19 @@ from shared.messages import decode, encode
 from shared.ports import Buckets, ObjectStore
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
+from workers.inputs.file_format import format_of
 from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted
 from workers.inputs.pick import own_id, pick
 from workers.inputs.row import Bounds, Fault, Row, unreadable
-from workers.inputs.sniff import sniff
 from workers.inputs.tables import read_rows
 
-_HEAD_BYTES = 64 * 1024
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
 _MEDIA_SHARE = 64  # of its bytes where it stands in the row: they weigh less than those of texts
 _MOST_ID_CHARS = 512
 _MOST_OBJECTS = 10_000  # below one prefix
+_MAX_KNOWN = 2 * _MOST_OBJECTS
 _FILE = Input(url="", etag="")  # of ours
 
 
@@ -70,6 +70,7 @@ class Reader:
     store: ObjectStore
     buckets: Buckets
     bounds: Bounds
+    encodings: dict[tuple[str, str], str] = field(default_factory=dict)  # of objects, by ETag
 
     @contextmanager
     def open(self, job: Job, body: BatchRequest) -> Iterator[OpenFile]:
@@ -176,10 +177,9 @@ class Reader:
         """The rows of one object; what is wrong with it names it, where there are several."""
         name = each.url.rpartition("/")[2] if each.url else file.source.filename
         try:
-            with self._opened(file, each) as stream:
-                found = _format(stream.read(_HEAD_BYTES), name, body)
-            file.found.append(found)
             wanted = None if body.rows is None else _wanted(body.rows)
+            found = self._format(file, each, name, body, wanted)
+            file.found.append(found)
             with self._opened(file, each) as stream:
                 yield from read_rows(stream, found, skip=skip, bounds=self.bounds, wanted=wanted)
         except InvalidRequest as exc:
@@ -187,6 +187,41 @@ class Reader:
                 raise
             detail = f"{_name_of(file, each)}: {exc.detail}"
             raise InvalidRequest(detail, fields=exc.fields) from exc
+
+    def _format(
+        self, file: OpenFile, each: Input, name: str, body: BatchRequest, wanted: Wanted | None
+    ) -> Format:
+        """What an object is. Its encoding is judged by all of it, once in each process.
+
+        Raises:
+            InvalidRequest: It is nothing that is read, or a table where each line is to be a
+                request.
+        """
+        source = body.source
+        key = (each.url or file.source.object, each.etag)
+        encoding = source.encoding or self.encodings.get(key)
+        said = Said(
+            format=source.format,
+            delimiter=source.delimiter,
+            encoding=encoding,
+            skip_rows=source.skip_rows,
+        )
+        if body.rows is None:
+            # Told by the content alone: whatever it is called, a table would fail line by line.
+            name, said = "", Said(delimiter=",", encoding=encoding)
+        found = format_of(
+            lambda: self._opened(file, each),
+            filename=name,
+            said=said,
+            wanted=wanted,
+            bounds=self.bounds,
+        )
+        if body.rows is None and found.kind != "jsonl":
+            _refuse_table(found, body.endpoint)
+        if len(self.encodings) >= _MAX_KNOWN:
+            self.encodings.clear()
+        self.encodings[key] = found.encoding
+        return found
 
     def _opened(self, file: OpenFile, each: Input) -> BinaryIO:
         if each.url:
@@ -198,28 +233,6 @@ class Reader:
             return self.store.open(layout.file_content(job.account, file.source.object))
         except ObjectMissing:
             raise InvalidRequest("input_file_id: the file was deleted") from None
-
-
-def _format(head: bytes, name: str, body: BatchRequest) -> Format:
-    """What an object is, by its first bytes.
-
-    Raises:
-        InvalidRequest: It is nothing that is read, or a table where each line is to be a request.
-    """
-    source = body.source
-    if body.rows is not None:
-        said = Said(
-            format=source.format,
-            delimiter=source.delimiter,
-            encoding=source.encoding,
-            skip_rows=source.skip_rows,
-        )
-        return sniff(head, filename=name, said=said, wanted=_wanted(body.rows))
-    # Told by the content alone: whatever it is called, a table would fail line by line.
-    found = sniff(head, said=Said(delimiter=",", encoding=source.encoding))
-    if found.kind != "jsonl":
-        _refuse_table(found, body.endpoint)
-    return found
 
 
 def _refuse_table(found: Format, endpoint: str) -> NoReturn:
