@@ -39,6 +39,8 @@ def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
         step = steps.pop()
         if whole.cancelled():
             return
+        with suppress(ValueError):  # what it has come to is the step's, and no longer kept here
+            under_way.remove(done)
         try:
             second = step(done.result())
         except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it

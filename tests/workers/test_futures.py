@@ -179,6 +179,18 @@ def test_what_came_in_between_goes_as_soon_as_nobody_holds_it():
     assert whole.result(0) == "end"
 
 
+def test_a_first_result_goes_before_what_follows_has_ended():
+    second: Future[str] = Future()
+    whole = then(done(large := Large()), lambda _: second)
+    left = weakref.ref(large)
+
+    del large
+    assert left() is None
+
+    second.set_result("end")
+    assert whole.result(0) == "end"
+
+
 class _Large:
     """What an error's frames may hold, and a test can see go."""
 

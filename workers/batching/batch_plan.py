@@ -21,6 +21,7 @@ the ending of futures are `workers.batching.microbatch`'s.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -93,13 +94,16 @@ class Request:
         Windows that all cost the same number of `tokens` are compared as they are; others are
         sequences, and cost their lengths.
         """
-        distinct: dict[Any, int] = {}
-        units = windows if tokens is not None else map(tuple, windows)
-        places = [distinct.setdefault(unit, len(distinct)) for unit in units]
+        known: dict[Any, int] = {}
+        keys = windows if tokens is not None else map(_key, windows)
+        places = [known.setdefault(key, len(known)) for key in keys]
+        distinct: list[Any] = [None] * len(known)
+        for place, window in zip(reversed(places), reversed(windows), strict=True):
+            distinct[place] = window
         sizes = [tokens or len(window) + SPECIAL_TOKENS for window in distinct]
         waiting = sorted(range(len(sizes)), key=sizes.__getitem__)
         return cls(
-            windows=list(distinct),
+            windows=distinct,
             places=places,
             sizes=[sizes[place] for place in waiting],
             waiting=waiting,
@@ -122,6 +126,11 @@ class Request:
         repeated = len(self.places) > len(self.windows)
         rows = self.rows[self.places] if repeated else self.rows  # (n, D)
         return rows if self.finish is None else self.finish(rows)
+
+
+def _key(window: Sequence[int]) -> Any:
+    """What equal windows have in common: bytes of an array, 4 for each id; a tuple takes 36."""
+    return window.tobytes() if isinstance(window, array) else tuple(window)
 
 
 class Pick(NamedTuple):

@@ -22,8 +22,10 @@ import numpy.typing as npt
 from shared.catalogue import ModelEntry
 from shared.types import Priority
 from workers.batching.microbatch import MicroBatcher
+from workers.futures import mapped, settled
 from workers.inputs.frame import Pixels
 from workers.models.port import PictureEncoder, Rows, TextEncoder
+from workers.vectors.stream import CHUNK_WINDOWS, Submit, mean_of_windows
 from workers.vectors.tokens import token_ids
 
 
@@ -64,7 +66,8 @@ class Embedder:
         """The vectors of N texts given as tokens.
 
         A text longer than the model's window is the mean of its windows' vectors, weighted by
-        their lengths, at unit length again. A text without tokens is one empty window.
+        their lengths, at unit length again. A text without tokens is one empty window. A very long
+        text is not queued as a whole: see `workers.vectors.stream`.
 
         Args:
             token_lists: N lists of content ids of any length.
@@ -80,29 +83,46 @@ class Embedder:
         Raises:
             Unavailable: when the model has stopped.
         """
+        submit = partial(
+            self.batcher.submit, priority=priority, deadline=deadline, account=account, job=job
+        )
+        most = self.encoder.window * CHUNK_WINDOWS
+        if all(len(tokens) <= most for tokens in token_lists):
+            return self._embed_whole(token_lists, submit, then)
+        places = [i for i, tokens in enumerate(token_lists) if len(tokens) <= most]
+        others = self._embed_whole([token_lists[i] for i in places], submit)
+        streams = {
+            i: mean_of_windows(submit, tokens, self.encoder.window)
+            for i, tokens in enumerate(token_lists)
+            if len(tokens) > most
+        }
+        shape = len(token_lists), self.encoder.dimensions
+
+        def put_together(_: None) -> Rows:
+            rows = np.empty(shape, np.float32)  # (N, D)
+            rows[places] = others.result()
+            for i, stream in streams.items():
+                rows[i] = stream.result()
+            return rows if then is None else then(rows)
+
+        return mapped(settled([others, *streams.values()]), put_together)
+
+    def _embed_whole(
+        self,
+        token_lists: Sequence[Sequence[int]],
+        submit: Submit,
+        then: Callable[[Rows], Rows] | None = None,
+    ) -> Future[Rows]:
+        """As `embed`, of texts whose windows all wait at once."""
         size = self.encoder.window
         if all(len(tokens) <= size for tokens in token_lists):
-            return self.batcher.submit(
-                token_lists,
-                priority=priority,
-                deadline=deadline,
-                account=account,
-                job=job,
-                finish=then,
-            )
+            return submit(token_lists, finish=then)
         cut = [windows(tokens, size) for tokens in token_lists]
         flat = [window for text in cut for window in text]
         weights = np.array([len(window) or 1 for window in flat], np.float32)  # (W,)
         starts = np.cumsum([0] + [len(text) for text in cut[:-1]])  # (N,)
         mean = partial(weighted_means, weights=weights, starts=starts)
-        return self.batcher.submit(
-            flat,
-            priority=priority,
-            deadline=deadline,
-            account=account,
-            job=job,
-            finish=mean if then is None else lambda rows: then(mean(rows)),
-        )
+        return submit(flat, finish=mean if then is None else lambda rows: then(mean(rows)))
 
     def embed_prompts(
         self, texts: Sequence[str], *, priority: Priority = Priority.FAST, account: str = ""

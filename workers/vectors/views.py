@@ -14,7 +14,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -132,13 +132,12 @@ class Viewer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """One item."""
+    """One item. `file` says of a document how it was read; its text is not kept."""
 
     views: tuple[View, ...]
     tokens: int
     windowed: bool = False
-    document: Document | None = None
-    by: FileBy = "auto"
+    file: FileViews | None = None
     pages: tuple[tuple[View, ...], ...] = ()
 
 
@@ -238,6 +237,15 @@ class _Look:
                 job=self.job,
             )
         waiting = [rows for rows in (text_rows, page_rows) if rows is not None]
+        sides = [(bool(page.text.strip()), page.pixels is not None) for page in document.pages]
+        file = FileViews(
+            index=0,
+            kind=document.kind,
+            total_pages=document.total_pages,
+            pages_read=document.pages_read,
+            by=by,
+            scanned=document.scanned,
+        )
 
         def seen(_: None) -> _Seen:
             x = None if text_rows is None else text_rows.result()
@@ -249,9 +257,8 @@ class _Look:
                 views=tuple(views),
                 tokens=tokens,
                 windowed=windowed,
-                document=document,
-                by=by,
-                pages=_pages(document, x, y)[: self._most_pages] if self.files.per_page else (),
+                file=file,
+                pages=_pages(sides, x, y)[: self._most_pages] if self.files.per_page else (),
             )
 
         return mapped(settled(waiting), seen)
@@ -302,14 +309,16 @@ def mean(x: Rows) -> Rows:
     return direction
 
 
-def _pages(document: Document, x: Rows | None, y: Rows | None) -> tuple[tuple[View, ...], ...]:
-    """The views of each page: of its text, and of its picture, where it has them."""
-    drawn = [i for i, page in enumerate(document.pages) if page.pixels is not None]
+def _pages(
+    sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None
+) -> tuple[tuple[View, ...], ...]:
+    """The views of each page: of its text, and of its picture, where `sides` says it has them."""
+    drawn = [i for i, (_, has_picture) in enumerate(sides) if has_picture]
     place = {page: row for row, page in enumerate(drawn)}
     pages: list[tuple[View, ...]] = []
-    for i, page in enumerate(document.pages):
+    for i, (has_text, _) in enumerate(sides):
         views: list[View] = []
-        if x is not None and page.text.strip():
+        if x is not None and has_text:
             views.append((x[1 + i], False))
         if y is not None and i in place:
             views.append((y[place[i]], True))
@@ -360,18 +369,9 @@ def _put_together(
         tokens[index] = seen.tokens
         if seen.windowed:
             long.add(index)
-        if seen.document is not None:
-            files.append(
-                FileViews(
-                    index=index,
-                    kind=seen.document.kind,
-                    total_pages=seen.document.total_pages,
-                    pages_read=seen.document.pages_read,
-                    by=seen.by,
-                    scanned=seen.document.scanned,
-                    pages=tuple(_added(views, page) for page in seen.pages),
-                )
-            )
+        if seen.file is not None:
+            pages = tuple(_added(views, page) for page in seen.pages)
+            files.append(replace(seen.file, index=index, pages=pages))
     width = rows.result().shape[1]
     return Views(
         x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),

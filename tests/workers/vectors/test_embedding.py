@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import DeadlineExceeded, Unavailable
 from shared.types import Priority
+from workers.batching.batch_plan import SPECIAL_TOKENS
 from workers.batching.microbatch import MicroBatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
@@ -97,6 +100,86 @@ def test_a_text_is_the_weighted_mean_of_its_windows(embedder: Embedder) -> None:
     np.testing.assert_allclose(rows[0], alone, atol=1e-6)
     np.testing.assert_allclose(rows[1], mean / np.linalg.norm(mean), atol=1e-6)
     np.testing.assert_allclose(rows[2], empty, atol=1e-6)
+
+
+LONG_WORDS = 8 * 64 * 3 + 5  # of a text of more windows than go to the batcher at once
+
+
+class WatchingEncoder(CountingEncoder):
+    """Sees how many tokens wait behind each forward pass; `hold` keeps it from the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batcher: MicroBatcher | None = None
+        self.waiting: list[int] = []
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
+        self.hold.wait(BOUND_S)
+        if self.batcher is not None:
+            self.waiting.append(self.batcher.backlog_tokens())
+        return super().encode(windows)
+
+
+def test_a_very_long_text_is_the_same_mean_and_stands_beside_others(embedder: Embedder) -> None:
+    long = " ".join(f"word{n}" for n in range(LONG_WORDS))
+
+    rows = embed(embedder, ["alone", long, "", long])
+
+    tokens = embedder.tokenise([long])[0]
+    cut = windows(tokens, 8)
+    each = embedder.embed(cut, priority=Priority.STANDARD, deadline=None).result(BOUND_S)
+    weights = np.array([len(window) for window in cut], np.float32)
+    mean = weighted_means(each, weights=weights, starts=np.array([0]))[0]
+    np.testing.assert_allclose(rows[1], mean, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(rows[1], rows[3])
+    np.testing.assert_allclose(rows[[0, 2]], embed(embedder, ["alone", ""]), atol=1e-6)
+
+
+def test_of_a_very_long_text_a_few_windows_wait_at_a_time() -> None:
+    encoder = WatchingEncoder()
+    with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
+        encoder.batcher = batcher
+        text = " ".join(f"word{n}" for n in range(LONG_WORDS * 4))
+
+        embed(Embedder(encoder, batcher), [text])
+
+    assert encoder.ran > 64 * 10
+    assert max(encoder.waiting) <= 2 * 64 * (8 + SPECIAL_TOKENS)
+
+
+def test_what_is_left_of_a_very_long_text_ends_with_its_future() -> None:
+    encoder = WatchingEncoder()
+    with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
+        encoder.hold.clear()
+        embedder = Embedder(encoder, batcher)
+        tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS * 4))])
+        future = embedder.embed(tokens, priority=Priority.STANDARD, deadline=None)
+
+        future.cancel()
+        encoder.hold.set()
+        embed(embedder, ["after it"])
+
+    assert encoder.ran <= 2 * 64 + 1
+
+
+def test_a_very_long_text_fails_with_its_windows_and_in_time() -> None:
+    encoder = WatchingEncoder()
+    with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
+        embedder = Embedder(encoder, batcher)
+        tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS))])
+        late = embedder.embed(tokens, priority=Priority.STANDARD, deadline=time.monotonic() - 1)
+        with pytest.raises(DeadlineExceeded):
+            late.result(BOUND_S)
+
+        encoder.hold.clear()
+        stopped = embedder.embed(tokens, priority=Priority.STANDARD, deadline=None)
+        threading.Timer(0.1, encoder.hold.set).start()
+        batcher.close()
+        with pytest.raises(Unavailable):
+            stopped.result(BOUND_S)
 
 
 def test_no_texts_are_no_rows(embedder: Embedder) -> None:
