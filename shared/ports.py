@@ -257,6 +257,7 @@ class Ledger(Protocol):
     ) -> Taken:
         """Take up to `calls` inline messages and `parts` durable tasks.
 
+        No message is taken after 8 MiB of them: what a worker holds must not depend on their sizes.
         Durable tasks are taken from the account that had the fewest rows of late, then from its
         jobs in turn; an account with as many parts under way as it may have is passed over. The
         `worker` attends the queue by this, unless it is None; with `leaving`, an empty answer

@@ -19,6 +19,7 @@ from shared.messages import CONTROL, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Finished, Reaped, Taken
 
 PER_ATTENDANT = 16
+MOST_INLINE_BYTES = 8 * 2**20
 _Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → its ready tasks
 
 
@@ -105,7 +106,9 @@ class FakeLedger:
                 self._rung.pop(queue, None)
                 self._attending[queue].add(worker)
             inline = self._inline[queue]
-            messages = tuple(inline.popleft() for _ in range(min(calls, len(inline))))
+            messages: tuple[bytes, ...] = ()
+            while inline and len(messages) < calls and sum(map(len, messages)) < MOST_INLINE_BYTES:
+                messages += (inline.popleft(),)
             claims = []
             while len(claims) < parts and (task := self._next(queue)):
                 claims.append(self._lease(*task, lease_s))

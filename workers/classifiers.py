@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,9 +22,11 @@ from shared.errors import Conflict, NotFound, ObjectMissing
 from shared.messages import encode
 from shared.ports import ObjectStore
 from shared.types import NewClassifier, VersionReport, Weights
+from workers.byte_cache import OVERHEAD_BYTES, ByteCache
+from workers.futures import done
 from workers.weights import Trained, dumps, loads
 
-_MOST_BYTES = 512 * 2**20
+_CACHE_BYTES = 512 * 2**20
 _READERS = 4
 _TURNS = 64
 
@@ -51,16 +52,14 @@ class Classifiers:
         store: ObjectStore,
         *,
         versions_kept: int,
-        most_bytes: int = _MOST_BYTES,
+        cache_bytes: int = _CACHE_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.records = ClassifierStore(store=store, clock=clock)
         self._versions_kept = versions_kept
         self._clock = clock
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[tuple[str, str], Trained] = OrderedDict()
+        self._kept = ByteCache[tuple[str, str], Trained](max_bytes=cache_bytes)
         self._reading: dict[tuple[str, str], Future[Trained]] = {}
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")
@@ -73,12 +72,9 @@ class Classifiers:
         is away. Reading never happens in the caller's thread, which claims work for others.
         """
         key = (weights.classifier_id, weights.file)
+        if (kept := self._kept.get(key)) is not None:
+            return done(kept)
         with self._lock:
-            if (found := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                ready: Future[Trained] = Future()
-                ready.set_result(found)
-                return ready
             if key not in self._reading:
                 self._reading[key] = self._readers.submit(self._read, key, weights)
             return self._reading[key]
@@ -195,11 +191,4 @@ class Classifiers:
         return trained
 
     def _keep(self, key: tuple[str, str], trained: Trained) -> None:
-        with self._lock:
-            if key in self._kept:
-                return
-            self._kept[key] = trained
-            self._bytes += trained.size_bytes
-            while self._bytes > self._most_bytes and len(self._kept) > 1:
-                _, oldest = self._kept.popitem(last=False)
-                self._bytes -= oldest.size_bytes
+        self._kept.put(key, trained, size_bytes=trained.size_bytes + OVERHEAD_BYTES)

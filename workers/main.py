@@ -68,11 +68,18 @@ _GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 
 
-def _room(models: Mapping[str, Model]) -> Callable[[str, float], bool]:
-    """Whether, within a time, a queue's model has fewer tokens waiting than a few passes hold."""
+def _room(models: Mapping[str, Model], calls: Calls) -> Callable[[str, float], bool]:
+    """Whether, within a time, a queue's model has fewer tokens waiting than a few passes hold.
+
+    And whether the calls that were begun leave memory for more.
+    """
 
     def room(queue: str, wait_s: float) -> bool:
-        return queue == CONTROL or all(
+        if queue == CONTROL:
+            return True
+        if not calls.wait_for_room(priority=priority_of(queue), timeout_s=wait_s):
+            return False
+        return all(
             batcher.wait_for_room(
                 batcher.budget_tokens * _PASSES_AHEAD,
                 priority=priority_of(queue),
@@ -213,7 +220,7 @@ def _run(settings: Settings) -> None:
         worker=member,
         begin_call=calls.begin,
         run_part=parts.run,
-        room=_room(models),
+        room=_room(models, calls),
         stopping=stopping,
         lease_s=settings.lease_s,
         queues=len(queues),

@@ -80,6 +80,16 @@ class TestInlineMessages:
         assert first == (b"0", b"1", b"2")
         assert rest == (b"3", b"4")
 
+    def test_are_taken_up_to_a_number_of_bytes(self, ledger: Ledger):
+        large = b"x" * (5 * 2**20)
+        for _ in range(3):
+            ledger.offer(QUEUE, large, bound=10)
+
+        first = ledger.claim(QUEUE, "w", calls=10, parts=0, lease_s=1).messages
+        rest = ledger.claim(QUEUE, "w", calls=10, parts=0, lease_s=1).messages
+
+        assert (len(first), len(rest)) == (2, 1)
+
     def test_beyond_the_bound_are_refused(self, ledger: Ledger):
         ledger.offer(QUEUE, b"1", bound=1)
 

@@ -14,6 +14,7 @@ from shared.types import Weights
 from tests.fakes import FakeStore
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
+from workers.byte_cache import OVERHEAD_BYTES
 from workers.classifiers import Classifiers
 
 
@@ -69,7 +70,7 @@ def test_never_reads_in_the_thread_that_asks(bench: Bench, store: CountingStore)
 def test_keeps_no_more_than_it_may(bench: Bench, store: CountingStore):
     versions = [a_version(bench) for _ in range(4)]
     size = bench.classifiers.of(versions[0]).result(5).size_bytes
-    classifiers = Classifiers(store, versions_kept=3, most_bytes=2 * size)
+    classifiers = Classifiers(store, versions_kept=3, cache_bytes=2 * (size + OVERHEAD_BYTES))
     for weights in versions:
         classifiers.of(weights).result(5)
     classifiers.of(versions[3]).result(5)
@@ -91,7 +92,7 @@ def test_a_read_that_failed_is_tried_again(bench: Bench, store: CountingStore):
 def test_many_threads_at_once(bench: Bench, store: CountingStore):
     versions = [a_version(bench) for _ in range(5)]
     size = bench.classifiers.of(versions[0]).result(5).size_bytes
-    classifiers = Classifiers(store, versions_kept=3, most_bytes=3 * size)
+    classifiers = Classifiers(store, versions_kept=3, cache_bytes=3 * (size + OVERHEAD_BYTES))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: classifiers.of(versions[i % 5]).result(5), range(200)))
     assert {trained.labels for trained in found} == {("red", "green")}

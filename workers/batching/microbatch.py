@@ -189,8 +189,8 @@ class MicroBatcher:
 
     def _run(self) -> None:
         try:
-            while (picks := self._next()) is not None:
-                self._forward(picks)
+            while self._forward_next():
+                pass
         except BaseException:
             logger.critical("The batcher of %s died; its model stops.", self._name, exc_info=True)
         finally:
@@ -210,20 +210,22 @@ class MicroBatcher:
         for request in pending:
             self._end(request, Unavailable(f"The model {self._name} stopped before the answer."))
 
-    def _next(self) -> list[Pick] | None:
-        """Wait for work; None once closed."""
-        while True:
-            with self._work:
-                self._work.wait_for(lambda: self._closed or self._plan.waiting())
-                if self._closed:
-                    return None
-                dropped = self._plan.drop(self._clock())
-                picks = self._plan.cut()
-                self._room.notify_all()
-            for request in dropped:
-                self._end(request, DeadlineExceeded("The deadline passed before the model ran."))
-            if picks:
-                return picks
+    def _forward_next(self) -> bool:
+        """Wait for work and run a batch; False once closed.
+
+        Nothing of a request stays with the thread while it waits for the next one.
+        """
+        with self._work:
+            self._work.wait_for(lambda: self._closed or self._plan.waiting())
+            if self._closed:
+                return False
+            dropped = self._plan.drop(self._clock())
+            picks = self._plan.cut()
+            self._room.notify_all()
+        for request in dropped:
+            self._end(request, DeadlineExceeded("The deadline passed before the model ran."))
+        self._forward(picks)
+        return True
 
     def _forward(self, picks: list[Pick]) -> None:
         """Run a batch; where it raises, run its halves, until the bad window stands alone."""

@@ -1,7 +1,9 @@
 """Inline requests: begun by the thread that claims them, answered in bulk by one reply thread.
 
 Nothing here waits for a model: a call is begun, its future says when its vectors are there, and
-all answers that are ready by then travel to Redis in one round trip.
+all answers that are ready by then travel to Redis in one round trip. What the calls of a priority
+take in memory is bounded by their bytes: beyond the bound no more is claimed until some are
+answered.
 """
 
 from __future__ import annotations
@@ -10,38 +12,50 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
 from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
+from shared.types import Priority
 from workers.futures import without_variables
 from workers.handlers.classify import Classify, Pending, answered
 
 log = Log("call")
 _KEEP_S = 60.0  # an answer nobody waits for any more
 _CRASHED = PigeonholeError("the worker failed on this request")
-_Ready = tuple[Call, Pending | PigeonholeError]
+_MAX_OPEN_BYTES = 64 * 2**20
+"""Of the messages of open calls: two of the largest bodies, or documents of ten million tokens."""
+_Ready = tuple[Call, Pending | PigeonholeError, int]  # and the bytes of its message
 
 
 class Calls:
     """Begins inline calls and replies to them. `clock` gives seconds since 1970."""
 
     def __init__(
-        self, classify: Classify, replies: Replies, *, clock: Callable[[], float] = time.time
+        self,
+        classify: Classify,
+        replies: Replies,
+        *,
+        max_open_bytes: int = _MAX_OPEN_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._max_open_bytes = max_open_bytes
         self._classify = classify
         self._replies = replies
         self._clock = clock
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
         self._open = 0
+        self._open_bytes = dict.fromkeys(Priority, 0)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._reply, name="replies", daemon=True)
         self._thread.start()
 
     def begin(self, message: bytes) -> None:
         """Start one call; whatever happens to it, its caller is answered."""
+        size_bytes = len(message)
         try:
             call = decode(Call, message)
         except MessageUndecodable as exc:
@@ -49,6 +63,8 @@ class Calls:
             return
         with self._changed:
             self._open += 1
+            self._open_bytes[call.priority] += size_bytes
+        del message  # its texts and files are in the call now
         left_s = call.deadline - self._clock()
         try:
             if left_s <= 0:
@@ -61,16 +77,26 @@ class Calls:
             )
         except PigeonholeError as exc:
             without_variables(exc)
-            self._ready.put((call, exc))
+            self._ready.put((call, exc, size_bytes))
         except Exception as exc:  # noqa: BLE001  a bug must answer its caller, not hang it
             log.error("call.crashed", exc=exc, request_id=call.request_id)
-            self._ready.put((call, _CRASHED))
+            self._ready.put((call, _CRASHED, size_bytes))
         else:
-            pending.when_ready(lambda: self._ready.put((call, pending)))
+            pending.when_ready(lambda: self._ready.put((call, pending, size_bytes)))
 
     def healthy(self) -> bool:
         """Whether the reply thread lives."""
         return self._thread.is_alive()
+
+    def wait_for_room(self, *, priority: Priority, timeout_s: float) -> bool:
+        """Wait until open calls of the priority and those above take less than their bound."""
+
+        def room() -> bool:
+            taken = sum(size for of, size in self._open_bytes.items() if of <= priority)
+            return taken < self._max_open_bytes
+
+        with self._changed:
+            return self._changed.wait_for(room, timeout_s)
 
     def settle(self, *, timeout_s: float) -> bool:
         """Wait until every call that was begun is answered; False when the time is over."""
@@ -84,28 +110,37 @@ class Calls:
         self._thread.join(timeout_s)
 
     def _reply(self) -> None:
-        while (first := self._ready.get()) is not None:
-            batch = [first]
-            ended = False
-            while True:
-                try:
-                    more = self._ready.get_nowait()
-                except Empty:
-                    break
+        while self._reply_to_some():
+            pass
+
+    def _reply_to_some(self) -> bool:
+        """Wait for calls that are ready and answer them; False once closed.
+
+        Nothing of a call stays with the thread while it waits for the next one.
+        """
+        first = self._ready.get()
+        if first is None:
+            return False
+        batch = [first]
+        ended = False
+        with suppress(Empty):
+            while not ended:
+                more = self._ready.get_nowait()
                 if more is None:
                     ended = True
-                    break
-                batch.append(more)
-            answers = [(call.reply_to, encode(self._answer(call, work))) for call, work in batch]
-            try:
-                self._replies.send(answers, keep_s=_KEEP_S)
-            except Unavailable as exc:
-                log.warning("reply.lost", count=len(answers), reason=exc.detail)
-            with self._changed:
-                self._open -= len(batch)
-                self._changed.notify_all()
-            if ended:
-                return
+                else:
+                    batch.append(more)
+        answers = [(call.reply_to, encode(self._answer(call, work))) for call, work, _ in batch]
+        try:
+            self._replies.send(answers, keep_s=_KEEP_S)
+        except Unavailable as exc:
+            log.warning("reply.lost", count=len(answers), reason=exc.detail)
+        with self._changed:
+            self._open -= len(batch)
+            for call, _, size_bytes in batch:
+                self._open_bytes[call.priority] -= size_bytes
+            self._changed.notify_all()
+        return not ended
 
     def _answer(self, call: Call, work: Pending | PigeonholeError) -> Reply:
         with bound(request_id=call.request_id):

@@ -190,6 +190,7 @@ class Pending:
         waiting += [] if self.classifier is None else [self.classifier]
         left = len(waiting)
         lock = threading.Lock()
+        calls = [call]  # forgotten when it is called: the futures keep `one_more`, and we keep them
 
         def one_more(_: object) -> None:
             nonlocal left
@@ -197,7 +198,7 @@ class Pending:
                 left -= 1
                 ready = left == 0
             if ready:
-                call()
+                calls.pop()()
 
         for future in waiting:
             future.add_done_callback(one_more)

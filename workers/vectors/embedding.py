@@ -8,8 +8,7 @@ Letters: N texts, W windows (W ≥ N), P prompts, D dimensions.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,11 +21,14 @@ import numpy.typing as npt
 from shared.catalogue import ModelEntry
 from shared.types import Priority
 from workers.batching.microbatch import MicroBatcher
+from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.futures import mapped, settled
 from workers.inputs.frame import Pixels
 from workers.models.port import PictureEncoder, Rows, TextEncoder
 from workers.vectors.stream import CHUNK_WINDOWS, Submit, mean_of_windows
 from workers.vectors.tokens import token_ids
+
+_CACHE_BYTES = 32 * 2**20
 
 
 class Embedder:
@@ -35,15 +37,15 @@ class Embedder:
     Args:
         encoder: the model; only its `tokenise` is called here.
         batcher: the batcher in front of that model.
-        cache_labels: how many prompts are remembered; at D = 384 one takes 1.6 KB.
+        cache_bytes: of the prompts that are remembered: 12,000 short ones at D = 384.
     """
 
     def __init__(
-        self, encoder: TextEncoder, batcher: MicroBatcher, *, cache_labels: int = 8192
+        self, encoder: TextEncoder, batcher: MicroBatcher, *, cache_bytes: int = _CACHE_BYTES
     ) -> None:
         self.encoder = encoder
         self.batcher = batcher
-        self._prompts = _PromptCache(cache_labels)
+        self._prompts = ByteCache[_Key, Rows](max_bytes=cache_bytes)
 
     def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
         """Content token ids of each text; do this outside any queue.
@@ -138,12 +140,15 @@ class Embedder:
             Unavailable: when the model has stopped.
         """
         keys = [(self.encoder.name, self.encoder.revision, text) for text in texts]
-        known = self._prompts.get(keys)
+        kept = {key: self._prompts.get(key) for key in keys}
+        known = {key: row for key, row in kept.items() if row is not None}
         missing = [key for key in dict.fromkeys(keys) if key not in known]
 
         def finish(rows: Rows) -> Rows:
             fresh = dict(zip(missing, rows, strict=True))
-            self._prompts.put(fresh)
+            for key, row in fresh.items():
+                own = row.copy()  # a view would keep its whole batch alive
+                self._prompts.put(key, own, size_bytes=_size_bytes(key[-1], own))
             found = known | fresh
             if not keys:
                 return np.zeros((0, self.encoder.dimensions), np.float32)
@@ -281,27 +286,5 @@ def weighted_means(rows: Rows, *, weights: Rows, starts: npt.NDArray[np.int64]) 
 _Key = tuple[str, str, str]  # model, revision, text
 
 
-class _PromptCache:
-    """The vectors of the prompts used last, bounded by entries; safe for any thread."""
-
-    def __init__(self, entries: int) -> None:
-        self._entries = entries
-        self._lock = threading.Lock()
-        self._rows: OrderedDict[_Key, Rows] = OrderedDict()
-
-    def get(self, keys: Sequence[_Key]) -> dict[_Key, Rows]:
-        """The known ones among the keys, each (D,)."""
-        with self._lock:
-            known = {key: self._rows[key] for key in keys if key in self._rows}
-            for key in known:
-                self._rows.move_to_end(key)
-            return known
-
-    def put(self, rows: dict[_Key, Rows]) -> None:
-        """Remember copies (a view would keep its whole batch alive); the oldest go."""
-        with self._lock:
-            for key, row in rows.items():
-                self._rows[key] = row.copy()
-                self._rows.move_to_end(key)
-            while len(self._rows) > self._entries:
-                self._rows.popitem(last=False)
+def _size_bytes(text: str, row: Rows) -> int:
+    return row.nbytes + sys.getsizeof(text) + OVERHEAD_BYTES

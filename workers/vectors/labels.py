@@ -6,23 +6,24 @@ through the model is shared with whoever asks meanwhile.
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import chain
 
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Priority, Question
+from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.core import prompts, zero_shot
-from workers.futures import without_variables
+from workers.futures import done, without_variables
 from workers.models.port import Rows
 from workers.vectors.embedding import Model
 
 Labels = tuple[zero_shot.LabelSet, int]
 """A measured label set, and the tokens of its labels and descriptions."""
 
-_MOST_ROWS = 20_000  # of all sets kept; 30 MB at D = 384
+_CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
 
 
 def embed_labels(
@@ -75,12 +76,11 @@ def scale_of(model: Model, *, pictures: bool = False) -> zero_shot.Scale:
 class LabelSets:
     """Label sets by model, labels and how they are prompted; safe for any thread."""
 
-    def __init__(self, limits: Limits, *, most_rows: int = _MOST_ROWS) -> None:
+    def __init__(self, limits: Limits, *, cache_bytes: int = _CACHE_BYTES) -> None:
         self._limits = limits
-        self._most_rows = most_rows
-        self._rows = 0
         self._lock = threading.Lock()
-        self._sets: OrderedDict[object, tuple[Future[Labels], int]] = OrderedDict()
+        self._making: dict[object, Future[Labels]] = {}
+        self._kept = ByteCache[object, Labels](max_bytes=cache_bytes)
 
     def of(
         self,
@@ -105,33 +105,31 @@ class LabelSets:
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
         how = (model.entry.name, request.template, request.multi_label, pictures)
         key = (*how, question.labels, described)
-        known = self._get(key)
+        known = self._kept.get(key)
         if known is not None:
-            return known
+            return done(known)
+        with self._lock:
+            making = self._making.get(key)
+        if making is not None:
+            return making
         made = _make(model, request, question, described, priority, self._limits, pictures, account)
-        self._put(key, made, rows=len(question.labels))
+        with self._lock:
+            self._making[key] = made  # two may have asked at once; either is as good
+        texts = (request.template or "", *question.labels, *described)
+        made.add_done_callback(lambda ended: self._keep(key, ended, texts))
         return made
 
-    def _get(self, key: object) -> Future[Labels] | None:
-        with self._lock:
-            found = self._sets.get(key)
-            if found is None:
-                return None
-            if found[0].done() and found[0].exception() is not None:
-                self._rows -= self._sets.pop(key)[1]  # it failed; whoever asks now tries again
-                return None
-            self._sets.move_to_end(key)
-            return found[0]
+    def _keep(self, key: object, ended: Future[Labels], texts: Sequence[str]) -> None:
+        """Keep what was made; of an error nothing, so that the next request tries again.
 
-    def _put(self, key: object, made: Future[Labels], *, rows: int) -> None:
+        Not the future: it keeps its callbacks, and with them the requests that waited for it.
+        """
         with self._lock:
-            if key in self._sets:
-                return  # two asked at once; one is enough
-            self._sets[key] = (made, rows)
-            self._rows += rows
-            while self._rows > self._most_rows and len(self._sets) > 1:
-                _, (_, freed) = self._sets.popitem(last=False)
-                self._rows -= freed
+            self._making.pop(key, None)
+        if ended.exception() is None:
+            labels, tokens = ended.result()
+            size = labels.rows.nbytes + labels.null.nbytes + sum(map(sys.getsizeof, texts))
+            self._kept.put(key, (labels, tokens), size_bytes=size + OVERHEAD_BYTES)
 
 
 def _make(

@@ -5,7 +5,13 @@ if worker ~= '' then
   redis.call('DEL', key('rung', queue))
   redis.call('ZADD', key('attending', queue), now() + ATTEND_MS, worker)
 end
-local messages = redis.call('LPOP', key('inline', queue), ARGV[3]) or {}
+local messages, bytes = {}, 0
+while #messages < tonumber(ARGV[3]) and bytes < MOST_INLINE_BYTES do
+  local message = redis.call('LPOP', key('inline', queue))
+  if not message then break end
+  messages[#messages + 1] = message
+  bytes = bytes + #message
+end
 
 -- The account whose turn it is, passing over those that have as many parts under way as they may.
 local function next_account()

@@ -29,6 +29,7 @@
 local ATTEND_MS = 3000
 local RUNG_MS = 500
 local PER_ATTENDANT = 16
+local MOST_INLINE_BYTES = 8388608 -- of one claim; the message that exceeds it is the last
 local MOST_BELLS = 8
 local FINALISE = 'finalise'
 local PLAN = 'plan'

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from shared.messages import Call, Reply, decode, encode
-from shared.types import ClassifyRequest
+from shared.types import ClassifyRequest, Item, Media, Priority
+from tests.fake_media import BROKEN
 from tests.workers.conftest import Bench, a_request
 from workers.handlers.call import Calls
+from workers.handlers.classify import Pending
 
 
 @pytest.fixture
@@ -102,6 +107,67 @@ def test_garbage_is_dropped_and_the_next_call_answered(bench: Bench, calls: Call
 
     assert answer(bench, "next").result is not None
     assert calls.healthy()
+
+
+def test_open_calls_leave_room_until_they_take_their_bytes(bench: Bench):
+    calls = Calls(bench.classify, bench.replies, max_open_bytes=1000)
+    bench.encoder.free.clear()
+
+    def room(priority: Priority) -> bool:
+        return calls.wait_for_room(priority=priority, timeout_s=0)
+
+    assert room(Priority.STANDARD)
+    calls.begin(a_call("large", a_request("word " * 40 + "x" * 1000)))
+
+    assert not room(Priority.STANDARD)
+    assert not room(Priority.BULK)
+    assert room(Priority.FAST)
+
+    bench.encoder.free.set()
+    assert answer(bench, "large").result is not None
+    assert calls.wait_for_room(priority=Priority.STANDARD, timeout_s=10)
+    calls.begin(a_call("refused", a_request("word " * 51 + "x" * 1000)))
+    assert failure_code(bench, "refused") == "INPUT_TOKEN_LIMIT_EXCEEDED"
+    assert calls.wait_for_room(priority=Priority.STANDARD, timeout_s=10)
+    calls.close(timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [Item(text="a red rose")],
+        [Item(text="word " * 45)],  # of several windows
+        [Item(text="word " * 51)],  # refused
+        [Item(file=Media(data="one|two"))],
+        [Item(file=Media(data="one|two")), Item(text="a red rose")],
+        [Item(file=Media(data=BROKEN))],
+        [Item(file=Media(data="word " * 1000))],  # refused
+    ],
+)
+def test_nothing_of_an_answered_call_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, items: list[Item]
+):
+    calls = Calls(bench.classify, bench.replies)
+    begun: list[weakref.ref[Item]] = []
+    begin = bench.classify.begin
+
+    def watched(request: ClassifyRequest, **options: Any) -> Pending:
+        begun.extend(map(weakref.ref, request.items))
+        return begin(request, **options)
+
+    monkeypatch.setattr(bench.classify, "begin", watched)
+    gc.collect()
+    gc.disable()  # which would find cycles, at a time that nobody knows
+    try:
+        calls.begin(a_call("answered", a_request(items=tuple(items))))
+        answer(bench, "answered")
+        until = time.monotonic() + 10
+        while any(item() is not None for item in begun):
+            assert time.monotonic() < until, "the call is still held"
+            time.sleep(0.005)
+    finally:
+        gc.enable()
+        calls.close(timeout_s=5)
 
 
 def test_closing_answers_what_was_begun(bench: Bench, calls: Calls):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from shared.errors import DeadlineExceeded, Unavailable
 from shared.types import Priority
 from workers.batching.batch_plan import SPECIAL_TOKENS
 from workers.batching.microbatch import MicroBatcher
+from workers.byte_cache import OVERHEAD_BYTES
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
 from workers.vectors.embedding import Embedder, weighted_means, windows
@@ -43,7 +45,9 @@ def encoder() -> CountingEncoder:
 @pytest.fixture
 def embedder(encoder: CountingEncoder) -> Iterator[Embedder]:
     with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
-        yield Embedder(encoder, batcher, cache_labels=4)
+        yield Embedder(
+            encoder, batcher, cache_bytes=4 * (64 * 4 + sys.getsizeof("a") + OVERHEAD_BYTES)
+        )
 
 
 def embed(embedder: Embedder, texts: Sequence[str]) -> Rows:
