@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from shared.addresses import networks_of, ports_of
 from shared.errors import ConfigurationError
@@ -26,6 +26,25 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 def _setting(default: Any, about: str, *, secret: bool = False, least: float | None = None) -> Any:
     return field(default=default, metadata={"about": about, "secret": secret, "least": least})
+
+
+class Bytes(int):
+    """A number of bytes. Its text may have a unit: of 1000 (`2GB`) or of 1024 (`1.5GiB`).
+
+    >>> Bytes("1.5GiB"), Bytes("2GB"), Bytes("512")
+    (1610612736, 2000000000, 512)
+    """
+
+    def __new__(cls, value: int | str) -> Self:
+        """Read a text; ValueError where it is no size."""
+        if isinstance(value, str):
+            size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B)?\s*", value, re.I | re.A)
+            if size is None:
+                raise ValueError(value)
+            number, unit, binary = size.groups()
+            power = "KMGT".index(unit.upper()) + 1 if unit else 0
+            value = int(float(number) * (1024 if binary else 1000) ** power) if unit else int(value)
+        return super().__new__(cls, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +118,7 @@ class Settings:
     )
 
     # Limits of one request
-    max_body_bytes: int = _setting(32 * 2**20, "Largest request body.", least=1024)
+    max_body_bytes: Bytes = _setting(32 * 2**20, "Largest request body.", least=1024)
     max_inputs: int = _setting(1024, "Most inputs of one request.", least=1)
     max_labels: int = _setting(256, "Most labels of one question.", least=2)
     max_groups: int = _setting(8, "Most label groups of one request.", least=1)
@@ -121,14 +140,14 @@ class Settings:
     versions_kept: int = _setting(
         20, "Versions of a classifier that are kept, beside those that an alias names.", least=1
     )
-    max_import_bytes: int = _setting(
+    max_import_bytes: Bytes = _setting(
         256 * 2**20, "Largest file of weights that is imported.", least=1024
     )
 
     # Files and batches
-    max_file_bytes: int = _setting(5 * 2**30, "Largest uploaded file.", least=1024)
+    max_file_bytes: Bytes = _setting(5 * 2**30, "Largest uploaded file.", least=1024)
     file_keep_s: float = _setting(30 * 86400.0, "How long an uploaded file is kept.", least=60)
-    max_row_bytes: int = _setting(4 * 2**20, "Longest row of a batch's file.", least=1024)
+    max_row_bytes: Bytes = _setting(4 * 2**20, "Longest row of a batch's file.", least=1024)
     s3_inputs: str = _setting(
         "", "Where batches may read from: `s3://bucket/prefix/`, comma-separated; empty: nowhere."
     )
@@ -145,12 +164,14 @@ class Settings:
         "", "Networks that URLs may lead to although not public: `10.1.0.0/16,fd00::/8`."
     )
     fetch_ports: str = _setting("", "Ports that URLs may name beside 80 and 443: `8080,8443`.")
-    max_image_bytes: int = _setting(8 * 2**20, "Largest picture.", least=1024)
-    max_document_bytes: int = _setting(32 * 2**20, "Largest document.", least=1024)
+    max_image_bytes: Bytes = _setting(8 * 2**20, "Largest picture.", least=1024)
+    max_document_bytes: Bytes = _setting(32 * 2**20, "Largest document.", least=1024)
     decoders: int = _setting(
         0, "Child processes of a worker that read images and documents; 0: one more than cores."
     )
-    decoder_bytes: int = _setting(2**30, "Most memory to read one image or document.", least=2**26)
+    decoder_bytes: Bytes = _setting(
+        2**30, "Most memory to read one image or document.", least=2**26
+    )
     decode_limit_s: float = _setting(
         20.0, "Longest that reading one image or document may take.", least=0.1
     )
@@ -167,13 +188,19 @@ class Settings:
     idempotency_keep_s: float = _setting(
         86400.0, "How long an Idempotency-Key is remembered.", least=60
     )
-    inline_result_bytes: int = _setting(
+    inline_result_bytes: Bytes = _setting(
         256 * 1024, "Larger results are given by URL in a job object.", least=0
     )
     lease_s: float = _setting(10.0, "How long a silent worker keeps a part.", least=1)
     max_attempts: int = _setting(5, "Attempts of a part before its job fails.", least=1)
     forward_limit_s: float = _setting(
         120.0, "A forward pass longer than this ends the worker.", least=1
+    )
+    worker_memory: Bytes = _setting(
+        0,
+        "Memory above which a worker finishes what it runs and is replaced, such as `3GB`; 0: 80 % "
+        "of its container's limit, if there is one.",
+        least=0,
     )
     stop_grace_s: float = _setting(
         25.0, "How long a stopping worker may finish what it runs.", least=2

@@ -39,6 +39,9 @@ class Drain:
     _attended: dict[str, float] = field(default_factory=dict)  # queue -> time of the last claim
     _slots: dict[str, threading.Semaphore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _running: int = 0  # parts
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _no_parts: bool = False
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,12 @@ class Drain:
         """Whether a thread of this process is at the queue."""
         return queue in self._attended
 
+    def finish_parts(self, *, timeout_s: float) -> bool:
+        """Claim calls only from now on, and wait for the running parts; False if time is over."""
+        with self._changed:
+            self._no_parts = True
+            return self._changed.wait_for(lambda: not self._running, timeout_s)
+
     def close(self, *, timeout_s: float) -> bool:
         """Wait for the running tasks; False if some still run when the time is over."""
         ended = threading.Event()
@@ -81,7 +90,7 @@ class Drain:
         while not self.stopping.is_set():
             if not self.room(queue, _ROOM_WAIT_S):
                 continue
-            free = _acquire(slots, self.parts_at_once)
+            free = 0 if self._no_parts else _acquire(slots, self.parts_at_once)
             try:
                 taken = self.ledger.claim(
                     queue, self.worker, calls=_CALLS, parts=free, lease_s=self.lease_s, leaving=idle
@@ -91,6 +100,8 @@ class Drain:
                 raise
             _release(slots, free - len(taken.claims))
             for claim in taken.claims:
+                with self._changed:
+                    self._running += 1
                 self._pool.submit(self._run_slot, queue, claim, slots)
             for message in taken.messages:
                 self.begin_call(message)
@@ -110,7 +121,7 @@ class Drain:
             claims: tuple[Claim, ...] = (claim,)
             while claims:
                 self.run_part(claims[0])
-                if self.stopping.is_set():
+                if self.stopping.is_set() or self._no_parts:
                     break
                 claims = self.ledger.claim(
                     queue, None, calls=0, parts=1, lease_s=self.lease_s
@@ -119,6 +130,9 @@ class Drain:
             log.warning("drain.interrupted", queue=queue, reason=exc.detail)
         finally:
             slots.release()
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
 
 def _acquire(slots: threading.Semaphore, most: int) -> int:

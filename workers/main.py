@@ -1,13 +1,16 @@
 """The worker process: models loaded and warmed here, then a Celery worker. `python -m workers.main`
 
 Says that it is ready only after an item went through every model. SIGTERM: nothing more is claimed,
-what runs is finished within `stop_grace_s`, the rest goes back by its lease.
+what runs is finished within `stop_grace_s`, the rest goes back by its lease. A worker that has
+grown above its bound of memory finishes its parts and then ends in the same way, for whatever keeps
+workers running (the launcher, a container's restart policy) to start another.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 import time
@@ -54,17 +57,19 @@ from workers.handlers.train import Train
 from workers.inputs.fetch import Fetcher, bounds_of
 from workers.inputs.row import Bounds
 from workers.leases import Leases
+from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.registry import load_models
 from workers.strangers.outbound import Outbound
 from workers.vectors.embedding import Model
 from workers.vectors.media import Decoders, MediaReader
 from workers.vectors.views import Viewer
-from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
+from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, Watched
 
 log = Log("worker")
 ROLE = "worker"
 _GIVE_BACK_S = 1.0  # the end of the grace: what still runs is cancelled and given back
 _GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
+_FINISH_PARTS_S = 600.0  # of a worker that is full: what takes longer is given back
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 
 
@@ -117,6 +122,7 @@ def main() -> None:
     try:
         settings = Settings.from_env(os.environ)
         start_logging("worker", settings.log_level)
+        limit_heaps()
         _run(settings)
     except PigeonholeError as exc:
         sys.exit(f"pigeonhole: {exc.detail}")
@@ -225,6 +231,12 @@ def _run(settings: Settings) -> None:
         lease_s=settings.lease_s,
         queues=len(queues),
     )
+
+    def leave() -> None:
+        drain.finish_parts(timeout_s=_FINISH_PARTS_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    guard = MemoryGuard(max_bytes=bound_of(settings.worker_memory), on_full=leave)
     batchers = [batcher for model in models.values() for batcher in model.batchers]
     watchdog = Watchdog(
         ledger=ledger,
@@ -244,10 +256,11 @@ def _run(settings: Settings) -> None:
                 calls.healthy()
                 and leases.healthy()
                 and media.healthy()
+                and guard.healthy()
                 and all(b.healthy() for b in batchers)
             ),
             stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
-            attends=lambda queue: stopping.is_set() or drain.attends(queue),
+            attends=lambda queue: stopping.is_set() or guard.full or drain.attends(queue),
         ),
         forward_limit_s=settings.forward_limit_s,
     )
@@ -264,6 +277,7 @@ def _run(settings: Settings) -> None:
 
     def ready(**_: object) -> None:
         watchdog.start()
+        guard.start()
         log.info(
             "worker.ready",
             member=member,
@@ -301,7 +315,10 @@ def _run(settings: Settings) -> None:
         calls.close(timeout_s=_GIVE_BACK_S)
         media.close()
         leases.close()
+        guard.close()
         log.info("worker.stopped", member=member)
+        if guard.full:
+            sys.exit(EXIT_FULL)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _TICK_S = 1.0
 _REPORT_TTL_S = 8.0
 _DEAF_S = 12.0  # work waits this long, bells are rung each second, and no thread came
 EXIT_UNFIT = 70
+EXIT_FULL = 75  # above its bound of memory; nothing failed, and another is to be started
 
 
 @dataclass(frozen=True, kw_only=True)
