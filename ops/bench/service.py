@@ -35,7 +35,7 @@ class Service:
         found: dict[str, float] = {}
         for pid in _descendants(self.launcher):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found[f"{pid} {command[-60:].strip()}"] = _own_rss_mib(pid)
+            found[f"{pid} {command[-60:].strip()}"] = own_rss_mib(pid)
         return found
 
     def request(self, body: dict[str, Any], *, durable: bool = False) -> bytes:
@@ -151,7 +151,7 @@ def free_port() -> int:
 
 def rss_mib(pid: int) -> float:
     """Resident memory of a process and its children."""
-    return sum(_own_rss_mib(each) for each in (pid, *_descendants(pid)))
+    return sum(own_rss_mib(each) for each in (pid, *_descendants(pid)))
 
 
 def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -170,7 +170,8 @@ def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> Non
     raise RuntimeError(f"the service did not start:\n{log.read_text()[-3000:]}")
 
 
-def _own_rss_mib(pid: int) -> float:
+def own_rss_mib(pid: int) -> float:
+    """Resident memory of a process, without its children's; 0 once it has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:

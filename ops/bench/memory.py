@@ -1,0 +1,147 @@
+"""Memory of a worker over time: `python -m ops.bench.memory [--minutes N] [--data DIR]`.
+
+Mixed traffic with odd files (`ops.bench.odd_inputs`) against a real worker: texts, long documents,
+refused ones, PDFs, images, batches, training. Prints the memory of the worker and of its children
+every minute. The claim: in the last third of the time the worker grows by less than 2 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from ops.bench import asked, drawn, viewing
+from ops.bench.fleet import Fleet, fleet
+from ops.bench.odd_inputs import KINDS, Sender
+from ops.bench.service import own_rss_mib, rss_mib
+from ops.bench.texts import mixed_texts
+
+_MOST_GROWTH = 0.02
+_SAMPLES_PER_S = 2
+_TEXT_MODEL = "all-MiniLM-L6-v2"
+_JOIN_S = 300.0
+
+
+def main() -> None:
+    """Print the memory of each minute, and the claim."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--minutes", type=int, default=30)
+    parser.add_argument("--callers", type=int, default=3, help="that send at the same time")
+    parser.add_argument("--pause-s", type=float, default=1.0, help="of a caller between requests")
+    options = parser.parse_args()
+    texts = mixed_texts(options.data, 20_000)
+    with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
+        catalogue = Path(place) / "catalogue.toml"
+        catalogue.write_text(viewing.catalogue_of(drawn.clip(Path(place) / "clip", drawn.SLIGHT)))
+        models = f"{_TEXT_MODEL},{viewing.NAME}"
+        with fleet(catalogue=catalogue, models=models) as running:
+            traffic = Traffic(running, texts, Path(place), pause_s=options.pause_s)
+            traffic.start(options.callers)
+            try:
+                minutes = watch(running.processes["worker"].pid, options.minutes)
+            finally:
+                traffic.stop()
+    traffic.report()
+    claim(minutes)
+
+
+class Traffic:
+    """Callers that send one request after another until they are stopped."""
+
+    def __init__(self, running: Fleet, texts: list[str], folder: Path, *, pause_s: float) -> None:
+        self._running = running
+        self._texts = texts
+        self._folder = folder
+        self._pause_s = pause_s
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._statuses: Counter[tuple[str, str]] = Counter()
+
+    def start(self, callers: int) -> None:
+        """Begin to send."""
+        for number in range(callers):
+            sender = Sender(
+                service=self._running.account(f"caller {number}"),
+                texts=self._texts,
+                image_model=viewing.NAME,
+                folder=self._folder,
+                pick=random.Random(number),
+            )
+            thread = threading.Thread(target=self._send, args=(sender,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Send nothing more, and wait for the answers."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+
+    def report(self) -> None:
+        """Print what was answered to each kind of request."""
+        names = sorted({name for name, _ in self._statuses})
+        for name in names:
+            statuses = {s: n for (of, s), n in sorted(self._statuses.items()) if of == name}
+            shown = ", ".join(f"{count} of {status}" for status, count in statuses.items())
+            print(f"# {name}: {shown}", flush=True)
+
+    def _send(self, sender: Sender) -> None:
+        kinds, weights = list(KINDS), list(KINDS.values())
+        while not self._over.is_set():
+            (kind,) = sender.pick.choices(kinds, weights)
+            try:
+                statuses = [str(status) for status in kind(sender)]
+            except (OSError, RuntimeError) as exc:
+                statuses = [f"{type(exc).__name__}: {str(exc)[:100]}"]
+            with self._lock:
+                self._statuses.update((kind.__name__, status) for status in statuses)
+            self._over.wait(self._pause_s)
+
+
+def watch(worker: int, minutes: int) -> list[float]:
+    """Print the memory of each minute; the worker's medians, in MiB."""
+    print("| minute | worker, median (peak), MiB | its children, median, MiB |", flush=True)
+    print("| --- | --- | --- |", flush=True)
+    found = []
+    for minute in range(1, minutes + 1):
+        own, children = [], []
+        for _ in range(60 * _SAMPLES_PER_S):
+            time.sleep(1 / _SAMPLES_PER_S)
+            own.append(own_rss_mib(worker))
+            children.append(rss_mib(worker) - own[-1])
+        found.append(statistics.median(own))
+        print(
+            f"| {minute} | {found[-1]:.0f} ({max(own):.0f}) | {statistics.median(children):.0f} |",
+            flush=True,
+        )
+    return found
+
+
+def claim(minutes: list[float]) -> None:
+    """Print the growth of the last third."""
+    third = max(1, len(minutes) // 3)
+    before, last = minutes[-third - 1] if len(minutes) > third else minutes[0], minutes[-1]
+    asked.head()
+    asked.line(
+        f"worker, last of {len(minutes)} minutes, MiB; baseline: {third} minutes earlier",
+        f"{last:.0f}",
+        f"{before:.0f}",
+        last / before,
+        f"grows by < {_MOST_GROWTH:.0%}",
+        met=last < before * (1 + _MOST_GROWTH),
+    )
+
+
+if __name__ == "__main__":
+    main()
