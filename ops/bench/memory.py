@@ -25,7 +25,7 @@ from ops.bench.service import own_rss_mib, rss_mib
 from ops.bench.texts import mixed_texts
 
 _MOST_GROWTH = 0.02
-_SAMPLES_PER_S = 2
+_SAMPLE_S = 1.0
 _TEXT_MODEL = "all-MiniLM-L6-v2"
 _JOIN_S = 300.0
 
@@ -114,12 +114,13 @@ def watch(worker: int, minutes: int) -> list[float]:
     print("| minute | worker, median (peak), MiB | its children, median, MiB |", flush=True)
     print("| --- | --- | --- |", flush=True)
     found = []
+    began = time.monotonic()
     for minute in range(1, minutes + 1):
         own, children = [], []
-        for _ in range(60 * _SAMPLES_PER_S):
-            time.sleep(1 / _SAMPLES_PER_S)
+        while time.monotonic() < began + 60 * minute:
             own.append(own_rss_mib(worker))
             children.append(rss_mib(worker) - own[-1])
+            time.sleep(_SAMPLE_S)
         found.append(statistics.median(own))
         print(
             f"| {minute} | {found[-1]:.0f} ({max(own):.0f}) | {statistics.median(children):.0f} |",

@@ -43,7 +43,9 @@ from workers.sandbox.pool import Sandbox
 from workers.vectors.patience import Patience
 
 _MODULES = ("workers.inputs.document", "workers.inputs.pictures")
-_UNDER_WAY = 32  # media of each priority and kind, near or far; each takes its bytes in memory
+_UNDER_WAY = 32  # media of each priority and kind, near or far
+_TURN_BYTES = 2 * 2**20  # one takes a further turn for each so many: they are 64 MiB together
+_UNREAD_TURNS = {("document", False): 4, ("document", True): 2}  # while its size is not known
 _READERS = 8  # threads that decode base64 and read from stores
 _T = TypeVar("_T")
 
@@ -217,14 +219,26 @@ class MediaReader:
     ) -> Future[_T]:
         """What follows from the bytes, once it is their turn to be read and they have come."""
         far = _is_far(media)
+        turns = self._reading[priority, kind, far]
+        unread = _UNREAD_TURNS.get((kind, far), 1) - 1
 
         def begin(came: Callable[[], object]) -> Future[_T]:
             def go_on(data: bytes) -> Future[_T]:
                 came()
-                return follow(data)
+                more = len(data) // _TURN_BYTES
+                turns.hold(more)
+                followed = follow(data)
+                followed.add_done_callback(lambda _: turns.hold(-more))
+                return followed
 
-            return self._reading[priority, kind, far].take(
-                lambda: then(self._bytes(media, kind), go_on),
+            def start() -> Future[_T]:
+                turns.hold(unread)
+                read = self._bytes(media, kind)
+                read.add_done_callback(lambda _: turns.hold(-unread))
+                return then(read, go_on)
+
+            return turns.take(
+                start,
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
@@ -318,6 +332,14 @@ class Turns:
         self._next()
         return whole
 
+    def hold(self, turns: int) -> None:
+        """Take so many turns more for work under way, whether or not they are free.
+
+        Fewer than none give them back; what waits begins with the next piece of work that ends.
+        """
+        with self._lock:
+            self._free -= turns
+
     def close(self) -> None:
         """End what waits with Unavailable."""
         with self._lock:
@@ -329,7 +351,7 @@ class Turns:
     def _next(self) -> None:
         while True:
             with self._lock:
-                if not self._free or not self._waiting:
+                if self._free <= 0 or not self._waiting:
                     return
                 self._free -= 1
                 *_, (start, deadline, whole) = heapq.heappop(self._waiting)

@@ -22,6 +22,7 @@ from shared.errors import (
     Unavailable,
     UnreadableInput,
 )
+from shared.ports import StoredObject
 from shared.types import Media, Priority
 from tests.fakes import FakeBuckets, FakeStore
 from workers.futures import done, failed, mapped
@@ -134,6 +135,20 @@ def test_what_is_late_ends_with_that_and_takes_nobodys_place():
     with pytest.raises(DeadlineExceeded):
         late.result(0)
     assert work.begun == ["under way", "in time"]
+
+
+def test_work_may_take_more_turns_than_one_and_gives_them_back():
+    turns, work = Turns(3), Work()
+    bulk(turns, work, 1, 2)
+    turns.hold(4)
+    bulk(turns, work, 3, 4)
+    work.finish(1)
+    assert work.begun == [1, 2]
+
+    turns.hold(-4)
+    work.finish(2)
+
+    assert work.begun == [1, 2, 3, 4]
 
 
 def test_what_was_cancelled_while_it_waited_is_never_begun():
@@ -550,3 +565,52 @@ def test_nothing_that_was_read_stays_behind_an_answer(room: Room):
         assert left() is None
     finally:
         gc.enable()
+
+
+class CountingStore(FakeStore):
+    """Counts what is read of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+        self._counting = threading.Lock()
+
+    def open(self, name: str) -> Any:
+        with self._counting:
+            self.opened += 1
+        return super().open(name)
+
+
+def test_of_large_files_fewer_are_held_at_once_and_all_are_read():
+    store, decoders = CountingStore(), FakeDecoders()
+    size, count, readers = 8 * 2**20, UNDER_WAY, 8
+    store.objects["large"] = StoredObject(data=bytes(size), etag="1")
+    reader = MediaReader(
+        store=store,
+        buckets=FakeBuckets(),
+        fetcher=cast("Fetcher", FakeFetcher()),
+        decoders=cast("Decoders", decoders),
+        most_bytes={"picture": size, "document": size},
+    )
+    ends: list[Future[str]] = [Future() for _ in range(count)]
+    ended = iter(ends)
+    used = [
+        reader.document(
+            Media(object="large"),
+            None,
+            most_pages=3,
+            use=lambda _: next(ended),
+            priority=Priority.BULK,
+            deadline=None,
+            rank=rank,
+        )
+        for rank in range(count)
+    ]
+    most = 64 * 2**20 // size + readers
+
+    for future in ends:
+        assert store.opened <= most + ends.index(future)
+        future.set_result("used")
+
+    assert [future.result(BOUND_S) for future in used] == ["used"] * count
+    reader.close()
