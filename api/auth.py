@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from api.caller import Caller
 from api.wrong_keys import WrongKeys
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.errors import InvalidKey, InvalidKeyFormat, MissingKey, ObjectMissing, Unavailable
 from shared.ports import ObjectStore
 from shared.types import Value
@@ -88,7 +87,7 @@ class Authenticator:
     """Reads keys from the object store and remembers them for `cache_s`."""
 
     def __init__(
-        self, store: ObjectStore, *, cache_s: float, clock: Callable[[], float] = time.time
+        self, store: ObjectStore, *, cache_s: float, clock: Callable[[], float] = service_clock.now
     ) -> None:
         self._store = store
         self._cache_s = cache_s

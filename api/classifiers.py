@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 
 from api.usage import Used, used
 from api.wire.classifier import ClassifierChangeBody
-from shared import layout
+from shared import layout, service_clock
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, Version, check_aliases, rolled_back
 from shared.dialects.refusal import refuse
@@ -29,7 +28,7 @@ class Classifiers:
     store: ObjectStore
     max_classifiers: int
     versions_kept: int
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     @property
     def records(self) -> ClassifierStore:

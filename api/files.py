@@ -6,7 +6,6 @@ that died left without a record is deleted by the keeper.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from api.form import Readable
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.batches import File
 from shared.errors import NotFound, ObjectMissing, Unavailable
 from shared.messages import decode, encode
@@ -23,10 +22,10 @@ from shared.ports import ObjectStore
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Files of accounts. A file of another account is not found. `clock` as `time.time`."""
+    """Files of accounts. A file of another account is not found. `clock` as `service_clock.now`."""
 
     store: ObjectStore
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def write(self, account: str, content: Readable) -> str:
         """Put the bytes of a file to be on the store; the id that it will have."""

@@ -13,13 +13,12 @@ call, sent again, waits for the same job.
 from __future__ import annotations
 
 import hashlib
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.errors import Conflict, FieldError, InvalidRequest, ObjectMissing, PreconditionFailed
 from shared.ports import ObjectStore
 from shared.types import Value
@@ -60,7 +59,7 @@ class Idempotency:
 
     store: ObjectStore
     keep_s: float
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def begin(
         self, account: str, key: str, payload: bytes, *, reserve_s: float

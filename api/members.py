@@ -8,7 +8,7 @@ import time
 from shared.catalogue import ModelEntry
 from shared.errors import BrokerUnavailable, Unavailable
 from shared.ports import Ledger
-from shared.types import WorkerReport
+from shared.types import MemberReport, WorkerReport
 
 WORKER = "worker"
 KEEPER = "keeper"
@@ -48,9 +48,10 @@ class Members:
         self._workers = [WorkerReport.model_validate_json(report) for report in reports]
         return None
 
-    def keepers(self) -> int:
-        """How many keepers live."""
-        return len(self._ledger.reports(KEEPER))
+    def keepers(self) -> list[MemberReport]:
+        """The living keepers."""
+        reports = self._ledger.reports(KEEPER).values()
+        return [MemberReport.model_validate_json(report) for report in reports]
 
     def device_for(self, model: ModelEntry) -> str:
         """The device whose queues the model's work goes to.

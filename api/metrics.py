@@ -20,10 +20,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.members import KEEPER, WORKER
-from shared import telemetry
+from shared import service_clock, telemetry
 from shared.errors import Unavailable
 from shared.messages import lane_of, lanes
 from shared.ports import Ledger
+from shared.types import MemberReport
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -76,6 +77,11 @@ class _LedgerCollector(Collector):
             telemetry.WAITING, "Calls and jobs that wait, of all models.", labels=("queue",)
         )
         members = GaugeMetricFamily(telemetry.MEMBERS, "Living processes.", labels=("role",))
+        clocks = GaugeMetricFamily(
+            telemetry.CLOCK_OFFSET,
+            "Seconds that a machine's clock is ahead of Redis: the worst of each role.",
+            labels=("role",),
+        )
         try:
             counts = dict.fromkeys(lanes(), 0)
             for queue in self._ledger.queues():
@@ -83,9 +89,17 @@ class _LedgerCollector(Collector):
                 counts[lane] = counts.get(lane, 0) + self._ledger.waiting(queue)
             for lane, count in counts.items():
                 waiting.add_metric([lane], count)
-            for role in (WORKER, KEEPER):
-                members.add_metric([role], len(self._ledger.reports(role)))
+            reports = {role: self._ledger.reports(role).values() for role in (WORKER, KEEPER)}
         except Unavailable:
             return
+        clocks.add_metric(["api"], service_clock.CLOCK.offset_s())
+        for role, members_of_role in reports.items():
+            members.add_metric([role], len(members_of_role))
+            offsets_s = [
+                MemberReport.model_validate_json(each).clock_offset_s for each in members_of_role
+            ]
+            if offsets_s:
+                clocks.add_metric([role], max(offsets_s, key=abs))
         yield waiting
         yield members
+        yield clocks

@@ -7,7 +7,6 @@ import gc
 import multiprocessing
 import os
 import threading
-import time
 
 from flask import Flask
 
@@ -19,7 +18,7 @@ from api.jobs import Jobs
 from api.members import Members
 from api.submit import Submit
 from api.usage import Uses
-from shared import catalogue
+from shared import catalogue, service_clock
 from shared.adapters import redis_client
 from shared.adapters.celery_broker import CeleryDoorbell
 from shared.adapters.redis_ledger import RedisLedger
@@ -70,6 +69,7 @@ def _services(settings: Settings) -> Services:
         max_connections=settings.api_threads + _SPARE_CONNECTIONS,  # each waiting call holds one
     )
     ledger = RedisLedger(redis)
+    service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     models = catalogue.load(settings.catalogue, default=settings.default_model)
     members = Members(ledger)
@@ -94,7 +94,7 @@ def _services(settings: Settings) -> Services:
         authenticator=Authenticator(store, cache_s=settings.key_cache_s),
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
         submit=submit,
-        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
         classifiers=Classifiers(
             store=store,
             max_classifiers=settings.max_classifiers,

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from api.caller import Caller
 from api.members import Members
 from api.submit import Submit
-from shared import ids
+from shared import ids, service_clock
 from shared.errors import ObjectMissing, PigeonholeError, Unavailable
 from shared.ports import Ledger, ObjectStore
 from shared.types import ClassifyRequest, Item, Priority, Question
@@ -28,6 +28,7 @@ _FRESH_S = 2.0
 _PROBE = Caller(account="readiness", key_id="none")
 _NOTHING = "readiness/none"  # an object that is never there: its absence is an answer
 OK = "ok"
+_NOT_KNOWN = "not known"
 
 
 class Liveness(BaseModel):
@@ -46,11 +47,24 @@ class Parts(BaseModel):
     model: str
 
 
+class Clocks(BaseModel):
+    """How right the clocks of the machines are: `ok`, or how far the worst one is off.
+
+    The service goes by the clock of Redis, so it is ready all the same. A keeper whose own clock is
+    off deletes nothing.
+    """
+
+    api: str = OK
+    keeper: str = OK
+    worker: str = OK
+
+
 class Readiness(BaseModel):
     """Whether the service can do its work, and what is missing."""
 
     ready: bool
     parts: Parts
+    clocks: Clocks
 
 
 @dataclass(kw_only=True)
@@ -80,7 +94,9 @@ class ReadinessProbe:
 
     def _look(self) -> Readiness:
         """Ask all parts at once; a part that hangs keeps its thread until its own deadline."""
-        pool = ThreadPoolExecutor(max_workers=len(Parts.model_fields), thread_name_prefix="ready")
+        pool = ThreadPoolExecutor(
+            max_workers=len(Parts.model_fields) + 1, thread_name_prefix="ready"
+        )
         asked = {
             "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
             "object_store": pool.submit(_said, self._ask_store),
@@ -88,9 +104,20 @@ class ReadinessProbe:
             "worker": pool.submit(_said, self._ask_worker),
             "model": pool.submit(_said, self._ask_model),
         }
+        clocks = pool.submit(self._clocks)
         pool.shutdown(wait=False)
-        wait(asked.values(), timeout=LIMIT_S)
-        return _readiness(asked)
+        futures: list[Future[Any]] = [*asked.values(), clocks]
+        wait(futures, timeout=LIMIT_S)
+        return _readiness(asked, clocks.result() if clocks.done() else None)
+
+    def _clocks(self) -> Clocks:
+        own = _clock([service_clock.CLOCK.offset_s()])
+        try:
+            keepers = [each.clock_offset_s for each in self.members.keepers()]
+            workers = [each.clock_offset_s for each in self.members.workers()]
+        except Unavailable:
+            return Clocks(api=own, keeper=_NOT_KNOWN, worker=_NOT_KNOWN)
+        return Clocks(api=own, keeper=_clock(keepers), worker=_clock(workers))
 
     def _ask_store(self) -> None:
         try:
@@ -128,10 +155,20 @@ def _said(ask: Callable[[], object]) -> str:
     return OK
 
 
-def _readiness(asked: dict[str, Future[str]]) -> Readiness:
+def _clock(offsets_s: Sequence[float]) -> str:
+    """What is said of the clocks of some processes."""
+    worst_s = max(offsets_s, key=abs, default=0.0)
+    return OK if abs(worst_s) <= service_clock.MAX_OFFSET_S else service_clock.describe(worst_s)
+
+
+def _readiness(asked: dict[str, Future[str]], clocks: Clocks | None = None) -> Readiness:
     late = f"no answer within {LIMIT_S:g} s"
     parts = {
         part: answer.result() if (answer := asked.get(part)) and answer.done() else late
         for part in Parts.model_fields
     }
-    return Readiness(ready=set(parts.values()) == {OK}, parts=Parts(**parts))
+    return Readiness(
+        ready=set(parts.values()) == {OK},
+        parts=Parts(**parts),
+        clocks=clocks or Clocks(api=_NOT_KNOWN, keeper=_NOT_KNOWN, worker=_NOT_KNOWN),
+    )

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.caller import Caller
 from api.members import Members
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.batches import BatchRequest, DryRunRequest
 from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import (
@@ -68,7 +68,7 @@ class Submit:
     limits: Limits
     max_waiting: int
     result_keep_s: float
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def now(
         self,

@@ -8,7 +8,6 @@ nobody ends is deleted by the keeper.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import BinaryIO, cast
 
 from api.files import Files
 from api.form import Readable
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.batches import File, Upload
 from shared.dialects.refusal import refuse
 from shared.errors import (
@@ -37,11 +36,11 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Uploads:
-    """Uploads of accounts. One of another account is not found. `clock` as `time.time`."""
+    """Uploads of accounts. One of another account is not found. `clock` as `service_clock.now`."""
 
     store: ObjectStore
     files: Files
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def create(
         self, account: str, *, purpose: str, filename: str, size: int, file_keep_s: float

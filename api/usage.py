@@ -7,11 +7,10 @@ killed loses the last seconds of its counts; a call is never delayed, and never 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from shared import layout
+from shared import layout, service_clock
 from shared.errors import ObjectMissing, PigeonholeError, PreconditionFailed, Unavailable
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
@@ -51,7 +50,7 @@ class Uses:
         store: ObjectStore,
         *,
         every_s: float = _EVERY_S,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self._store = store
         self._every_s = every_s

@@ -5,13 +5,12 @@ Nothing is sent from here: whatever is to be told is put on the store, and the k
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
 from api.wire.webhook import WebhookBody, WebhookChangeBody
-from shared import ids
+from shared import ids, service_clock
 from shared.addresses import Network, check_url
 from shared.dialects.refusal import refuse
 from shared.errors import Conflict, InvalidRequest, NotFound, ResourceLimitExceeded
@@ -25,7 +24,7 @@ MOST_WEBHOOKS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Webhooks:
-    """Webhooks as accounts see them; those of another are not found. `clock` as `time.time`.
+    """Webhooks as accounts see them; those of another are not found. `clock`: `service_clock.now`.
 
     `ports` and `networks` are those that the operator allows beside the usual ones.
     """
@@ -33,7 +32,7 @@ class Webhooks:
     store: ObjectStore
     ports: Collection[int] = ()
     networks: Collection[Network] = ()
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     @property
     def records(self) -> WebhookStore:

@@ -101,13 +101,14 @@ def _run(_: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    store = _store(env)
     secret, key = auth.create_key(
-        _store(env),
+        store,
         name=arguments.name,
         account=arguments.account,
         scopes=arguments.scopes,
-        created_at=datetime.now(UTC),
-        expires_at=arguments.expires,
+        created_at=_now(store),
+        expires_at=_end(arguments.expires, _now(store)),
     )
     if arguments.json:
         print(_as_json(key, secret=secret))
@@ -118,12 +119,13 @@ def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    keys = auth.list_keys(_store(env))
+    store = _store(env)
+    keys = auth.list_keys(store)
     if arguments.json:
         for key in keys:
             print(_as_json(key))
         return 0
-    now = datetime.now(UTC)
+    now = _now(store)
     rows = [
         (
             key.id,
@@ -141,7 +143,8 @@ def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _revoke_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(env)
-    key = auth.revoke_key(store_of(settings), arguments.id, now=datetime.now(UTC))
+    store = store_of(settings)
+    key = auth.revoke_key(store, arguments.id, now=_now(store))
     if key is None:
         raise NotFound(f"there is no key {arguments.id}; `pigeonhole keys list` shows them")
     print(f"{key.id} ({key.name}) is revoked; it ends within {settings.key_cache_s:g} s")
@@ -233,18 +236,34 @@ def _scopes(text: str) -> tuple[str, ...]:
     return scopes
 
 
-def _date(text: str) -> datetime:
-    now = datetime.now(UTC)
+def _date(text: str) -> datetime | timedelta:
     try:
         if length := re.fullmatch(r"(\d+)([hdw])", text):
-            return now + timedelta(**{_UNITS[length[2]]: int(length[1])})
+            return timedelta(**{_UNITS[length[2]]: int(length[1])})
         date = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 30d nor a date") from None
-    date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    if date <= now:
-        raise argparse.ArgumentTypeError(f"{text} has passed")
-    return date
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+
+
+def _end(given: datetime | timedelta | None, now: datetime) -> datetime | None:
+    """When a key expires.
+
+    Raises:
+        ConfigurationError: It has passed, or the calendar does not reach so far.
+    """
+    try:
+        end = now + given if isinstance(given, timedelta) else given
+    except OverflowError:
+        raise ConfigurationError("--expires is too far away") from None
+    if end is not None and end <= now:
+        raise ConfigurationError(f"--expires: {end:%Y-%m-%d %H:%M} has passed")
+    return end
+
+
+def _now(store: ObjectStore) -> datetime:
+    """The time by the object store's clock: that of an operator's machine may be wrong."""
+    return datetime.fromtimestamp(store.now(), UTC)
 
 
 if __name__ == "__main__":

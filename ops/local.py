@@ -63,7 +63,9 @@ def run(env: Mapping[str, str]) -> int:
 
 def _run(settings: Settings, env: Mapping[str, str], lock: int) -> int:
     _check_port(settings)
-    key = datadir.first_key(store_of(settings), settings.data_dir, now=datetime.now(UTC))
+    store = store_of(settings)
+    now = datetime.fromtimestamp(store.now(), UTC)
+    key = datadir.first_key(store, settings.data_dir, now=now)
     redis = None
     if settings.redis_url:
         connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?

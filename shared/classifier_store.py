@@ -6,14 +6,13 @@ name) counts for nothing until then; what lies about after its record has gone i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from shared import layout
+from shared import layout, service_clock
 from shared.classifiers import Classifier, digest
 from shared.errors import (
     Conflict,
@@ -45,7 +44,7 @@ class ClassifierStore:
     """The classifiers of all accounts. `clock` gives seconds since 1970."""
 
     store: ObjectStore
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def load(self, account: str, classifier_id: str) -> tuple[Classifier, str]:
         """The record and its ETag.

@@ -29,6 +29,7 @@
     ├── PreconditionFailed              INTERNAL_ERROR      somebody else wrote the object first
     ├── IllegalTransition               INTERNAL_ERROR      a job was told what its state forbids
     ├── LeaseLost                       INTERNAL_ERROR      another worker holds the part now
+    ├── ClocksDisagree                  INTERNAL_ERROR      nothing is deleted: its age is in doubt
     ├── MessageUndecodable              INTERNAL_ERROR      bytes that are no message of ours
     │   └── MessageTooNew                                                 retryable, by an update
     └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
@@ -224,6 +225,10 @@ class IllegalTransition(PigeonholeError):
 
 class LeaseLost(PigeonholeError):
     """Raised when a part is no longer held by the caller's token."""
+
+
+class ClocksDisagree(PigeonholeError):
+    """Raised when the clocks of this machine, of Redis and of the object store differ."""
 
 
 class MessageUndecodable(PigeonholeError):

@@ -85,6 +85,9 @@ class ObjectStore(Protocol):
         `after` is a segment: only segments sorting after it are yielded.
         """
 
+    def now(self) -> float:
+        """The time by the store's own clock, in seconds since 1970, right to a second or so."""
+
     def presign_put(self, name: str, *, expires_s: int) -> str | None:
         """A URL that writes the object by an HTTP PUT, without a key of ours, for so long.
 
@@ -340,6 +343,9 @@ class Ledger(Protocol):
 
     def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
         """Make expired leases and due delayed tasks ready; abandon jobs out of `attempts`."""
+
+    def now(self) -> float:
+        """The server's time, in seconds since 1970."""
 
     def epoch(self, token: str) -> str:
         """The first token given since Redis was last empty; a new one means that all was lost."""

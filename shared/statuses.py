@@ -37,6 +37,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.PreconditionFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.IllegalTransition: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ClocksDisagree: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.MessageUndecodable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.MessageTooNew: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,

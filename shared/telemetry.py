@@ -23,6 +23,7 @@ MEMBERS = "pigeonhole_members"
 BATCH_SECONDS = "pigeonhole_batch_seconds"
 BATCH_TOKENS = "pigeonhole_batch_tokens"
 REAPED = "pigeonhole_leases_reaped_total"
+CLOCK_OFFSET = "pigeonhole_clock_offset_seconds"
 
 
 @contextmanager

@@ -364,7 +364,16 @@ class EvaluateResult(Value):
     plots: tuple[str, ...] = ()  # file names beside the result
 
 
-class WorkerReport(Value):
+class MemberReport(Value):
+    """What every living process says of itself.
+
+    `clock_offset_s`: how far its machine's clock is ahead of the service's time.
+    """
+
+    clock_offset_s: float = 0.0
+
+
+class WorkerReport(MemberReport):
     """What a living worker says of itself: its device, the queues it takes, the models it holds.
 
     `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not

@@ -6,7 +6,6 @@ it by time: it is written after the record, and one that the record does not mea
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from shared import layout
+from shared import layout, service_clock
 from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
@@ -37,7 +36,7 @@ class WebhookStore:
     """The webhooks of all accounts. `clock` gives seconds since 1970."""
 
     store: ObjectStore
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def now(self) -> datetime:
         """The time, in UTC."""

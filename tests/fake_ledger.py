@@ -243,6 +243,10 @@ class FakeLedger:
             ring = tuple(q for q in queues if self._backlog(q) and self._summon(q))
             return Reaped(expired=len(expired), ring=ring)
 
+    def now(self) -> float:
+        with self._open():
+            return time.time()
+
     def epoch(self, token: str) -> str:
         with self._open():
             self._epoch = self._epoch or token

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -73,6 +74,10 @@ class FakeStore:
     def children(self, prefix: str, *, after: str = "") -> Iterator[str]:
         segments = {n.removeprefix(prefix).partition("/")[0] for n in self.list(prefix)}
         yield from (s for s in sorted(segments) if s > after)
+
+    def now(self) -> float:
+        self._check()
+        return time.time()
 
     def presign_put(self, name: str, *, expires_s: int) -> str | None:
         self._check(name)

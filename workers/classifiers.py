@@ -8,14 +8,13 @@ moved, by compare-and-set on the store: of two trainers one is told to learn on 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared import ids, layout
+from shared import ids, layout, service_clock
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, MadeBy, Version, learnt_after, with_version
 from shared.errors import Conflict, NotFound, ObjectMissing
@@ -53,7 +52,7 @@ class Classifiers:
         *,
         versions_kept: int,
         cache_bytes: int = _CACHE_BYTES,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self.store = store
         self.records = ClassifierStore(store=store, clock=clock)

@@ -20,22 +20,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from shared import ids
+from shared import ids, service_clock
 from shared.adapters.celery_broker import CeleryDoorbell
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.store import store_of
 from shared.batches import UPLOAD_KEPT_S
-from shared.errors import BrokerUnavailable, PigeonholeError
+from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
+from shared.messages import encode
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
+from shared.types import MemberReport
 from shared.webhook_store import WebhookStore
 from workers import meters
 from workers.keeping.adoption import adopt
 from workers.keeping.chore import Chore
 from workers.keeping.courier import Courier
-from workers.keeping.expiry import expire, expire_deliveries, expire_files, expire_uploads
+from workers.keeping.deletion_limit import DeletionLimit
+from workers.keeping.expiry import (
+    expire_call_records,
+    expire_deliveries,
+    expire_files,
+    expire_jobs,
+    expire_uploads,
+)
 from workers.keeping.reroute import reroute
 from workers.keeping.sweep import sweep
 from workers.strangers.outbound import Outbound
@@ -47,6 +56,7 @@ _EXPIRE_EVERY_S = 600.0
 _FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
 _SWEEP_EVERY_S = 6 * 3600.0
 _LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
+_STORE_CLOCK_S = 60.0  # the object store's clock may differ so far: ages are hours and more
 _ENDING_S = 3600.0  # an upload that is completed in its last moment is read for some time
 _REPORT_TTL_S = 8.0
 ROLE = "keeper"
@@ -56,6 +66,7 @@ ROLE = "keeper"
 class Keeper:
     """One loop over everything that must not be forgotten. `clock` gives seconds since 1970.
 
+    `compare_clocks` raises `ClocksDisagree` where the age of things is in doubt.
     The tick only speaks to Redis, so that a slow object store delays no lease and no bell.
     """
 
@@ -67,7 +78,8 @@ class Keeper:
     lease_s: float
     audit_s: float
     result_keep_s: float
-    clock: Callable[[], float] = time.time
+    compare_clocks: Callable[[], object]
+    clock: Callable[[], float] = service_clock.now
     member: str = field(default_factory=ids.token)
     _epoch: str = ""
     _reap_from: float = 0.0  # monotonic: no lease is reaped before, so that workers can beat first
@@ -78,6 +90,15 @@ class Keeper:
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
         self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
+        waits_s = {
+            **dict.fromkeys(("jobs", "call records", "deliveries"), _EXPIRE_EVERY_S),
+            **dict.fromkeys(("files", "uploads"), _FILES_EVERY_S),
+            "classifiers": _SWEEP_EVERY_S,
+        }
+        # A chore starts after its interval, give or take the time that the last one took.
+        self._limits = {
+            kind: DeletionLimit(kind, wait_s=wait_s / 2) for kind, wait_s in waits_s.items()
+        }
 
     def run(self, stopping: threading.Event) -> None:
         """Keep until told to stop. An outage is waited out."""
@@ -99,7 +120,8 @@ class Keeper:
         Raises:
             BrokerUnavailable: Redis is away; the rest is done at the next tick.
         """
-        self.ledger.report(ROLE, self.member, b"{}", ttl_s=_REPORT_TTL_S)
+        report = MemberReport(clock_offset_s=service_clock.CLOCK.offset_s())
+        self.ledger.report(ROLE, self.member, encode(report), ttl_s=_REPORT_TTL_S)
         epoch = self.ledger.epoch(ids.token())
         if epoch != self._epoch:
             log.info("keeper.new_ledger", known=bool(self._epoch))
@@ -132,18 +154,40 @@ class Keeper:
         adopt(self.store, self.ledger, self.doorbell, now=now)
 
     def _expire(self) -> None:
-        now = self.clock()
-        expire(self.store, self.ledger, before=now - self.result_keep_s, now=now)
-        expire_deliveries(self.store, before=now - self.result_keep_s)
+        if not self._age_is_sure():
+            return
+        now, limits = self.clock(), self._limits
+        before = now - self.result_keep_s
+        expire_jobs(self.store, self.ledger, before=before, now=now, limit=limits["jobs"])
+        expire_call_records(self.store, now=now, limit=limits["call records"])
+        expire_deliveries(self.store, before=before, limit=limits["deliveries"])
 
     def _expire_files(self) -> None:
-        now = self.clock()
+        if not self._age_is_sure():
+            return
+        now, limits = self.clock(), self._limits
         before = now - self.result_keep_s - _LEFT_BEHIND_S
-        expire_files(self.store, before=before, now=now)
-        expire_uploads(self.store, before=now - UPLOAD_KEPT_S - _ENDING_S)
+        expire_files(self.store, before=before, now=now, limit=limits["files"])
+        before = now - UPLOAD_KEPT_S - _ENDING_S
+        expire_uploads(self.store, before=before, limit=limits["uploads"])
 
     def _sweep_classifiers(self) -> None:
-        sweep(self.store, before=self.clock() - _LEFT_BEHIND_S)
+        if self._age_is_sure():
+            before = self.clock() - _LEFT_BEHIND_S
+            sweep(self.store, before=before, limit=self._limits["classifiers"])
+
+    def _age_is_sure(self) -> bool:
+        """Whether clocks agree on how old things are; if not, nothing is deleted this time.
+
+        Raises:
+            Unavailable: One of them cannot be asked.
+        """
+        try:
+            self.compare_clocks()
+        except ClocksDisagree as exc:
+            log.warning("retention.put_off", reason=exc.detail)
+            return False
+        return True
 
 
 def main() -> None:
@@ -161,10 +205,12 @@ def _run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    store = store_of(settings)
+    ledger, store = RedisLedger(client), store_of(settings)
+    clock = service_clock.CLOCK
+    clock.follow(ledger.now, substitute=store.now)
     courier = Courier(WebhookStore(store=store), Outbound.of(settings))
     keeper = Keeper(
-        ledger=RedisLedger(client),
+        ledger=ledger,
         store=store,
         doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
         courier=courier,
@@ -172,8 +218,9 @@ def _run(settings: Settings) -> None:
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,
         result_keep_s=settings.result_keep_s,
+        compare_clocks=lambda: clock.require_agreement(store.now, tolerance_s=_STORE_CLOCK_S),
     )
-    meters.serve(settings.metrics_port)
+    meters.serve(settings.metrics_port, role=ROLE)
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
     courier.close()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 from threadpoolctl import threadpool_limits
 
-from shared import ids
+from shared import ids, service_clock
 from shared.adapters.celery_broker import CeleryDoorbell, celery_app
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
@@ -138,13 +138,14 @@ def _run(settings: Settings) -> None:
     ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
     buckets = buckets_of(settings)
     store.probe()
+    service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
     pace = Pace()
     device, models = load_models(catalogue, settings, observe=pace.watching(meters.observer))
     gc.collect()
     gc.freeze()  # the models' objects stay: looking through them again and again costs each row
     queues = queues_of(device, models)
-    meters.serve(settings.metrics_port)
+    meters.serve(settings.metrics_port, role=ROLE)
 
     stopping = threading.Event()
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
@@ -248,6 +249,7 @@ def _run(settings: Settings) -> None:
                 queues=queues,
                 models=tuple(models),
                 tokens_per_s=pace.tokens_per_s(),
+                clock_offset_s=service_clock.CLOCK.offset_s(),
             )
         ),
         queues=queues,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from shared import telemetry
+from shared import service_clock, telemetry
 
 _BATCHES = Histogram(
     telemetry.BATCH_SECONDS, "Seconds of one forward pass.", ["model"],
@@ -15,6 +15,10 @@ _BATCHES = Histogram(
 _TOKENS = Counter(telemetry.BATCH_TOKENS, "Tokens that went through a model.", ["model", "kind"])
 
 REAPED = Counter(telemetry.REAPED, "Leases of silent workers that were given to others.")
+
+_CLOCK_OFFSET = Gauge(
+    telemetry.CLOCK_OFFSET, "Seconds that this machine's clock is ahead of Redis.", ["role"]
+)
 
 
 def observer(model: str) -> Callable[[int, int, int, float], None]:
@@ -30,7 +34,8 @@ def observer(model: str) -> Callable[[int, int, int, float], None]:
     return observe
 
 
-def serve(port: int) -> None:
+def serve(port: int, *, role: str) -> None:
     """Answer /metrics on the port; 0: nowhere."""
+    _CLOCK_OFFSET.labels(role).set_function(service_clock.CLOCK.offset_s)
     if port:
         start_http_server(port)

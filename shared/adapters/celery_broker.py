@@ -69,7 +69,9 @@ class CeleryDoorbell:
 
     def ring(self, queue: str) -> None:
         try:
-            self._app.send_task(DRAIN, args=(queue,), queue=queue, expires=60)
+            # Without `expires`: a worker would judge it by its own wall clock and throw bells away.
+            # The ledger keeps old ones from piling up: it has no more than eight rung per queue.
+            self._app.send_task(DRAIN, args=(queue,), queue=queue)
         except Exception as exc:  # kombu lets redis-py's errors through beside its own
             raise BrokerUnavailable(
                 f"the broker is away ({type(exc).__name__}); try again shortly", retry_after_s=2

@@ -202,6 +202,11 @@ class RedisLedger:
         expired, ring = self._run("reap", attempts, limit, failure)
         return Reaped(expired=expired, ring=tuple(queue.decode() for queue in ring))
 
+    def now(self) -> float:
+        with broker_errors():
+            seconds, micros = self._client.time()
+        return float(seconds + micros / 1e6)
+
     def epoch(self, token: str) -> str:
         with broker_errors():
             known = self._client.set(self._key("epoch"), token, nx=True, get=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from shared.adapters.s3_signing import sign_with_service_time
 from shared.errors import (
     ConfigurationError,
     ObjectMissing,
@@ -59,6 +60,7 @@ class S3Calls:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        sign_with_service_time()
         self.server = _without_credentials(endpoint) if endpoint else "AWS S3"
         self._timeout_s = timeout_s
         self._strict = False

@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 
 from api import readiness
 from api.metrics import Metrics
+from shared.messages import encode
+from shared.types import MemberReport
 from tests.api.conftest import World
 from tests.fake_ledger import FakeLedger
 from tests.problems import assert_problem
@@ -70,6 +72,23 @@ class TestHealth:
         assert int(answer.headers["Retry-After"]) >= 1
         parts = answer.get_json()["parts"]
         assert {part for part, said in parts.items() if said != "ok"} == missing
+
+    def test_says_whose_clock_is_off_and_is_ready_all_the_same(
+        self, client: FlaskClient, world: World
+    ):
+        ahead = MemberReport(clock_offset_s=691200.0)
+        world.ledger.report("keeper", "second", encode(ahead), ttl_s=60)
+
+        answer = client.get("/health/ready")
+
+        assert answer.status_code == 200
+        assert answer.get_json()["clocks"] == {
+            "api": "ok",
+            "keeper": "691200.0 s ahead of Redis",
+            "worker": "ok",
+        }
+        told = client.get("/metrics").get_data(as_text=True)
+        assert 'pigeonhole_clock_offset_seconds{role="keeper"} 691200.0' in told
 
     def test_is_not_ready_when_the_worker_lives_but_does_not_answer(
         self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch

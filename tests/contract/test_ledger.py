@@ -589,6 +589,9 @@ class TestMembers:
 
         assert ledger.reports("worker") == {"a": b"{}"}
 
+    def test_are_told_the_time(self, ledger: Ledger):
+        assert abs(ledger.now() - time.time()) < 5
+
     def test_can_leave(self, ledger: Ledger):
         ledger.report("worker", "a", b"{}", ttl_s=5)
         ledger.report("worker", "a", b"", ttl_s=0)

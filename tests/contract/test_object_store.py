@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,13 @@ class TestObjectStore:
 
         assert second != first
         assert object_store.get("a").data == b"two"
+
+    def test_it_says_what_time_it_is_and_keeps_nothing_of_it(
+        self, object_store: ObjectStore
+    ) -> None:
+        assert abs(object_store.now() - time.time()) < 5
+
+        assert list(object_store.list("")) == []
 
     def test_an_empty_object_is_an_object(self, object_store: ObjectStore) -> None:
         object_store.put("open/j1", b"")

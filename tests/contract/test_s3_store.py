@@ -14,6 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from shared import service_clock
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.s3 import S3Store
 from shared.adapters.store import open_store
@@ -48,6 +49,28 @@ def test_a_server_that_ignores_conditions_is_refused_with_the_reason(tmp_path: P
             stranger.probe()
         with pytest.raises(StoreUnavailable):
             stranger.get("a")
+
+
+def test_requests_and_urls_are_signed_with_the_services_time(
+    s3_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock is 20 minutes off would be refused by AWS, and so would its URLs."""
+    true_s = time.time() - 1200
+    monkeypatch.setattr(service_clock, "now", lambda: true_s)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(true_s))
+    store = s3_store()
+    sent = []
+    store._calls._client.meta.events.register(
+        "before-send.s3", lambda request, **_: sent.append(request.headers["X-Amz-Date"])
+    )
+
+    store.put("a", b"x")
+    url = store.presign_put("a", expires_s=60)
+
+    assert sent == [stamp.encode()]
+    assert url is not None
+    assert f"X-Amz-Date={stamp}" in url
+    assert stamp[:8] + "%2Fus-east-1" in url
 
 
 def test_a_bucket_that_is_not_there_is_a_wrong_setting(s3_store: Make) -> None:

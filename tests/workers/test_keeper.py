@@ -7,7 +7,7 @@ import pytest
 
 from shared import ids, layout
 from shared.batches import UPLOAD_KEPT_S, BatchResult, File
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, ClocksDisagree
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode, encode, queues_of
 from shared.types import WorkerReport
@@ -16,10 +16,10 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_batch import a_batch, run_all
-from tests.workers.keeping.test_expiry import put_upload, uploads
+from tests.workers.keeping.test_expiry import NO_LIMIT, put_upload, uploads
 from workers.keeper import Keeper
 from workers.keeping.courier import Courier
-from workers.keeping.expiry import expire, expire_files
+from workers.keeping.expiry import expire_call_records, expire_files, expire_jobs
 from workers.strangers.outbound import Outbound
 
 
@@ -39,6 +39,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         lease_s=10,
         audit_s=3600,
         result_keep_s=3600,
+        compare_clocks=lambda: None,
         clock=lambda: 3600.0,
     )
 
@@ -207,7 +208,7 @@ def test_ended_jobs_expire_and_open_ones_never(bench: Bench):
         bench.store.put(layout.job("acme", job_id), b"{}")
     bench.store.put(layout.open_marker(running), b"acme")
 
-    assert expire(bench.store, bench.ledger, before=5_000.0, now=9_000.0) == 1
+    assert expire_jobs(bench.store, bench.ledger, before=5_000.0, now=9_000.0, limit=NO_LIMIT) == 1
 
     assert set(bench.store.children(layout.jobs_of("acme"))) == {running, young}
 
@@ -217,7 +218,7 @@ def test_a_batch_is_no_longer_listed_once_it_has_expired(bench: Bench):
     bench.store.put(layout.job("acme", old), b"{}")
     bench.store.put(layout.batch("acme", old), b"")
 
-    assert expire(bench.store, bench.ledger, before=5_000.0, now=9_000.0) == 1
+    assert expire_jobs(bench.store, bench.ledger, before=5_000.0, now=9_000.0, limit=NO_LIMIT) == 1
 
     assert not [*bench.store.list(layout.BATCHES)]
 
@@ -225,13 +226,13 @@ def test_a_batch_is_no_longer_listed_once_it_has_expired(bench: Bench):
 def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):
     job = bench.submit()
 
-    expire(bench.store, bench.ledger, before=2e9, now=2e9)
+    expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT)
 
     ended = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
     assert ended.state is State.EXPIRED
     assert (ended.progress.total, ended.progress.failed) == (1, 1)
     assert bench.nothing_ready()
-    assert expire(bench.store, bench.ledger, before=2e9, now=2e9) == 1
+    assert expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT) == 1
     assert not list(bench.store.list("jobs/"))
 
 
@@ -242,7 +243,7 @@ def test_a_batch_that_never_ended_in_all_its_time_has_its_error_file(bench: Benc
     part = bench.claim(QUEUE)
 
     for _ in range(2):  # the second time it waits for the worker
-        expire(bench.store, bench.ledger, before=2e9, now=2e9)
+        expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT)
     bench.ledger.release(part)
     run_all(bench)
 
@@ -258,7 +259,7 @@ def test_a_batch_that_no_worker_ends_expires_a_day_later(bench: Bench):
 
     for now in (2e9, 2e9 + 86399, 2e9 + 86401):
         assert not any(bench.store.list(layout.job("acme", job.id)))
-        expire(bench.store, bench.ledger, before=2e9, now=now)
+        expire_jobs(bench.store, bench.ledger, before=2e9, now=now, limit=NO_LIMIT)
 
     assert any(bench.store.list(layout.job("acme", job.id)))
 
@@ -267,7 +268,7 @@ def test_used_idempotency_keys_expire(bench: Bench):
     bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
     bench.store.put(layout.idempotency("acme", "b"), b'{"until": 1000}')
 
-    expire(bench.store, bench.ledger, before=0, now=100)
+    expire_call_records(bench.store, now=100, limit=NO_LIMIT)
 
     assert list(bench.store.list(layout.IDEMPOTENCY)) == [layout.idempotency("acme", "b")]
 
@@ -292,7 +293,7 @@ def test_files_expire_when_they_say_so(bench: Bench):
     kept = put_file(bench, 1, None), put_file(bench, 2, 101.0)
     put_file(bench, 3, 100.0)
 
-    assert expire_files(bench.store, before=0, now=100) == 1
+    assert expire_files(bench.store, before=0, now=100, limit=NO_LIMIT) == 1
 
     assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
 
@@ -301,7 +302,7 @@ def test_bytes_that_no_job_can_still_make_a_file_of_are_deleted(bench: Bench):
     put_file(bench, 1, None, whole=False)
     kept = put_file(bench, 50, None, whole=False), put_file(bench, 2, None)
 
-    assert expire_files(bench.store, before=49, now=100) == 1
+    assert expire_files(bench.store, before=49, now=100, limit=NO_LIMIT) == 1
 
     assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
 
@@ -310,7 +311,7 @@ def test_a_record_that_cannot_be_read_keeps_its_file(bench: Bench):
     file_id = put_file(bench, 1, None)
     bench.store.put(layout.file("acme", file_id), b"garbage")
 
-    assert expire_files(bench.store, before=50, now=100) == 0
+    assert expire_files(bench.store, before=50, now=100, limit=NO_LIMIT) == 0
 
 
 def test_a_keeper_deletes_files_too(bench: Bench, keeper: Keeper):
@@ -341,3 +342,36 @@ def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str])
     tick(keeper)
 
     assert CONTROL in rung
+
+
+def test_a_keeper_that_does_not_know_how_old_things_are_deletes_nothing(
+    bench: Bench, keeper: Keeper, caplog: pytest.LogCaptureFixture
+):
+    def disagree() -> None:
+        raise ClocksDisagree("this machine's clock is 691200.0 s ahead of Redis")
+
+    keeper.clock = lambda: 10.0 * UPLOAD_KEPT_S
+    job_id = ids.job_id(1_000, 1)
+    bench.store.put(layout.job("acme", job_id), b"{}")
+    put_file(bench, 1, 3000.0)
+    put_upload(bench.store, 1)
+    bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
+    before = dict(bench.store.objects)
+    keeper.compare_clocks = disagree
+
+    tick(keeper)
+
+    assert bench.store.objects == before
+    assert caplog.messages.count("retention.put_off") == 3
+
+
+def test_a_keeper_that_cannot_ask_for_the_time_deletes_nothing(bench: Bench, keeper: Keeper):
+    def away() -> None:
+        raise BrokerUnavailable("Redis is away")
+
+    put_file(bench, 1, 3000.0)
+    keeper.compare_clocks = away
+
+    tick(keeper)
+
+    assert list(bench.store.list(layout.FILES))

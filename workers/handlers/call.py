@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from shared import service_clock
 from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
 from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
@@ -40,7 +41,7 @@ class Calls:
         replies: Replies,
         *,
         max_open_bytes: int = _MAX_OPEN_BYTES,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self._max_open_bytes = max_open_bytes
         self._classify = classify

@@ -8,12 +8,11 @@ Killed anywhere in between, it is run again and finds what it left.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared import layout
+from shared import layout, service_clock
 from shared.batches import BatchRequest
 from shared.errors import PreconditionFailed, WorkFailed
 from shared.jobs import (
@@ -59,7 +58,7 @@ class Finaliser:
     store: ObjectStore
     assembler: Assembler
     lease_s: float = 10.0
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def run(self, claim: Claim) -> None:
         """Bring the job to its terminal state, once.

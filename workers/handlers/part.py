@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared import layout
+from shared import layout, service_clock
 from shared.batches import BatchRequest
 from shared.errors import (
     BrokerUnavailable,
@@ -64,7 +64,7 @@ class Parts:
     stopping: threading.Event
     max_attempts: int
     lease_s: float
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def run(self, claim: Claim) -> None:
         """Do the task and say so, or give it back; never raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 
 from shared import ids, layout
@@ -43,7 +43,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: dateti
                     queues.add(CONTROL)
                 continue
             try:
-                submission = _unfinished(store, job_id)
+                submission = _unfinished(store, job_id, now)
             except MessageTooNew as exc:
                 log.warning("job.too_new", job_id=job_id, reason=exc.detail)
                 continue
@@ -69,7 +69,7 @@ def _queued(submission: Submission) -> Job:
     return job.model_copy(update={"queue": f"{job.queue}.{submission.body.model}"})
 
 
-def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
+def _unfinished(store: ObjectStore, job_id: str, now: datetime) -> Submission | None:
     """What the job was asked to do; None if it has ended or was never wholly accepted.
 
     Raises:
@@ -88,13 +88,14 @@ def _unfinished(store: ObjectStore, job_id: str) -> Submission | None:
             raise
         except MessageUndecodable as exc:
             log.error("job.undecodable", job_id=job_id, reason=exc.detail)
-            _fail(store, account, job_id, exc)
+            _fail(store, account, job_id, exc, now)
     return None
 
 
-def _fail(store: ObjectStore, account: str, job_id: str, error: MessageUndecodable) -> None:
+def _fail(
+    store: ObjectStore, account: str, job_id: str, error: MessageUndecodable, now: datetime
+) -> None:
     """End a job of which nothing can be read but its name."""
-    now = datetime.now(UTC)
     job = Job(
         id=job_id,
         account=account,

@@ -1,14 +1,17 @@
-"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys and
-records of calls, files and
-what is left of those that were sent in parts, and the log of webhooks.
+"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys and records of
+calls, files and what is left of those that were sent in parts, and the log of webhooks.
+
+Ids say when something was made, and sort newest first, so a listing can begin at the first one that
+has expired. How much may go at once is decided in `deletion_limit`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice, takewhile
 
 from shared import ids, layout
 from shared.batches import File
@@ -24,47 +27,65 @@ from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
 from workers.ending.announce import announce
+from workers.keeping.deletion_limit import DeletionLimit
 
 log = Log("expiry")
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
 _ASSEMBLY = timedelta(days=1)  # in which a worker writes the files of a batch whose time is over
+_MAX_LISTED = 100_000  # names of one sweep, in memory at once; what is more waits for the next
 
 
-def expire(store: ObjectStore, ledger: Ledger, *, before: float, now: float) -> int:
-    """Delete jobs made before a time and keys remembered until `now`; both seconds since 1970.
+def expire_jobs(
+    store: ObjectStore, ledger: Ledger, *, before: float, now: float, limit: DeletionLimit
+) -> int:
+    """Delete jobs made before a time; both in seconds since 1970.
 
-    A job of that age that has not ended ends as expired, and is deleted the next time. Job ids
-    sort newest first, so a listing can begin at the first one that has expired.
+    A job of that age that has not ended ends as expired, and is deleted the next time.
 
     Returns:
         How many jobs were deleted.
     """
     oldest_kept = ids.job_id(int(before * 1000), 0)
+    expired, kept = _by_age(store, layout.JOBS, layout.jobs_of, oldest_kept)
     deleted = 0
-    for account in store.children(layout.JOBS):
-        for job_id in store.children(layout.jobs_of(account), after=oldest_kept):
-            if any(store.list(layout.open_marker(job_id))):
-                _end(store, ledger, job_id, datetime.fromtimestamp(now, UTC))
-            else:
-                _delete_job(store, account, job_id)
-                deleted += 1
-    for name in chain(store.list(layout.IDEMPOTENCY), store.list(layout.CALLS)):
-        try:
-            until = json.loads(store.get(name).data)["until"]
-            expired = float(until) < now
-        except ObjectMissing:
-            continue
-        except (ValueError, KeyError, TypeError):
-            log.error("idempotency.unreadable", name=name)
-            continue
-        if expired:
-            store.delete(name)
+    for account, job_id in limit.allowed(expired, kept):
+        if any(store.list(layout.open_marker(job_id))):
+            _end(store, ledger, job_id, datetime.fromtimestamp(now, UTC))
+        else:
+            _delete_job(store, account, job_id)
+            deleted += 1
     if deleted:
         log.info("job.expired", count=deleted)
     return deleted
 
 
-def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
+def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit) -> int:
+    """Delete used-up Idempotency-Keys and records of calls, remembered until `now`.
+
+    Returns:
+        How many were deleted.
+    """
+    expired: list[tuple[float, str]] = []
+    kept = 0
+    for name in chain(store.list(layout.IDEMPOTENCY), store.list(layout.CALLS)):
+        try:
+            until = float(json.loads(store.get(name).data)["until"])
+        except ObjectMissing:
+            continue
+        except (ValueError, KeyError, TypeError):
+            log.error("idempotency.unreadable", name=name)
+            continue
+        if until < now:
+            expired.append((until, name))
+        else:
+            kept += 1
+    allowed = limit.allowed(sorted(expired), range(kept))
+    for _, name in allowed:
+        store.delete(name)
+    return len(allowed)
+
+
+def expire_files(store: ObjectStore, *, before: float, now: float, limit: DeletionLimit) -> int:
     """Delete files that have expired, and bytes without a record whose id was made before a time.
 
     The id of what a batch puts out is as old as the batch, so `before` must be further back than
@@ -73,8 +94,9 @@ def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
     Returns:
         How many files were deleted.
     """
-    oldest_kept = ids.file_id(int(before * 1000), 0)  # file ids sort newest first
-    deleted = 0
+    oldest_kept = ids.file_id(int(before * 1000), 0)
+    old: list[tuple[str, str]] = []
+    kept = 0
     for account in store.children(layout.FILES):
         for file_id in store.children(layout.files_of(account)):
             record = layout.file(account, file_id)
@@ -86,51 +108,85 @@ def expire_files(store: ObjectStore, *, before: float, now: float) -> int:
             except MessageUndecodable:
                 log.error("file.unreadable", name=record)
                 continue
-            if expired:  # the record last, so that a half-deleted file is met again
-                store.delete(layout.file_content(account, file_id))
-                store.delete(record)
-                deleted += 1
-    if deleted:
-        log.info("file.expired", count=deleted)
-    return deleted
+            if expired:
+                old.append((account, file_id))
+            else:
+                kept += 1
+    allowed = limit.allowed(sorted(old, key=_id, reverse=True), range(kept))
+    for account, file_id in allowed:
+        store.delete(layout.file_content(account, file_id))
+        store.delete(layout.file(account, file_id))  # last: a half-deleted file is met again
+    if allowed:
+        log.info("file.expired", count=len(allowed))
+    return len(allowed)
 
 
-def expire_uploads(store: ObjectStore, *, before: float) -> int:
+def expire_uploads(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     """Delete what is left of files that were sent in parts, if they were begun before a time.
 
     Returns:
         How many uploads were deleted.
     """
-    oldest_kept = ids.upload_id(int(before * 1000), 0)  # upload ids sort newest first
-    deleted = 0
-    for account in store.children(layout.UPLOADS):
-        for upload_id in store.children(layout.uploads_of(account), after=oldest_kept):
-            for name in list(store.list(layout.upload_prefix(account, upload_id))):
-                store.delete(name)
-            deleted += 1
-    if deleted:
-        log.info("upload.expired", count=deleted)
-    return deleted
+    oldest_kept = ids.upload_id(int(before * 1000), 0)
+    expired, kept = _by_age(store, layout.UPLOADS, layout.uploads_of, oldest_kept)
+    allowed = limit.allowed(expired, kept)
+    for account, upload_id in allowed:
+        for name in list(store.list(layout.upload_prefix(account, upload_id))):
+            store.delete(name)
+    if allowed:
+        log.info("upload.expired", count=len(allowed))
+    return len(allowed)
 
 
-def expire_deliveries(store: ObjectStore, *, before: float) -> int:
+def expire_deliveries(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     """Delete what webhooks were told before a time, whatever became of it.
 
     Returns:
         How many deliveries were deleted.
     """
-    oldest_kept = ids.delivery_id(int(before * 1000), 0)  # delivery ids sort newest first
-    deleted = 0
+    oldest_kept = ids.delivery_id(int(before * 1000), 0)
+    expired: list[str] = []
+    kept = 0
     for account in store.children(layout.DELIVERIES):
         for webhook_id in store.children(layout.deliveries_to(account)):
-            after = layout.delivery(account, webhook_id, oldest_kept)
-            prefix = layout.deliveries_of(account, webhook_id)
-            for name in list(store.list(prefix, after=after)):
-                store.delete(name)
-                deleted += 1
-    if deleted:
-        log.info("webhook.expired", count=deleted)
-    return deleted
+            last_kept = layout.delivery(account, webhook_id, oldest_kept)
+            for name in store.list(layout.deliveries_of(account, webhook_id)):
+                if name > last_kept:
+                    expired.append(name)
+                else:
+                    kept += 1
+    expired.sort(key=lambda name: name.rpartition("/")[2], reverse=True)
+    allowed = limit.allowed(expired, range(kept))
+    for name in allowed:
+        store.delete(name)
+    if allowed:
+        log.info("webhook.expired", count=len(allowed))
+    return len(allowed)
+
+
+def _by_age(
+    store: ObjectStore, prefix: str, names_of: Callable[[str], str], oldest_kept: str
+) -> tuple[list[tuple[str, str]], Iterator[str]]:
+    """What all accounts have below `prefix` that is older than an id, the oldest first, each with
+    its account; and, lazily, the ids of the rest.
+    """
+
+    def rest() -> Iterator[str]:
+        for account in store.children(prefix):
+            yield from takewhile(
+                lambda each: each <= oldest_kept, store.children(names_of(account))
+            )
+
+    old = (
+        (account, each)
+        for account in store.children(prefix)
+        for each in store.children(names_of(account), after=oldest_kept)
+    )
+    return sorted(islice(old, _MAX_LISTED), key=_id, reverse=True), rest()
+
+
+def _id(found: tuple[str, str]) -> str:
+    return found[1]
 
 
 def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:

@@ -9,12 +9,13 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import NotFound
 from shared.ports import ObjectStore
 from shared.telemetry import Log
+from workers.keeping.deletion_limit import DeletionLimit
 
 log = Log("sweep")
 _FILE = re.compile(r"/versions/(?P<file>\d+-(?P<job>job_[0-9a-z]{26})-[0-9a-z]+)\.\w+$")
 
 
-def sweep(store: ObjectStore, *, before: float) -> int:
+def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     """Delete weights of jobs made before a time, in seconds since 1970, that became no version.
 
     Of a classifier without a record, deleted or never made, everything of that age goes. The files
@@ -25,7 +26,8 @@ def sweep(store: ObjectStore, *, before: float) -> int:
     """
     oldest_kept = ids.job_id(int(before * 1000), 0)  # job ids sort newest first
     records = ClassifierStore(store=store)
-    deleted = 0
+    orphans: list[str] = []
+    looked_at = 0
     for account in store.children(layout.CLASSIFIERS):
         for classifier_id in records.ids(account):
             names = list(store.list(layout.classifier_prefix(account, classifier_id)))
@@ -36,9 +38,16 @@ def sweep(store: ObjectStore, *, before: float) -> int:
                 left = {name for name in old if found[name]["file"] not in kept}
             except NotFound:
                 left = set(names) if old == set(found) else old
-            for name in sorted(left):
-                store.delete(name)
-            deleted += len(left)
-    if deleted:
-        log.info("classifier.swept", count=deleted)
-    return deleted
+            orphans += sorted(left, key=lambda name: _job(found.get(name)), reverse=True)
+            looked_at += len(names)
+    allowed = limit.allowed(orphans, range(looked_at - len(orphans)))
+    for name in allowed:
+        store.delete(name)
+    if allowed:
+        log.info("classifier.swept", count=len(allowed))
+    return len(allowed)
+
+
+def _job(match: re.Match[str] | None) -> str:
+    """The job that wrote a file; "" for what else a classifier has, which goes last."""
+    return match["job"] if match else ""

@@ -12,12 +12,13 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
 
 import httpcore
 
+from shared import service_clock
 from shared.addresses import Network, Target, check_url, networks_of, ports_of
 from shared.errors import FetchFailed, InvalidRequest
 from shared.settings import Settings
@@ -130,7 +131,9 @@ class Outbound:
         ):
             return Answered(
                 status=exchange.status,
-                retry_after_s=_retry_after_s(exchange.header("retry-after"), datetime.now(UTC)),
+                retry_after_s=_retry_after_s(
+                    exchange.header("retry-after"), date=exchange.header("date")
+                ),
             )
 
     def _checked(self, url: str) -> Target:
@@ -305,12 +308,23 @@ def _too_large(most_bytes: int) -> FetchFailed:
     return FetchFailed(f"is larger than {most_bytes} bytes")
 
 
-def _retry_after_s(text: str, now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for; None where it asks for nothing."""
+def _retry_after_s(text: str, *, date: str) -> float | None:
+    """The seconds that a Retry-After header asks for; None where it asks for nothing.
+
+    A time of day is one of the server's clock, which its Date header tells.
+    """
     if text.isdecimal():
         return float(text[:9])
+    at, now = _timestamp(text), _timestamp(date)
+    if at is None:
+        return None
+    return max(0.0, at - (service_clock.now() if now is None else now))
+
+
+def _timestamp(text: str) -> float | None:
+    """A date of HTTP in seconds since 1970; None where it is no date."""
     try:
         at = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now.timestamp())
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -17,9 +17,10 @@ from shared.webhook_store import WebhookStore
 from shared.webhooks import Delivery, Webhook, new_secret
 from tests.fakes import FakeDoorbell, FakeStore
 from tests.workers.conftest import NOW, QUEUE, Bench
+from tests.workers.keeping.test_expiry import NO_LIMIT
 from workers.ending.announce import announce
 from workers.keeping.adoption import adopt
-from workers.keeping.expiry import expire, expire_deliveries
+from workers.keeping.expiry import expire_deliveries, expire_jobs
 
 
 def put_webhook(store: FakeStore, *, account: str = "acme", **changes: object) -> Webhook:
@@ -173,7 +174,7 @@ def test_a_job_that_was_given_all_its_time_is_told_as_expired(bench: Bench):
     put_webhook(bench.store)
     bench.submit()
 
-    expire(bench.store, bench.ledger, before=2e9, now=2e9)
+    expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT)
 
     assert [each.event for each in told(bench.store)] == ["job.expired"]
 
@@ -233,6 +234,11 @@ def test_deliveries_expire_with_the_age_of_jobs(bench: Bench):
             )
         )
 
-    assert expire_deliveries(bench.store, before=(NOW + timedelta(hours=1.5)).timestamp()) == 2
+    assert (
+        expire_deliveries(
+            bench.store, before=(NOW + timedelta(hours=1.5)).timestamp(), limit=NO_LIMIT
+        )
+        == 2
+    )
 
     assert [each.created_at for each in told(bench.store)] == [NOW + timedelta(hours=2)]

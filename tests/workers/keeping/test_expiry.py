@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from shared import ids, layout
 from tests.fakes import FakeStore
+from workers.keeping.deletion_limit import DeletionLimit
 from workers.keeping.expiry import expire_uploads
+
+NO_LIMIT = DeletionLimit("few", wait_s=3600)  # that tests with a few objects meet
 
 
 def put_upload(store: FakeStore, begun_at: float, *, account: str = "acme") -> str:
@@ -26,18 +29,18 @@ def test_uploads_that_were_begun_before_a_time_leave_nothing():
     put_upload(store, 49)
     put_upload(store, 1, account="other")
 
-    assert expire_uploads(store, before=50) == 2
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 2
 
     assert uploads(store) == kept
-    assert expire_uploads(store, before=50) == 0
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 0
 
 
 def test_a_part_that_came_after_the_end_is_deleted_too():
     store = FakeStore()
     upload = put_upload(store, 1)
-    expire_uploads(store, before=50)
+    expire_uploads(store, before=50, limit=NO_LIMIT)
     store.put(layout.upload_part("acme", upload, ids.part_id()), b"late")
 
-    assert expire_uploads(store, before=50) == 1
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 1
 
     assert not list(store.list(layout.UPLOADS))

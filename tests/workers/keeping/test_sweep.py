@@ -7,6 +7,7 @@ import time
 from shared import layout
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold, update
+from tests.workers.keeping.test_expiry import NO_LIMIT
 from workers.keeping.sweep import sweep
 
 DAY_S = 86400.0
@@ -24,9 +25,9 @@ def test_what_no_record_names_goes_when_it_is_old(bench: Bench):
     bench.train.train(a_job(), update(body.classifier_id), hold())
     before = set(bench.store.objects)
     name = left_behind(bench, body.classifier_id)
-    assert sweep(bench.store, before=time.time() - DAY_S) == 0
+    assert sweep(bench.store, before=time.time() - DAY_S, limit=NO_LIMIT) == 0
     assert name in bench.store.objects
-    assert sweep(bench.store, before=time.time() + DAY_S) == 1
+    assert sweep(bench.store, before=time.time() + DAY_S, limit=NO_LIMIT) == 1
     assert set(bench.store.objects) == before
 
 
@@ -35,8 +36,8 @@ def test_of_a_classifier_that_is_gone_everything_goes(bench: Bench):
     bench.train.train(a_job(), body, hold())
     others = {n for n in bench.store.objects if body.classifier_id not in n}
     bench.store.delete(layout.classifier(ME, body.classifier_id))
-    assert sweep(bench.store, before=time.time() - DAY_S) == 0
-    sweep(bench.store, before=time.time() + DAY_S)
+    assert sweep(bench.store, before=time.time() - DAY_S, limit=NO_LIMIT) == 0
+    sweep(bench.store, before=time.time() + DAY_S, limit=NO_LIMIT)
     assert set(bench.store.objects) == others
 
 
@@ -45,5 +46,5 @@ def test_a_classifier_that_is_being_made_stays(bench: Bench):
     bench.train.train(a_job(), body, hold())
     bench.store.delete(layout.classifier(ME, body.classifier_id))
     before = set(bench.store.objects)
-    sweep(bench.store, before=time.time() - DAY_S)
+    sweep(bench.store, before=time.time() - DAY_S, limit=NO_LIMIT)
     assert set(bench.store.objects) == before

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 import zlib
+from email.utils import format_datetime
 
 import pytest
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from shared import service_clock
 from shared.errors import FetchFailed, Unavailable
 from shared.telemetry import start_logging
 from tests.strangers import LOOPBACK, dripping, endless, page, redirect, saying, stranger
@@ -447,9 +449,16 @@ class TestPost:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text, seconds):
-    now = datetime.datetime(2026, 10, 21, 7, 28, tzinfo=datetime.UTC)
+    assert _retry_after_s(text, date="Wed, 21 Oct 2026 07:28:00 GMT") == seconds
 
-    assert _retry_after_s(text, now) == seconds
+
+def test_retry_after_of_a_server_without_a_date_is_read_by_the_services_clock():
+    at = datetime.datetime.fromtimestamp(service_clock.now() + 600, datetime.UTC)
+
+    seconds = _retry_after_s(format_datetime(at, usegmt=True), date="")
+
+    assert seconds is not None
+    assert 500 < seconds <= 600
 
 
 def test_no_line_of_the_log_holds_a_url(capfd):

@@ -9,7 +9,6 @@ rows that were never begun. Run again, it writes the same files.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import msgspec
 
-from shared import layout
+from shared import layout, service_clock
 from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan, Rows
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
@@ -55,7 +54,7 @@ class Assembler:
     store: ObjectStore
     buckets: Buckets
     reader: Reader
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = service_clock.now
 
     def run(
         self,

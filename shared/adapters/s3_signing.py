@@ -1,0 +1,36 @@
+"""Requests to S3, and URLs for it, are signed with the service's time.
+
+A server refuses a request whose date is minutes off, and such a URL would be over before it is used
+or not yet valid. botocore takes the date from the machine's wall clock, so it is replaced before it
+is signed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from shared import service_clock
+
+_VERSIONS = {"s3v4": "S3SigV4Auth", "s3v4-query": "S3SigV4QueryAuth"}
+
+
+def sign_with_service_time() -> None:
+    """Let every S3 client of this process do so; repeating it changes nothing."""
+    from botocore import auth
+
+    for version, name in _VERSIONS.items():
+        if auth.AUTH_TYPE_MAPS[version].__module__ != __name__:
+            auth.AUTH_TYPE_MAPS[version] = _dated(getattr(auth, name), auth.SIGV4_TIMESTAMP)
+
+
+def _dated(signer: Any, date_format: str) -> Any:
+    class Dated(signer):  # type: ignore[misc]
+        """The signer, with another date."""
+
+        def _modify_request_before_signing(self, request: Any) -> None:
+            now = datetime.fromtimestamp(service_clock.now(), UTC)
+            request.context["timestamp"] = now.strftime(date_format)
+            super()._modify_request_before_signing(request)
+
+    return Dated
