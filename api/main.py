@@ -21,7 +21,7 @@ from granian.server import MPServer
 from api.liveness import LivenessWatch
 from shared import catalogue
 from shared.adapters.redis_client import connect
-from shared.adapters.store import store_of
+from shared.adapters.store import probe, store_of
 from shared.errors import ConfigurationError, PigeonholeError
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
@@ -40,7 +40,7 @@ def main() -> None:
         settings = Settings.from_env(os.environ)
         start_logging("api", settings.log_level)
         catalogue.load(settings.catalogue, default=settings.default_model)
-        store_of(settings).probe()
+        probe(store_of(settings))
         connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?
         _check_port(settings.host, settings.port)
     except PigeonholeError as exc:

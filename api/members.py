@@ -12,6 +12,7 @@ from shared.types import MemberReport, WorkerReport
 
 WORKER = "worker"
 KEEPER = "keeper"
+_PROBE = "probe"
 
 
 class Members:
@@ -22,7 +23,7 @@ class Members:
         self._fresh_s = fresh_s
         self._lock = threading.Lock()
         self._workers: list[WorkerReport] = []
-        self._failure: str | None = None
+        self._failure: BrokerUnavailable | None = None
         self._read_at = float("-inf")
 
     def workers(self) -> list[WorkerReport]:
@@ -35,16 +36,22 @@ class Members:
             if time.monotonic() - self._read_at > self._fresh_s:
                 self._failure = self._read()
                 self._read_at = time.monotonic()
-            if self._failure is not None:
-                raise BrokerUnavailable(self._failure)
+            if (failure := self._failure) is not None:
+                # Anew for each caller: a traceback grows with every thread that raises it.
+                raise type(failure)(failure.detail, retry_after_s=failure.retry_after_s)
             return self._workers
 
-    def _read(self) -> str | None:
-        """Read the ledger; a failure is remembered too, or else all who wait would try in turn."""
+    def _read(self) -> BrokerUnavailable | None:
+        """Read the ledger; a failure is remembered too, or else all who wait would try in turn.
+
+        Where no worker has reported, it may be that Redis takes no reports: that is found out.
+        """
         try:
             reports = self._ledger.reports(WORKER).values()
+            if not reports:
+                self._ledger.report(_PROBE, "writes", b"", ttl_s=1)
         except BrokerUnavailable as exc:
-            return exc.detail
+            return exc
         self._workers = [WorkerReport.model_validate_json(report) for report in reports]
         return None
 

@@ -38,7 +38,7 @@ from api.wire.openai.upload import (
     UploadPartUrls,
 )
 
-_KEYED = (401, 403, 429, 500, 503)
+_KEYED = (401, 403, 429, 500, 503, 507)
 _call = partial(Operation, fault=OpenAIError)
 _REPLAYED: dict[int, tuple[str, ...]] = {200: ("Idempotent-Replayed",)}
 _DRY = {

@@ -36,6 +36,7 @@ _PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
     429: ("Retry-After",),
     503: ("Retry-After",),
+    507: ("Retry-After",),
     504: ("Location",),  # of a job that goes on; an inline call has none
 }
 

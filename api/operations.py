@@ -41,7 +41,7 @@ from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
-_KEYED = (401, 403, 429, 500, 503)  # what any call with a key may meet
+_KEYED = (401, 403, 429, 500, 503, 507)  # what any call with a key may meet
 _FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(TYPES)
 
 _WAITED: dict[int, tuple[str, ...]] = {

@@ -87,6 +87,7 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
     if known.retry_after_s is not None or status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.INSUFFICIENT_STORAGE,
     }:
         response.headers["Retry-After"] = str(max(1, known.retry_after_s or 1))
     return response

@@ -14,7 +14,7 @@ from api.wire.webhook import (
     WebhookObject,
 )
 
-_KEYED = (401, 403, 429, 500, 503)
+_KEYED = (401, 403, 429, 500, 503, 507)
 _WEBHOOK_ID = Parameter(
     name="webhook_id", where="path", about="The `id` of a webhook.", schema={**TEXT, "minLength": 1}
 )

@@ -49,14 +49,21 @@ def run(env: Mapping[str, str]) -> int:
         is wrong.
     """
     os.umask(0o077)  # what the service keeps is for its owner only
+    where = "this directory"
     try:
         settings = Settings.from_env(env)
+        where = str(settings.data_dir.absolute())
         settings = replace(settings, data_dir=settings.data_dir.absolute())
         with datadir.held(settings.data_dir, patience_s=_LEFTOVER_PATIENCE_S) as lock:
             return _run(settings, env, lock)
     except PigeonholeError as exc:
         print(f"pigeonhole: {exc.detail}", file=sys.stderr)
         return 2 if isinstance(exc, ConfigurationError) else 1
+    except OSError as exc:
+        if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        print(f"pigeonhole: no room to start: the disk of {where} is full", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before anything was started
         return 1
 

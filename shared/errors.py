@@ -22,7 +22,9 @@
     ├── TooBusy                         RATE_CONCURRENCY_LIMIT_EXCEEDED   retryable
     ├── Unavailable                     SERVICE_UNAVAILABLE               retryable
     │   ├── BrokerUnavailable                                             retryable
+    │   │   └── BrokerFull              STORAGE_FULL                      retryable
     │   └── StoreUnavailable                                              retryable
+    │       └── StoreFull               STORAGE_FULL                      retryable
     ├── DeadlineExceeded                SERVICE_TIMEOUT
     ├── WorkFailed                      INTERNAL_ERROR      a part was given up after its attempts
     ├── ObjectMissing                   INTERNAL_ERROR      the object store has no such name
@@ -197,8 +199,20 @@ class BrokerUnavailable(Unavailable):
     """Raised when Redis does not answer within its time bound."""
 
 
+class BrokerFull(BrokerUnavailable):
+    """Raised when Redis reads but takes no writes: its disk or its memory is full."""
+
+    code = "STORAGE_FULL"
+
+
 class StoreUnavailable(Unavailable):
-    """Raised when the object store does not answer within its time bound, or is full."""
+    """Raised when the object store does not answer within its time bound."""
+
+
+class StoreFull(StoreUnavailable):
+    """Raised when the object store has no room for what is written. Reading and deleting work."""
+
+    code = "STORAGE_FULL"
 
 
 class DeadlineExceeded(PigeonholeError):

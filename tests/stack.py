@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,8 +93,10 @@ class Stack:
         self.processes[name] = process
         return process
 
-    def start_redis(self) -> None:
-        self.start("redis", *valkey_command(self.redis_port, self.folder / "redis"))
+    def start_redis(self, *command: str) -> None:
+        """Start a Redis with an append-only file, or another one by a command of its own."""
+        own = valkey_command(self.redis_port, self.folder / "redis")
+        self.start("redis", *(command or own))
 
     def start_api(self) -> None:
         self.start("api", sys.executable, "-m", "api.main")
@@ -218,12 +220,17 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    folder: Path, *, workers: int = 1, ready_s: float = 60, **settings: object
+    folder: Path,
+    *,
+    workers: int = 1,
+    ready_s: float = 60,
+    redis: Sequence[str] = (),
+    **settings: object,
 ) -> Iterator[Stack]:
     """A ready service while the block runs; models that have to be loaded take their time."""
     stack = Stack(folder, **settings)
     try:
-        stack.start_redis()
+        stack.start_redis(*redis)
         stack.key, _ = create_key(
             store_of(stack.settings),
             name="test",

@@ -25,7 +25,7 @@ from shared.adapters.redis_client import connect
 from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
 from shared.adapters.s3_buckets import buckets_of
-from shared.adapters.store import store_of
+from shared.adapters.store import probe, store_of
 from shared.catalogue import load as load_catalogue
 from shared.errors import PigeonholeError
 from shared.limits import Limits
@@ -137,7 +137,7 @@ def _run(settings: Settings) -> None:
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
     buckets = buckets_of(settings)
-    store.probe()
+    probe(store)
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
     pace = Pace()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import BrokerUnavailable
+from shared.adapters.redis_client import broker_error
 from shared.messages import DRAIN
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def celery_app(redis_url: str, *, timeout_s: float, socket_timeout_s: float) -> 
         broker_pool_acquire_timeout=timeout_s,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a Redis that takes no writes is waited for,
+        worker_consumer="shared.adapters.celery_consumer:PatientConsumer",  # with pauses
         broker_transport_options={
             "visibility_timeout": 600,
             "socket_timeout": socket_timeout_s,
@@ -73,6 +75,4 @@ class CeleryDoorbell:
             # The ledger keeps old ones from piling up: it has no more than eight rung per queue.
             self._app.send_task(DRAIN, args=(queue,), queue=queue)
         except Exception as exc:  # kombu lets redis-py's errors through beside its own
-            raise BrokerUnavailable(
-                f"the broker is away ({type(exc).__name__}); try again shortly", retry_after_s=2
-            ) from exc
+            raise broker_error(exc) from exc

@@ -26,7 +26,7 @@ from shared.adapters.locks import hold
 from shared.adapters.names import check_name
 from shared.adapters.paths import directory_of, names, path_of, segments
 from shared.adapters.probe import prove
-from shared.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
+from shared.errors import ObjectMissing, PreconditionFailed, StoreFull, StoreUnavailable
 from shared.ports import StoredObject
 
 _CHUNK_BYTES = 1 << 20
@@ -283,9 +283,12 @@ def _sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-_SENTENCES = {
+_FULL_RETRY_S = 10
+_FULL = {
     errno.ENOSPC: "The object store's disk is full.",
     errno.EDQUOT: "The object store's disk quota is used up.",
+}
+_SENTENCES = {
     errno.EFBIG: "The object is larger than the object store's disk or process may hold.",
     errno.EACCES: "The object store's directory may not be used by this process.",
     errno.EPERM: "The object store's directory may not be used by this process.",
@@ -300,6 +303,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        if exc.errno in _FULL:
+            raise StoreFull(_FULL[exc.errno], retry_after_s=_FULL_RETRY_S) from exc
         reason = os.strerror(exc.errno or 0)
         sentence = _SENTENCES.get(exc.errno or 0, f"The object store's directory failed: {reason}.")
         raise StoreUnavailable(sentence) from exc

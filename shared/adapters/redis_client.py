@@ -9,7 +9,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.errors import BrokerUnavailable, ConfigurationError
+from shared.errors import BrokerFull, BrokerUnavailable, ConfigurationError
+
+_FULL_RETRY_S = 10
 
 
 def connect(url: str, *, timeout_s: float, max_connections: int = 64) -> redis.Redis:
@@ -41,6 +43,21 @@ def broker_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as exc:
-        raise BrokerUnavailable(
-            f"Redis is away ({type(exc).__name__}); try again shortly", retry_after_s=2
-        ) from exc
+        raise broker_error(exc) from exc
+
+
+def broker_error(error: Exception) -> BrokerUnavailable:
+    """What an error of redis-py, or of Celery on it, means: Redis is away, or takes no writes."""
+    cause = error.__cause__ if isinstance(error.__cause__, redis.RedisError) else error
+    full = None
+    if isinstance(cause, redis.OutOfMemoryError):
+        full = "its memory is full (maxmemory)"
+    elif isinstance(cause, redis.ResponseError) and str(cause).startswith("MISCONF"):
+        full = "its disk is full or broken (MISCONF)"
+    if full is None:
+        kind = type(cause).__name__
+        return BrokerUnavailable(f"Redis is away ({kind}); try again shortly", retry_after_s=2)
+    return BrokerFull(
+        f"Redis takes no writes: {full}; what was accepted waits until the operator makes room",
+        retry_after_s=_FULL_RETRY_S,
+    )

@@ -21,12 +21,25 @@ from shared.errors import (
     ObjectMissing,
     PigeonholeError,
     PreconditionFailed,
+    StoreFull,
     StoreUnavailable,
 )
 
 _PAUSES_S = (0.05, 0.2, 0.5)
 _LARGE_BODY_BYTES = 1 << 20
 _ACCESS_STATUSES = {301, 400, 401, 403}
+# Of MinIO and its kin, of Ceph, of Backblaze and others; most of them with 507 or 403.
+_FULL_CODES = {
+    "InsufficientCapacity",
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "QuotaExceededException",
+    "StorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+    "XRustfsStorageFull",
+}
+_FULL_RETRY_S = 10
 
 T = TypeVar("T")
 
@@ -114,6 +127,7 @@ class S3Calls:
             ObjectMissing: 404.
             PreconditionFailed: 412.
             ConfigurationError: There is no such bucket; the server lacks the operation.
+            StoreFull: The server has no room, or a quota is used up.
             StoreUnavailable: Anything else.
         """
         from botocore.exceptions import BotoCoreError, ClientError
@@ -161,6 +175,8 @@ def _refusal(
         return ObjectMissing("The object store has no such object."), False
     if status == 412:
         return PreconditionFailed("Somebody else wrote the object first."), False
+    if status == 507 or code in _FULL_CODES:
+        return StoreFull(f"The object store is full: {code}.", retry_after_s=_FULL_RETRY_S), False
     # 409 is ConditionalRequestConflict: two conditional writes met, and S3 asks to come again.
     again = status >= 500 or status in {409, 429} or code in {"RequestTimeout", "SlowDown"}
     if at_start and status in _ACCESS_STATUSES and not again:

@@ -7,9 +7,12 @@ from urllib.parse import unquote
 
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.s3 import S3Store
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, StoreFull
 from shared.ports import ObjectStore
 from shared.settings import Settings
+from shared.telemetry import Log
+
+log = Log("store")
 
 
 def open_store(
@@ -52,6 +55,20 @@ def open_store(
     raise ConfigurationError(
         "The object store's URL must be file:///absolute/path or s3://bucket/prefix."
     )
+
+
+def probe(store: ObjectStore) -> None:
+    """Let a store prove itself, at the start of a process.
+
+    One that is full is not proved: what needs no room, such as a zero-shot call, goes on.
+
+    Raises:
+        ConfigurationError, StoreUnavailable: As `ObjectStore.probe`.
+    """
+    try:
+        store.probe()
+    except StoreFull as exc:
+        log.warning("store.full", reason=exc.detail)
 
 
 def store_of(settings: Settings) -> ObjectStore:

@@ -6,7 +6,7 @@ import pytest
 
 from api.members import Members
 from shared.catalogue import ModelEntry
-from shared.errors import BrokerUnavailable, Unavailable
+from shared.errors import BrokerFull, BrokerUnavailable, Unavailable
 from shared.messages import encode, queues_of
 from shared.types import WorkerReport
 from tests.fake_ledger import FakeLedger
@@ -42,6 +42,21 @@ def test_a_model_that_prefers_a_gpu_goes_to_the_cpu_while_no_gpu_worker_lives(
 
     live(ledger, "gpu", "m", ttl_s=0)
     assert members.device_for(model("gpu-preferred")) == "cpu"
+
+
+def test_a_redis_that_takes_no_reports_is_not_one_without_workers(
+    ledger: FakeLedger, members: Members, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise BrokerFull("Redis takes no writes: its disk is full", retry_after_s=10)
+
+    monkeypatch.setattr(ledger, "report", full)
+
+    for _ in range(2):
+        with pytest.raises(BrokerFull) as refusal:
+            members.device_for(model("cpu"))
+        assert refusal.value.retry_after_s == 10
+    assert members.usual_device(model("cpu")) == "cpu"  # a job waits
 
 
 def test_a_worker_that_holds_other_models_does_not_count(ledger: FakeLedger, members: Members):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.locks import hold
-from shared.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
+from shared.errors import ObjectMissing, PreconditionFailed, StoreFull, StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +115,27 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     assert b"larger than the object store's disk or process may hold" in done.stdout
     assert list((tmp_path / ".new").iterdir()) == []
     assert list(DirectoryStore(tmp_path).list("")) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_is_full_and_still_tells_the_time_reads_and_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """On a real disk that is full: `tests/chaos/test_disk_full.py`."""
+    store = DirectoryStore(tmp_path)
+    store.put("a", b"x")
+
+    def full(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", full)
+
+    with pytest.raises(StoreFull, match="disk"):
+        store.put("b", b"x")
+    assert store.get("a").data == b"x"
+    assert store.now() > 0
+    store.delete("a")
+    assert list(store.list("")) == []
 
 
 def test_a_writer_killed_halfway_leaves_the_old_object(tmp_path: Path) -> None:

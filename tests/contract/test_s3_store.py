@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -18,7 +19,13 @@ from shared import service_clock
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.s3 import S3Store
 from shared.adapters.store import open_store
-from shared.errors import ConfigurationError, ObjectMissing, PreconditionFailed, StoreUnavailable
+from shared.errors import (
+    ConfigurationError,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreFull,
+    StoreUnavailable,
+)
 from tests.servers import HOST, free_port, rclone_server
 
 pytestmark = pytest.mark.integration
@@ -71,6 +78,37 @@ def test_requests_and_urls_are_signed_with_the_services_time(
     assert url is not None
     assert f"X-Amz-Date={stamp}" in url
     assert stamp[:8] + "%2Fus-east-1" in url
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(507, "XMinioStorageFull"), (507, "Whatever"), (403, "QuotaExceeded")],
+)
+def test_a_server_without_room_is_full_and_asked_once(s3_store: Make, status: int, code: str):
+    asked = []
+
+    class Full(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            body = f"<Error><Code>{code}</Code><Message>no room</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((HOST, 0), Full) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = s3_store(endpoint=f"http://{HOST}:{server.server_port}")
+
+        with pytest.raises(StoreFull, match=f"is full: {code}"):
+            store.put("a", b"x")
+
+        server.shutdown()
+    assert len(asked) == 1
 
 
 def test_a_bucket_that_is_not_there_is_a_wrong_setting(s3_store: Make) -> None:

@@ -121,11 +121,11 @@ def test_the_object_store_takes_the_keys_that_we_use() -> None:
     assert settings.object_store == f"s3://{environment['S3_BUCKET']}"
 
 
-def test_redis_keeps_what_it_holds_and_asks_for_a_password() -> None:
+def test_redis_saves_what_it_holds_takes_writes_on_a_full_disk_and_asks_for_a_password() -> None:
     lines = document()["configs"]["redis"]["content"].splitlines()
 
     assert f"requirepass {SECRETS['REDIS_PASSWORD']}" in lines
-    assert "appendonly yes" in lines
+    assert {"save 10 1", "appendonly no", "stop-writes-on-bgsave-error no"} <= set(lines)
     assert "maxmemory-policy noeviction" in lines
     assert "redis:/data" in SERVICES["redis"].raw["volumes"]
 
