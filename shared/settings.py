@@ -170,10 +170,12 @@ class Settings:
         0, "Child processes of a worker that read images and documents; 0: one more than cores."
     )
     decoder_bytes: Bytes = _setting(
-        2**30, "Most memory to read one image or document.", least=2**26
+        2**30, "Most memory to read one image, document or Parquet file.", least=2**26
     )
     decode_limit_s: float = _setting(
-        20.0, "Longest that reading one image or document may take.", least=0.1
+        20.0,
+        "Longest that reading one image or document may take, or the next rows of a Parquet file.",
+        least=0.1,
     )
     max_images: int = _setting(20, "Most images of one item.", least=1)
     max_pages: int = _setting(20, "Most pages read of one document.", least=1)

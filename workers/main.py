@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
@@ -56,9 +57,11 @@ from workers.handlers.part import Parts
 from workers.handlers.train import Train
 from workers.inputs.fetch import Fetcher, bounds_of
 from workers.inputs.row import Bounds
+from workers.inputs.table_task import PIECE_BYTES, parquet_pieces, rows_of
 from workers.leases import Leases
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.registry import load_models
+from workers.sandbox.readers import FileReaders
 from workers.strangers.outbound import Outbound
 from workers.vectors.embedding import Model
 from workers.vectors.media import Decoders, MediaReader
@@ -70,6 +73,7 @@ ROLE = "worker"
 _GIVE_BACK_S = 1.0  # the end of the grace: what still runs is cancelled and given back
 _GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
 _FINISH_PARTS_S = 600.0  # of a worker that is full: what takes longer is given back
+_EXAMPLES = 4  # times the largest body: what a file of examples may hold, all of which is held
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 
 
@@ -96,9 +100,28 @@ def _room(models: Mapping[str, Model], calls: Calls) -> Callable[[str, float], b
     return room
 
 
-def _reader(store: ObjectStore, buckets: Buckets, settings: Settings) -> Reader:
-    bounds = Bounds(max_row_bytes=settings.max_row_bytes)
-    return Reader(store=store, buckets=buckets, bounds=bounds)
+def tables_of(settings: Settings) -> FileReaders:
+    """The children that read tables."""
+    return FileReaders(
+        [parquet_pieces.__module__],
+        memory_bytes=settings.decoder_bytes,
+        limit_s=settings.decode_limit_s,
+        max_piece_bytes=PIECE_BYTES + 3 * settings.max_row_bytes,
+    )
+
+
+def reader_of(
+    store: ObjectStore, buckets: Buckets, tables: FileReaders, settings: Settings
+) -> Reader:
+    """Reads what batches are about, whatever it is."""
+    return Reader(
+        store=store,
+        buckets=buckets,
+        bounds=Bounds(max_row_bytes=settings.max_row_bytes),
+        parquet_rows=lambda stream, *, skip, bounds, wanted=None: rows_of(
+            tables.read(parquet_pieces, stream, skip, bounds, wanted)
+        ),
+    )
 
 
 def _media(store: ObjectStore, buckets: Buckets, settings: Settings, *, eager: bool) -> MediaReader:
@@ -155,9 +178,14 @@ def _run(settings: Settings) -> None:
     media = _media(store, buckets, settings, eager=pictures)
     viewer = Viewer(limits=limits, media=media)
     classify = Classify(models, limits, classifiers, viewer)
-    reader = _reader(store, buckets, settings)
+    tables = tables_of(settings)
+    reader = reader_of(store, buckets, tables, settings)
     example_files = ExampleFiles(
-        store=store, catalogue=catalogue, limits=limits, bounds=reader.bounds
+        store=store,
+        catalogue=catalogue,
+        limits=limits,
+        bounds=replace(reader.bounds, max_expanded_bytes=_EXAMPLES * settings.max_body_bytes),
+        parquet_rows=reader.parquet_rows,
     )
     train = Train(
         models=models,
@@ -316,6 +344,7 @@ def _run(settings: Settings) -> None:
             batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable
         calls.close(timeout_s=_GIVE_BACK_S)
         media.close()
+        tables.close()
         leases.close()
         guard.close()
         log.info("worker.stopped", member=member)

@@ -38,6 +38,7 @@ from tests import tiny_clip
 from tests.ops.compose import SECRETS
 from tests.servers import HOST, free_port, moto_server
 from tests.workers.inputs import documents
+from workers.inputs.row import MAX_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -300,7 +301,10 @@ def test_the_table_of_settings_is_the_one_of_the_code() -> None:
 
 
 def test_the_table_of_limits_has_the_defaults_of_the_code() -> None:
-    fixed = {"characters of an `Idempotency-Key": MAX_CHARS}
+    fixed = {
+        "characters of an `Idempotency-Key": MAX_CHARS,
+        "columns of a Parquet file": MAX_COLUMNS,
+    }
     named = set()
 
     for what, default, setting in rows("limits"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import resource
 import signal
@@ -11,13 +12,15 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import InvalidLabels, InvalidRequest, UnreadableInput
+from shared.errors import FieldError, InvalidLabels, InvalidRequest, UnreadableInput
+from workers.sandbox.wire import Stretch, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +60,62 @@ def crash() -> int:
     return len(ctypes.string_at(0))
 
 
+def fill_and_crash(size: int) -> int:
+    held = bytes(size)
+    time.sleep(0.5)  # as long as it takes to fill it
+    return len(held) + crash()
+
+
 def give_up() -> int:
     os.abort()  # as PDFium does where it gets no memory
 
 
 def leave(status: int) -> int:
     os._exit(status)
+
+
+def echo(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """A file, as many bytes a piece."""
+    return iter(lambda: file.read(size), b"")
+
+
+def pid_and_ends(file: BinaryIO) -> Iterator[bytes]:
+    yield str(os.getpid()).encode()
+    file.seek(-3, io.SEEK_END)
+    yield file.read()
+    file.seek(0)
+    yield file.read(3)
+
+
+def broken_after(file: BinaryIO, pieces: int, how: str) -> Iterator[bytes]:
+    """Some pieces, and then something else."""
+    for _ in range(pieces):
+        yield file.read(1)
+    match how:
+        case "refuse":
+            error = FieldError(field="file", message="is no table")
+            raise InvalidRequest("file: is no table", fields=(error,))
+        case "hog":
+            yield bytes(10**9)
+        case "crash":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "fail":
+            raise KeyError("secret")
+        case "nap":
+            time.sleep(60)
+        case "beyond":
+            lie(encode(Stretch(-5, 10)), len(encode(Stretch(-5, 10))))
+        case "large":
+            yield bytes(10_000_000)
+
+
+def trickle(file: BinaryIO, pause_s: float) -> Iterator[bytes]:
+    """Tiny pieces for ever, none of them late."""
+    while True:
+        time.sleep(pause_s)
+        yield file.read(1)
 
 
 def refuse(kind: Literal["input", "request", "labels"]) -> int:

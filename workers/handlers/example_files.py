@@ -7,7 +7,7 @@ wrong is named in one answer, as far as a person reads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -23,12 +23,13 @@ from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.resolve import examples_for, model_for
 from shared.types import EvaluateRequest, Example, ExampleFile, TrainRequest
+from workers.inputs import parquet
 from workers.inputs.file_format import format_of
 from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted
 from workers.inputs.pick import name_of
 from workers.inputs.row import Bounds, Row
-from workers.inputs.tables import read_rows
+from workers.inputs.tables import ParquetRows, read_rows
 
 _HEAD_BYTES = 64 * 1024  # of which some are no blank
 _MAX_BLANK = 65_536  # rows without a word that are passed over
@@ -47,6 +48,7 @@ class ExampleFiles:
     catalogue: Catalogue
     limits: Limits
     bounds: Bounds
+    parquet_rows: ParquetRows = parquet.rows
 
     def training(
         self, job: Job, request: TrainRequest, check: Callable[[], object]
@@ -136,6 +138,7 @@ class _Reading:
         self._file = file
         self._store = files.store
         self._bounds = files.bounds
+        self._parquet_rows = files.parquet_rows
         self._check = check
         self._judge = judge
         self._labelled = labelled
@@ -176,8 +179,17 @@ class _Reading:
         found: list[Example] = []
         faults: list[FieldError] = []
         blank = 0
-        with self._opened() as stream:
-            for row in read_rows(stream, self._format, bounds=self._bounds, wanted=wanted):
+        with ExitStack() as held:
+            stream = held.enter_context(self._opened())
+            rows = read_rows(
+                stream,
+                self._format,
+                bounds=self._bounds,
+                wanted=wanted,
+                parquet_rows=self._parquet_rows,
+            )
+            held.callback(rows.close)
+            for row in rows:
                 if row.number % _EVERY == 0:
                     self._check()
                 if self._is_blank(row):

@@ -5,7 +5,9 @@ do not say that a column is one), others stay bytes. A value that cannot be one 
 row.
 
 Arrow reads page by page. What it holds is bounded by `_BATCH_ROWS` times the largest value of a
-column, which nothing in a file tells beforehand; files are refused by the sizes that they state.
+column, which nothing in a file tells beforehand: sizes that a file states count a value once that a
+million rows have. So files are refused by what they state, and then by what their rows really are;
+and whatever they claim, a worker has them read in a child process, whose memory is bounded.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import BinaryIO, cast
 
 import msgspec
@@ -21,12 +24,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shared.errors import Unavailable
+from shared.errors import InvalidRequest, Unavailable
 from workers.inputs.header import Wanted, columns
-from workers.inputs.row import Bounds, Fault, Row, too_long, unreadable
+from workers.inputs.row import MAX_COLUMNS, Bounds, Fault, Row, too_long, unreadable
 
 _BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
+_BATCH_BYTES = 8 * 1024 * 1024  # fewer rows, where they are large
 _BUFFER_BYTES = 1024 * 1024
+_LEAST_BUFFER = 16 * 1024
+_BUFFERS = 64 * 1024 * 1024  # of all columns
+_ROW_BYTES = 64  # what a row weighs whatever is in it
+# Of a value that all rows have, a file says next to nothing: a million rows of it are no attack.
+_FREE_WEIGHT = 256 * 1024 * 1024
 
 _NO_ROOM = "there is no room for temporary files"
 _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
@@ -35,7 +44,14 @@ _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
 def rows(
     stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
 ) -> Iterator[Row]:
-    """The rows of a Parquet file, but for the first `skip`.
+    """The rows of a Parquet file, but for the first `skip`; else as `batches`."""
+    return chain.from_iterable(batches(stream, skip=skip, bounds=bounds, wanted=wanted))
+
+
+def batches(
+    stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+) -> Iterator[list[Row]]:
+    """The same, some at a time; none for what was only read over.
 
     Args:
         stream: seekable.
@@ -47,29 +63,38 @@ def rows(
         InvalidRequest: It is broken, encrypted or too large, or lacks a column.
     """
     with _translated():
+        metadata = pq.read_metadata(stream)
+        if metadata.num_columns > MAX_COLUMNS:
+            unreadable(f"has {metadata.num_columns} columns; at most {MAX_COLUMNS} are read")
         # Without the buffer size, or with `pre_buffer`, a whole row group is held.
         table = pq.ParquetFile(
-            stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            stream,
+            metadata=metadata,
+            buffer_size=max(
+                _LEAST_BUFFER, min(_BUFFER_BYTES, _BUFFERS // max(1, metadata.num_columns))
+            ),
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
         header = list(table.schema_arrow.names)
         groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
     if not header:
         unreadable("has no columns")
     names = columns(header, wanted)
-    bounds.check_expanded(
-        sum(group.total_byte_size for group in groups), sent_bytes=stream.seek(0, 2)
-    )
+    sent_bytes = stream.seek(0, 2)
+    bounds.check_expanded(sum(group.total_byte_size for group in groups), sent_bytes=sent_bytes)
     number, first = 0, 0
     while first < len(groups) and number + groups[first].num_rows <= skip:
         number += groups[first].num_rows
         first += 1
+    weight = 0
     for batch in _batches(table, range(first, len(groups))):
         over = max(0, min(skip - number, batch.num_rows))
         number += over
-        if over < batch.num_rows:
-            for row in _rows(batch.slice(over), names, number, bounds):
-                number = row.number
-                yield row
+        weight += max(batch.nbytes, _ROW_BYTES * batch.num_rows)
+        _check_weight(weight, sent_bytes, bounds)
+        yield list(_rows(batch.slice(over), names, number, bounds))
+        number += batch.num_rows - over
 
 
 @contextmanager
@@ -103,6 +128,8 @@ def _write(file: io.FileIO, data: bytes) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except (MemoryError, InvalidRequest):
+        raise
     except _BROKEN as exc:
         # Arrow's words are long, and may quote the file.
         unreadable(
@@ -110,13 +137,26 @@ def _translated() -> Iterator[None]:
         )
 
 
+def _check_weight(weight: int, sent_bytes: int, bounds: Bounds) -> None:
+    """Refuse a file whose rows are far more than it says of itself."""
+    if weight > _FREE_WEIGHT or weight > bounds.max_expanded_bytes:
+        bounds.check_expanded(weight, sent_bytes=sent_bytes)
+
+
 def _batches(table: pq.ParquetFile, groups: range) -> Iterator[pa.RecordBatch]:
     if not groups:
         return
+    # By the first row: only a file that begins with small values and goes on with large ones can
+    # make a batch large.
+    first = next(_iterated(table, range(groups.start, groups.start + 1), 1), None)
+    weight = 0 if first is None else max(1, first.nbytes)
+    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, weight)))
+    yield from _iterated(table, groups, batch_rows)
+
+
+def _iterated(table: pq.ParquetFile, groups: range, rows: int) -> Iterator[pa.RecordBatch]:
     with _translated():
-        batches = table.iter_batches(
-            batch_size=_BATCH_ROWS, row_groups=list(groups), use_threads=False
-        )
+        batches = table.iter_batches(batch_size=rows, row_groups=list(groups), use_threads=False)
     while True:
         with _translated():
             batch = next(batches, None)
@@ -131,7 +171,10 @@ def _rows(batch: pa.RecordBatch, names: list[str], before: int, bounds: Bounds) 
         columns = [_decoded(column) for column in batch.columns]
         values = [_values(column) for column in columns]
     # Where the whole batch is within the bound of a row, so is each.
-    large = sum(column.nbytes for column in columns) > bounds.max_row_bytes
+    # Nulls and empty lists have no bytes.
+    large = sum(column.nbytes for column in columns) > bounds.max_row_bytes or any(
+        pa.types.is_nested(column.type) for column in columns
+    )
     for number, row in enumerate(zip(*values, strict=True), start=before + 1):
         fault: Fault | None = None
         data = dict(zip(names, row, strict=True))

@@ -9,6 +9,7 @@ import msgspec
 
 from shared.errors import FieldError, InvalidRequest
 
+MAX_COLUMNS = 16_384  # of a table, as many as Excel has
 FREE_BYTES = 16 * 1024 * 1024  # expanded whatever the ratio: a small file of spaces is no attack
 
 FaultCode = Literal[

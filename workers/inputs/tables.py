@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from workers.inputs import delimited, jsonl, parquet
 from workers.inputs.compression import expanded
@@ -16,6 +16,15 @@ from workers.inputs.records import Records
 from workers.inputs.row import Bounds, Row
 
 
+class ParquetRows(Protocol):
+    """Reads Parquet, as `workers.inputs.parquet.rows` does."""
+
+    def __call__(
+        self, stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+    ) -> Iterator[Row]:
+        """The rows of a seekable file, but for the first `skip`."""
+
+
 def read_rows(
     stream: BinaryIO,
     found: Format,
@@ -23,7 +32,8 @@ def read_rows(
     skip: int = 0,
     bounds: Bounds | None = None,
     wanted: Wanted | None = None,
-) -> Iterator[Row]:
+    parquet_rows: ParquetRows = parquet.rows,
+) -> Generator[Row, None, None]:
     """The rows of a file, one after another, in bounded memory.
 
     A row that is wrong comes with its fault. What makes the rest unreadable, such as a compressed
@@ -36,6 +46,7 @@ def read_rows(
         skip: rows not to give out; the first row that comes has the number `skip` + 1.
         bounds: the defaults of `Bounds`, if None.
         wanted: the columns that a table must have; JSONL may have other keys in each line.
+        parquet_rows: reads Parquet; in this process, if not said: a worker has it read in a child.
 
     Raises:
         InvalidRequest: The file cannot be read, or not to its end, or lacks a column.
@@ -44,10 +55,10 @@ def read_rows(
     bounds = bounds or Bounds()
     if found.kind == "parquet":
         if found.compression == "none" and stream.seekable():
-            yield from parquet.rows(stream, skip=skip, bounds=bounds, wanted=wanted)
+            yield from parquet_rows(stream, skip=skip, bounds=bounds, wanted=wanted)
             return
         with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
-            yield from parquet.rows(file, skip=skip, bounds=bounds, wanted=wanted)
+            yield from parquet_rows(file, skip=skip, bounds=bounds, wanted=wanted)
         return
     chunks = expanded(stream, found.compression, bounds)
     yield from text_rows(chunks, found, skip=skip, bounds=bounds, wanted=wanted)

@@ -2,188 +2,90 @@
 
     python -m workers.sandbox.child DESCRIPTOR PARENT_PID MEMORY_BYTES MODULE …
 
-It decides how a task and its answer look on the wire and which bounds hold in here. Who waits, how
-long a task may take and what a death means is decided by `workers.sandbox.pool`, which believes
-nothing that comes from here: an answer is data, checked against the annotations of the function.
+It decides which bounds hold in here, and how a function reads a file that only the worker has open.
+Who waits, how long a task may take and what a death means is decided by `workers.sandbox.pool` and
+`workers.sandbox.readers`, which believe nothing that comes from here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
-import math
+import io
 import os
 import resource
 import signal
 import socket
-import struct
 import sys
-import time
-import typing
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import msgspec
-import numpy as np
 
 from shared.errors import InvalidRequest, UnreadableInput
+from workers.sandbox.wire import (
+    MAX_STRETCH_BYTES,
+    STOP,
+    Answer,
+    Crashed,
+    Cut,
+    Done,
+    Function,
+    Piece,
+    Refused,
+    Stretch,
+    Task,
+    TooLarge,
+    decode,
+    encode,
+    receive,
+    send,
+    signature,
+)
 
-Function = Callable[..., object]
-_LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_BUFFER_BYTES = 64 * 1024  # small reads, as of the end of a file, are one message
 _OPEN_FILES = 16  # what is imported late needs one or two
-_CHUNK_BYTES = 1 << 20
+_Reading = Callable[..., Iterator[bytes]]
 
 
-class Task(msgspec.Struct, frozen=True):
-    """Which function, `module:name`, of which arguments; `limit_s` bounds its processor time."""
+class RemoteFile(io.RawIOBase):
+    """A file that only the worker has open, by the stretches that are asked for."""
 
-    function: str
-    limit_s: float
-    arguments: msgspec.Raw
+    def __init__(self, channel: socket.socket, size: int) -> None:
+        super().__init__()
+        self._channel = channel
+        self._size = size
+        self._place = 0
 
+    def readable(self) -> bool:
+        """True."""
+        return True
 
-class Done(msgspec.Struct, frozen=True, tag=True):
-    """What the function returned."""
+    def seekable(self) -> bool:
+        """True."""
+        return True
 
-    value: msgspec.Raw
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._place
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere, beyond the end too."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, start + offset)
+        return self._place
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The function refused its input: the class of the error and its sentence."""
-
-    error: str
-    detail: str
-
-
-class TooLarge(msgspec.Struct, frozen=True, tag=True):
-    """The function asked for more memory than there may be."""
-
-
-class Crashed(msgspec.Struct, frozen=True, tag=True):
-    """The function raised something else: the name of its class."""
-
-    error: str
-
-
-Answer = Done | Refused | TooLarge | Crashed
-
-
-class _Array(msgspec.Struct, frozen=True, array_like=True):
-    """An array of uint8 on the wire."""
-
-    shape: tuple[int, ...]
-    data: memoryview
-
-
-class Cut(Exception):
-    """The other side has gone, or sent more than was agreed."""
-
-
-def encode(value: object) -> bytes:
-    """Plain values, dataclasses, bytes and arrays of uint8 as msgpack."""
-    return _encoder.encode(value)
-
-
-def decode(data: bytes | bytearray | msgspec.Raw, kind: object) -> typing.Any:
-    """A value of the annotated type; arrays are the caller's own.
-
-    Raises:
-        msgspec.ValidationError: It is none.
-    """
-    return _decoder(kind).decode(data)
-
-
-@cache
-def signature(function: Function) -> tuple[object, object]:
-    """The types of a function's arguments, as one tuple, and of what it returns."""
-    hints = typing.get_type_hints(function)
-    returned = hints.pop("return")
-    return tuple[tuple(hints.values())], returned  # type: ignore[misc]
-
-
-def send(channel: socket.socket, message: bytes, *, deadline: float | None = None) -> None:
-    """One message; `deadline` on the monotonic clock.
-
-    Raises:
-        Cut: The other side has gone.
-        TimeoutError: The deadline has passed.
-    """
-    try:
-        channel.settimeout(_left(deadline))
-        channel.sendall(_LENGTH.pack(len(message)) + message)
-    except TimeoutError:
-        raise
-    except OSError as exc:
-        raise Cut from exc
-
-
-def receive(
-    channel: socket.socket, *, max_bytes: int | None = None, deadline: float | None = None
-) -> bytearray:
-    """The next message.
-
-    Raises:
-        Cut: The other side has gone, or announces more than `max_bytes`.
-        TimeoutError: The deadline has passed.
-    """
-    (size,) = _LENGTH.unpack(_received(channel, _LENGTH.size, deadline))
-    if max_bytes is not None and size > max_bytes:
-        raise Cut
-    return _received(channel, size, deadline)
-
-
-def _received(channel: socket.socket, size: int, deadline: float | None) -> bytearray:
-    message = bytearray()
-    while len(message) < size:
-        # Grows with what has come: a length is only a claim.
-        place = len(message)
-        message.extend(bytes(min(_CHUNK_BYTES, size - place)))
-        with memoryview(message) as view:
-            while place < len(view):
-                try:
-                    channel.settimeout(_left(deadline))
-                    got = channel.recv_into(view[place:])
-                except TimeoutError:
-                    raise
-                except OSError as exc:
-                    raise Cut from exc
-                if not got:
-                    raise Cut
-                place += got
-    return message
-
-
-def _left(deadline: float | None) -> float | None:
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.ndarray) and value.dtype == np.uint8:
-        return _Array(value.shape, np.ascontiguousarray(value).data.cast("B"))
-    raise NotImplementedError(f"{type(value).__name__} does not travel")
-
-
-def _array(kind: type, value: object) -> object:
-    if typing.get_origin(kind) is not np.ndarray:
-        raise NotImplementedError(f"{kind} does not travel")
-    sent = msgspec.convert(value, _Array)
-    if min(sent.shape, default=0) < 0 or math.prod(sent.shape) != sent.data.nbytes:
-        raise ValueError("the shape is not that of the data")
-    return np.frombuffer(sent.data, np.uint8).reshape(sent.shape).copy()
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
-
-
-@cache
-def _decoder(kind: object) -> msgspec.msgpack.Decoder[typing.Any]:
-    return msgspec.msgpack.Decoder(kind, dec_hook=_array)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Bytes from here on, as many as there are and are given at once."""
+        size = min(len(buffer), self._size - self._place, MAX_STRETCH_BYTES)
+        if size <= 0:
+            return 0
+        send(self._channel, encode(Stretch(self._place, size)))
+        data = receive(self._channel, max_bytes=size)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -201,23 +103,38 @@ def main(arguments: Sequence[str]) -> None:
             while True:
                 task = msgspec.msgpack.decode(receive(channel), type=Task)
                 module, _, name = task.function.partition(":")
-                send(channel, encode(_answer(getattr(loaded[module], name), task)))
+                send(channel, encode(_answer(getattr(loaded[module], name), task, channel)))
         except Cut:
             return
 
 
-def _answer(function: Function, task: Task) -> Answer:
+def _answer(function: Function, task: Task, channel: socket.socket) -> Answer:
     """Run one task; whatever it raises is an answer."""
     _allow_cpu(task.limit_s)
     try:
         kinds, _ = signature(function)
-        return Done(msgspec.Raw(encode(function(*decode(task.arguments, kinds)))))
+        arguments = decode(task.arguments, kinds)
+        if task.file_bytes >= 0:
+            file = io.BufferedReader(RemoteFile(channel, task.file_bytes), _BUFFER_BYTES)
+            _tell(channel, cast("_Reading", function)(file, *arguments), task.limit_s)
+            return Done(msgspec.Raw(encode(None)))
+        return Done(msgspec.Raw(encode(function(*arguments))))
     except (InvalidRequest, UnreadableInput) as exc:
-        return Refused(type(exc).__name__, exc.detail)
+        fields = tuple((each.field, each.message) for each in exc.fields)
+        return Refused(type(exc).__name__, exc.detail, fields)
     except MemoryError:
         return TooLarge()
     except Exception as exc:  # noqa: BLE001  a parser of hostile bytes may raise anything
         return Crashed(type(exc).__name__)
+
+
+def _tell(channel: socket.socket, pieces: Iterator[bytes], limit_s: float) -> None:
+    """Send what a function yields, as long as more is wanted."""
+    for piece in pieces:
+        send(channel, encode(Piece(piece)))
+        if receive(channel, max_bytes=len(STOP)) == STOP:
+            return
+        _allow_cpu(limit_s)
 
 
 def _die_with(parent: int) -> None:

@@ -11,10 +11,6 @@ worker's: no threads, no sockets, no model, no secrets in its environment.
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -27,20 +23,23 @@ from typing import Any, Self, TypeGuard, TypeVar
 
 import msgspec
 
-from shared.errors import InvalidRequest, TooBusy, Unavailable, UnreadableInput, tree
+from shared.errors import TooBusy, Unavailable
 from shared.telemetry import Log
-from workers.sandbox import child as sandboxed
-from workers.sandbox.child import Crashed, Cut, Done, Refused, Task, TooLarge
+from workers.sandbox.process import DYING_S, ChildProcess, closing, death, refusal, too_slow
+from workers.sandbox.wire import (
+    Answer,
+    Crashed,
+    Cut,
+    Done,
+    Task,
+    TooLarge,
+    decode,
+    encode,
+    signature,
+)
 
 log = Log("sandbox")
 T = TypeVar("T")
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-_START_S = 20.0
-_BURY_S = 5.0
-_DYING_S = 1.0  # from the end of its channel to that of a child that dies; then how is known
-_DETAIL_CHARS = 300
-_REFUSALS = {error.__name__: error for error in (*tree(InvalidRequest), *tree(UnreadableInput))}
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # each costs address space and gains nothing
 
 
 class Sandbox:
@@ -78,7 +77,7 @@ class Sandbox:
         self._work = threading.Condition(lock)  # a task waits, or closing
         self._room = threading.Condition(lock)  # a task has left the queue, or closing
         self._queue: deque[_Waiting] = deque()
-        self._children: set[_Child] = set()
+        self._children: set[ChildProcess] = set()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._run, name=f"sandbox-{number}", daemon=True)
@@ -110,10 +109,10 @@ class Sandbox:
             Unavailable: The sandbox is closed.
         """
         name = self._name(function)
-        _, returned = sandboxed.signature(function)
-        arguments = msgspec.Raw(sandboxed.encode(args))
+        _, returned = signature(function)
+        arguments = msgspec.Raw(encode(args))
         task: _Waiting = _Waiting(
-            message=sandboxed.encode(Task(name, limit_s, arguments)),
+            message=encode(Task(name, limit_s, arguments)),
             name=name,
             returned=returned,
             limit_s=limit_s,
@@ -168,7 +167,7 @@ class Sandbox:
                 child.kill()
         for task in pending:
             if task.future.set_running_or_notify_cancel():
-                task.future.set_exception(_closing())
+                task.future.set_exception(closing())
 
     def _take_out(self, future: Future[Any]) -> None:
         if not future.cancelled():
@@ -181,7 +180,7 @@ class Sandbox:
 
     def _run(self) -> None:
         """Give tasks to one child after another, until closed."""
-        child: _Child | None = None
+        child: ChildProcess | None = None
         try:
             while True:
                 if (self._at_once or child is not None) and not self._fresh(child):
@@ -215,11 +214,11 @@ class Sandbox:
             self._room.notify()
             return self._queue.popleft()
 
-    def _fresh(self, child: _Child | None) -> TypeGuard[_Child]:
+    def _fresh(self, child: ChildProcess | None) -> TypeGuard[ChildProcess]:
         """Whether it may be given a task, as far as is known without asking the system."""
         return child is not None and not child.buried and child.tasks < self._tasks_each
 
-    def _another(self, child: _Child | None) -> _Child:
+    def _another(self, child: ChildProcess | None) -> ChildProcess:
         """A new child in the place of this one.
 
         Raises:
@@ -228,7 +227,7 @@ class Sandbox:
         if child is not None:
             self._bury(child)
         try:
-            fresh = _Child(self._modules, self._memory_bytes)
+            fresh = ChildProcess(self._modules, self._memory_bytes)
         except (OSError, Cut) as exc:
             log.error("sandbox.no_child", exc=exc)
             raise Unavailable("The reader of inputs cannot be started.", retry_after_s=5) from exc
@@ -237,14 +236,14 @@ class Sandbox:
                 self._children.add(fresh)
                 return fresh
         self._bury(fresh)
-        raise _closing()
+        raise closing()
 
-    def _bury(self, child: _Child, *, grace_s: float = 0.0) -> int | None:
+    def _bury(self, child: ChildProcess, *, grace_s: float = 0.0) -> int | None:
         with self._work:
             self._children.discard(child)
         return child.bury(grace_s=grace_s)
 
-    def _result(self, child: _Child, task: _Waiting) -> object:
+    def _result(self, child: ChildProcess, task: _Waiting) -> object:
         """What the child answers, or the error that its silence means."""
         child.tasks += 1
         try:
@@ -253,28 +252,26 @@ class Sandbox:
         except TimeoutError:
             self._bury(child)
             log.warning("sandbox.too_slow", function=task.name, limit_s=task.limit_s)
-            raise _too_slow(task.limit_s) from None
+            raise too_slow(task.limit_s) from None
         except (Cut, msgspec.DecodeError) as exc:  # it is dying, or lies
-            status = self._bury(child, grace_s=_DYING_S)
+            status = self._bury(child, grace_s=DYING_S)
             if self._closed:
-                raise _closing() from exc
-            log.warning("sandbox.child_died", function=task.name, status=status)
-            raise _death(status, task.limit_s, self._memory_bytes) from exc
+                raise closing() from exc
+            filled = child.filled()
+            log.warning("sandbox.child_died", function=task.name, status=status, filled=filled)
+            raise death(
+                status, filled=filled, limit_s=task.limit_s, memory_bytes=self._memory_bytes
+            ) from exc
 
-    def _believed(self, child: _Child, task: _Waiting, answer: bytearray) -> object:
-        match sandboxed.decode(answer, sandboxed.Answer):
-            case Done(value):
-                return sandboxed.decode(value, task.returned)
-            case Refused(error, detail):
-                shown = "".join(each for each in detail if each.isprintable())[:_DETAIL_CHARS]
-                raise _REFUSALS.get(error, UnreadableInput)(shown)
-            case TooLarge():
-                self._bury(child)  # it may have lost what it could not free
-                raise UnreadableInput(_too_much(self._memory_bytes))
-            case Crashed(error):
-                log.warning("sandbox.crashed", function=task.name, error=error[:_DETAIL_CHARS])
-                raise UnreadableInput("is broken: it cannot be read")
-        raise AssertionError("there is no other answer")
+    def _believed(self, child: ChildProcess, task: _Waiting, answer: bytearray) -> object:
+        found = decode(answer, Answer)
+        if isinstance(found, Done):
+            return decode(found.value, task.returned)
+        if isinstance(found, TooLarge):
+            self._bury(child)  # it may have lost what it could not free
+        if isinstance(found, Crashed):
+            log.warning("sandbox.crashed", function=task.name, error=found.error[:300])
+        raise refusal(found, self._memory_bytes)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -286,105 +283,3 @@ class _Waiting:
     returned: object
     limit_s: float
     future: Future[Any] = field(default_factory=Future)
-
-
-class _Child:
-    """A process that runs tasks. One thread owns it; any may kill it."""
-
-    def __init__(self, modules: Sequence[str], memory_bytes: int) -> None:
-        """Start it and wait until it is ready.
-
-        Raises:
-            OSError: The system has no process for us.
-            Cut: It died at its start; standard error says why.
-        """
-        self.tasks = 0
-        self.buried = False
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            descriptor = theirs.fileno()
-            command = (sys.executable, "-P", "-s", "-B", "-W", "ignore", "-m", sandboxed.__name__)
-            numbers = (str(descriptor), str(os.getpid()), str(memory_bytes))
-            try:
-                self._process = subprocess.Popen(
-                    (*command, *numbers, *modules),
-                    env=_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[descriptor],
-                )
-            except OSError:
-                self._channel.close()
-                raise
-        try:
-            sandboxed.receive(self._channel, max_bytes=0, deadline=time.monotonic() + _START_S)
-        except (OSError, Cut):
-            self.bury()
-            raise
-
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
-
-    def ask(self, message: bytes, *, limit_s: float) -> bytearray:
-        """Its answer to a task.
-
-        Raises:
-            TimeoutError: There was none within `limit_s`.
-            Cut: It has died.
-        """
-        deadline = time.monotonic() + limit_s
-        sandboxed.send(self._channel, message, deadline=deadline)
-        return sandboxed.receive(self._channel, max_bytes=MAX_ANSWER_BYTES, deadline=deadline)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-
-    def bury(self, *, grace_s: float = 0.0) -> int | None:
-        """End it, if it does not end by itself within `grace_s`.
-
-        Returns:
-            How it ended by itself: a negative signal, or an exit status; None where it did not.
-        """
-        self.buried = True
-        self._channel.close()
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(grace_s)
-        self.kill()
-        self._process.wait(_BURY_S)
-        return None
-
-
-def _environment() -> dict[str, str]:
-    """What a child must know; nothing of what it must not."""
-    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
-    kept = {
-        name: os.environ[name]
-        for name in ("LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
-        if name in os.environ
-    }
-    return {**kept, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": path, "PYTHONUTF8": "1"}
-
-
-def _closing() -> Unavailable:
-    return Unavailable("The reader of inputs stopped before the answer.", retry_after_s=1)
-
-
-def _too_slow(limit_s: float) -> UnreadableInput:
-    return UnreadableInput(f"could not be read within {limit_s:g} s")
-
-
-def _too_much(memory_bytes: int) -> str:
-    return f"needs more than {memory_bytes // 10**6:,} MB of memory to be read"
-
-
-def _death(status: int | None, limit_s: float, memory_bytes: int) -> UnreadableInput:
-    """What the end of a child, in the middle of a task, says about the task."""
-    if status == -signal.SIGXCPU:
-        return _too_slow(limit_s)
-    if status == -signal.SIGKILL:  # by whom is not known: an operator, the kernel short of memory
-        return UnreadableInput("could not be read: its reader was killed; send it again")
-    if status is not None and status < 0:  # decoders end themselves where they get no memory
-        return UnreadableInput(f"crashed its reader: it is broken, or {_too_much(memory_bytes)}")
-    return UnreadableInput("is broken: it crashed its reader")

@@ -31,7 +31,10 @@ from workers.sandbox.pool import Sandbox
 T = TypeVar("T")
 MEMORY_BYTES = 200_000_000
 LIMIT_S = 30.0  # of what must not take long
-DIED = "crashed its reader: it is broken, or needs more than 200 MB of memory to be read"
+DIED = "is broken: it crashed its reader"
+MEMORY = (
+    "needs more than 200 MB of memory to be read, the most for one file (PIGEONHOLE_DECODER_BYTES)"
+)
 
 
 def a_sandbox(**changes: int) -> Sandbox:
@@ -102,16 +105,27 @@ def test_a_refusal_comes_back_as_itself(
 @pytest.mark.parametrize(
     ("function", "args", "detail"),
     [
-        (hostile.hog, (4 * MEMORY_BYTES,), "needs more than 200 MB of memory to be read"),
+        (hostile.hog, (4 * MEMORY_BYTES,), MEMORY),
+        (hostile.fill_and_crash, (MEMORY_BYTES * 3 // 4,), MEMORY),
         (hostile.crash, (), DIED),
-        (hostile.give_up, (), DIED),
-        (hostile.leave, (0,), "is broken: it crashed its reader"),
+        (hostile.give_up, (), MEMORY),
+        (hostile.leave, (0,), DIED),
         (hostile.recurse, (0,), "is broken: it cannot be read"),
-        (hostile.wrong, (), "is broken: it crashed its reader"),
-        (hostile.lie, (b"rubbish", 7), "is broken: it crashed its reader"),
-        (hostile.lie, (b"", 1 << 60), "is broken: it crashed its reader"),
+        (hostile.wrong, (), DIED),
+        (hostile.lie, (b"rubbish", 7), DIED),
+        (hostile.lie, (b"", 1 << 60), DIED),
     ],
-    ids=["memory", "segfault", "abort", "exit", "recursion", "wrong type", "rubbish", "endless"],
+    ids=[
+        "memory",
+        "filled",
+        "segfault",
+        "abort",
+        "exit",
+        "recursion",
+        "wrong type",
+        "rubbish",
+        "endless",
+    ],
 )
 def test_a_task_that_takes_its_child_down_fails_alone(
     sandbox: Sandbox, function: Callable[..., int], args: tuple[object, ...], detail: str
@@ -144,7 +158,9 @@ def test_a_task_that_takes_too_long_is_killed(
 
     slow = sandbox.submit(function, *args, limit_s=0.5)
 
-    with pytest.raises(UnreadableInput, match=r"could not be read within 0\.5 s"):
+    with pytest.raises(
+        UnreadableInput, match=r"within 0\.5 s, the most for one file \(PIGEONHOLE_DECODE_LIMIT_S\)"
+    ):
         slow.result(LIMIT_S)
     assert run(sandbox, hostile.pid) != before
     assert gone(before)

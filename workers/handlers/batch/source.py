@@ -26,12 +26,13 @@ from shared.messages import decode, encode
 from shared.ports import Buckets, ObjectStore
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
+from workers.inputs import parquet
 from workers.inputs.file_format import format_of
 from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted
 from workers.inputs.pick import own_id, pick
 from workers.inputs.row import Bounds, Fault, Row, unreadable
-from workers.inputs.tables import read_rows
+from workers.inputs.tables import ParquetRows, read_rows
 
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
@@ -65,11 +66,12 @@ class OpenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Reads what batches are about."""
+    """Reads what batches are about. A worker has Parquet read in a child process."""
 
     store: ObjectStore
     buckets: Buckets
     bounds: Bounds
+    parquet_rows: ParquetRows = parquet.rows
     encodings: dict[tuple[str, str], str] = field(default_factory=dict)  # of objects, by ETag
 
     @contextmanager
@@ -181,7 +183,14 @@ class Reader:
             found = self._format(file, each, name, body, wanted)
             file.found.append(found)
             with self._opened(file, each) as stream:
-                yield from read_rows(stream, found, skip=skip, bounds=self.bounds, wanted=wanted)
+                yield from read_rows(
+                    stream,
+                    found,
+                    skip=skip,
+                    bounds=self.bounds,
+                    wanted=wanted,
+                    parquet_rows=self.parquet_rows,
+                )
         except InvalidRequest as exc:
             if not file.several:
                 raise

@@ -1,0 +1,148 @@
+"""Parquet files that are much more than they claim, read as a worker reads them: in a child.
+
+Each is refused, or read, within bounds; and the process that reads them grows by next to nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared.errors import InvalidRequest
+from shared.jobs import State
+from shared.settings import Settings
+from tests.workers.conftest import Bench
+from tests.workers.handlers.test_batch import a_batch, ended, run_all
+from tests.workers.inputs import table_bombs
+from workers.handlers.batch.source import Reader
+from workers.inputs.row import Row
+from workers.main import reader_of, tables_of
+from workers.sandbox.readers import FileReaders
+
+MOST_MB = 60.0
+EXPANDS = "expands to more than 200 times its size"
+MEMORY = r"needs more than 1,073 MB of memory to be read.*\(PIGEONHOLE_DECODER_BYTES\)"
+BROKEN = "is broken, or not Parquet as Arrow reads it"
+LATE = r"could not be read within \d+ s.*\(PIGEONHOLE_DECODE_LIMIT_S\)"
+ENDS = {
+    "repeated_value": EXPANDS,
+    "repeated_category": EXPANDS,
+    "repeated_later": MEMORY,
+    "repeated_in_lists": EXPANDS,
+    "endless_nulls": EXPANDS,
+    "long_lists": LATE,
+    "deep_lists": BROKEN,
+    "many_columns": "has 100000 columns; at most 16384 are read",
+    "claims_many_rows": BROKEN,
+    "wide_rows": EXPANDS,
+}
+READ = {"many_groups": 20_000, "large_footer": 1, "long_lists": 16}
+QUICK = {"repeated_value", "repeated_in_lists", "claims_many_rows", "wide_rows"}
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[FileReaders]:
+    made = tables_of(Settings())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reader(bench: Bench, tables: FileReaders) -> Reader:
+    return reader_of(bench.store, bench.buckets, tables, Settings())
+
+
+@contextmanager
+def little_memory(most_mb: float = MOST_MB) -> Iterator[None]:
+    """Whatever is done in it takes so much more of this process at most, at any moment."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as peak:
+        peak.write("5")
+    before = status_mb("VmRSS")
+    yield
+    assert status_mb("VmHWM") - before < most_mb
+
+
+def status_mb(name: str) -> float:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) / 1000 for line in status if line.startswith(name))
+
+
+def rows_of(reader: Reader, data: bytes, skip: int = 0) -> Iterator[Row]:
+    return reader.parquet_rows(io.BytesIO(data), skip=skip, bounds=reader.bounds)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in table_bombs.PARQUET
+    ],
+)
+def test_a_hostile_table_is_refused_or_read_in_little_memory(reader: Reader, name: str):
+    data = table_bombs.PARQUET[name]()
+    count = 0
+
+    with little_memory():
+        try:
+            for _ in rows_of(reader, data):
+                count += 1
+        except InvalidRequest as exc:
+            error = exc
+        else:
+            assert count == READ[name]
+            return
+
+    with pytest.raises(InvalidRequest, match=ENDS[name]):
+        raise error
+    assert error.fields[0].field == "file"
+
+
+def test_a_column_of_one_value_is_no_attack(reader: Reader):
+    data = table_bombs.repeated_value(rows=2_000_000, size=100)
+    assert len(data) < 50_000
+    assert sum(row.data == {"text": "a" * 100} for row in rows_of(reader, data)) == 2_000_000
+
+
+def test_rows_far_below_are_reached_although_all_before_are_read_over(reader: Reader):
+    data = table_bombs.repeated_value(rows=1_000_000, size=100)
+    assert next(rows_of(reader, data, skip=999_999)).number == 1_000_000
+
+
+@pytest.mark.parametrize("made", [table_bombs.repeated_value, table_bombs.claims_many_rows])
+def test_a_batch_of_such_a_file_fails_by_its_sentence_and_the_next_one_runs(
+    bench: Bench, reader: Reader, made: Callable[[], bytes]
+):
+    object.__setattr__(bench.reader, "parquet_rows", reader.parquet_rows)
+    job = a_batch(bench, made(), filename="rows.parquet")
+    good = table_bombs.repeated_value(rows=300, size=3)
+
+    with little_memory():
+        run_all(bench)
+    other = a_batch(bench, good, filename="rows.parquet", rows={})
+    run_all(bench)
+
+    done = ended(bench, job)
+    assert done.state is State.FAILED
+    assert done.error is not None
+    assert done.error.detail.startswith("file: ")
+    assert ended(bench, other).progress.completed == 300
+
+
+def test_a_missing_column_is_told_by_its_field_from_the_child(bench: Bench, reader: Reader):
+    object.__setattr__(bench.reader, "parquet_rows", reader.parquet_rows)
+    data = table_bombs.repeated_value(rows=3, size=3)
+    job = a_batch(bench, data, filename="rows.parquet", rows={"text_column": "words"})
+
+    run_all(bench)
+
+    error = ended(bench, job).error
+    assert error is not None
+    assert error.fields[0][0] == "text_column"
+    assert "there are: text." in error.detail

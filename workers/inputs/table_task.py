@@ -1,0 +1,69 @@
+"""A table of which a child process reads: rows to pieces of msgpack there, and back to rows here.
+
+A row that would be too long is a fault before it travels, so that what the worker holds of a table
+is bounded, whatever the table claims: a piece is `PIECE_BYTES` and one row more at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import BinaryIO
+
+import msgspec
+
+from shared.errors import UnreadableInput
+from workers.inputs import parquet
+from workers.inputs.header import Wanted
+from workers.inputs.row import Bounds, Row, unreadable
+
+PIECE_BYTES = 512 * 1024
+_PIECE_ROWS = 1024
+_SILENT_S = 0.5
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Row]).decode
+
+
+def parquet_pieces(
+    file: BinaryIO, skip: int, bounds: Bounds, wanted: Wanted | None
+) -> Iterator[bytes]:
+    """The rows of a Parquet file, but for the first `skip`, some in each piece.
+
+    Where many rows are read over, a piece without rows says now and then that it goes on.
+
+    Raises:
+        InvalidRequest: As `workers.inputs.parquet.batches`.
+    """
+    held: list[msgspec.Raw] = []
+    size, sent_at = 0, time.monotonic()
+    for rows in parquet.batches(file, skip=skip, bounds=bounds, wanted=wanted):
+        for row in rows:
+            encoded = _encode(row)
+            held.append(msgspec.Raw(encoded))
+            size += len(encoded)
+            if size >= PIECE_BYTES:
+                yield _encode(held)
+                held, size, sent_at = [], 0, time.monotonic()
+        if time.monotonic() - sent_at > _SILENT_S or len(held) > _PIECE_ROWS:
+            yield _encode(held)
+            held, size, sent_at = [], 0, time.monotonic()
+    if held:
+        yield _encode(held)
+
+
+def rows_of(pieces: Generator[bytes, None, None]) -> Iterator[Row]:
+    """The rows in pieces that a child sends; the pieces are closed with the rows.
+
+    Raises:
+        InvalidRequest: The child refused the file, or could not read it within its bounds.
+    """
+    with closing(pieces):
+        try:
+            for piece in pieces:
+                yield from _decode(piece)
+        except UnreadableInput as exc:
+            unreadable(exc.detail)
+        except msgspec.DecodeError:
+            unreadable("is broken: it crashed its reader")

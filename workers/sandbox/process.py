@@ -1,0 +1,214 @@
+"""One child process of the sandbox, as its owner in the worker sees it, and what its end means."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from shared.errors import (
+    FieldError,
+    InvalidRequest,
+    PigeonholeError,
+    Unavailable,
+    UnreadableInput,
+    tree,
+)
+from workers.sandbox.wire import Crashed, Cut, Failure, Refused, TooLarge, receive, send
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+DYING_S = 1.0  # from the end of its channel to that of a child that dies; then how is known
+_CHILD = "workers.sandbox.child"
+_START_S = 20.0
+_BURY_S = 5.0
+_DETAIL_CHARS = 1000
+_LOOK_MS = 100
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_REFUSALS = {error.__name__: error for error in (*tree(InvalidRequest), *tree(UnreadableInput))}
+# Each thread costs address space and gains nothing; Arrow's own allocator reserves it by the GiB.
+_VARIABLES = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "PYTHONUTF8": "1",
+}
+
+
+class ChildProcess:
+    """A process that runs tasks. One thread owns it; any may kill it."""
+
+    def __init__(self, modules: Sequence[str], memory_bytes: int) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            OSError: The system has no process for us.
+            Cut: It died at its start; standard error says why.
+        """
+        self.tasks = 0
+        self.buried = False
+        self._memory_bytes = memory_bytes
+        self._idle_bytes = self._most_bytes = 0
+        self.channel, theirs = socket.socketpair()
+        with theirs:
+            descriptor = theirs.fileno()
+            command = (sys.executable, "-P", "-s", "-B", "-W", "ignore", "-m", _CHILD)
+            numbers = (str(descriptor), str(os.getpid()), str(memory_bytes))
+            try:
+                self._process = subprocess.Popen(
+                    (*command, *numbers, *modules),
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[descriptor],
+                )
+            except OSError:
+                self.channel.close()
+                raise
+        try:
+            receive(self.channel, max_bytes=0, deadline=time.monotonic() + _START_S)
+        except (OSError, Cut):
+            self.bury()
+            raise
+        self._idle_bytes = self._size_bytes()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def ask(
+        self, message: bytes, *, limit_s: float, look: Callable[[float], object] = lambda _: None
+    ) -> bytearray:
+        """Its answer to a task.
+
+        Args:
+            message: the task.
+            limit_s: for the whole of it.
+            look: is called now and then, with the seconds since the beginning.
+
+        Raises:
+            TimeoutError: There was none within `limit_s`.
+            Cut: It has died.
+        """
+        began = time.monotonic()
+        self._most_bytes = 0
+        send(self.channel, message, deadline=began + limit_s)
+        return self.hear(began + limit_s, look=lambda: look(time.monotonic() - began))
+
+    def hear(
+        self,
+        deadline: float,
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        look: Callable[[], object] = lambda: None,
+    ) -> bytearray:
+        """What it says next. Raises as `ask`."""
+        waiting = select.poll()
+        waiting.register(self.channel, select.POLLIN)
+        while not waiting.poll(_LOOK_MS):
+            self._most_bytes = max(self._most_bytes, self._size_bytes())
+            look()
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+        return receive(self.channel, max_bytes=max_bytes, deadline=deadline)
+
+    def filled(self) -> bool:
+        """Whether it was seen with more than half of its memory taken, in its last task."""
+        return self._most_bytes - self._idle_bytes > self._memory_bytes // 2
+
+    def _size_bytes(self) -> int:
+        """Its address space, which is what is bounded; 0 where that cannot be told."""
+        try:
+            with open(f"/proc/{self._process.pid}/statm", encoding="ascii") as pages:
+                return int(pages.read().split()[0]) * _PAGE_BYTES
+        except (OSError, IndexError):
+            return 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def bury(self, *, grace_s: float = 0.0) -> int | None:
+        """End it, if it does not end by itself within `grace_s`.
+
+        Returns:
+            How it ended by itself: a negative signal, or an exit status; None where it did not.
+        """
+        self.buried = True
+        self.channel.close()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(grace_s)
+        self.kill()
+        self._process.wait(_BURY_S)
+        return None
+
+
+def _environment() -> dict[str, str]:
+    """What a child must know; nothing of what it must not."""
+    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+    kept = {
+        name: os.environ[name]
+        for name in ("LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
+        if name in os.environ
+    }
+    return {**kept, **_VARIABLES, "PYTHONPATH": path}
+
+
+def closing() -> Unavailable:
+    """The error of what a worker that stops leaves undone."""
+    return Unavailable("The reader of inputs stopped before the answer.", retry_after_s=1)
+
+
+def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
+    """The error that an answer stands for."""
+    match failure:
+        case Refused(error, detail, fields):
+            told = tuple(
+                FieldError(field=_shown(each), message=_shown(why)) for each, why in fields
+            )
+            return _REFUSALS.get(error, UnreadableInput)(_shown(detail), fields=told)
+        case TooLarge():
+            return too_much(memory_bytes)
+        case Crashed(error):
+            return UnreadableInput("is broken: it cannot be read")
+
+
+def too_slow(limit_s: float) -> UnreadableInput:
+    """The error of what takes too long."""
+    return UnreadableInput(
+        f"could not be read within {limit_s:g} s, the most for one file (PIGEONHOLE_DECODE_LIMIT_S)"
+    )
+
+
+def too_much(memory_bytes: int) -> UnreadableInput:
+    """The error of what takes too much memory."""
+    return UnreadableInput(
+        f"needs more than {memory_bytes // 10**6:,} MB of memory to be read, the most for one file "
+        "(PIGEONHOLE_DECODER_BYTES)"
+    )
+
+
+def death(
+    status: int | None, *, filled: bool, limit_s: float, memory_bytes: int
+) -> UnreadableInput:
+    """What the end of a child, in the middle of a task, says about the task.
+
+    PDFium and C++ abort where they get no memory; a child that was seen `filled` has died of that,
+    too, as decoders use what they did not get.
+    """
+    if status == -signal.SIGXCPU:
+        return too_slow(limit_s)
+    if status == -signal.SIGKILL:  # by an operator, or by the kernel, short of memory
+        return UnreadableInput("could not be read: its reader was killed; send it again")
+    if status == -signal.SIGABRT or (filled and status is not None and status < 0):
+        return too_much(memory_bytes)
+    return UnreadableInput("is broken: it crashed its reader")
+
+
+def _shown(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[:_DETAIL_CHARS]
