@@ -30,6 +30,16 @@ class Wanted:
     required: Mapping[str, str] = field(default_factory=dict)
     optional: Sequence[str] = ()
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """The columns that hold texts, whatever type they have; others may hold images, as bytes.
+
+        >>> sorted(Wanted(required={"image_column": "photo", "id_column": "id"}).texts)
+        ['id']
+        """
+        media = ("image_column", "file_column")
+        return frozenset(name for where, name in self.required.items() if where not in media)
+
     def found(self, names: Sequence[str]) -> int:
         """How many of the required columns there are among the names.
 

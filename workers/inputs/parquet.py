@@ -1,8 +1,6 @@
-"""Parquet: a few rows at a time, as values that JSON knows.
+"""Parquet: a few rows at a time, as values that JSON knows (`workers.inputs.parquet_values`).
 
-Dates, times and decimals become texts, exact ones; bytes that are UTF-8 become texts (old writers
-do not say that a column is one), others stay bytes. A value that cannot be one is a fault of its
-row.
+A value that is none of its column's type is a fault of its row.
 
 Arrow reads page by page. What it holds is bounded by `_BATCH_ROWS` times the largest value of a
 column, which nothing in a file tells beforehand: sizes that a file states count a value once that a
@@ -14,18 +12,18 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import BinaryIO, cast
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.errors import InvalidRequest, Unavailable
 from workers.inputs.header import Wanted, columns
+from workers.inputs.parquet_values import UNREADABLE, values_of
 from workers.inputs.row import MAX_COLUMNS, Bounds, Fault, Row, too_long, unreadable
 
 _BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
@@ -81,6 +79,7 @@ def batches(
     if not header:
         unreadable("has no columns")
     names = columns(header, wanted)
+    texts = frozenset() if wanted is None else wanted.texts
     sent_bytes = stream.seek(0, 2)
     bounds.check_expanded(sum(group.total_byte_size for group in groups), sent_bytes=sent_bytes)
     number, first = 0, 0
@@ -93,7 +92,7 @@ def batches(
         number += over
         weight += max(batch.nbytes, _ROW_BYTES * batch.num_rows)
         _check_weight(weight, sent_bytes, bounds)
-        yield list(_rows(batch.slice(over), names, number, bounds))
+        yield list(_rows(batch.slice(over), names, texts, number, bounds))
         number += batch.num_rows - over
 
 
@@ -165,87 +164,31 @@ def _iterated(table: pq.ParquetFile, groups: range, rows: int) -> Iterator[pa.Re
         yield batch
 
 
-def _rows(batch: pa.RecordBatch, names: list[str], before: int, bounds: Bounds) -> Iterator[Row]:
+def _rows(
+    batch: pa.RecordBatch, names: list[str], texts: frozenset[str], before: int, bounds: Bounds
+) -> Iterator[Row]:
     """The rows of a batch, which `before` others come before."""
     with _translated():
-        columns = [_decoded(column) for column in batch.columns]
-        values = [_values(column) for column in columns]
+        values = [
+            values_of(column, text=name in texts)
+            for name, column in zip(names, batch.columns, strict=True)
+        ]
     # Where the whole batch is within the bound of a row, so is each.
     # Nulls and empty lists have no bytes.
-    large = sum(column.nbytes for column in columns) > bounds.max_row_bytes or any(
-        pa.types.is_nested(column.type) for column in columns
+    large = batch.nbytes > bounds.max_row_bytes or any(
+        pa.types.is_nested(each.type) or isinstance(each.type, pa.BaseExtensionType)
+        for each in batch.schema
     )
     for number, row in enumerate(zip(*values, strict=True), start=before + 1):
         fault: Fault | None = None
         data = dict(zip(names, row, strict=True))
-        if _UNREADABLE in row:
-            name = names[row.index(_UNREADABLE)]
+        if UNREADABLE in row:
+            name = names[row.index(UNREADABLE)]
             fault = Fault(
-                "unreadable_value", "holds a value that is none of its column's type", param=name
+                "unreadable_value",
+                "holds a value that is none of its column's type, such as a text that is not UTF-8",
+                param=name,
             )
         elif large and len(msgspec.json.encode(data)) > bounds.max_row_bytes:
             fault = too_long(bounds.max_row_bytes)
         yield Row(number=number, line=number, data=None if fault else data, fault=fault)
-
-
-def _decoded(column: pa.Array) -> pa.Array:
-    """A column of plain values, where Arrow has types that point at them or only name them."""
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _decoded(column.storage)
-    if pa.types.is_dictionary(kind):
-        return _decoded(column.dictionary_decode())
-    if pa.types.is_run_end_encoded(kind):
-        return _decoded(pc.run_end_decode(column))
-    if pa.types.is_timestamp(kind):
-        # As Python's own type it would lose nanoseconds, and years beyond 9999.
-        text = pc.replace_substring(
-            column.cast(pa.timestamp(kind.unit)).cast(pa.string()), " ", "T"
-        )
-        return text if kind.tz is None else pc.binary_join_element_wise(text, "Z", "")
-    if pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.string())
-    return column
-
-
-def _values(column: pa.Array) -> list[object]:
-    kind = column.type
-    if pa.types.is_float16(kind):
-        column = column.cast(pa.float32())
-    try:
-        values: list[object] = column.to_pylist()
-    except (ValueError, OverflowError):  # bytes that are not UTF-8 among them
-        values = [_value(value) for value in column]
-    if any(of(kind) for of in _PLAIN):
-        return values
-    return [_plain(value) for value in values]
-
-
-def _value(scalar: pa.Scalar) -> object:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError):
-        return _UNREADABLE
-
-
-def _plain(value: object) -> object:
-    """A value as JSON knows it; bytes stay, unless they are a text."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    if value is None or value is _UNREADABLE or isinstance(value, str | int | float):
-        return value
-    return str(value)
-
-
-_UNREADABLE = object()
-_PLAIN: tuple[Callable[[pa.DataType], bool], ...] = (
-    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer,
-    pa.types.is_floating, pa.types.is_boolean, pa.types.is_null,
-)  # fmt: skip

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import gzip
 import io
+import math
 import random
 import tempfile
 from pathlib import Path
@@ -69,19 +70,44 @@ def test_any_text_and_number_comes_back_from_any_row(
         (["a", None], pa.large_string(), ["a", None]),
         (["a", None], pa.string_view(), ["a", None]),
         (["a", None, "a"], pa.dictionary(pa.int8(), pa.string()), ["a", None, "a"]),
-        (["é".encode(), b"\xff", None], pa.binary(), ["é", b"\xff", None]),
-        ([b"ab"], pa.binary(2), ["ab"]),
+        ([b"AP8=", b"\x00\xff", None], pa.binary(), ["QVA4PQ==", "AP8=", None]),
+        ([b"ab"], pa.binary(2), ["YWI="]),
+        ([b"ab"], pa.large_binary(), ["YWI="]),
+        ([b"ab"], pa.binary_view(), ["YWI="]),
+        ([bytes(16)], pa.uuid(), ["00000000-0000-0000-0000-000000000000"]),
         ([["a", "b"], None, []], pa.list_(pa.string()), [["a", "b"], None, []]),
-        ([[b"a", b"\xff"]], pa.list_(pa.binary()), [["a", b"\xff"]]),
+        ([[b"a", b"\xff"]], pa.list_(pa.binary()), [["YQ==", "/w=="]]),
+        ([[1, 2], None, [3, 4]], pa.list_(pa.int8(), 2), [[1, 2], None, [3, 4]]),
+        ([None, ["a"]], pa.large_list(pa.string()), [None, ["a"]]),
         ([{"a": 1, "b": [1.5]}], None, [{"a": 1, "b": [1.5]}]),
-        ([[("k", 1)]], pa.map_(pa.string(), pa.int64()), [[["k", 1]]]),
+        ([{"a": 1}, None, {"a": None}], None, [{"a": 1}, None, {"a": None}]),
+        ([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64()), [[["k", 1]], None, []]),
+        ([[(1, 90)]], pa.map_(pa.int8(), pa.duration("s")), [[[1, "PT1M30S"]]]),
         ([dt.date(2020, 1, 2), None], pa.date32(), ["2020-01-02", None]),
         ([dt.time(1, 2, 3, 4)], pa.time64("us"), ["01:02:03.000004"]),
         ([1_600_000_000_000_000_001], pa.timestamp("ns"), ["2020-09-13T12:26:40.000000001"]),
         ([0], pa.timestamp("ms", "Europe/Berlin"), ["1970-01-01T00:00:00.000Z"]),
         ([decimal.Decimal("12345678901234567890.10")], None, ["12345678901234567890.10"]),
         ([{"at": dt.date(2020, 1, 2)}], None, [{"at": "2020-01-02"}]),
-        ([dt.timedelta(seconds=90)], pa.duration("ms"), ["0:01:30"]),
+        ([dt.timedelta(seconds=90), None], pa.duration("ms"), ["PT1M30S", None]),
+        ([dt.timedelta(seconds=-1)], pa.duration("s"), ["-PT1S"]),
+        (
+            [93_784_000_000_005, -1, 0],
+            pa.duration("ns"),
+            ["P1DT2H3M4.000000005S", "-PT0.000000001S", "PT0S"],
+        ),
+        ([2**63 - 1], pa.duration("us"), ["P106751991DT4H54.775807S"]),
+        (
+            [[{"for": 1}]],
+            pa.list_(pa.struct([("for", pa.duration("ns"))])),
+            [[{"for": "PT0.000000001S"}]],
+        ),
+        (
+            [[1_600_000_000_000_000_001]],
+            pa.list_(pa.timestamp("ns")),
+            [["2020-09-13T12:26:40.000000001"]],
+        ),
+        ([[decimal.Decimal("1.10")]], None, [["1.10"]]),
     ],
 )
 def test_each_type_becomes_what_json_knows(
@@ -92,10 +118,45 @@ def test_each_type_becomes_what_json_knows(
     assert all(msgspec.json.encode(row.data) for row in rows)
 
 
-def test_nan_stays_until_it_is_written():
-    (row,) = rows_of(column([float("nan")]), found=PARQUET)
-    assert row.data is not None
-    assert msgspec.json.encode(row.data) == b'{"x":null}'
+def test_nan_and_infinities_stay_until_they_are_written():
+    rows = rows_of(column([math.nan, math.inf, -math.inf]), found=PARQUET)
+    found = [row.data and row.data["x"] for row in rows]
+    assert str(found) == "[nan, inf, -inf]"
+    assert msgspec.json.encode(rows[0].data) == b'{"x":null}'
+
+
+def test_bytes_of_a_column_that_is_named_for_texts_are_one():
+    table = pa.table({"id": [b"1", b"2"], "text": ["é".encode(), b"\xff"], "raw": [b"a", b"b"]})
+    wanted = Wanted(required={"text_column": "text", "id_column": "id"})
+
+    rows = rows_of(written(table), found=PARQUET, wanted=wanted)
+
+    assert rows[0].data == {"id": "1", "text": "é", "raw": "YQ=="}
+    assert codes_of(rows) == [None, "unreadable_value"]
+    assert rows[1].fault is not None
+    assert "a text that is not UTF-8" in rows[1].fault.message
+
+
+def test_bytes_of_images_are_base64():
+    table = pa.table({"photo": [b"\x89PNG"]})
+    rows = rows_of(written(table), found=PARQUET, wanted=Wanted(required={"image_column": "photo"}))
+    assert data_of(rows) == [{"photo": "iVBORw=="}]
+
+
+@given(
+    st.lists(st.none() | st.lists(st.none() | st.integers(0, 9)), max_size=300), st.integers(0, 99)
+)
+def test_lists_come_back_from_any_row(values: list[list[int] | None], skip: int):
+    data = column(values, pa.list_(pa.int8()))
+    rows = rows_of(data, found=PARQUET, skip=skip)
+    assert [row.data and row.data["x"] for row in rows] == values[skip:]
+
+
+def test_a_broken_text_within_a_list_is_a_fault_of_its_row():
+    offsets = pa.py_buffer(b"".join(i.to_bytes(4, "little") for i in (0, 1, 2, 3)))
+    broken = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a\xffb"))
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3]), broken)
+    assert codes_of(rows_of(column(lists), found=PARQUET)) == [None, "unreadable_value"]
 
 
 def test_a_text_that_is_not_utf8_is_a_fault_of_its_row():
