@@ -12,6 +12,7 @@ from api.batches import Batches
 from api.classifiers import Classifiers
 from api.events import of_batches
 from api.files import Files
+from api.http.routing import batch_body_bytes, small_body_bytes
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
@@ -132,7 +133,7 @@ def create_app(services: Services) -> Flask:
         classifiers.blueprint(
             classifiers=services.classifiers,
             idempotency=services.idempotency,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=small_body_bytes(settings),
         )
     )
     app.register_blueprint(
@@ -141,7 +142,7 @@ def create_app(services: Services) -> Flask:
             catalogue=services.catalogue,
             durable=durable,
             slots=slots,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=small_body_bytes(settings),
         )
     )
     app.register_blueprint(
@@ -180,7 +181,7 @@ def create_app(services: Services) -> Flask:
         uploads.blueprint(
             uploads=Uploads(store=services.store, files=kept_files, clock=services.submit.clock),
             slots=slots,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=small_body_bytes(settings),
             max_file_bytes=settings.max_file_bytes,
             keep_s=settings.file_keep_s,
         )
@@ -206,7 +207,7 @@ def create_app(services: Services) -> Flask:
             batches=all_batches,
             durable=durable,
             idempotency=services.idempotency,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=batch_body_bytes(settings),
             most_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
         )
     )
@@ -234,7 +235,7 @@ def create_app(services: Services) -> Flask:
                 clock=services.submit.clock,
             ),
             idempotency=services.idempotency,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=small_body_bytes(settings),
         )
     )
     app.register_blueprint(models.blueprint(catalogue=services.catalogue, members=services.members))

@@ -17,8 +17,10 @@ from flask import Flask, Response, g, request
 from api import cors
 from api.auth import Authenticator
 from api.caller import Caller
+from api.http.request import REFUSAL
 from api.metrics import Metrics
 from shared import ids
+from shared.errors import PigeonholeError
 from shared.telemetry import Log, bound
 
 log = Log("http")
@@ -42,6 +44,9 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> No
                 request.headers.get("Authorization"), address=request.remote_addr or ""
             )
             g.context.enter_context(bound(account=g.caller.account, key_id=g.caller.key_id))
+        refusal: PigeonholeError | None = request.environ.get(REFUSAL)
+        if refusal is not None:
+            raise refusal  # what the server found; the view would not see a whole request
 
     @app.after_request
     def leave(response: Response) -> Response:

@@ -18,13 +18,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from api.processes import Processes
 from shared.settings import Settings
 from shared.telemetry import Log
-
-if TYPE_CHECKING:
-    from granian.server import MPServer
 
 log = Log("liveness")
 
@@ -72,13 +69,13 @@ class LivenessWatch:
     _answered: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, server: MPServer, settings: Settings) -> LivenessWatch:
-        """The watch over the processes of a server."""
+    def of(cls, processes: Processes, settings: Settings) -> LivenessWatch:
+        """The watch over the processes of this one."""
         return cls(
             host=settings.local_host,
             port=settings.port,
-            processes=lambda: [pid for each in list(server.wrks) if (pid := each.inner.pid)],
-            stopping=lambda: server.interrupt_signal,
+            processes=lambda: processes.pids,
+            stopping=lambda: processes.stopping,
         )
 
     def start(self) -> None:

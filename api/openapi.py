@@ -70,7 +70,7 @@ def document(root: str = "") -> Json:
                 _named(fault, status): _problem(fault, status)
                 for fault in sorted(faults, key=lambda each: each.__name__)
                 for status in sorted(
-                    {s for o in OPERATIONS if o.fault is fault for s in o.problems}
+                    {s for o in OPERATIONS if o.fault is fault for s in o.error_statuses}
                 )
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -91,7 +91,7 @@ def _operation(operation: Operation) -> Json:
             },
             **{
                 str(status): {"$ref": f"#/components/responses/{_named(operation.fault, status)}"}
-                for status in operation.problems
+                for status in operation.error_statuses
             },
         },
         "security": [{"key": []}] if operation.needs_key else [],

@@ -44,6 +44,12 @@ class Operation:
     needs_key: bool = True
     fault: type[BaseModel] = Problem
 
+    @property
+    def error_statuses(self) -> tuple[int, ...]:
+        """Of all its errors: any body may come too slowly, or be too large."""
+        takes_body = self.body is not None or self.uploads
+        return (*self.problems, *({408, 413} - set(self.problems) if takes_body else ()))
+
 
 TEXT: Json = {"type": "string"}
 REQUEST_ID = Parameter(

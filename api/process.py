@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import multiprocessing
 import os
+import resource
 import threading
-
-from flask import Flask
 
 from api.app import Services, create_app
 from api.auth import Authenticator
 from api.classifiers import Classifiers
+from api.http.routing import POLLING_THREADS
+from api.http.server import HttpServer
 from api.idempotency import Idempotency
 from api.jobs import Jobs
 from api.members import Members
@@ -29,23 +29,44 @@ from shared.limits import Limits
 from shared.settings import Settings
 from shared.telemetry import start_logging
 
+_MAX_CONNECTIONS = 16384  # of clients, idle ones too
+_OTHER_FILES = 1024  # that a process has open beside its connections
 _SPARE_CONNECTIONS = 16
 _EXIT_ORPHANED = 70
 
 
-def application() -> Flask:
-    """The application on adapters of its own."""
+def serve() -> None:
+    """Answer requests until SIGTERM or SIGINT."""
     settings = Settings.from_env(os.environ)
     start_logging("api", settings.log_level)
     _end_with_parent()
     services = _services(settings)
+    server = HttpServer(
+        create_app(services).wsgi_app,
+        settings,
+        check_key=services.authenticator.caller,
+        max_connections=raise_file_limit(),
+    )
     services.uses.start()
-    atexit.register(services.uses.stop)
-    app = create_app(services)
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
     gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
-    return app
+    try:
+        server.run()
+    finally:
+        services.uses.stop()
+
+
+def raise_file_limit() -> int:
+    """Raise the limit on open files as far as is wanted and allowed; how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(256, min(_MAX_CONNECTIONS, soft - _OTHER_FILES))
 
 
 def _end_with_parent() -> None:
@@ -66,7 +87,10 @@ def _services(settings: Settings) -> Services:
     redis = redis_client.connect(
         settings.redis_url,
         timeout_s=settings.redis_timeout_s,
-        max_connections=settings.api_threads + _SPARE_CONNECTIONS,  # each waiting call holds one
+        # Each waiting call holds one, and each thread may.
+        max_connections=(
+            settings.api_threads + settings.upload_threads + POLLING_THREADS + _SPARE_CONNECTIONS
+        ),
     )
     ledger = RedisLedger(redis)
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)

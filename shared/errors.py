@@ -3,6 +3,7 @@
     PigeonholeError                     INTERNAL_ERROR
     ├── InvalidRequest                  VALIDATION_ERROR
     │   ├── BodyTooLarge                VALIDATION_ERROR
+    │   ├── BodyTimeout                 REQUEST_TIMEOUT
     │   └── LabelsRequired              INPUT_LABELS_REQUIRED
     ├── ModelNotFound                   INPUT_MODEL_NOT_FOUND
     ├── InvalidLabels                   INPUT_INVALID_LABELS
@@ -82,7 +83,13 @@ class InvalidRequest(PigeonholeError):
 
 
 class BodyTooLarge(InvalidRequest):
-    """Raised when the body exceeds `max_body_bytes`, before it is read."""
+    """Raised when the body exceeds what its route needs, before it is read."""
+
+
+class BodyTimeout(InvalidRequest):
+    """Raised when the client does not send the body in time; the connection is closed."""
+
+    code = "REQUEST_TIMEOUT"
 
 
 class LabelsRequired(InvalidRequest):

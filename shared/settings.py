@@ -99,6 +99,27 @@ class Settings:
         "Longest wait for the headers of the next request; an idle connection is closed after it.",
         least=1,
     )
+    body_timeout_s: float = _setting(
+        15.0,
+        "Longest pause in a request body; a small one must be there after it, a large one must "
+        "come at 32 KiB/s at least.",
+        least=0.1,
+    )
+    answer_timeout_s: float = _setting(
+        30.0, "The same for a client that reads its answer.", least=0.1
+    )
+    max_address_connections: int = _setting(
+        8192, "Most connections of one client address with an API process.", least=16
+    )
+    max_address_requests: int = _setting(
+        1024, "Most requests of one client address that an API process answers at once.", least=1
+    )
+    max_bodies_bytes: int = _setting(
+        64 * 2**20,
+        "Most bytes of request bodies above 64 KiB that an API process holds at once.",
+        least=1024,
+    )
+    upload_threads: int = _setting(16, "Files that one API process takes at once.", least=1)
     request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
     max_waiting: int = _setting(1024, "Synchronous calls that may wait in one queue.", least=1)
     path_prefix: str = _setting(

@@ -10,6 +10,7 @@ from shared.errors import PigeonholeError
 STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelNotFound: HTTPStatus.BAD_REQUEST,
     errors.InvalidLabels: HTTPStatus.BAD_REQUEST,

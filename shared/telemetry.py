@@ -98,6 +98,5 @@ def start_logging(process: str, level: str) -> None:
         "kombu",
         "filelock",
         "httpcore",
-        "_granian",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -26,6 +26,7 @@ from typing import Any
 import boto3
 import pytest
 
+from api.http.routing import BATCH_BODY_BYTES, SMALL_BODY_BYTES
 from api.idempotency import MAX_CHARS
 from api.slots import RESERVED_THREADS
 from ops import cli
@@ -304,6 +305,8 @@ def test_the_table_of_limits_has_the_defaults_of_the_code() -> None:
     fixed = {
         "characters of an `Idempotency-Key": MAX_CHARS,
         "columns of a Parquet file": MAX_COLUMNS,
+        "bytes of a body that makes a batch": BATCH_BODY_BYTES,
+        "bytes of other bodies, but for files": SMALL_BODY_BYTES,
     }
     named = set()
 
