@@ -1,7 +1,7 @@
 """The use case of files: kept for an account, listed, read and deleted.
 
 A file is there once its record is: its bytes are written before, and deleted after. What a call
-that died left without a record is deleted by the keeper.
+that died left without a record is deleted by the keeper, and so is what a job still reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from api.form import Readable
-from shared import ids, layout, service_clock
+from shared import deletions, ids, layout, service_clock
 from shared.batches import File
 from shared.errors import NotFound, ObjectMissing, Unavailable
 from shared.messages import decode, encode
@@ -76,14 +76,14 @@ class Files:
         return page[:limit], len(page) > limit
 
     def delete(self, account: str, file_id: str) -> None:
-        """Delete a file.
+        """Delete a file; its bytes once no job is open that may still read them.
 
         Raises:
             NotFound: As for `get`.
         """
         self.get(account, file_id)
-        self.store.delete(layout.file(account, file_id))
-        self.store.delete(layout.file_content(account, file_id))
+        record, content = layout.file(account, file_id), layout.file_content(account, file_id)
+        deletions.delete(self.store, record, [content], account=account, now=self.clock())
 
     def fresh_id(self) -> str:
         """The id of a file to be."""

@@ -123,7 +123,8 @@ OPERATIONS = (
         method="delete",
         path="/v1/classifiers/{classifier_id}",
         name="deleteClassifier",
-        summary="Delete a classifier, with its versions and the examples it kept.",
+        summary="Delete a classifier, with its versions and the examples it kept; "
+        "jobs that were accepted before still classify with it.",
         parameters=(CLASSIFIER_ID,),
         answers={200: Deleted},
         problems=(*_KEYED, 404, 422),

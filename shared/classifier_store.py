@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from shared import layout, service_clock
+from shared import deletions, layout, service_clock
 from shared.classifiers import Classifier, digest
 from shared.errors import (
     Conflict,
@@ -41,10 +41,14 @@ class NameClaim(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierStore:
-    """The classifiers of all accounts. `clock` gives seconds since 1970."""
+    """The classifiers of all accounts. `clock` gives seconds since 1970.
+
+    For a job that was accepted at a time, those that were deleted later are still there.
+    """
 
     store: ObjectStore
     clock: Callable[[], float] = service_clock.now
+    accepted_at: float | None = None
 
     def load(self, account: str, classifier_id: str) -> tuple[Classifier, str]:
         """The record and its ETag.
@@ -53,7 +57,8 @@ class ClassifierStore:
             NotFound: The account has no such classifier.
         """
         try:
-            found = self.store.get(layout.classifier(account, classifier_id))
+            name = layout.classifier(account, classifier_id)
+            found = deletions.read(self.store, name, accepted_at=self.accepted_at)
         except ObjectMissing:
             raise _unknown() from None
         return decode(Classifier, found.data), found.etag
@@ -128,7 +133,8 @@ class ClassifierStore:
             NotFound: It is no longer kept.
         """
         try:
-            data = self.store.get(layout.report(record.account, record.id, file)).data
+            name = layout.report(record.account, record.id, file)
+            data = deletions.read(self.store, name, accepted_at=self.accepted_at).data
         except ObjectMissing:
             raise NotFound("the version is no longer kept") from None
         return decode(VersionReport, data)
@@ -231,19 +237,27 @@ class ClassifierStore:
                 self.store.put(place, encode(old), if_match=found.etag)
 
     def delete(self, record: Classifier) -> None:
-        """Delete a classifier: first the record, from when on it is gone, then what it kept."""
-        self.store.delete(layout.classifier(record.account, record.id))
-        self.store.delete(layout.public(record.id))
+        """Delete a classifier: first the record, from when on it is gone, then what it kept.
+
+        Its versions go once no job is open that may classify with them, of any account: it may
+        have been public. Examples are no job's to read that could still end well.
+        """
+        place = layout.classifier(record.account, record.id)
+        versions = list(self.store.list(layout.versions(record.account, record.id)))
+        later = [*versions, layout.public(record.id)]
+        deletions.delete(self.store, place, later, account="", now=self.clock())
         if record.name is not None:
             self.free_name(record.account, record.name, record.id)
         for name in list(self.store.list(layout.classifier_prefix(record.account, record.id))):
-            self.store.delete(name)
+            if name not in versions:
+                self.store.delete(name)
 
     def drop(self, before: Classifier, after: Classifier) -> None:
-        """Delete the files of versions that the record has let go."""
+        """Delete the files of versions that the record has let go, once no open job needs them."""
         for file in sorted(before.files() - after.files()):
-            self.store.delete(layout.weights(before.account, before.id, file))
-            self.store.delete(layout.report(before.account, before.id, file))
+            report = layout.report(before.account, before.id, file)
+            weights = layout.weights(before.account, before.id, file)
+            deletions.delete(self.store, report, [weights], account="", now=self.clock())
 
     def _has(self, account: str, name: str) -> bool:
         try:

@@ -15,6 +15,7 @@ jobs/{account}/{job}/parts/{n}.in   the rows of a part
 jobs/{account}/{job}/parts/{n}.out  what came out of it: a report, then lines
 batches/{account}/{job}             says that the job is a batch
 open/{job}                          marker of an accepted job that has not ended
+deleted/{record}                    a record that is gone, whose objects open jobs may still read
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
 calls/{account}/{sha256}.json       which job a call gets that is sent again, by key, path and body
 keys/{sha256}.json                  an API key, by the hash of its secret
@@ -49,6 +50,7 @@ UPLOADS = "uploads/"
 BATCHES = "batches/"
 DELIVERIES = "deliveries/"
 DUE = "due/"
+DELETED = "deleted/"
 
 
 def jobs_of(account: str) -> str:
@@ -144,6 +146,11 @@ def batch(account: str, job: str) -> str:
 def open_marker(job: str) -> str:
     """Says that the job was accepted and has not ended; holds the account's name."""
     return f"{OPEN}{job}"
+
+
+def deletion(record: str) -> str:
+    """What is known of a record that is gone; by its name."""
+    return f"{DELETED}{record}"
 
 
 def key(digest: str) -> str:

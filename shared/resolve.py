@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared import layout
+from shared import deletions, layout
 from shared.catalogue import Catalogue, ModelEntry
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, check_model
@@ -45,7 +45,9 @@ def resolved(
         request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
     check_read(request.items, catalogue.find(request.model), catalogue)
     limits.check(request)
-    items = with_files(request.items, account=account, store=records.store)
+    items = with_files(
+        request.items, account=account, store=records.store, accepted_at=records.accepted_at
+    )
     return request.model_copy(update={"items": items})
 
 
@@ -57,8 +59,11 @@ def lesson_of(
     catalogue: Catalogue,
     limits: Limits,
     new_id: str,
+    accepted_at: float | None = None,
 ) -> TrainRequest:
     """The request to train a classifier of the account's, or a new one called `new_id`.
+
+    `accepted_at` is as for `with_files`.
 
     Raises:
         NotFound: The account has no such classifier.
@@ -92,7 +97,12 @@ def lesson_of(
         return request.model_copy(update={"file": file})
     limits.check_training(request, place=said.place)
     examples = examples_for(
-        request.examples, model=model, account=account, catalogue=catalogue, store=records.store
+        request.examples,
+        model=model,
+        account=account,
+        catalogue=catalogue,
+        store=records.store,
+        accepted_at=accepted_at,
     )
     return request.model_copy(update={"examples": examples})
 
@@ -104,8 +114,9 @@ def examples_for(
     account: str,
     catalogue: Catalogue,
     store: ObjectStore,
+    accepted_at: float | None = None,
 ) -> tuple[Example, ...]:
-    """Examples, with the objects of the files that they name.
+    """Examples, with the objects of the files that they name; `accepted_at` as for `with_files`.
 
     Raises:
         InvalidRequest: The model reads no pictures, or there is no such file.
@@ -114,7 +125,7 @@ def examples_for(
     if not any(item.media for item in items):
         return tuple(examples)
     check_read(items, catalogue.find(model), catalogue)
-    found = with_files(items, account=account, store=store)
+    found = with_files(items, account=account, store=store, accepted_at=accepted_at)
     return tuple(
         example.model_copy(update={"item": item})
         for example, item in zip(examples, found, strict=True)
@@ -162,13 +173,21 @@ def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -
             refuse(f"input[{index}].image", f"the model {model.name} reads no pictures; {hint}")
 
 
-def with_files(items: Sequence[Item], *, account: str, store: ObjectStore) -> tuple[Item, ...]:
+def with_files(
+    items: Sequence[Item],
+    *,
+    account: str,
+    store: ObjectStore,
+    accepted_at: float | None = None,
+) -> tuple[Item, ...]:
     """The items, with the objects of the files that they name; each file is looked up once.
+
+    For a job that was accepted at a time, files that were deleted later are still there.
 
     Raises:
         InvalidRequest: The account has no such file.
     """
-    files = _Files(account, store)
+    files = _Files(account, store, accepted_at)
     found: list[Item] = []
     for index, item in enumerate(items):
         if not item.media:
@@ -187,6 +206,7 @@ class _Files:
 
     account: str
     store: ObjectStore
+    accepted_at: float | None
     known: dict[str, Media] = field(default_factory=dict)
 
     def find(self, media: Media, where: str) -> Media:
@@ -194,7 +214,8 @@ class _Files:
             return media
         if media.file_id not in self.known:
             try:
-                self.store.get(layout.file(self.account, media.file_id))
+                record = layout.file(self.account, media.file_id)
+                deletions.read(self.store, record, accepted_at=self.accepted_at)
             except ObjectMissing:
                 refuse(where, "you have no such file; it may have expired")
             found = Media(object=layout.file_content(self.account, media.file_id))

@@ -37,6 +37,7 @@ from workers import meters
 from workers.keeping.adoption import adopt
 from workers.keeping.chore import Chore
 from workers.keeping.courier import Courier
+from workers.keeping.deletion import finish_deletions
 from workers.keeping.deletion_limit import DeletionLimit
 from workers.keeping.expiry import (
     expire_call_records,
@@ -53,6 +54,7 @@ log = Log("keeper")
 _TICK_S = 1.0
 _DELIVER_EVERY_S = 2.0  # each look is a listing, which a bucket charges for
 _EXPIRE_EVERY_S = 600.0
+_DELETE_EVERY_S = 30.0  # a listing, and one more where something waits
 _FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
 _SWEEP_EVERY_S = 6 * 3600.0
 _LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
@@ -88,6 +90,7 @@ class Keeper:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
         self._webhooks = Chore("webhooks", self.courier.deliver_due, every_s=_DELIVER_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
+        self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
         self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
         waits_s = {
@@ -138,6 +141,7 @@ class Keeper:
         self._audit.start_if_due()
         self._webhooks.start_if_due()
         self._expiry.start_if_due()
+        self._deletions.start_if_due()
         self._files.start_if_due()
         self._sweep.start_if_due()
 
@@ -146,6 +150,7 @@ class Keeper:
         self._audit.wait(timeout_s=timeout_s)
         self._webhooks.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
+        self._deletions.wait(timeout_s=timeout_s)
         self._files.wait(timeout_s=timeout_s)
         self._sweep.wait(timeout_s=timeout_s)
 
@@ -161,6 +166,9 @@ class Keeper:
         expire_jobs(self.store, self.ledger, before=before, now=now, limit=limits["jobs"])
         expire_call_records(self.store, now=now, limit=limits["call records"])
         expire_deliveries(self.store, before=before, limit=limits["deliveries"])
+
+    def _finish_deletions(self) -> None:
+        finish_deletions(self.store, now=self.clock())
 
     def _expire_files(self) -> None:
         if not self._age_is_sure():

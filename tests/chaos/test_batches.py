@@ -150,6 +150,28 @@ def test_redis_wiped_the_keeper_killed_and_the_api_killed_in_the_middle(tmp_path
 
 
 @pytest.mark.timeout(300)
+def test_what_a_batch_reads_is_deleted_and_redis_wiped_in_the_middle(tmp_path: Path):
+    with running_stack(tmp_path, lease_s=2, audit_s=2) as stack:
+        examples = [{"text": text_of(n), "label": COLOURS[n % 3]} for n in range(60)]
+        trained = stack.call("POST", "/v1/train", {"name": "colours", "input": examples})
+        assert trained.status == 200, trained.body
+        batch_id = start(stack, table(), classify={"classifier": "colours"})
+        stack.until("it is under way", lambda: done(stack, batch_id) > 1000)
+        file_id = batch(stack, batch_id)["input_file_id"]
+        for path in (f"/v1/files/{file_id}", "/v1/classifiers/colours"):
+            assert stack.call("DELETE", path).status == 200
+            assert stack.call("GET", path).status == 404
+        assert done(stack, batch_id) < ROWS
+        stack.wipe_redis()
+        stack.kill("worker")
+        stack.start("worker")
+        right = {text_of(n): COLOURS[n % 3] for n in range(60)}
+        check_all_answered(stack, batch_id, right)
+        content = tmp_path / "objects" / "files" / "acme" / file_id
+        stack.until("the bytes are gone", lambda: not content.exists(), timeout_s=150)
+
+
+@pytest.mark.timeout(300)
 def test_rows_that_end_their_worker_are_given_up_alone(tmp_path: Path):
     deadly = {777: FATAL, 1500: FATAL}
 

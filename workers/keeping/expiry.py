@@ -15,6 +15,7 @@ from itertools import chain, islice, takewhile
 
 from shared import ids, layout
 from shared.batches import File
+from shared.deletions import OpenJobs
 from shared.errors import (
     IllegalTransition,
     MessageUndecodable,
@@ -51,7 +52,7 @@ def expire_jobs(
     for account, job_id in limit.allowed(expired, kept):
         if any(store.list(layout.open_marker(job_id))):
             _end(store, ledger, job_id, datetime.fromtimestamp(now, UTC))
-        else:
+        elif not _is_retried(store, account, job_id):
             _delete_job(store, account, job_id)
             deleted += 1
     if deleted:
@@ -86,7 +87,8 @@ def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit)
 
 
 def expire_files(store: ObjectStore, *, before: float, now: float, limit: DeletionLimit) -> int:
-    """Delete files that have expired, and bytes without a record whose id was made before a time.
+    """Delete files that have expired, unless open jobs may read them, and bytes without a record
+    whose id was made before a time.
 
     The id of what a batch puts out is as old as the batch, so `before` must be further back than
     any job that still runs: its bytes are written last, and their record after them.
@@ -95,6 +97,7 @@ def expire_files(store: ObjectStore, *, before: float, now: float, limit: Deleti
         How many files were deleted.
     """
     oldest_kept = ids.file_id(int(before * 1000), 0)
+    open_jobs = OpenJobs(store)
     old: list[tuple[str, str]] = []
     kept = 0
     for account in store.children(layout.FILES):
@@ -103,8 +106,10 @@ def expire_files(store: ObjectStore, *, before: float, now: float, limit: Deleti
             try:
                 expires_at = decode(File, store.get(record).data).expires_at
                 expired = expires_at is not None and expires_at <= now
+                if expires_at is not None and expired:
+                    expired = not open_jobs.need(account, at=expires_at)
             except ObjectMissing:
-                expired = file_id > oldest_kept
+                expired = file_id > oldest_kept and not any(store.list(layout.deletion(record)))
             except MessageUndecodable:
                 log.error("file.unreadable", name=record)
                 continue
@@ -187,6 +192,15 @@ def _by_age(
 
 def _id(found: tuple[str, str]) -> str:
     return found[1]
+
+
+def _is_retried(store: ObjectStore, account: str, job_id: str) -> bool:
+    """Whether a retry of a batch is open, that begins with what came out of that batch."""
+    try:
+        retry = json.loads(store.get(layout.retry(account, job_id)).data)
+    except ObjectMissing:
+        return False
+    return any(store.list(layout.open_marker(str(retry["job_id"]))))
 
 
 def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:

@@ -9,6 +9,7 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import NotFound
 from shared.ports import ObjectStore
 from shared.telemetry import Log
+from workers.keeping.deletion import kept_objects
 from workers.keeping.deletion_limit import DeletionLimit
 
 log = Log("sweep")
@@ -17,6 +18,8 @@ _FILE = re.compile(r"/versions/(?P<file>\d+-(?P<job>job_[0-9a-z]{26})-[0-9a-z]+)
 
 def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     """Delete weights of jobs made before a time, in seconds since 1970, that became no version.
+
+    What was deleted and is kept for open jobs is not touched.
 
     Of a classifier without a record, deleted or never made, everything of that age goes. The files
     are listed before the record is read: one that is named meanwhile is met in it.
@@ -38,6 +41,8 @@ def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
                 left = {name for name in old if found[name]["file"] not in kept}
             except NotFound:
                 left = set(names) if old == set(found) else old
+            if left:
+                left -= kept_objects(store)
             orphans += sorted(left, key=lambda name: _job(found.get(name)), reverse=True)
             looked_at += len(names)
     allowed = limit.allowed(orphans, range(looked_at - len(orphans)))

@@ -39,7 +39,10 @@ class Documents:
         """
         assert body.rows is not None
         items = with_files(
-            [_item(row, body.rows) for row in rows], account=job.account, store=self.store
+            [_item(row, body.rows) for row in rows],
+            account=job.account,
+            store=self.store,
+            accepted_at=job.created_at.timestamp(),
         )
         result = self.classify.read(job, body.rows.ask.model_copy(update={"items": items}), hold)
         questions = body.rows.ask.questions

@@ -91,6 +91,7 @@ class Lessons:
             catalogue=self.catalogue,
             limits=self.limits,
             new_id=ids.classifier_id_of(learner.id),
+            accepted_at=learner.created_at.timestamp(),
         )
 
     def _made(self, account: str, classifier_id: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from shared.batches import BadRow, BatchRequest
@@ -118,7 +118,7 @@ class Requests:
         request = resolved(
             parsed,
             account=job.account,
-            records=self.records,
+            records=replace(self.records, accepted_at=job.created_at.timestamp()),
             catalogue=self.catalogue,
             limits=self.limits,
         )
