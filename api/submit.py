@@ -100,7 +100,7 @@ class Submit:
             account=caller.account,
             body=request.model_copy(update={"model": model.name}),
         )
-        if self.ledger.offer(queue, encode(call), bound=self.max_waiting):
+        if self.ledger.offer(queue, encode(call), bound=self.max_waiting, account=caller.account):
             self.doorbell.ring(queue)
         answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
         if answer is None:

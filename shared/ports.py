@@ -6,7 +6,7 @@ when the adapter is made; past it the call raises `StoreUnavailable` or `BrokerU
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -170,7 +170,7 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What one claim brought: inline messages in order of arrival, and durable claims."""
+    """What one claim brought: inline messages in order of their turn, and durable claims."""
 
     messages: tuple[bytes, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -208,11 +208,12 @@ class Ledger(Protocol):
         BrokerUnavailable: From every method, when Redis does not answer in time.
     """
 
-    def offer(self, queue: str, message: bytes, *, bound: int) -> bool:
-        """Append an inline message to the queue; True: ring.
+    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
+        """Let an inline message of an account wait in the queue; True: ring.
 
         Raises:
-            TooBusy: `bound` messages wait there already.
+            TooBusy: As many messages of the account wait there as may: the accounts that have any
+                share `bound` evenly.
         """
 
     def enrol(self, job: Job, *, parts: int) -> str | None:
@@ -257,12 +258,14 @@ class Ledger(Protocol):
         parts: int,
         lease_s: float,
         leaving: bool = False,
+        pass_over: Collection[str] = (),
     ) -> Taken:
-        """Take up to `calls` inline messages and `parts` durable tasks.
+        """Take up to `calls` inline messages and `parts` durable tasks, none of some accounts.
 
-        No message is taken after 8 MiB of them: what a worker holds must not depend on their sizes.
-        Durable tasks are taken from the account that had the fewest rows of late, then from its
-        jobs in turn; an account with as many parts under way as it may have is passed over. The
+        Messages are taken from the account that had the fewest bytes of late, and of its own a
+        short one before long ones that came a little earlier; fewer than `calls` where they are
+        large. Durable tasks are taken from the account that had the fewest rows of late, then from
+        its jobs in turn; an account with as many parts under way as it may have is passed over. The
         `worker` attends the queue by this, unless it is None; with `leaving`, an empty answer
         ends its attendance, atomically.
         """

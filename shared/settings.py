@@ -121,7 +121,9 @@ class Settings:
     )
     upload_threads: int = _setting(16, "Files that one API process takes at once.", least=1)
     request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
-    max_waiting: int = _setting(1024, "Synchronous calls that may wait in one queue.", least=1)
+    max_waiting: int = _setting(
+        1024, "Synchronous calls that may wait in one queue; accounts share it evenly.", least=1
+    )
     path_prefix: str = _setting(
         "", "Path under which a proxy publishes the API, such as `/classify`; empty: none."
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from shared import ids
 from shared.errors import (
@@ -19,8 +21,13 @@ from shared.messages import CONTROL, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Finished, Reaped, Taken
 
 PER_ATTENDANT = 16
-MOST_INLINE_BYTES = 8 * 2**20
+SMALL_BYTES = 4096
+CLAIM_BYTES = 131_072
 _Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → its ready tasks
+
+
+def _calls_of(queue: str) -> str:
+    return f"{queue}#calls"
 
 
 class FakeLedger:
@@ -35,7 +42,8 @@ class FakeLedger:
         self._clocks: dict[str, float] = defaultdict(float)
         self._clock = clock
         self._changed = threading.Condition()
-        self._inline: dict[str, deque[bytes]] = defaultdict(deque)
+        self._calls: dict[str, dict[str, list[tuple[float, int, bytes]]]] = defaultdict(dict)
+        self._numbers = itertools.count()
         self._ready: dict[str, _Ring] = defaultdict(OrderedDict)
         self._attending: dict[str, set[str]] = defaultdict(set)
         self._rung: dict[str, float] = {}
@@ -44,11 +52,18 @@ class FakeLedger:
         self._members: dict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
         self._epoch: str | None = None
 
-    def offer(self, queue: str, message: bytes, *, bound: int) -> bool:
+    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
         with self._open():
-            if len(self._inline[queue]) >= bound:
+            accounts, turns = self._calls[queue], self._turns[_calls_of(queue)]
+            waiting = accounts.get(account, [])
+            if len(waiting) >= max(1, bound // len({*accounts, account})):
                 raise TooBusy(f"{bound} calls wait in {queue} already", retry_after_s=1)
-            self._inline[queue].append(message)
+            place = max(turns.get(account, 0.0), self._clocks[_calls_of(queue)])
+            size = -(-len(message) // SMALL_BYTES) * SMALL_BYTES
+            heapq.heappush(waiting, (place + size, next(self._numbers), message))
+            if account not in accounts:
+                accounts[account] = waiting
+                turns[account] = place
             return self._summon(queue)
 
     def enrol(self, job: Job, *, parts: int) -> str | None:
@@ -100,19 +115,21 @@ class FakeLedger:
         parts: int,
         lease_s: float,
         leaving: bool = False,
+        pass_over: Collection[str] = (),
     ) -> Taken:
         with self._open():
             if worker is not None:
                 self._rung.pop(queue, None)
                 self._attending[queue].add(worker)
-            inline = self._inline[queue]
-            messages: tuple[bytes, ...] = ()
-            while inline and len(messages) < calls and sum(map(len, messages)) < MOST_INLINE_BYTES:
-                messages += (inline.popleft(),)
+            messages: list[bytes] = []
+            while len(messages) < calls and sum(map(len, messages)) < CLAIM_BYTES:
+                if (message := self._next_call(queue, pass_over)) is None:
+                    break
+                messages.append(message)
             claims = []
-            while len(claims) < parts and (task := self._next(queue)):
+            while len(claims) < parts and (task := self._next(queue, pass_over)):
                 claims.append(self._lease(*task, lease_s))
-            taken = Taken(messages=messages, claims=tuple(claims))
+            taken = Taken(messages=tuple(messages), claims=tuple(claims))
             if leaving and not taken and worker is not None:
                 self._attending[queue].discard(worker)
             return taken
@@ -239,7 +256,7 @@ class FakeLedger:
                 for task in [t for t, due in work.delayed.items() if due <= self._clock()]:
                     del work.delayed[task]
                     self._make_ready(work.job.id, task)
-            queues = sorted({*self._inline, *self._ready})
+            queues = sorted({*self._calls, *self._ready})
             ring = tuple(q for q in queues if self._backlog(q) and self._summon(q))
             return Reaped(expired=len(expired), ring=ring)
 
@@ -267,12 +284,16 @@ class FakeLedger:
 
     def queues(self) -> tuple[str, ...]:
         with self._open():
-            return tuple(q for q in sorted({*self._inline, *self._ready}) if self._backlog(q))
+            return tuple(q for q in sorted({*self._calls, *self._ready}) if self._backlog(q))
 
     def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
         with self._open():
-            self._inline[to].extend(self._inline[queue])
-            self._inline[queue].clear()
+            for account, calls in self._calls[queue].items():
+                merged = [*self._calls[to].get(account, []), *calls]
+                heapq.heapify(merged)
+                self._calls[to][account] = merged
+                self._turns[_calls_of(to)].setdefault(account, self._clocks[_calls_of(to)])
+            self._calls[queue].clear()
             waiting = [job for jobs in self._ready[queue].values() for job in jobs][:limit]
             for job_id in waiting:
                 work = self._work[job_id]
@@ -293,7 +314,7 @@ class FakeLedger:
 
     def _backlog(self, queue: str) -> int:
         jobs = sum(len(jobs) for jobs in self._ready[queue].values())
-        return len(self._inline[queue]) + jobs
+        return sum(map(len, self._calls[queue].values())) + jobs
 
     def _summon(self, queue: str) -> bool:
         self._changed.notify_all()
@@ -323,10 +344,32 @@ class FakeLedger:
             self._turns[queue][account] = self._clocks[queue]
         self._changed.notify_all()
 
-    def _next(self, queue: str) -> tuple[str, str] | None:
+    def _next_call(self, queue: str, pass_over: Collection[str]) -> bytes | None:
+        """The next message of the account that is furthest behind."""
+        lane = _calls_of(queue)
+        accounts, turns = self._calls[queue], self._turns[lane]
+        free = [account for account in accounts if account not in pass_over]
+        if not free:
+            return None
+        account = min(free, key=lambda a: turns[a])
+        *_, message = heapq.heappop(accounts[account])
+        if not accounts[account]:
+            del accounts[account]
+        self._clocks[lane] = turns[account]
+        turns[account] += len(message)
+        if not accounts:
+            turns.clear()
+            self._clocks[lane] = 0.0
+        return message
+
+    def _next(self, queue: str, pass_over: Collection[str]) -> tuple[str, str] | None:
         """A ready task of the account that is furthest behind; its job goes to the end."""
         accounts, turns = self._ready[queue], self._turns[queue]
-        free = [a for a in accounts if self._flying(queue, a) < self._account_parts]
+        free = [
+            a
+            for a in accounts
+            if a not in pass_over and self._flying(queue, a) < self._account_parts
+        ]
         if not free:
             return None
         account = min(free, key=lambda a: turns[a])

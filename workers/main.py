@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
@@ -30,7 +29,7 @@ from shared.adapters.store import probe, store_of
 from shared.catalogue import load as load_catalogue
 from shared.errors import PigeonholeError
 from shared.limits import Limits
-from shared.messages import CONTROL, encode, model_of, priority_of, queues_of
+from shared.messages import encode, queues_of
 from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
@@ -61,9 +60,9 @@ from workers.inputs.table_task import PIECE_BYTES, parquet_pieces, rows_of
 from workers.leases import Leases
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.registry import load_models
+from workers.room import Room
 from workers.sandbox.readers import FileReaders
 from workers.strangers.outbound import Outbound
-from workers.vectors.embedding import Model
 from workers.vectors.media import Decoders, MediaReader
 from workers.vectors.views import Viewer
 from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, Watched
@@ -74,30 +73,6 @@ _GIVE_BACK_S = 1.0  # the end of the grace: what still runs is cancelled and giv
 _GOODBYE_S = 3.0  # beyond the grace: the last answers, then the end
 _FINISH_PARTS_S = 600.0  # of a worker that is full: what takes longer is given back
 _EXAMPLES = 4  # times the largest body: what a file of examples may hold, all of which is held
-_PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
-
-
-def _room(models: Mapping[str, Model], calls: Calls) -> Callable[[str, float], bool]:
-    """Whether, within a time, a queue's model has fewer tokens waiting than a few passes hold.
-
-    And whether the calls that were begun leave memory for more.
-    """
-
-    def room(queue: str, wait_s: float) -> bool:
-        if queue == CONTROL:
-            return True
-        if not calls.wait_for_room(priority=priority_of(queue), timeout_s=wait_s):
-            return False
-        return all(
-            batcher.wait_for_room(
-                batcher.budget_tokens * _PASSES_AHEAD,
-                priority=priority_of(queue),
-                timeout_s=wait_s,
-            )
-            for batcher in models[model_of(queue)].batchers
-        )
-
-    return room
 
 
 def tables_of(settings: Settings) -> FileReaders:
@@ -255,7 +230,7 @@ def _run(settings: Settings) -> None:
         worker=member,
         begin_call=calls.begin,
         run_part=parts.run,
-        room=_room(models, calls),
+        room=Room(models, calls),
         stopping=stopping,
         lease_s=settings.lease_s,
         queues=len(queues),

@@ -26,9 +26,10 @@ from workers.cores import usable_cores
 from workers.inputs.fetch import Fetcher, bounds_of
 from workers.registry import load_models
 from workers.strangers.outbound import Outbound
+from workers.vectors.combine import Views
 from workers.vectors.embedding import Model
 from workers.vectors.media import Decoders, MediaReader
-from workers.vectors.views import Viewer, Views
+from workers.vectors.views import Viewer
 
 NAME = "clip"
 PART = 32  # items of a part, at most

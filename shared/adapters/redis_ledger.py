@@ -7,7 +7,7 @@ touches keys of several slots.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -42,11 +42,12 @@ class RedisLedger:
             if file.name.endswith(".lua") and file.name != "prelude.lua"
         }
 
-    def offer(self, queue: str, message: bytes, *, bound: int) -> bool:
-        ring = self._run("offer", queue, message, bound)
+    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
+        ring = self._run("offer", queue, message, account, bound)
         if ring < 0:
             raise TooBusy(
-                f"{bound} calls wait in {queue} already; try again shortly, or send "
+                f"{bound} calls wait in {queue} already, or your share of them where other "
+                "accounts wait too; try again shortly, or send "
                 "'Prefer: respond-async'",
                 retry_after_s=1,
             )
@@ -89,6 +90,7 @@ class RedisLedger:
         parts: int,
         lease_s: float,
         leaving: bool = False,
+        pass_over: Collection[str] = (),
     ) -> Taken:
         messages, claims = self._run(
             "claim",
@@ -100,6 +102,7 @@ class RedisLedger:
             ids.token(),
             int(leaving),
             self._account_parts,
+            *pass_over,
         )
         return Taken(messages=tuple(messages), claims=tuple(map(_claim, claims)))
 

@@ -62,6 +62,10 @@ def take_one(ledger: Ledger, queue: str = QUEUE, *, lease_s: float = 30) -> Clai
     return claim
 
 
+def claim_calls(ledger: Ledger, calls: int) -> list[bytes]:
+    return list(ledger.claim(QUEUE, "w", calls=calls, parts=0, lease_s=1).messages)
+
+
 def wait_until(condition, *, timeout_s: float = 5.0) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
@@ -85,16 +89,84 @@ class TestInlineMessages:
         for _ in range(3):
             ledger.offer(QUEUE, large, bound=10)
 
-        first = ledger.claim(QUEUE, "w", calls=10, parts=0, lease_s=1).messages
-        rest = ledger.claim(QUEUE, "w", calls=10, parts=0, lease_s=1).messages
+        counts = [len(claim_calls(ledger, 10)) for _ in range(3)]
 
-        assert (len(first), len(rest)) == (2, 1)
+        assert counts == [1, 1, 1]
 
     def test_beyond_the_bound_are_refused(self, ledger: Ledger):
         ledger.offer(QUEUE, b"1", bound=1)
 
         with pytest.raises(TooBusy, match="1 calls wait"):
             ledger.offer(QUEUE, b"2", bound=1)
+
+    def test_are_taken_from_the_account_that_had_the_fewest_bytes(self, ledger: Ledger):
+        for number in range(4):
+            ledger.offer(QUEUE, b"large %d" % number + b"." * 5000, bound=99, account="large")
+        for number in range(8):
+            ledger.offer(QUEUE, b"small %d" % number + b"." * 2493, bound=99, account="small")
+
+        taken = [message[:7] for message in claim_calls(ledger, 12)]
+
+        assert taken[:2] in ([b"large 0", b"small 0"], [b"small 0", b"large 0"])
+        for end in range(3, 12, 3):
+            assert sum(message[:5] == b"large" for message in taken[:end]) <= end // 3 + 1
+        assert sorted(taken) == sorted(set(taken))
+
+    def test_of_an_account_that_has_enough_are_passed_over(self, ledger: Ledger):
+        ledger.offer(QUEUE, b"1", bound=9, account="full")
+        ledger.offer(QUEUE, b"2", bound=9, account="other")
+
+        first = ledger.claim(QUEUE, "w", calls=9, parts=0, lease_s=1, pass_over={"full"})
+        then = ledger.claim(QUEUE, "w", calls=9, parts=0, lease_s=1)
+
+        assert first.messages == (b"2",)
+        assert then.messages == (b"1",)
+
+    def test_a_short_one_does_not_wait_for_long_ones_of_its_account(self, ledger: Ledger):
+        for number in range(3):
+            ledger.offer(QUEUE, b"long %d" % number + b"." * 20_000, bound=9)
+        ledger.offer(QUEUE, b"short", bound=9)
+
+        assert claim_calls(ledger, 1) == [b"short"]
+
+    def test_a_long_one_does_not_wait_for_ever_for_short_ones(self, ledger: Ledger):
+        ledger.offer(QUEUE, b"long" + b"." * 20_000, bound=99)
+        taken: list[bytes] = []
+        while b"long" not in taken:
+            for _ in range(2):  # twice as much as is taken
+                ledger.offer(QUEUE, b"shrt" + b"." * 4000, bound=99)
+            taken += [message[:4] for message in claim_calls(ledger, 1)]
+
+        assert 4 <= len(taken) <= 12
+
+    def test_large_ones_end_a_claim(self, ledger: Ledger):
+        for _ in range(9):
+            ledger.offer(QUEUE, b"." * 50_000, bound=9)
+
+        assert len(claim_calls(ledger, 9)) == 3
+
+    def test_of_one_account_do_not_take_the_room_of_all(self, ledger: Ledger):
+        for _ in range(4):
+            ledger.offer(QUEUE, b"x", bound=4, account="greedy")
+        with pytest.raises(TooBusy):
+            ledger.offer(QUEUE, b"x", bound=4, account="greedy")
+
+        for _ in range(2):
+            ledger.offer(QUEUE, b"x", bound=4, account="other")
+        for account in ("other", "greedy"):
+            with pytest.raises(TooBusy):
+                ledger.offer(QUEUE, b"x", bound=4, account=account)
+
+    def test_an_account_that_was_away_does_not_get_the_time_that_it_was_away(self, ledger: Ledger):
+        for _ in range(20):
+            ledger.offer(QUEUE, b"steady", bound=99, account="steady")
+        claim_calls(ledger, 10)
+        for _ in range(20):
+            ledger.offer(QUEUE, b"late", bound=99, account="late")
+
+        taken = claim_calls(ledger, 10)
+
+        assert 3 <= taken.count(b"steady") <= 7
 
     def test_ring_when_nobody_attends_but_not_twice_in_a_row(self, ledger: Ledger):
         assert ledger.offer(QUEUE, b"1", bound=10) is True
@@ -694,6 +766,19 @@ class TestMoving:
         taken = ledger.claim(self.OTHER, "w", calls=9, parts=0, lease_s=1)
         assert taken.messages == (b"0", b"1", b"2")
         assert ledger.waiting(QUEUE) == 0
+
+    def test_calls_of_each_account_take_turns_in_the_other_queue(self, ledger: Ledger):
+        for account in ("acme", "zeta"):
+            ledger.offer(QUEUE, account.encode(), bound=9, account=account)
+            ledger.offer(self.OTHER, account.encode(), bound=9, account=account)
+
+        ledger.move(QUEUE, self.OTHER)
+
+        assert ledger.waiting(self.OTHER) == 4
+        taken = ledger.claim(self.OTHER, "w", calls=9, parts=0, lease_s=1).messages
+        assert sorted(taken) == [b"acme", b"acme", b"zeta", b"zeta"]
+        assert set(taken[:2]) == {b"acme", b"zeta"}
+        assert not ledger.claim(QUEUE, "w", calls=9, parts=0, lease_s=1)
 
     def test_every_part_is_claimed_once_and_only_in_the_other_queue(self, ledger: Ledger):
         jobs = [a_job(account) for account in ("acme", "zeta", "acme")]

@@ -48,6 +48,7 @@ from workers.drain import Drain
 from workers.handlers.call import Calls
 from workers.handlers.classify import Classify
 from workers.registry import load_models
+from workers.room import Room
 from workers.vectors.views import Viewer
 
 pytestmark = pytest.mark.integration
@@ -132,7 +133,7 @@ def worker(
         worker="worker",
         begin_call=calls.begin,
         run_part=lambda _: None,
-        room=lambda *_: True,
+        room=Room(models, calls),
         stopping=stopping,
         lease_s=10,
     )

@@ -185,12 +185,12 @@ class Bench:
             lease_s=1.0,
         )
 
-    def submit(self, request: Body | None = None) -> Job:
+    def submit(self, request: Body | None = None, *, account: str = "acme") -> Job:
         """Accept a durable job, as the front end does."""
         body = request or a_request()
         job = Job(
             id=ids.job_id(10**12, ids.random_bits()),
-            account="acme",
+            account=account,
             kind=JobKind(body.kind),
             queue=QUEUE,
             created_at=NOW,
@@ -198,8 +198,8 @@ class Bench:
             progress=Progress(total=len(body.items) if isinstance(body, ClassifyRequest) else 1),
         )
         submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
-        self.store.put(layout.request("acme", job.id), encode(submission))
-        self.store.put(layout.open_marker(job.id), b"acme")
+        self.store.put(layout.request(account, job.id), encode(submission))
+        self.store.put(layout.open_marker(job.id), account.encode())
         self.ledger.enrol(job, parts=0 if job.kind is JobKind.BATCH else 1)
         return job
 

@@ -25,7 +25,17 @@ class Work:
         self.may_end = threading.Event()
         self.may_end.set()
         self.room = True
+        self.full: set[str] = set()
         self._lock = threading.Lock()
+
+    def full_accounts(self, queue: str) -> set[str]:
+        return self.full
+
+    def wait(self, queue: str, wait_s: float) -> bool:
+        return self.room or bool(time.sleep(min(wait_s, 0.02)))
+
+    def wait_for_less(self, queue: str, wait_s: float) -> None:
+        time.sleep(min(wait_s, 0.005))
 
     def run(self, claim: Claim) -> None:
         with self._lock:
@@ -43,7 +53,7 @@ class Work:
             worker="w",
             begin_call=self.calls.append,
             run_part=self.run,
-            room=lambda _queue, wait_s: self.room or bool(time.sleep(min(wait_s, 0.02))),
+            room=self,
             stopping=self.bench.stopping,
             lease_s=10,
             parts_at_once=2,
@@ -143,6 +153,52 @@ def test_nothing_is_taken_while_the_models_have_no_room(bench: Bench, work: Work
     work.room = True
 
     wait_until(lambda: work.calls == [b"call"])
+    bench.stopping.set()
+    thread.join(10)
+
+
+def test_calls_of_others_are_taken_while_enough_of_one_account_waits(bench: Bench, work: Work):
+    work.full = {"heavy"}
+    for account in ("heavy", "other"):
+        bench.ledger.offer(QUEUE, account.encode(), bound=10, account=account)
+    thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
+    thread.start()
+
+    wait_until(lambda: work.calls == [b"other"])
+    bench.ledger.offer(QUEUE, b"another", bound=10, account="other")
+    wait_until(lambda: work.calls == [b"other", b"another"])
+    work.full = set()
+    wait_until(lambda: work.calls == [b"other", b"another", b"heavy"])
+    bench.stopping.set()
+    thread.join(10)
+
+
+def test_what_is_passed_over_is_offered_to_other_workers(bench: Bench, work: Work):
+    work.full = {"heavy"}
+    thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
+    thread.start()
+
+    assert bench.ledger.offer(QUEUE, b"1", bound=10, account="heavy") is True, "it rings"
+
+    bench.stopping.set()
+    thread.join(10)
+
+
+def test_long_tasks_of_one_account_do_not_keep_the_task_of_another(bench: Bench, work: Work):
+    for _ in range(6):
+        bench.submit()
+    work.may_end.clear()
+    drain = work.drain()
+    thread = threading.Thread(target=drain.attend, args=(QUEUE,))
+    thread.start()
+    wait_until(lambda: work.at_once == 2)
+
+    others = [bench.submit(account="other").id for _ in range(2)]
+
+    wait_until(lambda: len(work.parts) == 3)
+    assert work.parts[-1] == others[0]
+    work.may_end.set()
+    wait_until(lambda: len(work.parts) == 8)
     bench.stopping.set()
     thread.join(10)
 

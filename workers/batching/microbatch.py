@@ -155,6 +155,18 @@ class MicroBatcher:
             self._room.wait_for(lambda: self._closed or room(), timeout_s)
             return room()
 
+    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
+        """Accounts of which so many forward passes wait in the class and above it."""
+        with self._work:
+            most = passes * self._plan.budget_tokens
+            waiting = self._plan.tokens_of(priority)
+        return {account for account, tokens in waiting.items() if tokens >= most}
+
+    def wait_for_pass(self, *, timeout_s: float) -> None:
+        """Wait until a forward pass begins, which takes windows out of the queue."""
+        with self._room:
+            self._room.wait(timeout_s)
+
     @property
     def budget_tokens(self) -> int:
         """Of one forward pass, padding included; it shrinks where the memory does not hold it."""

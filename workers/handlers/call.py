@@ -2,8 +2,8 @@
 
 Nothing here waits for a model: a call is begun, its future says when its vectors are there, and
 all answers that are ready by then travel to Redis in one round trip. What the calls of a priority
-take in memory is bounded by their bytes: beyond the bound no more is claimed until some are
-answered.
+take in memory is bounded by their bytes: beyond the bound no more is claimed of accounts that take
+some of them, until some are answered.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -29,6 +30,7 @@ _KEEP_S = 60.0  # an answer nobody waits for any more
 _CRASHED = PigeonholeError("the worker failed on this request")
 _MAX_OPEN_BYTES = 64 * 2**20
 """Of the messages of open calls: two of the largest bodies, or documents of ten million tokens."""
+_FEW_BYTES = 64 * 2**10
 _Ready = tuple[Call, Pending | PigeonholeError, int]  # and the bytes of its message
 
 
@@ -49,7 +51,7 @@ class Calls:
         self._clock = clock
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
         self._open = 0
-        self._open_bytes = dict.fromkeys(Priority, 0)
+        self._open_bytes: dict[Priority, Counter[str]] = {each: Counter() for each in Priority}
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._reply, name="replies", daemon=True)
         self._thread.start()
@@ -64,7 +66,7 @@ class Calls:
             return
         with self._changed:
             self._open += 1
-            self._open_bytes[call.priority] += size_bytes
+            self._open_bytes[call.priority][call.account] += size_bytes
         del message  # its texts and files are in the call now
         left_s = call.deadline - self._clock()
         try:
@@ -92,12 +94,26 @@ class Calls:
     def wait_for_room(self, *, priority: Priority, timeout_s: float) -> bool:
         """Wait until open calls of the priority and those above take less than their bound."""
 
-        def room() -> bool:
-            taken = sum(size for of, size in self._open_bytes.items() if of <= priority)
-            return taken < self._max_open_bytes
-
         with self._changed:
-            return self._changed.wait_for(room, timeout_s)
+            return self._changed.wait_for(
+                lambda: self._taken(priority).total() < self._max_open_bytes, timeout_s
+            )
+
+    def full_accounts(self, priority: Priority) -> set[str]:
+        """Accounts of which no more calls may be begun, for the memory that their open ones take.
+
+        Short calls go on: those of an account without large ones take next to nothing.
+        """
+        with self._changed:
+            taken = self._taken(priority)
+        if taken.total() < self._max_open_bytes:
+            return set()
+        return {account for account, size in taken.items() if size > _FEW_BYTES}
+
+    def _taken(self, priority: Priority) -> Counter[str]:
+        """Bytes of the open calls of each account, of the priority and those above."""
+        counts = (count for of, count in self._open_bytes.items() if of <= priority)
+        return sum(counts, Counter[str]())
 
     def settle(self, *, timeout_s: float) -> bool:
         """Wait until every call that was begun is answered; False when the time is over."""
@@ -139,7 +155,7 @@ class Calls:
         with self._changed:
             self._open -= len(batch)
             for call, _, size_bytes in batch:
-                self._open_bytes[call.priority] -= size_bytes
+                self._open_bytes[call.priority] -= Counter({call.account: size_bytes})
             self._changed.notify_all()
         return not ended
 

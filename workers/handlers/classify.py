@@ -34,9 +34,10 @@ from workers.core.selection import DEFAULT_KEY, NONE, select, thresholds
 from workers.handlers.lesson import PART_LIMIT_S, check_revision, model_of
 from workers.leases import Hold
 from workers.models.port import Rows
+from workers.vectors.combine import FileViews, Views
 from workers.vectors.embedding import Model
 from workers.vectors.labels import Labels, LabelSets
-from workers.vectors.views import FileViews, Viewer, Views
+from workers.vectors.views import Viewer
 from workers.weights import Trained
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer

@@ -34,9 +34,10 @@ from workers.core.learner import Learner, Report
 from workers.core.remarks import remarks
 from workers.leases import Hold
 from workers.models.port import Rows
+from workers.vectors.combine import mean
 from workers.vectors.embedding import Model
 from workers.vectors.labels import embed_labels, scale_of
-from workers.vectors.views import Viewer, mean
+from workers.vectors.views import Viewer
 from workers.weights import Trained
 
 PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end

@@ -22,13 +22,15 @@ from shared.catalogue import ModelEntry
 from shared.types import Priority
 from workers.batching.microbatch import MicroBatcher
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.futures import mapped, settled
+from workers.futures import done, mapped, settled
 from workers.inputs.frame import Pixels
 from workers.models.port import PictureEncoder, Rows, TextEncoder
+from workers.vectors.long_texts import LongTexts, TokenIds
 from workers.vectors.stream import CHUNK_WINDOWS, Submit, mean_of_windows
 from workers.vectors.tokens import token_ids
 
 _CACHE_BYTES = 32 * 2**20
+_SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
 
 
 class Embedder:
@@ -46,9 +48,30 @@ class Embedder:
         self.encoder = encoder
         self.batcher = batcher
         self._prompts = ByteCache[_Key, Rows](max_bytes=cache_bytes)
+        self._long_texts = LongTexts(encoder.tokenise)
+
+    def tokenised(
+        self,
+        texts: Sequence[str],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str,
+        most: int | None = None,
+    ) -> Future[TokenIds]:
+        """As `tokenise`, at once for short texts; long ones take turns (`.long_texts`)."""
+        if sum(map(len, texts)) <= _SHORT_CHARS:
+            return done(self.tokenise(texts, most=most))
+        return self._long_texts.token_ids(
+            texts, priority=priority, deadline=deadline, account=account, most=most
+        )
+
+    def tokenising(self, priority: Priority) -> set[str]:
+        """Accounts whose long texts wait to be tokenised, in the class and above it."""
+        return self._long_texts.accounts(priority)
 
     def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
-        """Content token ids of each text; do this outside any queue.
+        """Content token ids of each text; do this outside any queue, and only with short ones.
 
         Nothing is cut off but what lies behind the first text of more than `most` ids, itself
         included: see `workers.vectors.tokens`.
@@ -246,6 +269,14 @@ class Model:
         if self.pictures is None:
             return (self.embedder.batcher,)
         return (self.embedder.batcher, self.pictures.batcher)
+
+    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
+        """Accounts with so many forward passes of a tower waiting in the class and above it.
+
+        So are those whose long texts are being tokenised: nobody knows yet how many they will be.
+        """
+        full = self.embedder.tokenising(priority)
+        return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))
 
 
 def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -13,7 +13,7 @@ place within 65,536 characters is a run cut inside, which may add a token or two
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 _PIECE_CHARS = 8_192
 _LONGEST_PIECE_CHARS = 65_536
@@ -33,15 +33,29 @@ def token_ids(
         most: stop as soon as one text has more ids. Its ids are then cut off, but still more than
             `most`, and those of the texts behind it are missing or cut off.
     """
-    if sum(map(len, texts)) <= _AT_ONCE_CHARS and max(map(len, texts), default=0) <= _PIECE_CHARS:
+    steps = token_steps(tokenise, texts, most=most, step_chars=_AT_ONCE_CHARS)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            ids: list[Sequence[int]] = end.value
+            return ids
+
+
+def token_steps(
+    tokenise: Tokenise, texts: Sequence[str], *, most: int | None, step_chars: int
+) -> Generator[int, None, list[Sequence[int]]]:
+    """As `token_ids`, a few pieces at a time: yields the characters that each step took."""
+    if sum(map(len, texts)) <= step_chars and max(map(len, texts), default=0) <= _PIECE_CHARS:
         return [*tokenise(texts)]
     found: list[Sequence[int]] = [array("i") for _ in texts]
-    for group in _groups(texts):
+    for group in _groups(texts, step_chars):
         ids = tokenise([piece for _, piece in group])
         for (place, _), more in zip(group, ids, strict=True):
             found[place] = _joined(found[place], more)
         if most is not None and max(len(found[place]) for place, _ in group) > most:
             break
+        yield sum(len(piece) for _, piece in group)
     return found
 
 
@@ -54,13 +68,13 @@ def _joined(ids: Sequence[int], more: Sequence[int]) -> Sequence[int]:
     return joined
 
 
-def _groups(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+def _groups(texts: Sequence[str], most_chars: int) -> Iterator[list[tuple[int, str]]]:
     """Pieces of the texts in order, each with the place of its text, in groups for one call."""
     group: list[tuple[int, str]] = []
     size = 0
     for place, text in enumerate(texts):
         for piece in pieces(text):
-            if group and size + len(piece) > _AT_ONCE_CHARS:
+            if group and size + len(piece) > most_chars:
                 yield group
                 group, size = [], 0
             group.append((place, piece))

@@ -14,53 +14,32 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
 from shared.dialects.refusal import refuse
-from shared.errors import DeadlineExceeded, PigeonholeError, UnreadableInput
+from shared.errors import UnreadableInput
 from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media, Priority
-from workers.futures import mapped, settled, then, without_variables
+from workers.futures import done, mapped, settled, then
 from workers.inputs.fetch import host_of
 from workers.inputs.page import Document
 from workers.inputs.pictures import Picture, tokens_of
 from workers.models.port import Rows
+from workers.vectors.combine import (
+    FileViews,
+    ItemViews,
+    View,
+    Views,
+    mean,
+    of_texts,
+    pages_of,
+    put_together,
+)
 from workers.vectors.embedding import Model
+from workers.vectors.long_texts import TokenIds
 from workers.vectors.media import MediaReader
 from workers.vectors.patience import Patience
-
-View = tuple[Rows, bool]
-"""A vector (D,), and whether it is of pictures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileViews:
-    """What was read of a document. `pages` has the views of each page, if they were asked for."""
-
-    index: int
-    kind: str
-    total_pages: int
-    pages_read: int
-    by: FileBy
-    scanned: bool
-    pages: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """N items as V views. `items` says which views are of which item; None: one each, in order."""
-
-    x: Rows  # (V, D)
-    of_pictures: npt.NDArray[np.bool_]  # (V,)
-    items: tuple[tuple[int, ...], ...] | None
-    tokens: tuple[int, ...]  # of each item
-    windowed: tuple[int, ...] = ()
-    files: tuple[FileViews, ...] = ()
-    failed: dict[int, PigeonholeError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,50 +74,14 @@ class Viewer:
             InvalidRequest: The model reads no pictures, and is to.
             Unavailable: The model has stopped.
         """
-        tokens = model.embedder.tokenise([item.text for item in items])
-        for index, ids in enumerate(tokens):
-            self.limits.check_tokens(index, len(ids))
-        counts = tuple(map(len, tokens))
-        window = model.embedder.encoder.window
-        windowed = tuple(i for i, count in enumerate(counts) if count > window)
-        if not any(item.media for item in items):
-            rows = model.embedder.embed(
-                tokens, priority=priority, deadline=deadline, account=account, job=job
-            )
-            seen = partial(_of_texts, counts=counts, windowed=windowed)
-            return mapped(rows, seen)
-        _check_reads(model, items, files)
-        patience = None if deadline is None else Patience(deadline=deadline)
+        patience = None
+        if deadline is not None and any(item.media for item in items):
+            patience = Patience(deadline=deadline)
         look = _Look(self, model, files, priority, deadline, account, job, patience)
-        texts = [i for i, item in enumerate(items) if not item.media]
-        rows = model.embedder.embed(
-            [tokens[i] for i in texts],
-            priority=priority,
-            deadline=deadline,
-            account=account,
-            job=job,
-        )
-        once = {item: look.at(item) for item in _dealt(items) if item.media}
-        others = {i: once[item] for i, item in enumerate(items) if item.media}
-        views = mapped(
-            settled([rows, *others.values()]),
-            lambda _: _put_together(len(items), texts, rows, others, counts, windowed),
-        )
-        if patience is not None:
-            patience.start()
-            views.add_done_callback(lambda _: patience.stop())
-        return views
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """One item. `file` says of a document how it was read; its text is not kept."""
-
-    views: tuple[View, ...]
-    tokens: int
-    windowed: bool = False
-    file: FileViews | None = None
-    pages: tuple[tuple[View, ...], ...] = ()
+        tokenised = look.tokenised([item.text for item in items])
+        if tokenised.done():
+            return look.at_all(items, tokenised.result())
+        return then(tokenised, partial(look.at_all, items))
 
 
 @dataclass(frozen=True)
@@ -155,11 +98,55 @@ class _Look:
     patience: Patience | None
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
-    def at(self, item: Item) -> Future[_Seen]:
+    def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[Views]:
+        """The items, whose texts are these tokens."""
+        for index, ids in enumerate(tokens):
+            self.viewer.limits.check_tokens(index, len(ids))
+        counts = tuple(map(len, tokens))
+        window = self.model.embedder.encoder.window
+        windowed = tuple(i for i, count in enumerate(counts) if count > window)
+        if not any(item.media for item in items):
+            seen = partial(of_texts, counts=counts, windowed=windowed)
+            return mapped(self._rows(tokens), seen)
+        _check_reads(self.model, items, self.files)
+        texts = [i for i, item in enumerate(items) if not item.media]
+        rows = self._rows([tokens[i] for i in texts])
+        once = {item: self.at(item) for item in _dealt(items) if item.media}
+        others = {i: once[item] for i, item in enumerate(items) if item.media}
+        views = mapped(
+            settled([rows, *others.values()]),
+            lambda _: put_together(len(items), texts, rows, others, counts, windowed),
+        )
+        if (patience := self.patience) is not None:
+            patience.start()
+            views.add_done_callback(lambda _: patience.stop())
+        return views
+
+    def tokenised(self, texts: Sequence[str], *, most: int | None = None) -> Future[TokenIds]:
+        """The token ids of texts; long ones take turns with those of others."""
+        return self.model.embedder.tokenised(
+            texts,
+            priority=self.priority,
+            deadline=self.deadline,
+            account=self.account,
+            most=most,
+        )
+
+    def _rows(self, tokens: TokenIds) -> Future[Rows]:
+        """The vectors of texts."""
+        return self.model.embedder.embed(
+            tokens,
+            priority=self.priority,
+            deadline=self.deadline,
+            account=self.account,
+            job=self.job,
+        )
+
+    def at(self, item: Item) -> Future[ItemViews]:
         """One item that has to be read first."""
         return self._document(item.file) if item.file is not None else self._pictures(item.images)
 
-    def _pictures(self, images: Sequence[Media]) -> Future[_Seen]:
+    def _pictures(self, images: Sequence[Media]) -> Future[ItemViews]:
         assert self.model.pictures is not None
         frame = self.model.pictures.encoder.frame
         read = [
@@ -175,7 +162,7 @@ class _Look:
         ]
         return then(settled(read), lambda _: self._embedded([each.result() for each in read]))
 
-    def _embedded(self, pictures: Sequence[Picture]) -> Future[_Seen]:
+    def _embedded(self, pictures: Sequence[Picture]) -> Future[ItemViews]:
         assert self.model.pictures is not None
         rows = self.model.pictures.embed(
             [picture.pixels for picture in pictures],
@@ -185,13 +172,13 @@ class _Look:
             job=self.job,
         )
         tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
-        return mapped(rows, lambda x: _Seen(views=((mean(x), True),), tokens=tokens))
+        return mapped(rows, lambda x: ItemViews(views=((mean(x), True),), tokens=tokens))
 
     @property
     def _most_pages(self) -> int:
         return self.files.max_pages or self.viewer.limits.max_pages
 
-    def _document(self, file: Media) -> Future[_Seen]:
+    def _document(self, file: Media) -> Future[ItemViews]:
         pictures = self.model.pictures
         return self.viewer.media.document(
             file,
@@ -204,27 +191,33 @@ class _Look:
             patience=self.patience,
         )
 
-    def _read(self, document: Document) -> Future[_Seen]:
+    def _read(self, document: Document) -> Future[ItemViews]:
         """The views of a document, by what there is."""
         by = self._judged_by(document)
+        return then(self._tokens_of(document, by), partial(self._looked_at, document, by))
+
+    def _tokens_of(self, document: Document, by: FileBy) -> Future[TokenIds]:
+        """The token ids of its text, and of each page if they are asked for; none of pictures."""
+        if by == "pages":
+            return done([])
+        limits = self.viewer.limits
         texts = [page.text for page in document.pages] if self.files.per_page else []
+
+        def go_on(found: TokenIds) -> Future[TokenIds]:
+            limits.check_document_tokens(len(found[0]))
+            return mapped(self.tokenised(texts), lambda of_pages: [*found, *of_pages])
+
+        return then(self.tokenised([document.text], most=limits.max_document_tokens), go_on)
+
+    def _looked_at(self, document: Document, by: FileBy, token_ids: TokenIds) -> Future[ItemViews]:
         text_rows: Future[Rows] | None = None
         page_rows: Future[Rows] | None = None
         tokens = 0
         windowed = False
-        if by in {"text", "both"}:
-            tokenise, limits = self.model.embedder.tokenise, self.viewer.limits
-            (whole,) = tokenise([document.text], most=limits.max_document_tokens)
-            limits.check_document_tokens(len(whole))
-            tokens += len(whole)
-            windowed = len(whole) > self.model.embedder.encoder.window
-            text_rows = self.model.embedder.embed(
-                [whole, *tokenise(texts)],
-                priority=self.priority,
-                deadline=self.deadline,
-                account=self.account,
-                job=self.job,
-            )
+        if token_ids:
+            tokens += len(token_ids[0])
+            windowed = tokens > self.model.embedder.encoder.window
+            text_rows = self._rows(token_ids)
         if by in {"pages", "both"}:
             assert self.model.pictures is not None
             drawn = [page for page in document.pages if page.pixels is not None]
@@ -247,18 +240,18 @@ class _Look:
             scanned=document.scanned,
         )
 
-        def seen(_: None) -> _Seen:
+        def seen(_: None) -> ItemViews:
             x = None if text_rows is None else text_rows.result()
             y = None if page_rows is None else page_rows.result()
             views: list[View] = []
             views += [] if x is None else [(x[0], False)]
             views += [] if y is None else [(mean(y), True)]
-            return _Seen(
+            return ItemViews(
                 views=tuple(views),
                 tokens=tokens,
                 windowed=windowed,
                 file=file,
-                pages=_pages(sides, x, y)[: self._most_pages] if self.files.per_page else (),
+                pages=pages_of(sides, x, y)[: self._most_pages] if self.files.per_page else (),
             )
 
         return mapped(settled(waiting), seen)
@@ -299,96 +292,6 @@ def _empty(document: Document) -> str:
     if not document.unread:
         return "is empty: it has neither text nor pictures"
     return " ".join(("has neither text nor pictures where it was read.", *document.unread))
-
-
-def mean(x: Rows) -> Rows:
-    """The direction of the mean of unit rows, (M, D) to (D,); the first row where it is nil."""
-    total = x.sum(axis=0)
-    norm = float(np.linalg.norm(total))
-    direction: Rows = x[0] if norm < 1e-6 else (total / norm).astype(np.float32)
-    return direction
-
-
-def _pages(
-    sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None
-) -> tuple[tuple[View, ...], ...]:
-    """The views of each page: of its text, and of its picture, where `sides` says it has them."""
-    drawn = [i for i, (_, has_picture) in enumerate(sides) if has_picture]
-    place = {page: row for row, page in enumerate(drawn)}
-    pages: list[tuple[View, ...]] = []
-    for i, (has_text, _) in enumerate(sides):
-        views: list[View] = []
-        if x is not None and has_text:
-            views.append((x[1 + i], False))
-        if y is not None and i in place:
-            views.append((y[place[i]], True))
-        pages.append(tuple(views))
-    return tuple(pages)
-
-
-def _of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) -> Views:
-    return Views(
-        x=rows,
-        of_pictures=np.zeros(len(rows), np.bool_),
-        items=None,
-        tokens=counts,
-        windowed=windowed,
-    )
-
-
-def _put_together(
-    count: int,
-    texts: Sequence[int],
-    rows: Future[Rows],
-    others: dict[int, Future[_Seen]],
-    counts: tuple[int, ...],
-    windowed: tuple[int, ...],
-) -> Views:
-    """All items, once each has been looked at or has failed.
-
-    Raises:
-        PigeonholeError: The model has stopped, or time is over: that is no single item's fault.
-    """
-    views: list[View] = [(row, False) for row in rows.result()]
-    items: list[tuple[int, ...]] = [()] * count
-    tokens = list(counts)
-    long = set(windowed)
-    failed: dict[int, PigeonholeError] = {}
-    files: list[FileViews] = []
-    for row, index in enumerate(texts):
-        items[index] = (row,)
-    for index, future in others.items():
-        try:
-            seen = future.result()
-        except PigeonholeError as exc:
-            if exc.retryable or isinstance(exc, DeadlineExceeded):
-                raise
-            failed[index] = without_variables(exc)
-            continue
-        items[index] = _added(views, seen.views)
-        tokens[index] = seen.tokens
-        if seen.windowed:
-            long.add(index)
-        if seen.file is not None:
-            pages = tuple(_added(views, page) for page in seen.pages)
-            files.append(replace(seen.file, index=index, pages=pages))
-    width = rows.result().shape[1]
-    return Views(
-        x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
-        of_pictures=np.array([of_pictures for _, of_pictures in views], np.bool_),
-        items=tuple(items),
-        tokens=tuple(tokens),
-        windowed=tuple(sorted(long)),
-        files=tuple(files),
-        failed=failed,
-    )
-
-
-def _added(views: list[View], more: Sequence[View]) -> tuple[int, ...]:
-    """Put views behind the others; their places."""
-    first = len(views)
-    views += more
-    return tuple(range(first, len(views)))
 
 
 def _dealt(items: Sequence[Item]) -> list[Item]:

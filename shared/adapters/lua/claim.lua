@@ -1,30 +1,40 @@
--- ARGV: queue, worker or '', calls, parts, lease ms, token, leaving, most parts of an account.
+-- ARGV: queue, worker or '', calls, parts, lease ms, token, leaving, most parts of an account, then
+-- accounts to pass over.
 -- Returns {messages, claims}.
 local queue, worker, parts = ARGV[1], ARGV[2], tonumber(ARGV[4])
 if worker ~= '' then
   redis.call('DEL', key('rung', queue))
   redis.call('ZADD', key('attending', queue), now() + ATTEND_MS, worker)
 end
-local messages, bytes = {}, 0
-while #messages < tonumber(ARGV[3]) and bytes < MOST_INLINE_BYTES do
-  local message = redis.call('LPOP', key('inline', queue))
-  if not message then break end
-  messages[#messages + 1] = message
-  bytes = bytes + #message
+local passed_over = {}
+for index = 9, #ARGV do passed_over[ARGV[index]] = true end
+
+-- The account whose turn it is, passing over some, and those that have as much under way as they may.
+local function next_account(lane, most)
+  local turns = redis.call('ZRANGE', key('accounts', lane), 0, -1, 'WITHSCORES')
+  for index = 1, #turns, 2 do
+    local account = turns[index]
+    local flying = most and tonumber(redis.call('HGET', key('flying', lane), account) or 0) or 0
+    if not passed_over[account] and (not most or flying < most) then
+      return account, tonumber(turns[index + 1])
+    end
+  end
 end
 
--- The account whose turn it is, passing over those that have as many parts under way as they may.
-local function next_account()
-  local turns = redis.call('ZRANGE', key('accounts', queue), 0, -1, 'WITHSCORES')
-  for index = 1, #turns, 2 do
-    local flying = tonumber(redis.call('HGET', key('flying', queue), turns[index]) or 0)
-    if flying < tonumber(ARGV[8]) then return turns[index], tonumber(turns[index + 1]) end
-  end
+local messages, bytes = {}, 0
+while #messages < tonumber(ARGV[3]) and bytes < CLAIM_BYTES do
+  local account, turn = next_account(calls_of(queue))
+  if not account then break end
+  local calls = key('calls', queue, account)
+  local message = string.sub(redis.call('ZPOPMIN', calls)[1], NUMBER_CHARS + 1)
+  messages[#messages + 1] = message
+  bytes = bytes + #message
+  serve(calls_of(queue), account, turn, #message, redis.call('EXISTS', calls) == 1)
 end
 
 local claims = {}
 while #claims < parts do
-  local account, turn = next_account()
+  local account, turn = next_account(queue, tonumber(ARGV[8]))
   if not account then break end
   local jobs = key('jobs', queue, account)
   local job = redis.call('LPOP', jobs)
@@ -38,13 +48,7 @@ while #claims < parts do
     end
     if redis.call('LLEN', ready) > 0 then redis.call('RPUSH', jobs, job) end
   end
-  redis.call('SET', key('clock', queue), turn)
-  redis.call('HSET', key('served', queue), account, turn + rows)
-  if redis.call('LLEN', jobs) > 0 then
-    redis.call('ZADD', key('accounts', queue), turn + rows, account)
-  else
-    leave(queue, account)
-  end
+  serve(queue, account, turn, rows, redis.call('LLEN', jobs) > 0)
 end
 if ARGV[7] == '1' and #messages == 0 and #claims == 0 then
   redis.call('ZREM', key('attending', queue), worker)

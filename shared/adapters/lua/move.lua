@@ -19,7 +19,15 @@ local function rehome(job, account)
   if redis.call('RPUSH', key('jobs', to, account), job) == 1 then enter(to, account) end
 end
 
-while redis.call('LMOVE', key('inline', queue), key('inline', to), 'LEFT', 'RIGHT') do end
+local from_lane, to_lane = calls_of(queue), calls_of(to)
+for _, account in ipairs(redis.call('ZRANGE', key('accounts', from_lane), 0, -1)) do
+  local from, calls = key('calls', queue, account), key('calls', to, account)
+  local entered = redis.call('EXISTS', calls) == 1
+  redis.call('ZUNIONSTORE', calls, 2, calls, from)
+  redis.call('DEL', from)
+  if not entered then enter(to_lane, account) end
+  leave(from_lane, account)
+end
 for _, account in ipairs(redis.call('ZRANGE', key('accounts', queue), 0, -1)) do
   local jobs = key('jobs', queue, account)
   while left > 0 do

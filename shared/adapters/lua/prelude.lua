@@ -1,10 +1,11 @@
 -- Names and moves that every ledger script uses. KEYS[1] is the prefix of all keys.
 --
 --   queues                    set     queues where something waits, or did at the last reap
---   inline:{queue}            list    inline messages
---   accounts:{queue}          zset    accounts with ready tasks, by the virtual time of their turn
---   clock:{queue}             string  virtual time of the turn that was served last
---   served:{queue}            hash    account -> until when it was served, in virtual time
+--   calls:{queue}:{account}   zset    inline messages, each behind its number, by their turn
+--   numbers                   string  how many inline messages were numbered
+--   accounts:{lane}           zset    accounts with ready work, by the virtual time of their turn
+--   clock:{lane}              string  virtual time of the turn that was served last
+--   served:{lane}             hash    account -> until when it was served, in virtual time
 --   jobs:{queue}:{account}    list    ring of the account's jobs with ready tasks
 --   ready:{queue}:{job}       list    ready tasks of the job
 --   flying:{queue}            hash    account -> leased parts
@@ -22,15 +23,20 @@
 --
 -- A job is in a ring exactly while it has ready tasks there; an account while it has jobs.
 --
--- Accounts are served by start-time fair queueing (Goyal, Vin, Cheng 1996): virtual time counts rows,
--- a claim moves its account on by the rows of the part, and the account that is furthest behind
--- goes first. One that comes back does not get the time that it was away.
+-- A queue has two lanes: of tasks, by the queue's own name, and of inline messages (`calls_of`). In
+-- each, accounts are served by start-time fair queueing (Goyal, Vin, Cheng 1996): virtual time counts
+-- the rows of parts and the bytes of messages, a claim moves its account on by them, and the account
+-- that is furthest behind goes first. One that comes back does not get the time that it was away.
+-- Within an account a message of n bytes goes before those that come once n more were claimed: a
+-- short call does not wait for long ones, nor a long one for ever.
 
 local ATTEND_MS = 3000
 local RUNG_MS = 500
 local PER_ATTENDANT = 16
-local MOST_INLINE_BYTES = 8388608 -- of one claim; the message that exceeds it is the last
 local MOST_BELLS = 8
+local NUMBER_CHARS = 16 -- in front of a message, which makes it unlike any other
+local SMALL_BYTES = 4096 -- messages of up to so many are of one size: they keep their order
+local CLAIM_BYTES = 131072 -- a claim ends with the message that reaches it
 local FINALISE = 'finalise'
 local PLAN = 'plan'
 local CONTROL = 'control'
@@ -42,8 +48,13 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local function calls_of(queue) return queue .. '#calls' end
+
 local function backlog(queue)
-  local count = redis.call('LLEN', key('inline', queue))
+  local count = 0
+  for _, account in ipairs(redis.call('ZRANGE', key('accounts', calls_of(queue)), 0, 99)) do
+    count = count + redis.call('ZCARD', key('calls', queue, account))
+  end
   for _, account in ipairs(redis.call('ZRANGE', key('accounts', queue), 0, 99)) do
     count = count + redis.call('LLEN', key('jobs', queue, account))
   end
@@ -76,18 +87,34 @@ local function queue_of(job, task)
   return is_part(task) and redis.call('HGET', key('job', job), 'queue') or CONTROL
 end
 
--- An account has work in the queue; `again`: of a kind that goes first.
-local function enter(queue, account, again)
-  local clock = tonumber(redis.call('GET', key('clock', queue)) or 0)
-  local served = tonumber(redis.call('HGET', key('served', queue), account) or 0)
-  redis.call('ZADD', key('accounts', queue), again and clock or math.max(clock, served), account)
+-- Where an account is in a lane's virtual time.
+local function place(lane, account)
+  local clock = tonumber(redis.call('GET', key('clock', lane)) or 0)
+  return math.max(clock, tonumber(redis.call('HGET', key('served', lane), account) or 0))
 end
 
--- An account has no more work in the queue; it is forgotten once nobody has.
-local function leave(queue, account)
-  redis.call('ZREM', key('accounts', queue), account)
-  if redis.call('EXISTS', key('accounts', queue)) == 0 then
-    redis.call('DEL', key('clock', queue), key('served', queue))
+-- An account has work in the lane; `again`: of a kind that goes first.
+local function enter(lane, account, again)
+  local clock = tonumber(redis.call('GET', key('clock', lane)) or 0)
+  redis.call('ZADD', key('accounts', lane), again and clock or place(lane, account), account)
+end
+
+-- An account has no more work in the lane; it is forgotten once nobody has.
+local function leave(lane, account)
+  redis.call('ZREM', key('accounts', lane), account)
+  if redis.call('EXISTS', key('accounts', lane)) == 0 then
+    redis.call('DEL', key('clock', lane), key('served', lane))
+  end
+end
+
+-- An account whose turn it was got so much work, and has more or not.
+local function serve(lane, account, turn, cost, more)
+  redis.call('SET', key('clock', lane), turn)
+  redis.call('HSET', key('served', lane), account, turn + cost)
+  if more then
+    redis.call('ZADD', key('accounts', lane), turn + cost, account)
+  else
+    leave(lane, account)
   end
 end
 

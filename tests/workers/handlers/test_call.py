@@ -25,13 +25,18 @@ def calls(bench: Bench) -> Iterator[Calls]:
 
 
 def a_call(
-    reply_to: str, request: ClassifyRequest | None = None, *, deadline_s: float = 10
+    reply_to: str,
+    request: ClassifyRequest | None = None,
+    *,
+    deadline_s: float = 10,
+    account: str = "acme",
 ) -> bytes:
     return encode(
         Call(
             request_id="req_1",
             reply_to=reply_to,
             deadline=time.time() + deadline_s,
+            account=account,
             body=request or a_request(),
         )
     )
@@ -179,3 +184,21 @@ def test_closing_answers_what_was_begun(bench: Bench, calls: Calls):
 
     assert answer(bench, "begun").result is not None
     assert not calls.healthy()
+
+
+def test_beyond_the_bound_of_bytes_accounts_without_large_calls_go_on(bench: Bench):
+    calls = Calls(bench.classify, bench.replies, max_open_bytes=100_000)
+    bench.encoder.free.clear()
+    large = a_request("word " * 40 + "x" * 70_000)
+    calls.begin(a_call("first", large, account="heavy"))
+    calls.begin(a_call("short", account="other"))
+    assert calls.full_accounts(Priority.STANDARD) == set()
+
+    calls.begin(a_call("second", large, account="heavy"))
+
+    assert calls.full_accounts(Priority.STANDARD) == {"heavy"}
+    assert calls.full_accounts(Priority.FAST) == set()
+    bench.encoder.free.set()
+    assert answer(bench, "second").result is not None
+    calls.close(timeout_s=5)
+    assert calls.full_accounts(Priority.BULK) == set()

@@ -1,0 +1,151 @@
+"""What was seen of items, put together: vectors of texts, pictures and pages to views of items.
+
+A view is one vector that an item is judged by, and whether it is of pictures.
+
+Letters: N items, V views, M pictures of an item, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import DeadlineExceeded, PigeonholeError
+from shared.types import FileBy
+from workers.futures import without_variables
+from workers.models.port import Rows
+
+View = tuple[Rows, bool]
+"""A vector (D,), and whether it is of pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileViews:
+    """What was read of a document. `pages` has the views of each page, if they were asked for."""
+
+    index: int
+    kind: str
+    total_pages: int
+    pages_read: int
+    by: FileBy
+    scanned: bool
+    pages: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """N items as V views. `items` says which views are of which item; None: one each, in order."""
+
+    x: Rows  # (V, D)
+    of_pictures: npt.NDArray[np.bool_]  # (V,)
+    items: tuple[tuple[int, ...], ...] | None
+    tokens: tuple[int, ...]  # of each item
+    windowed: tuple[int, ...] = ()
+    files: tuple[FileViews, ...] = ()
+    failed: dict[int, PigeonholeError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemViews:
+    """What was seen of an item. `file` says how a document was read; its text is not kept."""
+
+    views: tuple[View, ...]
+    tokens: int
+    windowed: bool = False
+    file: FileViews | None = None
+    pages: tuple[tuple[View, ...], ...] = ()
+
+
+def mean(x: Rows) -> Rows:
+    """The direction of the mean of unit rows, (M, D) to (D,); the first row where it is nil."""
+    total = x.sum(axis=0)
+    norm = float(np.linalg.norm(total))
+    direction: Rows = x[0] if norm < 1e-6 else (total / norm).astype(np.float32)
+    return direction
+
+
+def pages_of(
+    sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None
+) -> tuple[tuple[View, ...], ...]:
+    """The views of each page: of its text, and of its picture, where `sides` says it has them."""
+    drawn = [i for i, (_, has_picture) in enumerate(sides) if has_picture]
+    place = {page: row for row, page in enumerate(drawn)}
+    pages: list[tuple[View, ...]] = []
+    for i, (has_text, _) in enumerate(sides):
+        views: list[View] = []
+        if x is not None and has_text:
+            views.append((x[1 + i], False))
+        if y is not None and i in place:
+            views.append((y[place[i]], True))
+        pages.append(tuple(views))
+    return tuple(pages)
+
+
+def of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) -> Views:
+    """N items that are texts and nothing else."""
+    return Views(
+        x=rows,
+        of_pictures=np.zeros(len(rows), np.bool_),
+        items=None,
+        tokens=counts,
+        windowed=windowed,
+    )
+
+
+def put_together(
+    count: int,
+    texts: Sequence[int],
+    rows: Future[Rows],
+    others: dict[int, Future[ItemViews]],
+    counts: tuple[int, ...],
+    windowed: tuple[int, ...],
+) -> Views:
+    """All items, once each has been looked at or has failed.
+
+    Raises:
+        PigeonholeError: The model has stopped, or time is over: that is no single item's fault.
+    """
+    views: list[View] = [(row, False) for row in rows.result()]
+    items: list[tuple[int, ...]] = [()] * count
+    tokens = list(counts)
+    long = set(windowed)
+    failed: dict[int, PigeonholeError] = {}
+    files: list[FileViews] = []
+    for row, index in enumerate(texts):
+        items[index] = (row,)
+    for index, future in others.items():
+        try:
+            seen = future.result()
+        except PigeonholeError as exc:
+            if exc.retryable or isinstance(exc, DeadlineExceeded):
+                raise
+            failed[index] = without_variables(exc)
+            continue
+        items[index] = _added(views, seen.views)
+        tokens[index] = seen.tokens
+        if seen.windowed:
+            long.add(index)
+        if seen.file is not None:
+            pages = tuple(_added(views, page) for page in seen.pages)
+            files.append(replace(seen.file, index=index, pages=pages))
+    width = rows.result().shape[1]
+    return Views(
+        x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
+        of_pictures=np.array([of_pictures for _, of_pictures in views], np.bool_),
+        items=tuple(items),
+        tokens=tuple(tokens),
+        windowed=tuple(sorted(long)),
+        files=tuple(files),
+        failed=failed,
+    )
+
+
+def _added(views: list[View], more: Sequence[View]) -> tuple[int, ...]:
+    """Put views behind the others; their places."""
+    first = len(views)
+    views += more
+    return tuple(range(first, len(views)))
