@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from api.http.server import listening
@@ -23,6 +24,7 @@ from shared.telemetry import Log, start_logging
 log = Log("api")
 
 _METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+_MEMORY_DIR = "/dev/shm"
 
 
 def main() -> None:
@@ -39,9 +41,9 @@ def main() -> None:
     # glibc gives each of the many threads a heap of its own: 210 MB instead of 100 after answers
     # of 12 MB. Read by the processes to come when they start.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    with tempfile.TemporaryDirectory(prefix="pigeonhole-metrics-") as own_dir:
+    with ExitStack() as stack:
         if settings.api_processes > 1 or _METRICS_DIR in os.environ:
-            _share_metrics(Path(os.environ.get(_METRICS_DIR) or own_dir))
+            _share_metrics(Path(os.environ.get(_METRICS_DIR) or stack.enter_context(_own_dir())))
         log.info("api.starting", host=settings.host, port=settings.port)
         processes = Processes(
             run=_answer, count=settings.api_processes, grace_s=settings.stop_grace_s
@@ -67,6 +69,14 @@ def _check_port(host: str, port: int) -> None:
     except OSError as exc:
         reason = (exc.strerror or "unknown").partition(" (")[0]
         raise ConfigurationError(f"cannot listen on {host}, port {port}: {reason}") from exc
+
+
+def _own_dir() -> tempfile.TemporaryDirectory[str]:
+    """A directory in memory where there is one: counts are mapped files, and a process that maps a
+    file for which the disk has no room is killed when it counts.
+    """
+    memory = _MEMORY_DIR if os.access(_MEMORY_DIR, os.W_OK | os.X_OK) else None
+    return tempfile.TemporaryDirectory(prefix="pigeonhole-metrics-", dir=memory)
 
 
 def _share_metrics(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -73,8 +74,13 @@ def all_succeed(stack: Stack, jobs: list[str]) -> None:
     )
 
 
-def test_with_everything_on_one_full_disk_zero_shot_calls_go_on(tmp_path: Path, disk: SmallDisk):
-    """As the launcher sets it up: Redis and the object store beside each other."""
+def test_with_everything_on_one_full_disk_calls_go_on(
+    tmp_path: Path, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+):
+    """As the launcher sets it up, Redis and the object store beside each other; and with the
+    directory of temporary files.
+    """
+    monkeypatch.setenv("TMPDIR", str(disk.root))
     server = embedded_redis.prepare(disk.root / "redis")
     store = f"file://{disk.root / 'objects'}"
     with running_stack(
@@ -82,18 +88,26 @@ def test_with_everything_on_one_full_disk_zero_shot_calls_go_on(tmp_path: Path, 
         redis=server.command,
         redis_url=server.url,
         object_store=store,
+        api_processes=2,
         ready_s=180,
     ) as stack:
+        examples = [{"text": "a red rose", "label": "red"}, {"text": "grass", "label": "green"}]
+        lesson = {"model": "tiny", "name": "flowers", "input": examples}
+        assert stack.call("POST", "/v1/train", lesson).status == 200
         pids = pids_of(stack)
         stack.kill("worker")  # jobs that were accepted before wait
         waiting = submit_many(stack, 5, "a red rose")
         with kept_full(disk):
-            stack.start("worker")  # it starts on a full disk
-            pids["worker"] = stack.processes["worker"].pid
+            stack.kill("api", signal.SIGTERM)
+            for name in ("worker", "api"):  # they start on a full disk
+                pids[name] = stack.start(name).pid
             stack.until("it serves", lambda: stack.classify().status == 200, timeout_s=120)
             ends_at = time.monotonic() + FULL_S
             while time.monotonic() < ends_at:
                 assert stack.classify().status == 200
+                body = {"classifier_id": "flowers", "input": "a red rose"}
+                assert stack.call("POST", "/v1/classify", body).status == 200
+                check_full(stack.call("POST", "/v1/train", lesson), "object store's disk")
                 check_full(
                     stack.classify(headers={"Prefer": "respond-async"}), "object store's disk"
                 )

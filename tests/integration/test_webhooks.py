@@ -199,9 +199,11 @@ def test_a_receiver_that_hangs_delays_neither_leases_nor_others(town: Town):
     _, slow = town.hook("slow")
     slow.holds.clear()
     try:
-        for _ in range(20):
-            town.stack.submit()
+        before = [town.stack.submit() for _ in range(20)]
         slow.wait_for(2, timeout_s=AGAIN_S)
+        town.stack.until(  # or their ends are told to the next webhook too
+            "these have ended", lambda: all(town.stack.job(each)["finished_at"] for each in before)
+        )
         _, quick = town.hook("quick")
         began = len(town.stack.events("keeper", "webhook.tried"))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from shared import service_clock
 from shared.jobs import TRANSITIONS, Job, Lapse, advance
 from shared.ports import Ledger
 from shared.telemetry import Log
@@ -15,8 +16,12 @@ log = Log("lapse")
 
 
 def over(job: Job, now: datetime) -> bool:
-    """Whether a job that has not begun to end has had all the time it was given."""
-    if job.deadline is None or now <= job.deadline:
+    """Whether a job that has not begun to end has had all the time it was given.
+
+    Never on a machine whose clock differs from the service's: with two of them nobody knows which
+    is wrong, and a process whose machine agrees will notice it.
+    """
+    if job.deadline is None or now <= job.deadline or service_clock.CLOCK.is_off():
         return False
     return (job.state, Lapse) in TRANSITIONS
 

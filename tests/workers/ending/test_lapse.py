@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import layout
+from shared import layout, service_clock
 from shared.jobs import Cancel, Finalise, Job, State, advance
 from shared.messages import CONTROL
+from shared.service_clock import ServiceClock
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_batch import (
@@ -163,6 +164,23 @@ def test_only_a_job_that_is_not_just_ending_lapses():
     assert not over(job.model_copy(update={"deadline": None}), later)
     assert not over(advance(job, Finalise(), NOW), later)
     assert not over(advance(job, Cancel(), NOW), later)
+
+
+@pytest.mark.parametrize("wall_s", [1e9 + 90, 1e9 - 90])
+def test_a_machine_whose_clock_is_off_ends_no_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, wall_s: float
+):
+    job = batch(bench, left_s=-1)
+    clock = ServiceClock(wall=lambda: wall_s)
+    clock.follow(lambda: 1e9)
+    monkeypatch.setattr(service_clock, "CLOCK", clock)
+
+    assert lapse(bench.ledger, record(bench, job), NOW) is False
+
+    assert record(bench, job).state is State.QUEUED
+    monkeypatch.undo()
+    lapse(bench.ledger, record(bench, job), NOW)
+    assert record(bench, job).state is State.EXPIRING
 
 
 def test_whoever_was_faster_wins(bench: Bench):
