@@ -87,14 +87,19 @@ class Authenticator:
     """Reads keys from the object store and remembers them for `cache_s`."""
 
     def __init__(
-        self, store: ObjectStore, *, cache_s: float, clock: Callable[[], float] = service_clock.now
+        self,
+        store: ObjectStore,
+        *,
+        cache_s: float,
+        wrong_keys: WrongKeys | None = None,
+        clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self._store = store
         self._cache_s = cache_s
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Key | None, float]] = {}
-        self._wrong_keys = WrongKeys()
+        self._wrong_keys = wrong_keys or WrongKeys()
 
     def caller(self, header: str | None, *, address: str | None = None) -> Caller:
         """The caller of an `Authorization` header.
@@ -114,6 +119,10 @@ class Authenticator:
             raise MissingKey("send your key as 'Authorization: Bearer <key>'")
         scheme, _, secret = header.partition(" ")
         secret = secret.strip()
+        if not secret.isascii():
+            raise InvalidKeyFormat(
+                "the API key has characters outside of ASCII, which no key has: copy it again"
+            )
         if scheme.lower() != "bearer" or not secret or len(secret) > 256 or " " in secret:
             raise InvalidKeyFormat("the Authorization header must be 'Bearer <key>'")
         key = self._key(digest(secret))

@@ -167,7 +167,7 @@ class Batches:
 
         Raises:
             NotFound: As for `get`.
-            Conflict: It has ended, or its files are being put together.
+            Conflict: It has ended otherwise, or its files are being put together.
         """
         job, asked = self._found(account, batch_id)
         try:

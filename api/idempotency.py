@@ -13,13 +13,21 @@ call, sent again, waits for the same job.
 from __future__ import annotations
 
 import hashlib
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from shared import ids, layout, service_clock
-from shared.errors import Conflict, FieldError, InvalidRequest, ObjectMissing, PreconditionFailed
+from shared.errors import (
+    Conflict,
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    ObjectMissing,
+    PreconditionFailed,
+)
 from shared.ports import ObjectStore
 from shared.types import Value
 
@@ -67,14 +75,17 @@ class Idempotency:
         """Reserve the key, or find the answer that was given.
 
         Raises:
-            InvalidRequest: The key is empty or too long, or was used with another payload.
+            InvalidRequest: The key is empty, too long or not ASCII.
+            IdempotencyKeyReused: The key was used with another payload.
             Conflict: The first call with the key still runs.
         """
         key = key.strip()
+        if not key.isascii():
+            raise _refusal(InvalidRequest, "must have ASCII characters only")
         if len(key) >= 2 and key[0] == key[-1] == '"':
             key = key[1:-1]
         if not 0 < len(key) <= MAX_CHARS:
-            raise _refusal(f"must have 1 to {MAX_CHARS} characters")
+            raise _refusal(InvalidRequest, f"must have 1 to {MAX_CHARS} characters")
         name = layout.idempotency(account, hashlib.sha256(key.encode()).hexdigest())
         fingerprint = hashlib.sha256(payload).hexdigest()
         now = self.clock()
@@ -119,10 +130,23 @@ class Idempotency:
                 raise _busy() from None
             return Reservation(name=name, etag=etag, use=use)
         if earlier.fingerprint != use.fingerprint:
-            raise _refusal("was used with another request; choose a new key")
+            raise _refusal(IdempotencyKeyReused, "was used with another request; choose a new key")
         if earlier.answer is None:
             raise _busy()
         return earlier.answer
+
+
+def canonical(payload: bytes) -> bytes:
+    """A body in which order and blanks of JSON make no difference; any other body as it is.
+
+    >>> canonical(b'{"b": [1, 2],  "a": "x"}') == canonical(b'{"a":"x","b":[1,2]}')
+    True
+    """
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return payload
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def pack(status: int, headers: dict[str, str], body: bytes) -> StoredAnswer:
@@ -143,8 +167,8 @@ def _busy() -> Conflict:
     return Conflict("the first call with this Idempotency-Key is still running", retry_after_s=1)
 
 
-def _refusal(message: str) -> InvalidRequest:
-    return InvalidRequest(
+def _refusal(error: type[InvalidRequest], message: str) -> InvalidRequest:
+    return error(
         f"Idempotency-Key {message}",
         fields=(FieldError(field="Idempotency-Key", message=message),),
     )

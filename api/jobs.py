@@ -124,13 +124,17 @@ class Jobs:
     def cancel(self, account: str, job_id: str) -> Job:
         """Ask for the end of a job; what runs stops at the next batch.
 
+        A job that is cancelled already is returned as it is.
+
         Raises:
             NotFound: The account has no such job.
-            Conflict: The job has ended, or is putting its result together.
+            Conflict: The job has ended otherwise, or is putting its result together.
             Unavailable: The job waits for the keeper; it cannot be cancelled just now.
         """
         while True:
             job = self.get(account, job_id)
+            if job.state is State.CANCELLED:
+                return job
             if job.state.terminal or job.state in {State.FINALISING, State.EXPIRING}:
                 raise Conflict(f"the job is {job.state}; it can no longer be cancelled")
             cancelled = advance(job, Cancel(), datetime.fromtimestamp(self.clock(), UTC))

@@ -56,7 +56,7 @@ OPERATIONS = (
         parameters=(IDEMPOTENCY_KEY,),
         answers={200: FileObject},
         headers=_REPLAYED,
-        problems=(400, *_KEYED, 409, 413, 429),
+        problems=(400, *_KEYED, 409, 413, 422, 429),
     ),
     _call(
         method="get",
@@ -152,7 +152,7 @@ OPERATIONS = (
         parameters=(DRY_RUN, PREFER, IDEMPOTENCY_KEY),
         answers={200: (BatchObject, DryRunAnswer), 202: JobObject},
         headers=_DRY,
-        problems=(400, *_KEYED, 404, 409, 413, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 422, 504),
     ),
     _call(
         method="get",
@@ -189,7 +189,7 @@ OPERATIONS = (
         parameters=(BATCH_ID, IDEMPOTENCY_KEY),
         answers={200: BatchObject},
         headers=_REPLAYED,
-        problems=(400, *_KEYED, 404, 409),
+        problems=(400, *_KEYED, 404, 409, 422),
     ),
     _call(
         method="get",

@@ -1,8 +1,8 @@
 """The one table of statuses, and the one body in which an error leaves the service.
 
 The body is RFC 9457 (`type` … `instance`) and holds beside it the fields that clients of other
-services read: `code`, `request_id`, `errors` and `error`, `message`. Only the paths of the OpenAI
-API have another, which is theirs.
+services read: `code`, `request_id`, `errors` and `error`, `message`. The paths of the OpenAI API
+have another body, which is theirs; an SDK of OpenAI gets an object in `error` on every path.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Problem(BaseModel):
     instance: str = Field(description="The path that was called.")
     code: str
     request_id: str
-    error: str = Field(description="`code`, spelt as in `type`.")
+    error: str | openai.OpenAIFault = Field(
+        description="`code`, spelt as in `type`; an object for the SDKs of OpenAI, which send "
+        f"`{openai.SDK_HEADER}`."
+    )
     message: str = Field(description="The same as `detail`.")
     errors: list[FieldProblem]
 
@@ -76,12 +79,12 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
             f"something went wrong in the service; its log knows more of {door.request_id()}"
         )
     if openai.spoken_at(request.path):
-        status = openai.status_of(status)
+        status = openai.status_of(known, status)
         said, media_type = body.dump(openai.render(known, status)), openai.MEDIA_TYPE
     else:
         said, media_type = body.dump(_problem(known, status)), _media_type()
     response = Response(said, status=status, content_type=media_type)
-    response.vary.add("Accept")
+    response.vary.update(("Accept", openai.SDK_HEADER))
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'
     if known.retry_after_s is not None or status in {
@@ -103,6 +106,7 @@ def slug(code: str) -> str:
 
 
 def _problem(error: PigeonholeError, status: HTTPStatus) -> Problem:
+    for_openai = openai.SDK_HEADER in request.headers
     return Problem(
         type=f"{door.root()}/errors/{slug(error.code)}",
         title=_RENAMED.get(status, status.phrase),
@@ -111,7 +115,7 @@ def _problem(error: PigeonholeError, status: HTTPStatus) -> Problem:
         instance=quote((door.root() + request.path)[:200], errors="replace"),
         code=error.code,
         request_id=door.request_id(),
-        error=slug(error.code),
+        error=openai.fault_of(error, status) if for_openai else slug(error.code),
         message=error.detail,
         errors=[FieldProblem(field=f.field, message=f.message, type=f.type) for f in error.fields],
     )

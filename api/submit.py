@@ -147,6 +147,7 @@ class Submit:
         job = Job(
             id=job_id or ids.job_id(int(now * 1000), ids.random_bits()),
             account=caller.account,
+            key_id=caller.key_id,
             kind=JobKind(request.kind),
             queue=self._queue(request, model, priority),
             created_at=created_at,

@@ -79,14 +79,16 @@ def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[s
         refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")
 
 
-def _once(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _once(fields: Iterable[tuple[str | None, str]]) -> dict[str, str]:
     """The fields that are not empty, by name.
 
     Raises:
-        InvalidRequest: One stands twice: which is meant is not guessed.
+        InvalidRequest: One stands twice: which is meant is not guessed. Or one has no name.
     """
     found: dict[str, str] = {}
     for name, value in fields:
+        if not name:
+            refuse("body", "has a form field without a name; give each part a name")
         if name in found:
             refuse(shown(name), "stands twice; send it once")
         found[name] = value

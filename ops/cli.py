@@ -25,6 +25,7 @@ from shared.settings import Settings
 
 _SHELF = (sys.executable, "-m", "workers.shelf")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_MAX_KEY_NAME_CHARS = 100
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     actions = keys.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; its secret is shown this once")
-    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--name", required=True, type=_key_name, help="what the key is for")
     create.add_argument("--account", type=_account, default="default", help="whose key it is")
     create.add_argument(
         "--scopes",
@@ -219,6 +220,14 @@ def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None
     for row in (head, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(cells).rstrip())
+
+
+def _key_name(text: str) -> str:
+    if not text.strip() or len(text) > _MAX_KEY_NAME_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"a key's name has 1 to {_MAX_KEY_NAME_CHARS} printable characters, not only blanks"
+        )
+    return text.strip()
 
 
 def _account(text: str) -> str:

@@ -4,7 +4,8 @@
     ├── InvalidRequest                  VALIDATION_ERROR
     │   ├── BodyTooLarge                VALIDATION_ERROR
     │   ├── BodyTimeout                 REQUEST_TIMEOUT
-    │   └── LabelsRequired              INPUT_LABELS_REQUIRED
+    │   ├── LabelsRequired              INPUT_LABELS_REQUIRED
+    │   └── IdempotencyKeyReused        VALIDATION_ERROR
     ├── ModelNotFound                   INPUT_MODEL_NOT_FOUND
     ├── InvalidLabels                   INPUT_INVALID_LABELS
     ├── LabelLimitExceeded              INPUT_LABEL_LIMIT_EXCEEDED
@@ -96,6 +97,10 @@ class LabelsRequired(InvalidRequest):
     """Raised when a classify request names neither labels nor a classifier."""
 
     code = "INPUT_LABELS_REQUIRED"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """Raised when an `Idempotency-Key` was used with another request; 422 on every path."""
 
 
 class ModelNotFound(PigeonholeError):

@@ -52,11 +52,13 @@ class Job(Value):
     """The record of one piece of work; times are UTC.
 
     `deadline` is when its owner wants it to end, done or not; `finalising_at` when its result began
-    to be put together, whichever way it ends.
+    to be put together, whichever way it ends. `key_id` is the API key that submitted it; empty in
+    records of versions that did not keep it.
     """
 
     id: str
     account: str
+    key_id: str = ""
     kind: JobKind
     queue: str
     state: State = State.QUEUED

@@ -9,6 +9,7 @@ from shared.errors import PigeonholeError
 
 STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,

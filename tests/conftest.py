@@ -1,4 +1,4 @@
-"""Models that are made once and kept between runs, in pytest's cache."""
+"""Models that are made once and kept between runs, in pytest's cache; how examples are drawn."""
 
 from __future__ import annotations
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
 from api import door
 from api.batches import Batches
-from api.idempotency import Idempotency
+from api.idempotency import Idempotency, StoredAnswer, canonical, unpack
 from api.routes import page, sent
 from api.routes.durable import Durable
 from api.routes.once import MARGIN_S, once
@@ -20,6 +22,7 @@ from api.wire.openai.new_batch import BatchBody, parse
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
 from shared.dialects.refusal import refuse, shown
+from shared.errors import NotFound
 
 _DRY_RUN = "dry_run"
 _DEFAULT_LIMIT = 20
@@ -55,7 +58,16 @@ def blueprint(
             )
             return reply(render_batch(standing))
 
-        return once(idempotency, payload, run, reserve_s=MARGIN_S)
+        def as_it_stands(stored: StoredAnswer) -> Response | None:
+            if stored.status != HTTPStatus.OK:
+                return None
+            try:
+                made_before = json.loads(unpack(stored))["id"]
+                return reply(render_batch(batches.get(caller.account, made_before)))
+            except NotFound:  # its time is over
+                return None
+
+        return once(idempotency, payload, run, reserve_s=MARGIN_S, as_it_stands=as_it_stands)
 
     def tried(payload: bytes, said: BatchBody) -> Response:
         """What would become of a batch; nothing of it stays."""
@@ -64,7 +76,7 @@ def blueprint(
             asked = batches.asked(door.caller().account, said)
             return DryRunRequest(model=asked.model, batch=asked)
 
-        return durable.call(b"dry_run\n" + payload, ask, fleeting=True)
+        return durable.call(b"dry_run\n" + canonical(payload), ask, fleeting=True)
 
     @routes.post("/v1/batches")
     def create() -> Response:

@@ -12,7 +12,7 @@ from api.jobs import Jobs
 from api.prefer import Prefer
 from api.resolve import Resolve
 from api.routes import sent
-from api.routes.durable import answer
+from api.routes.durable import answer, job_as_it_stands
 from api.routes.once import MARGIN_S, once
 from api.routes.reply import reply
 from api.slots import Slots
@@ -110,6 +110,12 @@ def blueprint(
                 prefer=prefer.read(request.headers.get("Prefer"), longest_wait_s=timeout_s),
                 timeout_s=timeout_s,
             )
-            return once(idempotency, data, call.respond, reserve_s=timeout_s + MARGIN_S)
+            return once(
+                idempotency,
+                data,
+                call.respond,
+                reserve_s=timeout_s + MARGIN_S,
+                as_it_stands=lambda stored: job_as_it_stands(jobs, stored),
+            )
 
     return routes

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from flask import Response, request
 
 from api import door, prefer, problems
 from api.duplicate_calls import DuplicateCalls
-from api.idempotency import Idempotency
+from api.idempotency import Idempotency, StoredAnswer, canonical
 from api.jobs import Jobs
 from api.prefer import Prefer
 from api.routes.once import MARGIN_S, once
@@ -23,7 +24,7 @@ from api.submit import Submit
 from api.wire.job import render_job
 from api.wire.result import render
 from shared.dialects.jina import NAME
-from shared.errors import Conflict, DeadlineExceeded, Unavailable
+from shared.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from shared.jobs import Job, State
 from shared.messages import Body, Result, error_of
 
@@ -87,7 +88,7 @@ class Durable:
                 return answered(*accepted(kept_job_id, self.jobs.accepted(account, kept_job_id)))
             if fleeting:  # done twice it costs time, and changes nothing
                 return answered(*accepted(job_id, None))
-            equal = request.path.encode() + b"\n" + payload
+            equal = request.path.encode() + b"\n" + canonical(payload)
             call = self._duplicates.begin(door.caller(), equal, job_id=job_id)
             if call.job is not None:
                 job, asked = call.job, self.jobs.submission(call.job).body
@@ -104,7 +105,13 @@ class Durable:
                 if ended or not preferred.respond_async:
                     self._duplicates.answered(call, ended=ended)
 
-        return once(self.idempotency, payload, run, reserve_s=self.timeout_s + MARGIN_S)
+        return once(
+            self.idempotency,
+            payload,
+            run,
+            reserve_s=self.timeout_s + MARGIN_S,
+            as_it_stands=lambda stored: job_as_it_stands(self.jobs, stored),
+        )
 
     @property
     def _duplicates(self) -> DuplicateCalls:
@@ -114,6 +121,18 @@ class Durable:
             keep_s=self.idempotency.keep_s,
             clock=self.submit.clock,
         )
+
+
+def job_as_it_stands(jobs: Jobs, stored: StoredAnswer) -> Response | None:
+    """The job that a stored 202 names, in its present state; None for other answers."""
+    if stored.status != HTTPStatus.ACCEPTED:
+        return None
+    job_id = stored.headers.get("Location", "").rpartition("/")[2]
+    try:
+        job = jobs.get(door.caller().account, job_id)
+        return reply(render_job(job, root=door.root()), HTTPStatus.ACCEPTED)
+    except NotFound:  # its time is over
+        return None
 
 
 def answer(
@@ -147,9 +166,10 @@ def answer(
     if wait_s is not None and job.state in {State.CANCELLED, State.EXPIRED}:
         raise Conflict(f"the job is {job.state}: there will be no result")
     headers = {"Preference-Applied": prefer.applied()} if prefer.applied() else {}
+    if prefer.respond_async or result is None:
+        headers["Location"] = f"{door.root()}/v1/jobs/{job.id}"
     if result is not None:
         return reply(render(dialect, asked, job.id, result, root=door.root()), headers=headers)
-    headers["Location"] = f"{door.root()}/v1/jobs/{job.id}"
     if prefer.respond_async or not fleeting:
         return reply(render_job(job, root=door.root()), 202, {**headers, "Retry-After": "1"})
     late = problems.answer(

@@ -32,12 +32,22 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
         result = _small(_result(jobs, job, root), inline_result_bytes)
         return render_job(job, root=root, result=result)
 
-    @routes.before_request
-    def check_scope() -> None:
-        door.caller().require("jobs")
+    def visible(job_id: str) -> Job:
+        """A job of the account: any with the scope `jobs`, else one that the key submitted.
+
+        Raises:
+            NotFound: The account has no such job.
+            ScopeNotAllowed: The key may not see it.
+        """
+        caller = door.caller()
+        job = jobs.get(caller.account, job_id)
+        if job.key_id != caller.key_id:
+            caller.require("jobs")
+        return job
 
     @routes.get("/v1/jobs")
     def listing() -> Response:
+        door.caller().require("jobs")
         after = page.after(ids.is_job_id, what="job")
         limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
         listed, has_more = jobs.list(door.caller().account, after=after, limit=limit)
@@ -45,7 +55,7 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
 
     @routes.get("/v1/jobs/<job_id>")
     def one(job_id: str) -> Response:
-        job = jobs.get(door.caller().account, job_id)
+        job = visible(job_id)
         return reply(
             view(door.root(), job), headers={} if job.state.terminal else {"Retry-After": "1"}
         )
@@ -53,23 +63,24 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
     @routes.get("/v1/jobs/<job_id>/events")
     def follow(job_id: str) -> Response:
         events = of_jobs(jobs, partial(view, door.root()))
-        return listening.answer(events, jobs.get(door.caller().account, job_id))
+        return listening.answer(events, visible(job_id))
 
     @routes.get("/v1/jobs/<job_id>/result")
     def result(job_id: str) -> Response:
-        job = jobs.get(door.caller().account, job_id)
+        job = visible(job_id)
         found = jobs.result(job)
         asked = jobs.submission(job)
         return reply(render(asked.dialect, asked.body, job.id, found, root=door.root()))
 
     @routes.get("/v1/jobs/<job_id>/plots/<file>")
     def plot(job_id: str, file: str) -> Response:
-        drawn = jobs.plot(jobs.get(door.caller().account, job_id), file)
+        drawn = jobs.plot(visible(job_id), file)
         return Response(drawn, content_type=PLOTS[file])
 
     @routes.delete("/v1/jobs/<job_id>")
     def cancel(job_id: str) -> Response:
-        return reply(render_job(jobs.cancel(door.caller().account, job_id), root=door.root()), 202)
+        cancelled = jobs.cancel(door.caller().account, visible(job_id).id)
+        return reply(render_job(cancelled, root=door.root()), 202)
 
     return routes
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Response, request
 
 from api import door, problems
-from api.idempotency import Idempotency, StoredAnswer, pack, unpack
+from api.idempotency import Idempotency, StoredAnswer, canonical, pack, unpack
 from shared.errors import Unavailable
 from shared.telemetry import Log
 
@@ -24,6 +24,7 @@ def once(
     run: Callable[[str | None], Response],
     *,
     reserve_s: float,
+    as_it_stands: Callable[[StoredAnswer], Response | None] | None = None,
 ) -> Response:
     """The answer of `run`, or the one that the same call was given before.
 
@@ -33,17 +34,20 @@ def once(
         run: The call, given the id of the job it is to make if it makes one, or None where the
             client does not say which calls are the same; its error is an answer like any other.
         reserve_s: Longest time that `run` takes.
+        as_it_stands: Makes the body of a replay anew where it shows something that changes, such as
+            the state of a job; None where the stored answer holds.
     """
     key = request.headers.get(HEADER)
     if key is None:
         return run(None)
     account = door.caller().account
-    held = idempotency.begin(
-        account, key, request.path.encode() + b"\n" + payload, reserve_s=reserve_s
-    )
+    same = request.path.encode() + b"\n" + canonical(payload)
+    held = idempotency.begin(account, key, same, reserve_s=reserve_s)
     if isinstance(held, StoredAnswer):
+        current = as_it_stands(held) if as_it_stands else None
+        body = current.get_data() if current else unpack(held)
         headers = {**held.headers, "Idempotent-Replayed": "true"}
-        return Response(unpack(held), held.status, headers)
+        return Response(body, held.status, headers)
     try:
         response = run(held.use.job_id)
     except Exception as exc:  # noqa: BLE001  whatever it is, the key must not stay reserved

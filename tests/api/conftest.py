@@ -22,6 +22,7 @@ from api.jobs import Jobs
 from api.members import Members
 from api.submit import Submit
 from api.usage import Uses
+from api.wrong_keys import WrongKeys
 from shared.catalogue import Catalogue, ModelEntry
 from shared.limits import Limits
 from shared.settings import Settings
@@ -77,7 +78,12 @@ class World:
         return client
 
 
-def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = time.time) -> World:
+def make_world(
+    settings: Settings = SETTINGS,
+    *,
+    wrong_keys: WrongKeys | None = None,
+    clock: Callable[[], float] = time.time,
+) -> World:
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
     buckets = FakeBuckets()
@@ -94,7 +100,7 @@ def make_world(settings: Settings = SETTINGS, *, clock: Callable[[], float] = ti
         buckets=buckets,
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(store, cache_s=0.0, clock=clock),
+        authenticator=Authenticator(store, cache_s=0.0, wrong_keys=wrong_keys, clock=clock),
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
         submit=Submit(
             ledger=ledger,

@@ -99,7 +99,7 @@ def test_sent_twice_with_one_key_is_answered_twice(client: FlaskClient, file: st
 
     assert first.get_json() == second.get_json()
     assert second.headers["Idempotent-Replayed"] == "true"
-    assert_openai_error(ask(client, file, "", headers=headers), 400, says="another request")
+    assert_openai_error(ask(client, file, "", headers=headers), 422, says="another request")
 
 
 @pytest.mark.parametrize("said", ["", "1", "yes"])

@@ -304,8 +304,20 @@ class TestCreating:
 
         assert again.get_json() == first.get_json()
         assert again.headers["Idempotent-Replayed"] == "true"
-        assert_openai_error(other, 400, param="Idempotency-Key")
+        assert_openai_error(other, 422, param="Idempotency-Key")
         assert len(client.get("/v1/batches").get_json()["data"]) == 1
+
+    def test_a_replay_shows_the_batch_as_it_stands(
+        self, create: Create, client: FlaskClient, world: World
+    ):
+        world.worker.asleep = True
+        headers = {"Idempotency-Key": "k"}
+        batch = create(headers=headers).get_json()["id"]
+        client.post(f"/v1/batches/{batch}/cancel")
+
+        again = create(headers=headers)
+
+        assert (again.get_json()["id"], again.get_json()["status"]) == (batch, "cancelling")
 
     def test_is_accepted_while_redis_is_away(
         self, create: Create, client: FlaskClient, world: World
@@ -602,7 +614,7 @@ class TestGoingOn:
         assert found["status"] == "cancelled"
         assert found["cancelled_at"] is not None
         again = client.post(f"/v1/batches/{batch}/cancel")
-        assert_openai_error(again, 409, says="the batch is cancelled")
+        assert (again.status_code, again.get_json()["status"]) == (200, "cancelled")
 
     def test_is_cancelling_until_its_parts_have_stopped(
         self, client: FlaskClient, batch: str, world: World

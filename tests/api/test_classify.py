@@ -454,6 +454,36 @@ class TestIdempotency:
         assert second.headers["Location"] == first.headers["Location"]
         assert len(list(world.store.children("jobs/acme/"))) == 1
 
+    def test_a_replay_shows_the_job_as_it_stands(self, post: Post, client: FlaskClient):
+        headers = {"Idempotency-Key": "one", "Prefer": "respond-async"}
+        first = post(headers=headers)
+
+        second = post(headers=headers)
+
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert first.get_json()["status"] == "queued"
+        assert second.get_json()["status"] == "succeeded"
+        assert second.headers["Location"] == first.headers["Location"]
+
+    @pytest.mark.parametrize("first", [b'{"input": "a", "labels": ["x", "y"]}'])
+    @pytest.mark.parametrize("second", [b'{"labels":["x","y"],  "input":"a"}\n'])
+    def test_blanks_and_the_order_of_keys_make_no_other_request(
+        self, client: FlaskClient, world: World, first: bytes, second: bytes
+    ):
+        answers = [
+            client.post("/v1/classify", data=data, headers={"Idempotency-Key": "one"})
+            for data in (first, second)
+        ]
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[1].headers["Idempotent-Replayed"] == "true"
+        assert len(world.worker.calls) == 1
+
+    def test_a_key_that_is_not_ascii_is_refused_for_that(self, post: Post):
+        answer = post(headers={"Idempotency-Key": "größe"})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="Idempotency-Key", says="ASCII")
+
     def test_a_call_whose_first_process_died_after_acceptance_makes_the_same_job(self):
         now = [1_800_000_000.0]
         world = make_world(clock=lambda: now[0])

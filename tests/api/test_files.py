@@ -163,7 +163,7 @@ class TestSending:
 
         assert again.get_json() == first.get_json()
         assert again.headers["Idempotent-Replayed"] == "true"
-        assert_openai_error(other, 400, param="Idempotency-Key")
+        assert_openai_error(other, 422, param="Idempotency-Key")
         assert len(contents(world)) == 1
 
     def test_of_bytes_that_the_store_refuses_leaves_nothing(

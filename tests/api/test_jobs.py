@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask.testing import FlaskClient
@@ -246,6 +246,37 @@ class TestPlots:
         assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
 
 
+class TestOwnJobs:
+    """A key without the scope `jobs` reads, follows and cancels what it submitted, and no more."""
+
+    BODY: ClassVar = {"input": "a", "labels": ["x", "y"]}
+
+    def submitted(self, client: FlaskClient) -> str:
+        answer = client.post("/v1/classify", json=self.BODY, headers={"Prefer": "respond-async"})
+        return str(answer.get_json()["id"])
+
+    @pytest.mark.parametrize("path", ["", "/events", "/result"])
+    def test_are_open_to_their_key(self, world: World, path: str):
+        client = world.client("classify")
+        job_id = self.submitted(client)
+
+        assert client.get(f"/v1/jobs/{job_id}{path}").status_code == 200
+        assert client.delete(f"/v1/jobs/{job_id}").status_code in {202, 409}
+
+    @pytest.mark.parametrize("path", ["", "/events", "/result"])
+    def test_are_closed_to_other_keys_without_the_scope(self, world: World, path: str):
+        job_id = self.submitted(world.client("classify"))
+
+        refused = world.client("classify").get(f"/v1/jobs/{job_id}{path}")
+        allowed = world.client("jobs").get(f"/v1/jobs/{job_id}{path}")
+
+        assert_problem(refused, 403, "AUTHZ_SCOPE_NOT_ALLOWED")
+        assert allowed.status_code == 200
+
+    def test_are_listed_with_the_scope_only(self, world: World):
+        assert_problem(world.client("classify").get("/v1/jobs"), 403, "AUTHZ_SCOPE_NOT_ALLOWED")
+
+
 class TestCancelling:
     def test_ends_a_job_that_waits(self, client: FlaskClient, submit: Submit, world: World):
         world.worker.asleep = True
@@ -257,6 +288,19 @@ class TestCancelling:
         assert answer.status_code == 202
         assert answer.get_json()["status"] == "cancelling"
         assert client.get(f"/v1/jobs/{job_id}").get_json()["status"] == "cancelled"
+
+    def test_of_a_cancelled_job_is_answered_with_the_job(
+        self, client: FlaskClient, submit: Submit, world: World
+    ):
+        world.worker.asleep = True
+        job_id = submit()
+        world.worker.asleep = False
+        client.delete(f"/v1/jobs/{job_id}")
+        assert client.get(f"/v1/jobs/{job_id}").get_json()["status"] == "cancelled"
+
+        again = client.delete(f"/v1/jobs/{job_id}")
+
+        assert (again.status_code, again.get_json()["status"]) == (202, "cancelled")
 
     def test_a_job_that_has_ended_is_refused(self, client: FlaskClient, submit: Submit):
         answer = client.delete(f"/v1/jobs/{submit()}")

@@ -105,3 +105,26 @@ def test_the_type_of_a_problem_can_be_looked_up(client: FlaskClient, post: Calla
     assert found["code"] == "INPUT_MODEL_NOT_FOUND"
     assert found["raised"][0]["status"] == 400
     assert_problem(client.get("/errors/no-such"), 404, "RESOURCE_NOT_FOUND")
+
+
+def test_an_sdk_of_openai_finds_an_object_in_error(client: FlaskClient):
+    """`openai` reads `error.message`, and shows only the status where `error` is a string."""
+    answer = client.get("/v1/nowhere", headers={"X-Stainless-Lang": "python"})
+
+    body = answer.get_json()
+    assert body["error"] == {
+        "message": body["detail"],
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "resource_not_found",
+    }
+    assert (answer.status_code, body["status"], body["code"]) == (404, 404, "RESOURCE_NOT_FOUND")
+    assert "X-Stainless-Lang" in answer.headers["Vary"]
+
+
+def test_every_other_client_finds_a_string_in_error(client: FlaskClient):
+    """Classer's clients read `error`, `code` and `message` as strings; its SDK reads `detail`."""
+    body = assert_problem(client.get("/v1/nowhere"), 404, "RESOURCE_NOT_FOUND")
+
+    assert body["error"] == "resource-not-found"
+    assert body["message"] == body["detail"]

@@ -151,3 +151,12 @@ def test_refuses(data: bytes, content_type: str, says: str):
 def test_any_bytes_are_read_or_refused(data: bytes):
     with suppress(InvalidRequest):
         read(b"--x\r\n" + data, BOUNDARY)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_part_without_a_name_is_refused(parts: int):
+    part = b"--x\r\nContent-Disposition: form-data\r\n\r\nvalue\r\n"
+    file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na\r\n'
+
+    with pytest.raises(InvalidRequest, match="without a name"):
+        read(part * parts + file + b"--x--\r\n", BOUNDARY)

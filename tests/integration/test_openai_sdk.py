@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
+from openai._models import FinalRequestOptions
 from openai.types import Batch
 
 from tests.servers import HOST
@@ -68,6 +69,21 @@ def test_follows_a_batch_by_its_event_stream(client: OpenAI):
     assert {view["id"] for view in views} == {batch.id}
     assert views[-1]["status"] == "completed"
     assert views[-1]["request_counts"]["completed"] == len(ROWS)
+
+
+@pytest.mark.parametrize("path", ["/classify", "/train", "/jobs/job_none", "/batches/none"])
+def test_shows_the_message_of_an_error_on_every_path(client: OpenAI, path: str):
+    posted = path in {"/classify", "/train"}
+    options: Any = FinalRequestOptions(
+        method="post" if posted else "get", url=path, json_data={"input": 7} if posted else None
+    )
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.request(cast_to=object, options=options)
+
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["message"] in str(caught.value)
+    assert caught.value.code is not None
 
 
 def lines(client: OpenAI, file: str | None) -> list[dict[str, Any]]:

@@ -100,6 +100,9 @@ def test_a_key_can_end_after_a_time(run: Run, length: str, days: int) -> None:
         ("--expires", "99999999999d", "neither like 30d nor a date"),
         ("--scopes", "classify,admin", "there is no scope 'admin'"),
         ("--account", "../other", "an account is"),
+        ("--name", "", "a key's name has 1 to 100 printable characters"),
+        ("--name", " ", "not only blanks"),
+        ("--name", "a\nb", "printable"),
     ],
 )
 def test_a_wrong_option_is_explained(

@@ -19,14 +19,16 @@ from workers.inputs import delimiters, encodings
 
 @pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_type_by_its_status(kind: type[errors.PigeonholeError]):
-    status = error.status_of(STATUS[kind])
+    refusal = kind("x[1]: is wrong")
+    status = error.status_of(refusal, STATUS[kind])
     fields = (FieldError(field="x[1]", message="is wrong"),)
 
     said = error.render(kind("x[1]: is wrong", fields=fields), status).error
 
     server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     assert (said.type == "server_error") is server
-    assert status != HTTPStatus.UNPROCESSABLE_ENTITY
+    replayed = kind is errors.IdempotencyKeyReused
+    assert (status == HTTPStatus.UNPROCESSABLE_ENTITY) is replayed
     assert (said.param, said.message) == ("x[1]", "x[1]: is wrong")
     assert said.code == kind.code.lower()
 
