@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
 
 from api.wire.webhook import WebhookBody, WebhookChangeBody
 from shared import ids, service_clock
@@ -16,7 +15,7 @@ from shared.dialects.refusal import refuse
 from shared.errors import Conflict, InvalidRequest, NotFound, ResourceLimitExceeded
 from shared.ports import ObjectStore
 from shared.webhook_store import WebhookStore
-from shared.webhooks import BOTH_SIGN_S, Delivery, Webhook, new_secret, trial_of
+from shared.webhooks import Delivery, Webhook, new_secret, trial_of
 
 MOST_WEBHOOKS = 16
 """Of one account: each of them is told of each job."""
@@ -102,7 +101,7 @@ class Webhooks:
         return self.records.change(account, self.get(account, webhook_id).id, changed)
 
     def rotate(self, account: str, webhook_id: str) -> Webhook:
-        """Give it a new secret; the old one signs beside it for a day.
+        """Give it a new secret; each one before signs beside it until a day after its end.
 
         Raises:
             NotFound: As for `get`.
@@ -110,13 +109,7 @@ class Webhooks:
         now, secret = self.records.now(), new_secret()
 
         def rotated(webhook: Webhook) -> Webhook:
-            changes = {
-                "secret": secret,
-                "old_secret": webhook.secret,
-                "old_until": now + timedelta(seconds=BOTH_SIGN_S),
-                "updated_at": now,
-            }
-            return webhook.model_copy(update=changes)
+            return webhook.with_secret(secret, now).model_copy(update={"updated_at": now})
 
         return self.records.change(account, self.get(account, webhook_id).id, rotated)
 

@@ -20,7 +20,7 @@ from shared.ids import parse_ref
 from shared.limits import Limits
 from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
-from shared.types import ClassifyRequest, Example, Item, Media, Threshold, TrainRequest
+from shared.types import DEFAULT_KEY, ClassifyRequest, Example, Item, Media, Threshold, TrainRequest
 
 
 def resolved(
@@ -234,9 +234,10 @@ def _with_classifier(
     if asked.model is not None:
         check_model(record, catalogue.find(asked.model).name, version=version)
     found: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
-    if asked.request.threshold is not None and asked.request.threshold.per_label:
+    threshold = asked.request.threshold
+    if threshold is not None and threshold.per_label.keys() - {DEFAULT_KEY}:
         labels = LabelSpellings(records.report(record, version.file).labels)
-        found["threshold"] = _spelt(asked.request.threshold, labels)
+        found["threshold"] = _spelt(threshold, labels)
     return asked.request.model_copy(update=found)
 
 
@@ -245,6 +246,8 @@ def _spelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
     per_label: dict[str, float] = {}
     for label, least in threshold.per_label.items():
         own = labels.get(label)
+        if own is None and label == DEFAULT_KEY:
+            own = label  # stands for the others
         if own is None:
             refuse(f"threshold[{shown(label)}]", "is none of the classifier's labels")
         if own in per_label:

@@ -86,8 +86,15 @@ class Question(Value):
     labels: tuple[str, ...]
 
 
+DEFAULT_KEY, OTHERS_KEY = "default", "*"  # in a threshold by label: labels that are not named
+
+
 class Threshold(Value):
-    """The least score a label needs to stay in the answer, in the unit of `scores`."""
+    """The least score a label needs to stay in the answer, in the unit of `scores`.
+
+    `default` is that of labels without one of their own. In `per_label`, the key `default` is that
+    of the label of this name; among labels without it, of those without one of their own.
+    """
 
     default: float | None = None
     per_label: dict[str, float] = Field(default_factory=dict)

@@ -34,6 +34,7 @@ BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs beside the new o
 SILENT_S = 5 * 86400.0  # a webhook of which all failed for so long is disabled
 MAX_DESCRIPTION_CHARS = 200
 _ATTEMPTS_KEPT = 30
+_MAX_ROTATED = 20  # secrets that sign beside the newest
 _SECRET = "whsec_"
 _SECRET_BYTES = 32
 _MOST_FAULTS, _MOST_CHARS = 20, 500  # of an error inside a payload
@@ -51,8 +52,18 @@ _JOB_EVENTS: dict[State, Event] = {
 }
 
 
+class RotatedSecret(Value):
+    """A secret that was replaced, and signs beside the new one until its time is over."""
+
+    secret: str
+    until: datetime
+
+
 class Webhook(Value):
-    """One address of an account. `failing_since`: nothing has arrived since then."""
+    """One address of an account. `failing_since`: nothing has arrived since then.
+
+    `old_secret` and `old_until` are those of records written before there was `rotated`.
+    """
 
     schema_number: int = 1
     id: str
@@ -65,6 +76,7 @@ class Webhook(Value):
     secret: str
     old_secret: str = ""
     old_until: datetime | None = None
+    rotated: tuple[RotatedSecret, ...] = ()  # newest first
     failing_since: datetime | None = None
     created_at: datetime
     updated_at: datetime
@@ -74,9 +86,24 @@ class Webhook(Value):
         return self.enabled and (not self.events or event in self.events)
 
     def secrets(self, now: datetime) -> tuple[str, ...]:
-        """Those that sign, the new one first."""
-        both = self.old_secret and self.old_until is not None and now < self.old_until
-        return (self.secret, self.old_secret) if both else (self.secret,)
+        """Those that sign, the new one first; each replaced one for its own `BOTH_SIGN_S`."""
+        return (self.secret, *(each.secret for each in self._still_signing(now)))
+
+    def with_secret(self, secret: str, now: datetime) -> Webhook:
+        """The same with a new secret; the one before signs beside it for `BOTH_SIGN_S`.
+
+        Beyond `_MAX_ROTATED` secrets the oldest ends: a message has a signature by each.
+        """
+        replaced = RotatedSecret(secret=self.secret, until=now + timedelta(seconds=BOTH_SIGN_S))
+        rotated = (replaced, *self._still_signing(now))[:_MAX_ROTATED]
+        changes = {"secret": secret, "rotated": rotated, "old_secret": "", "old_until": None}
+        return self.model_copy(update=changes)
+
+    def _still_signing(self, now: datetime) -> tuple[RotatedSecret, ...]:
+        before = self.rotated
+        if self.old_secret and self.old_until is not None:
+            before = (*before, RotatedSecret(secret=self.old_secret, until=self.old_until))
+        return tuple(each for each in before if now < each.until)
 
     def disabled(self, reason: str) -> Webhook:
         """The same, told nothing more until its owner enables it."""

@@ -27,6 +27,8 @@ from shared.dialects.shape import (
 from shared.errors import LabelsRequired
 from shared.normal_form import LabelSpellings, normal_form
 from shared.types import (
+    DEFAULT_KEY,
+    OTHERS_KEY,
     ClassifyRequest,
     ClassifyResult,
     FileBy,
@@ -98,7 +100,7 @@ class ClassifyBody(Shape):
     threshold: _Threshold | None = Field(
         None,
         description="Least score of a label in the answer; per label with `{label: number}`, where "
-        "`default` stands for the others.",
+        "`default` stands for the others, or `*` where a label is called `default`.",
     )
     top_k: int | None = Field(None, ge=1, le=MOST_ENTRIES, description="Most labels answered.")
     scores: Scores | None = Field(
@@ -311,8 +313,8 @@ def _few_shot(said: ClassifyBody) -> dict[str, Any]:
             refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
     threshold = said.threshold
     if isinstance(threshold, dict):
-        per_label = {label: least for label, least in threshold.items() if label != "default"}
-        return {"threshold": Threshold(default=threshold.get("default"), per_label=per_label)}
+        per_label = {label: least for label, least in threshold.items() if label != OTHERS_KEY}
+        return {"threshold": Threshold(default=threshold.get(OTHERS_KEY), per_label=per_label)}
     return {"threshold": None if threshold is None else Threshold(default=threshold)}
 
 
@@ -337,12 +339,13 @@ def _distinct(labels: list[str]) -> tuple[str, ...]:
 def _threshold(said: float | dict[str, float] | None, known: set[str]) -> Threshold | None:
     if not isinstance(said, dict):
         return None if said is None else Threshold(default=said)
-    per_label = {
-        label: least for label, least in said.items() if label != "default" or label in known
-    }
-    return Threshold(
-        default=said.get("default"), per_label=_of_labels("threshold", per_label, known)
-    )
+    by_label, default = dict(said), None
+    if OTHERS_KEY not in known:
+        default = by_label.pop(OTHERS_KEY, None)
+    if DEFAULT_KEY not in known:
+        least = by_label.pop(DEFAULT_KEY, None)
+        default = least if default is None else default
+    return Threshold(default=default, per_label=_of_labels("threshold", by_label, known))
 
 
 def _of_labels(field: str, by_label: dict[str, _V], known: set[str]) -> dict[str, _V]:

@@ -115,6 +115,32 @@ class TestSignature:
         assert message.signed_by(old)
         assert len(headers["webhook-signature"].split(" ")) == 2
 
+    def test_after_two_rotations_within_a_day_each_signs_until_its_own_end(self):
+        first, second, third = (new_secret() for _ in range(3))
+        noon, day = NOW + timedelta(hours=12), timedelta(seconds=BOTH_SIGN_S)
+        webhook = a_webhook(secret=first).with_secret(second, NOW).with_secret(third, noon)
+
+        assert webhook.secrets(noon) == (third, second, first)
+        assert webhook.secrets(NOW + day) == (third, second)
+        assert webhook.secrets(noon + day) == (third,)
+
+    def test_a_secret_that_an_older_version_rotated_keeps_its_time(self):
+        old, new, newest = (new_secret() for _ in range(3))
+        until = NOW + timedelta(hours=1)
+        webhook = a_webhook(secret=new, old_secret=old, old_until=until)
+
+        webhook = webhook.with_secret(newest, NOW)
+
+        assert webhook.secrets(NOW) == (newest, new, old)
+        assert webhook.secrets(until) == (newest, new)
+
+    def test_a_hundred_rotations_leave_a_bounded_number(self):
+        webhook = a_webhook(secret=new_secret())
+        for _ in range(100):
+            webhook = webhook.with_secret(new_secret(), NOW)
+
+        assert len(webhook.secrets(NOW)) == 21
+
 
 class TestAnnouncement:
     def test_a_job_is_the_job_object_without_its_result(self):

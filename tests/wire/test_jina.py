@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.dialects import jina
 from shared.errors import PigeonholeError
-from shared.types import Answer, ClassifyRequest, ClassifyResult, Usage
+from shared.types import Answer, ClassifyRequest, ClassifyResult, Threshold, Usage
 
 PAIRS = {
     path.stem: json.loads(path.read_text("utf-8"))
@@ -122,3 +122,28 @@ def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
     )
 
     assert len(rendered["data"]) == len(request.items)
+
+
+class TestALabelCalledDefault:
+    """`default` is its own threshold then, and `*` that of the others."""
+
+    def test_has_the_threshold_of_its_name(self):
+        body = {"input": "a", "labels": ["default", "b"], "threshold": {"default": 0.9, "*": 0.2}}
+
+        request = jina.parse(body, default_model="tiny").request
+
+        assert request.threshold == Threshold(default=0.2, per_label={"default": 0.9})
+
+    def test_leaves_the_others_without_one(self):
+        body = {"input": "a", "labels": ["default", "b"], "threshold": {"default": 0.9}}
+
+        request = jina.parse(body, default_model="tiny").request
+
+        assert request.threshold == Threshold(per_label={"default": 0.9})
+
+    def test_of_a_classifier_is_told_apart_where_its_labels_are_known(self):
+        body = {"input": "a", "classifier_id": "c", "threshold": {"default": 0.9, "b": 0.1}}
+
+        request = jina.parse(body, default_model="tiny").request
+
+        assert request.threshold == Threshold(per_label={"default": 0.9, "b": 0.1})

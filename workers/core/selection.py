@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_KEY = "default"
+from shared.types import DEFAULT_KEY, OTHERS_KEY
+
 NONE = -1
 
 
@@ -63,7 +64,9 @@ def thresholds(
 ) -> NDArray[np.float32]:
     """One threshold per label, from a number or from {label: number, "default": number}.
 
-    A label that is not named, where no default is given, has none: -inf, since cosines go below 0.
+    The key `default` stands for the labels that are not named; where one of the labels is called
+    so, it is the threshold of this label, and `*` stands for the others. A label that is not named,
+    where neither is given, has no threshold: -inf, since cosines go below 0.
     Names outside `labels` are passed over, for one mapping serves several groups of labels.
 
     Returns:
@@ -71,10 +74,13 @@ def thresholds(
 
     >>> thresholds(["spam", "ham"], {"spam": 0.9, "default": 0.5}).tolist()
     [0.8999999761581421, 0.5]
+    >>> thresholds(["default", "ham"], {"default": 0.75, "*": 0.5}).tolist()
+    [0.75, 0.5]
     """
     if not isinstance(threshold, Mapping):
         return np.full(len(labels), threshold, np.float32)
-    default = threshold.get(DEFAULT_KEY, -np.inf)
+    default = -np.inf if DEFAULT_KEY in labels else threshold.get(DEFAULT_KEY, -np.inf)
+    default = threshold.get(OTHERS_KEY, default)
     return np.array([threshold.get(label, default) for label in labels], np.float32)
 
 

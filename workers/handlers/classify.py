@@ -19,6 +19,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import error_of, failure_of, priority_of
 from shared.types import (
+    OTHERS_KEY,
     Answer,
     ClassifyRequest,
     ClassifyResult,
@@ -30,7 +31,7 @@ from shared.types import (
 from workers.classifiers import Classifiers
 from workers.core import zero_shot
 from workers.core.metrics import margins
-from workers.core.selection import DEFAULT_KEY, NONE, select, thresholds
+from workers.core.selection import NONE, select, thresholds
 from workers.handlers.lesson import PART_LIMIT_S, check_revision, model_of
 from workers.leases import Hold
 from workers.models.port import Rows
@@ -272,7 +273,7 @@ class Pending:
         if request.threshold is not None:
             wanted = dict(request.threshold.per_label)
             if request.threshold.default is not None:
-                wanted[DEFAULT_KEY] = request.threshold.default
+                wanted[OTHERS_KEY] = request.threshold.default
             least = thresholds(labels, wanted)
         chosen = select(
             scores, thresholds=least, top_k=request.top_k, multi_label=request.multi_label
