@@ -12,15 +12,14 @@ from typing import Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api import problems
+from api import examples, problems
+from api.client_schemas import readable
 from api.operation import REQUEST_ID, TEXT, Content, Json, Operation, Parameter
 from api.operations import OPERATIONS
 from api.problems import Problem
-from api.routes.events import EVENTS
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {
-    "Allow": "The methods of this path.",
     "Content-Disposition": "What to call the file.",
     "Idempotent-Replayed": "`true` where the answer is the one given before.",
     "Location": "Where the job or the webhook is.",
@@ -29,9 +28,21 @@ _HEADERS: dict[str, str] = {
     "WWW-Authenticate": "`Bearer`.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
 }
-_PLAIN: dict[str, Json] = {
-    EVENTS: {"type": "object", "properties": dict.fromkeys(("id", "event", "data"), TEXT)}
+# By the first part of a path that is not the version; in the order in which a reader meets them.
+_TAGS: dict[str, tuple[str, str]] = {
+    "classify": ("Classify", "Sort texts, images and documents into labels."),
+    "train": ("Train", "Make classifiers from examples."),
+    "classifiers": ("Classifiers", "Classifiers that were trained, and their versions."),
+    "jobs": ("Jobs", "Calls that go on after their answer."),
+    "batches": ("Batches", "Files of rows, in the shapes of the OpenAI API."),
+    "files": ("Files", "What batches read and write."),
+    "uploads": ("Uploads", "Files that are sent in parts."),
+    "webhooks": ("Webhooks", "Addresses that are told when jobs and batches end."),
+    "models": ("Models", "The models on offer."),
+    "health": ("Health", "Whether the service works; for operators, without a key."),
+    "metrics": ("Health", ""),
 }
+_BYTES: Json = {"type": "string", "format": "binary"}
 _PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
     429: ("Retry-After",),
@@ -59,12 +70,14 @@ def document(root: str = "") -> Json:
         "info": {
             "title": "Pigeonhole",
             "version": _version(),
-            "summary": "Sorts texts into labels, at once or as a job to be polled.",
+            "summary": "Sorts texts, images and documents into labels, at once or as a job.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": root or "/", "description": "Where this document comes from."}],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.values() if about],
         "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": {name: readable(each) for name, each in schemas["$defs"].items()},
             "headers": {n: {"description": d, "schema": TEXT} for n, d in _HEADERS.items()},
             "responses": {
                 _named(fault, status): _problem(fault, status)
@@ -83,6 +96,8 @@ def _operation(operation: Operation) -> Json:
     made: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
+        **({"description": operation.about} if operation.about else {}),
+        "tags": [_TAGS[operation.path.removeprefix("/v1").split("/")[1]][0]],
         "parameters": [_parameter(p) for p in (*operation.parameters, REQUEST_ID)],
         "responses": {
             **{
@@ -97,28 +112,44 @@ def _operation(operation: Operation) -> Json:
         "security": [{"key": []}] if operation.needs_key else [],
     }
     if operation.body is not None or operation.uploads:
-        content = {} if operation.body is None else {"application/json": _schema([operation.body])}
-        content |= {
-            media_type: {"schema": TEXT} if shape is None else _schema([shape])
-            for media_type, shape in operation.uploads.items()
-        }
-        made["requestBody"] = {"required": True, "content": content}
+        made["requestBody"] = {"required": True, "content": _contents(operation)}
     return made
 
 
+def _contents(operation: Operation) -> Json:
+    """The body of a request, by media type, each with an example."""
+    content: Json = {}
+    if operation.body is not None:
+        example = examples.BODIES[operation.name]
+        content["application/json"] = {**_schema([operation.body]), "example": example}
+    for media_type, shape in operation.uploads.items():
+        if shape is not None:
+            example = examples.FORMS[operation.name]
+            content[media_type] = {**_schema([shape]), "example": example}
+        else:
+            content[media_type] = {"schema": _BYTES}
+            if media_type in examples.FILES:
+                content[media_type]["example"] = examples.FILES[media_type]
+    return content
+
+
 def _parameter(parameter: Parameter) -> Json:
+    example = examples.PARAMETERS.get(parameter.name)
     return {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.where == "path",
         "description": parameter.about,
         "schema": parameter.schema,
+        **({"example": example} if example is not None else {}),
     }
 
 
 def _answer(status: int, contents: Content | tuple[Content, ...], headers: tuple[str, ...]) -> Json:
     content: Json = {
-        c: {"schema": _PLAIN.get(c, TEXT)} for c in _all(contents) if isinstance(c, str)
+        each: {"schema": TEXT if each.startswith("text/") else _BYTES}
+        for each in _all(contents)
+        if isinstance(each, str)
     }
     if shapes := [each for each in _all(contents) if not isinstance(each, str)]:
         content["application/json"] = _schema(shapes)
@@ -135,7 +166,7 @@ def _all(contents: Content | tuple[Content, ...]) -> tuple[Content, ...]:
 
 def _schema(shapes: list[type[BaseModel]]) -> Json:
     refs = [{"$ref": _REF.format(model=shape.__name__)} for shape in shapes]
-    return {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}
+    return {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}
 
 
 def _named(fault: type[BaseModel], status: int) -> str:

@@ -28,13 +28,15 @@ class Parameter:
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
-    tuple says so. `uploads` are further media types of the body; `fault` is the body of an error.
+    tuple says so. `uploads` are further media types of the body; `fault` is the body of an error;
+    `about` is what the summary has no room for.
     """
 
     method: str
     path: str
     name: str
     summary: str
+    about: str = ""
     answers: dict[int, Content | tuple[Content, ...]]
     problems: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
@@ -64,7 +66,7 @@ PREFER = Parameter(
     about="`respond-async`: 202 with a job. `respond-async, wait=10`: the answer if it is there "
     "within 10 s, else a job. `wait=10`: the answer within 10 s, else 504; a call that is always a "
     "job, such as a train call, answers 202 with the job instead of 504.",
-    schema={"type": "string", "examples": ["respond-async", "respond-async, wait=10"]},
+    schema=TEXT,
 )
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
@@ -135,32 +137,4 @@ def limit(*, default: int, most: int) -> Parameter:
         where="query",
         about="The most of a page.",
         schema={"type": "integer", "minimum": 1, "maximum": most, "default": default},
-    )
-
-
-def fields_in_query(shape: type[BaseModel]) -> tuple[Parameter, ...]:
-    """The fields that stand beside the file in a form, for a body that is nothing but the file."""
-    fields = shape.model_json_schema()["properties"]
-    return tuple(
-        Parameter(
-            name=name,
-            where="query",
-            about=f"Beside a bare file. {about['description']}",
-            schema=about["anyOf"][0],  # the other is null
-        )
-        for name, about in fields.items()
-        if "anyOf" in about
-    )
-
-
-def words_in_query(shape: type[BaseModel]) -> tuple[Parameter, ...]:
-    """All fields of a shape, for a body that is no place for them."""
-    return tuple(
-        Parameter(
-            name=name,
-            where="query",
-            about=about["description"],
-            schema=about.get("anyOf", [about])[0],  # the other is null
-        )
-        for name, about in shape.model_json_schema()["properties"].items()
     )

@@ -15,9 +15,7 @@ from api.operation import (
     PREFER,
     Operation,
     after,
-    fields_in_query,
     limit,
-    words_in_query,
 )
 from api.readiness import Liveness, Readiness
 from api.routes.events import EVENTS
@@ -37,12 +35,26 @@ from api.wire.file import TYPES
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import ModelList
 from api.wire.train import TrainFileBody
-from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
+from api.wire.weights import MEDIA_TYPE, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
 _KEYED = (401, 403, 429, 500, 503, 507)  # what any call with a key may meet
 _FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(TYPES)
+
+
+def _from_file(fields: type[BaseModel]) -> str:
+    """How a file is sent. Neither form nor query is described otherwise.
+
+    A generated client has one argument for a name, so a field cannot be in both. And
+    typescript-fetch does not compile where a body is JSON or a form.
+    """
+    names = ", ".join(f"`{name}`" for name in fields.model_fields)
+    return (
+        "The examples may also be in a file: as the body, with other fields in the query, or as "
+        f"the part `file` of a form (`multipart/form-data`) with fields beside it: {names}."
+    )
+
 
 _WAITED: dict[int, tuple[str, ...]] = {
     200: ("Preference-Applied", "Idempotent-Replayed"),
@@ -66,9 +78,10 @@ OPERATIONS = (
         path="/v1/train",
         name="train",
         summary="Make a classifier from examples, or train one further.",
+        about=_from_file(TrainFileBody),
         body=TrainBody,
-        uploads={MULTIPART: TrainFileBody, **_FILES},
-        parameters=(PREFER, IDEMPOTENCY_KEY, *fields_in_query(TrainFileBody)),
+        uploads=_FILES,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
         problems=(400, *_KEYED, 404, 409, 413, 422, 429),
@@ -94,8 +107,9 @@ OPERATIONS = (
         path="/v1/classifiers/import",
         name="importClassifier",
         summary="Make a classifier from an exported file, sent as the body or in a form.",
+        about="Where the body is nothing but the file, the fields of the form are in the query.",
         uploads={MULTIPART: ImportFileBody, MEDIA_TYPE: None},
-        parameters=(PREFER, IDEMPOTENCY_KEY, *words_in_query(ImportFields)),
+        parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
         problems=(400, *_KEYED, 409, 413, 422, 429),
@@ -174,14 +188,10 @@ OPERATIONS = (
         path="/v1/classifiers/{classifier_id}/evaluate",
         name="evaluateClassifier",
         summary="How good a version is on labelled examples.",
+        about=_from_file(EvaluateFileBody),
         body=EvaluateBody,
-        uploads={MULTIPART: EvaluateFileBody, **_FILES},
-        parameters=(
-            CLASSIFIER_ID,
-            PREFER,
-            IDEMPOTENCY_KEY,
-            *fields_in_query(EvaluateFileBody),
-        ),
+        uploads=_FILES,
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: EvaluateAnswer, 202: JobObject},
         headers=_WAITED,
         problems=(400, *_KEYED, 404, 409, 413, 422, 429),
@@ -267,7 +277,7 @@ OPERATIONS = (
         name="live",
         summary="Whether the process answers.",
         answers={200: Liveness},
-        problems=(500,),
+        problems=(400, 500),
         needs_key=False,
     ),
     Operation(
@@ -277,7 +287,7 @@ OPERATIONS = (
         summary="Whether an item comes back through the real queue.",
         answers={200: Readiness, 503: Readiness},
         headers={503: ("Retry-After",)},
-        problems=(500,),
+        problems=(400, 500),
         needs_key=False,
     ),
     Operation(
@@ -286,7 +296,7 @@ OPERATIONS = (
         name="metrics",
         summary="Counts for Prometheus.",
         answers={200: "text/plain"},
-        problems=(500,),
+        problems=(400, 500),
         needs_key=False,
     ),
 )

@@ -85,12 +85,12 @@ def example_file(said: FileFields, sent: File, *, place: str) -> ExampleFile:
     )
 
 
-def with_file(about: str) -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: the part `file` of a form, beside its fields."""
+def with_file(about: str, *, part: str = "file") -> Callable[[dict[str, Any]], None]:
+    """For `json_schema_extra`: the part of a form that is the file, beside its fields."""
 
     def add(schema: dict[str, Any]) -> None:
         file = {"type": "string", "format": "binary", "description": about}
-        schema["properties"] = {"file": file, **schema.get("properties", {})}
-        schema["required"] = ["file", *schema.get("required", [])]
+        schema["properties"] = {part: file, **schema.get("properties", {})}
+        schema["required"] = [part, *schema.get("required", [])]
 
     return add

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
@@ -31,6 +33,9 @@ schemathesis.serializer.alias(
     ["application/jsonl", "application/octet-stream", "application/x-ndjson", "text/csv"],
     "text/plain",
 )
+BYTES = {  # which JSON cannot hold
+    f"application/{kind}" for kind in ("gzip", "octet-stream", "vnd.apache.parquet", "zstd")
+}
 WORLD = make_world(wrong_keys=WrongKeys(per_minute=1_000_000))  # it tries the wrong ones too
 SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", WORLD.app)
 
@@ -153,6 +158,118 @@ def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
     assert refs == {f"#/components/schemas/{m.__name__}" for m in (Problem, OpenAIError)}
     assert all(spoken_at(path) for path, _ in of_theirs)
     assert {p for p in described["paths"] if spoken_at(p)} == {path for path, _ in of_theirs}
+
+
+def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document, with where it stands; examples are values, not schemas."""
+    if isinstance(value, dict):
+        yield path, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inner:
+        if isinstance(each, dict | list) and key != "example":
+            yield from nodes(each, f"{path}/{key}")
+
+
+def calls() -> list[tuple[str, dict[str, Any]]]:
+    """Every operation, with its name."""
+    return [(c["operationId"], c) for p in document()["paths"].values() for c in p.values()]
+
+
+class TestGenerators:
+    """What generators of clients stop at, or make code of that does not work."""
+
+    def test_a_field_that_may_be_left_out_has_no_null_as_its_default(self):
+        assert [p for p, node in nodes(document()) if node.get("default", 0) is None] == []
+
+    def test_null_stands_only_in_a_union(self):
+        alone = [p for p, node in nodes(document()) if node.get("type") == "null"]
+
+        assert [p for p in alone if not re.search(r"/oneOf/\d+$", p)] == []
+
+    def test_no_union_is_in_another(self):
+        inside = re.compile(r"/(any|one)Of/\d+(/items)?$")
+        unions = [p for p, node in nodes(document()) if {"anyOf", "oneOf"} & set(node)]
+
+        assert len(unions) > 20
+        assert [p for p in unions if inside.search(p)] == []
+
+    def test_constants_are_texts(self):
+        constants = [node["const"] for _, node in nodes(document()) if "const" in node]
+
+        assert constants
+        assert all(isinstance(each, str) for each in constants)
+
+    def test_what_is_required_is_defined(self):
+        for path, node in nodes(document()):
+            if isinstance(node.get("required"), list):
+                assert set(node["required"]) <= set(node.get("properties", ())), path
+        form = document()["components"]["schemas"]["FileBody"]
+        assert {"file", "purpose", "expires_after[seconds]"} <= set(form["properties"])
+
+    def test_bytes_say_so_and_texts_do_not(self):
+        plain = {"type": "string"}
+        for name, call in calls():
+            answered = [a for a in call["responses"].values() if "content" in a]
+            for media_type, content in (
+                each
+                for body in (call.get("requestBody", {}), *answered)
+                for each in body.get("content", {}).items()
+            ):
+                if "string" in content["schema"].get("type", ""):
+                    text = media_type in {"text/event-stream", "text/plain"}
+                    expected = plain if text else {**plain, "format": "binary"}
+                    assert content["schema"] == expected, (name, media_type)
+
+    def test_no_name_is_a_parameter_and_a_field_of_a_form(self):
+        schemas = document()["components"]["schemas"]
+        for name, call in calls():
+            places = [p["name"] for p in call["parameters"]]
+            assert len(places) == len(set(places)), name
+            for content in call.get("requestBody", {}).get("content", {}).values():
+                shape = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
+                assert set(places).isdisjoint(shape.get("properties", ())), name
+
+    def test_every_operation_has_a_summary_a_tag_and_an_example_of_what_it_takes(self):
+        described = document()
+        tags = {tag["name"] for tag in described["tags"]}
+
+        assert tags == {
+            "Classify", "Train", "Classifiers", "Jobs", "Batches", "Files", "Uploads", "Webhooks",
+            "Models", "Health",
+        }  # fmt: skip
+        assert {tag for _, call in calls() for tag in call["tags"]} == tags
+        for name, call in calls():
+            assert call["summary"], name
+            assert len(call["tags"]) == 1, name
+            for parameter in call["parameters"]:
+                assert "example" in parameter or parameter["name"] == "after", (name, parameter)
+            for media_type, content in call.get("requestBody", {}).get("content", {}).items():
+                assert media_type in BYTES or "example" in content, (name, media_type)
+
+    def test_examples_fit_their_schemas(self):
+        described = document()
+        for name, call in calls():
+            for parameter in call["parameters"]:
+                if "example" in parameter:
+                    check(described, parameter["schema"], parameter["example"])
+            for content in call.get("requestBody", {}).get("content", {}).values():
+                if "example" in content:
+                    check(described, content["schema"], content["example"])
+            assert name
+
+    def test_a_list_of_things_is_read_as_the_document_says(self):
+        schema = document()["components"]["schemas"]["ClassifyBody"]["properties"]["input"]
+
+        assert {kind["type"] for kind in schema["oneOf"]} == {"string", "array"}
+
+
+def check(described: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+    Draft202012Validator({**schema, "components": described["components"]}).validate(value)
+
+
+def test_the_document_says_where_the_api_is():
+    assert document()["servers"][0]["url"] == "/"
+    assert document("/classify")["servers"][0]["url"] == "/classify"
 
 
 @pytest.mark.slow

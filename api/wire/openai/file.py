@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.wire.file import with_file
 from api.wire.openai.expiry import ExpiresAfter
 from shared.batches import File
 from shared.dialects.refusal import refuse, translated, within
@@ -21,20 +22,17 @@ _EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
 class FileBody(BaseModel):
     """A form with a file; the fields may stand before or after it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "properties": {
-                "file": {"type": "string", "format": "binary", "description": "The file."},
-                _ANCHOR: {"type": "string", "enum": ["created_at"]},
-                _SECONDS: {"type": "integer", "description": "How long the file is kept."},
-            },
-            "required": ["file", "purpose"],
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=with_file("The file."))
 
     purpose: Literal["batch", "user_data", "vision"] = Field(
         description="What the file is for: rows of a batch, or a document or image to be named as "
         "an item's `file` or `image`."
+    )
+    expires_after_anchor: Literal["created_at"] | None = Field(
+        None, alias=_ANCHOR, description="What the time is counted from."
+    )
+    expires_after_seconds: int | None = Field(
+        None, alias=_SECONDS, description="How long the file is kept."
     )
 
 

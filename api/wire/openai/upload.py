@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.wire.file import with_file
 from api.wire.openai.expiry import ExpiresAfter
 from api.wire.openai.file import FileObject, check_purpose, render_file
 from shared.batches import File, Upload
@@ -34,16 +35,7 @@ class UploadPartBody(BaseModel):
     """A form with the bytes of one part."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "properties": {
-                "data": {
-                    "type": "string",
-                    "format": "binary",
-                    "description": f"At most {MOST_PART_BYTES} bytes.",
-                }
-            },
-            "required": ["data"],
-        }
+        json_schema_extra=with_file(f"At most {MOST_PART_BYTES} bytes.", part="data")
     )
 
 

@@ -1,0 +1,96 @@
+"""An example of each call that has a body, and of each parameter, for the OpenAPI document.
+
+A test sends every one of them. Ids are made up: the test puts those of real things in their place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+BATCH_ID = "batch_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+CLASSIFIER = "support-desk"
+DELIVERY_ID = "msg_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+FILE_ID = "file-7zt5m3x0q8k2v9c4d6f8h0j2n4"
+JOB_ID = "job_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+PART_ID = "part_7zt5m3x0q8k2v9c4"
+UPLOAD_ID = "upload_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+WEBHOOK_ID = "wh_7zt5m3x0q8k2v9c4"
+
+_TRAIN = [
+    {"text": "The parcel never arrived.", "label": "delivery"},
+    {"text": "My card was charged twice.", "label": "billing"},
+    {"text": "Where is my order?", "label": "delivery"},
+    {"text": "Please send me an invoice.", "label": "billing"},
+]
+_EVALUATE = [
+    {"text": "The courier left it in the rain.", "label": "delivery"},
+    {"text": "Why did you take money from my account?", "label": "billing"},
+]
+_ROWS = "id,text\n1,The parcel never arrived.\n2,My card was charged twice.\n"
+_CSV = "text,label\nThe parcel never arrived.,delivery\nMy card was charged twice.,billing\n"
+_JSONL = (
+    '{"text": "The parcel never arrived.", "label": "delivery"}\n'
+    '{"text": "My card was charged twice.", "label": "billing"}\n'
+)
+
+BODIES: dict[str, Json] = {
+    "classify": {
+        "input": ["The parcel never arrived.", "My card was charged twice."],
+        "labels": ["delivery", "billing"],
+    },
+    "train": {"name": CLASSIFIER, "input": _TRAIN, "keep_examples": True},
+    "changeClassifier": {"description": "Routes the mail of the support desk."},
+    "rollBackClassifier": {"version": 1},
+    "rebuildClassifier": {"model": "all-MiniLM-L6-v2"},
+    "evaluateClassifier": {"input": _EVALUATE},
+    "createUpload": {"bytes": len(_ROWS), "filename": "mail.csv", "purpose": "batch"},
+    "createUploadPartUrls": {"count": 1},
+    "completeUpload": {"part_ids": [PART_ID]},
+    "createBatch": {
+        "input_file_id": FILE_ID,
+        "classify": {"labels": ["delivery", "billing"]},
+        "output_format": "parquet",
+    },
+    "createWebhook": {
+        "url": "https://hooks.example.org/pigeonhole",
+        "events": ["batch.completed", "batch.failed"],
+    },
+    "changeWebhook": {"enabled": False},
+}
+"""JSON bodies by the name of the operation."""
+
+FORMS: dict[str, Json] = {
+    "importClassifier": {"file": "the bytes that an export gave", "name": f"{CLASSIFIER}-2"},
+    "sendFile": {"file": _ROWS, "purpose": "batch"},
+    "sendUploadPart": {"data": _ROWS},
+}
+"""Forms by the name of the operation; the first field is the file."""
+
+FILES = {
+    "application/jsonl": _JSONL,
+    "application/x-ndjson": _JSONL,
+    "text/csv": _CSV,
+}
+"""Bodies that are a file, by media type."""
+
+PARAMETERS: Json = {
+    "Idempotency-Key": "mail-of-2026-11-29",
+    "Last-Event-ID": "running-0-0-0",
+    "Prefer": "respond-async",
+    "X-Request-ID": "req_mail-1",
+    "batch_id": BATCH_ID,
+    "classifier_id": CLASSIFIER,
+    "delivery_id": DELIVERY_ID,
+    "dry_run": "true",
+    "file": "confusion_matrix.png",
+    "file_id": FILE_ID,
+    "job_id": JOB_ID,
+    "limit": 20,
+    "order": "desc",
+    "purpose": "batch",
+    "upload_id": UPLOAD_ID,
+    "webhook_id": WEBHOOK_ID,
+}
+"""Values of parameters by their name; `after` has none: pages begin without it."""
