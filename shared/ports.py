@@ -259,8 +259,12 @@ class Ledger(Protocol):
         lease_s: float,
         leaving: bool = False,
         pass_over: Collection[str] = (),
+        short_only: Collection[str] = (),
     ) -> Taken:
-        """Take up to `calls` inline messages and `parts` durable tasks, none of some accounts.
+        """Take up to `calls` inline messages and `parts` durable tasks.
+
+        Nothing is taken of accounts to `pass_over`, and nothing but short messages, up to 4 KiB, of
+        others.
 
         Messages are taken from the account that had the fewest bytes of late, and of its own a
         short one before long ones that came a little earlier; fewer than `calls` where they are

@@ -116,6 +116,7 @@ class FakeLedger:
         lease_s: float,
         leaving: bool = False,
         pass_over: Collection[str] = (),
+        short_only: Collection[str] = (),
     ) -> Taken:
         with self._open():
             if worker is not None:
@@ -123,11 +124,11 @@ class FakeLedger:
                 self._attending[queue].add(worker)
             messages: list[bytes] = []
             while len(messages) < calls and sum(map(len, messages)) < CLAIM_BYTES:
-                if (message := self._next_call(queue, pass_over)) is None:
+                if (message := self._next_call(queue, pass_over, short_only)) is None:
                     break
                 messages.append(message)
             claims = []
-            while len(claims) < parts and (task := self._next(queue, pass_over)):
+            while len(claims) < parts and (task := self._next(queue, {*pass_over, *short_only})):
                 claims.append(self._lease(*task, lease_s))
             taken = Taken(messages=tuple(messages), claims=tuple(claims))
             if leaving and not taken and worker is not None:
@@ -344,11 +345,18 @@ class FakeLedger:
             self._turns[queue][account] = self._clocks[queue]
         self._changed.notify_all()
 
-    def _next_call(self, queue: str, pass_over: Collection[str]) -> bytes | None:
+    def _next_call(
+        self, queue: str, pass_over: Collection[str], short_only: Collection[str]
+    ) -> bytes | None:
         """The next message of the account that is furthest behind."""
         lane = _calls_of(queue)
         accounts, turns = self._calls[queue], self._turns[lane]
-        free = [account for account in accounts if account not in pass_over]
+        free = [
+            account
+            for account, calls in accounts.items()
+            if account not in pass_over
+            and (account not in short_only or len(calls[0][-1]) <= SMALL_BYTES)
+        ]
         if not free:
             return None
         account = min(free, key=lambda a: turns[a])

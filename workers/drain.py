@@ -35,7 +35,10 @@ class RoomPort(Protocol):
     """What is asked of `workers.room`."""
 
     def full_accounts(self, queue: str) -> Collection[str]:
-        """Accounts of which enough waits here."""
+        """Accounts of which enough waits here, but for short calls."""
+
+    def closed_accounts(self, queue: str) -> Collection[str]:
+        """Accounts of which enough short calls wait here too."""
 
     def wait(self, queue: str, wait_s: float) -> bool:
         """Wait until the queue can be claimed from at all; False when the time is over."""
@@ -122,7 +125,8 @@ class Drain:
                     parts=free,
                     lease_s=self.lease_s,
                     leaving=idle,
-                    pass_over=full,
+                    pass_over=self.room.closed_accounts(queue) if full else (),
+                    short_only=full,
                 )
             except BrokerUnavailable:
                 _release(slots, free)

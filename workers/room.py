@@ -16,6 +16,7 @@ from workers.handlers.call import Calls
 from workers.vectors.embedding import Model
 
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
+_OPEN_CALLS = 64  # of an account that has that much here
 
 
 class Room:
@@ -26,10 +27,14 @@ class Room:
         self._calls = calls
 
     def full_accounts(self, queue: str) -> set[str]:
-        """Accounts of which enough waits here."""
+        """Accounts of which enough waits here, but for short calls: those go before it."""
         if queue == CONTROL:
             return set()
         return self._models[model_of(queue)].full_accounts(priority_of(queue), passes=_PASSES_AHEAD)
+
+    def closed_accounts(self, queue: str) -> set[str]:
+        """Accounts of which enough short calls wait here too."""
+        return self._calls.accounts_with(_OPEN_CALLS, priority_of(queue))
 
     def wait(self, queue: str, wait_s: float) -> bool:
         """Wait until the queue can be claimed from at all; False when the time is over."""

@@ -91,6 +91,7 @@ class RedisLedger:
         lease_s: float,
         leaving: bool = False,
         pass_over: Collection[str] = (),
+        short_only: Collection[str] = (),
     ) -> Taken:
         messages, claims = self._run(
             "claim",
@@ -102,7 +103,9 @@ class RedisLedger:
             ids.token(),
             int(leaving),
             self._account_parts,
+            len(pass_over),
             *pass_over,
+            *short_only,
         )
         return Taken(messages=tuple(messages), claims=tuple(map(_claim, claims)))
 

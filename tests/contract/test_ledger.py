@@ -122,6 +122,18 @@ class TestInlineMessages:
         assert first.messages == (b"2",)
         assert then.messages == (b"1",)
 
+    def test_of_an_account_that_has_enough_short_ones_may_be_taken(self, ledger: Ledger):
+        job = a_job(account="full")
+        ledger.enrol(job, parts=1)
+        for message in (b"." * 5000, b"short", b"short too"):
+            ledger.offer(QUEUE, message, bound=9, account="full")
+
+        taken = ledger.claim(QUEUE, "w", calls=9, parts=9, lease_s=1, short_only={"full"})
+        then = ledger.claim(QUEUE, "w", calls=9, parts=9, lease_s=1)
+
+        assert (taken.messages, taken.claims) == ((b"short", b"short too"), ())
+        assert (then.messages, len(then.claims)) == ((b"." * 5000,), 1)
+
     def test_a_short_one_does_not_wait_for_long_ones_of_its_account(self, ledger: Ledger):
         for number in range(3):
             ledger.offer(QUEUE, b"long %d" % number + b"." * 20_000, bound=9)

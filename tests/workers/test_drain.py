@@ -26,10 +26,14 @@ class Work:
         self.may_end.set()
         self.room = True
         self.full: set[str] = set()
+        self.closed: set[str] = set()
         self._lock = threading.Lock()
 
     def full_accounts(self, queue: str) -> set[str]:
         return self.full
+
+    def closed_accounts(self, queue: str) -> set[str]:
+        return self.closed
 
     def wait(self, queue: str, wait_s: float) -> bool:
         return self.room or bool(time.sleep(min(wait_s, 0.02)))
@@ -159,16 +163,22 @@ def test_nothing_is_taken_while_the_models_have_no_room(bench: Bench, work: Work
 
 def test_calls_of_others_are_taken_while_enough_of_one_account_waits(bench: Bench, work: Work):
     work.full = {"heavy"}
-    for account in ("heavy", "other"):
-        bench.ledger.offer(QUEUE, account.encode(), bound=10, account=account)
+    long = b"long" + b"." * 5000
+    bench.ledger.offer(QUEUE, long, bound=10, account="heavy")
+    bench.ledger.offer(QUEUE, b"other", bound=10, account="other")
     thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
     thread.start()
 
     wait_until(lambda: work.calls == [b"other"])
     bench.ledger.offer(QUEUE, b"another", bound=10, account="other")
     wait_until(lambda: work.calls == [b"other", b"another"])
-    work.full = set()
-    wait_until(lambda: work.calls == [b"other", b"another", b"heavy"])
+    bench.ledger.offer(QUEUE, b"short", bound=10, account="heavy")
+    wait_until(lambda: work.calls == [b"other", b"another", b"short"])
+    work.closed = {"heavy"}
+    bench.ledger.offer(QUEUE, b"short", bound=10, account="heavy")
+    time.sleep(0.1)
+    work.full = work.closed = set()
+    wait_until(lambda: work.calls == [b"other", b"another", b"short", b"short", long])
     bench.stopping.set()
     thread.join(10)
 

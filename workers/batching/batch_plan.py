@@ -6,8 +6,8 @@ longer, so that a batch is nearly rectangular.
 
 Accounts take turns by the tokens that ran for them (`workers.batching.turns`): of those that wait,
 none is more than one batch ahead of another, however many requests it has and however long they
-are. `fast` goes before the `standard` requests of others for one batch, then they take turns too:
-any caller may say `fast`. Each window is charged with its padding.
+are. `fast` goes before the `standard` requests of others in every second batch, in the others they
+take turns too: any caller may say `fast`. Each window is charged with its padding.
 
 Within an account a request waits as long as its tokens: one of n tokens goes before those that come
 when n more tokens have run. So a short one does not wait for a long one, nor a long one for ever.
@@ -154,6 +154,7 @@ class BatchPlan:
         self._tokens: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
         self._call_turns = AccountTurns()  # `fast` and `standard`: any caller may say `fast`
         self._bulk_turns = AccountTurns()
+        self._jumped = False  # whether the last batch was `fast` before an account's turn
         self._ran: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
         self._bulk_led: Counter[str] = Counter()  # batches of bulk where an account had a choice
         self._passed_by = dict.fromkeys(Priority, 0)  # tokens run while the class waited
@@ -243,8 +244,7 @@ class BatchPlan:
     def _next_class(self) -> Priority | None:
         """The highest class that waits, or a lower one that was passed by long enough.
 
-        `fast` requests of accounts that are a whole batch ahead go before nobody: then it is the
-        class of the account that is furthest behind.
+        After a `fast` batch that went before an account's turn it is the class of that account.
         """
         waiting = [priority for priority in Priority if self._queues[priority]]
         patience = AGEING_BATCHES * self.budget_tokens
@@ -253,17 +253,25 @@ class BatchPlan:
             return aged[0] if aged else None
         if len(waiting) == 1 or waiting[1] is Priority.BULK:
             return waiting[0]
-        fast, standard = (
-            min(self._call_turns.ahead(request.account) for request in self._queues[priority])
-            for priority in waiting[:2]
-        )
-        return waiting[0 if fast < self.budget_tokens or fast <= standard else 1]
+        fast, standard = ({s[0][0].account: at for at, s in self._in_turn(p)} for p in waiting[:2])
+        others = [ends for account, ends in standard.items() if account not in fast]
+        late = bool(others) and min(others) < min(fast.values())
+        self._jumped = late and not self._jumped
+        return waiting[1 if late and not self._jumped else 0]
 
     def _turns(self, priority: Priority) -> AccountTurns:
         return self._bulk_turns if priority is Priority.BULK else self._call_turns
 
     def _shelves(self, priority: Priority) -> list[list[Request]]:
         """The requests that give windows together, by accounts in turn; the first leads."""
+        in_turn = self._in_turn(priority)
+        first = in_turn[0][1]
+        if priority is Priority.BULK and len(first) > 1:
+            self._bulk_led[first[0][0].account] += 1
+        return [shelf for _, shelves in in_turn for shelf in shelves]
+
+    def _in_turn(self, priority: Priority) -> list[tuple[float, list[list[Request]]]]:
+        """Where the next batch of each account would end in virtual time, and its shelves."""
         by_account: dict[str, list[Request]] = {}
         for request in self._queues[priority]:
             by_account.setdefault(request.account, []).append(request)
@@ -275,14 +283,9 @@ class BatchPlan:
             else:
                 shelves = [[request] for request in sorted(requests, key=lambda r: r.turn)]
             cost = self._batch_cost(shelves[0])
-            ends = turns.place(account) + min(
-                _rounded(cost, self.pass_tokens), max(cost, self.budget_tokens)
-            )
-            ordered.append((ends, shelves))
-        ordered.sort(key=lambda each: each[0])
-        if priority is Priority.BULK and len(ordered[0][1]) > 1:
-            self._bulk_led[ordered[0][1][0][0].account] += 1
-        return [shelf for _, shelves in ordered for shelf in shelves]
+            cost = min(_rounded(cost, self.pass_tokens), max(cost, self.budget_tokens))
+            ordered.append((turns.place(account) + cost, shelves))
+        return sorted(ordered, key=lambda each: each[0])
 
     def _jobs(self, account: str, requests: Sequence[Request]) -> list[list[Request]]:
         """An account's requests of bulk by job: the one that leads, and then the others by age."""

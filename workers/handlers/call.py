@@ -52,6 +52,7 @@ class Calls:
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
         self._open = 0
         self._open_bytes: dict[Priority, Counter[str]] = {each: Counter() for each in Priority}
+        self._open_calls: dict[Priority, Counter[str]] = {each: Counter() for each in Priority}
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._reply, name="replies", daemon=True)
         self._thread.start()
@@ -67,6 +68,7 @@ class Calls:
         with self._changed:
             self._open += 1
             self._open_bytes[call.priority][call.account] += size_bytes
+            self._open_calls[call.priority][call.account] += 1
         del message  # its texts and files are in the call now
         left_s = call.deadline - self._clock()
         try:
@@ -109,6 +111,11 @@ class Calls:
         if taken.total() < self._max_open_bytes:
             return set()
         return {account for account, size in taken.items() if size > _FEW_BYTES}
+
+    def accounts_with(self, calls: int, priority: Priority) -> set[str]:
+        """Accounts that have so many open calls of the priority."""
+        with self._changed:
+            return {a for a, count in self._open_calls[priority].items() if count >= calls}
 
     def _taken(self, priority: Priority) -> Counter[str]:
         """Bytes of the open calls of each account, of the priority and those above."""
@@ -156,6 +163,7 @@ class Calls:
             self._open -= len(batch)
             for call, _, size_bytes in batch:
                 self._open_bytes[call.priority] -= Counter({call.account: size_bytes})
+                self._open_calls[call.priority] -= Counter({call.account: 1})
             self._changed.notify_all()
         return not ended
 

@@ -1,23 +1,36 @@
--- ARGV: queue, worker or '', calls, parts, lease ms, token, leaving, most parts of an account, then
--- accounts to pass over.
+-- ARGV: queue, worker or '', calls, parts, lease ms, token, leaving, most parts of an account, how
+-- many accounts to pass over, these, then those of which only short messages are taken.
 -- Returns {messages, claims}.
 local queue, worker, parts = ARGV[1], ARGV[2], tonumber(ARGV[4])
 if worker ~= '' then
   redis.call('DEL', key('rung', queue))
   redis.call('ZADD', key('attending', queue), now() + ATTEND_MS, worker)
 end
-local passed_over = {}
-for index = 9, #ARGV do passed_over[ARGV[index]] = true end
+local passed_over, short_only = {}, {}
+for index = 10, #ARGV do
+  local accounts = index < 10 + tonumber(ARGV[9]) and passed_over or short_only
+  accounts[ARGV[index]] = true
+end
+
+local function first_is_short(account)
+  local first = redis.call('ZRANGE', key('calls', queue, account), 0, 0)[1]
+  return redis.call('HSTRLEN', key('messages'), first) <= SMALL_BYTES
+end
+
+local function has_turn(account, lane, most)
+  if passed_over[account] then return false end
+  if most then
+    local flying = tonumber(redis.call('HGET', key('flying', lane), account) or 0)
+    return flying < most and not short_only[account]
+  end
+  return not short_only[account] or first_is_short(account)
+end
 
 -- The account whose turn it is, passing over some, and those that have as much under way as they may.
 local function next_account(lane, most)
   local turns = redis.call('ZRANGE', key('accounts', lane), 0, -1, 'WITHSCORES')
   for index = 1, #turns, 2 do
-    local account = turns[index]
-    local flying = most and tonumber(redis.call('HGET', key('flying', lane), account) or 0) or 0
-    if not passed_over[account] and (not most or flying < most) then
-      return account, tonumber(turns[index + 1])
-    end
+    if has_turn(turns[index], lane, most) then return turns[index], tonumber(turns[index + 1]) end
   end
 end
 
@@ -26,7 +39,9 @@ while #messages < tonumber(ARGV[3]) and bytes < CLAIM_BYTES do
   local account, turn = next_account(calls_of(queue))
   if not account then break end
   local calls = key('calls', queue, account)
-  local message = string.sub(redis.call('ZPOPMIN', calls)[1], NUMBER_CHARS + 1)
+  local number = redis.call('ZPOPMIN', calls)[1]
+  local message = redis.call('HGET', key('messages'), number)
+  redis.call('HDEL', key('messages'), number)
   messages[#messages + 1] = message
   bytes = bytes + #message
   serve(calls_of(queue), account, turn, #message, redis.call('EXISTS', calls) == 1)

@@ -7,9 +7,10 @@ local waiting = redis.call('ZCARD', calls)
 local accounts = redis.call('ZCARD', key('accounts', lane)) + (waiting == 0 and 1 or 0)
 if waiting >= math.max(1, math.floor(tonumber(ARGV[4]) / accounts)) then return -1 end
 
-local number = string.format('%0' .. NUMBER_CHARS .. 'd', redis.call('INCR', key('numbers')))
+local number = string.format('%016d', redis.call('INCR', key('numbers')))
 local size = math.ceil(#ARGV[2] / SMALL_BYTES) * SMALL_BYTES
-redis.call('ZADD', calls, place(lane, account) + size, number .. ARGV[2])
+redis.call('HSET', key('messages'), number, ARGV[2])
+redis.call('ZADD', calls, place(lane, account) + size, number)
 if waiting == 0 then enter(lane, account) end
 redis.call('SADD', key('queues'), queue)
 return summon(queue)

@@ -1,7 +1,8 @@
 -- Names and moves that every ledger script uses. KEYS[1] is the prefix of all keys.
 --
 --   queues                    set     queues where something waits, or did at the last reap
---   calls:{queue}:{account}   zset    inline messages, each behind its number, by their turn
+--   calls:{queue}:{account}   zset    numbers of inline messages, by their turn
+--   messages                  hash    number -> inline message
 --   numbers                   string  how many inline messages were numbered
 --   accounts:{lane}           zset    accounts with ready work, by the virtual time of their turn
 --   clock:{lane}              string  virtual time of the turn that was served last
@@ -34,7 +35,6 @@ local ATTEND_MS = 3000
 local RUNG_MS = 500
 local PER_ATTENDANT = 16
 local MOST_BELLS = 8
-local NUMBER_CHARS = 16 -- in front of a message, which makes it unlike any other
 local SMALL_BYTES = 4096 -- messages of up to so many are of one size: they keep their order
 local CLAIM_BYTES = 131072 -- a claim ends with the message that reaches it
 local FINALISE = 'finalise'
