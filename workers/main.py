@@ -56,7 +56,7 @@ from workers.handlers.part import Parts
 from workers.handlers.train import Train
 from workers.inputs.fetch import Fetcher, bounds_of
 from workers.inputs.row import Bounds
-from workers.inputs.table_task import PIECE_BYTES, parquet_pieces, rows_of
+from workers.inputs.table_task import PIECE_BYTES, arrow_pieces, batches_of, parquet_pieces, rows_of
 from workers.leases import Leases
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.registry import load_models
@@ -95,6 +95,9 @@ def reader_of(
         bounds=Bounds(max_row_bytes=settings.max_row_bytes),
         parquet_rows=lambda stream, *, skip, bounds, wanted=None: rows_of(
             tables.read(parquet_pieces, stream, skip, bounds, wanted)
+        ),
+        arrow_batches=lambda stream, *, bounds: batches_of(
+            tables.read(arrow_pieces, stream, bounds)
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -245,6 +246,34 @@ def test_a_file_of_an_odd_form_comes_out_whole(
         "exact": True,
         "sampled_rows": len(texts),
     }
+
+
+def test_parquet_comes_out_with_the_schema_that_went_in(stack: Stack):
+    table = pa.table(
+        {
+            "id": pa.array([2**53 + n for n in range(3000)], pa.int64()),
+            "text": [None if n % 9 == 0 else f"a red rose {n}" for n in range(3000)],
+            "took": pa.array(range(3000), pa.duration("ns")),
+            "rate": [math.inf] * 3000,
+        }
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=700)
+
+    final = run(
+        stack,
+        file.getvalue(),
+        "rows.parquet",
+        classify=ASK,
+        id_column="id",
+        output_format="parquet",
+    )
+
+    assert final["status"] == "completed", final
+    content = stack.call("GET", f"/v1/files/{final['output_file_id']}/content").body
+    found = pq.read_table(io.BytesIO(content))
+    assert found.select(table.schema.names).equals(table.filter(table["text"].is_valid()))
+    assert set(found["prediction"].to_pylist()) <= set(LABELS)
 
 
 def test_a_dry_run_leaves_nothing_and_tells_the_time_once_workers_have_worked(stack: Stack):

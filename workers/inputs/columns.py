@@ -30,11 +30,13 @@ def text_of(value: object) -> str | None:
 
     >>> text_of("a"), text_of(1.5), text_of(True), text_of({"a": [1]})
     ('a', '1.5', 'true', '{"a":[1]}')
+    >>> text_of(float("nan")), text_of(float("-inf"))
+    ('NaN', '-Infinity')
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float) and math.isnan(value):
-        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return _encode(value).decode()

@@ -60,6 +60,34 @@ def batches(
     Raises:
         InvalidRequest: It is broken, encrypted or too large, or lacks a column.
     """
+    table, header = _opened(stream)
+    names = columns(header, wanted)
+    texts = frozenset() if wanted is None else wanted.texts
+    number = 0
+    for batch in _weighed(table, stream, skip=skip, bounds=bounds):
+        if isinstance(batch, int):
+            number += batch
+            continue
+        over = max(0, min(skip - number, batch.num_rows))
+        number += over
+        yield list(_rows(batch.slice(over), names, texts, number, bounds))
+        number += batch.num_rows - over
+
+
+def record_batches(stream: BinaryIO, *, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+    """All rows of a Parquet file as Arrow has them, some at a time.
+
+    Raises:
+        InvalidRequest: It is broken, encrypted or too large.
+    """
+    table, _ = _opened(stream)
+    for batch in _weighed(table, stream, skip=0, bounds=bounds):
+        if not isinstance(batch, int):
+            yield batch
+
+
+def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
+    """A file, and the names of its columns as it has them."""
     with _translated():
         metadata = pq.read_metadata(stream)
         if metadata.num_columns > MAX_COLUMNS:
@@ -75,25 +103,29 @@ def batches(
             page_checksum_verification=True,
         )
         header = list(table.schema_arrow.names)
-        groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
     if not header:
         unreadable("has no columns")
-    names = columns(header, wanted)
-    texts = frozenset() if wanted is None else wanted.texts
+    return table, header
+
+
+def _weighed(
+    table: pq.ParquetFile, stream: BinaryIO, *, skip: int, bounds: Bounds
+) -> Iterator[pa.RecordBatch | int]:
+    """The batches of a file, first how many rows of whole groups are passed over."""
+    with _translated():
+        groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
     sent_bytes = stream.seek(0, 2)
     bounds.check_expanded(sum(group.total_byte_size for group in groups), sent_bytes=sent_bytes)
     number, first = 0, 0
     while first < len(groups) and number + groups[first].num_rows <= skip:
         number += groups[first].num_rows
         first += 1
+    yield number
     weight = 0
     for batch in _batches(table, range(first, len(groups))):
-        over = max(0, min(skip - number, batch.num_rows))
-        number += over
         weight += max(batch.nbytes, _ROW_BYTES * batch.num_rows)
         _check_weight(weight, sent_bytes, bounds)
-        yield list(_rows(batch.slice(over), names, texts, number, bounds))
-        number += batch.num_rows - over
+        yield batch
 
 
 @contextmanager
@@ -185,9 +217,7 @@ def _rows(
         if UNREADABLE in row:
             name = names[row.index(UNREADABLE)]
             fault = Fault(
-                "unreadable_value",
-                "holds a value that is none of its column's type, such as a text that is not UTF-8",
-                param=name,
+                "unreadable_value", "holds a value that is none of its column's type", param=name
             )
         elif large and len(msgspec.json.encode(data)) > bounds.max_row_bytes:
             fault = too_long(bounds.max_row_bytes)

@@ -2,7 +2,8 @@
 
 Timestamps, dates and times are ISO 8601, in the precision of their column and in UTC; durations
 too (`PT1M30S`). Decimals are texts, UUIDs as people write them. Bytes are base64; those of a column
-that the request names for its texts are UTF-8, since old writers do not say that a column is one.
+that the request names for its texts are UTF-8, since old writers do not say that a column is one;
+what is none stays bytes, and its row is refused as one without a text.
 What stands within lists and structs takes the same way.
 
 Floats stay floats: the formats that have infinities and NaN keep them, in JSON they are null.
@@ -120,7 +121,7 @@ def _bytes(value: bytes | None, *, text: bool) -> object:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return UNREADABLE
+        return value
 
 
 def _is_uuid(kind: pa.BaseExtensionType) -> bool:

@@ -41,13 +41,38 @@ def write_parquet(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator
     Raises:
         InvalidRequest: A value is not of its column's type.
     """
-    schema = pa.schema([pa.field(column.name, _TYPES[column.type]) for column in columns])
-    sink = _Sink()
-    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="snappy") as writer:
+    sink = Sink()
+    with pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"), schema_of(columns), compression="snappy"
+    ) as writer:
         for group in _groups(rows, columns):
-            writer.write_table(_table(group, columns, schema))
+            writer.write_table(table_of(group, columns))
             yield sink.taken()
     yield sink.taken()
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """The types that columns have in Parquet."""
+    return pa.schema([pa.field(column.name, _TYPES[column.type]) for column in columns])
+
+
+def table_of(group: Sequence[list[object]], columns: Sequence[Column]) -> pa.Table:
+    """The values of columns as a table.
+
+    Raises:
+        InvalidRequest: A value is not of its column's type.
+    """
+    arrays = []
+    for column, values in zip(columns, group, strict=True):
+        if column.type == "text":
+            values = [text_of(value) for value in values]
+        try:
+            if not _TAKEN[column.type].issuperset(map(type, values)):
+                raise TypeError
+            arrays.append(pa.array(values, _TYPES[column.type]))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            unreadable(f"a value is no {column.type}", field=f"columns[{column.name}]")
+    return pa.Table.from_arrays(arrays, schema=schema_of(columns))
 
 
 def _groups(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[list[list[object]]]:
@@ -71,19 +96,7 @@ def _groups(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[list[
         yield group
 
 
-def _table(group: list[list[object]], columns: Sequence[Column], schema: pa.Schema) -> pa.Table:
-    arrays = []
-    for column, values in zip(columns, group, strict=True):
-        try:
-            if not _TAKEN[column.type].issuperset(map(type, values)):
-                raise TypeError
-            arrays.append(pa.array(values, _TYPES[column.type]))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            unreadable(f"a value is no {column.type}", field=f"columns[{column.name}]")
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """What was written since it was last taken."""
 
     def __init__(self) -> None:
@@ -92,14 +105,17 @@ class _Sink(io.RawIOBase):
         self._place = 0
 
     def writable(self) -> bool:
+        """It is."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Take more."""
         self._held += data
         self._place += len(data)
         return len(data)
 
     def tell(self) -> int:
+        """How much was written in all."""
         return self._place
 
     def taken(self) -> bytes:

@@ -49,7 +49,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         number: counts rows from 1, the wrong ones too; blank lines and the header are none.
         line: where it begins, as an editor counts; the number, where a format has no lines.
-        data: what JSON knows; also infinities and NaN, which Parquet has.
+        data: what JSON knows; also infinities, NaN and bytes, which Parquet has.
         fault: set if and only if `data` is None.
     """
 

@@ -1,5 +1,7 @@
 """A table of which a child process reads: rows to pieces of msgpack there, and back to rows here.
 
+Where rows are copied with all that their types can hold, the pieces are those of Arrow.
+
 A row that would be too long is a fault before it travels, so that what the worker holds of a table
 is bounded, whatever the table claims: a piece is `PIECE_BYTES` and one row more at most.
 """
@@ -12,6 +14,7 @@ from contextlib import closing
 from typing import BinaryIO
 
 import msgspec
+import pyarrow as pa
 
 from shared.errors import UnreadableInput
 from workers.inputs import parquet
@@ -51,6 +54,50 @@ def parquet_pieces(
             held, size, sent_at = [], 0, time.monotonic()
     if held:
         yield _encode(held)
+
+
+def arrow_pieces(file: BinaryIO, bounds: Bounds) -> Iterator[bytes]:
+    """The rows of a Parquet file as Arrow has them, some in each piece, an Arrow stream by itself.
+
+    Raises:
+        InvalidRequest: As `workers.inputs.parquet.record_batches`; or a row is too large.
+    """
+    for batch in parquet.record_batches(file, bounds=bounds):
+        yield from _streams(batch, bounds)
+
+
+def _streams(batch: pa.RecordBatch, bounds: Bounds) -> Iterator[bytes]:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    piece = sink.getvalue()
+    if piece.size <= PIECE_BYTES + bounds.max_row_bytes:
+        yield piece.to_pybytes()
+    elif batch.num_rows > 1:
+        half = batch.num_rows // 2
+        yield from _streams(batch.slice(0, half), bounds)
+        yield from _streams(batch.slice(half), bounds)
+    else:
+        unreadable("holds a row that is too large to be copied")
+
+
+def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]:
+    """The rows in such pieces, which are closed with them.
+
+    Raises:
+        InvalidRequest: The child refused the file, or could not read it within its bounds.
+    """
+    with closing(pieces):
+        try:
+            for piece in pieces:
+                with pa.ipc.open_stream(piece) as stream:
+                    for batch in stream:
+                        batch.validate(full=True)
+                        yield batch
+        except UnreadableInput as exc:
+            unreadable(exc.detail)
+        except (pa.ArrowException, OSError):
+            unreadable("is broken: it crashed its reader")
 
 
 def rows_of(pieces: Generator[bytes, None, None]) -> Iterator[Row]:

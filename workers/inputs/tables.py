@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from typing import BinaryIO, Protocol
 
+import pyarrow as pa
+
 from workers.inputs import delimited, jsonl, parquet
 from workers.inputs.compression import expanded
 from workers.inputs.encodings import utf8
@@ -13,7 +15,7 @@ from workers.inputs.format import Format
 from workers.inputs.header import Wanted
 from workers.inputs.lines import lines
 from workers.inputs.records import Records
-from workers.inputs.row import Bounds, Row
+from workers.inputs.row import Bounds, Row, unreadable
 
 
 class ParquetRows(Protocol):
@@ -23,6 +25,13 @@ class ParquetRows(Protocol):
         self, stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
     ) -> Iterator[Row]:
         """The rows of a seekable file, but for the first `skip`."""
+
+
+class ArrowBatches(Protocol):
+    """Reads Parquet, as `workers.inputs.parquet.record_batches` does."""
+
+    def __call__(self, stream: BinaryIO, *, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+        """All rows of a seekable file."""
 
 
 def read_rows(
@@ -62,6 +71,24 @@ def read_rows(
         return
     chunks = expanded(stream, found.compression, bounds)
     yield from text_rows(chunks, found, skip=skip, bounds=bounds, wanted=wanted)
+
+
+def read_batches(
+    stream: BinaryIO, found: Format, *, bounds: Bounds, arrow_batches: ArrowBatches
+) -> Generator[pa.RecordBatch, None, None]:
+    """The rows of a Parquet file as Arrow has them, one batch after another; as `read_rows`.
+
+    Raises:
+        InvalidRequest: The file is no Parquet, or cannot be read, or not to its end.
+        Unavailable: There is no room for a temporary file.
+    """
+    if found.kind != "parquet":
+        unreadable("is not Parquet")
+    if found.compression == "none" and stream.seekable():
+        yield from arrow_batches(stream, bounds=bounds)
+        return
+    with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
+        yield from arrow_batches(file, bounds=bounds)
 
 
 def text_rows(

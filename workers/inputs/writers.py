@@ -37,7 +37,8 @@ def write_rows(
     """A file of the rows, in pieces.
 
     Args:
-        rows: values as JSON knows them, and bytes, which become base64; NaN becomes null.
+        rows: values as JSON knows them, and bytes, which become base64; NaN and infinities are
+            null in JSON.
         kind: JSONL writes each row as it is where no columns are given.
         columns: their order, in which one that a row lacks is null or, in CSV, empty; a name alone
             is a text. None: the keys of the first row.

@@ -11,6 +11,8 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shared.errors import InvalidRequest
@@ -102,6 +104,39 @@ def test_a_hostile_table_is_refused_or_read_in_little_memory(reader: Reader, nam
     with pytest.raises(InvalidRequest, match=ENDS[name]):
         raise error
     assert error.fields[0].field == "file"
+
+
+@pytest.mark.parametrize("name", sorted(QUICK - {"repeated_in_lists"}))
+def test_a_hostile_table_is_not_copied_either(reader: Reader, name: str):
+    stream = io.BytesIO(table_bombs.PARQUET[name]())
+
+    with little_memory(), pytest.raises(InvalidRequest, match=ENDS[name]):
+        for _ in reader.arrow_batches(stream, bounds=reader.bounds):
+            pass
+
+
+def test_a_table_is_copied_through_a_child(reader: Reader):
+    table = pa.table({"n": range(1000), "words": [f"word {n % 7}" * (n % 50) for n in range(1000)]})
+    table = table.set_column(1, "words", table["words"].dictionary_encode())
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=300)
+
+    batches = list(reader.arrow_batches(file, bounds=reader.bounds))
+
+    assert len(batches) > 4
+    assert pa.Table.from_batches(batches).to_pylist() == table.to_pylist()
+    assert batches[0].schema.equals(pq.read_table(file).schema)
+
+
+def test_many_large_rows_are_copied_and_one_too_large_is_refused(reader: Reader):
+    def copied(*texts: str) -> int:
+        file = io.BytesIO()
+        pq.write_table(pa.table({"text": texts}), file, use_dictionary=False)
+        return sum(each.num_rows for each in reader.arrow_batches(file, bounds=reader.bounds))
+
+    assert copied("a", *["b" * 1_000_000] * 40) == 41
+    with pytest.raises(InvalidRequest, match="too large to be copied"):
+        copied("a", "b" * 8_000_000)
 
 
 def test_a_column_of_one_value_is_no_attack(reader: Reader):

@@ -22,7 +22,8 @@ from shared.errors import InvalidRequest, Unavailable
 from tests.workers.inputs.streams import Dribble, binary, codes_of, data_of, rows_of
 from workers.inputs.format import Format
 from workers.inputs.header import Wanted
-from workers.inputs.row import Bounds
+from workers.inputs.pick import pick
+from workers.inputs.row import Bounds, Fault
 from workers.inputs.sniff import sniff
 from workers.inputs.tables import read_rows
 
@@ -132,9 +133,10 @@ def test_bytes_of_a_column_that_is_named_for_texts_are_one():
     rows = rows_of(written(table), found=PARQUET, wanted=wanted)
 
     assert rows[0].data == {"id": "1", "text": "é", "raw": "YQ=="}
-    assert codes_of(rows) == [None, "unreadable_value"]
-    assert rows[1].fault is not None
-    assert "a text that is not UTF-8" in rows[1].fault.message
+    assert rows[1].data == {"id": "2", "text": b"\xff", "raw": "Yg=="}
+    found = pick(rows[1].data, 2, column="text")
+    assert isinstance(found, Fault)
+    assert (found.code, found.message) == ("invalid_text", "must be a text, but is binary data")
 
 
 def test_bytes_of_images_are_base64():

@@ -13,36 +13,28 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, Literal, cast
-
-import msgspec
+from typing import BinaryIO, cast
 
 from shared import layout, service_clock
-from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan, Rows
+from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
 from shared.ports import Buckets, ObjectStore
+from shared.telemetry import Log
 from shared.types import Failure, Usage
 from workers.handlers.batch import done as done_rows
+from workers.handlers.batch import output
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.plan import number_of, report_of
 from workers.handlers.batch.source import Reader
 from workers.handlers.batch.unbegun import Unbegun, reason_of
-from workers.inputs.columns import Column
-from workers.inputs.writers import write_rows
 
+log = Log("batch")
 _CHUNK_BYTES = 1024 * 1024
 _PURPOSE = "batch_output"
-# Columns that a table gets for each question, as far as they were asked for; and what is no text.
-_FOUND = ("prediction", "score", "predictions", "margin", "uncertain")
-_TYPES: dict[str, Literal["number", "boolean"]] = {
-    "score": "number",
-    "margin": "number",
-    "uncertain": "boolean",
-}
-_decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +77,7 @@ class Assembler:
         parts = list(zip(numbers, reports, strict=True))
         plan = self._plan(job)
         if completed:
-            pieces = _formatted(self._lines(job, parts, errors=False), body, varied=_varied(plan))
-            self._write(job, body, body.output_file, "output", body.output_format, pieces)
+            self._write_output(job, body, parts, plan)
         others = None
         if plan is not None and done is not None and plan.total > completed + failed:
             others = Unbegun(
@@ -117,6 +108,24 @@ class Assembler:
         # A ledger that is new does not know the total before its next plan.
         total = job.progress.total if plan is None else plan.total
         return result, Progress(total=total, completed=completed, failed=failed)
+
+    def _write_output(
+        self,
+        job: Job,
+        body: BatchRequest,
+        parts: Sequence[tuple[int, PartReport]],
+        plan: Plan | None,
+    ) -> None:
+        """The output file; with the types of what was read, where it can be read once more."""
+        write = partial(self._write, job, body, body.output_file, "output", body.output_format)
+        lines = partial(self._lines, job, parts, errors=False)
+        if output.is_typed(body, plan):
+            try:
+                write(output.typed(lines(), job, body, self.reader))
+                return
+            except InvalidRequest as exc:
+                log.warning("batch.types_lost", reason=exc.detail)
+        write(output.formatted(lines(), body, plan))
 
     def _reports(
         self, job: Job, numbers: Sequence[int], check: Callable[[], object]
@@ -215,69 +224,3 @@ def _taken(file: BinaryIO, size: int) -> Iterator[bytes]:
     while size > 0 and (piece := file.read(min(_CHUNK_BYTES, size))):
         size -= len(piece)
         yield piece
-
-
-def _varied(plan: Plan | None) -> bool:
-    """Whether a row may have columns that the first one has not; JSON's may."""
-    return plan is None or not plan.format.startswith(("CSV", "Parquet"))  # of one file
-
-
-def _formatted(pieces: Iterator[bytes], body: BatchRequest, *, varied: bool) -> Iterator[bytes]:
-    """The output as the caller wants it; JSON lines are what parts are made of."""
-    if body.output_format == "jsonl" or body.rows is None:
-        return pieces
-    lines = map(_decode, _split(pieces))
-    first = next(lines, None)
-    if first is None:
-        return iter(())
-    columns = [Column(name=name) for name in first["row"]]
-    # A row keeps its own columns; ours get other names where it has them already.
-    ours: list[tuple[str, str, str | None]] = []  # name, field of a line, group
-    for field, group in _asked(body.rows, first):
-        name = field if group is None else f"{field}_{group}"
-        name = _free(name, [column.name for column in columns])
-        ours.append((name, field, group))
-        columns.append(Column(name=name, type=_TYPES.get(field, "text")))
-    rows = (
-        {**line["row"], **{name: _cell(line, field, group) for name, field, group in ours}}
-        for line in chain([first], lines)
-    )
-    rest = _free("other_columns", [column.name for column in columns]) if varied else None
-    return write_rows(rows, body.output_format, columns, rest=rest)
-
-
-def _asked(rows: Rows, line: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Which fields of such a line become columns, with their groups: each has its own."""
-    if rows.id_column is None:
-        yield "id", None
-    groups = [question.group for question in rows.ask.questions]
-    for group in groups or [None]:  # a classifier's labels are one question
-        yield from ((field, group) for field in _FOUND if field in line)
-    if "file" in line:
-        yield "file", None
-
-
-def _cell(line: dict[str, Any], field: str, group: str | None) -> object:
-    value = line.get(field)
-    return value if group is None or value is None else value.get(group)
-
-
-def _free(name: str, taken: Sequence[str]) -> str:
-    """The name, or with as many underscores as make it another one.
-
-    >>> _free("id", ["id", "id_"])
-    'id__'
-    """
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _split(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines in pieces of any size, without their ends."""
-    rest = b""
-    for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-    if rest:
-        yield rest

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import BinaryIO, NoReturn, cast
 
 import msgspec
+import pyarrow as pa
 from msgspec.structs import replace
 
 from shared import layout
@@ -32,7 +33,7 @@ from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted
 from workers.inputs.pick import own_id, pick
 from workers.inputs.row import Bounds, Fault, Row, unreadable
-from workers.inputs.tables import ParquetRows, read_rows
+from workers.inputs.tables import ArrowBatches, ParquetRows, read_batches, read_rows
 
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
@@ -72,6 +73,7 @@ class Reader:
     buckets: Buckets
     bounds: Bounds
     parquet_rows: ParquetRows = parquet.rows
+    arrow_batches: ArrowBatches = parquet.record_batches
     encodings: dict[tuple[str, str], str] = field(default_factory=dict)  # of objects, by ETag
 
     @contextmanager
@@ -99,6 +101,20 @@ class Reader:
         reading = self._reading(file, body, skip)
         file.held.callback(reading.close)
         return reading
+
+    def batches(self, file: OpenFile, body: BatchRequest) -> Generator[pa.RecordBatch, None, None]:
+        """All rows as Arrow has them, where each object is Parquet; as `rows`.
+
+        Raises:
+            InvalidRequest: As `rows`; or an object is no Parquet.
+            StoreUnavailable: The bucket's server is away.
+        """
+        for each in file.objects:
+            found = self._format(file, each, "", body, None)
+            with self._opened(file, each) as stream:
+                yield from read_batches(
+                    stream, found, bounds=self.bounds, arrow_batches=self.arrow_batches
+                )
 
     def _reading(
         self, file: OpenFile, body: BatchRequest, skip: int
