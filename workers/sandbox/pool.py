@@ -25,6 +25,7 @@ import msgspec
 
 from shared.errors import TooBusy, Unavailable
 from shared.telemetry import Log
+from workers.futures import without_variables
 from workers.sandbox.process import DYING_S, ChildProcess, closing, death, refusal, too_slow
 from workers.sandbox.wire import (
     Answer,
@@ -190,13 +191,15 @@ class Sandbox:
                 if task is None:
                     return
                 if not task.future.set_running_or_notify_cancel():
+                    del task
                     continue
                 try:
                     if not self._fresh(child) or not child.alive():
                         child = self._another(child)
                     task.future.set_result(self._result(child, task))
                 except Exception as exc:  # noqa: BLE001  handed to the one who waits
-                    task.future.set_exception(exc)
+                    task.future.set_exception(without_variables(exc))
+                del task  # with its bytes and its answer: the next may be long in coming
         except BaseException as exc:
             log.error("sandbox.died", exc=exc)
             self._stop()  # whoever waits is told, and `healthy` says so

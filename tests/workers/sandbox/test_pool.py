@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_values_bytes_and_pixels_travel_there_and_back(sandbox: Sandbox):
     assert np.array_equal(back.pixels, pixels.transpose(1, 0, 2))
     assert back.pixels.flags.writeable
     assert run(sandbox, hostile.length, bytes(10_000_000)) == 10_000_000
+
+
+def test_nothing_of_a_task_stays_with_a_thread_that_waits(sandbox: Sandbox):
+    done = sandbox.submit(hostile.length, bytes(100), limit_s=LIMIT_S)
+    refused = sandbox.submit(hostile.refuse, "input", limit_s=LIMIT_S)
+    assert done.result(LIMIT_S) == 100
+    assert isinstance(refused.exception(LIMIT_S), UnreadableInput)
+    left = [weakref.ref(done), weakref.ref(refused)]
+
+    del done, refused
+    wait_until(lambda: not any(future() for future in left))
 
 
 def test_a_child_has_nothing_of_the_workers(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch):
