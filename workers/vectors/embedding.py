@@ -22,11 +22,11 @@ from shared.catalogue import ModelEntry
 from shared.types import Priority
 from workers.batching.microbatch import MicroBatcher
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.futures import done, mapped, settled
+from workers.futures import done, mapped
 from workers.inputs.frame import Pixels
 from workers.models.port import PictureEncoder, Rows, TextEncoder
 from workers.vectors.long_texts import LongTexts, TokenIds
-from workers.vectors.stream import CHUNK_WINDOWS, Submit, mean_of_windows
+from workers.vectors.stream import WHOLE_WINDOWS, means_of_windows
 from workers.vectors.tokens import token_ids
 
 _CACHE_BYTES = 32 * 2**20
@@ -91,8 +91,8 @@ class Embedder:
         """The vectors of N texts given as tokens.
 
         A text longer than the model's window is the mean of its windows' vectors, weighted by
-        their lengths, at unit length again. A text without tokens is one empty window. A very long
-        text is not queued as a whole: see `workers.vectors.stream`.
+        their lengths, at unit length again. A text without tokens is one empty window. Many
+        windows are not queued as a whole: see `workers.vectors.stream`.
 
         Args:
             token_lists: N lists of content ids of any length.
@@ -111,41 +111,17 @@ class Embedder:
         submit = partial(
             self.batcher.submit, priority=priority, deadline=deadline, account=account, job=job
         )
-        most = self.encoder.window * CHUNK_WINDOWS
-        if all(len(tokens) <= most for tokens in token_lists):
-            return self._embed_whole(token_lists, submit, then)
-        places = [i for i, tokens in enumerate(token_lists) if len(tokens) <= most]
-        others = self._embed_whole([token_lists[i] for i in places], submit)
-        streams = {
-            i: mean_of_windows(submit, tokens, self.encoder.window)
-            for i, tokens in enumerate(token_lists)
-            if len(tokens) > most
-        }
-        shape = len(token_lists), self.encoder.dimensions
-
-        def put_together(_: None) -> Rows:
-            rows = np.empty(shape, np.float32)  # (N, D)
-            rows[places] = others.result()
-            for i, stream in streams.items():
-                rows[i] = stream.result()
-            return rows if then is None else then(rows)
-
-        return mapped(settled([others, *streams.values()]), put_together)
-
-    def _embed_whole(
-        self,
-        token_lists: Sequence[Sequence[int]],
-        submit: Submit,
-        then: Callable[[Rows], Rows] | None = None,
-    ) -> Future[Rows]:
-        """As `embed`, of texts whose windows all wait at once."""
         size = self.encoder.window
         if all(len(tokens) <= size for tokens in token_lists):
             return submit(token_lists, finish=then)
-        cut = [windows(tokens, size) for tokens in token_lists]
-        flat = [window for text in cut for window in text]
+        counts = [window_count(tokens, size) for tokens in token_lists]
+        if sum(counts) > WHOLE_WINDOWS:
+            cut = (windows(tokens, size) for tokens in token_lists)
+            means = means_of_windows(submit, cut, counts, self.encoder.dimensions)
+            return means if then is None else mapped(means, then)
+        flat = [window for tokens in token_lists for window in windows(tokens, size)]
         weights = np.array([len(window) or 1 for window in flat], np.float32)  # (W,)
-        starts = np.cumsum([0] + [len(text) for text in cut[:-1]])  # (N,)
+        starts = np.cumsum([0, *counts[:-1]])  # (N,)
         mean = partial(weighted_means, weights=weights, starts=starts)
         return submit(flat, finish=mean if then is None else lambda rows: then(mean(rows)))
 
@@ -279,6 +255,11 @@ class Model:
         return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))
 
 
+def window_count(tokens: Sequence[int], size: int) -> int:
+    """As few as tokens fit in, and at least one."""
+    return max(1, -(-len(tokens) // size))
+
+
 def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
     """Cut tokens into as few windows as fit, of nearly even length; no tokens are one window.
 
@@ -287,7 +268,7 @@ def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
     >>> windows([], 4)
     [[]]
     """
-    count = max(1, -(-len(tokens) // size))
+    count = window_count(tokens, size)
     cuts = [-(-len(tokens) * i // count) for i in range(count + 1)]
     return [tokens[start:end] for start, end in pairwise(cuts)]
 

@@ -1,30 +1,33 @@
-"""The vector of one very long text, whose windows go to the batcher a few at a time.
+"""Vectors of many windows, which are cut and go to the batcher some at a time.
 
-Decides how many windows of a text are cut and queued at once, so that a document of a million
-tokens costs its ids, 4 bytes each, and a vector for each few windows. All its windows queued at
-once took 60 MB, and forward passes of others found them in front. How windows are cut and averaged
-is `workers.vectors.embedding`'s.
+Decides how many windows of a request are cut and queued at once, so that a document of a million
+tokens, or a thousand texts of five thousand, cost their ids, 4 bytes each, and a vector for each
+text: all their windows queued at once took 60 and 109 MB on top. How a text is cut and averaged is
+`workers.vectors.embedding`'s.
 
-Letters: C chunks, D dimensions.
+Letters: N texts, W windows of a chunk, D dimensions.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import pairwise
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from workers.futures import cancel_with, end, without_variables
 from workers.models.port import Rows
 
-CHUNK_WINDOWS = 64
-"""Of one submission. A text of no more windows is submitted whole."""
+CHUNK_WINDOWS = 512
+"""Of one submission: as many passes of a GPU as it needs to have windows of like lengths."""
 _AHEAD = 2  # chunks that wait or run, so that the model never waits for the next
+WHOLE_WINDOWS = CHUNK_WINDOWS * _AHEAD
+"""A request of no more is submitted whole."""
 
 
 class Submit(Protocol):
@@ -36,18 +39,21 @@ class Submit(Protocol):
         """As `MicroBatcher.submit`."""
 
 
-def mean_of_windows(submit: Submit, tokens: Sequence[int], size: int) -> Future[Rows]:
-    """The mean of the vectors of a text's windows, weighted by their lengths: (D,), unit length.
+def means_of_windows(
+    submit: Submit, texts: Iterator[Sequence[Sequence[int]]], counts: Sequence[int], dimensions: int
+) -> Future[Rows]:
+    """The mean vector of each text's windows, weighted by their lengths: (N, D), unit rows.
 
     Args:
         submit: takes each chunk.
-        tokens: content ids, more than one window of them.
-        size: the most ids in one window.
+        texts: the windows of each text, cut when they are asked for.
+        counts: how many windows each text has, 1 or more.
+        dimensions: D.
 
     Raises:
         Unavailable: when the model has stopped.
     """
-    stream = _Stream(submit, tokens, size)
+    stream = _Stream(submit, texts, counts, dimensions)
     for _ in range(_AHEAD):
         stream.submit_next()
     return stream.whole
@@ -56,50 +62,50 @@ def mean_of_windows(submit: Submit, tokens: Sequence[int], size: int) -> Future[
 class _Stream:
     """Submits a chunk whenever one has come back. Any thread may end a chunk."""
 
-    def __init__(self, submit: Submit, tokens: Sequence[int], size: int) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        texts: Iterator[Sequence[Sequence[int]]],
+        counts: Sequence[int],
+        dimensions: int,
+    ) -> None:
         self.whole: Future[Rows] = Future()
         self._submit = submit
-        self._tokens = tokens
-        self._count = -(-len(tokens) // size)  # of windows
-        chunks = -(-self._count // CHUNK_WINDOWS)
-        self._sums: list[Rows | None] = [None] * chunks  # (C,) of (D,)
-        self._missing = chunks
-        self._next = 0
-        self._first: Rows | None = None
+        self._windows = ((text, window) for text, cut in enumerate(texts) for window in cut)
+        self._chunks = -(-sum(counts) // CHUNK_WINDOWS)
+        self._begins = np.cumsum([0, *counts[:-1]])  # (N,), the place of each first window
+        self._sums = np.zeros((len(counts), dimensions), np.float32)  # (N, D)
+        self._firsts = np.zeros_like(self._sums)  # (N, D), for windows that cancel out
+        self._came: dict[int, tuple[npt.NDArray[np.intp], Rows, Rows]] = {}
         self._lock = threading.Lock()
+        self._numbers = iter(range(self._chunks))
+        self._added = 0  # chunks, in their order
         self._under_way: list[Future[Rows]] = []
         cancel_with(self.whole, self._under_way)
 
     def submit_next(self) -> None:
         """Submit the next chunk, if there is one."""
         with self._lock:
-            number = self._next
-            if number == len(self._sums) or self.whole.done():
+            number = next(self._numbers, None)
+            if number is None or self.whole.done():
                 return
-            self._next += 1
-        chunk = self._chunk(number)
-        weights = np.array([len(window) for window in chunk], np.float32)  # (windows,)
-        ended = self._submit(chunk)
+            chunk = list(islice(self._windows, CHUNK_WINDOWS))
+        texts = np.array([text for text, _ in chunk], np.intp)  # (W,), ascending
+        weights = np.array([len(window) or 1 for _, window in chunk], np.float32)  # (W,)
+        ended = self._submit([window for _, window in chunk])
         self._under_way.append(ended)
         if self.whole.cancelled():
             ended.cancel()
-        ended.add_done_callback(lambda rows: self._add(number, rows, weights))
+        ended.add_done_callback(lambda rows: self._end(number, rows, texts, weights))
 
-    def _chunk(self, number: int) -> list[Sequence[int]]:
-        """Some of the windows, all of nearly even length."""
-        first = number * CHUNK_WINDOWS
-        last = min(first + CHUNK_WINDOWS, self._count)
-        cuts = [-(-len(self._tokens) * i // self._count) for i in range(first, last + 1)]
-        return [self._tokens[start:stop] for start, stop in pairwise(cuts)]
-
-    def _add(self, number: int, ended: Future[Rows], weights: Rows) -> None:
+    def _end(
+        self, number: int, ended: Future[Rows], texts: npt.NDArray[np.intp], weights: Rows
+    ) -> None:
         with suppress(ValueError):  # the whole has ended and has forgotten it
             self._under_way.remove(ended)
         try:
-            rows = ended.result()  # (windows, D)
-            last = self._keep(number, rows, weights)
-            if last:
-                end(self.whole, self._mean())
+            if self._add(number, texts, ended.result(), weights):
+                end(self.whole, self._means())
             else:
                 self.submit_next()
         except BaseException as exc:  # noqa: BLE001  who waits for the whole gets it
@@ -110,20 +116,21 @@ class _Stream:
             for other in list(self._under_way):
                 other.cancel()
 
-    def _keep(self, number: int, rows: Rows, weights: Rows) -> bool:
-        """Add a chunk up; whether it was the last that was missing."""
-        total = weights @ rows  # (D,)
+    def _add(self, number: int, texts: npt.NDArray[np.intp], rows: Rows, weights: Rows) -> bool:
+        """Add what is there up in order, so that sums depend on no race; whether that is all."""
         with self._lock:
-            if number == 0:
-                self._first = rows[0].copy()
-            self._sums[number] = total
-            self._missing -= 1
-            return not self._missing
+            self._came[number] = texts, rows, weights
+            while self._added in self._came:
+                texts, rows, weights = self._came.pop(self._added)
+                starts = np.flatnonzero(np.diff(texts, prepend=-1))  # of each text in the chunk
+                here = texts[starts]
+                self._sums[here] += np.add.reduceat(rows * weights[:, None], starts, axis=0)
+                new = self._begins[here] >= self._added * CHUNK_WINDOWS
+                self._firsts[here[new]] = rows[starts[new]]
+                self._added += 1
+            return self._added == self._chunks
 
-    def _mean(self) -> Rows:
-        """From the sums in their order, so that it does not depend on which chunk came first."""
-        assert self._first is not None
-        total = np.sum([each for each in self._sums if each is not None], axis=0)
-        norm = float(np.linalg.norm(total))
-        found: Rows = (total / norm).astype(np.float32) if norm > 0 else self._first
-        return found
+    def _means(self) -> Rows:
+        norms = np.linalg.norm(self._sums, axis=1, keepdims=True)  # (N, 1)
+        means = np.where(norms > 0, self._sums / np.where(norms > 0, norms, 1), self._firsts)
+        return means.astype(np.float32, copy=False)
