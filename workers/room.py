@@ -30,7 +30,9 @@ class Room:
         """Accounts of which enough waits here, but for short calls: those go before it."""
         if queue == CONTROL:
             return set()
-        return self._models[model_of(queue)].full_accounts(priority_of(queue), passes=_PASSES_AHEAD)
+        priority = priority_of(queue)
+        full = self._models[model_of(queue)].full_accounts(priority, passes=_PASSES_AHEAD)
+        return full | self._calls.full_accounts(priority)
 
     def closed_accounts(self, queue: str) -> set[str]:
         """Accounts of which enough short calls wait here too."""
