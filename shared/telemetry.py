@@ -24,6 +24,7 @@ BATCH_SECONDS = "pigeonhole_batch_seconds"
 BATCH_TOKENS = "pigeonhole_batch_tokens"
 REAPED = "pigeonhole_leases_reaped_total"
 CLOCK_OFFSET = "pigeonhole_clock_offset_seconds"
+DROPPED = "pigeonhole_messages_dropped_total"
 
 
 @contextmanager

@@ -280,6 +280,7 @@ def _run(settings: Settings) -> None:
         settings.redis_url,
         timeout_s=timeout_s,
         socket_timeout_s=max(5.0, timeout_s),  # the consumer's own BRPOP waits 1 s
+        dropped=meters.DROPPED.inc,
     )
     tasks.register(app, drain)
 

@@ -14,6 +14,7 @@ _BATCHES = Histogram(
 )  # fmt: skip
 _TOKENS = Counter(telemetry.BATCH_TOKENS, "Tokens that went through a model.", ["model", "kind"])
 
+DROPPED = Counter(telemetry.DROPPED, "Messages of queues that were no doorbells.")
 REAPED = Counter(telemetry.REAPED, "Leases of silent workers that were given to others.")
 
 _CLOCK_OFFSET = Gauge(

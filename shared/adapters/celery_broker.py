@@ -7,6 +7,7 @@ late, or hold the worker's prefetch credit while Redis is away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-def celery_app(redis_url: str, *, timeout_s: float, socket_timeout_s: float) -> Celery:
-    """The Celery application of API and workers; imported late, because it costs 0.3 s."""
+def celery_app(
+    redis_url: str,
+    *,
+    timeout_s: float,
+    socket_timeout_s: float,
+    dropped: Callable[[], object] | None = None,
+) -> Celery:
+    """The Celery application of API and workers; imported late, because it costs 0.3 s.
+
+    `dropped` is called for each message of a queue that is no doorbell.
+    """
     from celery import Celery
 
     app = Celery("pigeonhole", broker=redis_url, set_as_current=False)
@@ -37,7 +47,9 @@ def celery_app(redis_url: str, *, timeout_s: float, socket_timeout_s: float) -> 
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # a Redis that takes no writes is waited for,
         worker_consumer="shared.adapters.celery_consumer:PatientConsumer",  # with pauses
+        broker_transport="shared.adapters.doorbells:Transport",
         broker_transport_options={
+            "dropped": dropped,
             "visibility_timeout": 600,
             "socket_timeout": socket_timeout_s,
             "socket_connect_timeout": timeout_s,

@@ -1,0 +1,125 @@
+"""The transport of doorbells: kombu's for Redis, which hands on nothing but doorbells.
+
+Whoever can write to Redis can put anything into a queue, and Celery and kombu end the process at
+half of it: what is no JSON, has no body, broken base64, an id that is a list, a time limit that is
+a number. So a message is looked at before they do: it must ring for the queue that it lies in. What
+is handed on is made anew from that alone, and the rest is dropped, counted and logged.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from queue import Empty
+from typing import Any
+
+from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+
+from shared.messages import DRAIN
+from shared.telemetry import Log
+
+log = Log("doorbell")
+_MAX_BODY_CHARS = 4096  # a doorbell has about 200
+_MAX_ID_CHARS = 128
+_PIDBOX = ".pidbox"  # Celery's remote control, which is no queue of doorbells
+
+
+def doorbell(message: object, queue: str) -> dict[str, Any] | None:
+    """The message as kombu delivers it, if it rings for the queue; else None."""
+    try:
+        assert isinstance(message, dict)
+        headers, properties, body = message["headers"], message["properties"], message["body"]
+        tag, name = properties["delivery_tag"], headers["id"]
+        assert headers["task"] == DRAIN
+        assert message["content-type"] == "application/json"
+        assert message["content-encoding"] == "utf-8"
+        assert properties["body_encoding"] == "base64"
+        assert not headers.get("compression")
+        for text, most in ((tag, _MAX_ID_CHARS), (name, _MAX_ID_CHARS), (body, _MAX_BODY_CHARS)):
+            assert isinstance(text, str)
+            assert 0 < len(text) <= most
+        args, kwargs, _ = json.loads(base64.b64decode(body, validate=True))
+        assert (args, kwargs) == ([queue], {})
+    except (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
+    return {
+        "body": base64.b64encode(json.dumps([[queue], {}, {}]).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"lang": "py", "task": DRAIN, "id": name},
+        "properties": {
+            "correlation_id": name,
+            "delivery_tag": tag,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "body_encoding": "base64",
+            "priority": 0,
+        },
+    }
+
+
+class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
+    """Reads queues."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        self.connection.delivers = False
+        try:
+            return super()._brpop_read(**options)
+        except (Empty, *self.connection_errors):
+            raise
+        except self.connection.channel_errors as exc:  # the reply of Redis itself
+            if "WRONGTYPE" not in str(exc):
+                raise
+            self._delete_what_is_no_list()
+        except Exception:
+            if self.connection.delivers:
+                raise
+            self.connection.drop("", "no JSON")
+        raise Empty
+
+    def _size(self, queue: str) -> Any:
+        try:
+            return super()._size(queue)
+        except self.connection.channel_errors as exc:  # asked at the start of a worker
+            if "WRONGTYPE" not in str(exc):
+                raise
+            self._delete_what_is_no_list(queue)
+        return 0
+
+    def _delete_what_is_no_list(self, *queues: str) -> None:
+        """Free the names of queues that something else has: no doorbell gets through until then."""
+        with self.conn_or_acquire() as client:
+            for queue in queues or self.active_queues:
+                kind = bytes_to_str(client.type(queue))
+                if kind not in ("list", "none"):
+                    client.delete(queue)
+                    self.connection.drop(queue, f"a {kind}")
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    """Delivers doorbells. The option `dropped` is called for each message that is none."""
+
+    Channel = Channel
+    delivers = False  # what was read last
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        if queue.endswith(_PIDBOX):
+            try:
+                super()._deliver(message, queue)
+            except self.connection_errors:
+                raise
+            except Exception:  # noqa: BLE001  whatever it made Celery do, it ends nothing
+                self.drop(queue, "no command")
+            return
+        bell = doorbell(message, queue)
+        if bell is None:
+            self.drop(queue, "no doorbell")
+            return
+        self.delivers = True
+        super()._deliver(bell, queue)
+
+    def drop(self, queue: str, what: str) -> None:
+        """Count a message that is lost."""
+        log.warning("doorbell.dropped", queue=queue, what=what)
+        if dropped := self.client.transport_options.get("dropped"):
+            dropped()
