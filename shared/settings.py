@@ -196,8 +196,9 @@ class Settings:
         2**30, "Most memory to read one image, document or Parquet file.", least=2**26
     )
     decode_limit_s: float = _setting(
-        20.0,
-        "Longest that reading one image or document may take, or the next rows of a Parquet file.",
+        10.0,
+        "Longest that one image or document may take to read, in processor time, or the next rows "
+        "of a Parquet file.",
         least=0.1,
     )
     max_images: int = _setting(20, "Most images of one item.", least=1)

@@ -44,6 +44,7 @@ class FakeMedia:
         priority: Priority,
         deadline: float | None,
         rank: int,
+        account: str,
         patience: Patience | None,
     ) -> Future[Picture]:
         self.read.append(media.data)
@@ -61,6 +62,7 @@ class FakeMedia:
         priority: Priority,
         deadline: float | None,
         rank: int,
+        account: str,
         patience: Patience | None,
     ) -> Future[Any]:
         self.read.append(media.data)

@@ -63,7 +63,8 @@ from workers.registry import load_models
 from workers.room import Room
 from workers.sandbox.readers import FileReaders
 from workers.strangers.outbound import Outbound
-from workers.vectors.media import Decoders, MediaReader
+from workers.vectors.decoders import Decoders
+from workers.vectors.media import MediaReader
 from workers.vectors.views import Viewer
 from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, Watched
 

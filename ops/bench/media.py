@@ -33,7 +33,7 @@ from workers.cores import usable_cores
 from workers.inputs import pdf
 from workers.inputs.page import Document, DocumentBounds
 from workers.registry import CPU_TOKENS
-from workers.vectors.media import Decoders
+from workers.vectors.decoders import Decoders
 
 _LIKE_BARE = 0.95  # of the pictures that the bare library encodes in the same time
 _LIKE_PDFIUM = 0.9  # of its pages

@@ -27,8 +27,9 @@ from workers.inputs.fetch import Fetcher, bounds_of
 from workers.registry import load_models
 from workers.strangers.outbound import Outbound
 from workers.vectors.combine import Views
+from workers.vectors.decoders import Decoders
 from workers.vectors.embedding import Model
-from workers.vectors.media import Decoders, MediaReader
+from workers.vectors.media import MediaReader
 from workers.vectors.views import Viewer
 
 NAME = "clip"

@@ -27,6 +27,9 @@ class DocumentBounds:
     Attributes:
         max_characters: of text, of all pages together; what is beyond is left out. Eight for each
             of a million tokens, as words of European languages have four to six.
+        max_notes: and form fields of a PDF, of all pages together; what is beyond is left out.
+        max_objects: of the pages of a PDF that are drawn, all together; those beyond are not, since
+            a million lines take PDFium 20 s.
         max_page_side_px: the longer side of the rendering of a page.
         min_picture_px: the shorter side of a picture of a DOCX; a smaller one is a mere ornament.
         max_parts: that a DOCX may be made of.
@@ -34,6 +37,8 @@ class DocumentBounds:
     """
 
     max_characters: int = 8_000_000
+    max_notes: int = 20_000
+    max_objects: int = 200_000
     max_page_side_px: int = 4_000
     min_picture_px: int = 64
     max_parts: int = 10_000

@@ -52,7 +52,9 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     """
     pages: list[Page] = []
     broken: list[int] = []
+    crowded: list[int] = []
     scans, read, left, visible = 0, 0, bounds.max_characters, False
+    notes, notes_left, objects_left = 0, bounds.max_notes, bounds.max_objects
     with _opened(data) as document:
         total = len(document)
         for number in range(1, min(total, most_pages) + 1):
@@ -65,12 +67,19 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
                 text = plain(_text(page))
                 if len("".join(text.split(maxsplit=_SCAN_CHARACTERS))) < _SCAN_CHARACTERS:
                     scans += _has_picture(page)
-                text = "\n".join([text, *_notes(page)]).strip()
+                count = raw.FPDFPage_GetAnnotCount(page)
+                text = "\n".join([text, *_notes(page, min(count, notes_left))]).strip()
+                notes, notes_left = notes + count, max(0, notes_left - count)
                 read += len(text) <= left
                 text = text[:left]
                 left -= len(text)
                 drawn = _is_drawn(page)
                 visible = visible or drawn
+                objects = raw.FPDFPage_CountObjects(page)
+                if frame is not None and objects > objects_left:
+                    crowded.append(number)
+                    drawn = False
+                objects_left -= objects if drawn else 0
                 pages.append(
                     _seen(page, frame if drawn else None, bounds, number=number, text=text)
                 )
@@ -86,6 +95,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
         unread=(
             *((f"Broken pages were not read: {', '.join(map(str, broken))}.",) if broken else ()),
             *beyond(min(total, most_pages), total),
+            *_crowded(crowded, notes, bounds),
             *((cut_off(bounds.max_characters),) if read < len(pages) else ()),
         ),
     )
@@ -113,9 +123,21 @@ def _text(page: pdfium.PdfPage) -> str:
         return bytes(memoryview(buffer)[: max(units - 1, 0)]).decode("utf-16-le", "ignore")
 
 
-def _notes(page: pdfium.PdfPage) -> Iterator[str]:
-    """What was written into form fields, and into notes."""
-    for index in range(raw.FPDFPage_GetAnnotCount(page)):
+def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[str]:
+    """The sentences for what there is too much of."""
+    if pages:
+        numbers = ", ".join(map(str, pages))
+        yield (
+            f"Pages were not drawn, since {bounds.max_objects} objects are the most that are: "
+            f"{numbers}."
+        )
+    if notes > bounds.max_notes:
+        yield f"Of {notes} notes and form fields the first {bounds.max_notes} were read, the most."
+
+
+def _notes(page: pdfium.PdfPage, count: int) -> Iterator[str]:
+    """What was written into the first form fields and notes."""
+    for index in range(count):
         note = raw.FPDFPage_GetAnnot(page, index)
         if not note:
             continue
@@ -160,7 +182,8 @@ def _seen(
         2 * min(frame.width, frame.height) / min(width, height),
         bounds.max_page_side_px / max(width, height),
     )
-    bitmap = page.render(scale=scale, rev_byteorder=True)
+    few = raw.FPDFPage_GetAnnotCount(page) <= bounds.max_notes
+    bitmap = page.render(scale=scale, rev_byteorder=True, may_draw_forms=few, draw_annots=few)
     with closing(bitmap):
         picture = bitmap.to_pil()
         pixels = framed(picture, whole(frame))

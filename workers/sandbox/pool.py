@@ -40,6 +40,7 @@ from workers.sandbox.wire import (
 )
 
 log = Log("sandbox")
+_CLOCK = 4
 T = TypeVar("T")
 
 
@@ -58,6 +59,7 @@ class Sandbox:
         waiting: int = 64,
         tasks_each: int = 5_000,
         at_once: bool = True,
+        gives_way: bool = False,
     ) -> None:
         """Start the children; they are ready a moment later.
 
@@ -68,12 +70,14 @@ class Sandbox:
             waiting: tasks that may wait for a child.
             tasks_each: a child that has run so many is replaced, whatever it has leaked.
             at_once: start them now, not when there is a task for them.
+            gives_way: they let every other process go first.
         """
         self._modules = tuple(modules)
         self._memory_bytes = memory_bytes
         self._waiting = waiting
         self._tasks_each = tasks_each
         self._at_once = at_once
+        self._gives_way = gives_way
         lock = threading.Lock()
         self._work = threading.Condition(lock)  # a task waits, or closing
         self._room = threading.Condition(lock)  # a task has left the queue, or closing
@@ -88,7 +92,14 @@ class Sandbox:
             thread.start()
 
     def submit(
-        self, function: Callable[..., T], *args: object, limit_s: float, room_s: float = 0.0
+        self,
+        function: Callable[..., T],
+        *args: object,
+        limit_s: float,
+        clock_s: float | None = None,
+        said_s: float | None = None,
+        yields_s: float | None = None,
+        room_s: float = 0.0,
     ) -> Future[T]:
         """Have a child call `function(*args)`.
 
@@ -96,14 +107,17 @@ class Sandbox:
             function: a top-level function of one of the modules, without keyword arguments;
                 annotated with what travels: plain values, bytes, dataclasses, arrays of uint8.
             args: as annotated.
-            limit_s: seconds it may run; what it waited before is not counted.
+            limit_s: seconds of processor time it may take; what it waited is not counted.
+            clock_s: seconds by the clock it may take; if None, four times as many as `limit_s`.
+            said_s: the limit that the error of one that takes too long names, if that is another.
+            yields_s: one that has taken so many seconds ends with TimeoutError.
             room_s: seconds to wait for room in the queue.
 
         Returns:
             A future of what the function returns. It raises the function's own InvalidRequest or
             UnreadableInput; the latter also where it took too long or too much memory, or crashed;
-            Unavailable where no child can be started. Cancelling it while it waits takes it out of
-            the queue.
+            TimeoutError where it yields; Unavailable where no child can be started. Cancelling it
+            while it waits takes it out of the queue.
 
         Raises:
             TooBusy: There is no room.
@@ -116,7 +130,9 @@ class Sandbox:
             message=encode(Task(name, limit_s, arguments)),
             name=name,
             returned=returned,
-            limit_s=limit_s,
+            limit_s=limit_s if yields_s is None else yields_s,
+            clock_s=_CLOCK * limit_s if clock_s is None else clock_s,
+            said_s=(said_s or limit_s) if yields_s is None else None,
         )
         with self._room:
             self._room.wait_for(lambda: self._closed or len(self._queue) < self._waiting, room_s)
@@ -231,6 +247,8 @@ class Sandbox:
             self._bury(child)
         try:
             fresh = ChildProcess(self._modules, self._memory_bytes)
+            if self._gives_way:
+                fresh.give_way()
         except (OSError, Cut) as exc:
             log.error("sandbox.no_child", exc=exc)
             raise Unavailable("The reader of inputs cannot be started.", retry_after_s=5) from exc
@@ -250,12 +268,14 @@ class Sandbox:
         """What the child answers, or the error that its silence means."""
         child.tasks += 1
         try:
-            answer = child.ask(task.message, limit_s=task.limit_s)
+            answer = child.ask(task.message, limit_s=task.limit_s, clock_s=task.clock_s)
             return self._believed(child, task, answer)
         except TimeoutError:
             self._bury(child)
-            log.warning("sandbox.too_slow", function=task.name, limit_s=task.limit_s)
-            raise too_slow(task.limit_s) from None
+            if task.said_s is None:
+                raise TimeoutError from None
+            log.warning("sandbox.too_slow", function=task.name, limit_s=task.said_s)
+            raise too_slow(task.said_s) from None
         except (Cut, msgspec.DecodeError) as exc:  # it is dying, or lies
             status = self._bury(child, grace_s=DYING_S)
             if self._closed:
@@ -263,7 +283,10 @@ class Sandbox:
             filled = child.filled()
             log.warning("sandbox.child_died", function=task.name, status=status, filled=filled)
             raise death(
-                status, filled=filled, limit_s=task.limit_s, memory_bytes=self._memory_bytes
+                status,
+                filled=filled,
+                limit_s=task.said_s or task.limit_s,
+                memory_bytes=self._memory_bytes,
             ) from exc
 
     def _believed(self, child: ChildProcess, task: _Waiting, answer: bytearray) -> object:
@@ -285,4 +308,6 @@ class _Waiting:
     name: str
     returned: object
     limit_s: float
+    clock_s: float
+    said_s: float | None  # None: it yields
     future: Future[Any] = field(default_factory=Future)

@@ -4,10 +4,10 @@ A few of each priority are under way at a time, so that what has been read but n
 stays small, and so that bulk that waits for a slow address keeps nobody else from reading. Those of
 addresses have turns of their own: who sends the bytes waits for no stranger. What has been read is
 decoded in the order of priority: who waits for an answer goes before bulk, behind what the children
-are at. Of equals, each call's first is read before anyone's second, so that a call of a thousand
-keeps none of one waiting; and documents, which may take long, leave a child to pictures. How bytes
-are fetched (`workers.inputs.fetch`) and decoded
-(`workers.inputs.pictures`, `.document`, in `workers.sandbox`) is not decided here.
+are at. Of equals, each call's first is read before anyone's second, and each account's too, so that
+a call of a thousand, or a thousand calls, keep none of one waiting; and documents, which may take
+long, leave a child to pictures. How bytes are fetched (`workers.inputs.fetch`) and decoded
+(`workers.vectors.decoders`) is not decided here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import heapq
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from shared.errors import (
@@ -34,67 +36,18 @@ from shared.errors import (
 from shared.ports import Buckets, ObjectStore
 from shared.types import Media, Priority
 from workers.futures import cancel_with, copy, end, mapped, then, without_variables
-from workers.inputs import document, pictures
 from workers.inputs.fetch import Fetcher, Kind
 from workers.inputs.frame import Frame
-from workers.inputs.page import Document, DocumentBounds
-from workers.inputs.pictures import Picture, PictureBounds
-from workers.sandbox.pool import Sandbox
+from workers.inputs.page import Document
+from workers.inputs.pictures import Picture
+from workers.vectors.decoders import Decoders, Decoding
 from workers.vectors.patience import Patience
 
-_MODULES = ("workers.inputs.document", "workers.inputs.pictures")
 _UNDER_WAY = 32  # media of each priority and kind, near or far
 _TURN_BYTES = 2 * 2**20  # one takes a further turn for each so many: they are 64 MiB together
 _UNREAD_TURNS = {("document", False): 4, ("document", True): 2}  # while its size is not known
 _READERS = 8  # threads that decode base64 and read from stores
 _T = TypeVar("_T")
-
-_ROOM_S = 30.0  # a queue of the decoders that stays full so long does not move
-
-
-class Decoders:
-    """Decodes pictures and documents in child processes; `close` it to end them.
-
-    Args:
-        children: how many.
-        memory_bytes: what one may take for a picture or document.
-        limit_s: how long it may take for one.
-        at_once: start the children now, not with the first picture or document.
-    """
-
-    def __init__(self, *, children: int, memory_bytes: int, limit_s: float, at_once: bool) -> None:
-        self.at_once = children + 1  # one waits beside the children, so that none is ever idle
-        self.documents_at_once = max(1, children - 1)
-        self._limit_s = limit_s
-        self._sandbox = Sandbox(
-            _MODULES, workers=children, memory_bytes=memory_bytes, at_once=at_once
-        )
-
-    def picture(self, data: bytes, frame: Frame) -> Future[Picture]:
-        """A picture, brought into a frame."""
-        return self._sandbox.submit(
-            pictures.read, data, frame, PictureBounds(), limit_s=self._limit_s, room_s=_ROOM_S
-        )
-
-    def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Future[Document]:
-        """So many pages of a document; as pictures too if there is a frame."""
-        return self._sandbox.submit(
-            document.read,
-            data,
-            frame,
-            most_pages,
-            DocumentBounds(),
-            limit_s=self._limit_s,
-            room_s=_ROOM_S,
-        )
-
-    def healthy(self) -> bool:
-        """Whether it can be given work."""
-        return self._sandbox.healthy()
-
-    def close(self) -> None:
-        """End the children; what they have not done ends with Unavailable."""
-        self._sandbox.close()
 
 
 class MediaReader:
@@ -131,6 +84,7 @@ class MediaReader:
         }
         self._decoding = Turns(decoders.at_once, clock)
         self._documents = Turns(decoders.documents_at_once, clock)
+        self._bulk_documents = Turns(decoders.documents_at_once, clock)
 
     def picture(
         self,
@@ -140,6 +94,7 @@ class MediaReader:
         priority: Priority,
         deadline: float | None,
         rank: int = 0,
+        account: str = "",
         patience: Patience | None = None,
     ) -> Future[Picture]:
         """A picture, brought into a frame. `rank` is how many of its call go before it.
@@ -157,9 +112,12 @@ class MediaReader:
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
+                account=account,
             )
 
-        return self._read_in_turn(media, "picture", decode, priority, deadline, rank, patience)
+        return self._read_in_turn(
+            media, "picture", decode, priority, deadline, rank, account, patience
+        )
 
     def document(
         self,
@@ -171,6 +129,7 @@ class MediaReader:
         priority: Priority,
         deadline: float | None,
         rank: int = 0,
+        account: str = "",
         patience: Patience | None = None,
     ) -> Future[_T]:
         """What `use` makes of a document; its pages are there as pictures too if there is a frame.
@@ -185,15 +144,22 @@ class MediaReader:
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
+                account=account,
             )
 
         def used(data: bytes) -> Future[_T]:
-            decoded = self._documents.take(
-                lambda: decode(data), priority=priority, deadline=deadline, rank=rank
+            turns, start = self._documents, partial(decode, data)
+            if priority is Priority.BULK:
+                turns = self._bulk_documents
+                start = partial(self._decoders.document_of_bulk, data, frame, most_pages)
+            decoded = turns.take(
+                start, priority=priority, deadline=deadline, rank=rank, account=account
             )
             return then(decoded, use)
 
-        return self._read_in_turn(media, "document", used, priority, deadline, rank, patience)
+        return self._read_in_turn(
+            media, "document", used, priority, deadline, rank, account, patience
+        )
 
     def healthy(self) -> bool:
         """Whether it can be given work."""
@@ -201,7 +167,12 @@ class MediaReader:
 
     def close(self) -> None:
         """End threads and children; what waits ends with Unavailable."""
-        for turns in (*self._reading.values(), self._documents, self._decoding):
+        for turns in (
+            *self._reading.values(),
+            self._documents,
+            self._bulk_documents,
+            self._decoding,
+        ):
             turns.close()
         self._fetcher.close()
         self._decoders.close()
@@ -215,6 +186,7 @@ class MediaReader:
         priority: Priority,
         deadline: float | None,
         rank: int,
+        account: str,
         patience: Patience | None,
     ) -> Future[_T]:
         """What follows from the bytes, once it is their turn to be read and they have come."""
@@ -242,6 +214,7 @@ class MediaReader:
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
+                account=account,
             )
 
         return patience.hold(begin) if patience is not None and far else begin(lambda: None)
@@ -258,7 +231,7 @@ class MediaReader:
         try:
             where = self._buckets.open(media.url) if media.url else self._store.open(media.object)
             with where as stream:
-                return _bounded(stream, self._most_bytes[kind])
+                return _bounded(stream, self._most_bytes[kind], kind)
         except ObjectMissing:
             raise UnreadableInput("the file was deleted") from None
         except InvalidRequest as exc:  # of a bucket: it names a field that the item has not
@@ -296,10 +269,14 @@ def from_base64(said: str) -> bytes:
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def _bounded(stream: BinaryIO, most_bytes: int) -> bytes:
+def _bounded(stream: BinaryIO, most_bytes: int, kind: Kind) -> bytes:
     data = stream.read(most_bytes + 1)
     if len(data) > most_bytes:
-        raise UnreadableInput(f"is larger than {most_bytes} bytes, which is as much as is read")
+        what = "IMAGE" if kind == "picture" else "DOCUMENT"
+        raise UnreadableInput(
+            f"is larger than {most_bytes} bytes, which is as much as is read "
+            f"(PIGEONHOLE_MAX_{what}_BYTES)"
+        )
     return data
 
 
@@ -311,6 +288,7 @@ class Turns:
         self._clock = clock
         self._lock = threading.Lock()
         self._order = itertools.count()
+        self._of_account: Counter[str] = Counter()  # that wait or are under way
         self._waiting: list[tuple[Priority, int, int, _Waiting]] = []
         self._closed = False
 
@@ -321,14 +299,22 @@ class Turns:
         priority: Priority,
         deadline: float | None,
         rank: int = 0,
+        account: str = "",
     ) -> Future[_T]:
-        """The future of the work, which is started when its turn comes: a lower rank is sooner."""
-        whole: Future[_T] = Future()
+        """The future of the work, which is started when its turn comes: a lower rank is sooner,
+        and of an account of which many wait or are under way, each counts as one more rank.
+
+        Its place is free when the work has ended, or, of a `Decoding`, when that leaves it.
+        """
+        whole: Decoding[_T] = Decoding()
         with self._lock:
             if self._closed:
                 raise Unavailable("the worker is stopping", retry_after_s=1)
+            rank = max(rank, self._of_account[account] if account else 0)
+            self._of_account[account] += 1
             turn = (priority, rank, next(self._order), (start, deadline, whole))
             heapq.heappush(self._waiting, turn)
+        whole.add_done_callback(lambda _: self._forget(account))
         self._next()
         return whole
 
@@ -339,6 +325,12 @@ class Turns:
         """
         with self._lock:
             self._free -= turns
+
+    def _forget(self, account: str) -> None:
+        with self._lock:
+            self._of_account[account] -= 1
+            if not self._of_account[account]:
+                del self._of_account[account]
 
     def close(self) -> None:
         """End what waits with Unavailable."""
@@ -364,29 +356,32 @@ class Turns:
                 continue
             self._begin(start, whole)
 
-    def _begin(self, start: Callable[[], Future[Any]], whole: Future[Any]) -> None:
+    def _begin(self, start: Callable[[], Future[Any]], whole: Decoding[Any]) -> None:
         try:
             work = start()
         except BaseException as exc:  # noqa: BLE001  whoever waits for it gets it
             self._leave()
+            end(whole.place)
             end(whole, error=without_variables(exc))
             return
 
-        def left(future: Future[Any]) -> None:
+        def left(_: Future[Any]) -> None:
             self._leave()
+            end(whole.place)
             self._next()  # first: whoever waits for this one may be slow
-            copy(future, whole)
 
         cancel_with(whole, [work])
         if work.done():  # without going on from here: a thousand such would be too deep a call
             self._leave()
+            end(whole.place)
             copy(work, whole)
         else:
-            work.add_done_callback(left)
+            (work.place if isinstance(work, Decoding) else work).add_done_callback(left)
+            work.add_done_callback(lambda ended: copy(ended, whole))
 
     def _leave(self) -> None:
         with self._lock:
             self._free += 1
 
 
-_Waiting = tuple[Callable[[], Future[Any]], float | None, Future[Any]]
+_Waiting = tuple[Callable[[], Future[Any]], float | None, Decoding[Any]]

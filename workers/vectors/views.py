@@ -156,6 +156,7 @@ class _Look:
                 priority=self.priority,
                 deadline=self.deadline,
                 rank=next(self.rank),
+                account=self.account,
                 patience=self.patience,
             )
             for image in dict.fromkeys(images)
@@ -188,6 +189,7 @@ class _Look:
             priority=self.priority,
             deadline=self.deadline,
             rank=next(self.rank),
+            account=self.account,
             patience=self.patience,
         )
 

@@ -30,7 +30,8 @@ from workers.inputs.fetch import Fetcher, Kind
 from workers.inputs.frame import Frame
 from workers.inputs.page import Document
 from workers.strangers.outbound import Fetched
-from workers.vectors.media import Decoders, MediaReader, Turns, from_base64
+from workers.vectors.decoders import Decoders
+from workers.vectors.media import MediaReader, Turns, from_base64
 from workers.vectors.patience import Patience
 
 BOUND_S = 10.0
@@ -253,6 +254,8 @@ class FakeDecoders:
     def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Future[bytes]:
         assert (frame, most_pages) == (None, 3)
         return self._decoded(data)
+
+    document_of_bulk = document
 
     def finish(self, place: int) -> None:
         self._futures[place].set_result(self.begun[place])
