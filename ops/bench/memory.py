@@ -49,6 +49,8 @@ def main() -> None:
             traffic.start(options.callers)
             try:
                 minutes = watch(running.processes["worker"].pid, options.minutes)
+            except RuntimeError as exc:
+                raise RuntimeError(f"{exc}:\n{running.tail()}") from exc
             finally:
                 traffic.stop()
     traffic.report()
@@ -110,7 +112,11 @@ class Traffic:
 
 
 def watch(worker: int, minutes: int) -> list[float]:
-    """Print the memory of each minute; the worker's medians, in MiB."""
+    """Print the memory of each minute; the worker's medians, in MiB.
+
+    Raises:
+        RuntimeError: The worker ended, so it says nothing of its memory.
+    """
     print("| minute | worker, median (peak), MiB | its children, median, MiB |", flush=True)
     print("| --- | --- | --- |", flush=True)
     found = []
@@ -119,6 +125,8 @@ def watch(worker: int, minutes: int) -> list[float]:
         own, children = [], []
         while time.monotonic() < began + 60 * minute:
             own.append(own_rss_mib(worker))
+            if not own[-1]:
+                raise RuntimeError(f"the worker has ended in minute {minute}")
             children.append(rss_mib(worker) - own[-1])
             time.sleep(_SAMPLE_S)
         found.append(statistics.median(own))

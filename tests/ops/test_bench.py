@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ops.bench import memory
 from ops.bench.texts import mixed_texts
 from ops.bench.watch import Seen, watching
 
@@ -40,6 +43,14 @@ def test_watching_looks_before_and_after():
         pass
 
     assert seen.series == {"rss": [1.0, 5.0]}
+
+
+def test_a_worker_that_has_ended_has_no_memory_to_speak_of():
+    with subprocess.Popen([sys.executable, "-c", ""]) as worker:
+        pass
+
+    with pytest.raises(RuntimeError, match="has ended in minute 1"):
+        memory.watch(worker.pid, 1)
 
 
 def test_watching_does_not_hide_that_it_cannot_look():
