@@ -319,7 +319,7 @@ def _run(settings: Settings) -> None:
             leases.end_all()
             drain.close(timeout_s=_GIVE_BACK_S)
         calls.settle(timeout_s=max(0.0, until - time.monotonic()))
-        watchdog.close()
+        watchdog.close(replaced=guard.full)
         for batcher in batchers:
             batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable
         calls.close(timeout_s=_GIVE_BACK_S)

@@ -19,6 +19,7 @@ from shared.telemetry import Log
 log = Log("watchdog")
 _TICK_S = 1.0
 _REPORT_TTL_S = 8.0
+_REPLACE_S = 60.0  # for the next worker to start: 5 to 20 s on an idle machine
 _DEAF_S = 12.0  # work waits this long, bells are rung each second, and no thread came
 EXIT_UNFIT = 70
 EXIT_FULL = 75  # above its bound of memory; nothing failed, and another is to be started
@@ -54,13 +55,20 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop watching and take the worker off the list of the living."""
+    def close(self, *, replaced: bool = False) -> None:
+        """Stop watching and take the worker off the list of the living.
+
+        One that is replaced stays on it while the next one starts: calls wait for that instead of
+        being refused where no other worker lives.
+        """
         self._closing.set()
         if self._thread is not None:
             self._thread.join(5)
         try:
-            self.ledger.report(self.role, self.member, b"", ttl_s=0)
+            if replaced:
+                self.ledger.report(self.role, self.member, self.report(), ttl_s=_REPLACE_S)
+            else:
+                self.ledger.report(self.role, self.member, b"", ttl_s=0)
         except BrokerUnavailable as exc:
             log.warning("watchdog.no_goodbye", reason=exc.detail)
 

@@ -45,6 +45,15 @@ def test_a_worker_that_is_well_is_reported_and_leaves_the_list_when_it_stops(ben
     assert bench.ledger.reports("worker") == {}
 
 
+def test_a_worker_that_is_replaced_stays_on_the_list_while_the_next_one_starts(bench: Bench):
+    dog, _ = watch(bench)
+    wait_until(lambda: bench.ledger.reports("worker") == {"w": b"{}"})
+
+    dog.close(replaced=True)
+
+    assert bench.ledger.reports("worker") == {"w": b"{}"}
+
+
 @pytest.mark.parametrize(
     "seen", [{"healthy": lambda: False}, {"stalled_s": lambda: 1.5}], ids=["dead", "hung"]
 )
