@@ -166,6 +166,8 @@ def test_a_file_of_examples_an_evaluation_and_its_drawings(pair: Stack):
     )
     assert made.status == 200, made.body
     assert made.json()["num_samples"] == 1200
+    job = get(pair, f"/v1/jobs/{made.json()['job_id']}")
+    assert job["progress"] == {"total": 1200, "completed": 1200, "failed": 0}
     judged = pair.call(
         "POST",
         "/v1/classifiers/many/evaluate",

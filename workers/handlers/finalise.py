@@ -102,12 +102,11 @@ class Finaliser:
         self.ledger.beat(claim, lease_s=self.lease_s)  # else they may be those of a new ledger
         if not outcomes:
             return Fail(error=failure_of(WorkFailed("the job ended without an outcome")))
+        completed = sum(o.completed for o in outcomes)
+        failed = sum(o.failed for o in outcomes)
+        total = max(job.progress.total, completed + failed)  # of a file it was not known before
         return Succeed(
-            progress=Progress(
-                total=job.progress.total,
-                completed=sum(o.completed for o in outcomes),
-                failed=sum(o.failed for o in outcomes),
-            ),
+            progress=Progress(total=total, completed=completed, failed=failed),
             usage=Usage(
                 input_tokens=sum(o.usage.input_tokens for o in outcomes),
                 label_tokens=sum(o.usage.label_tokens for o in outcomes),

@@ -31,7 +31,14 @@ from shared.jobs import Job, Start, State, advance
 from shared.messages import Body, Result, Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
-from shared.types import ClassifyResult, JobKind
+from shared.types import (
+    ClassifyResult,
+    EvaluateRequest,
+    EvaluateResult,
+    JobKind,
+    TrainRequest,
+    TrainResult,
+)
 from workers.ending.lapse import lapse, over
 from workers.handlers.batch.part import PartRunner
 from workers.handlers.batch.plan import Planner
@@ -132,7 +139,11 @@ class Parts:
         result = self.work[job.kind](job, body, hold)
         self.store.put(layout.result(job.account, job.id), encode(result))
         failed = len(result.failed) if isinstance(result, ClassifyResult) else 0
-        outcome = Outcome(completed=job.progress.total - failed, failed=failed, usage=result.usage)
+        completed = job.progress.total - failed
+        if isinstance(body, TrainRequest | EvaluateRequest) and body.file is not None:
+            assert isinstance(result, TrainResult | EvaluateResult)
+            completed = result.num_samples  # known since the file was read
+        outcome = Outcome(completed=completed, failed=failed, usage=result.usage)
         return encode(outcome), outcome.completed, outcome.failed
 
     def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped

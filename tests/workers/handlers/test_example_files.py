@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared import layout
 from shared.errors import InvalidRequest, PigeonholeError
+from shared.jobs import Job, Progress, State
 from shared.limits import Limits
-from shared.types import EvaluateRequest, Example, ExampleFile, TrainRequest, Weights
+from shared.messages import decode
+from shared.types import EvaluateRequest, Example, ExampleFile, NewClassifier, TrainRequest, Weights
 from tests.fakes import FakeStore
-from tests.workers.conftest import CATALOGUE
+from tests.workers.conftest import CATALOGUE, Bench
 from tests.workers.handlers.test_train import a_job
 from tests.workers.inputs.test_compression import zstd
 from workers.handlers.example_files import ExampleFiles
@@ -343,3 +346,39 @@ class TestCsv:
 def test_any_bytes_are_read_or_refused(data: bytes, name: str):
     with suppress(PigeonholeError):
         read(data, name)
+
+
+def test_the_job_counts_the_examples_of_its_file_and_forgets_it(bench: Bench):
+    bench.store.put("jobs/acme/x/upload", b"text,label\nred rose,a\ngreen grass,b\nred bill,a\n")
+    body = TrainRequest(
+        model="tiny",
+        classifier_id="c1",
+        create=NewClassifier(),
+        file=ExampleFile(object="jobs/acme/x/upload"),
+    )
+    job = bench.submit(body)
+
+    bench.parts.run(bench.claim())
+
+    done = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    assert done.state is State.SUCCEEDED
+    assert done.progress == Progress(total=3, completed=3, failed=0)
+    assert list(bench.store.list("jobs/acme/x/")) == []
+
+
+def test_a_file_that_cannot_be_read_fails_its_job_with_the_lines(bench: Bench):
+    bench.store.put("jobs/acme/x/upload", b"text,label\nred rose,a\ngreen grass\n")
+    body = TrainRequest(
+        model="tiny",
+        classifier_id="c1",
+        create=NewClassifier(),
+        file=ExampleFile(object="jobs/acme/x/upload"),
+    )
+    job = bench.submit(body)
+
+    bench.parts.run(bench.claim())
+
+    done = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    assert done.error is not None
+    assert [field for field, _, _ in done.error.fields] == ["file line 3"]
+    assert list(bench.store.list("jobs/acme/x/")) == []
