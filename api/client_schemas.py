@@ -1,7 +1,7 @@
 """Rewrites the schemas that pydantic makes into ones that generators of clients can read.
 
 Each rule is there for a generator that stopped or produced code that does not work: see
-`ops/clients`. What a schema allows stays the same, but for three things that no generator can say
+`tests/clients`. What a schema allows stays the same, but for three things that no generator can say
 in a type: which of several fields is required, which constant a number or a boolean is, and that
 where a list of things is read one thing may stand without it, and a list may mix its kinds.
 """
@@ -26,8 +26,7 @@ def readable(schema: Json) -> Json:
     {'oneOf': [{'type': 'number'}, {'type': 'object'}, {'type': 'null'}]}
     """
     made = {key: _inner(key, value) for key, value in schema.items()}
-    if made.get("default", 0) is None:
-        del made["default"]  # openapi-typescript makes fields with a default required
+    made.pop("default", None)  # openapi-typescript makes a field that has one required
     if not isinstance(made.get("const", ""), str):
         made["type"] = "boolean" if isinstance(made["const"], bool) else "integer"
         del made["const"]

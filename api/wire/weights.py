@@ -58,8 +58,10 @@ class ImportFields(Shape):
 
     name: str | None = Field(None, description="What the classifier may be called beside its id.")
     description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
-    access: Access = Field("private", description="Who may classify with it.")
-    keep_examples: bool = Field(False, description="Keep what it will be trained with.")
+    access: Access = Field("private", description="Who may classify with it; `private` if absent.")
+    keep_examples: bool = Field(
+        False, description="Keep what it will be trained with; not if absent."
+    )
     model: str | None = Field(
         None, description="The model that the file must be of; another is refused."
     )

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import allow_header_conformance, positive
 from api.openapi import document
 from api.operations import OPERATIONS
 from api.problems import Problem
+from api.wire.file import TYPES
 from api.wire.openai.error import OpenAIError, spoken_at
 from api.wrong_keys import WrongKeys
 from shared import ids, layout
@@ -28,16 +29,24 @@ from shared.webhooks import Webhook, new_secret, trial_of
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 
-# It would skip what it cannot write; any words will do where the body is no JSON.
-schemathesis.serializer.alias(
-    ["application/jsonl", "application/octet-stream", "application/x-ndjson", "text/csv"],
-    "text/plain",
-)
 BYTES = {  # which JSON cannot hold
     f"application/{kind}" for kind in ("gzip", "octet-stream", "vnd.apache.parquet", "zstd")
 }
+# It would skip what it cannot write; any words will do where the body is no JSON.
+schemathesis.serializer.alias([*TYPES, "application/octet-stream"], "text/plain")
+
+
+@schemathesis.deserializer("text/event-stream")
+def text_of_events(context: schemathesis.DeserializationContext, response: Any) -> list[str]:
+    """The stream as the text that the document says it is, not as objects."""
+    return [response.content.decode()]
+
+
 WORLD = make_world(wrong_keys=WrongKeys(per_minute=1_000_000))  # it tries the wrong ones too
 SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", WORLD.app)
+# A wrong body that is also too large is refused as too large.
+REFUSALS = SCHEMA.config.checks.negative_data_rejection
+REFUSALS.expected_statuses = [*REFUSALS.expected_statuses, "413"]
 
 
 @SCHEMA.auth()
@@ -178,8 +187,13 @@ def calls() -> list[tuple[str, dict[str, Any]]]:
 class TestGenerators:
     """What generators of clients stop at, or make code of that does not work."""
 
-    def test_a_field_that_may_be_left_out_has_no_null_as_its_default(self):
-        assert [p for p, node in nodes(document()) if node.get("default", 0) is None] == []
+    def test_no_field_has_a_default_and_the_description_says_it(self):
+        schemas = document()["components"]["schemas"]
+
+        assert [path for path, node in nodes(schemas) if "default" in node] == []
+        window = schemas["BatchBody"]["properties"]["completion_window"]
+        assert "`24h` (if absent)" in window["description"]
+        assert "completion_window" not in schemas["BatchBody"].get("required", ())
 
     def test_null_stands_only_in_a_union(self):
         alone = [p for p, node in nodes(document()) if node.get("type") == "null"]

@@ -43,10 +43,11 @@ class BatchBody(Shape):
         "one document, whose id is its name; not a file of rows.",
     )
     endpoint: Endpoint = Field(
-        "/v1/classify", description="What each line of requests, or each row, is sent to."
+        "/v1/classify",
+        description="What each line, or each row, is sent to; `/v1/classify` if absent.",
     )
     completion_window: str = Field(
-        "24h", description="What has not begun by then expires: `30m`, `24h`, `3d`."
+        "24h", description="What has not begun by then expires: `30m`, `24h` (if absent), `3d`."
     )
     metadata: dict[str, str] | None = Field(
         None,
