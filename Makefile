@@ -5,6 +5,8 @@
 # make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
 # make bench-quality   few-shot quality: tables, and plots into docs/ (reads ../shared/data)
 #
+# make clients      makes clients of the API by four generators, and uses them; needs Node and Java
+#
 # PYTHON=python3.12   the interpreter to build .venv with
 # TORCH=cpu           torch without CUDA: saves gigabytes where there is no GPU
 
@@ -24,9 +26,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # The modules whose docstrings hold examples; the others need not be imported to look for some.
 EXAMPLES = $(shell grep -rl --include=*.py '>>> ' api ops shared workers)
 FAST := not integration and not chaos and not slow
-REAL := integration or chaos
+REAL := (integration or chaos) and not clients
 
-.PHONY: run setup check test chaos bench bench-million bench-quality lock
+.PHONY: run setup check test chaos bench bench-million bench-quality clients lock
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.local
@@ -57,6 +59,11 @@ bench-million: $(DEV_STAMP)
 
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs
+
+clients: $(DEV_STAMP)
+	@for each in node npm java; do command -v $$each >/dev/null || { echo \
+	  "make clients needs Node 20 with npm, and Java 11, and here is no '$$each'; on Debian: apt-get install nodejs npm default-jre-headless" >&2; exit 1; }; done
+	$(BIN)/python -m pytest -m clients tests/clients
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
