@@ -76,6 +76,7 @@ class Batches:
             endpoint=said.endpoint,
             rows=rows,
             output_format=said.output_format or "jsonl",
+            escape_formulas=said.csv_formulas == "escape",
             output_url=said.output_url or "",
             completion_window=said.completion_window,
             deadline=self.submit.clock() + said.window_s,

@@ -58,8 +58,9 @@ def held(directory: Path, *, patience_s: float) -> Iterator[int]:
         os.close(lock)
 
 
-def first_key(store: ObjectStore, directory: Path, *, now: datetime) -> str:
-    """The key that the launcher shows: the one it made before, if the store still knows it.
+def first_key(store: ObjectStore, directory: Path, *, now: datetime) -> str | None:
+    """A key for this machine's user, kept in the directory: None if the one that was made before
+    is there and the store still knows it. A secret is shown once.
 
     Raises:
         Unavailable: The store is away.
@@ -68,7 +69,7 @@ def first_key(store: ObjectStore, directory: Path, *, now: datetime) -> str:
     with suppress(FileNotFoundError, InvalidKey, InvalidKeyFormat, MissingKey):
         secret = path.read_text().strip()
         Authenticator(store, cache_s=0).caller(f"Bearer {secret}")
-        return secret
+        return None
     secret, _ = create_key(
         store, name="first key", account="default", scopes=(), created_at=now, expires_at=None
     )

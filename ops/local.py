@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from shlex import quote
 
 from ops import datadir, embedded_redis
 from ops.logview import LogView
@@ -96,7 +97,7 @@ class _Boot:
 
     settings: Settings
     env: Mapping[str, str]
-    key: str
+    key: str | None  # None: it was shown at an earlier start
     log: LogView
     supervisor: Supervisor
 
@@ -170,14 +171,23 @@ def _check_port(settings: Settings) -> None:
         raise ConfigurationError(f"{where} cannot be listened on: {exc}") from exc
 
 
-def _welcome(settings: Settings, key: str) -> str:
+def _welcome(settings: Settings, key: str | None) -> str:
+    """How to use the service. Only the first start shows the key: later output lands in logs."""
+    path = settings.data_dir / datadir.KEY
+    if key is None:
+        told, header = (
+            f"Your key is in {path}",
+            f'"Authorization: Bearer $(cat {quote(str(path))})"',
+        )
+    else:
+        told, header = f"Your key: {key}   (kept in {path})", f"'Authorization: Bearer {key}'"
     return f"""
 Pigeonhole is ready: {address(settings)}
-Your key: {key}   (kept in {settings.data_dir / datadir.KEY})
+{told}
 
 Try it:
 
-curl -s {address(settings)}/v1/classify -H 'Authorization: Bearer {key}' \\
+curl -s {address(settings)}/v1/classify -H {header} \\
   -H 'Content-Type: application/json' -d '{json.dumps(_EXAMPLE)}'
 
 Ctrl-C stops it.

@@ -99,6 +99,7 @@ class BatchRequest(Value):
     endpoint: str = CLASSIFY
     rows: Rows | None = None
     output_format: Kind = "jsonl"
+    escape_formulas: bool = False  # of a CSV: what a spreadsheet would take for a formula is text
     output_url: str = ""
     completion_window: str = "24h"
     deadline: float | None = None  # seconds since 1970; what has not begun by then expires

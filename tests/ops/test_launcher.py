@@ -149,4 +149,9 @@ def test_a_killed_launcher_takes_everything_along_and_the_next_one_finds_its_key
 
         assert not psutil.wait_procs(children, timeout=60)[1]
     with service(env) as running:
-        assert running.read_until(r"Your key: (\S+)")[1] == key
+        path = running.read_until(r"Your key is in (\S+)")[1]
+        paste = running.read_until(r"^curl .*")[0] + running.read_until(r"  -H 'Content-Type.*")[0]
+        assert Path(path).read_text().strip() == key
+        assert key not in paste
+        paste = paste.replace("\\", "")
+        assert '"prediction"' in subprocess.check_output(["bash", "-c", paste], text=True)

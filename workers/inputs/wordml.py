@@ -103,6 +103,7 @@ def words(
     """
     reader = _Reader(line, notes or {})
     package.parse(part, start=reader.start, end=reader.end, text=reader.text)
+    reader.tell_notes()
     return reader.found
 
 
@@ -164,6 +165,14 @@ class _Reader:
                 self._add(f"\n{block}\n")
             elif kind == "tc" or block.strip(" \t\n"):
                 self._add(block)
+            if not self._open:
+                self.tell_notes()
+
+    def tell_notes(self) -> None:
+        """The notes that were referred to since the last line, which a paragraph may do alone."""
+        for each in self._referred:
+            self._line(each)
+        self._referred.clear()
 
     def text(self, text: str) -> None:
         if self._in_text and not self._skipped:
@@ -174,9 +183,8 @@ class _Reader:
         if self._open:
             self._open[-1].append(text)
             return
-        for each in (text, *self._referred):
-            self._line(each)
-        self._referred.clear()
+        self._line(text)
+        self.tell_notes()
 
 
 def _attribute(attributes: Mapping[str, str], namespaces: tuple[str, ...], name: str) -> str:

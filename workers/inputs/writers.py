@@ -2,10 +2,9 @@
 
 A column that was not declared is never dropped: it goes into the column `rest`, or raises.
 
-CSV is quoted by RFC 4180, with CRLF, so that a lone CR in a text comes back too. What a text
-begins with is left as it is: a spreadsheet takes ``=``, ``+``, ``-`` and ``@`` for formulas, and
-whoever opens a file of strangers' texts in one must import it as text. A mark put before them here
-would change the data of everyone else.
+CSV is quoted by RFC 4180, with CRLF, so that a lone CR in a text comes back too. A spreadsheet
+takes a text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula. It is left as it is,
+because a mark before it changes the data, unless the caller asks for that mark: `escape_formulas`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from workers.inputs.parquet_writer import write_parquet
 from workers.inputs.row import unreadable
 
 PIECE_BYTES = 64 * 1024
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # as OWASP lists them for CSV injection
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +33,7 @@ def write_rows(
     columns: Sequence[Column | str] | None = None,
     *,
     rest: str | None = None,
+    escape_formulas: bool = False,
 ) -> Iterator[bytes]:
     """A file of the rows, in pieces.
 
@@ -42,6 +43,8 @@ def write_rows(
         kind: JSONL writes each row as it is where no columns are given.
         columns: their order, in which one that a row lacks is null or, in CSV, empty; a name alone
             is a text. None: the keys of the first row.
+        escape_formulas: in CSV, a ``'`` stands before each text and each column's name that a
+            spreadsheet would take for a formula; numbers stay.
         rest: the column after them that takes what a row has besides, as a JSON object.
 
     Raises:
@@ -64,7 +67,7 @@ def write_rows(
     if kind == "jsonl":
         return _jsonl(ordered)
     if kind == "csv":
-        return _csv(ordered, [column.name for column in declared])
+        return _csv(ordered, [column.name for column in declared], escape=escape_formulas)
     return write_parquet(ordered, declared)
 
 
@@ -101,13 +104,23 @@ def _jsonl(rows: Iterable[Values]) -> Iterator[bytes]:
         yield bytes(held)
 
 
-def _csv(rows: Iterable[Values], names: list[str]) -> Iterator[bytes]:
+def escaped(value: object) -> object:
+    r"""A text so that no spreadsheet takes it for a formula; what is no text stays.
+
+    >>> [escaped(each) for each in ("=1+1", "\t=1", "a-b", "", -1.5)]
+    ["'=1+1", "'\t=1", 'a-b', '', -1.5]
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _csv(rows: Iterable[Values], names: list[str], *, escape: bool) -> Iterator[bytes]:
     held = io.StringIO()
     write = csv.writer(held, lineterminator="\r\n").writerow
     if names:
-        write(names)
+        write([escaped(name) for name in names] if escape else names)
     for row in rows:
-        write([text_of(value) for value in row.values()])
+        values = map(escaped, row.values()) if escape else row.values()
+        write([text_of(value) for value in values])
         if held.tell() >= PIECE_BYTES:
             yield held.getvalue().encode()
             held.seek(0)

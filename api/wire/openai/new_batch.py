@@ -21,6 +21,7 @@ _MOST_WORD_CHARS = 256
 _COLUMNS = ("text_column", "image_column", "file_column")
 _OF_ROWS = (
     "id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "output_format", "skip_rows",
+    "csv_formulas",
 )  # fmt: skip
 
 
@@ -85,6 +86,12 @@ class BatchBody(Shape):
         description="Lines above the header of a CSV, such as a title; 0 if absent.",
     )
     output_format: Kind | None = Field(None, description="`jsonl` if absent.")
+    csv_formulas: Literal["keep", "escape"] | None = Field(
+        None,
+        description="Of a CSV that comes out: `escape` puts a `'` before each text that begins "
+        "with `=`, `+`, `-`, `@`, a tab or a carriage return, which a spreadsheet would take for "
+        "a formula. `keep`, if absent, leaves texts as they are.",
+    )
     output_url: str | None = Field(
         None,
         description="Where the files are written too: `s3://bucket/prefix/`. The operator says "
@@ -154,6 +161,8 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
         refuse("delimiter", "must be one character, no quote and no line end, or `tab`")
     if said.encoding is not None and encoding_of(said.encoding) is None:
         refuse("encoding", "is none that is read: name one such as utf-8, utf-16 or cp1252")
+    if said.csv_formulas is not None and said.output_format != "csv":
+        refuse("csv_formulas", "belongs to the output_format csv")
     named = [field for field in _COLUMNS if getattr(said, field) is not None]
     if len(named) > 1:
         refuse(named[1], f"stands beside {named[0]}: rows hold one of them")

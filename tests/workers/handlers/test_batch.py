@@ -332,6 +332,27 @@ def grouped(bench: Bench, kind: str) -> bytes:
     return content(bench, result(bench, job).output_file)
 
 
+@pytest.mark.parametrize("escape", [True, False])
+def test_texts_in_a_csv_are_no_formulas_if_that_is_asked(bench: Bench, escape: bool):
+    texts = ["=1+1", "+red", "-red", "@red", "\tred", "\rred", "red-green"]
+    rows = [{"id": n, "=text": text, "n": -1.5} for n, text in enumerate(texts)]
+    job = a_batch(
+        bench,
+        jsonl(*rows),
+        rows={"id_column": "id", "text_column": "=text"},
+        output_format="csv",
+        escape_formulas=escape,
+    )
+    run_all(bench)
+
+    data = content(bench, result(bench, job).output_file).decode()
+    head, *found = csv.reader(io.StringIO(data, newline=""))
+    mark = "'" if escape else ""
+    assert head[:3] == ["id", f"{mark}=text", "n"]
+    assert [row[1] for row in found] == [*(mark + text for text in texts[:-1]), texts[-1]]
+    assert {row[2] for row in found} == {"-1.5"}
+
+
 def test_groups_have_columns_of_their_own_in_a_csv(bench: Bench):
     table = grouped(bench, "csv").decode()
 

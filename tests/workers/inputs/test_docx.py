@@ -166,6 +166,29 @@ def test_headers_notes_and_footers_stand_where_they_are_read() -> None:
     assert found.text == "Head\nclaimed\nproof\nsource\nend\nFoot"
 
 
+@pytest.mark.parametrize(
+    "lone",
+    [
+        '<w:p><w:r><w:footnoteReference w:id="2"/></w:r></w:p>',
+        '<w:tbl><w:tr><w:tc><w:p><w:r><w:footnoteReference w:id="2"/></w:r></w:p></w:tc>'
+        "</w:tr></w:tbl>",
+        '<w:sdt><w:sdtContent><w:p><w:r><w:footnoteReference w:id="2"/></w:r></w:p>'
+        "</w:sdtContent></w:sdt>",
+    ],
+)
+@pytest.mark.parametrize("after", ["", "<w:p/>", paragraph("end")])
+def test_a_note_whose_reference_stands_alone_is_read(lone: str, after: str) -> None:
+    parts = {
+        RELATIONS: relations(("n1", "footnotes", "footnotes.xml")),
+        "word/footnotes.xml": f'<w:footnotes xmlns:w="{W}"><w:footnote w:id="2">'
+        f"{paragraph('proof')}</w:footnote></w:footnotes>",
+    }
+
+    found = parsed(docx(paragraph("claim") + lone + after, parts))
+
+    assert found.text.split() == ["claim", "proof", *(["end"] if "end" in after else [])]
+
+
 def test_strict_documents_and_mathematics_are_read() -> None:
     strict = "http://purl.oclc.org/ooxml"
     formula = f'<m:oMath xmlns:m="{strict}/officeDocument/math"><m:r><m:t>x+1</m:t></m:r></m:oMath>'

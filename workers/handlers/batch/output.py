@@ -117,7 +117,9 @@ def _table(
 ) -> Iterator[bytes]:
     columns = [*(Column(name=name) for name in first["row"]), *(each.column for each in ours)]
     rows = ({**line["row"], **{each.name: each.value(line) for each in ours}} for line in lines)
-    return write_rows(rows, body.output_format, columns, rest=rest)
+    return write_rows(
+        rows, body.output_format, columns, rest=rest, escape_formulas=body.escape_formulas
+    )
 
 
 def _reread(
