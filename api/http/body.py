@@ -98,6 +98,11 @@ class Body:
         self.refusal: PigeonholeError | None = None
 
     @property
+    def holds_bytes(self) -> bool:
+        """Whether others may wait for what it has of the budget."""
+        return self._taken > 0
+
+    @property
     def input(self) -> BinaryIO:
         """What the application reads."""
         if self._stream is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 4096
 _LOOK_S = 0.25
+_MAX_UNSENT_BYTES = 256 * 2**20  # of answers that clients have not taken, in one process
+_HASTE_S = 2.0
 _SPARE_S = 1.0  # of the grace, to end the process itself
 _STUCK_S = 60.0  # beyond the longest call: only a fault holds all threads so long
 
@@ -100,6 +102,8 @@ class HttpServer:
         now = self._site.now()
         for connection in list(self._site.connections):
             connection.look(now)
+        for connection in to_cut(self._site.connections, now=now):
+            connection.cut()
 
     def _fault(self, path: str) -> PigeonholeError | None:
         """Why `/health/live` says that the process should be replaced, if it should."""
@@ -107,6 +111,26 @@ class HttpServer:
         if path == "/health/live" and self._routing.calls.longest_wait_s > limit_s:
             return Unavailable(f"no thread has become free for {limit_s:g} s")
         return None
+
+
+def to_cut(
+    connections: Iterable[Connection], *, now: float, max_bytes: int = _MAX_UNSENT_BYTES
+) -> list[Connection]:
+    """Whose clients are cut because all of them leave more than `max_bytes` of their answers.
+
+    The slowest go first. A client is given `_HASTE_S` in any case: while answers go out, some of
+    them are always held.
+    """
+    unsent = sum(each.unsent_bytes for each in connections)
+    found = []
+    if unsent > max_bytes:
+        slow = sorted(connections, key=lambda each: each.unsent_for_s(now), reverse=True)
+        for each in slow:
+            if unsent <= max_bytes or each.unsent_for_s(now) < _HASTE_S:
+                break
+            unsent -= each.unsent_bytes
+            found.append(each)
+    return found
 
 
 def listening(host: str, port: int, *, backlog: int | None = None, shared: bool) -> socket.socket:

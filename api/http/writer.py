@@ -48,6 +48,7 @@ class Writer:
         self._goes_on = False
         self._pace: Pace | None = None
         self._idle_since = 0.0
+        self._full_since = 0.0
         self._size = 0  # of what the transport held when we last looked
         self.closed = False
         self.unsent = False  # bytes of threads come after those that the transport holds
@@ -80,7 +81,11 @@ class Writer:
     @property
     def unsent_bytes(self) -> int:
         """What the client has not taken."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() if self.unsent else 0
+
+    def held_s(self, now: float) -> float:
+        """For how long the client has left some of what was written."""
+        return now - self._full_since if self.unsent else 0.0
 
     def is_late(self, now: float) -> bool:
         """Whether the client takes its answer too slowly."""
@@ -120,13 +125,13 @@ class Writer:
                 self._abandoned()
             return
         self._goes_on = go_on
-        now = self._site.now()
+        self._full_since = now = self._site.now()
         if self._pace is None:
             self._pace = Pace(self._site.answer_timeout_s, now=now)
         else:
             self._pace.resumed(now - self._idle_since, now=now)
         self._transport.write(data)
-        self._size = self.unsent_bytes
+        self._size = self._transport.get_write_buffer_size()
         if self._size == 0:
             self._sent(len(data))
 
