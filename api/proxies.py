@@ -94,11 +94,20 @@ class ForwardedRequests:
         if prefix:
             environ["SCRIPT_NAME"] = prefix
         path = str(environ.get("PATH_INFO", ""))
-        for each in filter(None, (prefix, self._path_prefix)):
-            if path == each or path.startswith(each + "/"):
-                environ["PATH_INFO"] = path.removeprefix(each)
-                break
+        environ["PATH_INFO"] = without_prefix(path, prefix, self._path_prefix)
         return self._app(environ, start)
+
+
+def without_prefix(path: str, *prefixes: str) -> str:
+    """A path as the application has it: without the first of the prefixes that it begins with.
+
+    >>> without_prefix("/a/v1/jobs", "", "/a"), without_prefix("/ab/v1/jobs", "/a")
+    ('/v1/jobs', '/ab/v1/jobs')
+    """
+    for each in filter(None, prefixes):
+        if path == each or path.startswith(each + "/"):
+            return path.removeprefix(each)
+    return path
 
 
 def _last(environ: WSGIEnvironment, name: str) -> str:

@@ -20,6 +20,7 @@ from api.http.body import Body
 from api.http.exchange import Exchange
 from api.http.parser import Malformed, Parser
 from api.http.request import REFUSAL, Request, environ_of
+from api.http.routing import Route
 from api.http.site import Site
 from api.http.writer import Writer
 from api.wrong_keys import network_of
@@ -49,10 +50,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._host = ""
         self._server = ("", "")
-        self.address = ""
+        self._peer = self.address = ""
+        self._behind_proxy = False
         self.deadline = _NEVER
         self.client_has_left = False
-        # What was not parsed yet, what waits to be answered, what is answered
         self._parser = Parser(self)
         self._unparsed = b""
         self._waiting: deque[Request] = deque()
@@ -60,27 +61,28 @@ class Connection(asyncio.Protocol):
         self._path = self._query = ""
         self._body: Body | None = None
         self._exchange: Exchange | None = None
+        self._route: Route
         self._pool = site.polling
         self._counted = False
         self._lingers = False
         self._closes = False  # after the answer
         self._answered = False
-        # Whether a thread that has answered says so, or leaves it to be found: see `answered`
         self._lock = threading.Lock()
-        self._tells = True
-        self._done = False
+        self._tells = True  # whether a thread that has answered says so, or
+        self._done = False  # leaves it to be found: see `answered`
         self._writer: Writer
-
-    # --- The connection comes, is looked at, and goes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, where the address has not too many connections."""
         self._transport = cast("asyncio.Transport", transport)
         self._host, *_ = transport.get_extra_info("peername") or ("",)
-        server = transport.get_extra_info("sockname") or ("", 0)
-        self._server = (str(server[0]), str(server[1]))
-        self.address = network_of(self._host)
-        if self._refused or not self._site.connections_by_address.take(self.address):
+        server, port, *_ = transport.get_extra_info("sockname") or ("", 0)
+        self._server = (str(server), str(port))
+        self._behind_proxy = self._site.proxies.trusts(self._host)
+        self.address = self._peer = "" if self._behind_proxy else network_of(self._host)
+        if self._refused or not (
+            self._behind_proxy or self._site.connections_by_address.take(self._peer)
+        ):
             self._transport.abort()
             return
         self._writer = Writer(
@@ -96,7 +98,8 @@ class Connection(asyncio.Protocol):
         self._settle()
         self.client_has_left = True
         self._site.connections.discard(self)
-        self._site.connections_by_address.give_back(self.address)
+        if not self._behind_proxy:
+            self._site.connections_by_address.give_back(self._peer)
         if self._body is not None:
             self._body.client_left()
         self._writer.close()
@@ -136,8 +139,6 @@ class Connection(asyncio.Protocol):
         if self._request is None:
             self._transport.close()
 
-    # --- Bytes come
-
     def data_received(self, data: bytes) -> None:
         """Parse, or keep for later what follows a request that is being answered."""
         if self._lingers:
@@ -152,8 +153,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the way to the client open where it may still read an answer."""
         self._settle()
-        self.client_has_left = True
-        self._closes = True
+        self.client_has_left = self._closes = True
         if self._request is None or self._body is None or self._lingers:
             return False
         if not self._request.complete:
@@ -189,14 +189,15 @@ class Connection(asyncio.Protocol):
             else:
                 self._body.complete()
 
-    # --- A request is answered
-
     def _begin(self, request: Request) -> None:
         self._request = request
         self.deadline = _NEVER
         self._answered = False
         self._path, self._query = request.path_and_query()
-        route = self._site.route_of(request.method, self._path)
+        prefix = ""
+        if self._behind_proxy:
+            self.address, prefix = self._site.sender(self._host, request)
+        self._route = route = self._site.route_of(request.method, self._path, prefix)
         self._pool = route.pool
         self._body = body = Body(
             self._site, self, request, max_bytes=route.max_bytes, streamed=route.streamed
@@ -223,7 +224,7 @@ class Connection(asyncio.Protocol):
             request, path=self._path, query=self._query, client=self._host, server=self._server
         )
         environ["wsgi.input"] = body.input
-        error = body.refusal or self._site.fault(self._path)
+        error = body.refusal or self._site.fault(self._route)
         if error is not None:
             environ[REFUSAL] = error
             self._pool = self._site.polling
@@ -324,7 +325,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(_CONTINUE)
 
     def close_after_answer(self) -> None:
-        """Take no other request from the client."""
+        """Take no other request."""
         self._closes = True
 
     def close(self) -> None:

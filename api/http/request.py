@@ -65,11 +65,9 @@ class Request:
         return self.length is None or self.length > 0
 
     def header(self, wanted: bytes) -> str | None:
-        """The first header of a name in lower case."""
-        for name, value in self.headers:
-            if name.lower() == wanted:
-                return value.decode("latin1")
-        return None
+        """The headers of a name in lower case, joined by commas; None if there are none."""
+        values = [value for name, value in self.headers if name.lower() == wanted]
+        return b",".join(values).decode("latin1") if values else None
 
     def path_and_query(self) -> tuple[str, str]:
         """The decoded path and the query, as WSGI has them: bytes as Latin-1."""

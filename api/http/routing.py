@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from api.http.thread_pool import ThreadPool
+from api.proxies import without_prefix
 from shared.settings import Settings
 
 SMALL_BODY_BYTES = 2**20
@@ -49,6 +50,7 @@ class Routing:
         self.liveness = ThreadPool("liveness", max_threads=1, max_waiting=_MAX_WAITING)
         self.readiness = ThreadPool("readiness", max_threads=4, max_waiting=_MAX_WAITING)
         self.uploads = ThreadPool("uploads", max_threads=settings.upload_threads, max_waiting=0)
+        self._path_prefix = settings.path_prefix
         small = small_body_bytes(settings)
         self._small = Route(pool=self.calls, max_bytes=small)
         self._large = Route(pool=self.calls, max_bytes=settings.max_body_bytes)
@@ -62,8 +64,9 @@ class Routing:
         }
         self._upload = Route(pool=self.uploads, max_bytes=_FOREVER, streamed=True)
 
-    def route_of(self, method: str, path: str) -> Route:
-        """How a request is taken."""
+    def route_of(self, method: str, path: str, prefix: str = "") -> Route:
+        """How a request is taken; `prefix` is where a proxy says that it publishes the API."""
+        path = without_prefix(path, prefix.rstrip("/"), self._path_prefix)
         if method == "POST":
             if _LARGE.fullmatch(path):
                 return self._large

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from api.http.body import SMALL_BYTES
 from api.http.bounds import ByteBudget, PerAddress
 from api.http.connection import Connection
-from api.http.routing import Routing
+from api.http.routing import Route, Routing
 from api.http.site import Site
+from api.proxies import TrustedProxies
+from shared.addresses import networks_of
 from shared.errors import PigeonholeError, Unavailable
 from shared.settings import Settings
 
@@ -55,6 +57,7 @@ class HttpServer:
             route_of=routing.route_of,
             check_key=check_key,
             fault=self._fault,
+            proxies=TrustedProxies(networks=networks_of(settings.trusted_proxies)),
             polling=routing.polling,
             budget=ByteBudget(max(settings.max_bodies_bytes, largest), min_share=largest),
             connections_by_address=PerAddress(settings.max_address_connections),
@@ -105,10 +108,10 @@ class HttpServer:
         for connection in to_cut(self._site.connections, now=now):
             connection.cut()
 
-    def _fault(self, path: str) -> PigeonholeError | None:
+    def _fault(self, route: Route) -> PigeonholeError | None:
         """Why `/health/live` says that the process should be replaced, if it should."""
         limit_s = self._settings.request_timeout_s + _STUCK_S
-        if path == "/health/live" and self._routing.calls.longest_wait_s > limit_s:
+        if route.pool is self._routing.liveness and self._routing.calls.longest_wait_s > limit_s:
             return Unavailable(f"no thread has become free for {limit_s:g} s")
         return None
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from api.http.bounds import ByteBudget, PerAddress
+from api.http.request import Request
 from api.http.routing import Route
 from api.http.thread_pool import ThreadPool
+from api.proxies import TrustedProxies
+from api.wrong_keys import network_of
 from shared.errors import PigeonholeError
 
 if TYPE_CHECKING:
@@ -24,17 +27,19 @@ class Site:
         app: What answers requests.
         route_of: Where the application runs for a method and path, and which body they may have.
         check_key: Raises what is wrong with an `Authorization` header; may wait for the store.
-        fault: Why a path cannot be answered, where that is so: a process whose threads are stuck
+        fault: Why a route cannot be answered, where that is so: a process whose threads are stuck
             does not live.
+        proxies: Those that are trusted to say whose requests they send.
         polling: Threads for what is answered quickly.
         stopping: Whether connections are closed after their answer.
         connections: Those that are open.
     """
 
     app: WSGIApplication
-    route_of: Callable[[str, str], Route]
+    route_of: Callable[[str, str, str], Route]
     check_key: Callable[[str | None], object]
-    fault: Callable[[str], PigeonholeError | None]
+    fault: Callable[[Route], PigeonholeError | None]
+    proxies: TrustedProxies
     polling: ThreadPool
     budget: ByteBudget
     connections_by_address: PerAddress
@@ -45,3 +50,9 @@ class Site:
     stopping: bool = False
     connections: set[Any] = field(default_factory=set)
     now: Callable[[], float] = time.monotonic
+
+    def sender(self, proxy: str, request: Request) -> tuple[str, str]:
+        """For whose address a request of a trusted proxy counts, and its prefix of the path."""
+        client = self.proxies.client(proxy, request.header(b"x-forwarded-for") or "")
+        prefix = (request.header(b"x-forwarded-prefix") or "").rpartition(",")[2].strip()
+        return network_of(client), prefix

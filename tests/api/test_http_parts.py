@@ -117,6 +117,15 @@ def test_files_are_handed_on_while_they_arrive(path: str):
     assert routing.route_of("POST", path).pool is routing.uploads
 
 
+def test_a_prefix_of_a_proxy_changes_no_route():
+    routing = Routing(replace(SETTINGS, path_prefix="/ai"))
+
+    for path in ("/v1/classify", "/ai/v1/classify"):
+        assert routing.route_of("POST", path).max_bytes == SETTINGS.max_body_bytes
+    assert routing.route_of("POST", "/of/v1/files", "/of/").streamed
+    assert routing.route_of("GET", "/ai/health/live").pool is routing.liveness
+
+
 def test_no_route_may_send_more_than_the_operator_allows():
     routing = Routing(replace(SETTINGS, max_body_bytes=2048))
 
@@ -126,12 +135,13 @@ def test_no_route_may_send_more_than_the_operator_allows():
 
 def test_a_process_whose_threads_are_all_stuck_does_not_live(monkeypatch: pytest.MonkeyPatch):
     server = HttpServer(lambda *_: [], SETTINGS, check_key=lambda _: None, max_connections=10)
-    assert server._fault("/health/live") is None
+    live = server._routing.route_of("GET", "/health/live")
+    assert server._fault(live) is None
 
     monkeypatch.setattr(ThreadPool, "longest_wait_s", 100.0)
 
-    assert server._fault("/health/live") is not None
-    assert server._fault("/v1/models") is None
+    assert server._fault(live) is not None
+    assert server._fault(server._routing.route_of("GET", "/v1/models")) is None
 
 
 @dataclass

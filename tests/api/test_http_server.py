@@ -33,6 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         answer_timeout_s=ANSWER_TIMEOUT_S,
         header_timeout_s=5,
         max_address_requests=600,
+        trusted_proxies="127.0.0.2",
+        path_prefix="/ai",
     ) as running:
         yield running
 
@@ -240,6 +242,30 @@ def test_an_address_has_a_bounded_number_of_requests(stack: Stack):
     stack.until("let in again", lambda: stack.call("GET", "/v1/models").status == 200)
 
 
+def test_behind_a_trusted_proxy_each_client_is_counted_by_itself(stack: Stack):
+    first = head(stack, "/ai/v1/classify", length=50, more="X-Forwarded-For: 192.0.2.1\r\n") + b"{"
+    with ExitStack() as opened:
+        for number in range(620):
+            client = opened.enter_context(socket.socket())
+            client.settimeout(30)
+            client.bind(("127.0.0.2", 0))
+            client.connect((HOST, stack.port))
+            client.sendall(first)
+            assert number or stack.call("GET", "/v1/models").status == 200
+        status, _, _ = answer_on(client)  # the last of them is one too many
+
+        assert status == 429
+        for address, expected in [("192.0.2.1", 429), ("192.0.2.2", 200)]:
+            with socket.socket() as other:
+                other.settimeout(30)
+                other.bind(("127.0.0.2", 0))
+                other.connect((HOST, stack.port))
+                more = f"X-Forwarded-For: {address}\r\n"
+                other.sendall(head(stack, "/ai/v1/models", length=0, method="GET", more=more))
+
+                assert answer_on(other)[0] == expected
+
+
 def test_abandoned_uploads_let_go_of_their_threads(stack: Stack):
     for _ in range(3):
         with clients(stack, 4, head(stack, "/v1/files", length=10**9) + b"--b\r\n"):
@@ -320,15 +346,15 @@ def test_requests_in_one_packet_are_answered_in_turn(stack: Stack):
     body = json.dumps({"input": "a red rose", "labels": LABELS}).encode()
     classify = head(stack, "/v1/classify", length=len(body)) + body
     models = head(stack, "/v1/models", length=0, method="GET")
-    with connect(stack) as client:
+    statuses, keys = [], []
+    with connect(stack) as client, client.makefile("rb") as answers:
         client.sendall(classify + models + classify + models + classify[:-5])
-        statuses, keys = [], []
         for number in range(5):
             if number == 4:
                 client.sendall(classify[-5:])
-            status, _, answer = answer_on(client)
-            statuses.append(status)
-            keys.append(next(iter(json.loads(answer))))
+            statuses.append(int(answers.readline().split()[1]))
+            length = http.client.parse_headers(answers)["Content-Length"]
+            keys.append(next(iter(json.loads(answers.read(int(length))))))
 
     assert statuses == [200] * 5
     assert keys[0] == keys[2] == keys[4] != keys[1] == keys[3]
