@@ -11,7 +11,7 @@ import pytest
 from shared import layout
 from shared.batches import TRAIN, Plan
 from shared.jobs import Job, State
-from shared.messages import decode
+from shared.messages import CONTROL, decode
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import (
     LABELS,
@@ -224,3 +224,18 @@ def test_an_accent_far_below_the_beginning_does_not_cost_its_row(bench: Bench):
     assert (last["id"], last["row"]["text"]) == ("x", "a red café")
     plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
     assert plan.format == "CSV, delimiter ',', Windows-1252"
+
+
+def test_a_part_holds_few_rows_whose_other_columns_are_large(bench: Bench):
+    rows = [{"id": n, "text": "red", "note": "x" * 1_000_000} for n in range(12)]
+    job = a_batch(bench, jsonl(*rows))
+
+    bench.parts.run(bench.claim(CONTROL))
+
+    names = [n for n in bench.store.list(layout.parts(ME, job.id)) if n.endswith(".in")]
+    assert len(names) == 3
+    assert max(len(bench.store.get(name).data) for name in names) < 6_000_000
+    run_all(bench)
+    assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
+        str(n) for n in range(12)
+    ]

@@ -21,6 +21,13 @@ _TYPES = "[Content_Types].xml"
 _MAIN = {"_rels/.rels": relations(("r1", "officeDocument", "word/document.xml"))}
 
 
+def repeated(block: bytes, times: int) -> bytes:
+    """A block again and again, compressed once; the checksum is wrong."""
+    packer = zlib.compressobj(9)
+    first, again = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * (times - 1) + packer.flush()
+
+
 def annotations(count: int = 100_000) -> bytes:
     """A page with notes."""
     listed = b" ".join(b"%d 0 R" % (4 + number) for number in range(count))
@@ -46,7 +53,7 @@ def paths(count: int = 1_000_000) -> bytes:
 
 def hidden_paths(count: int = 3_000_000) -> bytes:
     """The same in a form of the page, where they are one object, and compressed."""
-    content = zlib.compress(b"0 0 m 595 842 l 300 7 l S\n" * count, 9)
+    content = repeated(b"0 0 m 595 842 l 300 7 l S\n" * 10_000, count // 10_000)
     extra = b"/Type/XObject/Subtype/Form/BBox[0 0 595 842]/Filter/FlateDecode"
     return pdf(b"/X Do", resources=b"/XObject<</X 4 0 R>>", more=[stream(content, extra)])
 

@@ -10,6 +10,7 @@ import pypdfium2
 import pytest
 
 from shared.errors import UnreadableInput
+from tests.workers.inputs.document_bombs import annotations, lines
 from tests.workers.inputs.documents import (
     HELVETICA,
     encrypted,
@@ -438,3 +439,14 @@ def test_real_documents_give_the_text_that_another_reader_saw() -> None:
             assert characters == pytest.approx(entry["probe"]["text_chars_first30pages"], rel=0.1)
             assert found.total_pages == entry["probe"]["pages"]
             assert not found.scanned
+
+
+def test_notes_and_objects_are_bounded_and_the_rest_is_said() -> None:
+    bounds = DocumentBounds(max_notes=5, max_objects=50)
+    noted = document.read(annotations(8), FRAME, 3, bounds)
+    drawn = document.read(pdf(lines(40), lines(40), lines(5)), FRAME, 3, bounds)
+
+    assert [f"note {n}" in noted.text for n in range(8)] == [True] * 5 + [False] * 3
+    assert noted.unread == ("Of 8 notes and form fields the first 5 were read, the most.",)
+    assert [page.pixels is None for page in drawn.pages] == [False, True, False]
+    assert drawn.unread == ("Pages were not drawn, since 50 objects are the most that are: 2.",)

@@ -37,6 +37,7 @@ _MOST_ROWS = 500  # of a part: four objects for each thousand rows
 _MOST_LESSONS = 32  # of a part whose lines are learnt one after the other
 # Of a part's texts: about 10,000 tokens. Parts are what accounts take turns by, so they are small.
 _PART_BYTES = 64 * 1024
+_HELD_BYTES = 4 * 1024 * 1024  # of whole rows, with the columns that nothing is asked of
 _WINDOW = 32  # parts cut at a time, and a quarter of those before: reading on costs what was read
 _EVERY = 1000  # rows between two looks at the lease
 
@@ -122,14 +123,20 @@ class Planner:
             rows = _left(self.reader.rows(file, body, skip=read), read, done, repeated, hold)
             for _ in range(window):
                 hold.check()
-                taken = list(_bounded(rows, plan.rows_per_part))
-                if not taken:
+                lines: list[bytes] = []
+                held, last = 0, read
+                for row in _bounded(rows, plan.rows_per_part):
+                    lines.append(part_rows.dumps([row]))
+                    held, last = held + len(lines[-1]), row.number
+                    if held >= _HELD_BYTES:
+                        break
+                if not lines:
                     read = plan.rows_in_file
                     break
                 name = layout.part_rows(job.account, job.id, parts)
-                self.store.put(name, part_rows.dumps(taken))
+                self.store.put(name, b"".join(lines))
                 parts += 1
-                read = taken[-1].number + 1
+                read = last + 1
         cut = plan.model_copy(update={"parts": parts, "rows_read": read})
         try:
             self.store.put(layout.plan(job.account, job.id), encode(cut), if_match=etag)
