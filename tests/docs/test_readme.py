@@ -304,7 +304,7 @@ def test_the_table_of_settings_is_the_one_of_the_code() -> None:
 def test_the_table_of_limits_has_the_defaults_of_the_code() -> None:
     fixed = {
         "characters of an `Idempotency-Key": MAX_CHARS,
-        "columns of a Parquet file": MAX_COLUMNS,
+        "columns of a table": MAX_COLUMNS,
         "bytes of a body that makes a batch": BATCH_BODY_BYTES,
         "bytes of other bodies, but for files": SMALL_BODY_BYTES,
     }

@@ -7,12 +7,12 @@ stands twice is an error only where the request names it, since it does not say 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from shared.errors import FieldError, InvalidRequest
-from workers.inputs.row import unreadable
+from workers.inputs.row import MAX_COLUMNS, unreadable
 
 _SHOWN_COLUMNS = 10
 _SHOWN_CHARS = 40
@@ -68,16 +68,21 @@ def columns(header: Sequence[str], wanted: Wanted | None = None, *, hint: str = 
     >>> columns(["", "text", "note", "note"])
     ['column_1', 'text', 'note', 'note_2']
     """
+    if len(header) > MAX_COLUMNS:
+        unreadable(f"has {len(header)} columns; at most {MAX_COLUMNS} are read")
     taken = set(header)
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order
+    numbers: dict[str, Iterator[int]] = {}  # to try next behind each name
     for place, name in enumerate(header, start=1):
-        stem = name or f"column_{place}"
-        free = stem if name and name not in names else _free(stem, taken, named=bool(name))
+        free = name or f"column_{place}"
+        if free in (names if name else taken):
+            tried = numbers.setdefault(free, count(2))
+            free = next(each for n in tried if (each := f"{free}_{n}") not in taken)
         taken.add(free)
-        names.append(free)
+        names[free] = None
     if wanted is not None:
-        _check(header, names, wanted, hint)
-    return names
+        _check(header, list(names), wanted, hint)
+    return list(names)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -88,13 +93,6 @@ def listed(names: Sequence[str]) -> str:
     """
     shown = ", ".join(repr(_cut(name)) for name in names[:_SHOWN_COLUMNS])
     return shown + (", …" if len(names) > _SHOWN_COLUMNS else "")
-
-
-def _free(stem: str, taken: set[str], *, named: bool) -> str:
-    """The stem, or with the first number that makes it a name of its own."""
-    if not named and stem not in taken:
-        return stem
-    return next(name for n in count(2) if (name := f"{stem}_{n}") not in taken)
 
 
 def _check(header: Sequence[str], names: Sequence[str], wanted: Wanted, hint: str) -> None:

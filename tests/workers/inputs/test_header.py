@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import codes_of, data_of, rows_of
-from workers.inputs.format import Said
+from workers.inputs.format import Format, Said
 from workers.inputs.header import Wanted, columns, listed
 from workers.inputs.sniff import sniff
 
@@ -162,3 +162,10 @@ def test_a_header_is_checked_also_where_no_row_can_be_read():
     with pytest.raises(InvalidRequest, match="no column 'text'"):
         rows_of(b"id,words\n1\n2\n", wanted=TEXT)
     assert codes_of(rows_of(b"id,text\n1\n2\n", wanted=TEXT)) == ["field_count"] * 2
+
+
+def test_a_table_of_a_million_columns_is_refused_at_once_and_many_of_one_name_are_named():
+    with pytest.raises(InvalidRequest, match="has 1000001 columns; at most 16384 are read"):
+        rows_of(b"text" + b",a" * 1_000_000 + b"\n1\n", found=Format(kind="csv"))
+    names = columns(["a"] * 16_384)
+    assert (names[:3], names[-1]) == (["a", "a_2", "a_3"], "a_16384")
