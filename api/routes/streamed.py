@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
+from urllib.parse import quote
 
 from flask import Response
+from werkzeug.http import dump_options_header
 
 from api.files import Files
 
@@ -31,5 +33,20 @@ def streamed_file(files: Files, account: str, file_id: str, held: ExitStack) -> 
     held.enter_context(stream)
     response = streamed(iter(partial(stream.read, _CHUNK_BYTES), b""), held, mimetype=FILE_TYPE)
     response.content_length = file.bytes
-    response.headers.set("Content-Disposition", "attachment", filename=file.filename)
+    response.headers["Content-Disposition"] = disposition(file.filename)
     return response
+
+
+def disposition(name: str) -> str:
+    """The header that says what to call a file, by RFC 6266: in ASCII, and beside it as it is.
+
+    A header with other characters breaks the connection instead of the name.
+
+    >>> disposition("rows.csv")
+    'attachment; filename=rows.csv'
+    >>> disposition("üß.csv")
+    "attachment; filename=__.csv; filename*=UTF-8''%C3%BC%C3%9F.csv"
+    """
+    plain = "".join(each if each.isascii() else "_" for each in name)
+    header = dump_options_header("attachment", {"filename": plain})
+    return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe='')}"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
+from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse, encode_multipart
 
 from api.form import MOST_FORM_BYTES
@@ -209,6 +210,18 @@ class TestContent:
         assert answer.content_length == len(data)
         assert answer.mimetype == "application/octet-stream"
         assert answer.headers["Content-Disposition"].startswith("attachment;")
+
+    @pytest.mark.parametrize("name", ["größe.csv", "日本.csv", 'a"b;c\\\U0001f600.csv', "ü" * 1000])
+    def test_says_any_name_in_a_header_that_every_server_sends(
+        self, send: Send, client: FlaskClient, name: str
+    ):
+        file = send(b"x", name).get_json()
+
+        header = client.get(f"/v1/files/{file['id']}/content").headers["Content-Disposition"]
+
+        assert header.isascii()
+        assert len(header) < 4096
+        assert parse_options_header(header)[1]["filename"] == file["filename"]
 
     def test_is_closed_where_nobody_reads_it(
         self, send: Send, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch

@@ -308,3 +308,10 @@ def test_what_failed_is_retried_under_its_own_ids(stack: Stack):
     assert second["retry_of"] == first["id"]
     assert second["request_counts"] == {"total": 100, "completed": 0, "failed": 100}
     assert lines(stack, second["error_file_id"]) == lines(stack, first["error_file_id"])
+
+
+def test_a_file_of_any_name_is_downloaded_again(stack: Stack):
+    for name in ("日本.csv", "größe.csv", "x" * 1000 + ".csv"):
+        file = upload(stack, b"id,text", name)
+        answer = stack.call("GET", f"/v1/files/{file}/content")
+        assert (answer.status, answer.body) == (200, b"id,text")
