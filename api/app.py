@@ -98,6 +98,8 @@ def create_app(services: Services) -> Flask:
     docs.install(app)
     slots = Slots(settings.api_threads - RESERVED_THREADS)
     resolve = Resolve(
+        members=services.members,
+        text_fallback=settings.text_fallback,
         classifiers=services.classifiers,
         catalogue=services.catalogue,
         limits=services.submit.limits,
@@ -238,7 +240,13 @@ def create_app(services: Services) -> Flask:
             max_body_bytes=small_body_bytes(settings),
         )
     )
-    app.register_blueprint(models.blueprint(catalogue=services.catalogue, members=services.members))
+    app.register_blueprint(
+        models.blueprint(
+            catalogue=services.catalogue,
+            members=services.members,
+            text_fallback=settings.text_fallback,
+        )
+    )
     app.register_blueprint(health.blueprint(probe=probe))
     app.register_blueprint(metrics.blueprint(metrics=counts))
     return app

@@ -224,10 +224,12 @@ class Batches:
         """What is asked of each row: checked with one that stands for all."""
         assert said.classify is not None
         asked = parse_asking(said.classify, default_model=self.default_model)
-        if said.image_column is not None or said.input_items == "image":
+        pictures = said.image_column is not None or said.input_items == "image"
+        texts_only = not pictures and said.file_column is None and said.input_items is None
+        if pictures:
             asked = self.resolve.for_pictures(asked)
         try:
-            ask = self.resolve.classify(asked, account=account)
+            ask = self.resolve.classify(asked, account=account, texts_only=texts_only)
             model = self.submit.catalogue.find(ask.model).name
             self.submit.limits.check(ask)
         except PigeonholeError as exc:

@@ -30,6 +30,7 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "Vary",
     "WWW-Authenticate",
+    "X-Model",
     "X-Request-ID",
 )
 _METHODS = "DELETE, GET, HEAD, PATCH, POST, PUT"

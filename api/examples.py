@@ -87,6 +87,7 @@ PARAMETERS: Json = {
     "file": "confusion_matrix.png",
     "file_id": FILE_ID,
     "job_id": JOB_ID,
+    "model_id": "all-MiniLM-L6-v2",
     "limit": 20,
     "order": "desc",
     "purpose": "batch",

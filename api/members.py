@@ -6,13 +6,14 @@ import threading
 import time
 
 from shared.catalogue import ModelEntry
-from shared.errors import BrokerUnavailable, Unavailable
+from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavailable
 from shared.ports import Ledger
 from shared.types import MemberReport, WorkerReport
 
 WORKER = "worker"
 KEEPER = "keeper"
 _PROBE = "probe"
+OFFER_KEPT_S = 600.0  # a worker that restarts or is replaced is expected back within this time
 
 
 class Members:
@@ -24,6 +25,7 @@ class Members:
         self._lock = threading.Lock()
         self._workers: list[WorkerReport] = []
         self._failure: BrokerUnavailable | None = None
+        self._offered_at: dict[str, float] = {}  # model name -> monotonic time of the last report
         self._read_at = float("-inf")
 
     def workers(self) -> list[WorkerReport]:
@@ -53,6 +55,8 @@ class Members:
         except BrokerUnavailable as exc:
             return exc
         self._workers = [WorkerReport.model_validate_json(report) for report in reports]
+        now = time.monotonic()
+        self._offered_at |= {model: now for worker in self._workers for model in worker.models}
         return None
 
     def keepers(self) -> list[MemberReport]:
@@ -60,16 +64,41 @@ class Members:
         reports = self._ledger.reports(KEEPER).values()
         return [MemberReport.model_validate_json(report) for report in reports]
 
+    def offers(self, model: ModelEntry) -> bool:
+        """Whether a living worker offers the model, or one did within `OFFER_KEPT_S`.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        workers = self.workers()
+        offered_at = self._offered_at.get(model.name, float("-inf"))
+        if any(model.name in worker.models for worker in workers):
+            return True
+        return time.monotonic() - offered_at < OFFER_KEPT_S
+
     def device_for(self, model: ModelEntry) -> str:
         """The device whose queues the model's work goes to.
 
         Raises:
-            Unavailable: No living worker offers the model.
+            ModelNotFound: Workers live, and none of them offers the model nor has lately: to try
+                again does not help.
+            Unavailable: No living worker offers the model; one may be starting.
+            BrokerUnavailable: Redis does not answer.
         """
-        devices = {w.device for w in self.workers() if model.name in w.models}
+        workers = self.workers()
+        devices = {worker.device for worker in workers if model.name in worker.models}
         for device in model.devices:
             if device in devices:
                 return device
+        if workers and not self.offers(model):
+            message = (
+                f"{model.name} is in the catalogue, but no running worker holds it. Get it with "
+                f"'pigeonhole models pull {model.name}' and restart a worker, or name a model that "
+                "is available: GET /v1/models"
+            )
+            raise ModelNotFound(
+                f"model: {message}", fields=(FieldError(field="model", message=message),)
+            )
         wanted = " or ".join(model.devices)
         raise Unavailable(
             f"no running {wanted} worker offers {model.name}; wait while one starts, have one "
@@ -85,5 +114,5 @@ class Members:
         """
         try:
             return self.device_for(model)
-        except Unavailable:
+        except (ModelNotFound, Unavailable):
             return model.devices[-1]

@@ -77,6 +77,12 @@ IDEMPOTENCY_KEY = Parameter(
 JOB_ID = Parameter(
     name="job_id", where="path", about="The `id` of a job.", schema={**TEXT, "minLength": 1}
 )
+MODEL_ID = Parameter(
+    name="model_id",
+    where="path",
+    about="The `id` of a model or one of its aliases.",
+    schema={**TEXT, "minLength": 1},
+)
 CLASSIFIER_ID = Parameter(
     name="classifier_id",
     where="path",

@@ -11,6 +11,7 @@ from api.operation import (
     IDEMPOTENCY_KEY,
     JOB_ID,
     LAST_EVENT_ID,
+    MODEL_ID,
     PLOT,
     PREFER,
     Operation,
@@ -33,7 +34,7 @@ from api.wire.classifier import (
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
 from api.wire.file import TYPES
 from api.wire.job import BatchAnswer, JobList, JobObject
-from api.wire.model import ModelList
+from api.wire.model import Model, ModelList
 from api.wire.train import TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
@@ -213,6 +214,15 @@ OPERATIONS = (
         summary="The models on offer.",
         answers={200: ModelList},
         problems=_KEYED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/models/{model_id}",
+        name="getModel",
+        summary="A model, by its id or an alias.",
+        parameters=(MODEL_ID,),
+        answers={200: Model},
+        problems=(*_KEYED, 404),
     ),
     Operation(
         method="get",

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from api.classifiers import Classifiers
+from api.members import Members
 from shared import ids
 from shared.catalogue import Catalogue
 from shared.dialects.asked import Asked
 from shared.dialects.train import Training
+from shared.errors import BrokerUnavailable
 from shared.limits import Limits
 from shared.resolve import check_read, examples_for, lesson_of, model_for, resolved
 from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
@@ -22,22 +24,53 @@ class Resolve:
     classifiers: Classifiers
     catalogue: Catalogue
     limits: Limits
+    members: Members
+    text_fallback: bool
 
-    def classify(self, asked: Asked, *, account: str) -> ClassifyRequest:
+    def classify(
+        self, asked: Asked, *, account: str, texts_only: bool | None = None
+    ) -> ClassifyRequest:
         """The request, with the version of the classifier that the caller means.
+
+        Args:
+            asked: What the dialect parsed.
+            account: The caller's.
+            texts_only: Whether all items are texts; None: as those of the request are.
 
         Raises:
             NotFound: The caller may use no such classifier, or it has no such version.
             Conflict: It was trained with another model than the one named.
             InvalidRequest: A threshold is of a label that it has not.
         """
-        return resolved(
+        request = resolved(
             asked,
             account=account,
             records=self.classifiers.records,
             catalogue=self.catalogue,
             limits=self.limits,
         )
+        if texts_only is None:
+            texts_only = not any(item.media for item in request.items)
+        if asked.classifier is not None or not texts_only:
+            return request
+        model = self.text_model(request.model)
+        return request if model is None else request.model_copy(update={"model": model})
+
+    def text_model(self, name: str) -> str | None:
+        """The default model, where texts are sent under an alias of an image model that no worker
+        holds and the operator allows that; else None.
+
+        Raises:
+            ModelNotFound: There is no model of the name.
+        """
+        entry = self.catalogue.find(name)
+        if not self.text_fallback or not entry.reads_pictures or name == entry.name:
+            return None
+        try:
+            offered = self.members.offers(entry)
+        except BrokerUnavailable:
+            offered = True  # for all we know
+        return None if offered else self.catalogue.default.name
 
     def for_pictures(self, asked: Asked) -> Asked:
         """What is asked of pictures that are not seen yet: by a model that reads them.
@@ -51,6 +84,7 @@ class Resolve:
         items = (Item(images=(Media(),)),)
         model = model_for(items, self.catalogue).name if asked.model is None else asked.model
         check_read(items, self.catalogue.find(model), self.catalogue)
+        model = self.catalogue.find(model).name
         return replace(asked, request=asked.request.model_copy(update={"model": model}))
 
     def train(self, said: Training, *, account: str) -> TrainRequest:
@@ -73,9 +107,13 @@ class Resolve:
             limits=self.limits,
             new_id=ids.classifier_id(),
         )
-        if said.create is not None:
-            self.classifiers.check_new(account, said.create)
-        return request
+        if said.create is None:
+            return request
+        self.classifiers.check_new(account, said.create)
+        if said.model is None or any(example.item.media for example in request.examples):
+            return request
+        model = self.text_model(said.model)
+        return request if model is None else request.model_copy(update={"model": model})
 
     def examples(
         self, examples: Sequence[Example], *, model: str, account: str

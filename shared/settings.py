@@ -73,6 +73,10 @@ class Settings:
     # Models
     catalogue: str = _setting("", "TOML file with more models (see `shared/catalogue.toml`).")
     default_model: str = _setting("all-MiniLM-L6-v2", "Model used where a request names none.")
+    text_fallback: bool = _setting(
+        True,
+        "Texts under an alias of an image model that no worker holds get the default model.",
+    )
     models: str = _setting(
         "", "Models on offer, comma-separated; empty: those of the catalogue that are installed."
     )

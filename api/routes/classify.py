@@ -42,6 +42,7 @@ class _Classify:
         """The answer that the caller prefers."""
         asked = self.resolve.classify(self.said, account=door.caller().account)
         made = self._later(asked, job_id) if self.prefer.respond_async else self._now(asked)
+        made.headers["X-Model"] = self.resolve.catalogue.find(asked.model).name
         if asked.classifier is not None:
             self.uses.count(asked.classifier.account, asked.classifier.classifier_id)
         return made

@@ -1,6 +1,8 @@
-"""GET /v1/models: what the catalogue offers, and whether a living worker serves it."""
+"""/v1/models: what the catalogue offers, and whether a running worker serves it."""
 
 from __future__ import annotations
+
+import time
 
 from flask import Blueprint, Response
 
@@ -9,12 +11,26 @@ from api.members import Members
 from api.routes.reply import reply
 from api.wire.model import Model, ModelList
 from shared.catalogue import Catalogue, ModelEntry
-from shared.errors import Unavailable
+from shared.errors import ModelNotFound, NotFound, Unavailable
 
 
-def blueprint(*, catalogue: Catalogue, members: Members) -> Blueprint:
-    """The route."""
+def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) -> Blueprint:
+    """The routes."""
     routes = Blueprint("models", __name__)
+    created = int(time.time())
+
+    def view(entry: ModelEntry) -> Model:
+        available = _available(entry, members)
+        falls_back = text_fallback and entry.reads_pictures and not available and entry.aliases
+        return Model(
+            id=entry.name,
+            created=created,
+            aliases=entry.aliases,
+            device=entry.device,
+            languages=entry.languages,
+            available=available,
+            texts_served_by=catalogue.default.name if falls_back else None,
+        )
 
     @routes.before_request
     def check_scope() -> None:
@@ -22,21 +38,21 @@ def blueprint(*, catalogue: Catalogue, members: Members) -> Blueprint:
 
     @routes.get("/v1/models")
     def listing() -> Response:
-        return reply(ModelList(data=[_model(e, members) for e in catalogue.entries.values()]))
+        return reply(ModelList(data=[view(entry) for entry in catalogue.entries.values()]))
+
+    @routes.get("/v1/models/<path:model_id>")
+    def one(model_id: str) -> Response:
+        try:
+            return reply(view(catalogue.find(model_id)))
+        except ModelNotFound as exc:
+            raise NotFound(exc.detail) from None
 
     return routes
 
 
-def _model(entry: ModelEntry, members: Members) -> Model:
+def _available(entry: ModelEntry, members: Members) -> bool:
     try:
         members.device_for(entry)
-        available = True
-    except Unavailable:
-        available = False
-    return Model(
-        id=entry.name,
-        aliases=entry.aliases,
-        device=entry.device,
-        languages=entry.languages,
-        available=available,
-    )
+    except (ModelNotFound, Unavailable):
+        return False
+    return True

@@ -12,11 +12,16 @@ class Model(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
+    created: int = Field(description="Unix time, in seconds, at which this catalogue was read.")
     owned_by: str = "pigeonhole"
     aliases: tuple[str, ...] = Field(description="Other names that a request may use.")
     device: Literal["cpu", "gpu-preferred", "gpu-only"]
     languages: tuple[str, ...] = Field(description="ISO 639 codes; empty: many.")
     available: bool = Field(description="Whether a running worker serves it.")
+    texts_served_by: str | None = Field(
+        description="The model that serves texts which are sent under an alias of this image model "
+        "while no worker holds it; null where none does."
+    )
 
 
 class ModelList(BaseModel):

@@ -82,20 +82,21 @@ def make_world(
     settings: Settings = SETTINGS,
     *,
     wrong_keys: WrongKeys | None = None,
+    catalogue: Catalogue = CATALOGUE,
     clock: Callable[[], float] = time.time,
 ) -> World:
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
     buckets = FakeBuckets()
     example_files = ExampleFiles(
-        store=store, catalogue=CATALOGUE, limits=Limits.of(settings), bounds=Bounds()
+        store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=Bounds()
     )
     worker = TinyWorker(ledger, replies, store, example_files)
     doorbell = FakeDoorbell(worker.drain)
     members = Members(ledger, fresh_s=0.0)
     services = Services(
         settings=settings,
-        catalogue=CATALOGUE,
+        catalogue=catalogue,
         store=store,
         buckets=buckets,
         ledger=ledger,
@@ -107,7 +108,7 @@ def make_world(
             replies=replies,
             doorbell=doorbell,
             store=store,
-            catalogue=CATALOGUE,
+            catalogue=catalogue,
             members=members,
             limits=Limits.of(settings),
             max_waiting=settings.max_waiting,

@@ -127,6 +127,8 @@ class TestFollowing:
             jobs=services.jobs,
             files=Files(store=world.store),
             resolve=Resolve(
+                members=services.members,
+                text_fallback=True,
                 classifiers=services.classifiers,
                 catalogue=CATALOGUE,
                 limits=services.submit.limits,

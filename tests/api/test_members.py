@@ -6,7 +6,7 @@ import pytest
 
 from api.members import Members
 from shared.catalogue import ModelEntry
-from shared.errors import BrokerFull, BrokerUnavailable, Unavailable
+from shared.errors import BrokerFull, BrokerUnavailable, ModelNotFound, Unavailable
 from shared.messages import encode, queues_of
 from shared.types import WorkerReport
 from tests.fake_ledger import FakeLedger
@@ -84,6 +84,26 @@ def test_without_a_worker_calls_are_told_which_one_is_missing_and_what_to_do(
         Unavailable, match=rf"no running {wanted} worker offers m;.*pigeonhole models pull m"
     ) as caught:
         members.device_for(model(device))
+
+    assert caught.value.retry_after_s
+
+
+def test_a_model_that_no_running_worker_holds_is_named_as_missing(
+    ledger: FakeLedger, members: Members
+):
+    live(ledger, "cpu", "another")
+
+    with pytest.raises(ModelNotFound, match=r"no running worker holds it.*models pull m"):
+        members.device_for(model("cpu"))
+
+
+def test_a_model_whose_worker_restarts_is_expected_back(ledger: FakeLedger, members: Members):
+    live(ledger, "cpu", "m")
+    members.workers()
+    live(ledger, "cpu", "another")
+
+    with pytest.raises(Unavailable) as caught:
+        members.device_for(model("cpu"))
 
     assert caught.value.retry_after_s
 

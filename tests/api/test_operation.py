@@ -26,11 +26,13 @@ class TestModels:
         assert models["data"][0] == {
             "id": "tiny",
             "object": "model",
+            "created": models["data"][1]["created"],
             "owned_by": "pigeonhole",
             "aliases": ["toy"],
             "device": "cpu",
             "languages": ["en"],
             "available": True,
+            "texts_served_by": None,
         }
         assert models["data"][1]["available"] is False
 

@@ -1,0 +1,88 @@
+"""The models on offer, and what becomes of a model that no worker holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from shared.catalogue import Catalogue, ModelEntry
+from tests.api.conftest import CATALOGUE, EXAMPLES, SETTINGS, make_world
+from tests.problems import assert_problem
+
+TEXTS: dict[str, Any] = {"input": ["a", "b"], "labels": ["x", "y"]}
+CLIP = ModelEntry(name="clip", aliases=("jina-clip-v2",), engine="open_clip")
+WITH_CLIP = Catalogue([*CATALOGUE.entries.values(), CLIP], default="tiny")
+IMAGE = {"image": "data:image/png;base64,iVBORw0KGgo="}
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return make_world(catalogue=WITH_CLIP).client()
+
+
+def test_are_listed_and_found_one_by_one(client: FlaskClient):
+    listed = {model["id"]: model for model in client.get("/v1/models").get_json()["data"]}
+
+    assert listed["tiny"] == client.get("/v1/models/toy").get_json()
+    assert (listed["tiny"]["object"], listed["tiny"]["available"]) == ("model", True)
+    assert listed["tiny"]["created"] > 1_500_000_000
+    assert listed["tiny"]["texts_served_by"] is None
+    assert (listed["clip"]["available"], listed["clip"]["texts_served_by"]) == (False, "tiny")
+
+
+def test_an_unknown_one_is_not_found(client: FlaskClient):
+    assert_problem(client.get("/v1/models/none"), 404, "RESOURCE_NOT_FOUND", says="no such model")
+
+
+class TestAnAliasOfAnImageModelThatNoWorkerHolds:
+    MODEL = "jina-clip-v2"
+
+    def test_serves_texts_by_the_default_model_and_says_so(self, client: FlaskClient):
+        answer = client.post("/v1/classify", json={**TEXTS, "model": self.MODEL})
+
+        assert answer.status_code == 200
+        assert answer.headers["X-Model"] == "tiny"
+
+    def test_trains_texts_by_the_default_model(self, client: FlaskClient):
+        body = {"model": self.MODEL, "input": EXAMPLES, "name": "by-text"}
+
+        answer = client.post("/v1/train", json=body)
+
+        assert answer.status_code == 200
+        assert client.get("/v1/classifiers/by-text").get_json()["model"] == "tiny"
+
+    def test_refuses_texts_where_the_operator_does_not_allow_that(self):
+        settings = replace(SETTINGS, text_fallback=False)
+        client = make_world(settings, catalogue=WITH_CLIP).client()
+
+        answer = client.post("/v1/classify", json={**TEXTS, "model": self.MODEL})
+
+        assert_problem(
+            answer, 400, "INPUT_MODEL_NOT_FOUND", field="model", says="pigeonhole models pull clip"
+        )
+        assert "Retry-After" not in answer.headers
+        listed = client.get("/v1/models/clip").get_json()
+        assert listed["texts_served_by"] is None
+
+    @pytest.mark.parametrize("model", ["jina-clip-v2", "clip"])
+    def test_refuses_images(self, client: FlaskClient, model: str):
+        body = {**TEXTS, "model": model, "input": ["a", IMAGE]}
+
+        answer = client.post("/v1/classify", json=body)
+
+        assert_problem(answer, 400, "INPUT_MODEL_NOT_FOUND", field="model")
+
+
+def test_texts_under_the_own_name_of_an_image_model_are_refused(client: FlaskClient):
+    answer = client.post("/v1/classify", json={**TEXTS, "model": "clip"})
+
+    assert_problem(answer, 400, "INPUT_MODEL_NOT_FOUND", field="model")
+
+
+def test_every_answer_names_its_model(client: FlaskClient):
+    answer = client.post("/v1/classify", json={**TEXTS, "model": "toy"})
+
+    assert answer.headers["X-Model"] == "tiny"
