@@ -56,7 +56,7 @@ OPERATIONS = (
         parameters=(IDEMPOTENCY_KEY,),
         answers={200: FileObject},
         headers=_REPLAYED,
-        problems=(400, *_KEYED, 409, 413, 422, 429),
+        problems=(400, *_KEYED, 409, 413, 415, 422, 429),
     ),
     _call(
         method="get",
@@ -102,7 +102,7 @@ OPERATIONS = (
         summary="Begin a file that is sent in parts; it must be completed within a day.",
         body=NewUploadBody,
         answers={200: UploadObject},
-        problems=(400, *_KEYED, 413),
+        problems=(400, *_KEYED, 413, 415),
     ),
     _call(
         method="post",
@@ -112,7 +112,7 @@ OPERATIONS = (
         uploads={MULTIPART: UploadPartBody},
         parameters=(UPLOAD_ID,),
         answers={200: UploadPart},
-        problems=(400, *_KEYED, 404, 409, 413, 429),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 429),
     ),
     _call(
         method="post",
@@ -122,7 +122,7 @@ OPERATIONS = (
         body=PartUrlsBody,
         parameters=(UPLOAD_ID,),
         answers={200: UploadPartUrls},
-        problems=(400, *_KEYED, 404, 409, 413),
+        problems=(400, *_KEYED, 404, 409, 413, 415),
     ),
     _call(
         method="post",
@@ -132,7 +132,7 @@ OPERATIONS = (
         body=CompleteUploadBody,
         parameters=(UPLOAD_ID,),
         answers={200: UploadObject},
-        problems=(400, *_KEYED, 404, 409, 413, 429),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 429),
     ),
     _call(
         method="post",
@@ -152,7 +152,7 @@ OPERATIONS = (
         parameters=(DRY_RUN, PREFER, IDEMPOTENCY_KEY),
         answers={200: (BatchObject, DryRunAnswer), 202: JobObject},
         headers=_DRY,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 504),
     ),
     _call(
         method="get",

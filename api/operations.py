@@ -72,7 +72,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: ClassifyAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429, 504),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 429, 504),
     ),
     Operation(
         method="post",
@@ -85,7 +85,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 429),
     ),
     Operation(
         method="get",
@@ -101,7 +101,7 @@ OPERATIONS = (
         name="listClassifiersToo",
         summary="The same; what is sent is not looked at.",
         answers={200: ClassifierList},
-        problems=(*_KEYED, 413, 422),
+        problems=(*_KEYED, 413, 415, 422),
     ),
     Operation(
         method="post",
@@ -113,7 +113,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 409, 413, 422, 429),
+        problems=(400, *_KEYED, 409, 413, 415, 422, 429),
     ),
     Operation(
         method="get",
@@ -132,7 +132,7 @@ OPERATIONS = (
         body=ClassifierChangeBody,
         parameters=(CLASSIFIER_ID,),
         answers={200: ClassifierAnswer},
-        problems=(*_KEYED, 404, 409, 413, 422),
+        problems=(*_KEYED, 404, 409, 413, 415, 422),
     ),
     Operation(
         method="delete",
@@ -162,7 +162,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, IDEMPOTENCY_KEY),
         answers={200: ClassifierAnswer},
         headers={200: ("Idempotent-Replayed",)},
-        problems=(*_KEYED, 404, 409, 413, 422),
+        problems=(*_KEYED, 404, 409, 413, 415, 422),
     ),
     Operation(
         method="post",
@@ -173,7 +173,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 429),
     ),
     Operation(
         method="delete",
@@ -195,7 +195,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: EvaluateAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, *_KEYED, 404, 409, 413, 422, 429),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 429),
     ),
     Operation(
         method="get",

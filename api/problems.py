@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from api import door
-from api.wire import body
+from api.wire import body, content_encoding
 from api.wire.openai import error as openai
 from shared import errors
 from shared.errors import PigeonholeError
@@ -87,6 +87,8 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
     response.vary.update(("Accept", openai.SDK_HEADER))
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        response.headers["Accept-Encoding"] = ", ".join(content_encoding.DECODED)
     if known.retry_after_s is not None or status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,

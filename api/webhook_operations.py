@@ -35,7 +35,7 @@ OPERATIONS = (
         parameters=(IDEMPOTENCY_KEY,),
         answers={201: NewWebhookObject},
         headers={201: ("Location", "Idempotent-Replayed")},
-        problems=(*_KEYED, 409, 413, 422),
+        problems=(*_KEYED, 409, 413, 415, 422),
     ),
     Operation(
         method="get",
@@ -62,7 +62,7 @@ OPERATIONS = (
         body=WebhookChangeBody,
         parameters=(_WEBHOOK_ID,),
         answers={200: WebhookObject},
-        problems=(*_KEYED, 404, 409, 413, 422),
+        problems=(*_KEYED, 404, 409, 413, 415, 422),
     ),
     Operation(
         method="delete",

@@ -3,6 +3,7 @@
     PigeonholeError                     INTERNAL_ERROR
     ├── InvalidRequest                  VALIDATION_ERROR
     │   ├── BodyTooLarge                VALIDATION_ERROR
+    │   ├── ContentEncodingNotSupported VALIDATION_ERROR
     │   ├── BodyTimeout                 REQUEST_TIMEOUT
     │   ├── LabelsRequired              INPUT_LABELS_REQUIRED
     │   └── IdempotencyKeyReused        VALIDATION_ERROR
@@ -85,6 +86,10 @@ class InvalidRequest(PigeonholeError):
 
 class BodyTooLarge(InvalidRequest):
     """Raised when the body exceeds what its route needs, before it is read."""
+
+
+class ContentEncodingNotSupported(InvalidRequest):
+    """Raised when the body is encoded in a way that is not decoded on its path."""
 
 
 class BodyTimeout(InvalidRequest):

@@ -10,6 +10,7 @@ from shared.errors import PigeonholeError
 STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ContentEncodingNotSupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,

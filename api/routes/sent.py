@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from flask import request
 
-from api.wire import body
+from api.wire import body, content_encoding
 from api.wire.stream import LargeBody
 
 
 def data(*, max_bytes: int) -> bytes:
-    """All of it.
+    """All of it, decoded where `Content-Encoding` says that it is encoded.
 
     Raises:
-        BodyTooLarge: It has more than `max_bytes`.
-        InvalidRequest: The connection ended before the body did.
+        BodyTooLarge: It has more than `max_bytes`, as it was sent or decoded.
+        ContentEncodingNotSupported: It is encoded in another way than gzip or zstd.
+        InvalidRequest: The connection ended before the body did, or it is not encoded as it says.
     """
-    return body.read(
+    sent = body.read(
         request.stream,  # type: ignore[arg-type]  # werkzeug says IO[bytes]
         length=request.content_length,
         max_bytes=max_bytes,
         awaits_continue="Expect" in request.headers,
     )
+    encoding = request.headers.get(content_encoding.HEADER)
+    return content_encoding.decoded(sent, encoding, max_bytes=max_bytes)
 
 
 def stream(*, max_bytes: int) -> LargeBody:
-    """To be read piece by piece."""
+    """To be read piece by piece.
+
+    Raises:
+        ContentEncodingNotSupported: It is encoded; large bodies are taken as they are.
+    """
+    content_encoding.checked(request.headers.get(content_encoding.HEADER))
     return LargeBody(
         request.stream,  # type: ignore[arg-type]  # werkzeug says IO[bytes]
         length=request.content_length,
