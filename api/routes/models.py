@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from flask import Blueprint, Response
 
 from api import door
 from api.members import Members
 from api.routes.reply import reply
 from api.wire.model import Model, ModelList
+from shared import service_clock
 from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import ModelNotFound, NotFound, Unavailable
 
@@ -17,7 +16,7 @@ from shared.errors import ModelNotFound, NotFound, Unavailable
 def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) -> Blueprint:
     """The routes."""
     routes = Blueprint("models", __name__)
-    created = int(time.time())
+    created = int(service_clock.now())
 
     def view(entry: ModelEntry) -> Model:
         available = _available(entry, members)
