@@ -78,7 +78,8 @@ def _streams(batch: pa.RecordBatch, bounds: Bounds) -> Iterator[bytes]:
         yield from _streams(batch.slice(0, half), bounds)
         yield from _streams(batch.slice(half), bounds)
     else:
-        unreadable("holds a row that is too large to be copied")
+        most = PIECE_BYTES + bounds.max_row_bytes
+        unreadable(f"holds a row of {piece.size} bytes; at most {most} are copied to the output")
 
 
 def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]:

@@ -110,7 +110,9 @@ def test_a_hostile_table_is_refused_or_read_in_little_memory(reader: Reader, nam
 def test_a_hostile_table_is_not_copied_either(reader: Reader, name: str):
     stream = io.BytesIO(table_bombs.PARQUET[name]())
 
-    with little_memory(), pytest.raises(InvalidRequest, match=ENDS[name]):
+    # One row may be refused for its own size before the table is for its sum.
+    refusals = f"{ENDS[name]}|holds a row of [0-9]+ bytes; at most [0-9]+ are copied"
+    with little_memory(), pytest.raises(InvalidRequest, match=refusals):
         for _ in reader.arrow_batches(stream, bounds=reader.bounds):
             pass
 
@@ -135,7 +137,7 @@ def test_many_large_rows_are_copied_and_one_too_large_is_refused(reader: Reader)
         return sum(each.num_rows for each in reader.arrow_batches(file, bounds=reader.bounds))
 
     assert copied("a", *["b" * 1_000_000] * 40) == 41
-    with pytest.raises(InvalidRequest, match="too large to be copied"):
+    with pytest.raises(InvalidRequest, match=r"a row of [0-9]+ bytes; at most [0-9]+ are copied"):
         copied("a", "b" * 8_000_000)
 
 
@@ -155,7 +157,7 @@ def test_a_batch_of_such_a_file_fails_by_its_sentence_and_the_next_one_runs(
     bench: Bench, reader: Reader, made: Callable[[], bytes]
 ):
     object.__setattr__(bench.reader, "parquet_rows", reader.parquet_rows)
-    job = a_batch(bench, made(), filename="rows.parquet")
+    job = a_batch(bench, made(), filename="rows.parquet", rows={})
     good = table_bombs.repeated_value(rows=300, size=3)
 
     with little_memory():
@@ -180,4 +182,4 @@ def test_a_missing_column_is_told_by_its_field_from_the_child(bench: Bench, read
     error = ended(bench, job).error
     assert error is not None
     assert error.fields[0][0] == "text_column"
-    assert "there are: text." in error.detail
+    assert "there are: 'text'." in error.detail
