@@ -73,6 +73,10 @@ def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> 
             # Pinning gains nothing (989 against 999 texts/s), and two pinned processes on one
             # machine would share the same cores.
             "ENABLE_CPU_PINNING": False,
+            # It keeps what it compiled for each shape of a batch, 5000 of them by default: 0.35 MB
+            # a shape, with no end in sight. With 128 a worker grows by half as much over 250 random
+            # shapes (63 MB instead of 97), at the same rate (6,377 against 6,168 tokens/s).
+            "CPU_RUNTIME_CACHE_CAPACITY": 128,
         },
     )
     request = compiled.create_infer_request()
