@@ -28,6 +28,10 @@ class DocumentBounds:
         max_characters: of text, of all pages together; what is beyond is left out. Eight for each
             of a million tokens, as words of European languages have four to six.
         max_notes: and form fields of a PDF, of all pages together; what is beyond is left out.
+        max_fields: of the form of a PDF; a larger form is not loaded, and its fields have their own
+            values only.
+        max_options: of the choices of a PDF, all together; beyond them the value of a choice is
+            read instead of its label.
         max_objects: of the pages of a PDF that are drawn, all together; those beyond are not, since
             a million lines take PDFium 20 s.
         max_page_side_px: the longer side of the rendering of a page.
@@ -38,6 +42,8 @@ class DocumentBounds:
 
     max_characters: int = 8_000_000
     max_notes: int = 20_000
+    max_fields: int = 5_000
+    max_options: int = 20_000
     max_objects: int = 200_000
     max_page_side_px: int = 4_000
     min_picture_px: int = 64

@@ -1,8 +1,8 @@
 """PDF: the text of its pages and what they look like, by PDFium.
 
-The text is what PDFium gives, in its order, and below it what stands in form fields and notes (a
-field's own value; one that it has from a field above is not seen). Forms are never set up, so that
-no script is run; no reference is followed. A crash of PDFium is for the caller to survive.
+The text is what PDFium gives, in its order, and below it what stands in form fields, notes and
+signatures (`pdf_form`). No script is run; no reference is followed. A crash of PDFium is for the
+caller to survive.
 
 A page with a picture and fewer than 32 characters, blanks not counted, is a scan; a document is
 `scanned` when most of its pages that were read are.
@@ -13,11 +13,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
+from workers.inputs import pdf_form
 from workers.inputs.frame import Frame
 from workers.inputs.framing import framed
 from workers.inputs.page import (
@@ -33,7 +35,6 @@ from workers.inputs.page import (
 
 _SCAN_CHARACTERS = 32  # a page number and a stamp
 _SEEN_OBJECTS = 10_000  # of a page, until one is a picture: drawings have a million
-_NO_NOTES = (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP)
 _REFUSALS = {
     raw.FPDF_ERR_PASSWORD: "is encrypted: send it without a password",
     raw.FPDF_ERR_SECURITY: "is encrypted in a way that is not read: send it without encryption",
@@ -55,8 +56,8 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     crowded: list[int] = []
     scans, read, left, visible = 0, 0, bounds.max_characters, False
     notes, notes_left, objects_left = 0, bounds.max_notes, bounds.max_objects
-    with _opened(data) as document:
-        total = len(document)
+    with _opened(data) as document, pdf_form.opened(document, data, bounds) as form:
+        total, reasons = len(document), pdf_form.reasons(document)
         for number in range(1, min(total, most_pages) + 1):
             try:
                 page = document[number - 1]
@@ -67,22 +68,29 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
                 text = plain(_text(page))
                 if len("".join(text.split(maxsplit=_SCAN_CHARACTERS))) < _SCAN_CHARACTERS:
                     scans += _has_picture(page)
-                count = raw.FPDFPage_GetAnnotCount(page)
-                text = "\n".join([text, *_notes(page, min(count, notes_left))]).strip()
-                notes, notes_left = notes + count, max(0, notes_left - count)
-                read += len(text) <= left
-                text = text[:left]
-                left -= len(text)
                 drawn = _is_drawn(page)
                 visible = visible or drawn
                 objects = raw.FPDFPage_CountObjects(page)
-                if frame is not None and objects > objects_left:
+                few = objects <= objects_left
+                objects_left -= objects if drawn and (few or frame is None) else 0
+                if frame is not None and not few:
                     crowded.append(number)
                     drawn = False
-                objects_left -= objects if drawn else 0
-                pages.append(
-                    _seen(page, frame if drawn else None, bounds, number=number, text=text)
-                )
+                seen = _seen(page, frame if drawn else None, bounds, number=number)
+                # After the page was drawn: what follows may change how it looks.
+                count = raw.FPDFPage_GetAnnotCount(page)
+                annotations = form.read(page, min(count, notes_left), left)
+                notes, notes_left = notes + count, max(0, notes_left - count)
+                if annotations.silent and few and pdf_form.show(page, annotations.silent):
+                    text = plain(_text_again(document, number))
+                text = "\n".join([text, *annotations.texts]).strip()
+                read += len(text) <= left
+                pages.append(replace(seen, text=text[:left]))
+                left -= len(pages[-1].text)
+        if pages:
+            reasons = pdf_form.unshown(reasons, [page.text for page in pages])
+            text = "\n".join(filter(None, [pages[-1].text, *reasons]))
+            pages[-1] = replace(pages[-1], text=text[: len(pages[-1].text) + left])
     if not pages:
         refuse("is broken: no page of it can be read" if total else "has no pages")
     return Document(
@@ -123,6 +131,11 @@ def _text(page: pdfium.PdfPage) -> str:
         return bytes(memoryview(buffer)[: max(units - 1, 0)]).decode("utf-16-le", "ignore")
 
 
+def _text_again(document: pdfium.PdfDocument, number: int) -> str:
+    with closing(document[number - 1]) as page:
+        return _text(page)
+
+
 def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[str]:
     """The sentences for what there is too much of."""
     if pages:
@@ -133,26 +146,6 @@ def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[s
         )
     if notes > bounds.max_notes:
         yield f"Of {notes} notes and form fields the first {bounds.max_notes} were read, the most."
-
-
-def _notes(page: pdfium.PdfPage, count: int) -> Iterator[str]:
-    """What was written into the first form fields and notes."""
-    for index in range(count):
-        note = raw.FPDFPage_GetAnnot(page, index)
-        if not note:
-            continue
-        kind = raw.FPDFAnnot_GetSubtype(note)
-        key = b"V" if kind == raw.FPDF_ANNOT_WIDGET else b"Contents"
-        # The value of a button is no text, but a name.
-        if (
-            kind not in _NO_NOTES
-            and raw.FPDFAnnot_GetValueType(note, key) == raw.FPDF_OBJECT_STRING
-        ):
-            size_bytes = raw.FPDFAnnot_GetStringValue(note, key, None, 0)
-            buffer = (ctypes.c_ushort * (size_bytes // 2))()
-            raw.FPDFAnnot_GetStringValue(note, key, buffer, size_bytes)
-            yield plain(bytes(buffer).decode("utf-16-le", "ignore"))
-        raw.FPDFPage_CloseAnnot(note)
 
 
 def _has_picture(page: pdfium.PdfPage) -> bool:
@@ -169,14 +162,15 @@ def _is_drawn(page: pdfium.PdfPage) -> bool:
 
 
 def _seen(
-    page: pdfium.PdfPage, frame: Frame | None, bounds: DocumentBounds, *, number: int, text: str
+    page: pdfium.PdfPage, frame: Frame | None, bounds: DocumentBounds, *, number: int
 ) -> Page:
-    """The page with what it looks like: rendered at twice the frame, then scaled into it.
+    """The page with what it looks like, without its text.
 
-    The shorter sides are compared. Twice, so that what the model sees is smooth.
+    It is rendered at twice the frame, then scaled into it, so that what the model sees is smooth;
+    the shorter sides are compared.
     """
     if frame is None:
-        return Page(number=number, text=text)
+        return Page(number=number, text="")
     width, height = (max(side, 1e-3) for side in page.get_size())
     scale = min(
         2 * min(frame.width, frame.height) / min(width, height),
@@ -187,4 +181,4 @@ def _seen(
     with closing(bitmap):
         picture = bitmap.to_pil()
         pixels = framed(picture, whole(frame))
-    return Page(number=number, text=text, pixels=pixels, width=picture.width, height=picture.height)
+    return Page(number=number, text="", pixels=pixels, width=picture.width, height=picture.height)

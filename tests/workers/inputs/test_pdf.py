@@ -406,10 +406,16 @@ def test_a_mutated_file_is_a_document_or_a_refusal(sandbox: Sandbox) -> None:
     seed = pdf(
         shown(b"Some words"),
         shown(b"on two pages") + b" q 100 0 0 100 0 0 cm /I Do Q",
-        page=b"/Annots[4 0 R]",
+        page=b"/Annots[4 0 R 6 0 R 7 0 R 8 0 R]",
+        catalog=b"/AcroForm<</Fields[4 0 R 9 0 R 7 0 R 8 0 R]>>",
         more=[
             b"<</Type/Annot/Subtype/Widget/FT/Tx/T(name)/V(Ada)/Rect[20 100 200 120]>>",
             stream(flate(2**20), JPEG_GREY + b"/Filter/FlateDecode"),
+            b"<</Type/Annot/Subtype/Widget/Parent 9 0 R/Rect[20 130 200 150]>>",
+            b"<</Type/Annot/Subtype/Widget/FT/Ch/T(c)/V(1)/Opt[[(1)(One)]]/Rect[20 160 200 180]>>",
+            b"<</Type/Annot/Subtype/Widget/FT/Sig/T(s)/Rect[20 190 200 210]/AP<</N 10 0 R>>>>",
+            b"<</FT/Tx/T(above)/V(Value)/Kids[6 0 R]>>",
+            stream(shown(b"Signed", x=2, y=5), b"/Subtype/Form/BBox[0 0 180 20]"),
         ],
         resources=b"/XObject<</I 5 0 R>>",
     )
