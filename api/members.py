@@ -80,9 +80,10 @@ class Members:
         """The device whose queues the model's work goes to.
 
         Raises:
-            ModelNotFound: Workers live, and none of them offers the model nor has lately: to try
-                again does not help.
-            Unavailable: No living worker offers the model; one may be starting.
+            ModelNotFound: Workers of a fitting device live, and none of them offers the model nor
+                has lately: to try again does not help.
+            Unavailable: No worker of a fitting device lives, or the one that offers the model does
+                not at the moment.
             BrokerUnavailable: Redis does not answer.
         """
         workers = self.workers()
@@ -90,7 +91,8 @@ class Members:
         for device in model.devices:
             if device in devices:
                 return device
-        if workers and not self.offers(model):
+        fitting = any(worker.device in model.devices for worker in workers)
+        if fitting and not self.offers(model):
             message = (
                 f"{model.name} is in the catalogue, but no running worker holds it. Get it with "
                 f"'pigeonhole models pull {model.name}' and restart a worker, or name a model that "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from api.http.writer import ClientGone
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 log = Log("http")
 
 _NO_BODY = frozenset({204, 304})
+# As RFC 9110 calls them; Python has these names from 3.13 on.
+_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def _phrase(code: int) -> str:
+    """The words of a status; frameworks write them in capitals, or have other ones."""
+    try:
+        return _RENAMED.get(code) or HTTPStatus(code).phrase
+    except ValueError:
+        return ""
 
 
 class Client(Protocol):
@@ -124,7 +135,7 @@ class Exchange:
 
     def _make_head(self) -> bytes:
         code = int(self._status[:3])
-        lines = [f"HTTP/1.1 {self._status}"]
+        lines = [f"HTTP/1.1 {code} {_phrase(code)}"]
         length: int | None = None
         for name, value in self._headers:
             lines.append(f"{name}: {value}")

@@ -95,7 +95,7 @@ class TestSynchronous:
             ({"input": ["a"] * 1025}, 422, "VALIDATION_ERROR", "input[1024]"),
             ({"input": [{"image": "x"}]}, 422, "VALIDATION_ERROR", "input[0].image"),
             ({"input": [{"image": []}]}, 422, "VALIDATION_ERROR", "input[0].image"),
-            ({"model": "absent"}, 400, "INPUT_MODEL_NOT_FOUND", "model"),
+            ({"model": "absent"}, 503, "SERVICE_UNAVAILABLE", None),
         ],
     )
     def test_refuses(self, post: Post, changes: dict, status: int, code: str, field: str | None):

@@ -592,6 +592,6 @@ def test_spaces_around_a_label_are_none_of_it(train: Train):
 def test_who_waits_is_told_at_once_that_no_worker_has_the_model(train: Train, world: World):
     answer = train(model="absent")
 
-    assert_problem(answer, 400, "INPUT_MODEL_NOT_FOUND", field="model")
+    assert_problem(answer, 503, "SERVICE_UNAVAILABLE")
     assert not list(world.store.list("open/"))
     assert train(ASYNC, model="absent").status_code == 202
