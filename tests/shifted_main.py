@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import datetime
 import gc
-import runpy
+import importlib
 import sys
 import time
 
@@ -30,4 +30,5 @@ if __name__ in {"__main__", "__mp_main__"}:  # the second: in processes that a m
     shift(float(sys.argv[1]))
 
 if __name__ == "__main__":
-    runpy.run_module(sys.argv[2], run_name="__main__")
+    # Imported by its name: the processes that it spawns find its functions there.
+    importlib.import_module(sys.argv[2]).main()
