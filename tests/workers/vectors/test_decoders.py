@@ -69,9 +69,10 @@ def test_what_takes_longer_than_a_moment_is_read_nevertheless():
     decoders.close()
 
 
+# An outcome that begins with "|" may also be a text; seconds depend on the machine.
 OUTCOMES = {
-    "annotations": "",
-    "paths": "",
+    "annotations": "|could not be read within 3 s",
+    "paths": "|could not be read within 3 s",
     "hidden_paths": "could not be read within 3 s",
     "forms_in_forms": r"could not be read within 3 s|needs more than 1,073 MB of memory",
     "deep_pages": "is broken: no page of it can be read",
@@ -80,7 +81,8 @@ OUTCOMES = {
     "zip_bomb": r"expands to more than 268435456 bytes|could not be read within 3 s",
     "many_paragraphs": r"|could not be read within 3 s",
     "nested_tables": "has text nested more than 300 deep, as no document has",
-    "deep_xml": r"|is broken: its part word/document.xml is no XML|needs more than 1,073 MB",
+    "deep_xml": r"|is broken: its part word/document.xml is no XML|needs more than 1,073 MB"
+    "|could not be read within 3 s",
     "entities": "declares a document type",
 }
 
@@ -94,7 +96,7 @@ def test_a_bomb_is_read_or_refused_with_the_bound_that_it_met(decoders: Decoders
     except PigeonholeError as exc:
         error = exc
     else:
-        assert OUTCOMES[name].startswith("|") or not OUTCOMES[name]
+        assert OUTCOMES[name].startswith("|")
         assert len(document.text) <= 8_000_000
         return
     with pytest.raises(UnreadableInput, match=OUTCOMES[name].removeprefix("|")):
