@@ -14,8 +14,8 @@ class DryRunCounts(BaseModel):
     """Rows of the file."""
 
     total: int
-    valid: int
-    invalid: int
+    valid: int = Field(description="Rows that would be worked on.")
+    invalid: int = Field(description="Rows that would be refused, each with its reason.")
 
 
 class UsageEstimate(BaseModel):
@@ -30,10 +30,15 @@ class DryRunAnswer(BaseModel):
     """What would become of a batch."""
 
     object: Literal["batch.dry_run"]
-    valid: bool = Field(description="Whether the file can be read and no row is refused.")
+    valid: bool = Field(
+        description="Whether the batch can run: its file can be read. Rows that would be refused "
+        "do not change it; they are counted in `request_counts.invalid`."
+    )
     format: str | None = Field(description="What the file was found to be.")
     request_counts: DryRunCounts
-    errors: BatchFaults | None = Field(description="What is wrong with the file.")
+    errors: BatchFaults | None = Field(
+        description="Why the file cannot be read, or the first 100 rows that would be refused."
+    )
     usage_estimate: UsageEstimate
     estimated_seconds: float | None = Field(
         description="By what the living workers have done of late; null where that is not known."
@@ -44,7 +49,7 @@ def render_dry_run(result: DryRunResult) -> dict[str, Any]:
     """The report."""
     return {
         "object": "batch.dry_run",
-        "valid": result.error is None and not result.bad_count,
+        "valid": result.error is None,
         "format": result.format,
         "request_counts": {
             "total": result.total,
