@@ -10,19 +10,37 @@ from typing import Literal
 import msgspec
 
 Values = dict[str, object]
+Scalar = Literal["text", "number", "integer", "boolean"]
 
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """The type of lists whose values have one type."""
+
+    values: Type
+
+
+@dataclass(frozen=True)
+class Struct:
+    """The type of objects: the type of each field, by its name."""
+
+    fields: tuple[tuple[str, Type], ...]
+
+
+Type = Scalar | ListOf | Struct
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """A column of the output. Its type is one of Parquet's; the other formats write what comes.
 
-    In a `text` column what is no text is written as JSON.
+    In a `text` column what is no text is written as JSON; so are lists and objects in CSV.
     """
 
     name: str
-    type: Literal["text", "number", "integer", "boolean"] = "text"
+    type: Type = "text"
 
 
 def text_of(value: object) -> str | None:

@@ -39,7 +39,7 @@ def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
     file = ids.file_id(10**12, ids.random_bits())
     bench.store.put(layout.file_content(ME, file), data)
     said = changes.pop("rows", {"id_column": "id"})
-    rows = None if said is None else Rows(ask=ASK, **said)
+    rows = None if said is None else Rows(**{"ask": ASK, **said})
     body = BatchRequest(
         model="tiny",
         source=Source(

@@ -17,9 +17,9 @@ from shared.batches import Kind
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import data_of, rows_of
 from tests.workers.inputs.test_jsonl import OBJECTS
-from workers.inputs.columns import Column
+from workers.inputs.columns import Column, ListOf, Struct
 from workers.inputs.format import Format
-from workers.inputs.parquet_writer import GROUP_ROWS
+from workers.inputs.parquet_writer import GROUP_BYTES, GROUP_ROWS
 from workers.inputs.writers import PIECE_BYTES, write_rows
 
 KINDS: list[Kind] = ["jsonl", "csv", "parquet"]
@@ -167,3 +167,26 @@ def test_parquet_groups_are_bounded_by_their_text_too():
     found = pq.ParquetFile(io.BytesIO(b"".join(write_rows(rows, "parquet"))))
     assert found.metadata.num_row_groups == 3
     assert found.metadata.num_rows == 40
+
+
+def test_parquet_groups_are_bounded_by_what_is_nested_too():
+    labelled = ListOf(Struct((("label", "text"), ("score", "number"))))
+    value = [{"label": f"label {n}", "score": n / 256} for n in range(256)]
+    rows: list[dict[str, object]] = [{"x": value}] * 3000
+
+    pieces = write_rows(rows, "parquet", [Column(name="x", type=labelled)])
+    found = pq.ParquetFile(io.BytesIO(b"".join(pieces)))
+
+    assert found.metadata.num_rows == 3000
+    groups = [found.metadata.row_group(n).num_rows for n in range(found.metadata.num_row_groups)]
+    # As Python objects a row is 8 times its JSON.
+    assert max(groups) <= GROUP_BYTES // (8 * len(json.dumps(value, separators=(",", ":")))) + 1
+    assert found.read_row_group(0)["x"][0].as_py() == value
+
+
+def test_a_nested_value_of_another_type_is_refused_by_name():
+    column = Column(name="x", type=ListOf(Struct((("label", "text"),))))
+    with pytest.raises(
+        InvalidRequest, match=r"columns\[x\]: a value is no list or object of its type"
+    ):
+        b"".join(write_rows([{"x": [{"label": 5}]}], "parquet", [column]))

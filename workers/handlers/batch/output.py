@@ -12,25 +12,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from shared.batches import BatchRequest, Plan, Rows
 from shared.jobs import Job
+from workers.handlers.batch.output_types import type_of
 from workers.handlers.batch.source import Reader
-from workers.inputs.columns import Column, Values
+from workers.inputs.columns import Column, Type, Values
 from workers.inputs.parquet_append import appended
 from workers.inputs.row import unreadable
 from workers.inputs.writers import write_rows
 
-# Columns that a table gets for each question, as far as they were asked for; and what is no text.
+# Columns that a table gets for each question, as far as they were asked for.
 _FOUND = ("prediction", "score", "predictions", "margin", "uncertain")
-_TYPES: dict[str, Literal["number", "boolean"]] = {
-    "score": "number",
-    "margin": "number",
-    "uncertain": "boolean",
-}
 _PARQUET = re.compile(r"(\d+ objects: )?Parquet(, \w+)?")  # what a plan says, and no other format
 _decode = msgspec.json.Decoder().decode
 
@@ -42,10 +38,11 @@ class _Ours:
     name: str
     field: str
     group: str | None
+    type: Type
 
     @property
     def column(self) -> Column:
-        return Column(name=self.name, type=_TYPES.get(self.field, "text"))
+        return Column(name=self.name, type=self.type)
 
     def value(self, line: dict[str, Any]) -> object:
         """What a line has for it."""
@@ -142,7 +139,7 @@ def _ours(body: BatchRequest, line: dict[str, Any]) -> list[_Ours]:
     for field, group in _asked(body.rows, line):
         name = _free(field if group is None else f"{field}_{group}", taken)
         taken.append(name)
-        found.append(_Ours(name, field, group))
+        found.append(_Ours(name, field, group, type_of(field, body.rows.ask)))
     return found
 
 
