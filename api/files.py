@@ -13,7 +13,7 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from api.form import Readable
-from shared import deletions, ids, layout, service_clock
+from shared import deletions, ids, layout, media_types, service_clock
 from shared.batches import File
 from shared.errors import NotFound, ObjectMissing, Unavailable
 from shared.messages import decode, encode
@@ -27,10 +27,12 @@ class Files:
     store: ObjectStore
     clock: Callable[[], float] = service_clock.now
 
-    def write(self, account: str, content: Readable) -> str:
+    def write(self, account: str, content: Readable, *, filename: str) -> str:
         """Put the bytes of a file to be on the store; the id that it will have."""
         file_id = self.fresh_id()
-        self.store.put(layout.file_content(account, file_id), cast("BinaryIO", content))
+        name = layout.file_content(account, file_id)
+        kind = media_types.of_file(filename)
+        self.store.put(name, cast("BinaryIO", content), media_type=kind)
         return file_id
 
     def keep(self, account: str, file: File) -> None:

@@ -121,7 +121,7 @@ class Uploads:
         _require_pending(upload)
         self._check_parts(account, upload, part_ids)
         parts = _Joined(self._contents(account, upload, part_ids), size=upload.bytes, md5=md5)
-        file = self._file(upload, self.files.write(account, parts))
+        file = self._file(upload, self.files.write(account, parts, filename=upload.filename))
         self.files.keep(account, file)
         made = {"status": "completed", "part_ids": tuple(part_ids), "file_id": file.id}
         try:

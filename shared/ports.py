@@ -58,6 +58,7 @@ class ObjectStore(Protocol):
         *,
         if_absent: bool = False,
         if_match: str | None = None,
+        media_type: str | None = None,
     ) -> str:
         """Write an object and return its new ETag. A stream is read to its end in bounded memory.
 
@@ -66,6 +67,8 @@ class ObjectStore(Protocol):
             data: Bytes, or a readable binary stream of any length.
             if_absent: Write only if no object has the name.
             if_match: Write only if the object's current ETag is this.
+            media_type: What a server says of the object beside its bytes, where the store can
+                keep that; by the name (`shared.media_types`) if None.
 
         Raises:
             PreconditionFailed: The condition does not hold. Of several racing writers with
@@ -134,7 +137,10 @@ class Buckets(Protocol):
         """The objects below an address that ends in `/`, in byte order, lazily."""
 
     def put(self, url: str, stream: BinaryIO) -> None:
-        """Write or replace an object; the stream is read to its end in bounded memory."""
+        """Write or replace an object; the stream is read to its end in bounded memory.
+
+        Its media type is that of its name (`shared.media_types`).
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
+from shared import media_types
 from shared.adapters.names import check_name
 from shared.adapters.places import Place, Places
 from shared.dialects.refusal import refuse
@@ -26,6 +27,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
+        self.media_types: dict[str, str] = {}
         self.away = False
         self.presigns = False
         self._lock = threading.Lock()
@@ -51,6 +53,7 @@ class FakeStore:
         *,
         if_absent: bool = False,
         if_match: str | None = None,
+        media_type: str | None = None,
     ) -> str:
         self._check(name)
         if not isinstance(data, bytes):
@@ -61,6 +64,7 @@ class FakeStore:
                 raise PreconditionFailed(f"{name} was written by another")
             self._writes += 1
             self.objects[name] = StoredObject(data=data, etag=str(self._writes))
+            self.media_types[name] = media_type or media_types.of_object(name)
             return str(self._writes)
 
     def delete(self, name: str) -> None:

@@ -70,7 +70,7 @@ def blueprint(
         form.find()
         if "purpose" in form.fields:
             check_purpose(form.fields)
-        file_id = files.write(account, form)
+        file_id = files.write(account, form, filename=form.name)
 
         def keep(_: str | None) -> Response:
             nonlocal kept

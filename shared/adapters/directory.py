@@ -80,6 +80,7 @@ class DirectoryStore:
         *,
         if_absent: bool = False,
         if_match: str | None = None,
+        media_type: str | None = None,  # noqa: ARG002 - a directory has no place for it
     ) -> str:
         check_name(name)
         path = path_of(self._root, name)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 
+from shared import media_types
 from shared.adapters.names import MAX_PREFIX_BYTES, check_name
 from shared.adapters.probe import lacking, prove
 from shared.adapters.s3_calls import S3Calls
@@ -111,6 +112,7 @@ class S3Store:
         *,
         if_absent: bool = False,
         if_match: str | None = None,
+        media_type: str | None = None,
     ) -> str:
         where = self._where(name)
         condition = {}
@@ -118,17 +120,18 @@ class S3Store:
             condition["IfNoneMatch"] = "*"
         if if_match is not None:
             condition["IfMatch"] = if_match
+        about = {"ContentType": media_type or media_types.of_object(name)}
         stream = io.BytesIO(data) if isinstance(data, bytes) else data
         first = read_full(stream, self._part_bytes)
         if len(first) == self._part_bytes:
             self._check_early(where, condition)
-            return self._put_parts(where, first, stream, condition)
+            return self._put_parts(where, first, stream, condition, about)
         mark = _new_mark()
         return self._settled(
             where,
             condition,
             mark,
-            lambda s3: s3.put_object(**where, **condition, Body=first, Metadata=mark),
+            lambda s3: s3.put_object(**where, **condition, **about, Body=first, Metadata=mark),
         )
 
     def delete(self, name: str) -> None:
@@ -209,11 +212,16 @@ class S3Store:
             raise PreconditionFailed("Somebody else wrote the object first.")
 
     def _put_parts(
-        self, where: dict[str, str], first: bytes, stream: BinaryIO, condition: dict[str, str]
+        self,
+        where: dict[str, str],
+        first: bytes,
+        stream: BinaryIO,
+        condition: dict[str, str],
+        about: dict[str, str],
     ) -> str:
         """Upload in parts; the object appears, and the condition is checked, with the last call."""
         mark = _new_mark()
-        with upload(self._calls, where, mark) as named:
+        with upload(self._calls, where, Metadata=mark, **about) as named:
             parts = send_parts(self._calls, named, first, stream, self._part_bytes)
             return self._settled(
                 where,
@@ -233,7 +241,7 @@ class S3Store:
         name = f"probe/{uuid.uuid4().hex}"
         self.put(name, b"first")
         try:
-            self._put_parts(self._where(name), b"second", io.BytesIO(), {"IfNoneMatch": "*"})
+            self._put_parts(self._where(name), b"second", io.BytesIO(), {"IfNoneMatch": "*"}, {})
         except PreconditionFailed:
             return
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from shared import media_types
 from shared.adapters.places import Place, Places
 from shared.adapters.s3_calls import S3Calls
 from shared.adapters.s3_listing import objects
@@ -88,13 +89,15 @@ class S3Buckets:
             )
 
     def put(self, url: str, stream: BinaryIO) -> None:
-        where = _where(self._object(self._outputs, url))
+        place = self._object(self._outputs, url)
+        where = _where(place)
+        about = {"ContentType": media_types.of_file(place.key)}
         first = read_full(stream, self._part_bytes)
         with _refused(self._outputs):
             if len(first) < self._part_bytes:
-                self._calls.attempt(lambda s3: s3.put_object(**where, Body=first))
+                self._calls.attempt(lambda s3: s3.put_object(**where, **about, Body=first))
                 return
-            with upload(self._calls, where) as named:
+            with upload(self._calls, where, **about) as named:
                 parts = send_parts(self._calls, named, first, stream, self._part_bytes)
                 self._complete(named, parts)
 

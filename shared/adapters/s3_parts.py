@@ -14,11 +14,12 @@ _PARTS_OF_ONE_SIZE = 1000
 
 
 @contextmanager
-def upload(
-    calls: S3Calls, where: dict[str, str], metadata: dict[str, str] | None = None
-) -> Iterator[dict[str, str]]:
-    """Begin an upload to be completed in the block; if that raises, it is aborted."""
-    begun = calls.attempt(lambda s3: s3.create_multipart_upload(**where, Metadata=metadata or {}))
+def upload(calls: S3Calls, where: dict[str, str], **about: Any) -> Iterator[dict[str, str]]:
+    """Begin an upload to be completed in the block; if that raises, it is aborted.
+
+    `about` is what the object has beside its bytes: `ContentType`, `Metadata`.
+    """
+    begun = calls.attempt(lambda s3: s3.create_multipart_upload(**where, **about))
     named = {**where, "UploadId": str(begun["UploadId"])}
     done = False
     try:

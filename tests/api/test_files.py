@@ -56,6 +56,25 @@ def contents(world: World) -> list[str]:
 
 
 class TestSending:
+    @pytest.mark.parametrize(
+        ("name", "media_type"),
+        [
+            ("rows.jsonl", "application/jsonl"),
+            ("Rows.CSV", "text/csv"),
+            ("rows.csv.gz", "application/gzip"),
+            ("rows.parquet", "application/vnd.apache.parquet"),
+            ("rows", "application/octet-stream"),
+            ("page.html", "application/octet-stream"),
+            ("drawing.svg", "application/octet-stream"),
+        ],
+    )
+    def test_keeps_the_bytes_with_the_media_type_of_a_table(
+        self, send: Send, world: World, name: str, media_type: str
+    ):
+        file = send(name=name).get_json()
+
+        assert world.store.media_types[layout.file_content("acme", file["id"])] == media_type
+
     def test_makes_a_file(self, send: Send, client: FlaskClient):
         answer = send()
 

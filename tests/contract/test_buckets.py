@@ -363,6 +363,19 @@ class TestOnS3:
             with pytest.raises(InvalidRequest, match="ask the operator"):
                 call()
 
+    @pytest.mark.parametrize("size", [5, 9 * MIB], ids=["whole", "in parts"])
+    def test_an_object_has_the_media_type_of_its_name(
+        self, client: Any, s3_endpoint: str, size: int
+    ) -> None:
+        bench = s3_bench(client, s3_endpoint)
+
+        bench.buckets.put(f"{bench.out}tagged.parquet", io.BytesIO(bytes(size)))
+
+        key = f"{bench.out}tagged.parquet".removeprefix("s3://inbox/")
+        found = client.head_object(Bucket="inbox", Key=key)
+        assert found["ContentType"] == "application/vnd.apache.parquet"
+        assert found["ContentLength"] == size
+
     def test_a_broken_upload_is_aborted(self, client: Any, s3_endpoint: str) -> None:
         bench = s3_bench(client, s3_endpoint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 import pytest
 
-from shared import service_clock
+from shared import layout, service_clock
 from shared.adapters.directory import DirectoryStore
 from shared.adapters.s3 import S3Store
 from shared.adapters.store import open_store
@@ -26,6 +28,7 @@ from shared.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from tests.contract.conftest import BUCKET
 from tests.servers import HOST, free_port, rclone_server
 
 pytestmark = pytest.mark.integration
@@ -78,6 +81,33 @@ def test_requests_and_urls_are_signed_with_the_services_time(
     assert url is not None
     assert f"X-Amz-Date={stamp}" in url
     assert stamp[:8] + "%2Fus-east-1" in url
+
+
+@pytest.mark.parametrize("size", [5, 6 * MIB], ids=["whole", "in parts"])
+@pytest.mark.parametrize(
+    ("name", "said", "found"),
+    [
+        (layout.job("a", "j"), None, "application/json"),
+        (layout.part_rows("a", "j", 1), None, "application/jsonl"),
+        (layout.weights("a", "c", "f"), None, "application/octet-stream"),
+        (layout.plot("a", "j", "confusion.svg"), None, "image/svg+xml"),
+        (layout.file_content("a", "file-1"), "text/csv", "text/csv"),
+    ],
+)
+def test_objects_have_the_media_type_of_their_kind(
+    s3_store: Make, s3_endpoint: str, name: str, said: str | None, found: str, size: int
+):
+    store = s3_store(part_bytes=5 * MIB)
+    access = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    s3 = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **access)
+
+    store.put(name, io.BytesIO(bytes(size)), media_type=said)
+
+    where = {"Bucket": BUCKET, "Key": store._prefix + name}
+    assert s3.head_object(**where)["ContentType"] == found
+    with urlopen(s3.generate_presigned_url("get_object", where), timeout=10) as answer:
+        assert answer.headers["Content-Type"] == found
+        assert len(answer.read()) == size
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,15 @@ def test_a_prefix_of_three_formats_becomes_files_in_a_bucket(
         kind: s3.get_object(Bucket="data-lake", Key=f"out/{ended.id}_{kind}")["Body"].read()
         for kind in ("output.csv", "errors.jsonl")
     }
+    kept = s3.list_objects_v2(Bucket="pigeons", Prefix="prod/files/")["Contents"]
+    types = {
+        s3.head_object(Bucket=bucket, Key=key)["ContentType"]
+        for bucket, key in [
+            *(("data-lake", f"out/{ended.id}_{kind}") for kind in written),
+            *(("pigeons", each["Key"]) for each in kept),
+        ]
+    }
+    assert types == {"text/csv", "application/jsonl", "application/json"}
     found = list(csv.DictReader(io.StringIO(written["output.csv"].decode(), newline="")))
     assert [row["id"] for row in found] == [row["id"] for row in ROWS]
     assert {row["prediction"] for row in found} <= set(LABELS)

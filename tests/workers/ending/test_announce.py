@@ -88,9 +88,9 @@ class DyingStore(FakeStore):
         super().__init__()
         self.left: int | None = None
 
-    def put(self, name, data, *, if_absent=False, if_match=None):
+    def put(self, name, data, **options):
         self._step()
-        return super().put(name, data, if_absent=if_absent, if_match=if_match)
+        return super().put(name, data, **options)
 
     def delete(self, name):
         self._step()

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO, cast
 
-from shared import layout, service_clock
+from shared import layout, media_types, service_clock
 from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
@@ -196,12 +196,15 @@ class Assembler:
     ) -> None:
         """A file of the account: its bytes, then its record, from when on it is there."""
         stream = Pieces(pieces)
-        self.store.put(layout.file_content(job.account, file_id), cast("BinaryIO", stream))
+        name = layout.file_content(job.account, file_id)
+        filename = f"{job.id.replace('job_', 'batch_', 1)}_{what}.{ending}"
+        kind = media_types.of_file(filename)
+        self.store.put(name, cast("BinaryIO", stream), media_type=kind)
         now = self.clock()
         record = File(
             id=file_id,
             purpose=_PURPOSE,
-            filename=f"{job.id.replace('job_', 'batch_', 1)}_{what}.{ending}",
+            filename=filename,
             bytes=stream.size,
             created_at=now,
             expires_at=None if body.output_keep_s is None else now + body.output_keep_s,
