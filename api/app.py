@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from api import cors, door, problems
+from api import cors, door, problems, query_parameters
 from api.auth import Authenticator
 from api.batches import Batches
 from api.classifiers import Classifiers
@@ -94,6 +94,7 @@ def create_app(services: Services) -> Flask:
     )
     door.install(app, authenticator=services.authenticator, metrics=counts)
     cors.install(app, origins=origins_of(settings.allowed_origins))
+    query_parameters.install(app)
     problems.install(app)
     docs.install(app)
     slots = Slots(settings.api_threads - RESERVED_THREADS)

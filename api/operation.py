@@ -26,10 +26,22 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryFields:
+    """Fields that may stand in the query beside a body that is a file; described in words only.
+
+    `beside` are the media types of such bodies; with none of them, of any body.
+    """
+
+    shape: type[BaseModel]
+    beside: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
     tuple says so. `uploads` are further media types of the body; `fault` is the body of an error;
-    `about` is what the summary has no room for.
+    `about` is what the summary has no room for. Query parameters that are neither among the
+    `parameters` nor among the `query_fields` are refused.
     """
 
     method: str
@@ -42,15 +54,28 @@ class Operation:
     body: type[BaseModel] | None = None
     uploads: dict[str, type[BaseModel] | None] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
+    query_fields: QueryFields | None = None
     headers: dict[int, tuple[str, ...]] | None = None
     needs_key: bool = True
     fault: type[BaseModel] = Problem
 
     @property
     def error_statuses(self) -> tuple[int, ...]:
-        """Of all its errors: any body may come too slowly, or be too large."""
-        takes_body = self.body is not None or self.uploads
-        return (*self.problems, *({408, 413} - set(self.problems) if takes_body else ()))
+        """Of all its errors: any query may hold an unknown parameter, any body may come too slowly
+        or be too large.
+        """
+        always = {422 if self.fault is Problem else 400}
+        if self.body is not None or self.uploads:
+            always |= {408, 413}
+        return (*self.problems, *sorted(always - set(self.problems)))
+
+    def query_names(self, media_type: str = "") -> tuple[str, ...]:
+        """Names of the query parameters that it takes beside a body of the media type."""
+        names = [each.name for each in self.parameters if each.where == "query"]
+        fields = self.query_fields
+        if fields is not None and (not fields.beside or media_type in fields.beside):
+            names += fields.shape.model_fields
+        return tuple(names)
 
 
 TEXT: Json = {"type": "string"}

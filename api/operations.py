@@ -15,6 +15,7 @@ from api.operation import (
     PLOT,
     PREFER,
     Operation,
+    QueryFields,
     after,
     limit,
 )
@@ -32,11 +33,11 @@ from api.wire.classifier import (
     VersionList,
 )
 from api.wire.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
-from api.wire.file import TYPES
+from api.wire.file import FILE_TYPES, TYPES
 from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import Model, ModelList
 from api.wire.train import TrainFileBody
-from api.wire.weights import MEDIA_TYPE, ImportFileBody
+from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 
@@ -82,6 +83,7 @@ OPERATIONS = (
         about=_from_file(TrainFileBody),
         body=TrainBody,
         uploads=_FILES,
+        query_fields=QueryFields(shape=TrainFileBody, beside=FILE_TYPES),
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
@@ -110,6 +112,7 @@ OPERATIONS = (
         summary="Make a classifier from an exported file, sent as the body or in a form.",
         about="Where the body is nothing but the file, the fields of the form are in the query.",
         uploads={MULTIPART: ImportFileBody, MEDIA_TYPE: None},
+        query_fields=QueryFields(shape=ImportFields),
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=_WAITED,
@@ -192,6 +195,7 @@ OPERATIONS = (
         about=_from_file(EvaluateFileBody),
         body=EvaluateBody,
         uploads=_FILES,
+        query_fields=QueryFields(shape=EvaluateFileBody, beside=FILE_TYPES),
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: EvaluateAnswer, 202: JobObject},
         headers=_WAITED,

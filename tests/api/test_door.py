@@ -168,7 +168,7 @@ def test_the_log_line_names_the_route_and_nothing_of_the_caller_s_words(
     assert first["route"] == "/v1/jobs/<job_id>"
     assert first["request_id"] == "mine"
     assert first["account"] == "acme"
-    assert first["status"] == 404
+    assert first["status"] == 422
     assert second["route"] == "none"
     assert "account" not in second
     assert "secret" not in json.dumps([first, second])
