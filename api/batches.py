@@ -236,6 +236,7 @@ class Batches:
             raise within(PLACE, exc) from None
         return Rows(
             id_column="id" if said.input_items else said.id_column,
+            id_columns=tuple(said.id_columns or ()),
             text_column=said.text_column or "text",
             image_column="url" if said.input_items == "image" else said.image_column,
             file_column="url" if said.input_items == "file" else said.file_column,

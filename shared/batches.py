@@ -66,11 +66,22 @@ class Source(Value):
 class Rows(Value):
     """Plain rows with one question for all: which columns are meant, and what is asked of each."""
 
-    id_column: str | None = None  # None: the row's number is its id
+    id_column: str | None = None
+    id_columns: tuple[str, ...] = ()  # instead of one: several make the id
     text_column: str = "text"
     image_column: str | None = None  # instead of a text
     file_column: str | None = None  # the same
     ask: ClassifyRequest  # without items
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The columns that make the id of a row, by the fields that name them.
+
+        Without any, the row's number is its id.
+        """
+        if self.id_column is not None:
+            return {"id_column": self.id_column}
+        return {f"id_columns[{place}]": name for place, name in enumerate(self.id_columns)}
 
     @property
     def media(self) -> bool:

@@ -147,6 +147,12 @@ class TestCreating:
         assert ask.return_uncertainty
         assert (body.rows.id_column, body.rows.text_column) == ("id", "text")
 
+    def test_of_rows_may_have_ids_of_several_columns(self, asked: Asked):
+        body = asked(id_columns=["dt", "id"])
+
+        assert body.rows is not None
+        assert (body.rows.id_column, body.rows.id_columns) == (None, ("dt", "id"))
+
     def test_of_rows_takes_what_is_known_of_the_file(self, asked: Asked, file: str):
         body = asked(
             input_format="csv",
@@ -245,6 +251,14 @@ class TestCreating:
             ({"csv_formulas": "escape", "output_format": "parquet"}, "csv_formulas"),
             ({"csv_formulas": "drop", "output_format": "csv"}, "csv_formulas"),
             ({"text_column": ""}, "text_column"),
+            ({"id_columns": []}, "id_columns"),
+            ({"id_columns": "id"}, "id_columns"),
+            ({"id_columns": ["a", ""]}, "id_columns[1]"),
+            ({"id_columns": ["a", 7]}, "id_columns[1]"),
+            ({"id_columns": ["a", "b", "a"]}, "id_columns[2]"),
+            ({"id_columns": [str(n) for n in range(17)]}, "id_columns"),
+            ({"id_columns": ["a"], "id_column": "b"}, "id_columns"),
+            ({"classify": ..., "id_columns": ["a"]}, "id_columns"),
             ({"input_format": "xlsx"}, "input_format"),
             ({"encoding": "nope"}, "encoding"),
             ({"encoding": "hex"}, "encoding"),

@@ -129,6 +129,43 @@ def test_a_prefix_of_three_formats_becomes_files_in_a_bucket(
     assert refusal.value.param == "input_url"
 
 
+def test_a_partitioned_table_of_parquet_whose_ids_repeat_becomes_parquet(
+    client: OpenAI, on_s3: tuple[Stack, Any]
+):
+    _, s3 = on_s3
+    table = pa.table({"id": pa.array(range(3), pa.int32()), "text": ["red", "", "a green thing"]})
+    days = [f"2026-01-0{day}" for day in (1, 2)]
+    for day in days:
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        key = f"in/tickets/dt={day}/part-0.parquet"
+        s3.put_object(Bucket="data-lake", Key=key, Body=file.getvalue())
+
+    batch = create(
+        client,
+        openai.omit,  # type: ignore[arg-type]
+        input_url="s3://data-lake/in/tickets/",
+        output_format="parquet",
+        output_url="s3://data-lake/out/",
+    )
+    ended = wait(client, batch)
+
+    assert ended.status == "completed", ended
+    assert ended.request_counts is not None
+    assert (ended.request_counts.completed, ended.request_counts.failed) == (4, 2)
+    place = str((ended.model_extra or {})["output_url"]).removeprefix("s3://data-lake/")
+    found = pq.read_table(io.BytesIO(s3.get_object(Bucket="data-lake", Key=place)["Body"].read()))
+    assert found.schema.field("id").type == pa.int32()
+    rows = found.to_pylist()
+    assert [(row["dt"], row["id"]) for row in rows] == [(day, n) for day in days for n in (0, 2)]
+    assert {row["object_key"] for row in rows} == {
+        f"in/tickets/dt={day}/part-0.parquet" for day in days
+    }
+    assert [each["label"] for each in rows[0]["predictions"]] == LABELS
+    errors = lines(client, ended.error_file_id)
+    assert [(line["id"], line["row"]["dt"]) for line in errors] == [("1", day) for day in days]
+
+
 def test_an_upload_in_three_parts_becomes_a_batch(client: OpenAI, on_s3: tuple[Stack, Any]):
     data = jsonl(ROWS)
     upload = begin(client, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -37,19 +37,22 @@ def pick(
     *,
     column: str,
     kind: Kind = "text",
-    id_column: str | None = None,
+    id_columns: Sequence[str] = (),
 ) -> Picked | Fault:
     """What is classified of a row, and its id.
 
     Args:
         data: the row.
-        number: its number, which is its id where no column is named.
+        number: its number, which is its id where no columns are named.
         column: must hold a text that is not blank.
         kind: of what the column holds.
-        id_column: must be there; a whole number becomes its digits, null or a blank text no id.
+        id_columns: must be there; a whole number becomes its digits. Where all are null or blank
+            texts there is no id. Several are joined by `/`.
 
-    >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_column="id")
+    >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_columns=["id"])
     Picked(id='7', said='hello')
+    >>> pick({"dt": "24/12", "id": 7, "text": "hello"}, 1, column="text", id_columns=["dt", "id"])
+    Picked(id='24%2F12/7', said='hello')
     >>> pick({"text": None}, 1, column="text")
     Fault(code='empty_text', message='is null: there is no text to classify', param='text')
     """
@@ -59,25 +62,41 @@ def pick(
     if is_empty(found):
         what = "has no visible characters" if found.strip() else "is empty"
         return Fault(_EMPTY[kind], f"{what}: there is no {kind} to classify", column)
-    if id_column is None:
-        return Picked(id=str(number), said=found)
-    if id_column not in data:
-        return _missing(data, id_column)
-    name = name_of(data[id_column])
-    if name is None:
-        return Fault("invalid_id", "must be a text or a whole number", id_column)
-    return Picked(id=name or None, said=found)
+    names: list[str] = []
+    for column in id_columns:
+        if column not in data:
+            return _missing(data, column)
+        name = name_of(data[column])
+        if name is None:
+            return Fault("invalid_id", "must be a text or a whole number", column)
+        names.append(name)
+    return Picked(id=_joined(names) if id_columns else str(number), said=found)
 
 
-def own_id(data: Mapping[str, object] | None, number: int, id_column: str | None) -> str | None:
+def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[str]) -> str | None:
     """The id of a row that may be wrong elsewhere; None where it has none of its own.
 
-    >>> own_id(None, 3, None), own_id({"id": 7.0}, 3, "id"), own_id({"id": []}, 3, "id")
+    >>> own_id(None, 3, ()), own_id({"id": 7.0}, 3, ["id"]), own_id({"id": []}, 3, ["id"])
     ('3', '7', None)
+    >>> own_id({"dt": "2026", "id": 7}, 3, ["dt", "id"]), own_id({"id": 7}, 3, ["dt", "id"])
+    ('2026/7', None)
     """
-    if id_column is None:
+    if not id_columns:
         return str(number)
-    return name_of((data or {}).get(id_column)) or None
+    if data is None or any(column not in data for column in id_columns):
+        return None
+    names = [name_of(data[column]) for column in id_columns]
+    known = [name for name in names if name is not None]
+    return _joined(known) if len(known) == len(names) else None
+
+
+def _joined(names: Sequence[str]) -> str | None:
+    """The id that the texts of one or several columns make; different texts make different ids."""
+    if not any(names):
+        return None
+    if len(names) == 1:
+        return names[0]
+    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in names)
 
 
 def name_of(value: object) -> str | None:

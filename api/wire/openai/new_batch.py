@@ -18,11 +18,12 @@ _WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 _MOST_KEYS, _MOST_KEY_CHARS, _MOST_VALUE_CHARS = 16, 64, 512
 _MOST_WORD_CHARS = 256
+_MOST_ID_COLUMNS = 16
 _COLUMNS = ("text_column", "image_column", "file_column")
-_OF_ROWS = (
-    "id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "output_format", "skip_rows",
-    "csv_formulas",
+_OF_FILES = (
+    "id_column", "id_columns", *_COLUMNS, "input_format", "delimiter", "encoding", "skip_rows",
 )  # fmt: skip
+_OF_ROWS = (*_OF_FILES, "output_format", "csv_formulas")
 
 
 class BatchBody(Shape):
@@ -63,6 +64,10 @@ class BatchBody(Shape):
     )
     id_column: str | None = Field(
         None, description="Which column, or key, says the id of a row; its number if absent."
+    )
+    id_columns: list[str] | None = Field(
+        None,
+        description="Instead of `id_column`: several that make the id together, joined by `/`.",
     )
     text_column: str | None = Field(
         None, description="Which column, or key, is classified; `text` if absent."
@@ -157,6 +162,8 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
             refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
     if said.input_items is not None:
         _check_items(said)
+    if said.id_columns is not None:
+        _check_id_columns(said, said.id_columns)
     if said.delimiter is not None and delimiter_of(said.delimiter) is None:
         refuse("delimiter", "must be one character, no quote and no line end, or `tab`")
     if said.encoding is not None and encoding_of(said.encoding) is None:
@@ -183,9 +190,21 @@ def _check_items(said: BatchBody) -> None:
         refuse("input_items", "belongs to an input_url that ends in /")
     if said.classify is None:
         refuse("classify", "is missing: say what is asked of each object")
-    for field in ("id_column", *_COLUMNS, "input_format", "delimiter", "encoding", "skip_rows"):
+    for field in _OF_FILES:
         if getattr(said, field) is not None:
             refuse(field, "belongs to files of rows; with input_items there are none")
+
+
+def _check_id_columns(said: BatchBody, names: list[str]) -> None:
+    if said.id_column is not None:
+        refuse("id_columns", "stands beside id_column; send one of them")
+    if not 0 < len(names) <= _MOST_ID_COLUMNS:
+        refuse("id_columns", f"must name 1 to {_MOST_ID_COLUMNS} columns")
+    for place, name in enumerate(names):
+        if not 0 < len(name) <= _MOST_WORD_CHARS:
+            refuse(f"id_columns[{place}]", f"must have 1 to {_MOST_WORD_CHARS} characters")
+        if name in names[:place]:
+            refuse(f"id_columns[{place}]", "is named before; name each column once")
 
 
 def _check_window(said: BatchBody, most_s: float) -> None:

@@ -122,14 +122,14 @@ def test_objects_below_a_prefix_are_one_table_counted_through(bench: Bench):
 
 def test_a_row_whose_id_came_before_names_its_object_too(bench: Bench):
     bench.buckets.objects[f"{PLACE}a.csv"] = b"id,text\n1,red\n"
-    bench.buckets.objects[f"{PLACE}b.csv"] = b"id,text\n2,green\n1,green\n"
+    bench.buckets.objects[f"{PLACE}b.csv"] = b"id,text\n2,green\n1,green\n2,red\n"
     job = a_batch(bench, PLACE)
 
     run_all(bench)
 
-    (error,) = lines(bench, result(bench, job).error_file)
-    assert error["row"] == {"id": "1", "text": "green"}
-    assert error["error"]["message"] == "b.csv, line 3: has an id that came before"
+    (error,) = lines(bench, result(bench, job).error_file)  # the 1 is of another object
+    assert error["row"] == {"id": "2", "text": "red"}
+    assert error["error"]["message"] == "b.csv, line 4: has an id that came before"
     assert [bad.message for bad in plan(bench, job).bad] == [error["error"]["message"]]
 
 

@@ -44,7 +44,7 @@ def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
 
 def bad_row(row: PartRow, reason: BadRow) -> bytes:
     """The line of a plain row that did not come out."""
-    said: dict[str, Any] = {"id": row.id, "line": row.line or None}
+    said: dict[str, Any] = {"id": row.id, **row.origin, "line": row.line or None}
     if row.data is not None:
         said["row"] = row.data
     said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
@@ -58,5 +58,5 @@ def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any
     response = None
     if status is not None:
         response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}
-    said = {"id": f"batch_req_{name}", "custom_id": row.id, "response": response}
+    said = {"id": f"batch_req_{name}", "custom_id": row.id, **row.origin, "response": response}
     return _encode({**said, "error": body if status is None else None}) + b"\n"

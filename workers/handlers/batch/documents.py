@@ -61,7 +61,8 @@ class Documents:
             said = answer.found(questions, answers)
             if index in files:
                 said["file"] = answer.read(questions, files[index])
-            line = {"id": row.id, "line": row.line, "row": row.data or {}, **said}
+            place = {"id": row.id, **row.origin, "line": row.line}
+            line = {**place, "row": row.data or {}, **said}
             lines.output.append(_encode(line) + b"\n")
             lines.done.append(row.number)
         return lines

@@ -76,7 +76,8 @@ def judge(
             rows += 1
             fault = row.reason()
             if fault is None and row.id is not None and number < _IDS_COMPARED:
-                digest = blake2b(row.id.encode(), digest_size=8).digest()
+                name = f"{row.object_key}\0{row.id}"
+                digest = blake2b(name.encode(), digest_size=8).digest()
                 if digest in seen:
                     repeated.add(number)
                     fault = row.refused(*DUPLICATE)

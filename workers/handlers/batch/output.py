@@ -145,13 +145,12 @@ def _ours(body: BatchRequest, line: dict[str, Any]) -> list[_Ours]:
 
 def _asked(rows: Rows, line: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Which fields of such a line become columns, with their groups: each has its own."""
-    if rows.id_column is None:
+    if not rows.ids:
         yield "id", None
     groups = [question.group for question in rows.ask.questions]
     for group in groups or [None]:  # a classifier's labels are one question
         yield from ((field, group) for field in _FOUND if field in line)
-    if "file" in line:
-        yield "file", None
+    yield from ((field, None) for field in ("file", "object_key") if field in line)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -12,8 +12,9 @@ from shared.batches import BadRow
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of the file: good, or `bad`; of a bad one `data` is what could be read, if anything.
 
-    `id` is None where it has none of its own, `line` 0 where it is not known any more; `place` is
-    the object and the line in that, where several objects are read.
+    `id` is None where it has none of its own, `line` 0 where it is not known any more. Where
+    several objects are read, `object_key` is the key of the one that the row is in, and `place` its
+    key below the prefix and the line in it: ids are unique in an object, not over all of them.
     """
 
     line: int
@@ -22,10 +23,16 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     bad: tuple[str, str, str | None] | None = None  # code, message, param
     number: int = 0  # in the file, from 0
     place: str = ""
+    object_key: str = ""
 
     def reason(self) -> BadRow | None:
         """Why nothing can be done with it."""
         return None if self.bad is None else self.refused(*self.bad)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Which object the row is in, as a field of a line of a result."""
+        return {"object_key": self.object_key} if self.object_key else {}
 
     def refused(self, code: str, message: str, param: str | None = None) -> BadRow:
         """Why it does not come out; where several objects are read, with the one that it is in."""

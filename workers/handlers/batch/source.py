@@ -3,7 +3,7 @@
 A file of ours, an object of a bucket, or all below a prefix: then one after the other, as one table
 whose rows are counted through; the lines of each go on from that of the last row before. Which
 objects those are, and in which state, is written down when the batch is first looked at; one that
-was changed later ends the batch.
+was changed later ends the batch. What the key of an object says of its rows is columns of theirs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from shared.dialects.refusal import refuse
 from shared.errors import InvalidRequest, ObjectMissing, PreconditionFailed
 from shared.jobs import Job
 from shared.messages import decode, encode
-from shared.ports import Buckets, ObjectStore
+from shared.ports import BucketObject, Buckets, ObjectStore
+from workers.handlers.batch.partitions import (
+    batch_with_partitions,
+    partitions_of,
+    with_partitions,
+)
 from workers.handlers.batch.pieces import Pieces
 from workers.handlers.batch.rows import PartRow
 from workers.inputs import parquet
@@ -111,10 +116,13 @@ class Reader:
         """
         for each in file.objects:
             found = self._format(file, each, "", body, None)
+            said = partitions_of(_key_of(each))
             with self._opened(file, each) as stream:
-                yield from read_batches(
+                read = read_batches(
                     stream, found, bounds=self.bounds, arrow_batches=self.arrow_batches
                 )
+                for batch in read:
+                    yield batch_with_partitions(batch, said)
 
     def _reading(
         self, file: OpenFile, body: BatchRequest, skip: int
@@ -127,8 +135,11 @@ class Reader:
             if rows is None or rows > skip:
                 rows = lines = 0
                 with closing(self._rows_of(file, each, body, skip)) as found:
+                    said = partitions_of(_key_of(each)) if body.rows else {}
                     for row in found:
                         rows, lines = row.number, row.line
+                        if said and row.data is not None:
+                            row = replace(row, data=with_partitions(row.data, said))
                         yield _told(file, each, row, body, rows_before, lines_before)
             skip = max(0, skip - rows)
             rows_before += rows
@@ -173,7 +184,8 @@ class Reader:
     def _item_rows(self, url: str) -> Iterator[bytes]:
         for each in self.buckets.list(url):
             row = {"id": each.url.removeprefix(url), "url": each.url, "bytes": each.bytes}
-            yield msgspec.json.encode(row) + b"\n"
+            said = partitions_of(_key_of(each))
+            yield msgspec.json.encode(with_partitions(row, said)) + b"\n"
 
     def _listed(self, url: str) -> Iterator[Input]:
         if not url.endswith("/"):
@@ -195,7 +207,7 @@ class Reader:
         """The rows of one object; what is wrong with it names it, where there are several."""
         name = each.url.rpartition("/")[2] if each.url else file.source.filename
         try:
-            wanted = None if body.rows is None else _wanted(body.rows)
+            wanted = None if body.rows is None else _wanted(body.rows, _key_of(each))
             found = self._format(file, each, name, body, wanted)
             file.found.append(found)
             with self._opened(file, each) as stream:
@@ -275,12 +287,12 @@ def _refuse_table(found: Format, endpoint: str) -> NoReturn:
     )
 
 
-def _wanted(said: Rows) -> Wanted:
-    """The columns that a batch names."""
-    required = {f"{said.holds}_column": said.column}
-    if said.id_column is not None:
-        required["id_column"] = said.id_column
-    return Wanted(required=required)
+def _wanted(said: Rows, key: str) -> Wanted:
+    """The columns that a batch names, and that an object has to have, as its key says them not."""
+    named = {f"{said.holds}_column": said.column, **said.ids}
+    known = partitions_of(key)
+    required = {field: name for field, name in named.items() if name not in known}
+    return Wanted(required=required, optional=[name for name in named.values() if name in known])
 
 
 def _told(
@@ -292,8 +304,18 @@ def _told(
         row = replace(row, number=rows_before + row.number, line=lines_before + line)
     told, size = _picked(row, body.rows) if body.rows else _request(row, body.endpoint)
     if file.several:
-        told = replace(told, place=f"{_name_of(file, each)}, line {line}")
+        place = f"{_name_of(file, each)}, line {line}"
+        told = replace(told, place=place, object_key=_key_of(each))
     return told, size
+
+
+def _key_of(each: Input | BucketObject) -> str:
+    """The key of an object of a bucket; empty for a file of ours.
+
+    >>> _key_of(Input(url="s3://lake/in/dt=2026/a.csv", etag=""))
+    'in/dt=2026/a.csv'
+    """
+    return each.url.removeprefix("s3://").partition("/")[2]
 
 
 def _name_of(file: OpenFile, each: Input) -> str:
@@ -303,13 +325,12 @@ def _name_of(file: OpenFile, each: Input) -> str:
 
 def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
     """A plain row, by its columns."""
-    name = own_id(row.data, row.number, rows.id_column)
+    ids = list(rows.ids.values())
+    name = own_id(row.data, row.number, ids)
     if row.data is None:
         assert row.fault is not None
         return _bad(row, row.fault, name), _ROW_BYTES
-    found = pick(
-        row.data, row.number, column=rows.column, kind=rows.holds, id_column=rows.id_column
-    )
+    found = pick(row.data, row.number, column=rows.column, kind=rows.holds, id_columns=ids)
     if isinstance(found, Fault):
         return _bad(row, found, name), _ROW_BYTES
     size = len(found.said)

@@ -91,8 +91,8 @@ class Unbegun:
                     yield row
         for number in range(first, self.plan.rows_in_file):
             if number not in self.done:
-                # Without an id column a row's id is its number, counted from 1.
-                plain = self.body.rows is not None and self.body.rows.id_column is None
+                # Without id columns a row's id is its number, counted from 1.
+                plain = self.body.rows is not None and not self.body.rows.ids
                 yield PartRow(line=0, id=str(number + 1) if plain else None, number=number)
 
     def _cut(self) -> Iterator[PartRow]:
