@@ -88,7 +88,7 @@ class Submit:
             Unavailable: No worker offers the model, or Redis is away.
         """
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
-        self.limits.check(request)
+        request = self.limits.check(request)
         model = self.catalogue.find(request.model)
         queue = queue_for(self.members.device_for(model), priority, model.name)
         deadline = self.clock() + timeout_s
@@ -138,7 +138,7 @@ class Submit:
                 of a job that is waited for; nothing was accepted.
         """
         if isinstance(request, ClassifyRequest):
-            self.limits.check(request)
+            request = self.limits.check(request)
         model = self.catalogue.find(request.model)
         if waited_for:
             self.members.device_for(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from shared.bad_items import each_item
 from shared.errors import (
     FieldError,
     InvalidLabels,
@@ -79,8 +80,11 @@ class Limits:
             max_document_tokens=settings.max_document_tokens,
         )
 
-    def check(self, request: ClassifyRequest) -> None:
+    def check(self, request: ClassifyRequest) -> ClassifyRequest:
         """Refuse a request that holds too much or nothing.
+
+        Returns:
+            The request; without its bad items where it asks for errors per item.
 
         Raises:
             InvalidRequest: Too many or no inputs, an empty text or label, a text too long.
@@ -95,8 +99,7 @@ class Limits:
                 f"at most {self.max_inputs} inputs are allowed in one request, got "
                 f"{len(request.items)}; send the rest in further requests",
             )
-        for index, item in enumerate(request.items):
-            self._check_item(f"input[{index}]", item)
+        request = each_item(request, self._checked)
         if request.files.max_pages is not None and request.files.max_pages > self.max_pages:
             _refuse("max_pages", f"may be {self.max_pages} at most")
         if request.classifier is None and not request.questions:
@@ -115,6 +118,7 @@ class Limits:
             self._check_length("template", request.template, self.max_description_chars)
         if request.top_k is not None and request.top_k < 1:
             _refuse("top_k", "must be at least 1")
+        return request
 
     def check_training(
         self, request: TrainRequest, *, place: Callable[[int], str] = _input
@@ -238,6 +242,10 @@ class Limits:
                 self.check_num_iters(example.num_iters, field=f"{where}.num_iters")
             if not _LEAST_WEIGHT <= example.weight <= _MOST_WEIGHT:
                 _refuse(f"{where}.weight", f"must be from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}")
+
+    def _checked(self, index: int, item: Item) -> Item:
+        self._check_item(_input(index), item)
+        return item
 
     def _check_item(self, where: str, item: Item) -> None:
         if not item.media:

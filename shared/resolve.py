@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared import deletions, layout
+from shared.bad_items import each_item
 from shared.catalogue import Catalogue, ModelEntry
 from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, check_model
@@ -43,12 +44,15 @@ def resolved(
         return request
     if asked.model is None and asked.classifier is None:
         request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
-    check_read(request.items, catalogue.find(request.model), catalogue)
-    limits.check(request)
-    items = with_files(
-        request.items, account=account, store=records.store, accepted_at=records.accepted_at
-    )
-    return request.model_copy(update={"items": items})
+    model = catalogue.find(request.model)
+    files = _Files(account, records.store, records.accepted_at)
+
+    def readable(index: int, item: Item) -> Item:
+        _check_read(index, item, model, catalogue)
+        return item
+
+    request = limits.check(each_item(request, readable))
+    return each_item(request, files.of_item)
 
 
 def lesson_of(
@@ -160,17 +164,20 @@ def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -
     Raises:
         InvalidRequest: Names the first one, and the models that read pictures.
     """
-    if model.reads_pictures:
-        return
     for index, item in enumerate(items):
-        if item.images:
-            able = [entry.name for entry in catalogue.entries.values() if entry.reads_pictures]
-            hint = (
-                f"name one that does: {', '.join(able)}"
-                if able
-                else "nor does another of this service; its operator adds one to the catalogue"
-            )
-            refuse(f"input[{index}].image", f"the model {model.name} reads no pictures; {hint}")
+        _check_read(index, item, model, catalogue)
+
+
+def _check_read(index: int, item: Item, model: ModelEntry, catalogue: Catalogue) -> None:
+    if model.reads_pictures or not item.images:
+        return
+    able = [entry.name for entry in catalogue.entries.values() if entry.reads_pictures]
+    hint = (
+        f"name one that does: {', '.join(able)}"
+        if able
+        else "nor does another of this service; its operator adds one to the catalogue"
+    )
+    refuse(f"input[{index}].image", f"the model {model.name} reads no pictures; {hint}")
 
 
 def with_files(
@@ -188,16 +195,7 @@ def with_files(
         InvalidRequest: The account has no such file.
     """
     files = _Files(account, store, accepted_at)
-    found: list[Item] = []
-    for index, item in enumerate(items):
-        if not item.media:
-            found.append(item)
-            continue
-        where = f"input[{index}]"
-        images = tuple(files.find(media, f"{where}.image") for media in item.images)
-        file = item.file and files.find(item.file, f"{where}.file")
-        found.append(item.model_copy(update={"images": images, "file": file}))
-    return tuple(found)
+    return tuple(files.of_item(index, item) for index, item in enumerate(items))
 
 
 @dataclass(frozen=True)
@@ -208,6 +206,14 @@ class _Files:
     store: ObjectStore
     accepted_at: float | None
     known: dict[str, Media] = field(default_factory=dict)
+
+    def of_item(self, index: int, item: Item) -> Item:
+        if not item.media:
+            return item
+        where = f"input[{index}]"
+        images = tuple(self.find(media, f"{where}.image") for media in item.images)
+        file = item.file and self.find(item.file, f"{where}.file")
+        return item.model_copy(update={"images": images, "file": file})
 
     def find(self, media: Media, where: str) -> Media:
         if not media.file_id:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Scores = Literal["calibrated", "jina", "raw"]
 FileBy = Literal["auto", "text", "pages", "both"]
 Access = Literal["private", "public"]
+ItemErrors = Literal["fail", "per_item"]
 RemarkKind = Literal["conflicting_duplicates", "few_examples", "similar_labels"]
 
 
@@ -113,10 +114,31 @@ class Weights(Value):
     file: str
 
 
+class Failure(Value):
+    """An error at rest: what `shared.errors` raises, in a message or in a job record."""
+
+    code: str
+    detail: str
+    fields: tuple[tuple[str, str, str], ...] = ()
+    retry_after_s: int | None = None
+
+
+class FailedItem(Value):
+    """An item without an answer, among others that have one."""
+
+    index: int
+    failure: Failure
+
+
 class ClassifyRequest(Value):
     """Items to sort into labels by one model: those of the questions, or what a classifier learnt.
 
     With `classifier` there are no questions; the result says what the labels are.
+
+    `errors` says what a bad item does: with `fail` it refuses the request, with `per_item` it alone
+    has no answer. None: a medium that cannot be read fails alone, any other bad item refuses the
+    request. `refused` are items found bad before a worker sees them; an empty `Item` stands at the
+    place of each in `items`.
     """
 
     kind: Literal["classify"] = "classify"
@@ -132,6 +154,8 @@ class ClassifyRequest(Value):
     top_k: int | None = None
     return_uncertainty: bool = False
     files: FileReading = FileReading()
+    errors: ItemErrors | None = None
+    refused: tuple[FailedItem, ...] = ()
 
 
 class Example(Value):
@@ -240,15 +264,6 @@ class Usage(Value):
         return self.input_tokens + self.label_tokens
 
 
-class Failure(Value):
-    """An error at rest: what `shared.errors` raises, in a message or in a job record."""
-
-    code: str
-    detail: str
-    fields: tuple[tuple[str, str, str], ...] = ()
-    retry_after_s: int | None = None
-
-
 class FileRead(Value):
     """What was read of the document of an item; the answers by page if they were asked for."""
 
@@ -259,13 +274,6 @@ class FileRead(Value):
     by: FileBy
     scanned: bool
     answers: tuple[tuple[Answer, ...], ...] = ()
-
-
-class FailedItem(Value):
-    """An item that could not be read, among others that could."""
-
-    index: int
-    failure: Failure
 
 
 class ClassifyResult(Value):

@@ -50,8 +50,11 @@ def nothing(questions: Questions) -> dict[str, Any]:
 
 
 def unread(questions: Questions, failure: Failure) -> dict[str, Any]:
-    """What stands where the answer of an item would, if it could have been read."""
-    return {**nothing(questions), "error": {"code": failure.code, "message": failure.detail}}
+    """What stands where the answer of an item would, if it had one."""
+    error = {"code": failure.code, "message": failure.detail}
+    if failure.fields:
+        error["field"] = failure.fields[0][0]
+    return {**nothing(questions), "error": error}
 
 
 def read(questions: Questions, file: FileRead) -> dict[str, Any]:

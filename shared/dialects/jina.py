@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from shared.dialects import answer
 from shared.dialects.asked import Asked
-from shared.dialects.refusal import refuse, shown, translated
+from shared.dialects.per_item import set_aside
+from shared.dialects.refusal import refuse, shown
 from shared.dialects.shape import (
     MOST_ENTRIES,
     ItemInput,
@@ -31,8 +32,10 @@ from shared.types import (
     OTHERS_KEY,
     ClassifyRequest,
     ClassifyResult,
+    FailedItem,
     FileBy,
     FileReading,
+    ItemErrors,
     Priority,
     Question,
     Scores,
@@ -136,6 +139,14 @@ class ClassifyBody(Shape):
         "read whole. The operator's limit if absent.",
     )
 
+    errors: ItemErrors | None = Field(
+        None,
+        description="What a bad item does. `per_item`: it has an `error` instead of an answer, "
+        "costs nothing, and the others are answered. `fail`: it refuses the call. If absent, an "
+        "image or document that cannot be read fails alone unless none can be read, and any other "
+        "bad item refuses the call.",
+    )
+
 
 class LabelScore(Shape):
     """A label and how well it fits."""
@@ -174,6 +185,7 @@ class ItemError(Shape):
 
     code: str
     message: str
+    field: str | None = Field(default=None, description="Present where a field is at fault.")
 
 
 class Classification(Shape):
@@ -208,8 +220,9 @@ class Classification(Shape):
     file: FileAnswer | None = Field(default=None, description="Present for documents.")
     error: ItemError | None = Field(
         default=None,
-        description="Present where an image or document could not be read; `prediction` and "
-        "`score` are null then, and nothing is charged for it.",
+        description="Present where the item has no answer: an image or document that could not be "
+        'read, with `errors: "per_item"` any bad item. `prediction` and `score` are null then, '
+        "and nothing is charged for it.",
     )
 
 
@@ -234,10 +247,12 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         InvalidRequest: A shape or value is wrong; names each place.
         LabelsRequired: It names neither labels nor a classifier.
     """
+    refused: tuple[FailedItem, ...] = ()
     try:
         said = ClassifyBody.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=_KEYED) from None
+        body, refused = set_aside(body, exc, keyed=_KEYED)
+        said = ClassifyBody.model_validate(body)
     request = ClassifyRequest(
         model=default_model if said.model is None else said.model,
         items=tuple(each.item() for each in said.input),
@@ -246,6 +261,8 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         top_k=said.top_k,
         return_uncertainty=bool(said.return_uncertainty),
         files=_files(said),
+        errors=said.errors,
+        refused=refused,
     )
     added = _zero_shot(said) if said.classifier_id is None else _few_shot(said)
     return Asked(

@@ -116,6 +116,8 @@ class Classify:
             deadline=deadline,
             account=account,
             job=job,
+            per_item=request.errors == "per_item",
+            aside={each.index: error_of(each.failure) for each in request.refused},
         )
         sets = [
             {
@@ -148,18 +150,20 @@ def _views_of(request: ClassifyRequest, model: Model) -> list[bool]:
 
 
 def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult:
-    """The result, if there is an answer in it.
+    """The result, if its failed items do not refuse the whole request.
 
     Raises:
-        PigeonholeError: Why the first item could not be read, where none could.
+        PigeonholeError: Why the first item could not be read: where none could, or each one must.
     """
-    if not result.failed or len(result.failed) < len(result.answers):
+    if not result.failed or request.errors == "per_item":
         return result
-    error = error_of(result.failed[0].failure)
-    what = "image" if request.items[0].images else "file"
+    if request.errors is None and len(result.failed) < len(result.answers):
+        return result
+    first = result.failed[0]
+    error = error_of(first.failure)
+    place = f"input[{first.index}].{'image' if request.items[first.index].images else 'file'}"
     raise type(error)(
-        f"input[0].{what}: {error.detail}",
-        fields=(FieldError(field=f"input[0].{what}", message=error.detail),),
+        f"{place}: {error.detail}", fields=(FieldError(field=place, message=error.detail),)
     )
 
 

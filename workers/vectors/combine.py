@@ -7,7 +7,7 @@ Letters: N items, V views, M pictures of an item, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -103,8 +103,9 @@ def put_together(
     others: dict[int, Future[ItemViews]],
     counts: tuple[int, ...],
     windowed: tuple[int, ...],
+    aside: Mapping[int, PigeonholeError],
 ) -> Views:
-    """All items, once each has been looked at or has failed.
+    """All items, once each has been looked at or has failed; those `aside` had failed before.
 
     Raises:
         PigeonholeError: The model has stopped, or time is over: that is no single item's fault.
@@ -113,7 +114,7 @@ def put_together(
     items: list[tuple[int, ...]] = [()] * count
     tokens = list(counts)
     long = set(windowed)
-    failed: dict[int, PigeonholeError] = {}
+    failed = dict(aside)
     files: list[FileViews] = []
     for row, index in enumerate(texts):
         items[index] = (row,)

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
 from shared.dialects.refusal import refuse
-from shared.errors import UnreadableInput
+from shared.errors import PigeonholeError, UnreadableInput
 from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media, Priority
-from workers.futures import done, mapped, settled, then
+from workers.futures import done, mapped, settled, then, without_variables
 from workers.inputs.fetch import host_of
 from workers.inputs.page import Document
 from workers.inputs.pictures import Picture, tokens_of
@@ -59,10 +59,13 @@ class Viewer:
         deadline: float | None,
         account: str = "",
         job: str = "",
+        per_item: bool = False,
+        aside: Mapping[int, PigeonholeError] | None = None,
     ) -> Future[Views]:
         """Begin to look at N items of an account, as a part of a `job` of bulk if any.
 
-        Nothing is waited for.
+        Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
+        always; the items `aside` have failed before, by index.
 
         Returns:
             A future that ends when all views are there, or have failed; where there is a deadline,
@@ -77,7 +80,9 @@ class Viewer:
         patience = None
         if deadline is not None and any(item.media for item in items):
             patience = Patience(deadline=deadline)
-        look = _Look(self, model, files, priority, deadline, account, job, patience)
+        look = _Look(
+            self, model, files, priority, deadline, account, job, patience, per_item, aside or {}
+        )
         tokenised = look.tokenised([item.text for item in items])
         if tokenised.done():
             return look.at_all(items, tokenised.result())
@@ -96,31 +101,49 @@ class _Look:
     account: str
     job: str
     patience: Patience | None
+    per_item: bool
+    aside: Mapping[int, PigeonholeError]
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
     def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[Views]:
         """The items, whose texts are these tokens."""
-        for index, ids in enumerate(tokens):
-            self.viewer.limits.check_tokens(index, len(ids))
-        counts = tuple(map(len, tokens))
+        failed = self._failed(items, tokens)
+        counts = tuple(0 if i in failed else len(ids) for i, ids in enumerate(tokens))
         window = self.model.embedder.encoder.window
         windowed = tuple(i for i, count in enumerate(counts) if count > window)
-        if not any(item.media for item in items):
+        if not failed and not any(item.media for item in items):
             seen = partial(of_texts, counts=counts, windowed=windowed)
             return mapped(self._rows(tokens), seen)
-        _check_reads(self.model, items, self.files)
-        texts = [i for i, item in enumerate(items) if not item.media]
+        texts = [i for i, item in enumerate(items) if not item.media and i not in failed]
         rows = self._rows([tokens[i] for i in texts])
-        once = {item: self.at(item) for item in _dealt(items) if item.media}
-        others = {i: once[item] for i, item in enumerate(items) if item.media}
+        media = {i: item for i, item in enumerate(items) if item.media and i not in failed}
+        once = {item: self.at(item) for item in _dealt(list(media.values()))}
+        others = {i: once[item] for i, item in media.items()}
         views = mapped(
             settled([rows, *others.values()]),
-            lambda _: put_together(len(items), texts, rows, others, counts, windowed),
+            lambda _: put_together(len(items), texts, rows, others, counts, windowed, failed),
         )
         if (patience := self.patience) is not None:
             patience.start()
             views.add_done_callback(lambda _: patience.stop())
         return views
+
+    def _failed(self, items: Sequence[Item], tokens: TokenIds) -> dict[int, PigeonholeError]:
+        """The items that cannot be looked at, by index.
+
+        Raises:
+            PigeonholeError: Why the first of them cannot, where they do not fail alone.
+        """
+        failed = dict(self.aside)
+        for index, (item, ids) in enumerate(zip(items, tokens, strict=True)):
+            try:
+                self.viewer.limits.check_tokens(index, len(ids))
+                _check_reads(self.model, index, item, self.files)
+            except PigeonholeError as exc:
+                if not self.per_item:
+                    raise
+                failed.setdefault(index, without_variables(exc))
+        return failed
 
     def tokenised(self, texts: Sequence[str], *, most: int | None = None) -> Future[TokenIds]:
         """The token ids of texts; long ones take turns with those of others."""
@@ -311,12 +334,11 @@ def _dealt(items: Sequence[Item]) -> list[Item]:
     return sorted(dict.fromkeys(items), key=place)
 
 
-def _check_reads(model: Model, items: Sequence[Item], files: FileReading) -> None:
-    if model.pictures is not None:
+def _check_reads(model: Model, index: int, item: Item, files: FileReading) -> None:
+    if model.pictures is not None or not item.media:
         return
     name = f"the model {model.entry.name}"
-    for index, item in enumerate(items):
-        if item.images:
-            refuse(f"input[{index}].image", f"{name} reads no pictures")
-        if item.file is not None and files.by in {"pages", "both"}:
-            refuse("file_by", f"{name} reads no pictures; leave it out, or say text")
+    if item.images:
+        refuse(f"input[{index}].image", f"{name} reads no pictures")
+    if item.file is not None and files.by in {"pages", "both"}:
+        refuse("file_by", f"{name} reads no pictures; leave it out, or say text")

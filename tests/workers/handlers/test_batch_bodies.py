@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared import layout
+from shared import ids, layout
 from shared.batches import CLASSIFY, TRAIN, BadRow, BatchRequest, Plan, Source
 from shared.jobs import Job
 from shared.limits import Limits
@@ -149,3 +149,31 @@ def test_lines_in_several_objects_are_named_with_theirs():
     assert fault is not None
     assert fault.line == 12
     assert fault.message.startswith("b.jsonl, line 2: input: ")
+
+
+def test_a_line_may_ask_for_errors_per_item(bench: Bench):
+    mixed = {**GOOD, "input": ["green", "", 5, "red " * 51], "errors": "per_item"}
+    other = {
+        **GOOD,
+        "input": ["red", {"file": ids.file_id(0, 0)}],
+        "errors": "per_item",
+    }
+    asked = [{"custom_id": f"c{n}", "body": body} for n, body in enumerate([mixed, other, GOOD])]
+    job = a_batch(bench, jsonl(*asked), rows=None)
+
+    report = tried(bench, job)
+    run_all(bench)
+
+    done = ended(bench, job)
+    assert (report.bad_count, done.progress.completed, done.progress.failed) == (0, 3, 0)
+    data = {
+        line["custom_id"]: line["response"]["body"]["data"]
+        for line in lines(bench, result(bench, job).output_file)
+    }
+    assert [row["prediction"] for row in data["c0"]] == ["green", None, None, None]
+    assert [row.get("error", {}).get("field") for row in data["c0"]] == [
+        None, "input[1].text", "input[2]", "input[3]",
+    ]  # fmt: skip
+    assert [row["prediction"] for row in data["c1"]] == ["red", None]
+    assert data["c1"][1]["error"]["field"] == "input[1].file"
+    assert report.tokens == done.usage.total_tokens

@@ -10,6 +10,8 @@ from shared.types import (
     ClassifyRequest,
     ClassifyResult,
     Example,
+    FailedItem,
+    Failure,
     FileReading,
     Item,
     Media,
@@ -125,6 +127,64 @@ class TestPictures:
             result_of(bench, asked(image("red")))
 
         assert caught.value.retryable
+
+
+class TestErrorsPerItem:
+    """`errors` says whether a bad item fails alone."""
+
+    def test_every_bad_item_fails_alone_and_costs_nothing(self, bench: Bench):
+        failure = Failure(code="VALIDATION_ERROR", detail="input[1].text: must not be empty")
+        request = asked(
+            Item(text="red"), Item(), Item(text="blue " * 51), image("bad"), image("green")
+        )
+        request = request.model_copy(
+            update={"errors": "per_item", "refused": (FailedItem(index=1, failure=failure),)}
+        )
+
+        result = answered(request, result_of(bench, request))
+
+        assert said(result) == ["red", None, None, None, "green"]
+        codes = {each.index: each.failure.code for each in result.failed}
+        assert codes == {
+            1: "VALIDATION_ERROR",
+            2: "INPUT_TOKEN_LIMIT_EXCEEDED",
+            3: "INPUT_UNREADABLE",
+        }
+        assert result.usage.input_tokens == 1 + 2_000
+
+    def test_texts_alone_too(self, bench: Bench):
+        request = asked(Item(text="blue " * 51), Item(text="green"))
+
+        result = result_of(bench, request.model_copy(update={"errors": "per_item"}))
+
+        assert said(result) == [None, "green"]
+        assert result.usage.input_tokens == 1
+
+    def test_where_every_item_is_bad_each_says_why(self, bench: Bench):
+        request = asked(Item(text="blue " * 51), image("bad"))
+        request = request.model_copy(update={"errors": "per_item"})
+
+        result = answered(request, result_of(bench, request))
+
+        assert [each.index for each in result.failed] == [0, 1]
+        assert result.usage.input_tokens == 0
+
+    def test_a_model_of_texts_answers_the_texts(self):
+        bench = Bench(reads_pictures=False)
+        try:
+            request = asked(Item(text="red"), image("red"))
+            result = result_of(bench, request.model_copy(update={"errors": "per_item"}))
+            assert said(result) == ["red", None]
+        finally:
+            bench.close()
+
+    def test_with_fail_one_that_cannot_be_read_refuses_the_request(self, bench: Bench):
+        request = asked(image("red"), image("nonsense")).model_copy(update={"errors": "fail"})
+
+        with pytest.raises(UnreadableInput) as caught:
+            answered(request, result_of(bench, request))
+
+        assert caught.value.fields[0].field == "input[1].image"
 
 
 class TestDocuments:

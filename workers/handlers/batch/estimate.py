@@ -83,13 +83,13 @@ class Tokens:
         try:
             dialect, said = pick(data)
             found = dialect.parse(said, default_model=self.default.entry.name)
+            asked = found.request
             if found.classifier is None:
-                self.limits.check(found.request)
+                asked = self.limits.check(asked)
         except PigeonholeError:
             return None
-        asked = found.request
         model = self.models.get(asked.model, self.default)
-        texts = self._texts(model, asked.items)
+        texts = self._texts(model, asked.items, per_item=asked.errors == "per_item")
         return None if texts is None else texts + self.of_labels(model, asked)
 
     def _of_lesson(self, data: dict[str, object]) -> int | None:
@@ -116,11 +116,12 @@ class Tokens:
             self._labels[key] = sum(map(len, model.embedder.tokenise([*words, *described])))
         return self._labels[key]
 
-    def _texts(self, model: Model, items: Iterable[Item]) -> int | None:
+    def _texts(self, model: Model, items: Iterable[Item], *, per_item: bool = False) -> int | None:
         items = tuple(items)
         self.unread = self.unread or any(item.media for item in items)
         counts = [len(ids) for ids in model.embedder.tokenise([item.text for item in items])]
-        return sum(counts) if max(counts, default=0) <= self.limits.max_input_tokens else None
+        good = [count for count in counts if count <= self.limits.max_input_tokens]
+        return sum(good) if per_item or len(good) == len(counts) else None
 
 
 def label_runs(sample: Sample, *, total: int, rows_per_part: int) -> int:

@@ -20,7 +20,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import encode, priority_of
 from shared.resolve import resolved
-from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Usage
+from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Item, Usage
 from workers.handlers.batch.answers import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part import Lines
 from workers.handlers.batch.rows import PartRow
@@ -75,7 +75,8 @@ class Requests:
                 refused.append(refused_line(job, row, exc))
                 codes[exc.code.lower()] += 1
                 continue
-            groups[encode(asked.request.model_copy(update={"items": ()}))].append(asked)
+            question = asked.request.model_copy(update={"items": (), "refused": ()})
+            groups[encode(question)].append(asked)
         begun = [(group, self._begun(job, group)) for group in groups.values()]
 
         def cancel() -> None:
@@ -122,14 +123,19 @@ class Requests:
             catalogue=self.catalogue,
             limits=self.limits,
         )
-        self.limits.check(request)
+        request = self.limits.check(request)
         model = self.catalogue.find(request.model).name
         request = request.model_copy(update={"model": model})
         return Asked(row=row, place=place, dialect=dialect, request=request)
 
     def _begun(self, job: Job, group: list[Asked]) -> Pending:
-        items = tuple(item for asked in group for item in asked.request.items)
-        together = group[0].request.model_copy(update={"items": items})
+        items: list[Item] = []
+        aside: list[FailedItem] = []
+        for asked in group:
+            aside += [_moved(each, -len(items)) for each in asked.request.refused]
+            items += asked.request.items
+        update = {"items": tuple(items), "refused": tuple(aside)}
+        together = group[0].request.model_copy(update=update)
         return self.classify.begin(
             together,
             priority=priority_of(job.queue),

@@ -1,0 +1,41 @@
+"""Items of a classify request that are found bad before a worker sees them.
+
+Where the request asks for errors per item, a bad item is set aside: its place in the request holds
+an empty item, its error travels with the request, and the result carries it (`failed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shared.errors import PigeonholeError
+from shared.messages import failure_of
+from shared.types import ClassifyRequest, FailedItem, Item
+
+
+def each_item(request: ClassifyRequest, check: Callable[[int, Item], Item]) -> ClassifyRequest:
+    """The request with every item as `check` returns it; items set aside before are passed over.
+
+    Args:
+        request: N items.
+        check: Takes the index and the item; raises what is wrong with it.
+
+    Raises:
+        PigeonholeError: From `check`, where the request does not ask for errors per item, or a
+            part of the service is away: that is no fault of the item.
+    """
+    aside = {each.index for each in request.refused}
+    items: list[Item] = []
+    refused = list(request.refused)
+    for index, item in enumerate(request.items):
+        if index in aside:
+            items.append(item)
+            continue
+        try:
+            items.append(check(index, item))
+        except PigeonholeError as exc:
+            if request.errors != "per_item" or exc.retryable:
+                raise
+            items.append(Item())
+            refused.append(FailedItem(index=index, failure=failure_of(exc)))
+    return request.model_copy(update={"items": tuple(items), "refused": tuple(refused)})
