@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from shared import ids
+from shared.batches import BatchResult
 from shared.jobs import Job, State
 from shared.types import JobKind, Value
 
@@ -230,15 +231,25 @@ def signed(
     }
 
 
-def announcement(job: Job) -> tuple[Event, dict[str, Any]]:
-    """The event of a job that has ended, and what is said of it: never a text of its items."""
+def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dict[str, Any]]:
+    """The event of a job that has ended, and what is said of it: never a text of its items.
+
+    Args:
+        job: As it ended.
+        files: Of a batch, what came out; None where its files were never put together.
+    """
     if job.kind is JobKind.BATCH:
         event = _BATCH_EVENTS[job.state]
+        files = files or BatchResult()
         return event, {
             "id": ids.batch_id_of(job.id),
             "object": "batch",
             "status": event.removeprefix("batch."),
             "request_counts": job.progress.model_dump(mode="json"),
+            "output_file_id": files.output_file,
+            "error_file_id": files.error_file,
+            "output_url": files.output_url,
+            "error_url": files.error_url,
         }
     error = job.error and {
         "code": job.error.code,

@@ -118,11 +118,18 @@ def test_the_end_of_a_batch_is_told_as_one(town: Town):
 
     assert message.signed_by(hook["secret"])
     assert message.json()["type"] == "batch.completed"
+    batch_id = made.json()["id"]
+    ended = town.stack.call("GET", f"/v1/batches/{batch_id}").json()
+    assert ended["output_file_id"]
     assert message.json()["data"] == {
-        "id": made.json()["id"],
+        "id": batch_id,
         "object": "batch",
         "status": "completed",
         "request_counts": {"total": 20, "completed": 20, "failed": 0},
+        "output_file_id": ended["output_file_id"],
+        "error_file_id": None,
+        "output_url": None,
+        "error_url": None,
     }
 
 

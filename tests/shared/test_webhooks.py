@@ -8,6 +8,7 @@ import pytest
 
 from api.wire.job import JobObject, render_job
 from shared import ids
+from shared.batches import BatchResult
 from shared.jobs import (
     Cancel,
     Expire,
@@ -153,16 +154,29 @@ class TestAnnouncement:
         assert JobObject.model_validate(data).model_dump(mode="json") == shown
         assert sorted(data) == sorted(JobObject.model_fields)
 
-    def test_a_batch_is_its_id_status_and_counts(self):
+    @pytest.mark.parametrize(
+        "files",
+        [
+            None,
+            BatchResult(output_file="file-1", output_url="s3://out/1.csv"),
+            BatchResult(error_file="file-2", error_url="s3://out/2.jsonl"),
+        ],
+    )
+    def test_a_batch_is_its_id_status_counts_and_files(self, files: BatchResult | None):
         job = succeeded(JobKind.BATCH)
+        found = files or BatchResult()
 
-        assert announcement(job) == (
+        assert announcement(job, files) == (
             "batch.completed",
             {
                 "id": ids.batch_id_of(job.id),
                 "object": "batch",
                 "status": "completed",
                 "request_counts": {"total": 3, "completed": 2, "failed": 1},
+                "output_file_id": found.output_file,
+                "error_file_id": found.error_file,
+                "output_url": found.output_url,
+                "error_url": found.error_url,
             },
         )
 

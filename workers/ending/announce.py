@@ -8,11 +8,13 @@ is not decided here.
 from __future__ import annotations
 
 from shared import layout
+from shared.batches import BatchResult
 from shared.errors import MessageTooNew, MessageUndecodable, NotFound, ObjectMissing
 from shared.jobs import Job
 from shared.messages import decode
 from shared.ports import ObjectStore
 from shared.telemetry import Log
+from shared.types import JobKind
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Webhook, announcement, delivery_of
 
@@ -37,10 +39,22 @@ def announce(store: ObjectStore, account: str, job_id: str) -> None:
     except (ObjectMissing, MessageUndecodable) as exc:
         log.error("webhook.no_job", job_id=job_id, reason=exc.detail)
         return
-    event, data = announcement(job)
+    event, data = announcement(job, _files(store, job))
     for webhook in told:
         if webhook.wants(event):
             webhooks.add(delivery_of(job, event, data, webhook))
+
+
+def _files(store: ObjectStore, job: Job) -> BatchResult | None:
+    """What came out of a batch; None of other jobs, and where it ended before it had files."""
+    if job.kind is not JobKind.BATCH:
+        return None
+    try:
+        return decode(BatchResult, store.get(layout.result(job.account, job.id)).data)
+    except MessageTooNew:
+        raise
+    except (ObjectMissing, MessageUndecodable):
+        return None
 
 
 def _webhooks(webhooks: WebhookStore, account: str) -> list[Webhook]:

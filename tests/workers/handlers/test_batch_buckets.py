@@ -16,6 +16,7 @@ from shared.batches import BatchRequest, Inputs, Plan, Rows, Source
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
 from tests.workers.conftest import Bench
+from tests.workers.ending.test_announce import put_webhook, told
 from tests.workers.handlers.test_batch import (
     ASK,
     ME,
@@ -26,6 +27,7 @@ from tests.workers.handlers.test_batch import (
     result,
     run_all,
 )
+from tests.workers.handlers.test_batch_retry import cancel
 
 PLACE = "s3://inbox/rows/"
 OUT = "s3://outbox/results/"
@@ -263,6 +265,25 @@ def test_the_files_are_written_where_it_was_asked_too(bench: Bench):
     assert bench.buckets.objects[found.output_url] == content(bench, found.output_file)
     assert bench.buckets.objects[found.error_url] == content(bench, found.error_file)
     assert content(bench, found.output_file).startswith(b"id,text,prediction,")
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_webhooks_say_where_the_files_are(bench: Bench, cancelled: bool):
+    put_webhook(bench.store)
+    put_three(bench)
+    job = a_batch(bench, PLACE, output_url=OUT)
+    if cancelled:
+        cancel(bench, job)
+
+    run_all(bench)
+
+    (delivery,) = told(bench.store)
+    data = json.loads(delivery.payload)["data"]
+    found = result(bench, job)
+    assert (found.output_url is None) == cancelled
+    assert data["status"] == ("cancelled" if cancelled else "completed")
+    assert (data["output_file_id"], data["error_file_id"]) == (found.output_file, found.error_file)
+    assert (data["output_url"], data["error_url"]) == (found.output_url, found.error_url)
 
 
 def test_a_file_that_would_hold_nothing_is_not_written(bench: Bench):
