@@ -78,7 +78,9 @@ FILES = {
 PARAMETERS: Json = {
     "Idempotency-Key": "mail-of-2026-11-29",
     "Last-Event-ID": "running-0-0-0",
+    "If-Range": '"file-01hf7yat00v7mk3v9q6y2c1n5d"',
     "Prefer": "respond-async",
+    "Range": "bytes=0-1023",
     "X-Request-ID": "req_mail-1",
     "batch_id": BATCH_ID,
     "classifier_id": CLASSIFIER,

@@ -56,15 +56,14 @@ class Files:
             raise NotFound("no such file")
         return file
 
-    def open(self, account: str, file_id: str) -> tuple[File, BinaryIO]:
-        """A file and its bytes; the caller closes them.
+    def open(self, account: str, file_id: str, *, start: int, end: int) -> BinaryIO:
+        """Some bytes of a file that `get` has found; the caller closes them.
 
         Raises:
-            NotFound: As for `get`.
+            NotFound: It went meanwhile.
         """
-        file = self.get(account, file_id)
         try:
-            return file, self.store.open(layout.file_content(account, file_id))
+            return self.store.open(layout.file_content(account, file_id), start=start, end=end)
         except ObjectMissing:
             raise NotFound("no such file") from None
 

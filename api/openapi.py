@@ -20,7 +20,10 @@ from api.problems import Problem
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {
+    "Accept-Ranges": "`bytes`: a range of them may be asked for.",
     "Content-Disposition": "What to call the file.",
+    "Content-Range": "Which bytes these are, and how many there are.",
+    "ETag": "What these bytes are known by; other bytes have another one.",
     "Idempotent-Replayed": "`true` where the answer is the one given before.",
     "Location": "Where the job or the webhook is.",
     "Preference-Applied": "What of `Prefer` was followed.",
@@ -45,6 +48,7 @@ _TAGS: dict[str, tuple[str, str]] = {
 _BYTES: Json = {"type": "string", "format": "binary"}
 _PROBLEM_HEADERS = {
     401: ("WWW-Authenticate",),
+    416: ("Content-Range",),
     429: ("Retry-After",),
     503: ("Retry-After",),
     507: ("Retry-After",),

@@ -99,6 +99,19 @@ IDEMPOTENCY_KEY = Parameter(
     about="The same call sent twice with the same key is done once and answered twice.",
     schema={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 )
+RANGE = Parameter(
+    name="Range",
+    where="header",
+    about="The bytes that are wanted, such as `bytes=1000-`: 206, and nothing else is read. One "
+    "range; a header of another form is answered with the whole file.",
+    schema=TEXT,
+)
+IF_RANGE = Parameter(
+    name="If-Range",
+    where="header",
+    about="The `ETag` of what you have: other bytes are sent whole.",
+    schema=TEXT,
+)
 JOB_ID = Parameter(
     name="job_id", where="path", about="The `id` of a job.", schema={**TEXT, "minLength": 1}
 )
@@ -169,3 +182,10 @@ def limit(*, default: int, most: int) -> Parameter:
         about="The most of a page.",
         schema={"type": "integer", "minimum": 1, "maximum": most, "default": default},
     )
+
+
+DOWNLOAD_HEADERS: dict[int, tuple[str, ...]] = {
+    200: ("Accept-Ranges", "Content-Disposition", "ETag"),
+    206: ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
+    304: ("Accept-Ranges", "ETag"),
+}

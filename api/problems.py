@@ -58,6 +58,7 @@ class Problem(BaseModel):
 # As RFC 9110 calls them; Python has these names from 3.13 on.
 _RENAMED = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 
@@ -89,6 +90,8 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         response.headers["Accept-Encoding"] = ", ".join(content_encoding.DECODED)
+    if isinstance(known, errors.RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{known.size}"
     if known.retry_after_s is not None or status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,

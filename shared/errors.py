@@ -6,6 +6,8 @@
     │   ├── ContentEncodingNotSupported VALIDATION_ERROR
     │   ├── BodyTimeout                 REQUEST_TIMEOUT
     │   ├── LabelsRequired              INPUT_LABELS_REQUIRED
+    │   ├── EtagMismatch                VALIDATION_ERROR
+    │   ├── RangeNotSatisfiable         VALIDATION_ERROR
     │   └── IdempotencyKeyReused        VALIDATION_ERROR
     ├── ModelNotFound                   INPUT_MODEL_NOT_FOUND
     ├── InvalidLabels                   INPUT_INVALID_LABELS
@@ -45,6 +47,7 @@ The status of each code stands in `shared.statuses`. Retry is decided by `retrya
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,18 @@ class LabelsRequired(InvalidRequest):
     """Raised when a classify request names neither labels nor a classifier."""
 
     code = "INPUT_LABELS_REQUIRED"
+
+
+class EtagMismatch(InvalidRequest):
+    """Raised when `If-Match` names other bytes than those of the file."""
+
+
+class RangeNotSatisfiable(InvalidRequest):
+    """Raised when a file has none of the bytes that `Range` asks for; `size` is what it has."""
+
+    def __init__(self, detail: str, *, size: int = 0, **more: Any) -> None:
+        super().__init__(detail, **more)
+        self.size = size
 
 
 class IdempotencyKeyReused(InvalidRequest):

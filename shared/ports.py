@@ -44,8 +44,13 @@ class ObjectStore(Protocol):
             ObjectMissing: There is no such object.
         """
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> BinaryIO:
         """Open an object for streaming reads; the caller closes it.
+
+        Args:
+            name: Object name.
+            start: The first byte to read, from 0; one that the object has, unless it is 0.
+            end: Where to stop, as in a slice; None: at the end of the object.
 
         Raises:
             ObjectMissing: There is no such object.

@@ -13,6 +13,8 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.ContentEncodingNotSupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.EtagMismatch: HTTPStatus.PRECONDITION_FAILED,
+    errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     errors.LabelsRequired: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelNotFound: HTTPStatus.BAD_REQUEST,
     errors.InvalidLabels: HTTPStatus.BAD_REQUEST,

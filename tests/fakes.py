@@ -43,8 +43,8 @@ class FakeStore:
         except KeyError:
             raise ObjectMissing(f"no object {name}") from None
 
-    def open(self, name: str) -> BinaryIO:
-        return io.BytesIO(self.get(name).data)
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> BinaryIO:
+        return io.BytesIO(self.get(name).data[start:end])
 
     def put(
         self,

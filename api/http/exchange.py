@@ -22,7 +22,11 @@ log = Log("http")
 
 _NO_BODY = frozenset({204, 304})
 # As RFC 9110 calls them; Python has these names from 3.13 on.
-_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+_RENAMED = {
+    413: "Content Too Large",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 def _phrase(code: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, request
@@ -13,19 +12,21 @@ from api import door
 from api.classifiers import Classifiers
 from api.form import MOST_FORM_BYTES, MULTIPART, FormFile
 from api.routes import sent
+from api.routes.download import download
 from api.routes.durable import Durable
 from api.routes.stored_upload import stored_upload
 from api.slots import Slots
 from api.wire import body
 from api.wire.stream import LargeBody
 from api.wire.weights import (
+    MAX_HEADER_BYTES,
     MEDIA_TYPE,
     FileHeader,
     ImportFields,
     filename,
     parse_fields,
     read_header,
-    start,
+    size_of,
 )
 from shared import ids, layout
 from shared.catalogue import Catalogue
@@ -40,8 +41,6 @@ from shared.errors import (
 from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.types import ImportRequest
-
-_CHUNK_BYTES = 64 * 1024
 
 
 def blueprint(
@@ -64,25 +63,27 @@ def blueprint(
     @routes.get("/v1/classifiers/<classifier_id>/export")
     def export(classifier_id: str) -> Response:
         record, version = classifiers.own(door.caller().account, classifier_id)
-        with ExitStack() as opened:
-            stream = opened.enter_context(weights_of(record, version))
-            head, size = start(stream)
-            rest = iter(partial(stream.read, _CHUNK_BYTES), b"")
-            response = Response(chain([head], rest), mimetype=MEDIA_TYPE)
-            response.content_length = size
-            response.call_on_close(opened.pop_all().close)
-        name = filename(record, version)
-        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-        return response
+        with weights_of(record, version, start=0, end=MAX_HEADER_BYTES) as stream:
+            size = size_of(stream)
+        with ExitStack() as held:
+            return download(
+                partial(weights_of, record, version),
+                held,
+                size=size,
+                tag=f"{record.id}-{version.file}",
+                disposition=f'attachment; filename="{filename(record, version)}"',
+                mimetype=MEDIA_TYPE,
+            )
 
-    def weights_of(record: Classifier, version: Version) -> BinaryIO:
-        """The file of a version, open.
+    def weights_of(record: Classifier, version: Version, *, start: int, end: int) -> BinaryIO:
+        """The file of a version, open from `start` to `end`.
 
         Raises:
             NotFound: It went while it was looked up.
         """
         try:
-            return store.open(layout.weights(record.account, record.id, version.file))
+            name = layout.weights(record.account, record.id, version.file)
+            return store.open(name, start=start, end=end)
         except ObjectMissing:
             raise NotFound("the version is no longer kept") from None
 

@@ -130,10 +130,12 @@ def read_header(file: LargeBody) -> FileHeader:
         refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
 
 
-def start(stream: BinaryIO) -> tuple[bytes, int]:
-    """The first bytes of a file from the store, and how many it has.
+MAX_HEADER_BYTES = _SIZE_BYTES + _MOST_HEADER_BYTES
+"""How much of a file `size_of` reads at most."""
 
-    An answer whose length is announced cannot be cut short unnoticed.
+
+def size_of(stream: BinaryIO) -> int:
+    """How many bytes a file from the store has, by its header.
 
     Raises:
         MessageUndecodable: It is no safetensors file.
@@ -145,7 +147,7 @@ def start(stream: BinaryIO) -> tuple[bytes, int]:
         ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise MessageUndecodable("the weights on the store are no safetensors file") from None
-    return head, len(head) + max(ends, default=0)
+    return len(head) + max(ends, default=0)
 
 
 def filename(record: Classifier, version: Version) -> str:

@@ -70,8 +70,10 @@ class DirectoryStore:
             data = file.readall()
         return StoredObject(data=data, etag=_etag(hashlib.sha256(data)))
 
-    def open(self, name: str) -> BinaryIO:
-        return io.BufferedReader(self._opened(name), _CHUNK_BYTES)
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> BinaryIO:
+        file = self._opened(name)
+        file.limit(start, end)
+        return io.BufferedReader(file, _CHUNK_BYTES)
 
     def put(
         self,
@@ -208,13 +210,34 @@ class DirectoryStore:
 class _ObjectFile(io.FileIO):
     """A file whose read errors are ours."""
 
+    _left: int | None = None  # bytes that may be read, where they are limited
+
+    def limit(self, start: int, end: int | None) -> None:
+        """Read no other bytes than those from `start` to `end`."""
+        if start:
+            self.seek(start)
+        self._left = None if end is None else max(0, end - start)
+
     def readinto(self, buffer: Any) -> int:
+        if self._left is not None:
+            buffer = memoryview(buffer)[: self._left]
         with _translated():
-            return super().readinto(buffer) or 0
+            count = super().readinto(buffer) or 0
+        if self._left is not None:
+            self._left -= count
+        return count
 
     def readall(self) -> bytes:
+        if self._left is not None:
+            return b"".join(iter(lambda: self.read(self._left or 0) or b"", b""))
         with _translated():
             return super().readall() or b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return self.readall()
+        buffer = bytearray(size)
+        return bytes(memoryview(buffer)[: self.readinto(buffer)])
 
 
 def _write(path: str, data: bytes | BinaryIO) -> str:

@@ -102,8 +102,11 @@ class S3Store:
 
         return self._calls.attempt(read)
 
-    def open(self, name: str) -> BinaryIO:
-        return io.BufferedReader(ObjectReader(self._calls, self._where(name)), _BUFFER_BYTES)
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> BinaryIO:
+        if end is not None and end <= start:
+            return io.BytesIO()
+        reader = ObjectReader(self._calls, self._where(name), start=start, end=end)
+        return io.BufferedReader(reader, _BUFFER_BYTES)
 
     def put(
         self,

@@ -20,6 +20,8 @@ class ObjectReader(io.RawIOBase):
     Args:
         calls: The client.
         where: Bucket and key.
+        start: The first byte to read; nothing before it is asked for.
+        end: Where to stop, as in a slice; nothing behind it is asked for.
 
     Attributes:
         etag: of the object that is read.
@@ -29,13 +31,19 @@ class ObjectReader(io.RawIOBase):
         StoreUnavailable: From reads too; also when the object was replaced meanwhile.
     """
 
-    def __init__(self, calls: S3Calls, where: dict[str, str]) -> None:
+    def __init__(
+        self, calls: S3Calls, where: dict[str, str], *, start: int = 0, end: int | None = None
+    ) -> None:
         self._calls = calls
         self._where: dict[str, str] = where
-        self._offset = 0
-        found = calls.attempt(lambda s3: s3.get_object(**where))
+        self._offset = start
+        part = {"Range": _range(start, end)} if start or end is not None else {}
+        found = calls.attempt(lambda s3: s3.get_object(**where, **part))
         self._body: Any = found["Body"]
-        self._length = int(found["ContentLength"])
+        if part and not str(found.get("ContentRange", "")).startswith(f"bytes {start}-"):
+            self._drop()
+            raise StoreUnavailable("The object store does not answer with the range asked for.")
+        self._end = start + int(found["ContentLength"])
         self.etag = str(found["ETag"])
         self._same = {"IfMatch": self.etag}
 
@@ -43,7 +51,7 @@ class ObjectReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._offset >= self._length:
+        if self._offset >= self._end:
             return 0
         try:
             data = self._calls.attempt(lambda s3: self._read(s3, len(buffer)))
@@ -62,7 +70,7 @@ class ObjectReader(io.RawIOBase):
 
     def _read(self, s3: Any, size: int) -> bytes:
         if self._body is None:
-            rest = {"Range": f"bytes={self._offset}-"}
+            rest = {"Range": _range(self._offset, self._end)}
             self._body = s3.get_object(**self._where, **self._same, **rest)["Body"]
         whole = False
         try:
@@ -77,3 +85,7 @@ class ObjectReader(io.RawIOBase):
         body, self._body = getattr(self, "_body", None), None
         if body is not None:
             body.close()
+
+
+def _range(start: int, end: int | None) -> str:
+    return f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"

@@ -315,6 +315,21 @@ class TestStreams:
             assert stream.readline() == data[7:11]
             assert stream.read() == data[11:]
 
+    @pytest.mark.parametrize(
+        ("start", "end"),
+        [(0, None), (0, 7), (5, 6), (5, 5), (1000, None), (3 * MIB - 1, None), (MIB, 9 * MIB)],
+    )
+    def test_a_part_of_an_object_is_read_by_itself(
+        self, object_store: ObjectStore, start: int, end: int | None
+    ) -> None:
+        data = bytes(range(251)) * (3 * MIB // 251) + b"tail"
+        object_store.put("big", data)
+        start = min(start, len(data) - 1)
+
+        with object_store.open("big", start=start, end=end) as stream:
+            assert stream.read(4) == data[start:end][:4]
+            assert stream.read() == data[start:end][4:]
+
     def test_conditions_hold_for_streams_of_several_parts(self, object_store: ObjectStore) -> None:
         stale = object_store.put("big", b"small")
         current = object_store.put("big", _Zeros(9 * MIB), if_match=stale)

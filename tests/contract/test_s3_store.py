@@ -214,6 +214,32 @@ def test_a_stream_goes_on_past_a_broken_connection(s3_store: Make, s3_endpoint: 
         assert read == data
 
 
+def test_of_a_part_nothing_else_is_sent(s3_store: Make, s3_endpoint: str) -> None:
+    data = bytes(range(256)) * (4 * MIB // 256)
+    s3_store().put("a", data)
+    with Meddler(s3_endpoint).running() as meddler:
+        store = s3_store(endpoint=meddler.url, timeout_s=20)
+
+        with store.open("a", start=MIB, end=MIB + 1000) as stream:
+            assert stream.read() == data[MIB : MIB + 1000]
+
+        assert 1000 < meddler.answered_bytes < 3000
+
+
+def test_a_part_goes_on_past_a_broken_connection(s3_store: Make, s3_endpoint: str) -> None:
+    data = bytes(range(256)) * (4 * MIB // 256)
+    s3_store().put("a", data)
+    with Meddler(s3_endpoint).running() as meddler:
+        store = s3_store(endpoint=meddler.url, timeout_s=20)
+        meddler.cut_after_bytes = MIB + 7
+
+        with store.open("a", start=11, end=3 * MIB) as stream:
+            read = stream.read()
+
+        assert meddler.lost == 1
+        assert read == data[11 : 3 * MIB]
+
+
 def test_a_stream_never_mixes_two_versions(s3_store: Make, s3_endpoint: str) -> None:
     s3_store().put("a", b"1" * 4 * MIB)
     with Meddler(s3_endpoint).running() as meddler:
@@ -313,6 +339,7 @@ class Meddler:
         self.lose_answer_to: bytes | None = None
         self.cut_after_bytes: int | None = None
         self.lost = 0
+        self.answered_bytes = 0
 
     @contextmanager
     def running(self) -> Iterator[Meddler]:
@@ -357,6 +384,7 @@ class Meddler:
         with suppress(OSError):
             while data := server.recv(1 << 16):
                 passed += len(data)
+                self.answered_bytes += len(data)
                 cut = self.cut_after_bytes is not None and passed > self.cut_after_bytes
                 answered = not data.startswith(b"HTTP/1.1 100 ")
                 if cut or (doomed.is_set() and answered):

@@ -578,10 +578,10 @@ class CountingStore(FakeStore):
         self.opened = 0
         self._counting = threading.Lock()
 
-    def open(self, name: str) -> Any:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> Any:
         with self._counting:
             self.opened += 1
-        return super().open(name)
+        return super().open(name, start=start, end=end)
 
 
 def test_of_large_files_fewer_are_held_at_once_and_all_are_read():
