@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
 
@@ -38,6 +37,7 @@ from shared.jobs import Job, State
 from shared.messages import decode
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.types import JobKind
+from shared.work_rate import WorkDone
 
 DIALECT = "openai"
 _LONGEST_NAME = f"{ids.batch_id_of(ids.job_id(0, 0))}_output.parquet"
@@ -269,16 +269,16 @@ class Batches:
         return body
 
     def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> Standing:
-        job, (completed, failed) = self._counted(job)
+        job, done = self._counted(job)
         now = self.submit.clock()
         return Standing(
             job=job,
             asked=asked,
             plan=plan or self._plan(job),
-            completed=completed,
-            failed=failed,
+            completed=done.completed,
+            failed=done.failed,
+            rate_per_s=done.rate_per_s,
             result=self._result(job),
-            now=datetime.fromtimestamp(now, UTC),
             attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
             waiting_for=self._waiting_for(job, asked),
         )
@@ -302,15 +302,15 @@ class Batches:
             return f"a worker with the model {asked.model}; none lives"
         return None
 
-    def _counted(self, job: Job) -> tuple[Job, tuple[int, int]]:
-        """The job, and its rows that came out and that did not."""
+    def _counted(self, job: Job) -> tuple[Job, WorkDone]:
+        """The job, its rows that came out and that did not, and how fast it is of late."""
         if not job.state.terminal:
             with suppress(BrokerUnavailable):
-                counts = self.ledger.progress(job.id)
-                if counts is not None:
-                    return job, counts
+                done = self.ledger.progress(job.id)
+                if done is not None:
+                    return job, done
                 job = self.jobs.get(job.account, job.id)  # it may have ended this moment
-        return job, (job.progress.completed, job.progress.failed)
+        return job, WorkDone(completed=job.progress.completed, failed=job.progress.failed)
 
     def _plan(self, job: Job) -> Plan | None:
         if job.state is State.QUEUED:

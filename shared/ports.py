@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from shared.jobs import Job
+from shared.work_rate import WorkDone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,8 +339,8 @@ class Ledger(Protocol):
     def abandon(self, job_id: str) -> bool:
         """Hand nothing of the job out any more. True: ring `control`."""
 
-    def progress(self, job_id: str) -> tuple[int, int] | None:
-        """Items that came out and that did not, of the parts that have ended; None if unknown."""
+    def progress(self, job_id: str) -> WorkDone | None:
+        """Items of the parts that have ended, and of a planned job its rate; None if unknown."""
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         """What the finished parts said, by task."""

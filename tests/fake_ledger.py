@@ -19,10 +19,12 @@ from shared.errors import (
 from shared.jobs import Job
 from shared.messages import CONTROL, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Finished, Reaped, Taken
+from shared.work_rate import WorkDone, WorkSample, moving_rate
 
 PER_ATTENDANT = 16
 SMALL_BYTES = 4096
 CLAIM_BYTES = 131_072
+PAUSE_S = 60.0
 _Ring = OrderedDict[str, OrderedDict[str, deque[str]]]  # account → job → its ready tasks
 
 
@@ -172,6 +174,9 @@ class FakeLedger:
                 work.outcomes[claim.task] = outcome
                 work.completed += completed
                 work.failed += failed
+                if work.samples:
+                    sample = WorkSample(at_s=self._clock(), items=completed + failed)
+                    work.samples.append(sample)
             ended = work.planned and not work.planning and len(work.outcomes) == work.parts
             if work.abandoned:
                 ended = not work.leases and not self._end_is_ready(work)
@@ -203,10 +208,12 @@ class FakeLedger:
             self._abandon(work, b"")
             return self._end_abandoned(work) and self._summon(CONTROL)
 
-    def progress(self, job_id: str) -> tuple[int, int] | None:
+    def progress(self, job_id: str) -> WorkDone | None:
         with self._open():
-            work = self._work.get(job_id)
-            return (work.completed, work.failed) if work else None
+            if (work := self._work.get(job_id)) is None:
+                return None
+            rate = moving_rate(work.samples, self._clock())
+            return WorkDone(completed=work.completed, failed=work.failed, rate_per_s=rate)
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         with self._open():
@@ -423,6 +430,10 @@ class FakeLedger:
 
     def _lease(self, job_id: str, task: str, lease_s: float) -> Claim:
         work = self._work[job_id]
+        if work.patient and task.startswith("part:"):
+            paused = not work.samples or self._clock() - work.samples[-1].at_s > PAUSE_S
+            if paused and not any(each.startswith("part:") for each in work.leases):
+                work.samples.append(WorkSample(at_s=self._clock(), start=True))
         work.attempts[task] += 1
         token = ids.token()
         work.leases[task] = (token, self._clock() + lease_s)
@@ -491,3 +502,4 @@ class _Work:
         self.delayed: dict[str, float] = {}
         self.outcomes: dict[str, bytes] = {}
         self.notes: dict[str, bytes] = {}
+        self.samples: list[WorkSample] = []

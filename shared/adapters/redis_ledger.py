@@ -19,6 +19,7 @@ from shared.errors import LeaseLost, TooBusy, WorkFailed
 from shared.jobs import Job
 from shared.messages import CONTROL, decode, encode, failure_of
 from shared.ports import FINALISE, Claim, Finished, Reaped, Taken
+from shared.work_rate import WorkDone, WorkSample, moving_rate
 
 _SLICE_S = 1.0  # longest single blocking wait: a frozen server is noticed within the timeout
 
@@ -158,9 +159,13 @@ class RedisLedger:
     def abandon(self, job_id: str) -> bool:
         return bool(self._run("abandon", job_id))
 
-    def progress(self, job_id: str) -> tuple[int, int] | None:
-        counts = self._run("progress", job_id)
-        return (counts[0], counts[1]) if counts else None
+    def progress(self, job_id: str) -> WorkDone | None:
+        found = self._run("progress", job_id)
+        if not found:
+            return None
+        completed, failed, now_ms, samples = found
+        rate = moving_rate([_sample(each) for each in samples], now_ms / 1000)
+        return WorkDone(completed=completed, failed=failed, rate_per_s=rate)
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
         with broker_errors():
@@ -273,6 +278,13 @@ def _claim(answer: list[Any]) -> Claim:
         failure=failure,
         note=note,
     )
+
+
+def _sample(text: bytes) -> WorkSample:
+    _, ended_ms, items = text.split()
+    if items == b"start":
+        return WorkSample(at_s=int(ended_ms) / 1000, start=True)
+    return WorkSample(at_s=int(ended_ms) / 1000, items=int(items))
 
 
 def _lost(claim: Claim) -> LeaseLost:

@@ -84,9 +84,10 @@ def make_world(
     wrong_keys: WrongKeys | None = None,
     catalogue: Catalogue = CATALOGUE,
     clock: Callable[[], float] = time.time,
+    ledger: FakeLedger | None = None,
 ) -> World:
     """A world of its own, empty."""
-    store, ledger, replies = FakeStore(), FakeLedger(), FakeReplies()
+    store, ledger, replies = FakeStore(), ledger or FakeLedger(), FakeReplies()
     buckets = FakeBuckets()
     example_files = ExampleFiles(
         store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=Bounds()

@@ -25,6 +25,7 @@ from shared.ports import PLAN, Claim
 from shared.types import WorkerReport
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
+from tests.fake_ledger import FakeLedger
 from tests.problems import assert_openai_error
 
 UNKNOWN = ids.batch_id_of(ids.job_id(1, 1))
@@ -510,15 +511,49 @@ class TestGoingOn:
         assert found["status"] == "in_progress"
         assert found["in_progress_at"] == int(NOW.timestamp())
         assert found["request_counts"] == {"total": 100, "completed": 18, "failed": 2}
-        assert found["progress"] == {
-            "phase": "classifying",
-            "rate_per_s": 5.0,
-            "seconds_left": 16.0,
-            "waiting_for": None,
-        }
+        assert found["progress"]["phase"] == "classifying"
+        assert found["progress"]["rate_per_s"] > 0
+        assert found["progress"]["waiting_for"] is None
         assert found["errors"]["data"][0]["line"] == 7
         assert found["output_file_id"] is None
         assert found["usage"] is None
+
+    def test_tells_the_time_left_by_the_speed_of_late_not_since_the_start(
+        self, file: str, clock: list[float]
+    ):
+        world = make_world(clock=lambda: clock[0], ledger=FakeLedger(lambda: clock[0]))
+        world.worker.asleep = True
+        client = world.client()
+        file = send_file(client)
+        body = {"input_file_id": file, "classify": ASK}
+        batch = str(client.post("/v1/batches", json=body).get_json()["id"])
+        self.move(world, batch, Start())
+        plan = Plan(format="CSV", total=3000, bad_count=0, rows_per_part=10)
+        world.store.put(layout.plan("acme", ids.job_id_of(batch)), encode(plan))
+        (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
+        clock[0] += 60  # the file was read that long
+        world.ledger.extend(claim, first=0, parts=300, last=True, low=0, cost=10)
+        world.ledger.complete(claim, lease_s=9)
+
+        def rows(parts: int, part_s: float) -> dict[str, Any]:
+            for _ in range(parts):
+                (part,) = self.claims(world, 1)
+                clock[0] += part_s
+                world.ledger.complete(part, lease_s=9, completed=10)
+            return dict(get(client, batch)["progress"])
+
+        slow, fast = rows(20, 2.0), rows(100, 0.2)
+        clock[0] += 1.5  # between two parts nothing changes, however often it is asked
+        again = [get(client, batch)["progress"] for _ in range(3)]
+        clock[0] += 3600
+        stalled = get(client, batch)["progress"]
+        resumed = rows(30, 0.5)
+
+        assert (slow["rate_per_s"], slow["seconds_left"]) == (5.0, 560.0)
+        assert (fast["rate_per_s"], fast["seconds_left"]) == (50.0, 36.0)
+        assert again == [fast] * 3
+        assert (stalled["rate_per_s"], stalled["seconds_left"]) == (0.0, None)
+        assert resumed["rate_per_s"] == 20.0
 
     def test_says_that_it_waits_while_no_worker_has_its_model(
         self, client: FlaskClient, batch: str, world: World

@@ -35,10 +35,11 @@ _LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A batch at `now`: what was asked, what its file holds, how far it is, what came out.
+    """A batch as it stands: what was asked, what its file holds, how far it is, what came out.
 
-    `attended` says whether a worker lives, where that makes a difference: at a batch whose window
-    is over. `waiting_for` says what a batch cannot go on without.
+    `rate_per_s` is how many rows a second have come out of late. `attended` says whether a worker
+    lives, where that makes a difference: at a batch whose window is over. `waiting_for` says what
+    a batch cannot go on without.
     """
 
     job: Job
@@ -47,7 +48,7 @@ class Standing:
     completed: int
     failed: int
     result: BatchResult | None
-    now: datetime
+    rate_per_s: float | None = None
     attended: bool = True
     waiting_for: str | None = None
 
@@ -132,8 +133,11 @@ class BatchProgress(BaseModel):
     """How it goes on."""
 
     phase: Phase
-    rate_per_s: float | None = Field(description="Rows a second since it began.")
-    seconds_left: float | None = Field(description="At that rate.")
+    rate_per_s: float | None = Field(
+        description="Rows a second of late, over 10 s or longer; 0 where none has come out for "
+        "long. Of a batch that has ended, over its whole run."
+    )
+    seconds_left: float | None = Field(description="At that rate, while rows are worked on.")
     waiting_for: str | None = Field(
         description="What it cannot go on without, such as a worker that has its model."
     )
@@ -253,20 +257,25 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _progress(standing: Standing) -> dict[str, Any]:
-    job = standing.job
-    done = standing.completed + standing.failed
-    rate = None
-    if job.started_at is not None and standing.plan is not None and done:
-        spent_s = ((job.finished_at or standing.now) - job.started_at).total_seconds()
-        rate = done / spent_s if spent_s > 0 else None
     phase = _phase(standing)
-    left = (standing.total - done) / rate if rate and phase == "classifying" else None
+    rate = _mean_rate(standing) if phase == "ended" else standing.rate_per_s
+    open_rows = standing.total - standing.completed - standing.failed
+    left = open_rows / rate if rate and phase == "classifying" else None
     return {
         "phase": phase,
         "rate_per_s": None if rate is None else round(rate, 2),
         "seconds_left": None if left is None else round(left, 1),
         "waiting_for": standing.waiting_for,
     }
+
+
+def _mean_rate(standing: Standing) -> float | None:
+    """Rows a second over the whole run of a batch that has ended."""
+    job, done = standing.job, standing.completed + standing.failed
+    if job.started_at is None or job.finished_at is None or standing.plan is None or not done:
+        return None
+    spent_s = (job.finished_at - job.started_at).total_seconds()
+    return done / spent_s if spent_s > 0 else None
 
 
 def _phase(standing: Standing) -> Phase:

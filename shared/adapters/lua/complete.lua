@@ -13,6 +13,7 @@ elseif task == PLAN then
 elseif redis.call('HSET', key('outcomes', job), task, ARGV[5]) == 1 then
   redis.call('HINCRBY', job_key, 'completed', ARGV[8])
   redis.call('HINCRBY', job_key, 'failed', ARGV[9])
+  sample_items(job, ARGV[8] + ARGV[9])
 end
 local fields = redis.call('HMGET', job_key, 'parts', 'abandoned', 'planned', 'planning')
 local elected

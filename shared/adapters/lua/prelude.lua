@@ -17,6 +17,8 @@
 --   attempts:{job}            hash    task -> claims so far
 --   notes:{job}               hash    task -> what its attempts tell the next one
 --   outcomes:{job}            hash    finished part -> what it said
+--   samples:{job}             list    "began ended items" (ms) of the seconds in which parts of a planned
+--                                     job ended; "at at start" where work on it began or went on
 --   leases, delayed           zset    "{job} {task}" -> when it expires, or is due (ms)
 --   attending:{queue}         zset    worker -> until when it counts as attending (ms)
 --   wake:{queue}              list    at most one token: an attending worker should look
@@ -37,6 +39,9 @@ local PER_ATTENDANT = 16
 local MOST_BELLS = 8
 local SMALL_BYTES = 4096 -- messages of up to so many are of one size: they keep their order
 local CLAIM_BYTES = 131072 -- a claim ends with the message that reaches it
+local SAMPLE_MS = 1000
+local MOST_SAMPLES = 64
+local PAUSE_MS = 60000 -- without a held part: not slow work, but none
 local FINALISE = 'finalise'
 local PLAN = 'plan'
 local CONTROL = 'control'
@@ -149,7 +154,40 @@ local function fly(job, task, count)
   end
 end
 
+local function holds_parts(job)
+  for _, task in ipairs(redis.call('HKEYS', key('tokens', job))) do
+    if is_part(task) then return true end
+  end
+end
+
+local function add_sample(job, began, ended, items)
+  redis.call('RPUSH', key('samples', job), string.format('%d %d %s', began, ended, items))
+  redis.call('LTRIM', key('samples', job), -MOST_SAMPLES, -1)
+end
+
+-- A part of a planned job is handed out: says so where that ends a pause.
+local function sample_start(job)
+  local at, last = now(), redis.call('LINDEX', key('samples', job), -1)
+  local ended = last and tonumber(string.match(last, '^%d+ (%d+)'))
+  if ended and (at - ended <= PAUSE_MS or holds_parts(job)) then return end
+  add_sample(job, at, at, 'start')
+end
+
+-- A part of a planned job has ended and brought items; those of one second are one sample.
+local function sample_items(job, items)
+  local at, last = now(), redis.call('LINDEX', key('samples', job), -1)
+  if not last then return end
+  local began, _, before = string.match(last, '^(%d+) (%d+) (%d+)$')
+  if began and at - began < SAMPLE_MS then
+    local sample = string.format('%d %d %d', began, at, before + items)
+    redis.call('LSET', key('samples', job), -1, sample)
+  else
+    add_sample(job, at, at, items)
+  end
+end
+
 local function lease(job, task, token, ms)
+  if is_part(task) and redis.call('HEXISTS', key('job', job), 'low') == 1 then sample_start(job) end
   local attempt = redis.call('HINCRBY', key('attempts', job), task, 1)
   redis.call('HSET', key('tokens', job), task, token)
   redis.call('ZADD', key('leases'), now() + ms, job .. ' ' .. task)

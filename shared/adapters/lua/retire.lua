@@ -4,7 +4,7 @@ abandon(job, '')
 for _, task in ipairs(redis.call('HKEYS', key('tokens', job))) do let_go(job, task) end
 redis.call('ZREM', key('delayed'), job .. ' ' .. FINALISE)
 redis.call('DEL', key('tokens', job), key('attempts', job), key('outcomes', job), key('notes', job))
-redis.call('DEL', key('job', job))
+redis.call('DEL', key('job', job), key('samples', job))
 redis.call('HSET', key('job', job), 'record', ARGV[2])
 redis.call('PEXPIRE', key('job', job), ARGV[3])
 local ended = key('ended', job)
