@@ -67,6 +67,11 @@ def is_delivery_id(text: str) -> bool:
     return _DELIVERY.fullmatch(text) is not None
 
 
+def event_id(now_ms: int, entropy: int) -> str:
+    """The id of an event that webhooks are told of; the same for each of them."""
+    return f"evt_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+
+
 def webhook_id() -> str:
     """A fresh id for a webhook."""
     return f"wh_{token()}"

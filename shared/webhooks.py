@@ -280,14 +280,13 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
 def delivery_of(job: Job, event: str, data: dict[str, Any], webhook: Webhook) -> Delivery:
     """What a webhook is told of a job's end; made twice, it is the same."""
     at = _whole(job.finished_at or job.created_at)
-    told = hashlib.sha256(f"{job.id}.{webhook.id}".encode()).digest()
     return Delivery(
-        id=ids.delivery_id(_ms(at), int.from_bytes(told[:10], "big")),
+        id=ids.delivery_id(_ms(at), _entropy(f"{job.id}.{webhook.id}")),
         account=webhook.account,
         webhook_id=webhook.id,
         event=event,
         job_id=job.id,
-        payload=_payload(event, at, data),
+        payload=_payload(event, ids.event_id(_ms(at), _entropy(job.id)), at, data),
         created_at=at,
         next_attempt_at=at,
     )
@@ -301,15 +300,33 @@ def trial_of(webhook: Webhook, now: datetime) -> Delivery:
         account=webhook.account,
         webhook_id=webhook.id,
         event=TEST,
-        payload=_payload(TEST, at, {"webhook_id": webhook.id}),
+        payload=_payload(
+            TEST, ids.event_id(_ms(at), ids.random_bits()), at, {"webhook_id": webhook.id}
+        ),
         created_at=at,
         next_attempt_at=at,
     )
 
 
-def _payload(event: str, at: datetime, data: dict[str, Any]) -> str:
-    said = {"type": event, "timestamp": at.isoformat().replace("+00:00", "Z"), "data": data}
+def _payload(event: str, event_id: str, at: datetime, data: dict[str, Any]) -> str:
+    """The body of a message: `timestamp` as Standard Webhooks has it, the rest as OpenAI has it.
+
+    Both times are that of the event, not that of an attempt.
+    """
+    said = {
+        "id": event_id,
+        "object": "event",
+        "created_at": int(at.timestamp()),
+        "type": event,
+        "timestamp": at.isoformat().replace("+00:00", "Z"),
+        "data": data,
+    }
     return json.dumps(said, separators=(",", ":"))
+
+
+def _entropy(cause: str) -> int:
+    """80 bits that are the same however often they are made."""
+    return int.from_bytes(hashlib.sha256(cause.encode()).digest()[:10], "big")
 
 
 def _ms(at: datetime) -> int:

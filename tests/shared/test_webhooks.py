@@ -5,6 +5,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from openai import OpenAI
+from openai.types.webhooks import BatchCompletedWebhookEvent
 
 from api.wire.job import JobObject, render_job
 from shared import ids
@@ -213,9 +215,36 @@ class TestAnnouncement:
     def test_a_payload_says_type_time_and_data(self):
         said = json.loads(a_delivery().payload)
 
-        assert set(said) == {"type", "timestamp", "data"}
-        assert said["type"] == "job.succeeded"
+        assert set(said) == {"id", "object", "created_at", "type", "timestamp", "data"}
+        assert (said["object"], said["type"]) == ("event", "job.succeeded")
         assert datetime.fromisoformat(said["timestamp"]) == NOW.replace(microsecond=123000)
+        assert said["created_at"] == int(NOW.timestamp())
+
+    def test_every_webhook_is_told_the_same_event_by_its_id(self):
+        job = succeeded()
+        event, data = announcement(job)
+        told = [delivery_of(job, event, data, a_webhook(id=f"wh_{n}")) for n in range(2)]
+        later = job.model_copy(update={"id": ids.job_id(10**12, 6)})
+        other = delivery_of(later, event, data, a_webhook())
+
+        one, two = (json.loads(each.payload) for each in told)
+        assert one == two
+        assert one["id"].startswith("evt_")
+        assert one["id"] != json.loads(other.payload)["id"]
+
+    def test_the_sdk_of_openai_reads_it(self):
+        job, webhook = succeeded(JobKind.BATCH), a_webhook()
+        event, data = announcement(job)
+        told = delivery_of(job, event, data, webhook)
+        at = datetime.now(UTC)
+        headers = signed([webhook.secret], message_id=told.id, at=at, payload=told.payload)
+
+        client = OpenAI(api_key="none")
+        read = client.webhooks.unwrap(told.payload, headers, secret=webhook.secret)
+
+        assert isinstance(read, BatchCompletedWebhookEvent)
+        assert read.data.id == data["id"]
+        assert datetime.fromtimestamp(read.created_at, UTC) == NOW.replace(microsecond=0)
 
 
 class TestDelivery:
