@@ -25,6 +25,12 @@ BATCH_TOKENS = "pigeonhole_batch_tokens"
 REAPED = "pigeonhole_leases_reaped_total"
 CLOCK_OFFSET = "pigeonhole_clock_offset_seconds"
 DROPPED = "pigeonhole_messages_dropped_total"
+JOBS_ENDED = "pigeonhole_jobs_ended_total"
+JOB_SECONDS = "pigeonhole_job_seconds"
+ROWS = "pigeonhole_rows_total"
+USAGE_TOKENS = "pigeonhole_usage_tokens_total"
+WEBHOOK_ATTEMPTS = "pigeonhole_webhook_attempts_total"
+WEBHOOK_SECONDS = "pigeonhole_webhook_attempt_seconds"
 
 
 @contextmanager

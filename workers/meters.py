@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from shared import service_clock, telemetry
+from shared.jobs import Job
+from shared.types import ClassifyResult, Usage
+
+WebhookOutcome = Literal["delivered", "retried", "failed"]
+"""What became of a message by an attempt: it is with the receiver, tried again, or given up."""
 
 _BATCHES = Histogram(
     telemetry.BATCH_SECONDS, "Seconds of one forward pass.", ["model"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )  # fmt: skip
 _TOKENS = Counter(telemetry.BATCH_TOKENS, "Tokens that went through a model.", ["model", "kind"])
+
+_JOBS = Counter(
+    telemetry.JOBS_ENDED, "Jobs that this process has ended, by how.", ["kind", "state"]
+)
+_JOB_SECONDS = Histogram(
+    telemetry.JOB_SECONDS, "Seconds from a job's start to its end.", ["kind"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600),
+)  # fmt: skip
+_ROWS = Counter(
+    telemetry.ROWS, "Rows of batches, items of calls and of other jobs.", ["kind", "result"]
+)
+_USAGE = Counter(telemetry.USAGE_TOKENS, "Tokens charged.", ["kind", "of"])
+_WEBHOOK_ATTEMPTS = Counter(
+    telemetry.WEBHOOK_ATTEMPTS, "Attempts to deliver a message to a webhook.", ["outcome"]
+)
+_WEBHOOK_SECONDS = Histogram(
+    telemetry.WEBHOOK_SECONDS, "Seconds of one attempt, answered or not.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+)  # fmt: skip
+_CALL = "call"  # the kind of what is no job
 
 DROPPED = Counter(telemetry.DROPPED, "Messages of queues that were no doorbells.")
 REAPED = Counter(telemetry.REAPED, "Leases of silent workers that were given to others.")
@@ -33,6 +59,34 @@ def observer(model: str) -> Callable[[int, int, int, float], None]:
         padding.inc(padded_tokens - tokens)
 
     return observe
+
+
+def job_ended(job: Job) -> None:
+    """Count a job whose final record this process has written."""
+    _JOBS.labels(job.kind, job.state).inc()
+    if job.started_at is not None and job.finished_at is not None:
+        seconds = (job.finished_at - job.started_at).total_seconds()
+        _JOB_SECONDS.labels(job.kind).observe(max(0.0, seconds))
+    _count(job.kind, job.progress.completed, job.progress.failed, job.usage)
+
+
+def call_answered(result: ClassifyResult) -> None:
+    """Count what a synchronous call was answered."""
+    failed = len(result.failed)
+    _count(_CALL, len(result.answers) - failed, failed, result.usage)
+
+
+def webhook_tried(outcome: WebhookOutcome, *, seconds: float) -> None:
+    """Count one attempt to deliver a message."""
+    _WEBHOOK_ATTEMPTS.labels(outcome).inc()
+    _WEBHOOK_SECONDS.observe(seconds)
+
+
+def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
+    _ROWS.labels(kind, "ok").inc(completed)
+    _ROWS.labels(kind, "failed").inc(failed)
+    _USAGE.labels(kind, "inputs").inc(usage.input_tokens)
+    _USAGE.labels(kind, "labels").inc(usage.label_tokens)
 
 
 def serve(port: int, *, role: str) -> None:

@@ -22,6 +22,7 @@ from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
 from shared.types import Priority
+from workers import meters
 from workers.futures import without_variables
 from workers.handlers.classify import Classify, Pending, answered
 
@@ -180,6 +181,7 @@ class Calls:
             except Exception as exc:  # noqa: BLE001  one bad call must not end the loop for all
                 log.error("call.crashed", exc=exc)
                 return Reply(failure=failure_of(_CRASHED))
+            meters.call_answered(result)
             log.info("call.done", items=len(result.answers), tokens=result.usage.total_tokens)
             return Reply(result=result)
 

@@ -31,6 +31,7 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
+from workers import meters
 from workers.ending.announce import announce
 from workers.ending.forget import forget
 from workers.handlers.batch.end import Assembler
@@ -143,6 +144,7 @@ class Finaliser:
         except PreconditionFailed:
             return decode(Job, self.store.get(name).data)
         log.info("job.ended", state=job.state, items=job.progress.total)
+        meters.job_ended(job)
         return job
 
     def _now(self) -> datetime:

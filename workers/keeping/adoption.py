@@ -13,6 +13,7 @@ from shared.messages import CONTROL, Submission, decode, encode, failure_of, mod
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
+from workers import meters
 from workers.ending.announce import announce
 from workers.ending.forget import forget
 from workers.ending.lapse import lapse
@@ -108,4 +109,5 @@ def _fail(
     failed = advance(job, Fail(error=failure_of(error)), now)
     with suppress(PreconditionFailed):
         store.put(layout.job(account, job_id), encode(failed), if_absent=True)
+        meters.job_ended(failed)
     announce(store, account, job_id)

@@ -24,6 +24,7 @@ from shared.errors import Conflict, FetchFailed, NotFound, PigeonholeError, Unav
 from shared.telemetry import Log
 from shared.webhook_store import Due, WebhookStore
 from shared.webhooks import SCHEDULE_S, SILENT_S, Attempt, Delivery, Webhook, signed
+from workers import meters
 from workers.strangers.outbound import Outbound
 from workers.strangers.turns import Turns
 
@@ -151,6 +152,9 @@ class Courier:
             )
 
         after = self._change(delivery, tried)
+        state = "failed" if after is None else after.state
+        outcome: meters.WebhookOutcome = "retried" if state == "pending" else state
+        meters.webhook_tried(outcome, seconds=attempt.duration_ms / 1000)
         self._note_health(webhook, attempt)
         log.info(
             "webhook.tried",

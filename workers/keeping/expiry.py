@@ -27,6 +27,7 @@ from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
+from workers import meters
 from workers.ending.announce import announce
 from workers.keeping.deletion_limit import DeletionLimit
 
@@ -225,6 +226,7 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
     if ledger.replace(job, expired):
         with suppress(PreconditionFailed):
             store.put(layout.job(job.account, job_id), encode(expired), if_absent=True)
+            meters.job_ended(expired)
         ledger.retire(expired, keep_s=_HOT_S)
         announce(store, job.account, job_id)
         store.delete(layout.open_marker(job_id))
