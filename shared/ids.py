@@ -24,6 +24,11 @@ def _base32(number: int, digits: int) -> str:
     return "".join(_ALPHABET[number >> 5 * i & 31] for i in reversed(range(digits)))
 
 
+def _newest_first(ms: int) -> str:
+    """A time as 10 characters; times before 1970 count as 1970, so nothing is older than them."""
+    return _base32(_MAX_MS - min(max(ms, 0), _MAX_MS), 10)
+
+
 def job_id(now_ms: int, entropy: int) -> str:
     """A job id that sorts newest first, so that listing a prefix yields the latest jobs.
 
@@ -34,12 +39,12 @@ def job_id(now_ms: int, entropy: int) -> str:
     >>> job_id(1_700_000_000_001, 0) < job_id(1_700_000_000_000, 0)
     True
     """
-    return f"job_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+    return f"job_{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def file_id(now_ms: int, entropy: int) -> str:
     """A file id that sorts newest first, as those of jobs."""
-    return f"file-{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+    return f"file-{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_file_id(text: str) -> bool:
@@ -49,7 +54,7 @@ def is_file_id(text: str) -> bool:
 
 def upload_id(now_ms: int, entropy: int) -> str:
     """The id of a file that is sent in parts; it sorts newest first."""
-    return f"upload_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+    return f"upload_{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_upload_id(text: str) -> bool:
@@ -59,7 +64,7 @@ def is_upload_id(text: str) -> bool:
 
 def delivery_id(now_ms: int, entropy: int) -> str:
     """The id of a delivery of a webhook; it sorts newest first."""
-    return f"msg_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
+    return f"msg_{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_delivery_id(text: str) -> bool:

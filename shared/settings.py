@@ -22,6 +22,7 @@ PREFIX = "PIGEONHOLE_"
 _PATH_PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _OWN_PATHS = {"v1", "docs", "errors", "health", "metrics", "openapi.json"}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_MAX_DURATION_S = 36_525 * 86_400  # times are dates too, which end with the year 9999
 
 
 def _setting(default: Any, about: str, *, secret: bool = False, least: float | None = None) -> Any:
@@ -329,6 +330,10 @@ def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
         raise ConfigurationError(f"{variable} is {text}; it must be at least {least:g}")
     if isinstance(value, float) and value == float("inf"):
         raise ConfigurationError(f"{variable} is {text}; it must be finite")
+    if variable.endswith("_S") and value > _MAX_DURATION_S:
+        raise ConfigurationError(
+            f"{variable} is {text}; it must be at most {_MAX_DURATION_S} seconds (100 years)"
+        )
     return value
 
 

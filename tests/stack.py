@@ -53,7 +53,7 @@ class Stack:
         self.folder = folder
         self.redis_port = free_port()
         self.port = free_port()
-        (folder / "redis").mkdir(parents=True)
+        (folder / "redis").mkdir(parents=True, exist_ok=True)
         catalogue = folder / "catalogue.toml"
         catalogue.write_text(TINY)
         chosen: dict[str, object] = {

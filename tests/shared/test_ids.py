@@ -48,3 +48,8 @@ def test_what_is_no_reference_is_refused_with_the_field(text: str):
         ids.parse_ref(text, field="classifier")
 
     assert caught.value.fields[0].field == "classifier"
+
+
+def test_nothing_is_older_than_a_time_before_1970():
+    assert ids.job_id(-(10**12), 0) >= ids.job_id(0, 0)
+    assert ids.file_id(-1, 0) == ids.file_id(0, 0)

@@ -43,6 +43,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
         ("PIGEONHOLE_ALLOW_DOWNLOADS", "maybe", "true or false"),
         ("PIGEONHOLE_LEASE_S", "nan", "at least"),
         ("PIGEONHOLE_LEASE_S", "inf", "finite"),
+        ("PIGEONHOLE_RESULT_KEEP_S", "1e12", "at most 3155760000 seconds"),
         ("PIGEONHOLE_FETCH_NETWORKS", "10.0.0.1/8", "host bits"),
         ("PIGEONHOLE_FETCH_PORTS", "http", "must be ports"),
         ("PIGEONHOLE_TRUSTED_PROXIES", "proxy.internal", "does not appear to be"),
