@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from api import cors, door, problems, query_parameters
+from api import compression, cors, door, problems, query_parameters
 from api.auth import Authenticator
 from api.batches import Batches
 from api.classifiers import Classifiers
@@ -93,6 +93,7 @@ def create_app(services: Services) -> Flask:
         default_model=default_model,
     )
     door.install(app, authenticator=services.authenticator, metrics=counts)
+    compression.install(app)
     cors.install(app, origins=origins_of(settings.allowed_origins))
     query_parameters.install(app)
     problems.install(app)
