@@ -1,9 +1,10 @@
 # make run     start the whole service on this machine          make test    everything, as CI does
 # make check   format, lint, types, fast tests: under a minute  make bench   the benchmarks
 # make chaos   the tests that kill processes, with more rows, jobs and kills: a quarter of an hour
+# make docs    write the generated tables of docs/ from the code
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
 # make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
-# make bench-quality   few-shot quality: tables, and plots into docs/ (reads ../shared/data)
+# make bench-quality   few-shot quality: tables, and plots into docs/explanation/ (reads ../shared/data)
 #
 # make clients      makes clients of the API by four generators, and uses them; needs Node and Java
 #
@@ -28,7 +29,7 @@ EXAMPLES = $(shell grep -rl --include=*.py '>>> ' api ops shared workers)
 FAST := not integration and not chaos and not slow
 REAL := (integration or chaos) and not clients
 
-.PHONY: run setup check test chaos bench bench-million bench-quality clients lock
+.PHONY: run setup check test chaos bench bench-million bench-quality clients docs lock
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.local
@@ -58,12 +59,15 @@ bench-million: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.million
 
 bench-quality: $(DEV_STAMP)
-	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs
+	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
 
 clients: $(DEV_STAMP)
 	@for each in node npm java; do command -v $$each >/dev/null || { echo \
 	  "make clients needs Node 20 with npm, and Java 11, and here is no '$$each'; on Debian: apt-get install nodejs npm default-jre-headless" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m clients tests/clients
+
+docs: $(DEV_STAMP)
+	$(BIN)/python -m ops.docs
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

@@ -1,7 +1,8 @@
 """The one table of settings: name, type, default, unit and a sentence, read once by a main.
 
-Every setting is an environment variable `PIGEONHOLE_<NAME>`. The README's table is generated from
-here (`pigeonhole settings`). A variable with the prefix that is not in the table stops the start.
+Every setting is an environment variable `PIGEONHOLE_<NAME>`. The table of
+`docs/reference/settings.md` is generated from here (`pigeonhole settings`). A variable with the
+prefix that is not in the table stops the start.
 """
 
 from __future__ import annotations
@@ -338,7 +339,7 @@ def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
 
 
 def table() -> str:
-    """The settings as a Markdown table, for the README."""
+    """The settings as a Markdown table, for `docs/reference/settings.md`."""
     hints = get_type_hints(Settings)
     rows = ["| variable | type | default | what it says |", "| --- | --- | --- | --- |"]
     for entry in fields(Settings):

@@ -1,7 +1,7 @@
 """A cache that is bounded by bytes: what was used last stays, the oldest goes.
 
 Every cache of a worker that grows with what is sent to it is one of these. What an entry takes is
-said by who puts it in; what all of them may take stands in `docs/architecture.md`.
+said by who puts it in; what all of them may take stands in `docs/explanation/memory.md`.
 """
 
 from __future__ import annotations

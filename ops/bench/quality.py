@@ -3,9 +3,9 @@
     python -m ops.bench.quality --data ../shared/data [--fast] [--cache FOLDER]
 
 Prints markdown: macro-F1 per data set and size, calibration, labels that mean nothing, order,
-20 calls of 20, drift, cost; draws macro-F1 over the number of examples into `docs/`. Every
-train sample holds each label at least once; all learners see the same samples in one run. Needs
-scikit-learn (a worker has it) and matplotlib, which nothing else here does.
+20 calls of 20, drift, cost; draws macro-F1 over the number of examples into `docs/explanation/`.
+Every train sample holds each label at least once; all learners see the same samples in one run.
+Needs scikit-learn (a worker has it) and matplotlib, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--cache", type=Path, help="folder to keep embeddings in between runs")
     parser.add_argument("--fast", action="store_true", help="one seed, four sizes")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where plots go")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs/explanation"), help="where plots go"
+    )
     arguments = parser.parse_args()
     seeds = range(1 if arguments.fast else 3)
     sizes = (-1, 50, 200, 400) if arguments.fast else (*(-k for k in PER_LABEL), *SIZES)
