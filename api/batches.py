@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
 
@@ -35,12 +36,13 @@ from shared.errors import (
 )
 from shared.jobs import Job, State
 from shared.messages import decode
+from shared.output_names import FILE_KINDS, MAX_NAME_BYTES
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.types import JobKind
 from shared.work_rate import WorkDone
 
 DIALECT = "openai"
-_LONGEST_NAME = f"{ids.batch_id_of(ids.job_id(0, 0))}_output.parquet"
+_ANY_JOB = ids.job_id(0, 0)  # as long as any other
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -67,10 +69,8 @@ class Batches:
                 refused as it would be of a text.
         """
         source = said.source(self._input_name(account, said))
-        if said.output_url is not None:
-            self.buckets.check(said.output_url + _LONGEST_NAME, write=True)
         rows = None if said.classify is None else self._rows(account, said)
-        return BatchRequest(
+        asked = BatchRequest(
             model=self.default_model if rows is None else rows.ask.model,
             source=source,
             endpoint=said.endpoint,
@@ -78,6 +78,7 @@ class Batches:
             output_format=said.output_format or "jsonl",
             escape_formulas=said.csv_formulas == "escape",
             output_url=said.output_url or "",
+            output_name=said.output_name or "",
             completion_window=said.completion_window,
             deadline=self.submit.clock() + said.window_s,
             metadata=said.metadata or {},
@@ -87,6 +88,8 @@ class Batches:
             output_file=self.files.fresh_id(),
             error_file=self.files.fresh_id(),
         )
+        self._check_names(asked)
+        return asked
 
     def create(
         self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
@@ -212,6 +215,17 @@ class Batches:
         except NotFound:
             message = f"{file_id} was deleted or has expired; send it again for a new batch"
             refuse("input_file_id", message, Conflict)
+
+    def _check_names(self, asked: BatchRequest) -> None:
+        """Refuse names that are too long, also with what a retry adds, and where none may be."""
+        longest = asked.model_copy(update={"retry_of": _ANY_JOB})
+        created_at = datetime.fromtimestamp(self.submit.clock(), UTC)
+        for kind in FILE_KINDS:
+            name = longest.file_name(kind, job_id=_ANY_JOB, created_at=created_at)
+            if len(name.encode()) > MAX_NAME_BYTES:
+                refuse("output_name", f"gives a name of more than {MAX_NAME_BYTES} bytes")
+            if asked.output_url:
+                self.buckets.check(asked.output_url + name, write=True)
 
     def _look_at(self, url: str) -> None:
         """Refuse at once an address where there is nothing."""

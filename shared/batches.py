@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import codecs
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import Field
 
+from shared import ids, output_names
+from shared.output_names import FileKind
 from shared.types import ClassifyRequest, Failure, Usage, Value
 
 Kind = Literal["jsonl", "csv", "parquet"]
@@ -112,6 +115,7 @@ class BatchRequest(Value):
     output_format: Kind = "jsonl"
     escape_formulas: bool = False  # of a CSV: what a spreadsheet would take for a formula is text
     output_url: str = ""
+    output_name: str = ""  # of both files, a template; empty: `output_names.DEFAULT`
     completion_window: str = "24h"
     deadline: float | None = None  # seconds since 1970; what has not begun by then expires
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -120,6 +124,22 @@ class BatchRequest(Value):
     error_file: str = ""
     retry_of: str = ""  # the job whose rows that did not come out are run again
     origin: str = ""  # the first job of a row of retries: what a line has done, it did for this one
+
+    def extension_of(self, kind: FileKind) -> Kind:
+        """The ending, and format, of one of the two files."""
+        return self.output_format if kind == "output" else "jsonl"
+
+    def file_name(self, kind: FileKind, *, job_id: str, created_at: datetime) -> str:
+        """What one of the two files is called, below `output_url`: it may have several segments."""
+        template = self.output_name or output_names.DEFAULT
+        return output_names.rendered(
+            output_names.for_retry(template) if self.retry_of else template,
+            batch_id=ids.batch_id_of(job_id),
+            input_name=output_names.input_name(url=self.source.url, filename=self.source.filename),
+            date=created_at.astimezone(UTC).date().isoformat(),
+            kind=kind,
+            ext=self.extension_of(kind),
+        )
 
 
 class Input(Value):

@@ -142,10 +142,14 @@ class Buckets(Protocol):
     def list(self, url: str) -> Iterator[BucketObject]:
         """The objects below an address that ends in `/`, in byte order, lazily."""
 
-    def put(self, url: str, stream: BinaryIO) -> None:
+    def put(self, url: str, stream: BinaryIO, *, media_type: str | None = None) -> None:
         """Write or replace an object; the stream is read to its end in bounded memory.
 
-        Its media type is that of its name (`shared.media_types`).
+        Args:
+            url: Its address.
+            stream: Its bytes.
+            media_type: What the server says of it beside its bytes; by the end of the key
+                (`shared.media_types`) if None.
         """
 
 

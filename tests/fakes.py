@@ -98,6 +98,7 @@ class FakeBuckets:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
         self.away = False
         self._inputs = Places.of(
             "s3://inbox/rows/", field="input_url", setting="PIGEONHOLE_S3_INPUTS"
@@ -126,12 +127,13 @@ class FakeBuckets:
         found = sorted(each for each in self.objects if each.startswith(prefix))
         yield from (self._look(each) for each in found if not each.endswith("/"))
 
-    def put(self, url: str, stream: BinaryIO) -> None:
+    def put(self, url: str, stream: BinaryIO, *, media_type: str | None = None) -> None:
         self._object(self._outputs, url)
         data = b"".join(iter(partial(stream.read, 65536), b""))
         if url.startswith("s3://outbox/results/closed/"):
             refuse("output_url", "is not there")
         self.objects[url] = data
+        self.media_types[url] = media_type or media_types.of_file(url)
 
     def _look(self, url: str) -> BucketObject:
         data = self.objects[url]

@@ -88,10 +88,10 @@ class S3Buckets:
                 etag=_bare(found["ETag"]),
             )
 
-    def put(self, url: str, stream: BinaryIO) -> None:
+    def put(self, url: str, stream: BinaryIO, *, media_type: str | None = None) -> None:
         place = self._object(self._outputs, url)
         where = _where(place)
-        about = {"ContentType": media_types.of_file(place.key)}
+        about = {"ContentType": media_type or media_types.of_file(place.key)}
         first = read_full(stream, self._part_bytes)
         with _refused(self._outputs):
             if len(first) < self._part_bytes:

@@ -115,6 +115,45 @@ def test_an_address_that_cannot_be_written_to_is_refused(client: FlaskClient, ur
     assert_openai_error(create(client, output_url=url), 400, param="output_url", says=says)
 
 
+def test_the_worker_is_told_what_the_files_are_called(client: FlaskClient, world: World):
+    name = "dt={date}/{input_name}_{kind}.{ext}"
+    body = asked(client, world, output_url=OUT, output_name=name)
+
+    assert body.output_name == name
+    batch = create(client, output_url=OUT, output_name=name).get_json()
+    BatchObject.model_validate(batch, strict=True)
+    assert batch["output_name"] == name
+    assert create(client).get_json()["output_name"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "says"),
+    [
+        ("{id}_{kind}", {}, "has {id}; there are {batch_id}, {input_name}, {date}, {kind}, {ext}"),
+        ("{kind", {}, "has a brace that belongs to no placeholder"),
+        ("", {}, "must have 1 to 256 characters"),
+        ("../{kind}", {"output_url": OUT}, "must not have empty, '.' or '..' segments"),
+        ("{batch_id}.jsonl", {}, "one name: add {kind}"),
+        ("{batch_id}.{ext}", {}, "one name: add {kind}"),
+        ("{date}/{kind}.{ext}", {}, "for a folder below an output_url; there is none here"),
+        ("{kind}" + "{batch_id}" * 20, {}, "gives a name of more than 512 bytes"),
+        (7, {}, "must be a string"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(
+    client: FlaskClient, name: object, said: dict[str, Any], says: str
+):
+    answer = create(client, output_name=name, **said)
+
+    assert_openai_error(answer, 400, param="output_name", says=says)
+
+
+def test_the_ends_of_the_files_may_tell_them_apart(client: FlaskClient, world: World):
+    body = asked(client, world, output_name="{batch_id}.{ext}", output_format="csv")
+
+    assert body.output_name == "{batch_id}.{ext}"
+
+
 def test_rows_come_from_one_place(client: FlaskClient):
     sent = {"purpose": "batch", "file": (io.BytesIO(ROWS), "rows.jsonl")}
     file = client.post("/v1/files", data=sent).get_json()["id"]

@@ -364,17 +364,19 @@ class TestOnS3:
                 call()
 
     @pytest.mark.parametrize("size", [5, 9 * MIB], ids=["whole", "in parts"])
-    def test_an_object_has_the_media_type_of_its_name(
+    def test_an_object_has_the_media_type_that_is_given_or_that_of_its_name(
         self, client: Any, s3_endpoint: str, size: int
     ) -> None:
         bench = s3_bench(client, s3_endpoint)
 
+        kind = "application/vnd.apache.parquet"
         bench.buckets.put(f"{bench.out}tagged.parquet", io.BytesIO(bytes(size)))
+        bench.buckets.put(f"{bench.out}tagged", io.BytesIO(bytes(size)), media_type=kind)
 
-        key = f"{bench.out}tagged.parquet".removeprefix("s3://inbox/")
-        found = client.head_object(Bucket="inbox", Key=key)
-        assert found["ContentType"] == "application/vnd.apache.parquet"
-        assert found["ContentLength"] == size
+        for name in ("tagged.parquet", "tagged"):
+            key = f"{bench.out}{name}".removeprefix("s3://inbox/")
+            found = client.head_object(Bucket="inbox", Key=key)
+            assert (found["ContentType"], found["ContentLength"]) == (kind, size)
 
     def test_a_broken_upload_is_aborted(self, client: Any, s3_endpoint: str) -> None:
         bench = s3_bench(client, s3_endpoint)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -147,13 +148,20 @@ def test_a_partitioned_table_of_parquet_whose_ids_repeat_becomes_parquet(
         input_url="s3://data-lake/in/tickets/",
         output_format="parquet",
         output_url="s3://data-lake/out/",
+        output_name="{input_name}/run={date}/{kind}.{ext}",
     )
     ended = wait(client, batch)
 
     assert ended.status == "completed", ended
     assert ended.request_counts is not None
     assert (ended.request_counts.completed, ended.request_counts.failed) == (4, 2)
-    place = str((ended.model_extra or {})["output_url"]).removeprefix("s3://data-lake/")
+    said = ended.model_extra or {}
+    day = time.strftime("%Y-%m-%d", time.gmtime(ended.created_at))
+    folder = f"out/tickets/run={day}"
+    assert said["error_url"] == f"s3://data-lake/{folder}/errors.jsonl"
+    assert client.files.retrieve(str(ended.output_file_id)).filename == "output.parquet"
+    place = str(said["output_url"]).removeprefix("s3://data-lake/")
+    assert place == f"{folder}/output.parquet"
     found = pq.read_table(io.BytesIO(s3.get_object(Bucket="data-lake", Key=place)["Body"].read()))
     assert found.schema.field("id").type == pa.int32()
     rows = found.to_pylist()

@@ -158,6 +158,7 @@ class BatchObject(BaseModel):
     error_file_id: str | None = Field(description="Null where no row failed.")
     output_url: str | None = Field(description="The output file where it was asked for.")
     error_url: str | None
+    output_name: str | None = Field(description="What the files are called, as it was asked.")
     completion_window: str
     status: Status
     created_at: int
@@ -205,6 +206,7 @@ def render_batch(standing: Standing) -> dict[str, Any]:
         "error_file_id": errors,
         "output_url": None if result is None else result.output_url,
         "error_url": None if result is None else result.error_url,
+        "output_name": asked.output_name or None,
         "completion_window": asked.completion_window,
         "status": standing.status,
         "created_at": _seconds(job.created_at),

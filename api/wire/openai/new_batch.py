@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
+from shared import output_names
 from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, Source, delimiter_of, encoding_of
 from shared.dialects.refusal import refuse, shown, translated
 from shared.dialects.shape import Shape
@@ -103,6 +104,13 @@ class BatchBody(Shape):
         "where that may be.",
     )
 
+    output_name: str | None = Field(
+        None,
+        description="What both files are called, with `{batch_id}`, `{input_name}`, `{date}`, "
+        f"`{{kind}}` (output, errors) and `{{ext}}` in it; `{output_names.DEFAULT}` if absent. "
+        "With an `output_url` it may have folders.",
+    )
+
     @property
     def window_s(self) -> int:
         """The completion window."""
@@ -170,6 +178,8 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
         refuse("encoding", "is none that is read: name one such as utf-8, utf-16 or cp1252")
     if said.csv_formulas is not None and said.output_format != "csv":
         refuse("csv_formulas", "belongs to the output_format csv")
+    if said.output_name is not None:
+        _check_name(said, said.output_name)
     named = [field for field in _COLUMNS if getattr(said, field) is not None]
     if len(named) > 1:
         refuse(named[1], f"stands beside {named[0]}: rows hold one of them")
@@ -193,6 +203,20 @@ def _check_items(said: BatchBody) -> None:
     for field in _OF_FILES:
         if getattr(said, field) is not None:
             refuse(field, "belongs to files of rows; with input_items there are none")
+
+
+def _check_name(said: BatchBody, template: str) -> None:
+    fault = output_names.fault_of(template)
+    if fault is not None:
+        refuse("output_name", fault)
+    if "/" in template and said.output_url is None:
+        refuse("output_name", "has a /, for a folder below an output_url; there is none here")
+    known = {"batch_id": "", "input_name": "", "date": ""}
+    output = output_names.rendered(
+        template, **known, kind="output", ext=said.output_format or "jsonl"
+    )
+    if output == output_names.rendered(template, **known, kind="errors", ext="jsonl"):
+        refuse("output_name", "gives the output and the error file one name: add {kind}")
 
 
 def _check_id_columns(said: BatchBody, names: list[str]) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import ids, layout
-from shared.batches import BatchRequest, Inputs, Plan, Rows, Source
+from shared.batches import BatchRequest, File, Inputs, Plan, Rows, Source
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
 from tests.workers.conftest import Bench
@@ -27,7 +27,7 @@ from tests.workers.handlers.test_batch import (
     result,
     run_all,
 )
-from tests.workers.handlers.test_batch_retry import cancel
+from tests.workers.handlers.test_batch_retry import cancel, retry
 
 PLACE = "s3://inbox/rows/"
 OUT = "s3://outbox/results/"
@@ -265,6 +265,44 @@ def test_the_files_are_written_where_it_was_asked_too(bench: Bench):
     assert bench.buckets.objects[found.output_url] == content(bench, found.output_file)
     assert bench.buckets.objects[found.error_url] == content(bench, found.error_file)
     assert content(bench, found.output_file).startswith(b"id,text,prediction,")
+
+
+def test_the_files_are_called_as_it_was_asked(bench: Bench):
+    put_three(bench)
+    name = "dt={date}/{input_name}-{kind}"
+    job = a_batch(bench, PLACE, output_url=OUT, output_format="parquet", output_name=name)
+
+    run_all(bench)
+
+    found = result(bench, job)
+    day = f"{OUT}dt={job.created_at.date().isoformat()}"
+    assert (found.output_url, found.error_url) == (f"{day}/rows-output", f"{day}/rows-errors")
+    assert bench.buckets.objects[f"{day}/rows-output"] == content(bench, found.output_file)
+    assert bench.buckets.media_types[f"{day}/rows-output"] == "application/vnd.apache.parquet"
+    assert bench.buckets.media_types[f"{day}/rows-errors"] == "application/jsonl"
+    assert (named(bench, found.output_file), named(bench, found.error_file)) == (
+        "rows-output",
+        "rows-errors",
+    )
+
+
+def test_a_retry_leaves_the_files_of_the_first_batch(bench: Bench):
+    put_three(bench)
+    job = a_batch(bench, PLACE, output_url=OUT, output_name="{kind}.{ext}")
+    run_all(bench)
+    first = {url: data for url, data in bench.buckets.objects.items() if url.startswith(OUT)}
+    assert list(first) == [f"{OUT}output.jsonl", f"{OUT}errors.jsonl"]
+
+    again = retry(bench, job)
+    run_all(bench)
+
+    batch = ids.batch_id_of(again.id)
+    assert result(bench, again).error_url == f"{OUT}errors_{batch}.jsonl"
+    assert {url: bench.buckets.objects[url] for url in first} == first
+
+
+def named(bench: Bench, file: str | None) -> str:
+    return decode(File, bench.store.get(layout.file(ME, file or "")).data).filename
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

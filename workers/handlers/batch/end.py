@@ -22,6 +22,7 @@ from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
+from shared.output_names import FileKind
 from shared.ports import Buckets, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, Usage
@@ -93,7 +94,7 @@ class Assembler:
             errors = chain(self._lines(job, parts, errors=True), unbegun)
             first = next(errors, None)
             if first is not None:
-                self._write(job, body, body.error_file, "errors", "jsonl", chain([first], errors))
+                self._write(job, body, "errors", chain([first], errors))
         result = BatchResult(
             output_file=body.output_file if completed else None,
             error_file=None if first is None else body.error_file,
@@ -117,7 +118,7 @@ class Assembler:
         plan: Plan | None,
     ) -> None:
         """The output file; with the types of what was read, where it can be read once more."""
-        write = partial(self._write, job, body, body.output_file, "output", body.output_format)
+        write = partial(self._write, job, body, "output")
         lines = partial(self._lines, job, parts, errors=False)
         if output.is_typed(body, plan):
             try:
@@ -162,20 +163,17 @@ class Assembler:
         if not body.output_url:
             return result
         try:
-            output = self._sent(job, body, result.output_file)
-            errors = self._sent(job, body, result.error_file)
+            output = self._sent(job, body, "output") if result.output_file else None
+            errors = self._sent(job, body, "errors") if result.error_file else None
         except InvalidRequest as exc:
             return result.model_copy(update={"undelivered": failure_of(exc)})
         return result.model_copy(update={"output_url": output, "error_url": errors})
 
-    def _sent(self, job: Job, body: BatchRequest, file_id: str | None) -> str | None:
+    def _sent(self, job: Job, body: BatchRequest, kind: FileKind) -> str:
         """Where a file was copied to."""
-        if file_id is None:
-            return None
-        file = decode(File, self.store.get(layout.file(job.account, file_id)).data)
-        url = body.output_url + file.filename
-        with self.store.open(layout.file_content(job.account, file_id)) as content:
-            self.buckets.put(url, content)
+        url = body.output_url + _name(job, body, kind)
+        with self.store.open(layout.file_content(job.account, _id_of(body, kind))) as content:
+            self.buckets.put(url, content, media_type=_media_type(body, kind))
         return url
 
     def _plan(self, job: Job) -> Plan | None:
@@ -189,27 +187,37 @@ class Assembler:
         self,
         job: Job,
         body: BatchRequest,
-        file_id: str,
-        what: str,
-        ending: str,
+        kind: FileKind,
         pieces: Iterable[bytes],
     ) -> None:
         """A file of the account: its bytes, then its record, from when on it is there."""
         stream = Pieces(pieces)
+        file_id = _id_of(body, kind)
         name = layout.file_content(job.account, file_id)
-        filename = f"{job.id.replace('job_', 'batch_', 1)}_{what}.{ending}"
-        kind = media_types.of_file(filename)
-        self.store.put(name, cast("BinaryIO", stream), media_type=kind)
+        media_type = _media_type(body, kind)
+        self.store.put(name, cast("BinaryIO", stream), media_type=media_type)
         now = self.clock()
         record = File(
             id=file_id,
             purpose=_PURPOSE,
-            filename=filename,
+            filename=_name(job, body, kind).rpartition("/")[2],
             bytes=stream.size,
             created_at=now,
             expires_at=None if body.output_keep_s is None else now + body.output_keep_s,
         )
         self.store.put(layout.file(job.account, file_id), encode(record))
+
+
+def _id_of(body: BatchRequest, kind: FileKind) -> str:
+    return body.output_file if kind == "output" else body.error_file
+
+
+def _name(job: Job, body: BatchRequest, kind: FileKind) -> str:
+    return body.file_name(kind, job_id=job.id, created_at=job.created_at)
+
+
+def _media_type(body: BatchRequest, kind: FileKind) -> str:
+    return media_types.of_file(f"{kind}.{body.extension_of(kind)}")
 
 
 def _counted(
