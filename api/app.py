@@ -15,6 +15,7 @@ from api.files import Files
 from api.http.routing import batch_body_bytes, small_body_bytes
 from api.idempotency import Idempotency
 from api.jobs import Jobs
+from api.key_uses import KeyUses
 from api.members import Members
 from api.metrics import Metrics
 from api.proxies import ForwardedRequests, TrustedProxies
@@ -71,6 +72,7 @@ class Services:
     jobs: Jobs
     classifiers: Classifiers
     uses: Uses
+    key_uses: KeyUses
 
 
 def create_app(services: Services) -> Flask:

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from api import key_uses
 from api.caller import Caller
+from api.key_uses import KeyUses
 from api.wrong_keys import WrongKeys
 from shared import ids, layout, service_clock
 from shared.errors import InvalidKey, InvalidKeyFormat, MissingKey, ObjectMissing, Unavailable
@@ -29,6 +31,12 @@ class Key(Value):
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+class ListedKey(Key):
+    """A key, and when it was last used, right to about a minute; None: never."""
+
+    last_used_at: datetime | None = None
 
 
 def digest(secret: str) -> str:
@@ -59,10 +67,15 @@ def create_key(
     return secret, key
 
 
-def list_keys(store: ObjectStore) -> list[Key]:
+def list_keys(store: ObjectStore) -> list[ListedKey]:
     """Every key, oldest first."""
-    keys = [_read(store, name) for name in store.list(layout.KEYS)]
-    return sorted((k for k in keys if k is not None), key=lambda k: k.created_at)
+    found = []
+    for name in store.list(layout.KEYS):
+        key = _read(store, name)
+        if key is not None:
+            at = key_uses.last_used(store, layout.key_digest(name))
+            found.append(ListedKey(**dict(key), last_used_at=at))
+    return sorted(found, key=lambda key: key.created_at)
 
 
 def revoke_key(store: ObjectStore, key_id: str, *, now: datetime) -> Key | None:
@@ -92,6 +105,7 @@ class Authenticator:
         *,
         cache_s: float,
         wrong_keys: WrongKeys | None = None,
+        uses: KeyUses | None = None,
         clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self._store = store
@@ -100,6 +114,7 @@ class Authenticator:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[Key | None, float]] = {}
         self._wrong_keys = wrong_keys or WrongKeys()
+        self._uses = uses
 
     def caller(self, header: str | None, *, address: str | None = None) -> Caller:
         """The caller of an `Authorization` header.
@@ -125,12 +140,15 @@ class Authenticator:
             )
         if scheme.lower() != "bearer" or not secret or len(secret) > 256 or " " in secret:
             raise InvalidKeyFormat("the Authorization header must be 'Bearer <key>'")
-        key = self._key(digest(secret))
+        name = digest(secret)
+        key = self._key(name)
         now = datetime.fromtimestamp(self._clock(), UTC)
         if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
             if address is not None:
                 self._wrong_keys.count(address)
             raise InvalidKey("the key is unknown, revoked or expired; ask the operator for one")
+        if self._uses is not None:
+            self._uses.note(name)
         return Caller(account=key.account, key_id=key.id, scopes=frozenset(key.scopes))
 
     def _key(self, name: str) -> Key | None:

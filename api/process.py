@@ -15,6 +15,7 @@ from api.http.routing import POLLING_THREADS
 from api.http.server import HttpServer
 from api.idempotency import Idempotency
 from api.jobs import Jobs
+from api.key_uses import KeyUses
 from api.members import Members
 from api.submit import Submit
 from api.usage import Uses
@@ -48,6 +49,7 @@ def serve() -> None:
         max_connections=raise_file_limit(),
     )
     services.uses.start()
+    services.key_uses.start()
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
     gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
@@ -55,6 +57,7 @@ def serve() -> None:
         server.run()
     finally:
         services.uses.stop()
+        services.key_uses.stop()
 
 
 def raise_file_limit() -> int:
@@ -108,6 +111,7 @@ def _services(settings: Settings) -> Services:
         max_waiting=settings.max_waiting,
         result_keep_s=settings.result_keep_s,
     )
+    key_uses = KeyUses(store)
     return Services(
         settings=settings,
         catalogue=models,
@@ -115,7 +119,7 @@ def _services(settings: Settings) -> Services:
         buckets=buckets_of(settings),
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(store, cache_s=settings.key_cache_s),
+        authenticator=Authenticator(store, cache_s=settings.key_cache_s, uses=key_uses),
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
@@ -125,4 +129,5 @@ def _services(settings: Settings) -> Services:
             versions_kept=settings.versions_kept,
         ),
         uses=Uses(store),
+        key_uses=key_uses,
     )

@@ -133,12 +133,13 @@ def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             key.account,
             ",".join(key.scopes) or "all",
             f"{key.created_at:%Y-%m-%d}",
+            f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
             _state(key, now),
             key.name,
         )
         for key in keys
     ]
-    _print_table(("id", "account", "scopes", "created", "state", "name"), rows)
+    _print_table(("id", "account", "scopes", "created", "last used", "state", "name"), rows)
     return 0
 
 

@@ -19,6 +19,7 @@ deleted/{record}                    a record that is gone, whose objects open jo
 idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
 calls/{account}/{sha256}.json       which job a call gets that is sent again, by key, path and body
 keys/{sha256}.json                  an API key, by the hash of its secret
+key_uses/{sha256}.json              when it was last used
 
 classifiers/{account}/{id}/classifier.json              the record; it moves by compare-and-set
 classifiers/{account}/{id}/used.json                    how often it was asked
@@ -42,6 +43,7 @@ from __future__ import annotations
 JOBS = "jobs/"
 OPEN = "open/"
 KEYS = "keys/"
+KEY_USES = "key_uses/"
 IDEMPOTENCY = "idempotency/"
 CALLS = "calls/"
 CLASSIFIERS = "classifiers/"
@@ -156,6 +158,16 @@ def deletion(record: str) -> str:
 def key(digest: str) -> str:
     """An API key's record, by the SHA-256 of its secret in hex."""
     return f"{KEYS}{digest}.json"
+
+
+def key_digest(name: str) -> str:
+    """The digest in the name of an API key's record."""
+    return name.removeprefix(KEYS).removesuffix(".json")
+
+
+def key_use(digest: str) -> str:
+    """When an API key was last used, by the SHA-256 of its secret in hex."""
+    return f"{KEY_USES}{digest}.json"
 
 
 def idempotency(account: str, digest: str) -> str:

@@ -19,6 +19,7 @@ from api.auth import Authenticator, create_key
 from api.classifiers import Classifiers
 from api.idempotency import Idempotency
 from api.jobs import Jobs
+from api.key_uses import KeyUses
 from api.members import Members
 from api.submit import Submit
 from api.usage import Uses
@@ -95,6 +96,7 @@ def make_world(
     worker = TinyWorker(ledger, replies, store, example_files)
     doorbell = FakeDoorbell(worker.drain)
     members = Members(ledger, fresh_s=0.0)
+    key_uses = KeyUses(store, clock=clock)
     services = Services(
         settings=settings,
         catalogue=catalogue,
@@ -102,7 +104,9 @@ def make_world(
         buckets=buckets,
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(store, cache_s=0.0, wrong_keys=wrong_keys, clock=clock),
+        authenticator=Authenticator(
+            store, cache_s=0.0, wrong_keys=wrong_keys, uses=key_uses, clock=clock
+        ),
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
         submit=Submit(
             ledger=ledger,
@@ -124,6 +128,7 @@ def make_world(
             clock=clock,
         ),
         uses=Uses(store, clock=clock),
+        key_uses=key_uses,
     )
     app = create_app(services)
     return World(

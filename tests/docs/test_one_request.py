@@ -26,6 +26,7 @@ from api.auth import Authenticator, create_key
 from api.classifiers import Classifiers as Named
 from api.idempotency import Idempotency
 from api.jobs import Jobs
+from api.key_uses import KeyUses
 from api.members import Members
 from api.submit import Submit
 from api.usage import Uses
@@ -154,13 +155,14 @@ def services(
 ) -> Services:
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=2)
     members = Members(ledger)
+    key_uses = KeyUses(store)
     return Services(
         settings=settings,
         catalogue=CATALOGUE,
         store=store,
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(store, cache_s=0),
+        authenticator=Authenticator(store, cache_s=0, uses=key_uses),
         buckets=FakeBuckets(),
         idempotency=Idempotency(store=store, keep_s=60),
         submit=Submit(
@@ -181,6 +183,7 @@ def services(
             versions_kept=settings.versions_kept,
         ),
         uses=Uses(store),
+        key_uses=key_uses,
     )
 
 

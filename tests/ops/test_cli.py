@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.auth import Authenticator
+from api.key_uses import KeyUses
 from ops import cli
 from shared.adapters.directory import DirectoryStore
 from shared.errors import InvalidKey
@@ -69,6 +70,28 @@ def test_a_key_is_listed_without_its_secret(run: Run) -> None:
     assert "until 2099-01-01" in listing
     assert [json.loads(row)["name"] for row in rows] == ["the app"]
     assert secret not in listing + rows[0]
+
+
+def test_a_key_is_listed_with_its_last_use(run: Run, tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "objects")
+    used, unused = (run("keys", "create", "--name", name).strip() for name in ("one", "two"))
+    assert unused
+    uses = KeyUses(store, clock=lambda: datetime(2026, 11, 20, 22, 49, tzinfo=UTC).timestamp())
+    Authenticator(store, cache_s=0, uses=uses).caller(f"Bearer {used}")
+    uses.flush()
+
+    head, *rows = run("keys", "list").splitlines()
+
+    place = head.index("last used")
+    assert {row.split()[-1]: row[place : place + 16].strip() for row in rows} == {
+        "one": "2026-11-20 22:49",
+        "two": "never",
+    }
+    listed = {
+        key["name"]: key for key in map(json.loads, run("keys", "list", "--json").splitlines())
+    }
+    assert listed["one"]["last_used_at"] == "2026-11-20T22:49:00Z"
+    assert listed["two"]["last_used_at"] is None
 
 
 def test_a_revoked_key_opens_nothing(run: Run, doors: Authenticator) -> None:
