@@ -53,6 +53,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/files",
+        scope="classify",
         name="sendFile",
         summary="Send a file for a batch: JSONL, CSV or Parquet, also gzip or zstd.",
         uploads={MULTIPART: FileBody},
@@ -64,6 +65,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/files",
+        scope="classify",
         name="listFiles",
         summary="Your files, those that batches have made among them.",
         parameters=(after("file-"), limit(default=100, most=10_000), PURPOSE, ORDER),
@@ -73,6 +75,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/files/{file_id}",
+        scope="classify",
         name="getFile",
         summary="What is known of a file.",
         parameters=(FILE_ID,),
@@ -82,6 +85,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/files/{file_id}/content",
+        scope="classify",
         name="getFileContent",
         summary="The bytes of a file.",
         parameters=(FILE_ID, RANGE, IF_RANGE),
@@ -92,6 +96,7 @@ OPERATIONS = (
     _call(
         method="delete",
         path="/v1/files/{file_id}",
+        scope="classify",
         name="deleteFile",
         summary="Delete a file; jobs that were accepted before still read it.",
         parameters=(FILE_ID,),
@@ -101,6 +106,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/uploads",
+        scope="classify",
         name="createUpload",
         summary="Begin a file that is sent in parts; it must be completed within a day.",
         body=NewUploadBody,
@@ -110,6 +116,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/uploads/{upload_id}/parts",
+        scope="classify",
         name="sendUploadPart",
         summary="Send a part; several may be sent at once.",
         uploads={MULTIPART: UploadPartBody},
@@ -120,6 +127,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/uploads/{upload_id}/part_urls",
+        scope="classify",
         name="createUploadPartUrls",
         summary="URLs that take parts straight to the object store, where that is on S3.",
         body=PartUrlsBody,
@@ -130,6 +138,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/uploads/{upload_id}/complete",
+        scope="classify",
         name="completeUpload",
         summary="Make the file of its parts.",
         body=CompleteUploadBody,
@@ -140,6 +149,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/uploads/{upload_id}/cancel",
+        scope="classify",
         name="cancelUpload",
         summary="End an upload without a file.",
         parameters=(UPLOAD_ID,),
@@ -149,6 +159,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/batches",
+        scope="classify",
         name="createBatch",
         summary="Work through a file: one question for all its rows, or a request in each line.",
         body=BatchBody,
@@ -160,6 +171,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/batches",
+        scope="classify",
         name="listBatches",
         summary="Your batches, newest first.",
         parameters=(after("batch_"), limit(default=20, most=100)),
@@ -169,6 +181,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/batches/{batch_id}",
+        scope="classify",
         name="getBatch",
         summary="A batch as it stands.",
         parameters=(BATCH_ID,),
@@ -178,6 +191,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/batches/{batch_id}/cancel",
+        scope="classify",
         name="cancelBatch",
         summary="End a batch; what is finished is kept.",
         parameters=(BATCH_ID,),
@@ -187,6 +201,7 @@ OPERATIONS = (
     _call(
         method="post",
         path="/v1/batches/{batch_id}/retry",
+        scope="classify",
         name="retryBatch",
         summary="Run again what did not come out of a batch that has ended, as a new batch.",
         parameters=(BATCH_ID, IDEMPOTENCY_KEY),
@@ -197,6 +212,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/batches/{batch_id}/events",
+        scope="classify",
         name="followBatch",
         summary="A batch as it goes on: an event whenever its counts or its status change.",
         parameters=(BATCH_ID, LAST_EVENT_ID),
@@ -206,6 +222,7 @@ OPERATIONS = (
     _call(
         method="get",
         path="/v1/batches/{batch_id}/output",
+        scope="classify",
         name="getBatchOutput",
         summary="What came out so far, as JSON lines; the output file once the batch has ended.",
         about="While the batch runs the lines come as they are, without ranges.",

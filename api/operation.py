@@ -40,14 +40,17 @@ class QueryFields:
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
     tuple says so. `uploads` are further media types of the body; `fault` is the body of an error;
-    `about` is what the summary has no room for. Query parameters that are neither among the
-    `parameters` nor among the `query_fields` are refused.
+    `about` is what the summary has no room for. `scope` is the one that a key needs, empty where no
+    key is needed; with `own_jobs` the key that submitted the job needs none. Query parameters that
+    are neither among the `parameters` nor among the `query_fields` are refused.
     """
 
     method: str
     path: str
     name: str
     summary: str
+    scope: str = ""
+    own_jobs: bool = False
     about: str = ""
     answers: dict[int, Content | tuple[Content, ...]]
     problems: tuple[int, ...] = ()

@@ -70,6 +70,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classify",
+        scope="classify",
         name="classify",
         summary="Sort texts into labels.",
         body=ClassifyBody,
@@ -81,6 +82,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/train",
+        scope="train",
         name="train",
         summary="Make a classifier from examples, or train one further.",
         about=_from_file(TrainFileBody),
@@ -95,6 +97,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/classifiers",
+        scope="train",
         name="listClassifiers",
         summary="Your classifiers, newest first.",
         answers={200: ClassifierList},
@@ -103,6 +106,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classifiers",
+        scope="train",
         name="listClassifiersToo",
         summary="The same; what is sent is not looked at.",
         answers={200: ClassifierList},
@@ -111,6 +115,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classifiers/import",
+        scope="train",
         name="importClassifier",
         summary="Make a classifier from an exported file, sent as the body or in a form.",
         about="Where the body is nothing but the file, the fields of the form are in the query.",
@@ -124,6 +129,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/classifiers/{classifier_id}",
+        scope="train",
         name="getClassifier",
         summary="All about a version of a classifier; the latest where none is named.",
         parameters=(CLASSIFIER_ID,),
@@ -133,6 +139,7 @@ OPERATIONS = (
     Operation(
         method="patch",
         path="/v1/classifiers/{classifier_id}",
+        scope="train",
         name="changeClassifier",
         summary="Change its name, description, access or aliases, or whether examples are kept.",
         body=ClassifierChangeBody,
@@ -143,6 +150,7 @@ OPERATIONS = (
     Operation(
         method="delete",
         path="/v1/classifiers/{classifier_id}",
+        scope="train",
         name="deleteClassifier",
         summary="Delete a classifier, with its versions and the examples it kept; "
         "jobs that were accepted before still classify with it.",
@@ -153,6 +161,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/classifiers/{classifier_id}/versions",
+        scope="train",
         name="listVersions",
         summary="The versions that are kept, newest first.",
         parameters=(CLASSIFIER_ID,),
@@ -162,6 +171,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classifiers/{classifier_id}/rollback",
+        scope="train",
         name="rollBackClassifier",
         summary="Make a new version that is an old one again.",
         body=RollbackBody,
@@ -173,6 +183,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classifiers/{classifier_id}/rebuild",
+        scope="train",
         name="rebuildClassifier",
         summary="Learn the examples that were kept anew, with this or another model.",
         body=RebuildBody,
@@ -184,6 +195,7 @@ OPERATIONS = (
     Operation(
         method="delete",
         path="/v1/classifiers/{classifier_id}/examples",
+        scope="train",
         name="forgetExamples",
         summary="Delete the examples that were kept, and keep no more.",
         parameters=(CLASSIFIER_ID,),
@@ -193,6 +205,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/classifiers/{classifier_id}/evaluate",
+        scope="train",
         name="evaluateClassifier",
         summary="How good a version is on labelled examples.",
         about=_from_file(EvaluateFileBody),
@@ -207,6 +220,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/classifiers/{classifier_id}/export",
+        scope="train",
         name="exportClassifier",
         summary="A version as a file: safetensors that says what it is.",
         parameters=(CLASSIFIER_ID, RANGE, IF_RANGE),
@@ -217,6 +231,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/models",
+        scope="classify",
         name="listModels",
         summary="The models on offer.",
         answers={200: ModelList},
@@ -225,6 +240,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/models/{model_id}",
+        scope="classify",
         name="getModel",
         summary="A model, by its id or an alias.",
         parameters=(MODEL_ID,),
@@ -234,6 +250,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/jobs",
+        scope="jobs",
         name="listJobs",
         summary="Your jobs, newest first.",
         parameters=(after("job_"), limit(default=20, most=100)),
@@ -243,6 +260,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/jobs/{job_id}",
+        scope="jobs",
+        own_jobs=True,
         name="getJob",
         summary="A job as it stands.",
         parameters=(JOB_ID,),
@@ -253,6 +272,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/jobs/{job_id}/events",
+        scope="jobs",
+        own_jobs=True,
         name="followJob",
         summary="A job as it goes on: an event whenever its counts or its status change.",
         parameters=(JOB_ID, LAST_EVENT_ID),
@@ -262,6 +283,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/jobs/{job_id}/result",
+        scope="jobs",
+        own_jobs=True,
         name="getJobResult",
         summary="What a job would have answered at once.",
         parameters=(JOB_ID,),
@@ -271,6 +294,8 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/jobs/{job_id}/plots/{file}",
+        scope="jobs",
+        own_jobs=True,
         name="getJobPlot",
         summary="A drawing of an evaluation.",
         parameters=(JOB_ID, PLOT),
@@ -280,6 +305,8 @@ OPERATIONS = (
     Operation(
         method="delete",
         path="/v1/jobs/{job_id}",
+        scope="jobs",
+        own_jobs=True,
         name="cancelJob",
         summary="End a job; what runs stops at the next batch.",
         parameters=(JOB_ID,),

@@ -29,6 +29,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/webhooks",
+        scope="jobs",
         name="createWebhook",
         summary="Have an address told of the ends of your jobs and batches.",
         body=WebhookBody,
@@ -40,6 +41,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/webhooks",
+        scope="jobs",
         name="listWebhooks",
         summary="Your webhooks, newest first.",
         answers={200: WebhookList},
@@ -48,6 +50,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/webhooks/{webhook_id}",
+        scope="jobs",
         name="getWebhook",
         summary="A webhook, without its secret.",
         parameters=(_WEBHOOK_ID,),
@@ -57,6 +60,7 @@ OPERATIONS = (
     Operation(
         method="patch",
         path="/v1/webhooks/{webhook_id}",
+        scope="jobs",
         name="changeWebhook",
         summary="Change its URL, events or description, enable or disable it.",
         body=WebhookChangeBody,
@@ -67,6 +71,7 @@ OPERATIONS = (
     Operation(
         method="delete",
         path="/v1/webhooks/{webhook_id}",
+        scope="jobs",
         name="deleteWebhook",
         summary="Delete a webhook and its log; what it was not yet told it never is.",
         parameters=(_WEBHOOK_ID,),
@@ -76,6 +81,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/webhooks/{webhook_id}/rotate",
+        scope="jobs",
         name="rotateWebhook",
         summary="Give it a new secret; for 24 hours both sign.",
         parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
@@ -86,6 +92,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/webhooks/{webhook_id}/test",
+        scope="jobs",
         name="testWebhook",
         summary="Have a message sent that says nothing but that messages arrive.",
         parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
@@ -96,6 +103,7 @@ OPERATIONS = (
     Operation(
         method="get",
         path="/v1/webhooks/{webhook_id}/deliveries",
+        scope="jobs",
         name="listDeliveries",
         summary="What it was told, newest first, with every attempt.",
         parameters=(_WEBHOOK_ID, after("msg_"), limit(default=20, most=100)),
@@ -105,6 +113,7 @@ OPERATIONS = (
     Operation(
         method="post",
         path="/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
+        scope="jobs",
         name="resendDelivery",
         summary="Have a message tried again, now.",
         parameters=(_WEBHOOK_ID, _DELIVERY_ID, IDEMPOTENCY_KEY),

@@ -13,6 +13,7 @@ from api.http.routing import BATCH_BODY_BYTES, SMALL_BODY_BYTES
 from api.idempotency import MAX_CHARS
 from api.metrics import Metrics, _LedgerCollector
 from api.openapi import document
+from api.operations import OPERATIONS
 from api.slots import RESERVED_THREADS
 from ops.docs import wording
 from ops.docs.pages import table
@@ -104,10 +105,23 @@ def _shapes(
 
 
 def scopes() -> str:
-    """Every scope of a key with the calls that need it."""
-    if set(wording.SCOPES) != set(SCOPES):
-        raise LookupError("wording.SCOPES and api.auth.SCOPES differ")
-    return table(("scope", "calls"), *((f"`{name}`", wording.SCOPES[name]) for name in SCOPES))
+    """Every scope of a key with the calls that need it.
+
+    Raises:
+        LookupError: A call needs a scope that no key can have, or a scope opens nothing.
+    """
+    found = sorted((each for each in OPERATIONS if each.scope), key=lambda each: each.scope)
+    if (needed := {each.scope for each in found}) != set(SCOPES):
+        raise LookupError(f"the operations and api.auth.SCOPES differ: {needed ^ {*SCOPES}}")
+    rows = [
+        (
+            f"`{each.scope}`" + ("; none for a job that the key submitted" * each.own_jobs),
+            f"`{each.method.upper()} {each.path}`",
+            each.summary,
+        )
+        for each in found
+    ]
+    return table(("scope", "call", "effect"), *rows)
 
 
 def calls() -> str:

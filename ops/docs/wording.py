@@ -150,10 +150,3 @@ METRICS = {
     ),
 }
 """The processes that expose each metric, and what its value is."""
-
-SCOPES = {
-    "classify": "`/v1/classify`, `/v1/files`, `/v1/uploads`, `/v1/batches`, `/v1/models`",
-    "jobs": "`GET /v1/jobs`, all jobs of the account under `/v1/jobs/{id}`, `/v1/webhooks`",
-    "train": "`/v1/train`, `/v1/classifiers` with everything below it",
-}
-"""The calls that each scope allows, in words."""
