@@ -23,7 +23,7 @@ from api.wire.openai.expiry import kept_s
 from api.wire.openai.file import PURPOSE
 from api.wire.openai.new_batch import BatchBody, window_s
 from shared import ids, layout
-from shared.batches import BatchRequest, BatchResult, PartReport, Plan, Rows
+from shared.batches import BatchRequest, BatchResult, PartReport, Plan, RetryRows, Rows
 from shared.dialects.refusal import refuse, within
 from shared.errors import (
     BrokerUnavailable,
@@ -102,8 +102,7 @@ class Batches:
         """
         if not asked.retry_of:
             return self._accepted(asked, caller, request_id, job_id)
-        retries = Retries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
-        with retries.only(caller.account, asked.retry_of, job_id) as only_id:
+        with self._retries.only(caller.account, asked.retry_of, job_id) as only_id:
             begun = self.jobs.accepted(caller.account, only_id)
             asked = begun if isinstance(begun, BatchRequest) else asked
             return self._accepted(asked, caller, request_id, only_id)
@@ -138,30 +137,28 @@ class Batches:
                 page.append(self._standing(job, self._asked(job)))
         return page, more
 
-    def again(self, account: str, batch_id: str) -> BatchRequest:
-        """The request for a batch of those rows that did not come out of another.
+    def again(self, account: str, batch_id: str, rows: RetryRows) -> BatchRequest:
+        """The request for a batch of those rows that did not come out of another: all, or those
+        that a retry can cure.
 
         Raises:
             NotFound: As for `get`.
-            Conflict: It has not ended, all its rows came out, or what it read is not there any
-                more.
+            Conflict: It has not ended, no such row is left, or what it read is not there any more.
         """
         job, asked = self._found(account, batch_id)
         if not job.state.terminal:
             status = self._standing(job, asked).status
             raise Conflict(f"the batch is {status}; retry it once it has ended, or cancel it first")
-        if 0 < job.progress.total == job.progress.completed:
-            raise Conflict("nothing to retry: every row of the batch came out")
+        self._retries.check_left(job, self._plan(job), rows)
         if not asked.source.url:
             self._check_kept(account, asked.source.object)
-        if not any(self.store.list(layout.done_rows(account, job.id))):
-            raise Conflict("which of its rows came out is not known; create a new batch")
         return asked.model_copy(
             update={
                 "deadline": self.submit.clock() + window_s(asked.completion_window),
                 "output_file": self.files.fresh_id(),
                 "error_file": self.files.fresh_id(),
                 "retry_of": job.id,
+                "retry_rows": rows,
                 "origin": asked.origin or job.id,
             }
         )
@@ -226,6 +223,10 @@ class Batches:
                 refuse("output_name", f"gives a name of more than {MAX_NAME_BYTES} bytes")
             if asked.output_url:
                 self.buckets.check(asked.output_url + name, write=True)
+
+    @property
+    def _retries(self) -> Retries:
+        return Retries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
 
     def _look_at(self, url: str) -> None:
         """Refuse at once an address where there is nothing."""

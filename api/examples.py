@@ -53,6 +53,7 @@ BODIES: dict[str, Json] = {
         "classify": {"labels": ["delivery", "billing"]},
         "output_format": "parquet",
     },
+    "retryBatch": {"rows": "all"},
     "createWebhook": {
         "url": "https://hooks.example.org/pigeonhole",
         "events": ["batch.completed", "batch.failed"],

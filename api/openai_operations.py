@@ -31,6 +31,7 @@ from api.wire.openai.dry_run import DryRunAnswer
 from api.wire.openai.error import OpenAIError
 from api.wire.openai.file import FileBody, FileDeleted, FileList, FileObject
 from api.wire.openai.new_batch import BatchBody
+from api.wire.openai.retry import RetryBody
 from api.wire.openai.upload import (
     CompleteUploadBody,
     NewUploadBody,
@@ -204,10 +205,14 @@ OPERATIONS = (
         scope="classify",
         name="retryBatch",
         summary="Run again what did not come out of a batch that has ended, as a new batch.",
+        about="Rows that failed for a reason that no retry cures are left out, unless `rows` is "
+        "`all`. Where no row is left it is 409.",
+        body=RetryBody,
+        body_required=False,
         parameters=(BATCH_ID, IDEMPOTENCY_KEY),
         answers={200: BatchObject},
         headers=_REPLAYED,
-        problems=(400, *_KEYED, 404, 409, 422),
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422),
     ),
     _call(
         method="get",

@@ -116,7 +116,10 @@ def _operation(operation: Operation) -> Json:
         "security": [{"key": []}] if operation.needs_key else [],
     }
     if operation.body is not None or operation.uploads:
-        made["requestBody"] = {"required": True, "content": _contents(operation)}
+        made["requestBody"] = {
+            "required": operation.body_required,
+            "content": _contents(operation),
+        }
     return made
 
 

@@ -55,6 +55,7 @@ class Operation:
     answers: dict[int, Content | tuple[Content, ...]]
     problems: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
+    body_required: bool = True
     uploads: dict[str, type[BaseModel] | None] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     query_fields: QueryFields | None = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from api.jobs import Jobs
 from shared import ids, layout
+from shared.batches import Plan, RetryRows
 from shared.errors import (
     Conflict,
     NotFound,
@@ -23,6 +24,7 @@ from shared.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from shared.jobs import Job
 from shared.ports import ObjectStore
 from shared.types import Value
 
@@ -66,6 +68,39 @@ class Retries:
             with suppress(PreconditionFailed, ObjectMissing, Unavailable):
                 self.store.put(name, _bytes(freed), if_match=etag)
             raise
+
+    def check_left(self, job: Job, plan: Plan | None, rows: RetryRows) -> None:
+        """Refuse a retry that would have no rows.
+
+        Args:
+            job: The batch, which has ended.
+            plan: What is known of its file; None where that could not be read.
+            rows: Which of the rows that did not come out are wanted.
+
+        Raises:
+            Conflict: None is left, or it is not known which rows came out.
+        """
+        done = self._count_rows(layout.done_rows(job.account, job.id))
+        if done is None:
+            raise Conflict("which of its rows came out is not known; create a new batch")
+        if plan is None:
+            return
+        left = (plan.rows_in_file or plan.total) - done
+        if left <= 0:
+            raise Conflict("nothing to retry: every row of the batch came out")
+        final = self._count_rows(layout.final_rows(job.account, job.id)) or 0
+        if rows == "retryable" and final >= left:
+            raise Conflict(
+                f"nothing to retry: the {left} rows that did not come out failed for reasons that "
+                'a retry does not cure; send {"rows": "all"} to run them all the same'
+            )
+
+    def _count_rows(self, name: str) -> int | None:
+        """How many rows a set of rows on the store has; None where there is no such set."""
+        try:
+            return int.from_bytes(self.store.get(name).data, "little").bit_count()
+        except ObjectMissing:
+            return None
 
     def _reserved(self, account: str, name: str, job_id: str | None) -> tuple[Mark, str]:
         now = self.clock()

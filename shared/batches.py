@@ -19,6 +19,7 @@ from shared.output_names import FileKind
 from shared.types import ClassifyRequest, Failure, Usage, Value
 
 Kind = Literal["jsonl", "csv", "parquet"]
+RetryRows = Literal["retryable", "all"]
 CLASSIFY = "/v1/classify"
 TRAIN = "/v1/train"
 MAX_SKIPPED_LINES = 1000  # above the header of a CSV
@@ -123,6 +124,7 @@ class BatchRequest(Value):
     output_file: str = ""  # ids that the files get if they hold something
     error_file: str = ""
     retry_of: str = ""  # the job whose rows that did not come out are run again
+    retry_rows: RetryRows = "all"  # or only those that a retry can cure
     origin: str = ""  # the first job of a row of retries: what a line has done, it did for this one
 
     def extension_of(self, kind: FileKind) -> Kind:
@@ -158,12 +160,13 @@ class Inputs(Value):
 
 
 class BadRow(Value):
-    """A row that cannot be worked on. `line` counts from 1, in the file as it was sent."""
+    """A row that did not come out. `line` counts from 1, in the file as it was sent."""
 
     line: int
     code: str
     message: str
     param: str | None = None
+    retryable: bool = False
 
 
 class Plan(Value):
@@ -193,8 +196,9 @@ class PartReport(Value):
     """What a part says of itself, in the first line of its result and in the ledger.
 
     The result goes on with `output_bytes` of lines for the output file, then those for the errors.
-    `codes` counts the errors by their codes. `done` are the rows that came out, by their numbers,
-    as ranges with both ends; the ledger does without them.
+    `codes` counts the errors by their codes. `done` are the rows that came out, `final` those that
+    failed and that no retry cures, by their numbers, as ranges with both ends; the ledger does
+    without them.
     """
 
     completed: int
@@ -203,11 +207,12 @@ class PartReport(Value):
     output_bytes: int
     codes: dict[str, int] = Field(default_factory=dict)
     done: tuple[tuple[int, int], ...] = ()
+    final: tuple[tuple[int, int], ...] = ()
 
     @property
     def short(self) -> PartReport:
         """The report as the ledger keeps it."""
-        return self.model_copy(update={"done": ()})
+        return self.model_copy(update={"done": (), "final": ()})
 
 
 class DryRunRequest(Value):
@@ -240,7 +245,8 @@ class DryRunResult(Value):
 class BatchResult(Value):
     """What came out. A file is named only if it holds something; so is where else it stands.
 
-    `undelivered` says why a file could not be written where it was asked for.
+    `undelivered` says why a file could not be written where it was asked for. `retryable` counts
+    the failed rows that a retry can cure; None in results of versions that did not count them.
     """
 
     output_file: str | None = None
@@ -250,6 +256,7 @@ class BatchResult(Value):
     undelivered: Failure | None = None
     usage: Usage = Usage()
     codes: dict[str, int] = Field(default_factory=dict)
+    retryable: int | None = None
 
 
 class File(Value):

@@ -14,6 +14,7 @@
     ├── LabelLimitExceeded              INPUT_LABEL_LIMIT_EXCEEDED
     ├── TokenLimitExceeded              INPUT_TOKEN_LIMIT_EXCEEDED
     ├── FetchFailed                     INPUT_FETCH_FAILED
+    │   └── FetchInterrupted            INPUT_FETCH_FAILED                retryable
     ├── UnreadableInput                 INPUT_UNREADABLE
     ├── MissingKey                      AUTH_MISSING_API_KEY
     ├── InvalidKey                      AUTH_INVALID_API_KEY
@@ -24,13 +25,13 @@
     ├── NotFound                        RESOURCE_NOT_FOUND
     ├── MethodNotAllowed                METHOD_NOT_ALLOWED
     ├── Conflict                        CONFLICT_RESOURCE_BUSY
-    ├── TooBusy                         RATE_CONCURRENCY_LIMIT_EXCEEDED   retryable
-    ├── Unavailable                     SERVICE_UNAVAILABLE               retryable
-    │   ├── BrokerUnavailable                                             retryable
-    │   │   └── BrokerFull              STORAGE_FULL                      retryable
-    │   └── StoreUnavailable                                              retryable
-    │       └── StoreFull               STORAGE_FULL                      retryable
-    ├── DeadlineExceeded                SERVICE_TIMEOUT
+    ├── TooBusy                         RATE_CONCURRENCY_LIMIT_EXCEEDED   retryable, outage
+    ├── Unavailable                     SERVICE_UNAVAILABLE               retryable, outage
+    │   ├── BrokerUnavailable                                             retryable, outage
+    │   │   └── BrokerFull              STORAGE_FULL                      retryable, outage
+    │   └── StoreUnavailable                                              retryable, outage
+    │       └── StoreFull               STORAGE_FULL                      retryable, outage
+    ├── DeadlineExceeded                SERVICE_TIMEOUT                   retryable
     ├── WorkFailed                      INTERNAL_ERROR      a part was given up after its attempts
     ├── ObjectMissing                   INTERNAL_ERROR      the object store has no such name
     ├── PreconditionFailed              INTERNAL_ERROR      somebody else wrote the object first
@@ -38,10 +39,13 @@
     ├── LeaseLost                       INTERNAL_ERROR      another worker holds the part now
     ├── ClocksDisagree                  INTERNAL_ERROR      nothing is deleted: its age is in doubt
     ├── MessageUndecodable              INTERNAL_ERROR      bytes that are no message of ours
-    │   └── MessageTooNew                                                 retryable, by an update
+    │   └── MessageTooNew                                                 retryable, outage
     └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
 
-The status of each code stands in `shared.statuses`. Retry is decided by `retryable` alone.
+`retryable`: the same request, or the same row of a batch, may succeed later without a change to it.
+The error lines and the `summary` of a batch say so, and a retry takes such rows. `outage`: the
+service fails, not the request, so a worker gives the work back and it is done again by itself.
+The status of each code stands in `shared.statuses`.
 """
 
 from __future__ import annotations
@@ -67,6 +71,7 @@ class PigeonholeError(Exception):
 
     code = "INTERNAL_ERROR"
     retryable = False
+    outage = False
 
     def __init__(
         self,
@@ -148,9 +153,15 @@ class TokenLimitExceeded(PigeonholeError):
 
 
 class FetchFailed(PigeonholeError):
-    """Raised when a URL could not be read: refused, not found, too slow, too large, wrong type."""
+    """Raised when a URL could not be read: refused, not found, too large, of a wrong type."""
 
     code = "INPUT_FETCH_FAILED"
+
+
+class FetchInterrupted(FetchFailed):
+    """Raised when a URL could not be read for now: its server was too slow, away, or failed."""
+
+    retryable = True
 
 
 class UnreadableInput(PigeonholeError):
@@ -217,14 +228,14 @@ class TooBusy(PigeonholeError):
     """Raised when a queue or the front end holds as many waiting calls as it may."""
 
     code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
-    retryable = True
+    retryable = outage = True
 
 
 class Unavailable(PigeonholeError):
     """Raised when a part of the service is away; the same call may work later."""
 
     code = "SERVICE_UNAVAILABLE"
-    retryable = True
+    retryable = outage = True
 
 
 class BrokerUnavailable(Unavailable):
@@ -251,6 +262,7 @@ class DeadlineExceeded(PigeonholeError):
     """Raised when the answer did not come within the caller's deadline."""
 
     code = "SERVICE_TIMEOUT"
+    retryable = True
 
 
 class WorkFailed(PigeonholeError):
@@ -284,11 +296,17 @@ class MessageUndecodable(PigeonholeError):
 class MessageTooNew(MessageUndecodable):
     """Raised when a newer process wrote the message; one as new as that can read it."""
 
-    retryable = True
+    retryable = outage = True
 
 
 class ConfigurationError(PigeonholeError):
     """Raised at start when a setting is wrong or a server lacks what is needed."""
+
+
+# Rows of a batch that were never begun have one of these codes, by no error: all are retryable.
+BATCH_EXPIRED = "batch_expired"
+BATCH_CANCELLED = "batch_cancelled"
+BATCH_FAILED = "batch_failed"
 
 
 def tree(root: type[PigeonholeError] = PigeonholeError) -> list[type[PigeonholeError]]:

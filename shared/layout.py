@@ -9,6 +9,7 @@ jobs/{account}/{job}/inputs.json    the objects that a batch reads, where they a
 jobs/{account}/{job}/items.jsonl    the objects that a batch classifies, a row for each
 jobs/{account}/{job}/plan.json      what a batch's file holds, and its parts so far
 jobs/{account}/{job}/done           the rows of its file that came out, here or before: a bit each
+jobs/{account}/{job}/final          the rows that failed and that no retry cures: a bit each
 jobs/{account}/{job}/retry.json       which job is the retry of a batch
 jobs/{account}/{job}/parts/repeated the rows whose id came before
 jobs/{account}/{job}/parts/{n}.in   the rows of a part
@@ -108,6 +109,13 @@ def plan(account: str, job: str) -> str:
 def done_rows(account: str, job: str) -> str:
     """The rows of a batch's file that came out, of this batch or of those that it retries."""
     return f"{JOBS}{account}/{job}/done"
+
+
+def final_rows(account: str, job: str) -> str:
+    """The rows of a batch's file that failed and that no retry cures; passed over where it is
+    retried, but on request.
+    """
+    return f"{JOBS}{account}/{job}/final"
 
 
 def retry(account: str, job: str) -> str:

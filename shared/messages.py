@@ -193,8 +193,10 @@ def decode(kind: type[_V], data: bytes) -> _V:
 
 
 _BY_CODE: dict[str, type[PigeonholeError]] = {}
+_BY_KIND: dict[tuple[str, bool], type[PigeonholeError]] = {}
 for _cls in reversed(tree()):
     _BY_CODE[_cls.code] = _cls  # a base comes after its children, so it wins its shared code
+    _BY_KIND[_cls.code, _cls.retryable] = _cls
 
 
 def failure_of(error: PigeonholeError) -> Failure:
@@ -204,11 +206,13 @@ def failure_of(error: PigeonholeError) -> Failure:
         detail=error.detail,
         fields=tuple((f.field, f.message, f.type) for f in error.fields),
         retry_after_s=error.retry_after_s,
+        retryable=error.retryable,
     )
 
 
 def error_of(failure: Failure) -> PigeonholeError:
     """The error that a failure stands for."""
-    cls = _BY_CODE.get(failure.code, PigeonholeError)
+    by_code = _BY_CODE.get(failure.code, PigeonholeError)
+    cls = _BY_KIND.get((failure.code, failure.retryable), by_code)
     fields = tuple(FieldError(field=f, message=m, type=t) for f, m, t in failure.fields)
     return cls(failure.detail, fields=fields, retry_after_s=failure.retry_after_s)

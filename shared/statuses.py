@@ -21,6 +21,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.LabelLimitExceeded: HTTPStatus.BAD_REQUEST,
     errors.TokenLimitExceeded: HTTPStatus.BAD_REQUEST,
     errors.FetchFailed: HTTPStatus.BAD_REQUEST,
+    errors.FetchInterrupted: HTTPStatus.BAD_REQUEST,
     errors.UnreadableInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MissingKey: HTTPStatus.UNAUTHORIZED,
     errors.InvalidKey: HTTPStatus.UNAUTHORIZED,

@@ -115,12 +115,16 @@ class Weights(Value):
 
 
 class Failure(Value):
-    """An error at rest: what `shared.errors` raises, in a message or in a job record."""
+    """An error at rest: what `shared.errors` raises, in a message or in a job record.
+
+    `retryable` is that of its class; False where a version wrote it that did not keep it.
+    """
 
     code: str
     detail: str
     fields: tuple[tuple[str, str, str], ...] = ()
     retry_after_s: int | None = None
+    retryable: bool = False
 
 
 class FailedItem(Value):

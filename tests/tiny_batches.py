@@ -13,6 +13,7 @@ from shared.jobs import Job
 from shared.messages import encode, failure_of
 from shared.types import Usage
 from tests.fakes import FakeStore
+from workers.handlers.batch.row_set import RowSet
 
 
 class TinyBatches:
@@ -35,13 +36,18 @@ class TinyBatches:
         ]
         self._put_plan(job, len(lines), bad)
         good = [line for line, code in judged if code is None]
-        self._store.put(layout.done_rows(job.account, job.id), b"")
+        done, final = RowSet(), RowSet()
+        for number, (_, code) in enumerate(judged):
+            (final if code else done).add(number)
+        self._store.put(layout.done_rows(job.account, job.id), done.dumps())
+        self._store.put(layout.final_rows(job.account, job.id), final.dumps())
         usage = Usage(input_tokens=sum(len(line.split()) for line in good))
         result = BatchResult(
             output_file=self._put(job, body.output_file, "output", good),
             error_file=self._put(job, body.error_file, "errors", [n for n, c in judged if c]),
             usage=usage,
             codes=dict(Counter(each.code for each in bad)),
+            retryable=0,
         )
         return result, len(lines)
 
@@ -68,7 +74,12 @@ class TinyBatches:
 
     def _put_plan(self, job: Job, total: int, bad: list[BadRow]) -> None:
         plan = Plan(
-            format="JSONL, UTF-8", total=total, bad_count=len(bad), bad=tuple(bad), rows_per_part=9
+            format="JSONL, UTF-8",
+            total=total,
+            bad_count=len(bad),
+            bad=tuple(bad),
+            rows_per_part=9,
+            rows_in_file=total,
         )
         self._store.put(layout.plan(job.account, job.id), encode(plan))
 

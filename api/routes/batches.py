@@ -19,6 +19,8 @@ from api.wire import body
 from api.wire.openai.batch import render_batch
 from api.wire.openai.file import render_page
 from api.wire.openai.new_batch import BatchBody, parse
+from api.wire.openai.retry import DEFAULT as DEFAULT_ROWS
+from api.wire.openai.retry import parse as parse_retry
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
 from shared.dialects.refusal import refuse
@@ -91,7 +93,9 @@ def blueprint(
 
     @routes.post("/v1/batches/<batch_id>/retry")
     def retry(batch_id: str) -> Response:
-        return made(b"", lambda: batches.again(door.caller().account, batch_id))
+        rows = parse_retry(sent.data(max_bytes=max_body_bytes))
+        payload = b"" if rows == DEFAULT_ROWS else rows.encode()
+        return made(payload, lambda: batches.again(door.caller().account, batch_id, rows))
 
     @routes.get("/v1/batches")
     def listing() -> Response:

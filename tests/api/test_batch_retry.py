@@ -21,6 +21,8 @@ from tests.api.conftest import World, make_world
 from tests.api.test_batches import Create, create, file, get, send_file  # noqa: F401
 from tests.problems import assert_openai_error
 
+ALL = {"rows": "all"}
+
 
 @pytest.fixture
 def batch(create: Create) -> str:  # noqa: F811
@@ -36,7 +38,7 @@ def body_of(world: World, batch: str) -> BatchRequest:
 
 
 def test_is_a_batch_of_its_own_that_names_the_other(client: FlaskClient, world: World, batch: str):
-    answer = client.post(f"/v1/batches/{batch}/retry")
+    answer = client.post(f"/v1/batches/{batch}/retry", json=ALL)
 
     assert answer.status_code == 200, answer.data
     made = answer.get_json()
@@ -53,9 +55,9 @@ def test_is_a_batch_of_its_own_that_names_the_other(client: FlaskClient, world: 
 
 
 def test_of_a_retry_remembers_where_it_all_began(client: FlaskClient, world: World, batch: str):
-    once = client.post(f"/v1/batches/{batch}/retry").get_json()["id"]
+    once = client.post(f"/v1/batches/{batch}/retry", json=ALL).get_json()["id"]
 
-    twice = client.post(f"/v1/batches/{once}/retry").get_json()["id"]
+    twice = client.post(f"/v1/batches/{once}/retry", json=ALL).get_json()["id"]
 
     assert body_of(world, twice).retry_of == ids.job_id_of(once)
     assert body_of(world, twice).origin == ids.job_id_of(batch)
@@ -64,7 +66,9 @@ def test_of_a_retry_remembers_where_it_all_began(client: FlaskClient, world: Wor
 def test_sent_twice_with_one_key_is_one_batch(client: FlaskClient, batch: str):
     headers = {"Idempotency-Key": "k"}
 
-    answers = [client.post(f"/v1/batches/{batch}/retry", headers=headers) for _ in range(2)]
+    answers = [
+        client.post(f"/v1/batches/{batch}/retry", json=ALL, headers=headers) for _ in range(2)
+    ]
 
     assert answers[0].get_json()["id"] == answers[1].get_json()["id"]
     assert len(client.get("/v1/batches").get_json()["data"]) == 2
@@ -74,7 +78,7 @@ def test_of_a_batch_that_goes_on_is_refused(create: Create, client: FlaskClient,
     world.worker.asleep = True
     batch = create().get_json()["id"]
 
-    answer = client.post(f"/v1/batches/{batch}/retry")
+    answer = client.post(f"/v1/batches/{batch}/retry", json=ALL)
 
     assert_openai_error(answer, 409, says="has ended")
 
@@ -86,14 +90,16 @@ def test_of_a_batch_without_a_failure_is_refused(client: FlaskClient):
     }
     batch = client.post("/v1/batches", json=said).get_json()["id"]
 
-    assert_openai_error(client.post(f"/v1/batches/{batch}/retry"), 409, says="nothing to retry")
+    assert_openai_error(
+        client.post(f"/v1/batches/{batch}/retry", json=ALL), 409, says="nothing to retry"
+    )
 
 
 def test_of_a_file_that_was_deleted_names_it(client: FlaskClient, batch: str):
     file_id = get(client, batch)["input_file_id"]
     client.delete(f"/v1/files/{file_id}")
 
-    answer = client.post(f"/v1/batches/{batch}/retry")
+    answer = client.post(f"/v1/batches/{batch}/retry", json=ALL)
 
     assert_openai_error(answer, 409, param="input_file_id", says=file_id)
 
@@ -103,7 +109,7 @@ def test_does_without_the_files_that_came_out(client: FlaskClient, batch: str):
     for file_id in (found["output_file_id"], found["error_file_id"]):
         assert client.delete(f"/v1/files/{file_id}").status_code == 200
 
-    assert client.post(f"/v1/batches/{batch}/retry").status_code == 200
+    assert client.post(f"/v1/batches/{batch}/retry", json=ALL).status_code == 200
 
 
 def test_where_nothing_is_known_of_what_came_out_is_refused(
@@ -111,7 +117,7 @@ def test_where_nothing_is_known_of_what_came_out_is_refused(
 ):
     world.store.delete(layout.done_rows("acme", ids.job_id_of(batch)))
 
-    assert_openai_error(client.post(f"/v1/batches/{batch}/retry"), 409, says="not known")
+    assert_openai_error(client.post(f"/v1/batches/{batch}/retry", json=ALL), 409, says="not known")
 
 
 def test_of_another_account_or_none_is_unknown(client: FlaskClient, world: World, batch: str):
@@ -126,7 +132,7 @@ class TestTheOnlyOne:
 
     def again(self, client: FlaskClient, batch: str, key: str | None = None) -> TestResponse:
         headers = {} if key is None else {"Idempotency-Key": key}
-        return client.post(f"/v1/batches/{batch}/retry", headers=headers)
+        return client.post(f"/v1/batches/{batch}/retry", json=ALL, headers=headers)
 
     def mark(self, world: World, batch: str) -> Mark:
         name = layout.retry("acme", ids.job_id_of(batch))
@@ -227,3 +233,42 @@ class TestTheOnlyOne:
 
         assert name.startswith(layout.job_prefix("acme", ids.job_id_of(batch)))
         assert name in world.store.list(layout.jobs_of("acme"))
+
+
+def test_of_rows_that_no_retry_cures_says_how_to_run_them_all_the_same(
+    client: FlaskClient, batch: str
+):
+    found = get(client, batch)
+    assert (found["request_counts"]["failed"], found["summary"]["retryable"]) == (1, 0)
+
+    for body in (None, {}, {"rows": "retryable"}):
+        refused = client.post(f"/v1/batches/{batch}/retry", json=body)
+        assert_openai_error(refused, 409, says='send {"rows": "all"}')
+
+    assert client.post(f"/v1/batches/{batch}/retry", json=ALL).status_code == 200
+
+
+def test_takes_the_rows_that_a_retry_can_cure_unless_asked(
+    client: FlaskClient, world: World, batch: str
+):
+    world.store.put(layout.final_rows("acme", ids.job_id_of(batch)), b"")
+
+    made = client.post(f"/v1/batches/{batch}/retry").get_json()["id"]
+
+    assert body_of(world, made).retry_rows == "retryable"
+
+
+@pytest.mark.parametrize("body", [{"rows": "some"}, {"rows": None}, {"row": "all"}, [], "all"])
+def test_of_rows_that_are_none_is_refused(client: FlaskClient, batch: str, body: Any):
+    answer = client.post(f"/v1/batches/{batch}/retry", json=body)
+
+    assert_openai_error(answer, 400)
+
+
+def test_with_other_rows_under_one_key_is_another_request(client: FlaskClient, batch: str):
+    headers = {"Idempotency-Key": "k"}
+    client.post(f"/v1/batches/{batch}/retry", json=ALL, headers=headers)
+
+    other = client.post(f"/v1/batches/{batch}/retry", headers=headers)
+
+    assert_openai_error(other, 422, param="Idempotency-Key")

@@ -358,7 +358,11 @@ class TestOne:
         assert batch["errors"]["data"] == [
             {"code": "missing_field", "message": "is wrong", "param": "text", "line": 2}
         ]
-        assert batch["summary"] == {"most_frequent_error": "missing_field", "count": 1}
+        assert batch["summary"] == {
+            "most_frequent_error": "missing_field",
+            "count": 1,
+            "retryable": 0,
+        }
         assert batch["usage"]["total_tokens"] == batch["usage"]["input_tokens"] > 0
         assert batch["format"] == "JSONL, UTF-8"
         output = client.get(f"/v1/files/{batch['output_file_id']}/content").data

@@ -301,7 +301,9 @@ def test_what_failed_is_retried_under_its_own_ids(stack: Stack):
     rows = [{"id": f"r{n}", "text": "" if n % 4 == 3 else "red"} for n in range(400)]
     first = run(stack, jsonl(*rows), "rows.jsonl", classify=ASK, id_column="id")
 
-    answer = stack.call("POST", f"/v1/batches/{first['id']}/retry")
+    path = f"/v1/batches/{first['id']}/retry"
+    assert stack.call("POST", path).status == 409
+    answer = stack.call("POST", path, {"rows": "all"})
     assert answer.status == 200, answer.body
     second = ended(stack, answer.json()["id"])
 

@@ -10,6 +10,7 @@ from shared.errors import (
     StoreUnavailable,
     TokenLimitExceeded,
     Unavailable,
+    tree,
 )
 from shared.messages import (
     Call,
@@ -26,7 +27,7 @@ from shared.messages import (
     queue_for,
     queues_of,
 )
-from shared.types import ClassifyRequest, Item, Priority, Question, Threshold
+from shared.types import ClassifyRequest, Failure, Item, Priority, Question, Threshold
 
 # What the first released version wrote: these bytes must be readable for ever.
 CALL_V1 = (
@@ -132,3 +133,11 @@ def test_a_queue_says_its_lane_its_model_and_where_else_its_work_can_be_done():
     assert {model_of(queue) for queue in queues} == {"b.c", ""}
     assert on_every_device("cpu.bulk.b.c") == ("gpu.bulk.b.c", "cpu.bulk.b.c")
     assert on_every_device("control") == ("control",)
+
+
+@pytest.mark.parametrize("kind", tree(), ids=lambda kind: kind.__name__)
+def test_a_failure_keeps_whether_a_retry_can_cure_it(kind: type[PigeonholeError]):
+    failure = decode(Failure, encode(failure_of(kind("no"))))
+
+    assert failure.retryable is kind.retryable
+    assert error_of(failure).retryable is kind.retryable

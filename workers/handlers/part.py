@@ -118,7 +118,7 @@ class Parts:
             self._release(claim, delay_s=0, burn=False)
             return None
         except PigeonholeError as exc:
-            if exc.retryable:
+            if exc.outage:
                 raise
             return self._failed(claim, exc)
         outcome, completed, failed = said

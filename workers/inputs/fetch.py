@@ -218,7 +218,7 @@ def _settle(waiters: list[Future[Fetched]], outcome: Fetched | Exception) -> Non
         if isinstance(outcome, Fetched):
             waiter.set_result(outcome)
         elif isinstance(outcome, FetchFailed):
-            waiter.set_exception(FetchFailed(outcome.detail))  # each thread raises its own
+            waiter.set_exception(type(outcome)(outcome.detail))  # each thread raises its own
         else:
             waiter.set_exception(outcome)
 

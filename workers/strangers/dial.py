@@ -20,7 +20,7 @@ from typing import Any
 import httpcore
 
 from shared.addresses import Address, Network, check_address
-from shared.errors import FetchFailed, InvalidRequest, Unavailable
+from shared.errors import FetchFailed, FetchInterrupted, InvalidRequest, Unavailable
 
 _HEADER_BYTES = 64 * 1024  # all that an answer may send before its body begins
 _MOST_LOOKUPS = 64  # threads that may wait for the resolver
@@ -53,9 +53,9 @@ class Deadline:
             raise self.missed()
         return left_s
 
-    def missed(self) -> FetchFailed:
+    def missed(self) -> FetchInterrupted:
         """The error of an exchange that took longer."""
-        return FetchFailed(f"took longer than {self._after_s:g} s")
+        return FetchInterrupted(f"took longer than {self._after_s:g} s")
 
 
 class Resolver:
@@ -87,6 +87,8 @@ class Resolver:
         except NotYet:
             raise deadline.missed() from None
         except (OSError, ValueError) as exc:
+            if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
+                raise FetchInterrupted("has a host whose name is not resolved for now") from exc
             raise FetchFailed("has a host that is not known: check how it is spelt") from exc
         if not found:
             raise FetchFailed("has a host without an address")
@@ -188,4 +190,4 @@ class Dialler(httpcore.NetworkBackend):
             self.line = Line(stream, self._deadline)
             return self.line
         self._deadline.left_s()
-        raise FetchFailed("does not answer")
+        raise FetchInterrupted("does not answer")

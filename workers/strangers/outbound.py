@@ -20,12 +20,13 @@ import httpcore
 
 from shared import service_clock
 from shared.addresses import Network, Target, check_url, networks_of, ports_of
-from shared.errors import FetchFailed, InvalidRequest
+from shared.errors import FetchFailed, FetchInterrupted, InvalidRequest
 from shared.settings import Settings
 from workers.strangers.dial import Deadline, Dialler, Line, Resolver
 
 MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # of a server that may answer later
 _FRAMING_BYTES = 64 * 1024
 _MOST_MEMBERS = 4096  # of one gzip; 32 MiB of empty ones would take seconds
 _TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
@@ -222,7 +223,8 @@ class _Exchange:
             FetchFailed: There is none, of another type, too large, or it ends early.
         """
         if self.status != 200:
-            raise FetchFailed(f"answered {self.status}")
+            kind = FetchInterrupted if self.status in _PASSING else FetchFailed
+            raise kind(f"answered {self.status}")
         media_type = self.header("content-type").partition(";")[0].strip().lower()
         if not (accept(media_type) if callable(accept) else media_type in accept):
             raise FetchFailed(f"is of type {media_type[:80] or 'none'}, which cannot be read here")
@@ -287,9 +289,10 @@ def _about(origin: str, deadline: Deadline) -> Iterator[None]:
     try:
         yield
     except FetchFailed as exc:
-        raise FetchFailed(f"{origin} {exc.detail}") from exc
+        raise type(exc)(f"{origin} {exc.detail}") from exc
     except _TROUBLE as exc:
-        raise FetchFailed(f"{origin} {_reason(exc, deadline)}") from exc
+        kind = FetchFailed if isinstance(exc.__cause__, ssl.SSLError) else FetchInterrupted
+        raise kind(f"{origin} {_reason(exc, deadline)}") from exc
 
 
 def _reason(exc: Exception, deadline: Deadline) -> str:

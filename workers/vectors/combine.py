@@ -122,7 +122,7 @@ def put_together(
         try:
             seen = future.result()
         except PigeonholeError as exc:
-            if exc.retryable or isinstance(exc, DeadlineExceeded):
+            if exc.outage or isinstance(exc, DeadlineExceeded):
                 raise
             failed[index] = without_variables(exc)
             continue

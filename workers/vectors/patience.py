@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from shared.errors import FetchFailed
+from shared.errors import FetchInterrupted
 from workers.futures import cancel_with, copy, end
 
 _SHARE = 0.8  # of the time of a call; the rest is for judging what came last
@@ -41,7 +41,7 @@ class Patience:
             begin: is given what it calls when they have.
 
         Raises:
-            FetchFailed: by the future: they have not come in time.
+            FetchInterrupted: by the future: they have not come in time.
         """
         told: Future[_T] = Future()
         under_way: list[Future[Any]] = []
@@ -80,8 +80,8 @@ class Patience:
         with self._lock:
             self._waiting.pop(told, None)
 
-    def _failure(self) -> FetchFailed:
-        return FetchFailed(
+    def _failure(self) -> FetchInterrupted:
+        return FetchInterrupted(
             f"was not read within the {round(self._wait_s, 1):g} s that this call has for "
             "addresses: send fewer of one host, or send 'Prefer: respond-async' and poll the job"
         )

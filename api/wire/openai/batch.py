@@ -123,10 +123,14 @@ class BatchUsage(BaseModel):
 
 
 class BatchSummary(BaseModel):
-    """Why most of the failed rows failed."""
+    """Why most of the failed rows failed, and how many of all a retry can cure."""
 
     most_frequent_error: str
     count: int
+    retryable: int | None = Field(
+        description="Failed rows that a retry can cure; null of a batch that ended before they "
+        "were counted."
+    )
 
 
 class BatchProgress(BaseModel):
@@ -233,7 +237,7 @@ def render_batch(standing: Standing) -> dict[str, Any]:
 
 def render_faults(bad: Sequence[BadRow], error: Failure | None) -> dict[str, Any] | None:
     """What is wrong with all of the file, then its bad rows; None if all is well."""
-    faults = [each.model_dump() for each in bad]
+    faults = [each.model_dump(exclude={"retryable"}) for each in bad]
     if error is not None:
         param = error.fields[0][0] if error.fields else None
         code = error.code.lower()
@@ -245,7 +249,11 @@ def _summary(result: BatchResult) -> dict[str, Any] | None:
     if not result.codes:
         return None
     code = max(result.codes, key=lambda each: result.codes[each])
-    return {"most_frequent_error": code, "count": result.codes[code]}
+    return {
+        "most_frequent_error": code,
+        "count": result.codes[code],
+        "retryable": result.retryable,
+    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

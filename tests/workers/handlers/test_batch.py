@@ -458,7 +458,7 @@ class TestEndedEarly:
         run_all(bench)
 
         message = "This request could not be executed before the completion window expired."
-        reason = BadRow(line=6, code="batch_expired", message=message)
+        reason = BadRow(line=6, code="batch_expired", message=message, retryable=True)
         row = PartRow(line=6, id="5", data={"id": 5, "text": "red", "é": [1]})
         wanted = bench.part_runner.documents.refuse(job, row, reason)
         assert content(bench, result(bench, job).error_file) == wanted
@@ -475,7 +475,7 @@ class TestEndedEarly:
         errors = lines(bench, result(bench, job).error_file)
         assert [line["custom_id"] for line in errors] == ["c5", "c6"]
         message = "This request was not executed because the batch was cancelled."
-        reason = BadRow(line=6, code="batch_cancelled", message=message)
+        reason = BadRow(line=6, code="batch_cancelled", message=message, retryable=True)
         assert errors[0] == json.loads(bad_line(job, PartRow(line=6, id="c5"), reason))
         assert errors[0]["response"] is None
 

@@ -54,6 +54,7 @@ def test_a_row_whose_id_came_before_is_told_with_all_that_it_had(bench: Bench):
             "code": "duplicate_id",
             "message": "has an id that came before",
             "param": "id",
+            "retryable": False,
         },
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import ids, layout
-from shared.batches import BatchRequest, Plan
+from shared.batches import BatchRequest, Plan, RetryRows
 from shared.jobs import Cancel, Job, State, advance
 from shared.messages import CONTROL, decode
 from tests.workers.conftest import QUEUE, Bench
@@ -30,12 +30,13 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
 
 
-def retry(bench: Bench, job: Job) -> Job:
+def retry(bench: Bench, job: Job, rows: RetryRows = "all") -> Job:
     """Accept a batch that retries another, as the front end does."""
     body = decode_body(bench, job)
     again = body.model_copy(
         update={
             "retry_of": job.id,
+            "retry_rows": rows,
             "origin": body.origin or job.id,
             "output_file": ids.file_id(10**12, ids.random_bits()),
             "error_file": ids.file_id(10**12, ids.random_bits()),
@@ -80,6 +81,65 @@ def test_what_a_cancelled_batch_left_undone_is_done_and_nothing_twice(bench: Ben
     assert (done.state, done.progress.total, done.progress.completed) == (State.SUCCEEDED, 38, 38)
     found = lines(bench, result(bench, again).output_file)
     assert [line["line"] for line in found] == list(range(6, 44))
+
+
+def mixed(bench: Bench) -> Job:
+    """A cancelled batch of 20 rows: of the first five one came out bad, the others not at all."""
+    rows: list[dict[str, Any]] = [{"id": f"r{n}", "text": f"red {n}"} for n in range(20)]
+    rows[1]["text"] = ""
+    rows[12]["text"] = ""
+    job = a_batch(bench, jsonl(*rows))
+    bench.parts.run(bench.claim(CONTROL))
+    bench.parts.run(bench.claim(QUEUE))
+    cancel(bench, job)
+    run_all(bench)
+    return job
+
+
+def test_error_lines_and_the_result_say_what_a_retry_can_cure(bench: Bench):
+    job = mixed(bench)
+
+    found = lines(bench, result(bench, job).error_file)
+    told = {line["id"]: line["error"]["retryable"] for line in found}
+    assert told == {"r1": False} | {f"r{n}": True for n in range(5, 20)}
+    assert result(bench, job).retryable == 15
+
+
+def test_a_retry_of_what_can_be_cured_leaves_the_others_alone(bench: Bench):
+    job = mixed(bench)
+
+    again = retry(bench, job, "retryable")
+    run_all(bench)
+
+    assert came_out(bench, again) == [f"r{n}" for n in range(5, 20) if n != 12]
+    assert errors(bench, again) == {"r12": (13, "empty_text")}
+    assert (ended(bench, again).progress.total, result(bench, again).retryable) == (15, 0)
+    rest = retry(bench, again, "retryable")
+    run_all(bench)
+    assert ended(bench, rest).progress.total == 0
+
+
+def test_a_retry_of_all_takes_up_what_earlier_retries_left_alone(bench: Bench):
+    cured = retry(bench, mixed(bench), "retryable")
+    run_all(bench)
+
+    rest = retry(bench, cured, "all")
+    run_all(bench)
+
+    assert errors(bench, rest) == {"r1": (2, "empty_text"), "r12": (13, "empty_text")}
+
+
+def test_a_retry_that_is_put_together_twice_leaves_the_same_rows_alone(bench: Bench):
+    job = retry(bench, mixed(bench), "retryable")
+    run_all(bench)
+    name = layout.final_rows(ME, job.id)
+    before = bench.store.get(name).data
+    bench.store.delete(layout.job(ME, job.id))
+    bench.ledger.__init__()  # type: ignore[misc]
+    bench.ledger.enrol(job, parts=0)
+    run_all(bench)
+
+    assert bench.store.get(name).data == before
 
 
 def test_rows_that_were_refused_are_judged_again_with_their_own_lines(bench: Bench):

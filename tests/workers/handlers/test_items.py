@@ -126,7 +126,7 @@ class TestPictures:
         with pytest.raises(PigeonholeError) as caught:
             result_of(bench, asked(image("red")))
 
-        assert caught.value.retryable
+        assert caught.value.outage
 
 
 class TestErrorsPerItem:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared import service_clock
-from shared.errors import FetchFailed, Unavailable
+from shared.errors import FetchFailed, FetchInterrupted, Unavailable
 from shared.telemetry import start_logging
 from tests.strangers import LOOPBACK, dripping, endless, page, redirect, saying, stranger
 from workers.strangers.dial import Resolver
@@ -52,6 +52,47 @@ def refused(server, url=None, **more) -> str:
     with pytest.raises(FetchFailed) as caught:
         get(server, url, **more)
     return caught.value.detail
+
+
+class TestRetryable:
+    """Whether the same address may be read later."""
+
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (404, FetchFailed),
+            (403, FetchFailed),
+            (410, FetchFailed),
+            (501, FetchFailed),
+            (408, FetchInterrupted),
+            (429, FetchInterrupted),
+            (500, FetchInterrupted),
+            (503, FetchInterrupted),
+        ],
+    )
+    def test_is_told_by_the_status(self, status: int, kind: type[FetchFailed]):
+        with (
+            stranger(page(b"", status=f"{status} No")) as server,
+            pytest.raises(FetchFailed) as caught,
+        ):
+            get(server)
+
+        assert type(caught.value) is kind
+        assert caught.value.retryable is (kind is FetchInterrupted)
+
+    def test_is_a_server_that_is_away_or_too_slow(self):
+        with stranger(page(b"cat")) as server:
+            url = server.url()
+        with pytest.raises(FetchInterrupted, match="does not answer"):
+            Outbound(networks=LOOPBACK, ports={server.port}).get(
+                url, deadline_s=5.0, most_bytes=MOST, accept=("image/png",)
+            )
+
+    def test_is_no_address_that_is_refused(self):
+        with stranger(page(b"cat")) as server, pytest.raises(FetchFailed) as caught:
+            get(server, networks=())
+
+        assert type(caught.value) is FetchFailed
 
 
 class TestContent:

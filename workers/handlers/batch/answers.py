@@ -24,8 +24,13 @@ def answered_line(job: Job, row: PartRow, body: dict[str, Any]) -> bytes:
 def refused_line(job: Job, row: PartRow, error: PigeonholeError) -> bytes:
     """The line of a request that was refused, in the body that clients of the OpenAI API read."""
     param = error.fields[0].field if error.fields else None
-    said = {"message": error.detail, "type": "invalid_request_error", "param": param}
-    return _line(job, row, STATUS[type(error)], {"error": {**said, "code": error.code.lower()}})
+    said: dict[str, Any] = {
+        "message": error.detail,
+        "type": "invalid_request_error",
+        "param": param,
+    }
+    said |= {"code": error.code.lower(), "retryable": error.retryable}
+    return _line(job, row, STATUS[type(error)], {"error": said})
 
 
 def not_held(model: str) -> ModelNotFound:
@@ -39,7 +44,8 @@ def not_held(model: str) -> ModelNotFound:
 
 def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
     """The line of a request that was never made."""
-    return _line(job, row, None, {"code": reason.code, "message": reason.message})
+    said = {"code": reason.code, "message": reason.message, "retryable": reason.retryable}
+    return _line(job, row, None, said)
 
 
 def bad_row(row: PartRow, reason: BadRow) -> bytes:
@@ -47,7 +53,12 @@ def bad_row(row: PartRow, reason: BadRow) -> bytes:
     said: dict[str, Any] = {"id": row.id, **row.origin, "line": row.line or None}
     if row.data is not None:
         said["row"] = row.data
-    said["error"] = {"code": reason.code, "message": reason.message, "param": reason.param}
+    said["error"] = {
+        "code": reason.code,
+        "message": reason.message,
+        "param": reason.param,
+        "retryable": reason.retryable,
+    }
     return _encode(said) + b"\n"
 
 

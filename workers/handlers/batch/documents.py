@@ -54,9 +54,9 @@ class Documents:
         for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
             if index in failed:
                 code = failed[index].code.lower()
-                reason = row.refused(code, failed[index].detail, body.rows.column)
-                lines.errors.append(self.refuse(job, row, reason))
-                lines.codes[code] += 1
+                cures = failed[index].retryable
+                reason = row.refused(code, failed[index].detail, body.rows.column, retryable=cures)
+                lines.fail(row, self.refuse(job, row, reason), code, retryable=cures)
                 continue
             said = answer.found(questions, answers)
             if index in files:

@@ -69,7 +69,7 @@ class Assembler:
         names = self.store.list(layout.parts(job.account, job.id))
         numbers = sorted(number_of(name) for name in names if name.endswith(".out"))
         found = self._reports(job, numbers, check)
-        reports, done = done_rows.after(self.store, job, body, found)
+        reports, ended = done_rows.after(self.store, job, body, found)
         completed = sum(report.completed for report in reports)
         failed = sum(report.failed for report in reports)
         codes: Counter[str] = Counter()
@@ -80,16 +80,17 @@ class Assembler:
         if completed:
             self._write_output(job, body, parts, plan)
         others = None
-        if plan is not None and done is not None and plan.total > completed + failed:
+        if plan is not None and ended is not None and plan.total > completed + failed:
             others = Unbegun(
                 reader=self.reader,
                 job=job,
                 body=body,
                 plan=plan,
                 finished=frozenset(numbers),
-                done=done,
+                done=ended.passed_over,
                 reason=reason_of(job, failure),
             )
+        began = codes.total()  # rows that were never begun are counted next: all are retryable
         with closing(_counted(others, codes, check)) as unbegun:
             errors = chain(self._lines(job, parts, errors=True), unbegun)
             first = next(errors, None)
@@ -103,6 +104,7 @@ class Assembler:
                 label_tokens=sum(report.usage.label_tokens for report in reports),
             ),
             codes=dict(codes),
+            retryable=done_rows.count_retryable(reports) + codes.total() - began,
         )
         result = self._delivered(job, body, result)
         self.store.put(layout.result(job.account, job.id), encode(result))

@@ -51,10 +51,10 @@ class Lessons:
             try:
                 result = self._learnt(learner, row, hold)
             except PigeonholeError as exc:
-                if exc.retryable:
+                if exc.outage:
                     raise
-                lines.errors.append(refused_line(job, row, exc))
-                lines.codes[exc.code.lower()] += 1
+                line = refused_line(job, row, exc)
+                lines.fail(row, line, exc.code.lower(), retryable=exc.retryable)
                 continue
             rendered = dialect.render(result, job_id=job.id)
             lines = lines.plus(

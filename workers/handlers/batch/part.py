@@ -65,6 +65,14 @@ class Lines:
     codes: Counter[str] = field(default_factory=Counter)
     usage: Usage = Usage()
     done: list[int] = field(default_factory=list)  # numbers of the rows that came out
+    final: list[int] = field(default_factory=list)  # of those that failed, and no retry cures it
+
+    def fail(self, row: PartRow, line: bytes, code: str, *, retryable: bool) -> None:
+        """Add the line of a row that did not come out."""
+        self.errors.append(line)
+        self.codes[code] += 1
+        if not retryable:
+            self.final.append(row.number)
 
     def plus(self, other: Lines) -> Lines:
         """Both, one after the other."""
@@ -77,6 +85,7 @@ class Lines:
                 label_tokens=self.usage.label_tokens + other.usage.label_tokens,
             ),
             done=self.done + other.done,
+            final=self.final + other.final,
         )
 
 
@@ -137,6 +146,7 @@ class PartRunner:
             output_bytes=len(output),
             codes=dict(lines.codes),
             done=ranges(lines.done),
+            final=ranges(lines.final),
         )
         result = b"".join((encode(report), b"\n", output, *lines.errors))
         self.store.put(layout.part_result(job.account, job.id, number), result)
@@ -158,7 +168,8 @@ class PartRunner:
         hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
         if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
             message = f"ended its worker {run.deaths} times and was given up"
-            return self._refused(job, body, rows[run.first : run.last], "worker_died", message)
+            died = ("worker_died", message, WorkFailed.retryable)
+            return self._refused(job, body, rows[run.first : run.last], *died)
         return self._classified(job, body, rows[run.first : run.last], hold)
 
     def _classified(
@@ -169,8 +180,8 @@ class PartRunner:
         bad = Lines()
         for row in rows:
             if (reason := row.reason()) is not None:
-                bad.errors.append(self._kind(body).refuse(job, row, reason))
-                bad.codes[reason.code] += 1
+                line = self._kind(body).refuse(job, row, reason)
+                bad.fail(row, line, reason.code, retryable=reason.retryable)
         if not good:
             return bad
         try:
@@ -178,27 +189,36 @@ class PartRunner:
         except CancelledError:
             raise
         except PigeonholeError as exc:
-            if exc.retryable:
+            if exc.outage:
                 raise
             error = exc
         except Exception as exc:  # noqa: BLE001  a bug that one row meets must not cost the others
             log.error("row.crashed", exc=exc)
             error = WorkFailed(f"failed: {type(exc).__name__}")
         if len(good) == 1:
-            return bad.plus(self._refused(job, body, good, error.code.lower(), error.detail))
+            why = (error.code.lower(), error.detail, error.retryable)
+            return bad.plus(self._refused(job, body, good, *why))
         middle = len(good) // 2
         first = self._classified(job, body, good[:middle], hold)
         return bad.plus(first).plus(self._classified(job, body, good[middle:], hold))
 
     def _refused(
-        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], code: str, message: str
+        self,
+        job: Job,
+        body: BatchRequest,
+        rows: Sequence[PartRow],
+        code: str,
+        message: str,
+        retryable: bool,
     ) -> Lines:
         """Rows that are given up; those that were bad before keep their own reason."""
         lines = Lines()
         for row in rows:
-            reason = row.reason() or BadRow(line=row.line, code=code, message=message)
-            lines.errors.append(self._kind(body).refuse(job, row, reason))
-            lines.codes[reason.code] += 1
+            reason = row.reason() or BadRow(
+                line=row.line, code=code, message=message, retryable=retryable
+            )
+            line = self._kind(body).refuse(job, row, reason)
+            lines.fail(row, line, reason.code, retryable=reason.retryable)
         return lines
 
     def _kind(self, body: BatchRequest) -> Kind:

@@ -95,11 +95,18 @@ class Planner:
 
     def _judged(self, job: Job, body: BatchRequest, hold: Hold) -> Plan:
         """What the whole file holds; what only cutting needs of it is put beside the plan."""
-        done = done_rows.before(self.store, job, body)
-        judged = judge(self.reader, job, body, limits=self.limits, done=done, check=hold.check)
+        earlier = done_rows.before(self.store, job, body)
+        judged = judge(
+            self.reader,
+            job,
+            body,
+            limits=self.limits,
+            done=earlier.passed_over,
+            check=hold.check,
+        )
         log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
         if body.retry_of:
-            done_rows.keep(self.store, job, done)
+            done_rows.keep(self.store, job, earlier)
         if len(judged.repeated):
             name = layout.repeated_rows(job.account, job.id)
             self.store.put(name, judged.repeated.dumps())
@@ -117,7 +124,8 @@ class Planner:
         self, job: Job, body: BatchRequest, plan: Plan, etag: str, window: int, hold: Hold
     ) -> Plan:
         """The plan with the next parts, whose rows are on the store."""
-        repeated, done = self._repeated(job, plan), done_rows.before(self.store, job, body)
+        repeated = self._repeated(job, plan)
+        done = done_rows.before(self.store, job, body).passed_over
         parts, read = plan.parts, plan.rows_read
         with self.reader.open(job, body) as file:
             rows = _left(self.reader.rows(file, body, skip=read), read, done, repeated, hold)

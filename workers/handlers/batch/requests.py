@@ -6,7 +6,7 @@ be over HTTP.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -62,18 +62,17 @@ class Requests:
             CancelledError: The job was cancelled, or the lease lost.
         """
         groups: defaultdict[bytes, list[Asked]] = defaultdict(list)
-        refused: list[bytes] = []
-        codes: Counter[str] = Counter()
+        failed = Lines()
         for place, row in enumerate(rows):
             try:
                 asked = self._asked(job, row, place)
                 if not self.classify.holds(asked.request.model):
                     raise not_held(asked.request.model)
             except PigeonholeError as exc:
-                if exc.retryable:
+                if exc.outage:
                     raise
-                refused.append(refused_line(job, row, exc))
-                codes[exc.code.lower()] += 1
+                line = refused_line(job, row, exc)
+                failed.fail(row, line, exc.code.lower(), retryable=exc.retryable)
                 continue
             question = asked.request.model_copy(update={"items": (), "refused": ()})
             groups[encode(question)].append(asked)
@@ -91,8 +90,8 @@ class Requests:
                 try:
                     answered(asked.request, result)
                 except PigeonholeError as exc:
-                    refused.append(refused_line(job, asked.row, exc))
-                    codes[exc.code.lower()] += 1
+                    line = refused_line(job, asked.row, exc)
+                    failed.fail(asked.row, line, exc.code.lower(), retryable=exc.retryable)
                     continue
                 rendered = asked.dialect.render(asked.request, result)
                 told[asked.place] = answered_line(job, asked.row, rendered)
@@ -102,7 +101,7 @@ class Requests:
                 )
         output = [told[place] for place in sorted(told)]
         done = [rows[place].number for place in told]
-        return Lines(output=output, errors=refused, codes=codes, usage=usage, done=done)
+        return failed.plus(Lines(output=output, usage=usage, done=done))
 
     def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
         """The line of a request that was never made."""

@@ -30,6 +30,11 @@ class RowSet:
         place = number >> 3
         return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
 
+    def __or__(self, other: RowSet) -> RowSet:
+        mine, theirs = (int.from_bytes(each.dumps(), "little") for each in (self, other))
+        size = max(len(self.dumps()), len(other.dumps()))
+        return RowSet((mine | theirs).to_bytes(size, "little"))
+
     def __len__(self) -> int:
         return int.from_bytes(self._bits, "little").bit_count()
 

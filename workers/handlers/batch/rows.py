@@ -34,10 +34,12 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
         """Which object the row is in, as a field of a line of a result."""
         return {"object_key": self.object_key} if self.object_key else {}
 
-    def refused(self, code: str, message: str, param: str | None = None) -> BadRow:
+    def refused(
+        self, code: str, message: str, param: str | None = None, *, retryable: bool = False
+    ) -> BadRow:
         """Why it does not come out; where several objects are read, with the one that it is in."""
         told = f"{self.place}: {message}" if self.place else message
-        return BadRow(line=self.line, code=code, message=told, param=param)
+        return BadRow(line=self.line, code=code, message=told, param=param, retryable=retryable)
 
 
 _encoder = msgspec.json.Encoder()

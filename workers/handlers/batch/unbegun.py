@@ -18,7 +18,13 @@ from msgspec.structs import replace
 
 from shared import layout
 from shared.batches import BadRow, BatchRequest, Plan
-from shared.errors import InvalidRequest, ObjectMissing
+from shared.errors import (
+    BATCH_CANCELLED,
+    BATCH_EXPIRED,
+    BATCH_FAILED,
+    InvalidRequest,
+    ObjectMissing,
+)
 from shared.jobs import Job, State
 from shared.types import Failure
 from workers.handlers.batch import rows as part_rows
@@ -33,11 +39,11 @@ _EVERY = 10_000  # rows between two looks at the lease, each a word with Redis: 
 # The first is OpenAI's, to the letter: https://platform.openai.com/docs/guides/batch
 _REASONS = {
     State.EXPIRING: (
-        "batch_expired",
+        BATCH_EXPIRED,
         "This request could not be executed before the completion window expired.",
     ),
     State.CANCELLING: (
-        "batch_cancelled",
+        BATCH_CANCELLED,
         "This request was not executed because the batch was cancelled.",
     ),
 }
@@ -48,7 +54,7 @@ def reason_of(job: Job, failure: Failure | None) -> tuple[str, str]:
     if job.state in _REASONS:
         return _REASONS[job.state]
     why = "." if failure is None else f": {failure.detail}"
-    return "batch_failed", f"This request was not executed because the batch failed{why}"
+    return BATCH_FAILED, f"This request was not executed because the batch failed{why}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +124,7 @@ class Unbegun:
         code, message = self.reason
         if not row.line:
             message = f"Row {row.number + 1} of the file, which can no longer be read: {message}"
-        reason: BadRow = row.refused(code, message)
+        reason: BadRow = row.refused(code, message, retryable=True)
         if self.body.rows is None:
             return bad_line(self.job, row, reason)
         return bad_row(row, reason)
