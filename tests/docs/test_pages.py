@@ -105,6 +105,19 @@ def test_every_module_started_by_name_exists() -> None:
             assert find_spec(module), f"{page.name}: {module}"
 
 
+def test_every_file_named_in_a_page_exists() -> None:
+    for page in PAGES:
+        named = re.findall(r"`((?:api|ops|shared|tests|workers)/[\w/.-]*)", page.read_text("utf-8"))
+        assert [name for name in named if not (ROOT / name).exists()] == [], page.name
+
+
+def test_every_page_named_in_the_code_exists() -> None:
+    for folder in ("api", "ops", "shared", "tests", "workers"):
+        for source in (ROOT / folder).rglob("*.py"):
+            named = re.findall(r"\b(docs/[\w/-]+\.md)\b", source.read_text("utf-8"))
+            assert [name for name in named if not (ROOT / name).exists()] == [], source
+
+
 def test_every_setting_named_anywhere_exists() -> None:
     known = {PREFIX + name.upper() for name in Settings.__dataclass_fields__}
 
