@@ -172,7 +172,9 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
     def _page(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        arguments = {"Bucket": self._bucket, "MaxKeys": self._page_names, **arguments}
+        # Never beyond our prefix, which may be all that the credentials let us list.
+        begin = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": self._page_names}
+        arguments = {**begin, **arguments}
         page: dict[str, Any] = self._calls.attempt(lambda s3: s3.list_objects_v2(**arguments))
         return page
 
