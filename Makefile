@@ -17,7 +17,7 @@ UV_VERSION := 0.13.8
 
 VENV := .venv
 BIN := $(VENV)/bin
-PINS := pyproject.toml ops/constraints.txt
+PINS := pyproject.toml api/client/pyproject.toml ops/constraints.txt
 # A stamp says what was installed, so that the second `make run` starts at once.
 RUN_STAMP := $(VENV)/.run$(addprefix -,$(TORCH))
 DEV_STAMP := $(VENV)/.dev$(addprefix -,$(TORCH))
@@ -70,7 +70,7 @@ docs: $(DEV_STAMP)
 	$(BIN)/python -m ops.docs
 
 lock: $(BIN)/uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml api/client/pyproject.toml --all-extras --universal --python-version 3.11 \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  $(if $(UPGRADE),--upgrade) --output-file ops/constraints.txt --quiet
 

@@ -2,7 +2,8 @@
 
 Every setting is an environment variable `PIGEONHOLE_<NAME>`. The table of
 `docs/reference/settings.md` is generated from here (`pigeonhole settings`). A variable with the
-prefix that is not in the table stops the start.
+prefix that is not in the table stops the start, unless it is one of the client's, which may be set
+in the same shell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from shared.errors import ConfigurationError
 from shared.origins import origins_of
 
 PREFIX = "PIGEONHOLE_"
+# What pigeonhole-client reads: a user of both has them in the environment of the service, too.
+CLIENT_VARIABLES = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
 # Never `//host`, which a browser reads as another host; no dots that it would resolve away.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _OWN_PATHS = {"v1", "docs", "errors", "health", "metrics", "openapi.json"}
@@ -258,13 +261,15 @@ class Settings:
         """Read and check the environment.
 
         Raises:
-            ConfigurationError: An unknown variable with our prefix (names the nearest known one),
-                or a value of the wrong type or range.
+            ConfigurationError: An unknown variable with our prefix that is not one of the client's
+                (names the nearest known one), or a value of the wrong type or range.
         """
         known = {PREFIX + f.name.upper(): f for f in fields(cls)}
         hints = get_type_hints(cls)
         values: dict[str, Any] = {}
         for variable in sorted(v for v in env if v.startswith(PREFIX)):
+            if variable in CLIENT_VARIABLES:
+                continue
             if variable not in known:
                 near = difflib.get_close_matches(variable, known, n=1, cutoff=0)
                 raise ConfigurationError(f"{variable} is not a setting; did you mean {near[0]}?")

@@ -29,6 +29,12 @@ def test_values_are_read_by_their_type():
     assert settings.data_dir == Path("/srv/ph")
 
 
+def test_the_variables_of_the_client_are_passed_over():
+    env = {"PIGEONHOLE_URL": "http://127.0.0.1:8080", "PIGEONHOLE_API_KEY": "ph_x"}
+
+    assert Settings.from_env(env) == Settings()
+
+
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
     with pytest.raises(ConfigurationError, match="did you mean PIGEONHOLE_REDIS_URL"):
         Settings.from_env({"PIGEONHOLE_REDIS_URI": "redis://x"})

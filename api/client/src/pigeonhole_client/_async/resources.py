@@ -1,0 +1,296 @@
+"""Jobs, classifiers, files and models of the account."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pigeonhole_client import _http
+from pigeonhole_client._async.transport import AsyncTransport
+from pigeonhole_client._http import Call, Form
+from pigeonhole_client._requests import PathLike, given
+from pigeonhole_client.errors import ConnectionFailed, Error, JobFailed, RateLimited, ServerError
+from pigeonhole_client.types import (
+    Batch,
+    Classifier,
+    ClassifierDetail,
+    File,
+    Job,
+    Model,
+    Page,
+    Training,
+    Version,
+)
+
+T = TypeVar("T")
+Ending = TypeVar("Ending", Job, Batch)
+ClassifierList = list[Classifier]  # inside the classes `list` is a method
+VersionList = list[Version]
+ModelList = list[Model]
+_PAGE = 100
+_LOOK_AGAIN_S = 1.0
+
+
+class AsyncResource:
+    """Calls about objects of one kind."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def _get(self, kind: type[T], path: str) -> T:
+        return _http.decoded(kind, await self._transport.send(Call(method="GET", path=path)))
+
+    async def _post(self, kind: type[T], path: str, body: Any = None, *, key: str = "") -> T:
+        call = Call(method="POST", path=path, body=body, key=key or _http.new_key())
+        return _http.decoded(kind, await self._transport.send(call))
+
+    async def _follow(self, kind: type[Ending], path: str) -> AsyncIterator[Ending]:
+        """An object now, and whenever it changes, up to its end.
+
+        Its events are a stream that may be refused or cut off; a look at the object itself then
+        waits for the service.
+        """
+        seen = ""
+        while True:
+            last: Ending | None = None
+            try:
+                async for event in self._transport.patient(0).events(f"{path}/events", after=seen):
+                    seen = event.id
+                    last = _http.decoded(kind, event.data)
+                    yield last
+            except (ConnectionFailed, RateLimited, ServerError):
+                await self._transport.runtime.sleep(_LOOK_AGAIN_S)
+            if last is None or not last.ended:
+                last = await self._get(kind, path)
+                yield last
+            if last.ended:
+                return
+            await self._transport.runtime.sleep(_LOOK_AGAIN_S)
+
+    async def _pages(self, kind: type[T], path: str, limit: int | None) -> AsyncIterator[T]:
+        """The objects of a list, page by page; at most `limit`."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            call = Call(method="GET", path=path, params={"limit": size, "after": after})
+            page = _http.decoded(Page[kind], await self._transport.send(call))  # type: ignore[valid-type]
+            for each in page.data:
+                yield each
+            left = None if left is None else left - len(page.data)
+            after = page.last_id
+            if not page.has_more or not after:
+                return
+
+
+class AsyncJobs(AsyncResource):
+    """Durable jobs: what trains, evaluates and runs batches."""
+
+    async def get(self, job_id: str) -> Job:
+        """One job."""
+        return await self._get(Job, f"/v1/jobs/{segment(job_id)}")
+
+    def list(self, limit: int | None = None) -> AsyncIterator[Job]:
+        """Jobs of the account, newest first; all of them unless a limit is given."""
+        return self._pages(Job, "/v1/jobs", limit)
+
+    def follow(self, job_id: str) -> AsyncIterator[Job]:
+        """The job now, and whenever it changes, up to its end."""
+        return self._follow(Job, f"/v1/jobs/{segment(job_id)}")
+
+    async def wait(self, job_id: str) -> Job:
+        """The job once it has ended, with its result.
+
+        Raises:
+            JobFailed: It failed, was cancelled or has expired.
+        """
+        last: Job | None = None
+        async for job in self.follow(job_id):
+            last = job
+        if last is None or last.status != "succeeded":
+            raise JobFailed(last or await self.get(job_id))
+        return last
+
+    async def result(self, job_id: str) -> dict[str, Any]:
+        """The result of a job that has succeeded, whatever its size."""
+        return await self._get(dict[str, Any], f"/v1/jobs/{segment(job_id)}/result")
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job that waits or runs."""
+        call = Call(method="DELETE", path=f"/v1/jobs/{segment(job_id)}")
+        return _http.decoded(Job, await self._transport.send(call))
+
+    async def outcome(self, kind: type[T], call: Call) -> T:
+        """The result of a call that is a job: submitted, waited for, and read as a record.
+
+        A service that restarts meanwhile is waited out: the job survives it.
+        """
+        job = await self.wait(_http.decoded(Job, await self._transport.send(call)).id)
+        return _http.decoded(
+            kind,
+            await self._transport.send(Call(method="GET", path=f"/v1/jobs/{job.id}/result")),
+        )
+
+
+class AsyncClassifiers(AsyncResource):
+    """Classifiers of the account. `ref`: an id, a name, `name@v3` or `name@alias`."""
+
+    async def list(self) -> ClassifierList:
+        """All of them, newest first."""
+        return await self._get(list[Classifier], "/v1/classifiers")
+
+    async def get(self, ref: str) -> ClassifierDetail:
+        """One of them, with its labels and metrics."""
+        return await self._get(ClassifierDetail, f"/v1/classifiers/{segment(ref)}")
+
+    async def versions(self, ref: str) -> VersionList:
+        """The versions that are kept, newest first."""
+        page = await self._get(Page[Version], f"/v1/classifiers/{segment(ref)}/versions")
+        return page.data
+
+    async def update(
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        access: str | None = None,
+        keep_examples: bool | None = None,
+        aliases: dict[str, int | None] | None = None,
+    ) -> ClassifierDetail:
+        """Change what is given; an alias that is None is taken away."""
+        body = given(
+            name=name,
+            description=description,
+            access=access,
+            keep_examples=keep_examples,
+            aliases=aliases,
+        )
+        call = Call(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
+        return _http.decoded(ClassifierDetail, await self._transport.send(call))
+
+    async def rollback(
+        self, ref: str, *, version: int | None = None, alias: str | None = None
+    ) -> ClassifierDetail:
+        """Make an old version the latest, as a new version."""
+        body = given(version=version, alias=alias)
+        return await self._post(ClassifierDetail, f"/v1/classifiers/{segment(ref)}/rollback", body)
+
+    async def rebuild(self, ref: str, *, model: str) -> Training:
+        """Learn the kept examples anew with another model."""
+        call = Call(
+            method="POST",
+            path=f"/v1/classifiers/{segment(ref)}/rebuild",
+            body={"model": model},
+            headers={"Prefer": "respond-async"},
+            key=_http.new_key(),
+        )
+        return await AsyncJobs(self._transport).outcome(Training, call)
+
+    async def delete(self, ref: str) -> None:
+        """Delete it, with all its versions."""
+        await self._transport.send(Call(method="DELETE", path=f"/v1/classifiers/{segment(ref)}"))
+
+
+class AsyncFiles(AsyncResource):
+    """Files on the service."""
+
+    async def get(self, file_id: str) -> File:
+        """What is known of one file."""
+        return await self._get(File, f"/v1/files/{segment(file_id)}")
+
+    def list(self, limit: int | None = None) -> AsyncIterator[File]:
+        """Files of the account, newest first; all of them unless a limit is given."""
+        return self._pages(File, "/v1/files", limit)
+
+    async def upload(self, path: PathLike, *, purpose: str = "batch") -> File:
+        """Send a file in one request; `purpose`: `batch`, `user_data` or `vision`."""
+        source = Path(path)
+        content = await self._transport.runtime.run(source.read_bytes)
+
+        def form() -> Form:
+            return {"file": (source.name, content)}
+
+        call = Call(
+            method="POST",
+            path="/v1/files",
+            fields={"purpose": purpose},
+            form=form,
+            key=_http.new_key(),
+        )
+        return _http.decoded(File, await self._transport.send(call))
+
+    async def download(self, file_id: str, path: PathLike) -> Path:
+        """Write the content of a file to a path, whole or not at all; the path.
+
+        What has come when the connection or the client breaks stays in a hidden file beside the
+        path, and the next attempt, or the same call, asks for the rest.
+        """
+        target = Path(path)
+        begun = target.with_name(f".{target.name}.{file_id}.part")
+        attempts: _http.Attempts | None = None
+        while True:
+            had = _size(begun)
+            try:
+                await self._append(file_id, begun, had)
+                break
+            except ConnectionFailed as exc:
+                if attempts is None or _size(begun) > had:  # it goes on: patience begins anew
+                    attempts = self._transport.attempts(_content(file_id, had))
+                await self._transport.waited(attempts, exc)
+        begun.replace(target)
+        return target
+
+    async def _append(self, file_id: str, begun: Path, had: int) -> None:
+        """Add to the `had` bytes of a file what is missing."""
+        if had and had == (await self.get(file_id)).bytes:  # killed before it was renamed
+            return
+        async with self._transport.stream(_content(file_id, had)) as response:
+            mode = "ab" if response.status_code == HTTPStatus.PARTIAL_CONTENT else "wb"
+            with begun.open(mode) as file:
+                async for piece in response.aiter_raw():
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+
+    async def delete(self, file_id: str) -> None:
+        """Delete a file."""
+        await self._transport.send(Call(method="DELETE", path=f"/v1/files/{segment(file_id)}"))
+
+
+class AsyncModels(AsyncResource):
+    """Models of the service."""
+
+    async def list(self) -> ModelList:
+        """All of the catalogue, with those that a running worker holds marked `available`."""
+        return (await self._get(Page[Model], "/v1/models")).data
+
+
+def segment(text: str) -> str:
+    """A name as a segment of a path.
+
+    Raises:
+        Error: It is empty: the path would be another one.
+    """
+    if not text:
+        raise Error("an id or a name is empty")
+    return quote(text, safe="@")
+
+
+def _content(file_id: str, had: int) -> Call:
+    """The call for the bytes of a file from a place on, as they are."""
+    headers = {"Accept-Encoding": "identity"}
+    if had:
+        headers["Range"] = f"bytes={had}-"
+    return Call(method="GET", path=f"/v1/files/{segment(file_id)}/content", headers=headers)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,218 @@
+# Made by generate_sync.py out of ../_async: change it there.
+"""The client: one object that holds the connections to a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import httpx
+
+from pigeonhole_client import _http
+from pigeonhole_client._config import address
+from pigeonhole_client._http import Call, Form, OnWait
+from pigeonhole_client._requests import (
+    CallOptions,
+    Example,
+    Item,
+    Labels,
+    PathLike,
+    as_path,
+    example_list,
+    form_fields,
+    given,
+)
+from pigeonhole_client._sync import classify
+from pigeonhole_client._sync.batches import Batches
+from pigeonhole_client._sync.resources import (
+    Classifiers,
+    Files,
+    Jobs,
+    Models,
+    segment,
+)
+from pigeonhole_client._sync.transport import Transport
+from pigeonhole_client.frames import Frame
+from pigeonhole_client.types import Classifications, Evaluation, Training
+
+
+class Pigeonhole:
+    """A client of one service. Close it, or use it as a context manager.
+
+    Args:
+        base_url: Of the service; else `PIGEONHOLE_URL`, else that of `pigeonhole login`.
+        api_key: Else `PIGEONHOLE_API_KEY`, else that of `pigeonhole login`.
+        timeout_s: Longest wait for an answer.
+        patience_s: How long a service that is away or busy is waited for, a request. `Retry-After`
+            is honoured; a request that changes something is done once however often it is sent.
+        on_wait: Called before each such wait with the seconds and the reason.
+        http: A client of httpx to use, for example with a proxy or a certificate of your own.
+
+    Raises:
+        ConfigurationError: No URL or no key is given.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        patience_s: float = 60.0,
+        on_wait: OnWait | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self._transport = Transport(
+            address(base_url, api_key),
+            timeout_s=timeout_s,
+            patience_s=patience_s,
+            on_wait=on_wait,
+            http=http,
+        )
+        self.jobs = Jobs(self._transport)
+        self.batches = Batches(self._transport)
+        self.classifiers = Classifiers(self._transport)
+        self.files = Files(self._transport)
+        self.models = Models(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def classify(
+        self,
+        inputs: Item | Iterable[Item],
+        labels: Labels | None = None,
+        *,
+        classifier: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Classifications:
+        """Classify texts, images or documents by labels, or by a classifier.
+
+        Any number of inputs: they are sent in several requests, several at once, and the entries of
+        the answer are in their order. For files of rows there is `batches.tag`.
+
+        Args:
+            inputs: A text, `{"image": …}` or `{"file": …}`, or many; a Series of pandas or polars.
+            labels: Labels, or several questions by name.
+            classifier: Id, name, `name@v3` or `name@alias` of a classifier, instead of labels.
+            options: See `CallOptions`.
+
+        Raises:
+            BadRequest: An input or label is wrong; `input[7]` in the message is `inputs[7]`.
+            ApiError, ConnectionFailed: The service refuses, or is away.
+        """
+        return classify.classify(self._transport, inputs, labels, classifier, options)
+
+    def classify_frame(
+        self,
+        frame: Frame,
+        labels: Labels | None = None,
+        *,
+        classifier: str | None = None,
+        text_column: str = "text",
+        **options: Unpack[CallOptions],
+    ) -> Frame:
+        """A frame of pandas or polars with the columns `prediction` and `score`.
+
+        Rows without a text get None. For very many rows there is `batches.tag_frame`.
+        """
+        return classify.classify_frame(
+            self._transport, frame, labels, classifier, text_column, options
+        )
+
+    def train(
+        self,
+        examples: PathLike | Iterable[Example] | Any,
+        *,
+        classifier: str | None = None,
+        name: str | None = None,
+        model: str | None = None,
+        num_iters: int | None = None,
+        access: str | None = None,
+        description: str | None = None,
+        keep_examples: bool | None = None,
+        text_column: str | None = None,
+        label_column: str | None = None,
+    ) -> Training:
+        """Make a classifier out of examples, or go on with one.
+
+        Args:
+            examples: Pairs of text and label, mappings with `text` or `image` and `label`, a frame
+                of pandas or polars, or the path of a CSV, JSONL or Parquet file.
+            classifier: The classifier to go on with; without it a new one is made.
+            name, model, access, description, keep_examples: Of a new one.
+            num_iters: How often each example is gone over.
+            text_column, label_column: Of a file or a frame; `text` and `label` if absent.
+
+        Raises:
+            JobFailed: The training failed; `.job.error` says why.
+            ApiError, ConnectionFailed: The service refuses, or is away.
+        """
+        fields = given(
+            classifier_id=classifier,
+            name=name,
+            model=model,
+            num_iters=num_iters,
+            access=access,
+            description=description,
+            keep_examples=keep_examples,
+        )
+        columns = {"text_column": text_column, "label_column": label_column}
+        call = self._with_examples("/v1/train", examples, fields, columns)
+        return self.jobs.outcome(Training, call)
+
+    def evaluate(
+        self,
+        classifier: str,
+        examples: PathLike | Iterable[Example] | Any,
+        *,
+        text_column: str | None = None,
+        label_column: str | None = None,
+    ) -> Evaluation:
+        """Judge a classifier by labelled examples, given as for `train`."""
+        columns = {"text_column": text_column, "label_column": label_column}
+        path = f"/v1/classifiers/{segment(classifier)}/evaluate"
+        call = self._with_examples(path, examples, {}, columns)
+        return self.jobs.outcome(Evaluation, call)
+
+    def _with_examples(
+        self,
+        path: str,
+        examples: Any,
+        fields: Mapping[str, Any],
+        columns: Mapping[str, str | None],
+    ) -> Call:
+        """The call, as a job, with the examples in its body or as a file."""
+        headers = {"Prefer": "respond-async"}
+        key = _http.new_key()
+        source = as_path(examples)
+        if source is None:
+            body = {**fields, "input": example_list(examples, **columns)}
+            return Call(method="POST", path=path, body=body, headers=headers, key=key)
+        content = self._transport.runtime.run(Path(source).read_bytes)
+
+        def form() -> Form:
+            return {"file": (source.name, content)}
+
+        return Call(
+            method="POST",
+            path=path,
+            fields=form_fields({**fields, **columns}),
+            form=form,
+            headers=headers,
+            key=key,
+        )
