@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +11,14 @@ from typing import BinaryIO
 
 from api.caller import Caller
 from api.files import Files
-from api.jobs import Jobs
+from api.jobs import Jobs, Page, holds
 from api.resolve import Resolve
 from api.retries import Retries
 from api.submit import Submit
 from api.usage import Uses
 from api.wire.openai.asking import PLACE
 from api.wire.openai.asking import parse as parse_asking
-from api.wire.openai.batch import Standing
+from api.wire.openai.batch import Standing, states_of
 from api.wire.openai.expiry import kept_s
 from api.wire.openai.file import PURPOSE
 from api.wire.openai.new_batch import BatchBody, window_s
@@ -124,18 +124,36 @@ class Batches:
         job = self.jobs.wait(standing.job, timeout_s=timeout_s)
         return self._standing(job, standing.asked, plan=standing.plan)
 
-    def list(self, account: str, *, after: str, limit: int) -> tuple[list[Standing], bool]:
-        """Batches of the account, newest first, after the one called `after`; and if there are
-        more.
+    def list(
+        self,
+        account: str,
+        *,
+        after: str,
+        limit: int,
+        status: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[list[Standing], Page]:
+        """Batches of the account, newest first, after the one called `after`, of the status and
+        with the metadata where these are given; and the page of jobs that they are.
         """
-        jobs, more = self.jobs.list(
-            account, after=ids.job_id_of(after), limit=limit, under=layout.batches_of(account)
+
+        def wanted(job: Job) -> bool:
+            return (status is None or job.state in states_of(status)) and holds(job, metadata or {})
+
+        page = self.jobs.list(
+            account,
+            after=ids.job_id_of(after),
+            limit=limit,
+            under=layout.batches_of(account),
+            wanted=wanted if status or metadata else None,
         )
-        page: list[Standing] = []
-        for job in jobs:
+        listed: list[Standing] = []
+        for job in page.jobs:
             with suppress(NotFound):  # expired between the listing and the look
-                page.append(self._standing(job, self._asked(job)))
-        return page, more
+                standing = self._standing(job, self._asked(job))
+                if status in (None, standing.status):
+                    listed.append(standing)
+        return listed, page
 
     def again(self, account: str, batch_id: str, rows: RetryRows) -> BatchRequest:
         """The request for a batch of those rows that did not come out of another: all, or those

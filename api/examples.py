@@ -90,10 +90,13 @@ PARAMETERS: Json = {
     "file": "confusion_matrix.png",
     "file_id": FILE_ID,
     "job_id": JOB_ID,
+    "kind": "batch",
+    "metadata": '{"team": "support"}',
     "model_id": "all-MiniLM-L6-v2",
     "limit": 20,
     "order": "desc",
     "purpose": "batch",
+    "status": "failed",
     "upload_id": UPLOAD_ID,
     "webhook_id": WEBHOOK_ID,
 }

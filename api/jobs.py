@@ -6,7 +6,7 @@ accepted request, which says that the job waits for the keeper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,23 @@ PLOTS = {
     for kind, media_type in (("png", "image/png"), ("svg", "image/svg+xml"))
 }
 """The drawings that a job may have beside its result, and their media types."""
+
+MAX_LOOKED_AT = 1000  # jobs, for one page of a filtered list
+_LOOKED_AT_ONCE = 100  # of them, in one word with Redis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some jobs of a list. The next page begins after `last_id`, where there are more."""
+
+    jobs: list[Job]
+    has_more: bool
+    last_id: str | None
+
+
+def holds(job: Job, metadata: Mapping[str, str]) -> bool:
+    """Whether the metadata of a job has all of these values."""
+    return metadata.items() <= job.metadata.items()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +71,51 @@ class Jobs:
         return self._stored(account, job_id)
 
     def list(
-        self, account: str, *, after: str = "", limit: int = 20, under: str | None = None
-    ) -> tuple[list[Job], bool]:
-        """Jobs of the account, newest first, after the job `after`; and whether there are more.
+        self,
+        account: str,
+        *,
+        after: str = "",
+        limit: int = 20,
+        under: str | None = None,
+        wanted: Callable[[Job], bool] | None = None,
+    ) -> Page:
+        """Jobs of the account, newest first, after the job `after`.
+
+        With `wanted` a page may have fewer than `limit` jobs, or none, though there are more: at
+        most `MAX_LOOKED_AT` jobs are looked at for it.
 
         Args:
             account: Whose.
             after: The id of the last one that is known.
             limit: How many at most.
             under: The prefix whose next segments are the ids of those meant; all of them if None.
+            wanted: Says of a job whether it is listed; all are if None.
         """
         prefix = layout.jobs_of(account) if under is None else under
-        names = list(islice(self.store.children(prefix, after=after), limit + 1))
-        jobs = []
-        for job_id, hot in zip(names[:limit], self._hot(names[:limit]), strict=True):
+        names = self.store.children(prefix, after=after)
+        jobs: list[Job] = []
+        left, last = limit if wanted is None else MAX_LOOKED_AT, ""
+        while left > 0 and len(jobs) < limit:
+            size = min(left, _LOOKED_AT_ONCE if wanted else limit - len(jobs))
+            chunk = list(islice(names, size))
+            left -= size
+            for place, (last, job) in enumerate(self._found(account, chunk), start=1):
+                if job is not None and (wanted is None or wanted(job)):
+                    jobs.append(job)
+                if len(jobs) == limit:
+                    more = place < len(chunk) or next(names, None) is not None
+                    return Page(jobs=jobs, has_more=more, last_id=last)
+            if len(chunk) < size:
+                return Page(jobs=jobs, has_more=False, last_id=jobs[-1].id if jobs else None)
+        return Page(jobs=jobs, has_more=next(names, None) is not None, last_id=last or None)
+
+    def _found(self, account: str, names: Sequence[str]) -> Iterator[tuple[str, Job | None]]:
+        """The jobs of these ids, each with its id; None of one that has expired meanwhile."""
+        for job_id, hot in zip(names, self._hot(names), strict=True):
             try:
-                jobs.append(hot or self._stored(account, job_id))
+                yield job_id, hot or self._stored(account, job_id)
             except NotFound:
-                continue  # expired between the listing and the look
-        return jobs, len(names) > limit
+                yield job_id, None
 
     def submission(self, job: Job) -> Submission:
         """What was asked.

@@ -13,6 +13,7 @@ from api.operation import (
     IDEMPOTENCY_KEY,
     IF_RANGE,
     LAST_EVENT_ID,
+    METADATA,
     ORDER,
     PREFER,
     PURPOSE,
@@ -20,13 +21,14 @@ from api.operation import (
     UPLOAD_ID,
     Operation,
     after,
+    choice,
     limit,
 )
 from api.routes.batch_streams import LINES
 from api.routes.events import EVENTS
 from api.routes.streamed import FILE_TYPE
 from api.wire.job import JobObject
-from api.wire.openai.batch import BatchList, BatchObject
+from api.wire.openai.batch import STATUSES, BatchList, BatchObject
 from api.wire.openai.dry_run import DryRunAnswer
 from api.wire.openai.error import OpenAIError
 from api.wire.openai.file import FileBody, FileDeleted, FileList, FileObject
@@ -41,6 +43,7 @@ from api.wire.openai.upload import (
     UploadPartBody,
     UploadPartUrls,
 )
+from shared.types import JobKind
 
 _KEYED = (401, 403, 429, 500, 503, 507)
 _call = partial(Operation, fault=OpenAIError)
@@ -175,7 +178,14 @@ OPERATIONS = (
         scope="classify",
         name="listBatches",
         summary="Your batches, newest first.",
-        parameters=(after("batch_"), limit(default=20, most=100)),
+        parameters=(
+            after("batch_"),
+            limit(default=20, most=100),
+            choice("kind", "`batch`, as in the list of jobs.", [JobKind.BATCH]),
+            choice("status", "Only batches of this status.", STATUSES),
+            METADATA,
+        ),
+        about="With filters a page may have fewer batches than `limit`, or none, as that of jobs.",
         answers={200: BatchList},
         problems=(400, *_KEYED),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ class Parameter:
     where: str
     about: str
     schema: Json
+    keyed: bool = False  # each key may be a parameter of its own: `name[key]=value`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,12 @@ class Operation:
         if self.body is not None or self.uploads:
             always |= {408, 413}
         return (*self.problems, *sorted(always - set(self.problems)))
+
+    def takes(self, name: str, known: Collection[str]) -> bool:
+        """Whether a query parameter is one of the known names, or a key of one that is keyed."""
+        base, bracket, _ = name.partition("[")
+        keyed = {each.name for each in self.parameters if each.keyed}
+        return name in known or (bracket == "[" and name.endswith("]") and base in keyed)
 
     def query_names(self, media_type: str = "") -> tuple[str, ...]:
         """Names of the query parameters that it takes beside a body of the media type."""
@@ -166,6 +174,26 @@ LAST_EVENT_ID = Parameter(
     about="The id of the last event that you have: the stream goes on after it.",
     schema={"type": "string", "pattern": "^[ -~]*$"},
 )
+
+
+METADATA = Parameter(
+    name="metadata",
+    where="query",
+    about="Only those whose metadata have these values: a JSON object of texts. Each key may also "
+    "be a parameter of its own, as in `metadata[team]=support`.",
+    schema=TEXT,
+    keyed=True,
+)
+
+
+def choice(name: str, about: str, values: Iterable[str]) -> Parameter:
+    """A filter by one of a few values."""
+    return Parameter(
+        name=name,
+        where="query",
+        about=about,
+        schema={"type": "string", "enum": [str(each) for each in values]},
+    )
 
 
 def after(prefix: str) -> Parameter:

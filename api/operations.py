@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from api import openai_operations, webhook_operations
-from api.jobs import PLOTS
+from api.jobs import MAX_LOOKED_AT, PLOTS
 from api.operation import (
     CLASSIFIER_ID,
     DOWNLOAD_HEADERS,
@@ -13,6 +13,7 @@ from api.operation import (
     IF_RANGE,
     JOB_ID,
     LAST_EVENT_ID,
+    METADATA,
     MODEL_ID,
     PLOT,
     PREFER,
@@ -20,6 +21,7 @@ from api.operation import (
     Operation,
     QueryFields,
     after,
+    choice,
     limit,
 )
 from api.readiness import Liveness, Readiness
@@ -43,6 +45,8 @@ from api.wire.train import TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
 from shared.dialects.jina import ClassifyAnswer, ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
+from shared.jobs import State
+from shared.types import JobKind
 
 _KEYED = (401, 403, 429, 500, 503, 507)  # what any call with a key may meet
 _FILES: dict[str, type[BaseModel] | None] = dict.fromkeys(TYPES)
@@ -61,6 +65,10 @@ def _from_file(fields: type[BaseModel]) -> str:
     )
 
 
+_FILTERED = (
+    f"At most {MAX_LOOKED_AT} jobs are looked at for a page, so with filters it may have fewer "
+    "than `limit`, or none: go on after `last_id` while `has_more` is true."
+)
 _WAITED: dict[int, tuple[str, ...]] = {
     200: ("Preference-Applied", "Idempotent-Replayed"),
     202: ("Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed"),
@@ -253,7 +261,14 @@ OPERATIONS = (
         scope="jobs",
         name="listJobs",
         summary="Your jobs, newest first.",
-        parameters=(after("job_"), limit(default=20, most=100)),
+        parameters=(
+            after("job_"),
+            limit(default=20, most=100),
+            choice("kind", "Only jobs of this kind.", JobKind),
+            choice("status", "Only jobs of this status.", State),
+            METADATA,
+        ),
+        about=_FILTERED,
         answers={200: JobList},
         problems=(*_KEYED, 422),
     ),

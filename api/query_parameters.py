@@ -58,7 +58,7 @@ def check_names(
     faults = [
         FieldError(field=shown(name), message=unknown, type="extra_forbidden")
         for name in names
-        if name not in known
+        if not operation.takes(name, known)
     ]
     faults += [
         FieldError(field=shown(name), message="stands twice in the query; send it once")

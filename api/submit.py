@@ -11,7 +11,7 @@ the keeper adopts every marker that the ledger does not know.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -124,6 +124,7 @@ class Submit:
         priority: Priority = Priority.STANDARD,
         job_id: str | None = None,
         waited_for: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> Job:
         """Accept a durable job: after this returns it will end, whatever dies.
 
@@ -154,6 +155,7 @@ class Submit:
             deadline=_deadline(request),
             expires_at=created_at + timedelta(seconds=self.result_keep_s),
             progress=Progress(total=_size(request)),
+            metadata=dict(metadata or _metadata(request)),
         )
         body = request.model_copy(update={"model": model.name})
         submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
@@ -218,6 +220,15 @@ class Submit:
 def _deadline(request: Body) -> datetime | None:
     at = request.deadline if isinstance(request, BatchRequest) else None
     return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _metadata(request: Body) -> dict[str, str]:
+    """That of a batch is part of its request, so that a retry has it too."""
+    match request:
+        case BatchRequest(metadata=metadata) | DryRunRequest(batch=BatchRequest(metadata=metadata)):
+            return metadata
+        case _:
+            return {}
 
 
 def _size(request: Body) -> int:

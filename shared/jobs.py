@@ -12,6 +12,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.errors import IllegalTransition
 from shared.types import Failure, JobKind, Usage, Value
 
@@ -73,6 +75,8 @@ class Job(Value):
     progress: Progress
     usage: Usage = Usage()
     error: Failure | None = None
+    # Left out where it is empty: a record of a version without it stays equal to its own bytes.
+    metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda found: not found)
 
 
 class Start(Value):

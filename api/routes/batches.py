@@ -11,12 +11,12 @@ from flask import Blueprint, Response, request
 from api import door
 from api.batches import Batches
 from api.idempotency import Idempotency, StoredAnswer, canonical, unpack
-from api.routes import page, sent
+from api.routes import filters, page, sent
 from api.routes.durable import Durable
 from api.routes.once import MARGIN_S, once
 from api.routes.reply import reply
 from api.wire import body
-from api.wire.openai.batch import render_batch
+from api.wire.openai.batch import STATUSES, render_batch
 from api.wire.openai.file import render_page
 from api.wire.openai.new_batch import BatchBody, parse
 from api.wire.openai.retry import DEFAULT as DEFAULT_ROWS
@@ -25,6 +25,7 @@ from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
 from shared.dialects.refusal import refuse
 from shared.errors import NotFound
+from shared.types import JobKind
 
 _DRY_RUN = "dry_run"
 _DEFAULT_LIMIT = 20
@@ -101,8 +102,17 @@ def blueprint(
     def listing() -> Response:
         after = page.after(lambda said: ids.is_job_id(ids.job_id_of(said)), what="batch")
         limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
-        listed, has_more = batches.list(door.caller().account, after=after, limit=limit)
-        return reply(render_page([render_batch(each) for each in listed], has_more=has_more))
+        filters.one_of("kind", [JobKind.BATCH])
+        listed, found = batches.list(
+            door.caller().account,
+            after=after,
+            limit=limit,
+            status=filters.one_of("status", STATUSES),
+            metadata=filters.metadata(),
+        )
+        last = ids.batch_id_of(found.last_id) if found.last_id else None
+        objects = [render_batch(each) for each in listed]
+        return reply(render_page(objects, has_more=found.has_more, last_id=last))
 
     @routes.get("/v1/batches/<batch_id>")
     def one(batch_id: str) -> Response:

@@ -66,6 +66,7 @@ class _Classify:
             dialect=self.dialect.NAME,
             priority=self.said.priority,
             job_id=job_id,
+            metadata=self.said.metadata,
         )
         return answer(
             job,

@@ -6,7 +6,7 @@ A call that outlives its wait is answered 202 with the job. Sent again without a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -47,6 +47,7 @@ class Durable:
         *,
         job_id: str | None = None,
         fleeting: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> Response:
         """The answer that the caller prefers.
 
@@ -56,6 +57,7 @@ class Durable:
                 checks may no longer hold, because of that call.
             job_id: The job to make where no `Idempotency-Key` says which.
             fleeting: Whether nothing stays of the job once its caller has the answer.
+            metadata: What the caller gives the job to find it by.
         """
         account = door.caller().account
         preferred = prefer.read(request.headers.get("Prefer"), longest_wait_s=self.timeout_s)
@@ -69,6 +71,7 @@ class Durable:
                 dialect=NAME,
                 job_id=new_id,
                 waited_for=not preferred.respond_async,
+                metadata=metadata,
             )
             return job, asked
 

@@ -85,7 +85,7 @@ def blueprint(
             if found is not None:
                 return evaluate_file(found, classifier_id)
             call = asked(evaluation.parse(body.parse(data)), classifier_id)
-            return durable.call(data, call.ask)
+            return durable.call(data, call.ask, metadata=call.said.metadata)
 
     def evaluate_file(found: Upload, classifier_id: str) -> Response:
         evaluation.parse_file(found.fields, found.file, place="")  # before it is stored
@@ -98,7 +98,9 @@ def blueprint(
                 upload.taken = True
                 return request
 
-            return durable.call(found.fingerprint, ask, job_id=upload.job_id)
+            return durable.call(
+                found.fingerprint, ask, job_id=upload.job_id, metadata=said.metadata
+            )
 
     def asked(said: Evaluation, classifier_id: str) -> _Evaluate:
         return _Evaluate(

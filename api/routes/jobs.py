@@ -9,8 +9,8 @@ from flask import Blueprint, Response
 
 from api import door
 from api.events import of_jobs
-from api.jobs import PLOTS, Jobs
-from api.routes import page
+from api.jobs import PLOTS, Jobs, holds
+from api.routes import filters, page
 from api.routes.events import Listening
 from api.routes.reply import reply
 from api.wire import body
@@ -19,6 +19,7 @@ from api.wire.result import render
 from shared import ids
 from shared.errors import NotFound
 from shared.jobs import Job, State
+from shared.types import JobKind
 
 _DEFAULT_LIMIT = 20
 _MOST_LISTED = 100
@@ -50,8 +51,25 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
         door.caller().require("jobs")
         after = page.after(ids.is_job_id, what="job")
         limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
-        listed, has_more = jobs.list(door.caller().account, after=after, limit=limit)
-        return reply(render_jobs(listed, root=door.root(), has_more=has_more))
+        kind, status = filters.one_of("kind", JobKind), filters.one_of("status", State)
+        metadata = filters.metadata()
+
+        def wanted(job: Job) -> bool:
+            return job.kind == (kind or job.kind) and (
+                job.state == (status or job.state) and holds(job, metadata)
+            )
+
+        found = jobs.list(
+            door.caller().account,
+            after=after,
+            limit=limit,
+            wanted=wanted if kind or status or metadata else None,
+        )
+        return reply(
+            render_jobs(
+                found.jobs, root=door.root(), has_more=found.has_more, last_id=found.last_id
+            )
+        )
 
     @routes.get("/v1/jobs/<job_id>")
     def one(job_id: str) -> Response:

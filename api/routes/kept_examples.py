@@ -48,7 +48,7 @@ def blueprint(
                     )
                 return RebuildRequest(model=model, classifier_id=record.id)
 
-            return durable.call(data, ask)
+            return durable.call(data, ask, metadata=said.metadata)
 
     @routes.delete("/v1/classifiers/<classifier_id>/examples")
     def forget(classifier_id: str) -> Response:

@@ -47,7 +47,9 @@ def blueprint(
             account = door.caller().account
             if found is None:
                 said = train.parse(body.parse(data))
-                return durable.call(data, lambda: resolve.train(said, account=account))
+                return durable.call(
+                    data, lambda: resolve.train(said, account=account), metadata=said.metadata
+                )
             return learn_file(found, account)
 
     def learn_file(found: Upload, account: str) -> Response:
@@ -61,6 +63,8 @@ def blueprint(
                 upload.taken = True
                 return request
 
-            return durable.call(found.fingerprint, ask, job_id=upload.job_id)
+            return durable.call(
+                found.fingerprint, ask, job_id=upload.job_id, metadata=said.metadata
+            )
 
     return routes

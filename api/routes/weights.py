@@ -126,7 +126,12 @@ def blueprint(
                     upload=upload.place,
                 )
 
-            return durable.call(body.dump(said) + file.sha256, ask, job_id=upload.job_id)
+            return durable.call(
+                body.dump(said) + file.sha256,
+                ask,
+                job_id=upload.job_id,
+                metadata=said.metadata,
+            )
 
     def understood(header: FileHeader, form: FormFile | None) -> tuple[ImportFields, str]:
         """What stands beside the file so far, in the query and in the form; and its model."""

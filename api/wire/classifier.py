@@ -22,6 +22,7 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
+from shared.dialects.metadata import Metadata
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.dialects.shape import Shape, bounded
@@ -169,6 +170,7 @@ class RebuildBody(_Written):
     """The model that is to learn the kept examples anew."""
 
     model: str = Field(description="Model or alias; may be the one that the classifier has.")
+    metadata: Metadata = None
 
 
 _Body = TypeVar("_Body", bound=BaseModel)

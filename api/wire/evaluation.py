@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.wire.file import ABOUT, File, FileFields, example_file, with_file
 from shared.dialects.examples import ExampleInputs, example_of
+from shared.dialects.metadata import Metadata
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.shape import Shape
 from shared.types import EvaluateResult, Example, ExampleFile
@@ -22,12 +23,15 @@ class EvaluateBody(Shape):
         description="Examples to judge by; those without a label are only ranked by how much there "
         "is to learn from labelling them."
     )
+    metadata: Metadata = None
 
 
 class EvaluateFileBody(FileFields):
     """An evaluate request whose examples are in a file; its fields are words."""
 
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
+
+    metadata: Metadata = None
 
 
 class EvaluateTokens(BaseModel):
@@ -107,6 +111,7 @@ class Evaluation:
 
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None
+    metadata: dict[str, str] = field(default_factory=dict)  # of the job
 
 
 def parse(body: object) -> Evaluation:
@@ -121,7 +126,7 @@ def parse(body: object) -> Evaluation:
         said = EvaluateBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
-    return Evaluation(examples=tuple(map(example_of, said.input)))
+    return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
 
 
 def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Evaluation:
@@ -134,7 +139,7 @@ def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Evaluati
         said = EvaluateFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc, keyed=frozenset()) from None
-    return Evaluation(file=example_file(said, sent, place=place))
+    return Evaluation(file=example_file(said, sent, place=place), metadata=said.metadata or {})
 
 
 def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:

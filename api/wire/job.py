@@ -58,6 +58,7 @@ class JobObject(BaseModel):
     )
     result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
     error: JobFault | None
+    metadata: dict[str, str] | None = Field(description="What the call gave it; null if nothing.")
 
 
 class JobList(BaseModel):
@@ -66,7 +67,9 @@ class JobList(BaseModel):
     object: Literal["list"]
     data: list[JobObject]
     first_id: str | None
-    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    last_id: str | None = Field(
+        description="Send it as `after` for the next page; it may be no job of this one."
+    )
     has_more: bool
 
 
@@ -92,6 +95,7 @@ def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None
         "result": result,
         "result_url": f"{root}/v1/jobs/{job.id}/result" if succeeded and result is None else None,
         "error": fault,
+        "metadata": job.metadata or None,
     }
 
 
@@ -105,12 +109,14 @@ def render_batch_result(result: BatchResult, *, job_id: str) -> dict[str, Any]:
     }
 
 
-def render_jobs(jobs: list[Job], *, root: str = "", has_more: bool) -> dict[str, Any]:
-    """A page of jobs; results stay behind their URLs."""
+def render_jobs(
+    jobs: list[Job], *, root: str = "", has_more: bool, last_id: str | None
+) -> dict[str, Any]:
+    """A page of jobs, ending with `last_id`; results stay behind their URLs."""
     return {
         "object": "list",
         "data": [render_job(job, root=root) for job in jobs],
         "first_id": jobs[0].id if jobs else None,
-        "last_id": jobs[-1].id if jobs else None,
+        "last_id": last_id,
         "has_more": has_more,
     }

@@ -23,6 +23,7 @@ from shared.classifiers import (
     check_description,
     check_name,
 )
+from shared.dialects.metadata import Metadata
 from shared.dialects.refusal import faults_of, refuse, shown, translated
 from shared.dialects.shape import Shape
 from shared.errors import MessageUndecodable
@@ -65,6 +66,7 @@ class ImportFields(Shape):
     model: str | None = Field(
         None, description="The model that the file must be of; another is refused."
     )
+    metadata: Metadata = None
 
     @property
     def new(self) -> NewClassifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.types import ClassifyRequest, Priority
 
@@ -20,3 +20,4 @@ class Asked:
     classifier: str | None = None
     model: str | None = None
     priority: Priority = Priority.STANDARD
+    metadata: dict[str, str] = field(default_factory=dict)

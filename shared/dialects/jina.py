@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.dialects import answer
 from shared.dialects.asked import Asked
+from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
 from shared.dialects.refusal import refuse, shown
 from shared.dialects.shape import (
@@ -139,6 +140,7 @@ class ClassifyBody(Shape):
         "read whole. The operator's limit if absent.",
     )
 
+    metadata: Metadata = None
     errors: ItemErrors | None = Field(
         None,
         description="What a bad item does. `per_item`: it has an `error` instead of an answer, "
@@ -270,6 +272,7 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         classifier=said.classifier_id,
         model=said.model,
         priority=Priority.FAST if said.priority == "fast" else Priority.STANDARD,
+        metadata=said.metadata or {},
     )
 
 

@@ -55,14 +55,16 @@ def refuse(
     raise error(f"{field}: {message}", fields=fields, **more)
 
 
-def translated(exc: ValidationError, *, keyed: frozenset[str]) -> InvalidRequest:
+def translated(exc: ValidationError, *, keyed: frozenset[str], at: str = "") -> InvalidRequest:
     """A validation error as one of ours.
 
     Args:
         exc: What pydantic found.
         keyed: Fields whose keys are the caller's own words; they stand in brackets in a path.
+        at: The field that was looked at, where it was one alone.
     """
-    return invalid(faults_of(exc, keyed=keyed))
+    faults = faults_of(exc, keyed=keyed)
+    return invalid([replace(each, field=at) for each in faults] if at else faults)
 
 
 def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> list[FieldError]:
@@ -90,10 +92,12 @@ def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
     for depth, step in enumerate(loc[1:], start=1):
         if depth == 1 and str(step).startswith("<"):
             continue  # the tag of a union's member, no part of the request
+        if step == "[key]":
+            continue  # what is wrong is the key itself, which stands before
         if isinstance(step, int):
             path += f"[{step}]"
         else:
-            path += f"[{shown(step)}]" if loc[0] in keyed else f".{step}"
+            path += f"[{shown(step)}]" if loc[0] in {*keyed, "metadata"} else f".{step}"
     return path
 
 

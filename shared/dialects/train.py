@@ -8,13 +8,14 @@ reference means is not decided here; examples in a file are for a worker to read
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.classifiers import MAX_DESCRIPTION_CHARS, check_description, check_name
 from shared.dialects.examples import LabelledInputs, example_of
+from shared.dialects.metadata import Metadata
 from shared.dialects.refusal import refuse, translated
 from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.dialects.shape import Shape
@@ -48,6 +49,7 @@ class TrainFields(Shape):
         description="Keep the examples of a new classifier, so that it can be rebuilt with another "
         "model; none are kept if absent.",
     )
+    metadata: Metadata = None
 
 
 class TrainBody(TrainFields):
@@ -93,6 +95,7 @@ class Training:
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None  # that holds them instead
     place: Callable[[int], str] = place  # of an example, for errors
+    metadata: dict[str, str] = field(default_factory=dict)  # of the job
 
 
 def parse(body: object) -> Training:
@@ -145,6 +148,7 @@ def training(
         examples=examples,
         file=file,
         place=place,
+        metadata=said.metadata or {},
     )
 
 

@@ -74,7 +74,12 @@ def test_an_error_within_another_request_keeps_its_kind_and_names_its_place():
 def test_what_is_asked_of_each_row_is_described_as_a_classify_request_is():
     described = asking._schema()
 
-    fields = {*ClassifyBody.model_fields, "classifier"} - {"errors", "input", "priority"}
+    fields = {*ClassifyBody.model_fields, "classifier"} - {
+        "errors",
+        "input",
+        "metadata",
+        "priority",
+    }
     assert set(described["properties"]) == fields
     assert "$ref" not in str(described)
 

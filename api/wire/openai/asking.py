@@ -16,6 +16,7 @@ PLACE = "classify"
 _NOT_OF_ROWS = {
     "input": "is in the file; leave it out",
     "priority": "is of calls; rows of a file wait behind them",
+    "metadata": "is of the batch; send it beside classify",
     "errors": "is of calls; a bad row of a file always fails alone",
 }
 _ROW = "any row"  # stands for the input, which is in the file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -30,7 +30,16 @@ _STATUSES: dict[State, Status] = {
     State.CANCELLED: "cancelled",
     State.EXPIRED: "expired",
 }
+STATUSES: tuple[Status, ...] = get_args(Status)
 _LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
+
+
+def states_of(status: str) -> frozenset[State]:
+    """The states of a job whose batch may have the status; `Standing.status` tells which it has."""
+    states = {state for state, each in _STATUSES.items() if each == status}
+    if status == "expired":
+        states |= _LAPSING
+    return frozenset(states | {State.RUNNING} if status == "validating" else states)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,13 +122,15 @@ def render_file(file: File) -> dict[str, Any]:
     }
 
 
-def render_page(objects: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """A page of objects that have an id."""
+def render_page(
+    objects: Sequence[dict[str, Any]], *, has_more: bool, last_id: str | None = None
+) -> dict[str, Any]:
+    """A page of objects that have an id; `last_id` where the page ends behind the last of them."""
     return {
         "object": "list",
         "data": list(objects),
         "first_id": objects[0]["id"] if objects else None,
-        "last_id": objects[-1]["id"] if objects else None,
+        "last_id": last_id or (objects[-1]["id"] if objects else None),
         "has_more": has_more,
     }
 

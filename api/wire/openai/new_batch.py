@@ -11,13 +11,13 @@ from api.wire.openai.asking import Asking
 from api.wire.openai.expiry import ExpiresAfter
 from shared import output_names
 from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, Source, delimiter_of, encoding_of
-from shared.dialects.refusal import refuse, shown, translated
+from shared.dialects.metadata import Metadata
+from shared.dialects.refusal import refuse, translated
 from shared.dialects.shape import Shape
 
 Endpoint = Literal["/v1/classify", "/v1/train"]
 _WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
-_MOST_KEYS, _MOST_KEY_CHARS, _MOST_VALUE_CHARS = 16, 64, 512
 _MOST_WORD_CHARS = 256
 _MOST_ID_COLUMNS = 16
 _COLUMNS = ("text_column", "image_column", "file_column")
@@ -52,11 +52,7 @@ class BatchBody(Shape):
     completion_window: str = Field(
         "24h", description="What has not begun by then expires: `30m`, `24h` (if absent), `3d`."
     )
-    metadata: dict[str, str] | None = Field(
-        None,
-        description=f"Yours: up to {_MOST_KEYS} keys of {_MOST_KEY_CHARS} characters, values of "
-        f"{_MOST_VALUE_CHARS}.",
-    )
+    metadata: Metadata = None
     output_expires_after: ExpiresAfter | None = Field(
         None, description="When the files that come out are deleted."
     )
@@ -157,7 +153,6 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
     if said.classify is not None and said.endpoint == TRAIN:
         refuse("classify", f"does not belong to {TRAIN}: there each line is a request of its own")
     _check_window(said, most_window_s)
-    _check_metadata(said.metadata or {})
     for field in _OF_ROWS:
         word = getattr(said, field)
         if word is None:
@@ -236,13 +231,3 @@ def _check_window(said: BatchBody, most_s: float) -> None:
         refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 3d")
     if said.window_s > most_s:
         refuse("completion_window", f"may be {most_s / 3600:.0f}h at most: jobs are kept no longer")
-
-
-def _check_metadata(metadata: dict[str, str]) -> None:
-    if len(metadata) > _MOST_KEYS:
-        refuse("metadata", f"at most {_MOST_KEYS} keys are kept, got {len(metadata)}")
-    for key, value in metadata.items():
-        if len(key) > _MOST_KEY_CHARS:
-            refuse(f"metadata[{shown(key)}]", f"a key may have {_MOST_KEY_CHARS} characters")
-        if len(value) > _MOST_VALUE_CHARS:
-            refuse(f"metadata[{shown(key)}]", f"may have {_MOST_VALUE_CHARS} characters")
