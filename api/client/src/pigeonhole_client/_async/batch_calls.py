@@ -28,9 +28,13 @@ class AsyncBatchCalls(AsyncResource):
         """End a batch; what is finished is kept."""
         return await self._post(Batch, f"/v1/batches/{segment(batch_id)}/cancel")
 
-    async def retry(self, batch_id: str) -> Batch:
-        """A batch of the rows that did not come out of one that has ended."""
-        return await self._post(Batch, f"/v1/batches/{segment(batch_id)}/retry")
+    async def retry(self, batch_id: str, *, rows: str | None = None) -> Batch:
+        """A batch of the rows that did not come out of one that has ended.
+
+        `rows`: `all` for also those that failed for a reason that a retry does not cure.
+        """
+        path = f"/v1/batches/{segment(batch_id)}/retry"
+        return await self._post(Batch, path, None if rows is None else {"rows": rows})
 
     def follow(self, batch_id: str) -> AsyncIterator[Batch]:
         """The batch now, and whenever it changes, up to its end."""

@@ -29,9 +29,13 @@ class BatchCalls(Resource):
         """End a batch; what is finished is kept."""
         return self._post(Batch, f"/v1/batches/{segment(batch_id)}/cancel")
 
-    def retry(self, batch_id: str) -> Batch:
-        """A batch of the rows that did not come out of one that has ended."""
-        return self._post(Batch, f"/v1/batches/{segment(batch_id)}/retry")
+    def retry(self, batch_id: str, *, rows: str | None = None) -> Batch:
+        """A batch of the rows that did not come out of one that has ended.
+
+        `rows`: `all` for also those that failed for a reason that a retry does not cure.
+        """
+        path = f"/v1/batches/{segment(batch_id)}/retry"
+        return self._post(Batch, path, None if rows is None else {"rows": rows})
 
     def follow(self, batch_id: str) -> Iterator[Batch]:
         """The batch now, and whenever it changes, up to its end."""
