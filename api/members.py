@@ -7,8 +7,8 @@ import time
 
 from shared.catalogue import ModelEntry
 from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavailable
+from shared.member_reports import MemberReport, WorkerReport
 from shared.ports import Ledger
-from shared.types import MemberReport, WorkerReport
 
 WORKER = "worker"
 KEEPER = "keeper"

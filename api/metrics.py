@@ -22,9 +22,9 @@ from prometheus_client.registry import Collector
 from api.members import KEEPER, WORKER
 from shared import service_clock, telemetry
 from shared.errors import Unavailable
+from shared.member_reports import MemberReport
 from shared.messages import lane_of, lanes
 from shared.ports import Ledger
-from shared.types import MemberReport
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -43,7 +43,8 @@ from api.wire.job import BatchAnswer, JobList, JobObject
 from api.wire.model import Model, ModelList
 from api.wire.train import TrainFileBody
 from api.wire.weights import MEDIA_TYPE, ImportFields, ImportFileBody
-from shared.dialects.jina import ClassifyAnswer, ClassifyBody
+from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.jina import ClassifyBody
 from shared.dialects.train import TrainAnswer, TrainBody
 from shared.jobs import State
 from shared.types import JobKind
@@ -149,11 +150,15 @@ OPERATIONS = (
         path="/v1/classifiers/{classifier_id}",
         scope="train",
         name="changeClassifier",
-        summary="Change its name, description, access or aliases, or whether examples are kept.",
+        summary="Change its name, description, access, aliases or labels, or whether examples are "
+        "kept.",
+        about="A change of labels is a job that makes a new version: `Prefer` and "
+        "`Idempotency-Key` are for it alone.",
         body=ClassifierChangeBody,
-        parameters=(CLASSIFIER_ID,),
-        answers={200: ClassifierAnswer},
-        problems=(*_KEYED, 404, 409, 413, 415, 422),
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
+        answers={200: ClassifierAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, *_KEYED, 404, 409, 413, 415, 422, 429),
     ),
     Operation(
         method="delete",

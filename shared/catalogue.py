@@ -15,10 +15,36 @@ from shared.errors import ConfigurationError, FieldError, ModelNotFound
 from shared.types import Value
 
 
-class ModelEntry(Value):
-    """One model of the catalogue; a key that is not known is refused, because people write it."""
+class _Written(Value):
+    """What people write in a catalogue: a key that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelFit(_Written):
+    """What makes the log odds of a fit to labels: factors of five numbers, in the order of
+    `workers.core.fit.Described.fit`.
+    """
+
+    nearest: float
+    null: float
+    generic: float
+    log_labels: float
+    offset: float
+
+
+class ExampleFit(_Written):
+    """The same for a fit to a classifier's examples: `workers.core.fit.Learnt.fit`."""
+
+    nearest: float
+    own: float
+    other: float
+    log_labels: float
+    offset: float
+
+
+class ModelEntry(_Written):
+    """One model of the catalogue."""
 
     name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
     aliases: tuple[str, ...] = ()
@@ -32,6 +58,8 @@ class ModelEntry(Value):
     temperature: float = Field(default=0.06, gt=0)
     by_spread: bool = True
     null_bias: float = 0.0
+    label_fit: LabelFit | None = None
+    example_fit: ExampleFit | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from shared.types import (
     JobKind,
     Priority,
     RebuildRequest,
+    RelabelRequest,
     TrainRequest,
     TrainResult,
     Value,
@@ -131,6 +132,7 @@ Body = Annotated[
     Annotated[ClassifyRequest, Tag("classify")]
     | Annotated[TrainRequest, Tag("train")]
     | Annotated[RebuildRequest, Tag("rebuild")]
+    | Annotated[RelabelRequest, Tag("relabel")]
     | Annotated[ImportRequest, Tag("import")]
     | Annotated[EvaluateRequest, Tag("evaluate")]
     | Annotated[BatchRequest, Tag("batch")]
@@ -148,6 +150,7 @@ RESULTS: dict[
     JobKind.CLASSIFY: ClassifyResult,
     JobKind.TRAIN: TrainResult,
     JobKind.REBUILD: TrainResult,
+    JobKind.RELABEL: TrainResult,
     JobKind.IMPORT: TrainResult,
     JobKind.EVALUATE: EvaluateResult,
     JobKind.BATCH: BatchResult,

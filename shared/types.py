@@ -39,6 +39,7 @@ class JobKind(StrEnum):
     CLASSIFY = "classify"
     TRAIN = "train"
     REBUILD = "rebuild"
+    RELABEL = "relabel"
     IMPORT = "import"
     EVALUATE = "evaluate"
     BATCH = "batch"
@@ -157,9 +158,16 @@ class ClassifyRequest(Value):
     threshold: Threshold | None = None
     top_k: int | None = None
     return_uncertainty: bool = False
+    return_fit: bool = False
+    unknown_below: float | None = None  # 0..1: answers with a lower fit have no prediction
     files: FileReading = FileReading()
     errors: ItemErrors | None = None
     refused: tuple[FailedItem, ...] = ()
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether answers have a fit."""
+        return self.return_fit or self.unknown_below is not None
 
 
 class Example(Value):
@@ -223,6 +231,15 @@ class RebuildRequest(Value):
     classifier_id: str
 
 
+class RelabelRequest(Value):
+    """Labels of a classifier to be renamed, merged, or taken away where the new name is None."""
+
+    kind: Literal["relabel"] = "relabel"
+    model: str
+    classifier_id: str
+    labels: dict[str, str | None]
+
+
 class ImportRequest(Value):
     """A classifier to be made from a file of weights, which lies on the store as `upload`."""
 
@@ -248,12 +265,24 @@ class Answer(Value):
 
     A label removed by `threshold` or `top_k` has the score None. `best` is the index of the
     highest remaining score, or None when no label remains. `margin`, where it was asked for, is
-    how far the best calibrated score is ahead of the second.
+    how far the best calibrated score is ahead of the second. `fit`, where it was asked for, is the
+    probability that the item is one of what the labels or examples describe; `unknown`: the fit is
+    too low for a prediction.
     """
 
     best: int | None
     scores: tuple[float | None, ...]
     margin: float | None = None
+    fit: float | None = None
+    unknown: bool = False
+
+
+class LabelsAlike(Value):
+    """Two labels of a question that are nearly one to the model, by the cosine `value`."""
+
+    group: str | None = None
+    labels: tuple[str, str]
+    value: float
 
 
 class Usage(Value):
@@ -292,6 +321,7 @@ class ClassifyResult(Value):
     labels: tuple[str, ...] | None = None
     files: tuple[FileRead, ...] = ()
     failed: tuple[FailedItem, ...] = ()
+    alike: tuple[LabelsAlike, ...] = ()
 
 
 class Progressive(Value):
@@ -381,25 +411,3 @@ class EvaluateResult(Value):
     reliability: tuple[ReliabilityBin, ...]
     worth_labelling: tuple[WorthLabelling, ...]
     plots: tuple[str, ...] = ()  # file names beside the result
-
-
-class MemberReport(Value):
-    """What every living process says of itself.
-
-    `clock_offset_s`: how far its machine's clock is ahead of the service's time.
-    """
-
-    clock_offset_s: float = 0.0
-
-
-class WorkerReport(MemberReport):
-    """What a living worker says of itself: its device, the queues it takes, the models it holds.
-
-    `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
-    among them.
-    """
-
-    device: str
-    queues: tuple[str, ...]
-    models: tuple[str, ...]
-    tokens_per_s: dict[str, float] = Field(default_factory=dict)

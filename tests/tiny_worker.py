@@ -9,6 +9,7 @@ from shared import layout
 from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import PigeonholeError
 from shared.jobs import Fail, Finalise, Job, Progress, Settle, Start, Succeed, advance
+from shared.member_reports import WorkerReport
 from shared.messages import (
     Body,
     Call,
@@ -20,15 +21,7 @@ from shared.messages import (
     failure_of,
 )
 from shared.ports import FINALISE, Claim
-from shared.types import (
-    Answer,
-    ClassifyRequest,
-    ClassifyResult,
-    JobKind,
-    Question,
-    Usage,
-    WorkerReport,
-)
+from shared.types import Answer, ClassifyRequest, ClassifyResult, JobKind, Question, Usage
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
 from tests.tiny_batches import TinyBatches

@@ -27,11 +27,11 @@ from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.store import store_of
 from shared.batches import UPLOAD_KEPT_S
 from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
+from shared.member_reports import MemberReport
 from shared.messages import encode
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
-from shared.types import MemberReport
 from shared.webhook_store import WebhookStore
 from workers import meters
 from workers.keeping.adoption import adopt

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 from shared.errors import FieldError, InvalidRequest
 from shared.limits import Limits
 from workers import weights_bounds
-from workers.core import zero_shot
+from workers.core import fit, zero_shot
 from workers.core.learner import Learner
 from workers.core.passive_aggressive import Kind
 from workers.core.zero_shot import Scale
@@ -68,10 +68,16 @@ class Trained:
         logits = self.learner.model.scores(x)
         return logits if mode == "raw" else zero_shot.single_label(logits, 1.0)
 
+    @cached_property
+    def learnt(self) -> fit.Learnt:
+        """What the fit of an item needs, from sums that every file of weights has."""
+        return fit.Learnt.measure(self.learner.moments, self.learner.prior)
+
     @property
     def size_bytes(self) -> int:
-        """What it takes in memory."""
-        return sum(array.nbytes for array in self.learner.arrays().values())
+        """What it takes in memory, with the centres of `learnt`."""
+        arrays = sum(array.nbytes for array in self.learner.arrays().values())
+        return arrays + self.learner.prior.nbytes
 
 
 def dumps(trained: Trained) -> bytes:

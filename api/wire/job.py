@@ -11,7 +11,7 @@ from api.wire.evaluation import EvaluateAnswer
 from api.wire.openai.dry_run import DryRunAnswer
 from shared import ids
 from shared.batches import BatchResult
-from shared.dialects.jina import ClassifyAnswer
+from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.train import TrainAnswer
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind

@@ -27,14 +27,18 @@ class Scored(msgspec.Struct, gc=False):
 
 
 def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
-    """The prediction of an item, its score, and all labels that stay; doubt where it was asked.
+    """The prediction of an item, its score, and all labels that stay; what else was asked.
 
     >>> answer = Answer(scores=(0.25, 0.75), best=1)
     >>> said = found((Question(labels=("a", "b")),), (answer,))
     >>> said["prediction"], said["score"]
     ('b', 0.75)
     """
-    return {**_rows(questions, answers), **_doubt(questions, answers)}
+    return {
+        **_rows(questions, answers),
+        **_doubt(questions, answers),
+        **_fit(questions, answers),
+    }
 
 
 def nothing(questions: Questions) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def _row(question: Question, answer: Answer) -> dict[str, Any]:
         if score is not None
     ]
     return {
-        "prediction": None if best is None else labels[best],
+        "prediction": None if best is None or answer.unknown else labels[best],
         "score": None if best is None else answer.scores[best],
         "predictions": predictions,
     }
@@ -108,3 +112,11 @@ def _doubt(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
     if questions[0].group is None:
         return {"margin": margins[None], "uncertain": uncertain[None]}
     return {"margin": margins, "uncertain": uncertain}
+
+
+def _fit(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
+    """How typical the item is of anything described; empty where nobody asked."""
+    fits = {q.group: each.fit for q, each in zip(questions, answers, strict=True)}
+    if all(fit is None for fit in fits.values()):
+        return {}
+    return {"fit": fits[None] if questions[0].group is None else fits}

@@ -17,6 +17,7 @@ from shared.dialects.asked import Asked
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
 from shared.dialects.refusal import refuse, shown
+from shared.dialects.report import render_alike
 from shared.dialects.shape import (
     MOST_ENTRIES,
     ItemInput,
@@ -119,6 +120,18 @@ class ClassifyBody(Shape):
     return_uncertainty: bool | None = Field(
         None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
     )
+    return_fit: bool | None = Field(
+        None,
+        description="Say of each answer how likely it is that the item is one of what the labels, "
+        "or the examples of the classifier, describe: `fit`.",
+    )
+    unknown_below: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The `prediction` of an answer with a `fit` below this is null; its `score` "
+        "stays. Answers have `fit` then.",
+    )
     priority: Literal["standard", "fast"] | None = Field(
         None, description="`fast` goes before the `standard` calls that wait (default)."
     )
@@ -150,98 +163,6 @@ class ClassifyBody(Shape):
     )
 
 
-class LabelScore(Shape):
-    """A label and how well it fits."""
-
-    label: str
-    score: float
-
-
-class PageAnswer(Shape):
-    """What one page of a document was found to be."""
-
-    prediction: str | dict[str, str | None] | None
-    score: float | dict[str, float | None] | None
-    predictions: list[LabelScore] | dict[str, list[LabelScore]]
-
-
-class FileAnswer(Shape):
-    """What was read of a document."""
-
-    kind: str = Field(description="`pdf`, `docx` or `text`.")
-    total_pages: int = Field(
-        description="Of text without pages of its own: pieces of about 3,000 characters."
-    )
-    pages_read: int = Field(description="Those of them that were read whole.")
-    read_by: FileBy = Field(description="What it was judged by.")
-    scanned: bool = Field(description="It has pictures of pages and no text.")
-    pages: list[PageAnswer] = Field(
-        default=[],
-        description="Present with `per_page`: the answer for each of the first `max_pages` pages, "
-        "null for one with nothing on it.",
-    )
-
-
-class ItemError(Shape):
-    """Why an item has no answer."""
-
-    code: str
-    message: str
-    field: str | None = Field(default=None, description="Present where a field is at fault.")
-
-
-class Classification(Shape):
-    """The answer for one input. With groups of labels, the three answers are objects by group."""
-
-    object: Literal["classification"]
-    index: int
-    prediction: str | dict[str, str | None] | None = Field(
-        description="The best label; null where a threshold left none."
-    )
-    score: float | dict[str, float | None] | None
-    predictions: list[LabelScore] | dict[str, list[LabelScore]] = Field(
-        description="Every label with its score, in the order of the request, but for those that "
-        "`threshold` or `top_k` removed."
-    )
-    margin: float | dict[str, float | None] | None = Field(
-        default=None,
-        description="Present with `return_uncertainty`: how far the best calibrated score is ahead "
-        "of the second.",
-    )
-    uncertain: bool | dict[str, bool] = Field(
-        default=False,
-        description="Present with `return_uncertainty`: `margin` is below "
-        f"{answer.UNCERTAIN_MARGIN:g}.",
-    )
-    truncated: bool = Field(
-        default=False,
-        description="False where the text is longer than the model's window: it was read whole, "
-        "window by window. True where pages of a document were not read: `file` says how many "
-        "were. Absent elsewhere.",
-    )
-    file: FileAnswer | None = Field(default=None, description="Present for documents.")
-    error: ItemError | None = Field(
-        default=None,
-        description="Present where the item has no answer: an image or document that could not be "
-        'read, with `errors: "per_item"` any bad item. `prediction` and `score` are null then, '
-        "and nothing is charged for it.",
-    )
-
-
-class Tokens(Shape):
-    """What the request cost: tokens of inputs and labels; of inputs alone with a classifier."""
-
-    total_tokens: int
-    prompt_tokens: int
-
-
-class ClassifyAnswer(Shape):
-    """Answers in the order of the inputs."""
-
-    usage: Tokens
-    data: list[Classification]
-
-
 def parse(body: dict[str, object], *, default_model: str) -> Asked:
     """What a body says.
 
@@ -262,6 +183,8 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         multi_label=bool(said.multi_label),
         top_k=said.top_k,
         return_uncertainty=bool(said.return_uncertainty),
+        return_fit=bool(said.return_fit),
+        unknown_below=said.unknown_below,
         files=_files(said),
         errors=said.errors,
         refused=refused,
@@ -300,7 +223,10 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
         data[file.index]["file"] = answer.read(questions, file)
         if file.pages < file.total_pages:
             data[file.index]["truncated"] = True
-    return {"usage": _tokens(result.usage), "data": data}
+    body = {"usage": _tokens(result.usage), "data": data}
+    if result.alike:
+        body["warnings"] = [render_alike(alike) for alike in result.alike]
+    return body
 
 
 def _zero_shot(said: ClassifyBody) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from shared.dialects.refusal import shown
-from shared.types import Progressive, Remark, RemarkKind
+from shared.types import LabelsAlike, Progressive, Remark, RemarkKind
 
 _MOST_NAMED = 10  # items in one sentence; the list beside it has all
 
@@ -80,8 +80,18 @@ def render_remark(remark: Remark) -> dict[str, Any]:
     }
 
 
+def render_alike(alike: LabelsAlike) -> dict[str, Any]:
+    """A warning of a classify call, with the sentence that the same labels get in training."""
+    said: dict[str, Any] = {
+        "code": "labels_alike",
+        "message": _mean_the_same(_named(alike.labels)),
+        "labels": list(alike.labels),
+    }
+    return said if alike.group is None else {**said, "group": alike.group}
+
+
 def _message(remark: Remark) -> str:
-    labels = _and([repr(shown(label)) for label in remark.labels])
+    labels = _named(remark.labels)
     match remark.kind:
         case "conflicting_duplicates":
             return (
@@ -92,10 +102,18 @@ def _message(remark: Remark) -> str:
             count = f"{remark.value:g} example{'' if remark.value == 1 else 's'}"
             return f"Label {labels} has only {count}: send more of it."
         case "similar_labels":
-            return (
-                f"Labels {labels} mean nearly the same to the model: name them so that they "
-                "differ, or make them one."
-            )
+            return _mean_the_same(labels)
+
+
+def _mean_the_same(labels: str) -> str:
+    return (
+        f"Labels {labels} mean nearly the same to the model: name them so that they differ, or "
+        "make them one."
+    )
+
+
+def _named(labels: Iterable[str]) -> str:
+    return _and([repr(shown(label)) for label in labels])
 
 
 def _and(words: list[str]) -> str:

@@ -20,9 +20,9 @@ from shared.batches import BadRow, BatchRequest, Plan
 from shared.dialects.refusal import shown
 from shared.errors import WorkFailed
 from shared.jobs import Expire, Finalise, Job, Lapse, Start, advance
+from shared.member_reports import WorkerReport
 from shared.messages import Submission, decode, encode
 from shared.ports import PLAN, Claim
-from shared.types import WorkerReport
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 from tests.fake_ledger import FakeLedger

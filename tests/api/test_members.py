@@ -7,8 +7,8 @@ import pytest
 from api.members import Members
 from shared.catalogue import ModelEntry
 from shared.errors import BrokerFull, BrokerUnavailable, ModelNotFound, Unavailable
+from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
-from shared.types import WorkerReport
 from tests.fake_ledger import FakeLedger
 
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from api import readiness
 from api.metrics import Metrics
+from shared.member_reports import MemberReport
 from shared.messages import encode
-from shared.types import MemberReport
 from tests.api.conftest import World
 from tests.fake_ledger import FakeLedger
 from tests.problems import assert_problem

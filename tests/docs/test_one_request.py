@@ -37,9 +37,9 @@ from shared.adapters.redis_ledger import RedisLedger
 from shared.adapters.redis_replies import RedisReplies
 from shared.catalogue import Catalogue, ModelEntry
 from shared.limits import Limits
+from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.settings import Settings
-from shared.types import WorkerReport
 from tests.fake_media import FakeMedia
 from tests.fakes import FakeBuckets
 from tests.servers import HOST, valkey_server

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.dialects import jina
+from shared.dialects.classification import ClassifyAnswer
 from shared.errors import PigeonholeError
 from shared.types import Answer, ClassifyRequest, ClassifyResult, Threshold, Usage
 
@@ -53,7 +54,7 @@ def test_a_result_is_answered(pair: dict[str, Any]):
     rendered = msgspec.to_builtins(jina.render(request, result))
 
     assert rendered == pair["response"]
-    jina.ClassifyAnswer.model_validate(rendered)
+    ClassifyAnswer.model_validate(rendered)
 
 
 @by_name(REFUSED)

@@ -9,8 +9,8 @@ from shared import ids, layout
 from shared.batches import UPLOAD_KEPT_S, BatchResult, File
 from shared.errors import BrokerUnavailable, ClocksDisagree
 from shared.jobs import Job, State
+from shared.member_reports import WorkerReport
 from shared.messages import CONTROL, decode, encode, queues_of
-from shared.types import WorkerReport
 from shared.webhook_store import WebhookStore
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from shared.catalogue import ModelEntry
 from shared.errors import DeadlineExceeded, FieldError
 from shared.jobs import Job
 from shared.limits import Limits
@@ -233,9 +234,7 @@ class Pending:
             by_question = [self._answers(views, targets, trained.labels, trained)]
         else:
             by_question = [
-                self._answers(
-                    views, targets, question.labels, {p: labels for p, (labels, _) in sets.items()}
-                )
+                self._answers(views, targets, question.labels, sets)
                 for question, sets in zip(self.request.questions, label_sets, strict=True)
             ]
         by_target = list(zip(*by_question, strict=True))
@@ -243,7 +242,7 @@ class Pending:
             answers=targets.of_items(by_target),
             usage=Usage(
                 input_tokens=sum(views.tokens),
-                label_tokens=sum(next(iter(sets.values()))[1] for sets in label_sets),
+                label_tokens=sum(next(iter(sets.values())).tokens for sets in label_sets),
             ),
             windowed=views.windowed,
             labels=None if trained is None else trained.labels,
@@ -262,6 +261,11 @@ class Pending:
             failed=tuple(
                 FailedItem(index=index, failure=failure_of(error))
                 for index, error in sorted(views.failed.items())
+            ),
+            alike=tuple(
+                pair.model_copy(update={"group": question.group})
+                for question, sets in zip(self.request.questions, label_sets, strict=False)
+                for pair in next(iter(sets.values())).alike
             ),
         )
 
@@ -287,18 +291,21 @@ class Pending:
         ahead: list[float | None] = [None] * len(scores)
         if request.return_uncertainty:
             ahead = _rounded(margins(targets.mean(_scored(views, scorers))))
+        fits: list[float | None] = [None] * len(scores)
+        if request.needs_fit:
+            fits = _rounded(targets.mean(_fitted(views, scorers, self.model.entry))[:, 0])
         if not bool(chosen.keep.all()):
             rows = [
                 [score if kept else None for score, kept in zip(row, keep, strict=True)]
                 for row, keep in zip(rows, chosen.keep.tolist(), strict=True)
             ]
         return [
-            Answer(best=b, scores=row, margin=margin)
-            for b, row, margin in zip(best, rows, ahead, strict=True)
+            Answer(best=b, scores=row, margin=margin, fit=fit, unknown=_unknown(fit, request))
+            for b, row, margin, fit in zip(best, rows, ahead, fits, strict=True)
         ]
 
 
-_Scorers = Trained | dict[bool, zero_shot.LabelSet]
+_Scorers = Trained | dict[bool, Labels]
 
 
 def _scored(
@@ -313,12 +320,34 @@ def _scored(
         return scorers.scores(views.x, mode=mode, multi_label=multi_label)
     if len(scorers) == 1:
         (labels,) = scorers.values()
-        return labels.scores(views.x, mode=mode, multi_label=multi_label)
-    scores = np.empty((len(views.x), len(scorers[False].rows)), np.float32)
+        return labels.scored.scores(views.x, mode=mode, multi_label=multi_label)
+    scores = np.empty((len(views.x), len(scorers[False].scored.rows)), np.float32)
     for pictures, labels in scorers.items():
         of_these = views.of_pictures == pictures
-        scores[of_these] = labels.scores(views.x[of_these], mode=mode, multi_label=multi_label)
+        scores[of_these] = labels.scored.scores(
+            views.x[of_these], mode=mode, multi_label=multi_label
+        )
     return scores
+
+
+def _fitted(views: Views, scorers: _Scorers, entry: ModelEntry) -> Rows:
+    """The fit of each view, (V, 1). The constants of a model are for texts."""
+    fits = np.empty((len(views.x), 1), np.float32)
+    for pictures in (False, True):
+        of_these = views.of_pictures == pictures
+        x = views.x[of_these]
+        if isinstance(scorers, Trained):
+            fits[of_these, 0] = scorers.learnt.fit(x, None if pictures else entry.example_fit)
+        elif len(x):
+            described = scorers[pictures].described
+            assert described is not None
+            fits[of_these, 0] = described.fit(x, None if pictures else entry.label_fit)
+    return fits
+
+
+def _unknown(fit: float | None, request: ClassifyRequest) -> bool:
+    least = request.unknown_below
+    return fit is not None and least is not None and fit < least
 
 
 @dataclass(frozen=True, kw_only=True)

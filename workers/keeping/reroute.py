@@ -6,10 +6,10 @@ those of a better device come back; then what waits is moved. What no living wor
 
 from __future__ import annotations
 
+from shared.member_reports import WorkerReport
 from shared.messages import on_every_device
 from shared.ports import Ledger
 from shared.telemetry import Log
-from shared.types import WorkerReport
 
 log = Log("reroute")
 _WORKER = "worker"

@@ -10,19 +10,40 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import chain
 
 from shared.limits import Limits
-from shared.types import ClassifyRequest, Priority, Question
+from shared.types import ClassifyRequest, LabelsAlike, Priority, Question
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.core import prompts, zero_shot
+from workers.core import fit, prompts, zero_shot
+from workers.core.remarks import similar_labels
 from workers.futures import done, without_variables
 from workers.models.port import Rows
 from workers.vectors.embedding import Model
 
-Labels = tuple[zero_shot.LabelSet, int]
-"""A measured label set, and the tokens of its labels and descriptions."""
 
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A question's labels, measured.
+
+    `tokens` are those of labels and descriptions. `described` is there for requests that need a
+    fit. `alike`: pairs that are nearly one to the model, the closest first.
+    """
+
+    scored: zero_shot.LabelSet
+    tokens: int
+    described: fit.Described | None
+    alike: tuple[LabelsAlike, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the arrays take in memory."""
+        null = 0 if self.described is None else self.described.null.nbytes
+        return self.scored.rows.nbytes + self.scored.null.nbytes + null
+
+
+_DECIMALS = 6
 _CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
 
 
@@ -103,7 +124,8 @@ class LabelSets:
         """
         given = request.descriptions
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
-        how = (model.entry.name, request.template, request.multi_label, pictures)
+        mode = (request.multi_label, request.needs_fit)
+        how = (model.entry.name, request.template, mode, pictures)
         key = (*how, question.labels, described)
         known = self._kept.get(key)
         if known is not None:
@@ -127,9 +149,9 @@ class LabelSets:
         with self._lock:
             self._making.pop(key, None)
         if ended.exception() is None:
-            labels, tokens = ended.result()
-            size = labels.rows.nbytes + labels.null.nbytes + sum(map(sys.getsizeof, texts))
-            self._kept.put(key, (labels, tokens), size_bytes=size + OVERHEAD_BYTES)
+            labels = ended.result()
+            size = labels.size_bytes + sum(map(sys.getsizeof, texts))
+            self._kept.put(key, labels, size_bytes=size + OVERHEAD_BYTES)
 
 
 def _make(
@@ -150,7 +172,7 @@ def _make(
         template=request.template,
         descriptions=request.descriptions,
     )  # (L, K)
-    null_labels = prompts.NULL_LABELS if request.multi_label else ()
+    null_labels = prompts.NULL_LABELS if request.multi_label or request.needs_fit else ()
     nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
     scale = scale_of(model, pictures=pictures)
     tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
@@ -163,11 +185,11 @@ def _make(
             forms = len(texts[0])
             labels = prompts.average(rows[: len(texts) * forms], forms)
             null = prompts.average(rows[len(texts) * forms :], forms) if nulls else None
-            measured = zero_shot.LabelSet.measure(labels, scale=scale, null=null)
+            measured = _measured(request, question, labels, null, scale, tokens)
         except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
             made.set_exception(without_variables(exc))
         else:
-            made.set_result((measured, tokens))
+            made.set_result(measured)
 
     model.embedder.embed_prompts(
         [*chain.from_iterable(texts), *chain.from_iterable(nulls)],
@@ -175,3 +197,31 @@ def _make(
         account=account,
     ).add_done_callback(finish)
     return made
+
+
+def _measured(
+    request: ClassifyRequest,
+    question: Question,
+    rows: Rows,
+    null: Rows | None,
+    scale: zero_shot.Scale,
+    tokens: int,
+) -> Labels:
+    """What scoring and fit need of labels (L, D) and null labels (M, D)."""
+    described = None
+    if null is not None and request.needs_fit:
+        temperature = zero_shot.temperature(rows, scale)
+        described = fit.Described.measure(rows, null, temperature=temperature)
+    competing = null if request.multi_label else None
+    return Labels(
+        scored=zero_shot.LabelSet.measure(rows, scale=scale, null=competing),
+        tokens=tokens,
+        described=described,
+        alike=tuple(
+            LabelsAlike(
+                labels=(remark.labels[0], remark.labels[1]),
+                value=round(remark.value, _DECIMALS),
+            )
+            for remark in similar_labels(question.labels, rows)
+        ),
+    )

@@ -312,12 +312,13 @@ GROUPS = (
     Question(group="topic", labels=("red", "green")),
     Question(group="mood", labels=("happy", "sad")),
 )
-EACH = ("prediction", "score", "predictions", "margin", "uncertain")
+EACH = ("prediction", "score", "predictions", "margin", "uncertain", "fit")
 
 
 def grouped(bench: Bench, kind: str) -> bytes:
     """The table of two rows, one of which has a column of the name that one of ours would have."""
-    ask = ASK.model_copy(update={"questions": GROUPS, "return_uncertainty": True})
+    added = {"questions": GROUPS, "return_uncertainty": True, "return_fit": True}
+    ask = ASK.model_copy(update=added)
     data = b"id,text,score_mood\n1,a red happy rose,mine\n2,sad green grass,too\n"
     body = BatchRequest(
         model="tiny",
@@ -378,7 +379,7 @@ def test_groups_have_columns_of_their_own_in_a_csv(bench: Bench):
 def test_groups_have_numbers_and_booleans_in_parquet(bench: Bench):
     found = pq.read_table(io.BytesIO(grouped(bench, "parquet")))
 
-    for name in ("score_topic", "score_mood_", "margin_topic", "margin_mood"):
+    for name in ("score_topic", "score_mood_", "margin_topic", "margin_mood", "fit_topic"):
         assert found.schema.field(name).type == pa.float64()
     assert found.schema.field("uncertain_topic").type == pa.bool_()
     (first, _) = found.to_pylist()

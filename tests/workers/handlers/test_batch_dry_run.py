@@ -10,8 +10,8 @@ import pytest
 from shared import ids, layout
 from shared.batches import DryRunRequest, DryRunResult
 from shared.jobs import Job
+from shared.member_reports import WorkerReport
 from shared.messages import decode, encode
-from shared.types import WorkerReport
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import ME, a_batch, decode_body, ended, jsonl, run_all
 

@@ -123,6 +123,82 @@ def test_a_model_of_another_worker_is_unavailable_here(bench: Bench):
         run(bench, a_request(model="other"))
 
 
+def test_labels_with_one_vector_are_named_with_their_group(bench: Bench):
+    questions = (
+        Question(group="colour", labels=("red", "green")),
+        Question(group="thing", labels=("rose", "leaf", "Rose")),
+    )
+
+    result = run(bench, a_request("a red rose", questions=questions))
+    again = run(bench, a_request("a leaf", questions=(Question(labels=("rose", "leaf", "Rose")),)))
+
+    assert [(pair.group, pair.labels) for pair in result.alike] == [("thing", ("rose", "Rose"))]
+    assert [(pair.group, pair.labels) for pair in again.alike] == [(None, ("rose", "Rose"))]
+
+
+class TestFit:
+    """How typical an item is of anything that labels or examples describe."""
+
+    def test_is_not_there_unless_it_is_asked_for(self, bench: Bench):
+        ((answer,),) = run(bench, a_request("red")).answers
+
+        assert (answer.fit, answer.unknown) == (None, False)
+
+    def test_is_higher_for_a_text_that_a_label_describes(self, bench: Bench):
+        request = a_request("red", "an unrelated sentence", return_fit=True)
+
+        (near,), (far,) = run(bench, request).answers
+
+        assert near.fit is not None
+        assert far.fit is not None
+        assert 0 <= far.fit < near.fit <= 1
+        assert not near.unknown
+
+    def test_below_the_bound_is_unknown_and_scores_stay(self, bench: Bench):
+        plain = run(bench, a_request("red", "an unrelated sentence")).answers
+        fits = run(bench, a_request("red", "an unrelated sentence", return_fit=True)).answers
+        bound = fits[1][0].fit + 1e-4
+
+        found = run(bench, a_request("red", "an unrelated sentence", unknown_below=bound)).answers
+
+        assert [answers[0].unknown for answers in found] == [False, True]
+        assert [a[0].scores for a in found] == [a[0].scores for a in plain]
+        assert [a[0].best for a in found] == [a[0].best for a in plain]
+
+    def test_a_fit_equal_to_the_bound_is_known(self, bench: Bench):
+        fit = run(bench, a_request("red", return_fit=True)).answers[0][0].fit
+
+        assert not run(bench, a_request("red", unknown_below=fit)).answers[0][0].unknown
+
+    def test_each_question_has_its_own(self, bench: Bench):
+        questions = (
+            Question(group="colour", labels=("red", "green")),
+            Question(group="thing", labels=("stone", "leaf")),
+        )
+
+        ((colour, thing),) = run(
+            bench, a_request("red", questions=questions, return_fit=True)
+        ).answers
+
+        assert colour.fit is not None
+        assert thing.fit is not None
+        assert colour.fit > thing.fit
+
+    def test_the_forward_pass_is_that_of_a_request_without(self, bench: Bench):
+        run(bench, a_request("red", return_fit=True))
+        ran = bench.encoder.ran
+
+        run(bench, a_request("red", return_fit=True))
+
+        assert bench.encoder.ran == ran + 1
+
+    def test_null_labels_compete_only_where_several_labels_may_be_true(self, bench: Bench):
+        for multi_label in (False, True):
+            plain = run(bench, a_request("red", multi_label=multi_label))
+            asked = run(bench, a_request("red", multi_label=multi_label, return_fit=True))
+            assert asked.answers[0][0].scores == plain.answers[0][0].scores
+
+
 class TestByClassifier:
     """Requests that name a version of a classifier instead of labels."""
 
@@ -174,6 +250,16 @@ class TestByClassifier:
         plain = self.ask(bench, weights, "a red rose").answers[0][0].scores
         asked = self.ask(bench, weights, "a red rose", scores="raw", return_uncertainty=True)
         assert asked.answers[0][0].margin == pytest.approx(plain[0] - plain[1], abs=2e-6)
+
+    def test_the_fit_is_that_to_its_examples(self, bench: Bench, weights: Weights):
+        texts = ("a red rose", "an unrelated sentence about taxes")
+        (near,), (far,) = self.ask(bench, weights, *texts, return_fit=True).answers
+        assert near.fit is not None
+        assert far.fit is not None
+        assert 0 <= far.fit < near.fit <= 1
+        ((unknown,),) = self.ask(bench, weights, texts[1], unknown_below=far.fit + 1e-4).answers
+        assert unknown.unknown
+        assert unknown.best is not None
 
     def test_a_version_that_is_gone(self, bench: Bench, weights: Weights):
         with pytest.raises(NotFound):

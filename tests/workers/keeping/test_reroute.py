@@ -8,8 +8,9 @@ import pytest
 
 from shared import ids
 from shared.jobs import Job, Progress
+from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
-from shared.types import JobKind, WorkerReport
+from shared.types import JobKind
 from tests.fake_ledger import FakeLedger
 from workers.keeping.reroute import reroute
 

@@ -9,9 +9,9 @@ from shared.batches import TRAIN, DryRunRequest, DryRunResult
 from shared.errors import InvalidRequest
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.member_reports import WorkerReport
 from shared.messages import failure_of
 from shared.ports import Ledger
-from shared.types import WorkerReport
 from workers.handlers.batch.estimate import Sample, Tokens, label_runs
 from workers.handlers.batch.judge import judge
 from workers.handlers.batch.plan import rows_per_part

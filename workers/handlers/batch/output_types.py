@@ -15,7 +15,12 @@ from shared.types import ClassifyRequest
 from workers.inputs.columns import ListOf, Scalar, Struct, Type
 
 PREDICTIONS = ListOf(Struct((("label", "text"), ("score", "number"))))
-_SCALARS: dict[str, Scalar] = {"score": "number", "margin": "number", "uncertain": "boolean"}
+_SCALARS: dict[str, Scalar] = {
+    "score": "number",
+    "margin": "number",
+    "uncertain": "boolean",
+    "fit": "number",
+}
 _FILE: tuple[tuple[str, Type], ...] = (
     ("kind", "text"),
     ("total_pages", "integer"),

@@ -1,0 +1,29 @@
+"""What living processes say of themselves, in messages that lapse when the process does."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.types import Value
+
+
+class MemberReport(Value):
+    """What every living process says of itself.
+
+    `clock_offset_s`: how far its machine's clock is ahead of the service's time.
+    """
+
+    clock_offset_s: float = 0.0
+
+
+class WorkerReport(MemberReport):
+    """What a living worker says of itself: its device, the queues it takes, the models it holds.
+
+    `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
+    among them.
+    """
+
+    device: str
+    queues: tuple[str, ...]
+    models: tuple[str, ...]
+    tokens_per_s: dict[str, float] = Field(default_factory=dict)
