@@ -139,6 +139,9 @@ def create_app(services: Services) -> Flask:
         classifiers.blueprint(
             classifiers=services.classifiers,
             idempotency=services.idempotency,
+            durable=durable,
+            slots=slots,
+            limits=services.submit.limits,
             max_body_bytes=small_body_bytes(settings),
         )
     )

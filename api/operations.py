@@ -152,8 +152,7 @@ OPERATIONS = (
         name="changeClassifier",
         summary="Change its name, description, access, aliases or labels, or whether examples are "
         "kept.",
-        about="A change of labels is a job that makes a new version: `Prefer` and "
-        "`Idempotency-Key` are for it alone.",
+        about="A change of labels is a job that makes a new version; `Prefer` is for it alone.",
         body=ClassifierChangeBody,
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: ClassifierAnswer, 202: JobObject},

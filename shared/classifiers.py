@@ -27,13 +27,14 @@ _NAME = re.compile(rf"[^@\s/]{{1,{MAX_NAME_CHARS}}}")
 _ALIAS = re.compile(r"(?!v\d)[a-z][a-z0-9-]{0,63}")
 _REMEMBERED = 256  # jobs whose version is known: one that is run again is not learnt again
 
-MadeBy = Literal["train", "rebuild", "import", "rollback"]
+MadeBy = Literal["train", "rebuild", "relabel", "import", "rollback"]
 
 
 class Version(Value):
     """One version: where its weights lie, and what it has learnt.
 
-    `learnt` are the ranges of versions, both ends included, whose examples are in it, in order.
+    `learnt` are the ranges of versions, both ends included, whose examples are in it, in order; a
+    version that was relabelled has none of its own, and changes the labels of those before it.
     """
 
     number: int

@@ -5,7 +5,7 @@ A limit is never a silent cut: the error names the limit, the offending place an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.bad_items import each_item
@@ -168,6 +168,15 @@ class Limits:
         """
         if not 1 <= count <= self.max_num_iters:
             _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
+
+    def check_names(self, labels: Iterable[str]) -> None:
+        """Refuse new names of labels that no label could have.
+
+        Raises:
+            InvalidRequest: One is empty or too long.
+        """
+        for label in labels:
+            self._refuse_label(f"labels[{_shown(label)}]", label)
 
     def check_classifier_labels(self, count: int) -> None:
         """Refuse more labels than a classifier may have.

@@ -10,6 +10,7 @@ from shared.classifier_store import ClassifierStore
 from shared.classifiers import Classifier, MadeBy, Version, check_model, learnt_after, with_version
 from shared.jobs import Job
 from shared.messages import Body, encode
+from shared.relabelling import Relabelling
 from shared.types import (
     ClassifyRequest,
     EvaluateRequest,
@@ -20,6 +21,7 @@ from shared.types import (
     NewClassifier,
     Progressive,
     RebuildRequest,
+    RelabelRequest,
     ReliabilityBin,
     Remark,
     TrainRequest,
@@ -62,6 +64,11 @@ class TinyTrainer:
                 record, _ = self.records.load(job.account, body.classifier_id)
                 counts = dict.fromkeys(record.labels, 1)
                 return self._next(job, body.model, record, counts, made_by="rebuild")
+            case RelabelRequest():
+                record, _ = self.records.load(job.account, body.classifier_id)
+                after = Relabelling.of(record.labels, body.labels)
+                counts = dict.fromkeys(after.labels, 1)
+                return self._next(job, body.model, record, counts, made_by="relabel")
             case ImportRequest():
                 counts = dict.fromkeys(IMPORTED, 1)
                 return self._first(job, body, body.create, counts, made_by="import")

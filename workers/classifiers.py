@@ -91,8 +91,9 @@ class Classifiers:
             NotFound: The classifier was deleted meanwhile.
         """
         version = self._version(draft, before.latest.number + 1, learnt=())
-        learnt = {"rebuild": before.latest.learnt, "train": learnt_after(before, version.number)}
-        version = version.model_copy(update={"learnt": learnt[draft.made_by]})
+        rebuilt = draft.made_by == "rebuild"
+        learnt = before.latest.learnt if rebuilt else learnt_after(before, version.number)
+        version = version.model_copy(update={"learnt": learnt})
         after = with_version(
             before,
             version,

@@ -29,11 +29,12 @@ from shared.adapters.store import probe, store_of
 from shared.catalogue import load as load_catalogue
 from shared.errors import PigeonholeError
 from shared.limits import Limits
+from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
-from shared.types import JobKind, WorkerReport
+from shared.types import JobKind
 from workers import meters, tasks
 from workers.batching.pace import Pace
 from workers.classifiers import Classifiers
@@ -191,6 +192,7 @@ def _run(settings: Settings) -> None:
             JobKind.CLASSIFY: classify.run,
             JobKind.TRAIN: train.train,
             JobKind.REBUILD: train.rebuild,
+            JobKind.RELABEL: train.relabel,
             JobKind.IMPORT: train.load,
             JobKind.EVALUATE: evaluate.run,
             JobKind.DRY_RUN: dry_run.run,

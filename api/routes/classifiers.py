@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 
 from flask import Blueprint, Response
 
@@ -10,8 +11,10 @@ from api import door
 from api.classifiers import Classifiers
 from api.idempotency import Idempotency
 from api.routes import sent
+from api.routes.durable import Durable
 from api.routes.once import MARGIN_S, once
 from api.routes.reply import reply
+from api.slots import Slots
 from api.wire import body
 from api.wire.classifier import (
     parse_change,
@@ -22,13 +25,21 @@ from api.wire.classifier import (
 )
 from shared.classifiers import Classifier, Version
 from shared.errors import NotFound
-from shared.types import VersionReport
+from shared.limits import Limits
+from shared.relabelling import Relabelling
+from shared.types import RelabelRequest, VersionReport
 
 _READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 
 
 def blueprint(
-    *, classifiers: Classifiers, idempotency: Idempotency, max_body_bytes: int
+    *,
+    classifiers: Classifiers,
+    idempotency: Idempotency,
+    durable: Durable,
+    slots: Slots,
+    limits: Limits,
+    max_body_bytes: int,
 ) -> Blueprint:
     """The routes."""
     routes = Blueprint("classifiers", __name__)
@@ -55,9 +66,40 @@ def blueprint(
 
     @routes.patch("/v1/classifiers/<classifier_id>")
     def change(classifier_id: str) -> Response:
-        said = parse_change(body.parse(sent.data(max_bytes=max_body_bytes)))
-        record = classifiers.change(door.caller().account, classifier_id, said)
-        return shown(record, record.latest)
+        data = sent.data(max_bytes=max_body_bytes)
+        said = parse_change(body.parse(data))
+        if "labels" in said.given:
+            return relabelled(classifier_id, said.labels, data)
+
+        def run(_: str | None) -> Response:
+            record = classifiers.change(door.caller().account, classifier_id, said)
+            return shown(record, record.latest)
+
+        return once(idempotency, data, run, reserve_s=MARGIN_S)
+
+    def relabelled(classifier_id: str, labels: dict[str, str | None], data: bytes) -> Response:
+        def ask() -> RelabelRequest:
+            record = classifiers.whole(door.caller().account, classifier_id)
+            limits.check_names(name for name in labels.values() if name is not None)
+            return RelabelRequest(
+                model=record.latest.model,
+                classifier_id=record.id,
+                labels=Relabelling.of(record.labels, labels).changes,
+            )
+
+        with slots.one():
+            response = durable.call(data, ask)
+        if response.status_code != HTTPStatus.OK:
+            return response
+        made = response.get_json()
+        try:
+            record, version = classifiers.own(
+                door.caller().account, f"{made['classifier_id']}@v{made['version']}"
+            )
+        except NotFound:  # a replay may come when the version is no longer kept
+            return response
+        response.set_data(shown(record, version).get_data())
+        return response
 
     @routes.delete("/v1/classifiers/<classifier_id>")
     def delete(classifier_id: str) -> Response:

@@ -28,7 +28,7 @@ from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render
 from shared.dialects.shape import Shape, bounded
 from shared.types import Access, VersionReport
 
-_KEYED = frozenset({"aliases"})
+_KEYED = frozenset({"aliases", "labels"})
 
 
 class ClassifierRow(BaseModel):
@@ -152,6 +152,12 @@ class ClassifierChangeBody(_Written):
         description="The number of the version that an alias is to mean, or null to take the alias "
         f"away; others stay. Up to {MAX_ALIASES}.",
     )
+    labels: Annotated[dict[str, str | None], BeforeValidator(bounded)] = Field(
+        default_factory=dict,
+        description="The new name of a label, or null to take the label and its examples away; "
+        "others stay. Labels that get one name become one label. Makes a new version, as a job, "
+        "and is sent by itself.",
+    )
 
     @property
     def given(self) -> frozenset[str]:
@@ -186,6 +192,8 @@ def parse_change(body: object) -> ClassifierChangeBody:
     if not said.given:
         fields = ", ".join(ClassifierChangeBody.model_fields)
         refuse("body", f"says nothing that is to change: send any of {fields}")
+    if "labels" in said.given and len(said.given) > 1:
+        refuse("labels", "makes a new version: send it by itself")
     if said.name is not None:
         check_name(said.name)
     check_description(said.description)

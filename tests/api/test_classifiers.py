@@ -558,6 +558,86 @@ class TestChange:
         assert_problem(answer, 413, "VALIDATION_ERROR", field="body")
 
 
+class TestRelabel:
+    """A change of labels: a version that a job makes."""
+
+    PATH = "/v1/classifiers/spam"
+
+    def test_renames_merges_and_takes_away(self, client: FlaskClient, put: Callable):
+        put(name="spam", labels=("a", "b", "c", "d"))
+        client.patch(self.PATH, json={"aliases": {"champion": 1}})
+
+        answer = client.patch(self.PATH, json={"labels": {"a": "b", "c": None, "d": "e"}})
+
+        said = answer.get_json()
+        assert answer.status_code == 200, said
+        ClassifierAnswer.model_validate(said)
+        assert [each["label"] for each in said["labels"]] == ["b", "e"]
+        assert (said["version"], said["made_by"], said["is_latest"]) == (2, "relabel", True)
+        assert said["aliases"] == {"champion": 1}
+        old = client.get(f"{self.PATH}@v1").get_json()
+        assert [each["label"] for each in old["labels"]] == ["a", "b", "c", "d"]
+
+    def test_may_be_a_job(self, client: FlaskClient, put: Callable):
+        put(name="spam", labels=("a", "b"))
+        headers = {"Prefer": "respond-async"}
+
+        answer = client.patch(self.PATH, json={"labels": {"a": "x"}}, headers=headers)
+
+        assert (answer.status_code, answer.get_json()["kind"]) == (202, "relabel")
+        assert answer.headers["Location"].endswith(answer.get_json()["id"])
+
+    def test_with_the_same_key_is_done_once(self, client: FlaskClient, put: Callable):
+        put(name="spam", labels=("a", "b"))
+        headers = {"Idempotency-Key": "once"}
+
+        first, again = (
+            client.patch(self.PATH, json={"labels": {"a": "x"}}, headers=headers) for _ in range(2)
+        )
+
+        assert first.get_json() == again.get_json()
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.get_json()["version"] == 2
+
+    @pytest.mark.parametrize(
+        ("labels", "status", "code", "says"),
+        [
+            ({"nope": "x"}, 422, "VALIDATION_ERROR", "labels[nope]"),
+            ({"a": "x", "b": "x"}, 400, "INPUT_INVALID_LABELS", "at least 2"),
+            ({"a": None}, 400, "INPUT_INVALID_LABELS", "at least 2"),
+            ({"a": "a"}, 422, "VALIDATION_ERROR", "changes nothing"),
+            ({}, 422, "VALIDATION_ERROR", "changes nothing"),
+            ({"a": " \u200b"}, 422, "VALIDATION_ERROR", "must not be empty"),
+            ({"a": "x" * 300}, 422, "VALIDATION_ERROR", "256 characters"),
+            ({"a": 1}, 422, "VALIDATION_ERROR", "labels[a]"),
+            (["a"], 422, "VALIDATION_ERROR", "labels"),
+        ],
+    )
+    def test_that_is_wrong_changes_nothing(
+        self, client: FlaskClient, put: Callable, labels: Any, status: int, code: str, says: str
+    ):
+        put(name="spam", labels=("a", "b"))
+
+        answer = client.patch(self.PATH, json={"labels": labels})
+
+        assert_problem(answer, status, code, says=says)
+        assert client.get(self.PATH).get_json()["version"] == 1
+
+    def test_is_sent_by_itself(self, client: FlaskClient, put: Callable):
+        put(name="spam", labels=("a", "b"))
+
+        answer = client.patch(self.PATH, json={"labels": {"a": "x"}, "description": "mine"})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", says="by itself")
+
+    def test_of_a_version_is_refused(self, client: FlaskClient, put: Callable):
+        put(name="spam", labels=("a", "b"))
+
+        answer = client.patch(f"{self.PATH}@v1", json={"labels": {"a": "x"}})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", says="names a version")
+
+
 class TestDelete:
     def test_leaves_nothing_of_it(self, client: FlaskClient, world: World, put: Callable):
         record = put(name="spam", access="public", versions=3, keep_examples=True)

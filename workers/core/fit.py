@@ -8,7 +8,7 @@ near: calibration throws away how near. The fit keeps it. It is a logistic funct
 of the item, the cosine of what is nearest and that of labels which say nothing; of the label set or
 classifier, what tells at which cosine its own items lie. The probability is that of a mixture in
 which every second item is described. How the constants are fitted, and how good the fit is on
-label sets that they were not fitted on: `ops/bench/fit.py`, tables in docs/scoring.md.
+label sets that they were not fitted on: `ops/bench/fit.py`, tables in docs/explanation/scoring.md.
 
 Where a model has no constants, the evidence is taken in units that do not depend on the model.
 """

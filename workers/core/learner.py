@@ -144,8 +144,12 @@ class Learner:
             moments=self.moments.grow(len(rows)),
             margins=self.margins.grow(rows),
         )
-        fitted = grown._fit()
-        return grown._weighed(fitted)._compiled(fitted)
+        return grown.refitted()
+
+    def refitted(self) -> Learner:
+        """With the mixture worked out anew, after labels or sums have changed."""
+        fitted = self._fit()
+        return self._weighed(fitted)._compiled(fitted)
 
     def learn(
         self, x: Floats, y: Ints, *, weights: Doubles | None = None, iters: Ints | None = None

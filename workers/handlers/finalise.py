@@ -38,7 +38,7 @@ from workers.handlers.batch.end import Assembler
 
 log = Log("finalise")
 # What these have made cannot be taken back: a cancel that comes after it is too late.
-_LASTING = frozenset({JobKind.TRAIN, JobKind.REBUILD, JobKind.IMPORT})
+_LASTING = frozenset({JobKind.TRAIN, JobKind.REBUILD, JobKind.RELABEL, JobKind.IMPORT})
 _ENDING = frozenset({State.CANCELLING, State.EXPIRING})
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
 

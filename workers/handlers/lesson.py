@@ -31,6 +31,7 @@ from shared.types import (
     VersionReport,
 )
 from workers.core.learner import Learner, Report
+from workers.core.remarks import Remark as Finding
 from workers.core.remarks import remarks
 from workers.leases import Hold
 from workers.models.port import Rows
@@ -183,11 +184,14 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
         labels=learner.labels,
         counts=trained.counts,
         progressive=_progressive(seen),
-        remarks=tuple(
-            Remark(kind=r.kind, labels=r.labels, items=r.items, value=r.value) for r in found
-        ),
+        remarks=remarks_of(found),
     )
     return trained, report
+
+
+def remarks_of(found: Sequence[Finding]) -> tuple[Remark, ...]:
+    """What was found of examples and labels, as it is stored."""
+    return tuple(Remark(kind=r.kind, labels=r.labels, items=r.items, value=r.value) for r in found)
 
 
 def grown(

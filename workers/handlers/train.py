@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from shared import layout
 from shared.classifiers import Classifier, check_model
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
@@ -21,13 +22,14 @@ from shared.types import (
     ImportRequest,
     NewClassifier,
     RebuildRequest,
+    RelabelRequest,
     TrainRequest,
     TrainResult,
     Usage,
     VersionReport,
 )
 from workers.classifiers import Classifiers, Draft
-from workers.handlers import kept_examples, lesson
+from workers.handlers import kept_examples, lesson, relabel
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.lesson import Lesson
 from workers.leases import Hold
@@ -100,6 +102,29 @@ class Train:
         examples = kept_examples.get(self.classifiers.store, record)
         vectors = self._seen(job, model, examples, 1, hold)
         return self._result(job, record, len(examples), vectors.usage)
+
+    def relabel(self, job: Job, body: RelabelRequest, hold: Hold) -> TrainResult:
+        """Rename, merge or take away labels, in the examples that are kept, too.
+
+        Raises:
+            NotFound: The classifier was deleted.
+            InvalidRequest: It has no such label, by now.
+            InvalidLabels: Fewer than two would remain.
+            Conflict: It was learnt with another revision of the model.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        model = lesson.model_of(self.models, body.model)
+        record = self._made_before(job, body.classifier_id)
+        if record is None:
+            record = self._next(
+                job, body.classifier_id, hold, lambda now: self._relabelled(job, now, model, body)
+            )
+        store, version = self.classifiers.store, record.jobs[job.id]
+        if record.keep_examples or any(store.list(layout.examples(record.account, record.id))):
+            kept_examples.put_changes(store, record, version, body.labels)
+            if not self._exists(record):
+                kept_examples.delete(store, record, version)
+        return self._result(job, record, 0, Usage())
 
     def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
         """Make a classifier from a file of weights.
@@ -183,6 +208,21 @@ class Train:
         draft = self._drafted(job, now.id, self._seen(job, model, examples, 1, hold), None, 0)
         return replace(draft, made_by="rebuild")
 
+    def _relabelled(self, job: Job, now: Classifier, model: Model, body: RelabelRequest) -> Draft:
+        """A draft that has learnt what the latest version has, under other labels."""
+        check_model(now, model.entry.name)
+        before = lesson.wait(self.classifiers.of(now.weights(now.latest)))
+        trained, report = relabel.relabelled(before, body.labels, model, account=job.account)
+        return Draft(
+            account=job.account,
+            classifier_id=now.id,
+            job_id=job.id,
+            made_by="relabel",
+            trained=trained,
+            report=report,
+            samples=sum(trained.counts),
+        )
+
     def _seen(
         self, job: Job, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
     ) -> Lesson:
@@ -214,6 +254,13 @@ class Train:
             now = None
         if now is None or not now.keep_examples:
             kept_examples.delete(store, record, version)
+
+    def _exists(self, record: Classifier) -> bool:
+        try:
+            self.classifiers.records.load(record.account, record.id)
+        except NotFound:
+            return False
+        return True
 
     def _result(self, job: Job, record: Classifier, samples: int, usage: Usage) -> TrainResult:
         number = record.jobs[job.id]
