@@ -39,6 +39,7 @@ BODIES: dict[str, Json] = {
     "classify": {
         "input": ["The parcel never arrived.", "My card was charged twice."],
         "labels": ["delivery", "billing"],
+        "unknown_below": 0.2,
     },
     "train": {"name": CLASSIFIER, "input": _TRAIN, "keep_examples": True},
     "changeClassifier": {"description": "Routes the mail of the support desk."},

@@ -82,6 +82,29 @@ def test_the_support_tickets(pair: Stack):
     }  # fmt: skip
 
 
+def test_labels_are_renamed_merged_and_taken_away(pair: Stack):
+    pairs = (("a red rose", "red"), ("crimson coat", "crimsn"), ("a blue sky", "blue"))
+    more = (("green grass", "green"), ("scarlet flag", "scarlet"))
+    train(pair, *pairs, *more, name="misspelt", keep_examples=True)
+    labels = {"crimsn": "crimson", "scarlet": "red", "blue": None}
+
+    changed = pair.call("PATCH", "/v1/classifiers/misspelt", {"labels": labels})
+
+    assert changed.status == 200, changed.body
+    counts = {row["label"]: row["count"] for row in changed.json()["labels"]}
+    assert counts == {"red": 2, "crimson": 1, "green": 1}
+    assert (changed.json()["version"], changed.json()["made_by"]) == (2, "relabel")
+    found = ask(pair, "misspelt", "crimson coat", return_fit=True)
+    assert found["prediction"] == "crimson"
+    assert 0 <= found["fit"] <= 1
+    assert ask(pair, "misspelt", "what is this", unknown_below=1)["prediction"] is None
+    old = ask(pair, "misspelt@v1", "crimson coat")
+    assert old["prediction"] == "crimsn"
+    rebuilt = pair.call("POST", "/v1/classifiers/misspelt/rebuild", {"model": "tiny"})
+    assert rebuilt.status == 200, rebuilt.body
+    assert sorted(rebuilt.json()["labels"]) == ["crimson", "green", "red"]
+
+
 def test_eight_trainers_at_once_lose_nothing(pair: Stack):
     made = train(pair, ("a red rose", "red"), ("green grass", "green"), name="crowded")
 
