@@ -274,6 +274,7 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
         "result": None,
         "result_url": f"/v1/jobs/{job.id}/result" if succeeded else None,
         "error": error,
+        "metadata": job.metadata or None,
     }
 
 
