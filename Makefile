@@ -32,7 +32,7 @@ REAL := (integration or chaos) and not clients
 .PHONY: run setup check test chaos bench bench-million bench-quality clients docs lock
 
 run: $(RUN_STAMP)
-	@exec $(BIN)/python -m ops.local
+	@exec $(BIN)/python -m ops.launcher
 
 setup: $(DEV_STAMP)
 

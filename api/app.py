@@ -6,24 +6,17 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from api import compression, cors, door, problems, query_parameters
-from api.auth import Authenticator
-from api.batches import Batches
-from api.classifiers import Classifiers
-from api.events import of_batches
-from api.files import Files
-from api.http.routing import batch_body_bytes, small_body_bytes
-from api.idempotency import Idempotency
-from api.jobs import Jobs
-from api.key_uses import KeyUses
-from api.members import Members
-from api.metrics import Metrics
-from api.proxies import ForwardedRequests, TrustedProxies
-from api.readiness import ReadinessProbe
-from api.resolve import Resolve
+from api.http import compression, cors, error_handlers, middleware
+from api.http.async_response import Durable
+from api.http.concurrency import RESERVED_THREADS, Slots
+from api.http.event_stream import Listening
+from api.http.sse import of_batches
+from api.openapi import query_parameters
 from api.routes import (
     batch_streams,
     batches,
+    classifier_examples,
+    classifier_transfer,
     classifiers,
     classify,
     docs,
@@ -31,26 +24,34 @@ from api.routes import (
     files,
     health,
     jobs,
-    kept_examples,
     metrics,
     models,
     train,
     uploads,
     webhooks,
-    weights,
 )
-from api.routes.durable import Durable
-from api.routes.events import Listening
-from api.slots import RESERVED_THREADS, Slots
-from api.submit import Submit
-from api.uploads import Uploads
-from api.usage import Uses
-from api.webhooks import Webhooks
-from shared.addresses import networks_of, ports_of
-from shared.catalogue import Catalogue
-from shared.origins import origins_of
+from api.server.route_limits import batch_body_bytes, small_body_bytes
+from api.server.trusted_proxies import ForwardedRequests, TrustedProxies
+from api.services.auth import Authenticator
+from api.services.batches import Batches
+from api.services.classifiers import Classifiers
+from api.services.files import Files
+from api.services.hit_counter import Uses
+from api.services.idempotency import Idempotency
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs
+from api.services.key_uses import KeyUses
+from api.services.metrics import Metrics
+from api.services.readiness import ReadinessProbe
+from api.services.request_resolver import Resolve
+from api.services.uploads import Uploads
+from api.services.webhooks import Webhooks
+from api.services.worker_registry import Members
+from shared.cors_origins import origins_of
+from shared.model_catalogue import Catalogue
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
+from shared.url_policy import networks_of, ports_of
 
 _LOOKED_AT_S = 86400.0  # how long a batch that took all its time can still be looked at
 _LISTENERS_SHARE = 4  # one slot of so many may be held by who listens to events, for an hour
@@ -94,11 +95,11 @@ def create_app(services: Services) -> Flask:
         members=services.members,
         default_model=default_model,
     )
-    door.install(app, authenticator=services.authenticator, metrics=counts)
+    middleware.install(app, authenticator=services.authenticator, metrics=counts)
     compression.install(app)
     cors.install(app, origins=origins_of(settings.allowed_origins))
     query_parameters.install(app)
-    problems.install(app)
+    error_handlers.install(app)
     docs.install(app)
     slots = Slots(settings.api_threads - RESERVED_THREADS)
     resolve = Resolve(
@@ -146,7 +147,7 @@ def create_app(services: Services) -> Flask:
         )
     )
     app.register_blueprint(
-        kept_examples.blueprint(
+        classifier_examples.blueprint(
             classifiers=services.classifiers,
             catalogue=services.catalogue,
             durable=durable,
@@ -166,7 +167,7 @@ def create_app(services: Services) -> Flask:
         )
     )
     app.register_blueprint(
-        weights.blueprint(
+        classifier_transfer.blueprint(
             store=services.store,
             classifiers=services.classifiers,
             catalogue=services.catalogue,

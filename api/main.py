@@ -1,6 +1,6 @@
 """`python -m api.main`: checks what the service stands on, then keeps answering processes alive.
 
-Each of those is a fresh interpreter that runs `api.process.serve`.
+Each of those is a fresh interpreter that runs `api.wsgi.serve`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from api.http.server import listening
-from api.liveness import LivenessWatch
-from api.processes import Processes
-from shared import catalogue
-from shared.adapters.redis_client import connect
-from shared.adapters.store import probe, store_of
+from api.server.liveness import LivenessWatch
+from api.server.processes import Processes
+from api.server.server import listening
+from shared import model_catalogue
+from shared.adapters.redis.client import connect
+from shared.adapters.store_factory import probe, store_of
 from shared.errors import ConfigurationError, PigeonholeError
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         settings = Settings.from_env(os.environ)
         start_logging("api", settings.log_level)
-        catalogue.load(settings.catalogue, default=settings.default_model)
+        model_catalogue.load(settings.catalogue, default=settings.default_model)
         probe(store_of(settings))
         connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?
         _check_port(settings.host, settings.port)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _answer() -> None:
-    from api.process import serve  # the application is not loaded here
+    from api.wsgi import serve  # the application is not loaded here
 
     serve()
 

@@ -2,7 +2,7 @@
 
 Reads the same `PIGEONHOLE_…` variables as the service; without any it works on the launcher's data
 directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting. What looks into models
-runs as a process of its own, `workers.shelf`: this one carries no machine learning.
+runs as a process of its own, `workers.model_cli`: this one carries no machine learning.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from api import auth
+from api.services import auth
 from shared import settings as table
-from shared.adapters.store import store_of
+from shared.adapters.store_factory import store_of
 from shared.errors import ConfigurationError, NotFound, PigeonholeError
 from shared.ports import ObjectStore
 from shared.settings import Settings
 
-_SHELF = (sys.executable, "-m", "workers.shelf")
+_SHELF = (sys.executable, "-m", "workers.model_cli")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _MAX_KEY_NAME_CHARS = 100
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -96,9 +96,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(_: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from ops import local  # the launcher needs what a bare API image may lack
+    from ops import launcher  # the launcher needs what a bare API image may lack
 
-    return local.run(env)
+    return launcher.run(env)
 
 
 def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

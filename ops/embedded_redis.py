@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.adapters.redis_client import broker_errors, connect
+from shared.adapters.redis.client import broker_errors, connect
 from shared.errors import BrokerUnavailable, ConfigurationError
 
 HOST = "127.0.0.1"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ops import tether
-from ops.logview import LogView
+from ops import exec_with_parent_death_signal
+from ops.log_formatter import LogView
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
@@ -145,7 +145,13 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         program = child.program
-        shim = [sys.executable, "-I", "-S", str(Path(tether.__file__)), str(os.getpid())]
+        shim = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(exec_with_parent_death_signal.__file__)),
+            str(os.getpid()),
+        ]
         child.started_at = time.monotonic()
         try:
             process = subprocess.Popen(

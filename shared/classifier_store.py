@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from shared import deletions, layout, service_clock
-from shared.classifiers import Classifier, digest
+from shared import deletions, object_keys, service_clock
+from shared.classifier_record import Classifier, digest
 from shared.errors import (
     Conflict,
     FieldError,
@@ -57,7 +57,7 @@ class ClassifierStore:
             NotFound: The account has no such classifier.
         """
         try:
-            name = layout.classifier(account, classifier_id)
+            name = object_keys.classifier(account, classifier_id)
             found = deletions.read(self.store, name, accepted_at=self.accepted_at)
         except ObjectMissing:
             raise _unknown() from None
@@ -72,7 +72,9 @@ class ClassifierStore:
         if is_classifier_id(ref.name):
             return self.load(account, ref.name)[0]
         try:
-            claim = decode(NameClaim, self.store.get(layout.name(account, digest(ref.name))).data)
+            claim = decode(
+                NameClaim, self.store.get(object_keys.name(account, digest(ref.name))).data
+            )
         except ObjectMissing:
             raise _unknown() from None
         record, _ = self.load(account, claim.id)
@@ -92,7 +94,7 @@ class ClassifierStore:
             if not is_classifier_id(ref.name):
                 raise
         try:
-            owner = self.store.get(layout.public(ref.name)).data.decode()
+            owner = self.store.get(object_keys.public(ref.name)).data.decode()
         except ObjectMissing:
             raise _unknown() from None
         record, _ = self.load(owner, ref.name)
@@ -102,7 +104,7 @@ class ClassifierStore:
 
     def ids(self, account: str) -> Iterator[str]:
         """The ids of the account's classifiers, and of what is left of some."""
-        return self.store.children(layout.classifiers_of(account))
+        return self.store.children(object_keys.classifiers_of(account))
 
     def all(self, account: str) -> Iterator[Classifier]:
         """The account's classifiers, by id."""
@@ -133,7 +135,7 @@ class ClassifierStore:
             NotFound: It is no longer kept.
         """
         try:
-            name = layout.report(record.account, record.id, file)
+            name = object_keys.report(record.account, record.id, file)
             data = deletions.read(self.store, name, accepted_at=self.accepted_at).data
         except ObjectMissing:
             raise NotFound("the version is no longer kept") from None
@@ -150,7 +152,7 @@ class ClassifierStore:
         self._publish(record)
         try:
             self.store.put(
-                layout.classifier(record.account, record.id), encode(record), if_absent=True
+                object_keys.classifier(record.account, record.id), encode(record), if_absent=True
             )
         except PreconditionFailed:
             return False
@@ -162,7 +164,7 @@ class ClassifierStore:
         Raises:
             NotFound: It was deleted meanwhile.
         """
-        name = layout.classifier(record.account, record.id)
+        name = object_keys.classifier(record.account, record.id)
         try:
             self.store.put(name, encode(record), if_match=etag)
         except (PreconditionFailed, ObjectMissing):
@@ -206,7 +208,7 @@ class ClassifierStore:
         Raises:
             Conflict: Another classifier of the account has it.
         """
-        place = layout.name(account, digest(name))
+        place = object_keys.name(account, digest(name))
         claim = encode(NameClaim(id=classifier_id, at=self.clock()))
         for _ in range(_ATTEMPTS):
             try:
@@ -229,7 +231,7 @@ class ClassifierStore:
         The claim is not deleted, for it may be another's by then, but made an old one: such a claim
         holds as long as the record has the name, and no longer.
         """
-        place = layout.name(account, digest(name))
+        place = object_keys.name(account, digest(name))
         with suppress(ObjectMissing, PreconditionFailed):
             found = self.store.get(place)
             if decode(NameClaim, found.data).id == classifier_id:
@@ -242,21 +244,21 @@ class ClassifierStore:
         Its versions go once no job is open that may classify with them, of any account: it may
         have been public. Examples are no job's to read that could still end well.
         """
-        place = layout.classifier(record.account, record.id)
-        versions = list(self.store.list(layout.versions(record.account, record.id)))
-        later = [*versions, layout.public(record.id)]
+        place = object_keys.classifier(record.account, record.id)
+        versions = list(self.store.list(object_keys.versions(record.account, record.id)))
+        later = [*versions, object_keys.public(record.id)]
         deletions.delete(self.store, place, later, account="", now=self.clock())
         if record.name is not None:
             self.free_name(record.account, record.name, record.id)
-        for name in list(self.store.list(layout.classifier_prefix(record.account, record.id))):
+        for name in list(self.store.list(object_keys.classifier_prefix(record.account, record.id))):
             if name not in versions:
                 self.store.delete(name)
 
     def drop(self, before: Classifier, after: Classifier) -> None:
         """Delete the files of versions that the record has let go, once no open job needs them."""
         for file in sorted(before.files() - after.files()):
-            report = layout.report(before.account, before.id, file)
-            weights = layout.weights(before.account, before.id, file)
+            report = object_keys.report(before.account, before.id, file)
+            weights = object_keys.weights(before.account, before.id, file)
             deletions.delete(self.store, report, [weights], account="", now=self.clock())
 
     def _has(self, account: str, name: str) -> bool:
@@ -279,7 +281,7 @@ class ClassifierStore:
     def _publish(self, record: Classifier) -> None:
         """Let others find a public classifier; the record decides whether they may."""
         if record.access == "public":
-            self.store.put(layout.public(record.id), record.account.encode())
+            self.store.put(object_keys.public(record.id), record.account.encode())
 
 
 def _unknown() -> NotFound:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.errors import ObjectMissing
 from shared.messages import decode, encode
 from shared.ports import ObjectStore, StoredObject
@@ -55,13 +55,13 @@ def delete(
         account: Whose jobs may need them; empty: those of any.
         now: Seconds since 1970.
     """
-    if any(store.list(layout.OPEN)):
+    if any(store.list(object_keys.OPEN)):
         try:
             said = store.get(record).data.decode()
         except ObjectMissing:
             return  # another call has deleted it
         gone = Deletion(account=account, at=now, objects=tuple(objects), record=said)
-        store.put(layout.deletion(record), encode(gone))
+        store.put(object_keys.deletion(record), encode(gone))
         objects = ()
     store.delete(record)
     for name in objects:
@@ -79,7 +79,7 @@ def read(store: ObjectStore, record: str, *, accepted_at: float | None) -> Store
     except ObjectMissing:
         if accepted_at is None:
             raise
-        found = store.get(layout.deletion(record))
+        found = store.get(object_keys.deletion(record))
         gone = decode(Deletion, found.data)
         if accepted_at > gone.at + MARGIN_S:
             raise
@@ -101,13 +101,13 @@ class OpenJobs:
 
     @cached_property
     def _ids(self) -> list[str]:
-        names = (name.removeprefix(layout.OPEN) for name in self.store.list(layout.OPEN))
+        names = (name.removeprefix(object_keys.OPEN) for name in self.store.list(object_keys.OPEN))
         return sorted((name for name in names if ids.is_job_id(name)), reverse=True)
 
     def _account(self, job_id: str) -> str:
         if job_id not in self._accounts:
             try:
-                data = self.store.get(layout.open_marker(job_id)).data
+                data = self.store.get(object_keys.open_marker(job_id)).data
             except ObjectMissing:  # it has ended meanwhile
                 data = b"/"
             self._accounts[job_id] = data.decode()

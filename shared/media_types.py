@@ -21,7 +21,8 @@ _FILES = {
     "tsv": "text/tab-separated-values",
     "zst": "application/zstd",
 }
-# Of names in `shared.layout`: parts of batches are lines of JSON, plots are drawn by the service.
+# Of names in `shared.object_keys`: parts of batches are lines of JSON, plots are drawn by the
+# service.
 _OBJECTS = {**_FILES, "in": JSONL, "out": JSONL, "svg": "image/svg+xml"}
 
 

@@ -25,7 +25,7 @@ class StoredObject:
 class ObjectStore(Protocol):
     """Named, immutable-unless-conditional byte objects: the truth of the service.
 
-    Names are `/`-separated, relative, without `.` or `..` segments (see `shared.layout`).
+    Names are `/`-separated, relative, without `.` or `..` segments (see `shared.object_keys`).
     A put is atomic: a reader sees the old bytes or the new, never a part; after it returns, the
     bytes survive the death of the writer and of the store's process.
     """

@@ -15,9 +15,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from shared.addresses import networks_of, ports_of
+from shared.cors_origins import origins_of
 from shared.errors import ConfigurationError
-from shared.origins import origins_of
+from shared.url_policy import networks_of, ports_of
 
 PREFIX = "PIGEONHOLE_"
 # What pigeonhole-client reads: a user of both has them in the environment of the service, too.
@@ -76,7 +76,7 @@ class Settings:
     s3_secret_key: str = _setting("", "Secret key of the bucket.", secret=True)
 
     # Models
-    catalogue: str = _setting("", "TOML file with more models (see `shared/catalogue.toml`).")
+    catalogue: str = _setting("", "TOML file with more models (see `shared/model_catalogue.toml`).")
     default_model: str = _setting("all-MiniLM-L6-v2", "Model used where a request names none.")
     text_fallback: bool = _setting(
         True,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from shared import layout, service_clock
+from shared import object_keys, service_clock
 from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
@@ -49,14 +49,14 @@ class WebhookStore:
             NotFound: The account has no such webhook.
         """
         try:
-            found = self.store.get(layout.webhook(account, webhook_id))
+            found = self.store.get(object_keys.webhook(account, webhook_id))
         except ObjectMissing:
             raise NotFound("no such webhook") from None
         return decode(Webhook, found.data), found.etag
 
     def ids(self, account: str) -> list[str]:
         """Those of the account's webhooks."""
-        prefix = layout.webhooks_of(account)
+        prefix = object_keys.webhooks_of(account)
         names = self.store.list(prefix)
         return [name.removeprefix(prefix).removesuffix(".json") for name in names]
 
@@ -70,7 +70,7 @@ class WebhookStore:
 
     def create(self, webhook: Webhook) -> None:
         """Keep a new webhook."""
-        name = layout.webhook(webhook.account, webhook.id)
+        name = object_keys.webhook(webhook.account, webhook.id)
         self.store.put(name, encode(webhook), if_absent=True)
 
     def change(
@@ -88,19 +88,21 @@ class WebhookStore:
             if changed == record:
                 return record
             with suppress(PreconditionFailed, ObjectMissing):
-                self.store.put(layout.webhook(account, webhook_id), encode(changed), if_match=etag)
+                self.store.put(
+                    object_keys.webhook(account, webhook_id), encode(changed), if_match=etag
+                )
                 return changed
         raise Conflict("the webhook is being changed by many; try again", retry_after_s=1)
 
     def delete(self, account: str, webhook_id: str) -> None:
         """Delete a webhook: first the record, from when on it is told nothing, then its log."""
-        self.store.delete(layout.webhook(account, webhook_id))
-        for name in list(self.store.list(layout.deliveries_of(account, webhook_id))):
+        self.store.delete(object_keys.webhook(account, webhook_id))
+        for name in list(self.store.list(object_keys.deliveries_of(account, webhook_id))):
             self.store.delete(name)
 
     def add(self, delivery: Delivery) -> None:
         """Keep a delivery and have it tried, unless it is there already. May be repeated."""
-        name = layout.delivery(delivery.account, delivery.webhook_id, delivery.id)
+        name = object_keys.delivery(delivery.account, delivery.webhook_id, delivery.id)
         try:
             self.store.put(name, encode(delivery), if_absent=True)
         except PreconditionFailed:
@@ -116,7 +118,7 @@ class WebhookStore:
             NotFound: The webhook has no such delivery, or it is no longer kept.
         """
         try:
-            found = self.store.get(layout.delivery(account, webhook_id, delivery_id))
+            found = self.store.get(object_keys.delivery(account, webhook_id, delivery_id))
         except ObjectMissing:
             raise NotFound("no such delivery") from None
         return decode(Delivery, found.data), found.etag
@@ -125,8 +127,8 @@ class WebhookStore:
         self, account: str, webhook_id: str, *, after: str, limit: int
     ) -> tuple[list[Delivery], bool]:
         """Deliveries, newest first, after the one called `after`; and whether there are more."""
-        prefix = layout.deliveries_of(account, webhook_id)
-        last = layout.delivery(account, webhook_id, after) if after else ""
+        prefix = object_keys.deliveries_of(account, webhook_id)
+        last = object_keys.delivery(account, webhook_id, after) if after else ""
         names = list(islice(self.store.list(prefix, after=last), limit + 1))
         found = []
         for name in names[:limit]:
@@ -136,7 +138,7 @@ class WebhookStore:
 
     def replace(self, delivery: Delivery, etag: str) -> bool:
         """Write the record if nobody was faster since it was read with `etag`."""
-        name = layout.delivery(delivery.account, delivery.webhook_id, delivery.id)
+        name = object_keys.delivery(delivery.account, delivery.webhook_id, delivery.id)
         try:
             self.store.put(name, encode(delivery), if_match=etag)
         except (PreconditionFailed, ObjectMissing):
@@ -168,13 +170,13 @@ class WebhookStore:
         """Let the delivery be found when it is due."""
         if delivery.due_ms is not None:
             ids = (delivery.account, delivery.webhook_id, delivery.id)
-            self.store.put(layout.due(delivery.due_ms, *ids), b"")
+            self.store.put(object_keys.due(delivery.due_ms, *ids), b"")
 
     def due(self) -> Iterator[tuple[str, Due]]:
         """The names of what is due, the longest waiting first, and what each means."""
         now_ms = int(self.clock() * 1000)
-        for name in self.store.list(layout.DUE):
-            ms, _, rest = name.removeprefix(layout.DUE).partition(".")
+        for name in self.store.list(object_keys.DUE):
+            ms, _, rest = name.removeprefix(object_keys.DUE).partition(".")
             words = rest.rsplit(".", 2)
             if not ms.isdecimal() or len(words) != 3:
                 continue  # consoles leave objects too

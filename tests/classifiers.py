@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared import ids, layout
+from shared import ids, object_keys
+from shared.classifier_record import Classifier, Version
 from shared.classifier_store import ClassifierStore
-from shared.classifiers import Classifier, Version
 from shared.messages import encode
 from shared.ports import ObjectStore
 from shared.types import Access, Progressive, Remark, VersionReport
-from tests.weights_file import weights_file
+from tests.classifier_files import weights_file
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROGRESSIVE = Progressive(
@@ -80,10 +80,10 @@ def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
             remarks=(REMARK,),
         )
         place = (record.account, record.id, version.file)
-        store.put(layout.weights(*place), weights_of(version.number, record.labels))
-        store.put(layout.report(*place), encode(report))
+        store.put(object_keys.weights(*place), weights_of(version.number, record.labels))
+        store.put(object_keys.report(*place), encode(report))
         if record.keep_examples:
-            name = layout.examples_of(record.account, record.id, version.number)
+            name = object_keys.examples_of(record.account, record.id, version.number)
             store.put(name, b"{}\n")
     assert ClassifierStore(store=store).create(record)
     return record

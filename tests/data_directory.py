@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.auth import create_key
-from shared.adapters.store import store_of
+from api.services.auth import create_key
+from shared.adapters.store_factory import store_of
 from tests.stack import Stack, running_stack
 
 AGES_S = 3_000_000_000.0  # nothing of it expires before 2120

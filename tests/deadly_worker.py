@@ -24,7 +24,7 @@ class DeadlyEncoder(hashing.HashingEncoder):
 
 
 if __name__ == "__main__":
-    from workers import registry
+    from workers import model_loader
 
-    registry.HashingEncoder = DeadlyEncoder  # type: ignore[misc]
+    model_loader.HashingEncoder = DeadlyEncoder  # type: ignore[misc]
     main()

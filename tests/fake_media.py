@@ -10,13 +10,13 @@ import numpy as np
 
 from shared.errors import UnreadableInput
 from shared.types import Media, Priority
+from workers.embedding.download_deadline import Patience
 from workers.futures import done, failed, then
-from workers.inputs.frame import Frame, Pixels
-from workers.inputs.page import Document, Page
-from workers.inputs.pictures import Picture
+from workers.inputs.documents.model import Document, Page
+from workers.inputs.images.decode import Picture
+from workers.inputs.images.frame import Frame, Pixels
 from workers.models.hashing import DIMENSIONS, HashingEncoder
 from workers.models.port import Rows
-from workers.vectors.patience import Patience
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 FRAME = Frame(height=4, width=4)

@@ -11,15 +11,15 @@ from hashlib import blake2b
 from typing import Any, BinaryIO
 
 from shared import media_types
-from shared.adapters.names import check_name
-from shared.adapters.places import Place, Places
-from shared.dialects.refusal import refuse
+from shared.adapters.bucket_allowlist import Place, Places
+from shared.adapters.object_key_rules import check_name
 from shared.errors import (
     ObjectMissing,
     PreconditionFailed,
     StoreUnavailable,
 )
 from shared.ports import BucketObject, StoredObject
+from shared.validation import refuse
 
 
 class FakeStore:

@@ -6,8 +6,8 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from api.problems import Problem
-from api.wire.openai.error import OpenAIError
+from api.http.error_handlers import Problem
+from api.schemas.openai.error import OpenAIError
 
 
 def assert_problem(

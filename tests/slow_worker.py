@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from workers.batching.batch_plan import PASS_COST_DIVISOR, SPECIAL_TOKENS
 from workers.main import main
+from workers.microbatching.scheduler import PASS_COST_DIVISOR, SPECIAL_TOKENS
 from workers.models import hashing
 from workers.models.port import Rows
 
@@ -23,7 +23,7 @@ class SlowEncoder(hashing.HashingEncoder):
 
 
 if __name__ == "__main__":
-    from workers import registry
+    from workers import model_loader
 
-    registry.HashingEncoder = SlowEncoder  # type: ignore[misc]
+    model_loader.HashingEncoder = SlowEncoder  # type: ignore[misc]
     main()

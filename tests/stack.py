@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.auth import create_key
-from shared.adapters.store import store_of
+from api.services.auth import create_key
+from shared.adapters.store_factory import store_of
 from shared.settings import Settings
 from tests.servers import HOST, free_port, valkey_command
 
@@ -102,7 +102,7 @@ class Stack:
         self.start("api", sys.executable, "-m", "api.main")
 
     def start_keeper(self, name: str = "keeper") -> None:
-        self.start(name, sys.executable, "-m", "workers.keeper")
+        self.start(name, sys.executable, "-m", "workers.keeper.main")
 
     def start_worker(self, name: str = "worker") -> None:
         self.start(name, sys.executable, "-m", "workers.main")

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from typing import Any
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.batches import BadRow, BatchRequest, BatchResult, DryRunResult, File, Plan
 from shared.errors import InvalidRequest
 from shared.jobs import Job
 from shared.messages import encode, failure_of
 from shared.types import Usage
 from tests.fakes import FakeStore
-from workers.handlers.batch.row_set import RowSet
+from workers.handlers.batch.row_bitmap import RowSet
 
 
 class TinyBatches:
@@ -24,7 +24,7 @@ class TinyBatches:
 
     def run(self, job: Job, body: BatchRequest) -> tuple[BatchResult, int]:
         """The result, and how many rows the file has."""
-        content = self._store.get(layout.file_content(job.account, body.source.object)).data
+        content = self._store.get(object_keys.file_content(job.account, body.source.object)).data
         lines = content.splitlines()
         if not lines:
             raise InvalidRequest("file: holds no rows")
@@ -39,8 +39,8 @@ class TinyBatches:
         done, final = RowSet(), RowSet()
         for number, (_, code) in enumerate(judged):
             (final if code else done).add(number)
-        self._store.put(layout.done_rows(job.account, job.id), done.dumps())
-        self._store.put(layout.final_rows(job.account, job.id), final.dumps())
+        self._store.put(object_keys.done_rows(job.account, job.id), done.dumps())
+        self._store.put(object_keys.final_rows(job.account, job.id), final.dumps())
         usage = Usage(input_tokens=sum(len(line.split()) for line in good))
         result = BatchResult(
             output_file=self._put(job, body.output_file, "output", good),
@@ -53,7 +53,7 @@ class TinyBatches:
 
     def tried(self, account: str, body: BatchRequest) -> DryRunResult:
         """What would become of it."""
-        content = self._store.get(layout.file_content(account, body.source.object)).data
+        content = self._store.get(object_keys.file_content(account, body.source.object)).data
         lines = content.splitlines()
         if not lines:
             return DryRunResult(error=failure_of(InvalidRequest("file: holds no rows")))
@@ -81,13 +81,13 @@ class TinyBatches:
             rows_per_part=9,
             rows_in_file=total,
         )
-        self._store.put(layout.plan(job.account, job.id), encode(plan))
+        self._store.put(object_keys.plan(job.account, job.id), encode(plan))
 
     def _put(self, job: Job, file_id: str, what: str, lines: list[bytes]) -> str | None:
         if not lines:
             return None
         content = b"".join(line + b"\n" for line in lines)
-        self._store.put(layout.file_content(job.account, file_id), content)
+        self._store.put(object_keys.file_content(job.account, file_id), content)
         file = File(
             id=file_id,
             purpose="batch_output",
@@ -95,7 +95,7 @@ class TinyBatches:
             bytes=len(content),
             created_at=job.created_at.timestamp(),
         )
-        self._store.put(layout.file(job.account, file_id), encode(file))
+        self._store.put(object_keys.file(job.account, file_id), encode(file))
         return file_id
 
 

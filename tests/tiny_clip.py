@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shared.adapters import locks
+from shared.adapters.directory import file_lock
 
 SIZE = 64
 COLOURS = {
@@ -159,7 +159,7 @@ def _made(folder: Path, kind: str, make: Callable[[Path], None]) -> Path:
     """A folder named by this file's content; one process makes it, others wait."""
     target = folder / f"{kind}-{_RECIPE}"
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.hold(str(folder / f"{kind}.lock"), timeout_s=TRAINING_BOUND_S):
+    with file_lock.hold(str(folder / f"{kind}.lock"), timeout_s=TRAINING_BOUND_S):
         if not target.is_dir():
             for old in folder.glob(f"{kind}-*"):
                 shutil.rmtree(old)

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 
-from shared import layout
+from shared import object_keys
+from shared.classifier_record import (
+    Classifier,
+    MadeBy,
+    Version,
+    check_model,
+    learnt_after,
+    with_version,
+)
 from shared.classifier_store import ClassifierStore
-from shared.classifiers import Classifier, MadeBy, Version, check_model, learnt_after, with_version
 from shared.jobs import Job
 from shared.messages import Body, encode
 from shared.relabelling import Relabelling
@@ -31,8 +38,8 @@ from shared.types import (
     Weights,
     WorthLabelling,
 )
+from tests.classifier_files import weights_file
 from tests.fakes import FakeStore
-from tests.weights_file import weights_file
 from workers.handlers.example_files import ExampleFiles
 
 IMPORTED = ("p", "q")
@@ -134,8 +141,8 @@ class TinyTrainer:
             remarks=self.remarks,
         )
         place = (record.account, record.id, record.latest.file)
-        self._store.put(layout.report(*place), encode(report))
-        self._store.put(layout.weights(*place), weights_file(labels=report.labels))
+        self._store.put(object_keys.report(*place), encode(report))
+        self._store.put(object_keys.weights(*place), weights_file(labels=report.labels))
         return TrainResult(
             classifier_id=record.id,
             version=record.latest.number,
@@ -146,7 +153,7 @@ class TinyTrainer:
 
     def _evaluated(self, job: Job, body: EvaluateRequest) -> EvaluateResult:
         for file in PLOTS:
-            self._store.put(layout.plot(job.account, job.id, file), file.encode())
+            self._store.put(object_keys.plot(job.account, job.id, file), file.encode())
         labels = self.labels(body.classifier)
         judged = [each for each in body.examples if each.label is not None]
         return EvaluateResult(

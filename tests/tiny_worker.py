@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
-from shared import layout
+from shared import object_keys
 from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import PigeonholeError
 from shared.jobs import Fail, Finalise, Job, Progress, Settle, Start, Succeed, advance
@@ -26,8 +26,8 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
 from tests.tiny_batches import TinyBatches
 from tests.tiny_trainer import TinyTrainer
-from workers.ending.forget import forget
 from workers.handlers.example_files import ExampleFiles
+from workers.job_completion.purge_inputs import forget
 
 
 class TinyWorker:
@@ -79,23 +79,23 @@ class TinyWorker:
         if claim.task == FINALISE:
             self._end(job, advance(job, Settle(), now))
             return
-        data = self._store.get(layout.request(job.account, job.id)).data
+        data = self._store.get(object_keys.request(job.account, job.id)).data
         running = advance(advance(job, Start(), now), Finalise(), now)
         try:
             result, progress = self._result(job, decode(Submission, data).body)
         except PigeonholeError as exc:
             self._end(job, advance(running, Fail(error=failure_of(exc)), now))
             return
-        self._store.put(layout.result(job.account, job.id), encode(result))
+        self._store.put(object_keys.result(job.account, job.id), encode(result))
         self._end(job, advance(running, Succeed(progress=progress, usage=result.usage), now))
 
     def _end(self, old: Job, new: Job) -> None:
-        self._store.put(layout.job(new.account, new.id), encode(new))
+        self._store.put(object_keys.job(new.account, new.id), encode(new))
         self._ledger.replace(old, new)
         self._ledger.retire(new, keep_s=3600)
         if new.kind is not JobKind.IMPORT:  # tests look at what was imported
             forget(self._store, new.account, new.id)
-        self._store.delete(layout.open_marker(new.id))
+        self._store.delete(object_keys.open_marker(new.id))
 
     def _result(self, job: Job, body: Body) -> tuple[Result, Progress]:
         done = job.progress.model_copy(update={"completed": job.progress.total})

@@ -20,53 +20,59 @@ from dataclasses import replace
 from threadpoolctl import threadpool_limits
 
 from shared import ids, service_clock
-from shared.adapters.celery_broker import CeleryDoorbell, celery_app
-from shared.adapters.redis_client import connect
-from shared.adapters.redis_ledger import RedisLedger
-from shared.adapters.redis_replies import RedisReplies
-from shared.adapters.s3_buckets import buckets_of
-from shared.adapters.store import probe, store_of
-from shared.catalogue import load as load_catalogue
+from shared.adapters.celery.broker import CeleryDoorbell, celery_app
+from shared.adapters.redis.client import connect
+from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.replies import RedisReplies
+from shared.adapters.s3.buckets import buckets_of
+from shared.adapters.store_factory import probe, store_of
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
+from shared.model_catalogue import load as load_catalogue
 from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.types import JobKind
-from workers import meters, tasks
-from workers.batching.pace import Pace
-from workers.classifiers import Classifiers
-from workers.cores import usable_cores
-from workers.drain import Drain
-from workers.handlers.batch.documents import Documents
+from workers import metrics, tasks
+from workers.claim_capacity import Room
+from workers.classifier_cache import Classifiers
+from workers.consumer import Drain
+from workers.cpu_quota import usable_cores
+from workers.embedding.items import Viewer
+from workers.embedding.media_decoder import Decoders
+from workers.embedding.media_loader import MediaReader
+from workers.handlers.batch.assemble_output import Assembler
+from workers.handlers.batch.cut_parts import Planner
 from workers.handlers.batch.dry_run import DryRun
-from workers.handlers.batch.end import Assembler
-from workers.handlers.batch.lessons import Lessons
-from workers.handlers.batch.part import PartRunner
-from workers.handlers.batch.plan import Planner
-from workers.handlers.batch.requests import Requests
-from workers.handlers.batch.source import Reader
-from workers.handlers.call import Calls
+from workers.handlers.batch.input_reader import Reader
+from workers.handlers.batch.plain_rows import Documents
+from workers.handlers.batch.request_rows import Requests
+from workers.handlers.batch.run_part import PartRunner
+from workers.handlers.batch.train_request_rows import Lessons
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
-from workers.handlers.part import Parts
+from workers.handlers.sync_calls import Calls
+from workers.handlers.task_runner import Parts
 from workers.handlers.train import Train
-from workers.inputs.fetch import Fetcher, bounds_of
-from workers.inputs.row import Bounds
-from workers.inputs.table_task import PIECE_BYTES, arrow_pieces, batches_of, parquet_pieces, rows_of
+from workers.inputs.media_fetcher import Fetcher, bounds_of
+from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.sandbox_task import (
+    PIECE_BYTES,
+    arrow_pieces,
+    batches_of,
+    parquet_pieces,
+    rows_of,
+)
 from workers.leases import Leases
+from workers.microbatching.throughput import Pace
+from workers.model_loader import load_models
+from workers.outbound_http.client import Outbound
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
-from workers.registry import load_models
-from workers.room import Room
 from workers.sandbox.readers import FileReaders
-from workers.strangers.outbound import Outbound
-from workers.vectors.decoders import Decoders
-from workers.vectors.media import MediaReader
-from workers.vectors.views import Viewer
 from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, Watched
 
 log = Log("worker")
@@ -144,11 +150,11 @@ def _run(settings: Settings) -> None:
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
     pace = Pace()
-    device, models = load_models(catalogue, settings, observe=pace.watching(meters.observer))
+    device, models = load_models(catalogue, settings, observe=pace.watching(metrics.observer))
     gc.collect()
     gc.freeze()  # the models' objects stay: looking through them again and again costs each row
     queues = queues_of(device, models)
-    meters.serve(settings.metrics_port, role=ROLE)
+    metrics.serve(settings.metrics_port, role=ROLE)
 
     stopping = threading.Event()
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
@@ -283,7 +289,7 @@ def _run(settings: Settings) -> None:
         settings.redis_url,
         timeout_s=timeout_s,
         socket_timeout_s=max(5.0, timeout_s),  # the consumer's own BRPOP waits 1 s
-        dropped=meters.DROPPED.inc,
+        dropped=metrics.DROPPED.inc,
     )
     tasks.register(app, drain)
 

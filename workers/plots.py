@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.core.metrics import Reliability
+from workers.core.evaluation import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.messages import DRAIN
-from workers.drain import Drain
+from workers.consumer import Drain
 
 if TYPE_CHECKING:
     from celery import Celery

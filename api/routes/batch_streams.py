@@ -6,16 +6,15 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response
 
-from api import door
-from api.batches import Batches
-from api.events import Events
-from api.routes.events import Listening
-from api.routes.streamed import streamed, streamed_file
-from api.slots import Slots
-from api.wire.openai.batch import Standing
+from api.http import middleware
+from api.http.concurrency import Slots
+from api.http.event_stream import Listening
+from api.http.sse import Events
+from api.http.streaming_response import streamed, streamed_file
+from api.schemas.openai.batch import Standing
+from api.services.batches import Batches
 from shared.errors import NotFound
-
-LINES = "application/jsonl"
+from shared.media_types import JSONL
 
 
 def blueprint(
@@ -26,19 +25,19 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     @routes.get("/v1/batches/<batch_id>/events")
     def follow(batch_id: str) -> Response:
-        return listening.answer(events, batches.get(door.caller().account, batch_id))
+        return listening.answer(events, batches.get(middleware.caller().account, batch_id))
 
     @routes.get("/v1/batches/<batch_id>/output")
     def output(batch_id: str) -> Response:
-        standing = batches.get(door.caller().account, batch_id)
+        standing = batches.get(middleware.caller().account, batch_id)
         with ExitStack() as held:
             held.enter_context(slots.one())
             if not standing.job.state.terminal:
-                return streamed(batches.finished(standing.job), held, mimetype=LINES)
+                return streamed(batches.finished(standing.job), held, mimetype=JSONL)
             if standing.result is None or standing.result.output_file is None:
                 raise NotFound("no row of the batch came out")
             account, file_id = standing.job.account, standing.result.output_file

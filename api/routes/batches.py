@@ -8,24 +8,24 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
-from api import door
-from api.batches import Batches
-from api.idempotency import Idempotency, StoredAnswer, canonical, unpack
-from api.routes import filters, page, sent
-from api.routes.durable import Durable
-from api.routes.once import MARGIN_S, once
-from api.routes.reply import reply
-from api.wire import body
-from api.wire.openai.batch import STATUSES, render_batch
-from api.wire.openai.file import render_page
-from api.wire.openai.new_batch import BatchBody, parse
-from api.wire.openai.retry import DEFAULT as DEFAULT_ROWS
-from api.wire.openai.retry import parse as parse_retry
+from api.http import json_body, middleware, pagination
+from api.http.async_response import Durable
+from api.http.idempotent import MARGIN_S, once
+from api.http.json_response import reply
+from api.routes import filters
+from api.schemas import body
+from api.schemas.openai.batch import STATUSES, render_batch
+from api.schemas.openai.file import render_page
+from api.schemas.openai.new_batch import BatchBody, parse
+from api.schemas.openai.retry import DEFAULT as DEFAULT_ROWS
+from api.schemas.openai.retry import parse as parse_retry
+from api.services.batches import Batches
+from api.services.idempotency import Idempotency, StoredAnswer, canonical, unpack
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
-from shared.dialects.refusal import refuse
 from shared.errors import NotFound
 from shared.types import JobKind
+from shared.validation import refuse
 
 _DRY_RUN = "dry_run"
 _DEFAULT_LIMIT = 20
@@ -45,11 +45,11 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     def made(payload: bytes, ask: Callable[[], BatchRequest]) -> Response:
         """A new batch, or the one that the same call made before."""
-        caller = door.caller()
+        caller = middleware.caller()
 
         def run(job_id: str | None) -> Response:
             kept = batches.jobs.accepted(caller.account, job_id) if job_id else None
@@ -57,7 +57,7 @@ def blueprint(
             if asked.endpoint == TRAIN:
                 caller.require("train")
             standing = batches.create(
-                asked, caller=caller, request_id=door.request_id(), job_id=job_id
+                asked, caller=caller, request_id=middleware.request_id(), job_id=job_id
             )
             return reply(render_batch(standing))
 
@@ -76,7 +76,7 @@ def blueprint(
         """What would become of a batch; nothing of it stays."""
 
         def ask() -> DryRunRequest:
-            asked = batches.asked(door.caller().account, said)
+            asked = batches.asked(middleware.caller().account, said)
             return DryRunRequest(model=asked.model, batch=asked)
 
         return durable.call(b"dry_run\n" + canonical(payload), ask, fleeting=True)
@@ -86,25 +86,25 @@ def blueprint(
         dry = request.args.get(_DRY_RUN, "false")
         if dry not in {"true", "false"}:
             refuse(_DRY_RUN, "must be true or false")
-        data = sent.data(max_bytes=max_body_bytes)
+        data = json_body.data(max_bytes=max_body_bytes)
         said = parse(body.parse(data), most_window_s=most_window_s)
         if dry == "true":
             return tried(data, said)
-        return made(data, lambda: batches.asked(door.caller().account, said))
+        return made(data, lambda: batches.asked(middleware.caller().account, said))
 
     @routes.post("/v1/batches/<batch_id>/retry")
     def retry(batch_id: str) -> Response:
-        rows = parse_retry(sent.data(max_bytes=max_body_bytes))
+        rows = parse_retry(json_body.data(max_bytes=max_body_bytes))
         payload = b"" if rows == DEFAULT_ROWS else rows.encode()
-        return made(payload, lambda: batches.again(door.caller().account, batch_id, rows))
+        return made(payload, lambda: batches.again(middleware.caller().account, batch_id, rows))
 
     @routes.get("/v1/batches")
     def listing() -> Response:
-        after = page.after(lambda said: ids.is_job_id(ids.job_id_of(said)), what="batch")
-        limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        after = pagination.after(lambda said: ids.is_job_id(ids.job_id_of(said)), what="batch")
+        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
         filters.one_of("kind", [JobKind.BATCH])
         listed, found = batches.list(
-            door.caller().account,
+            middleware.caller().account,
             after=after,
             limit=limit,
             status=filters.one_of("status", STATUSES),
@@ -116,10 +116,10 @@ def blueprint(
 
     @routes.get("/v1/batches/<batch_id>")
     def one(batch_id: str) -> Response:
-        return reply(render_batch(batches.get(door.caller().account, batch_id)))
+        return reply(render_batch(batches.get(middleware.caller().account, batch_id)))
 
     @routes.post("/v1/batches/<batch_id>/cancel")
     def cancel(batch_id: str) -> Response:
-        return reply(render_batch(batches.cancel(door.caller().account, batch_id)))
+        return reply(render_batch(batches.cancel(middleware.caller().account, batch_id)))
 
     return routes

@@ -7,23 +7,22 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response
 
-from api import door
-from api.classifiers import Classifiers
-from api.idempotency import Idempotency
-from api.routes import sent
-from api.routes.durable import Durable
-from api.routes.once import MARGIN_S, once
-from api.routes.reply import reply
-from api.slots import Slots
-from api.wire import body
-from api.wire.classifier import (
+from api.http import json_body, middleware
+from api.http.async_response import Durable
+from api.http.concurrency import Slots
+from api.http.idempotent import MARGIN_S, once
+from api.http.json_response import reply
+from api.schemas import body
+from api.schemas.classifier import (
     parse_change,
     parse_rollback,
     render_classifier,
     render_row,
     render_versions,
 )
-from shared.classifiers import Classifier, Version
+from api.services.classifiers import Classifiers
+from api.services.idempotency import Idempotency
+from shared.classifier_record import Classifier, Version
 from shared.errors import NotFound
 from shared.limits import Limits
 from shared.relabelling import Relabelling
@@ -46,40 +45,40 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("train")
+        middleware.caller().require("train")
 
     @routes.get("/v1/classifiers")
     def listing() -> Response:
-        found = classifiers.listing(door.caller().account)
+        found = classifiers.listing(middleware.caller().account)
         return reply(
             [render_row(each, used_number=used.number, used_at=used.at) for each, used in found]
         )
 
     @routes.post("/v1/classifiers")
     def listing_too() -> Response:
-        sent.data(max_bytes=max_body_bytes)  # clients send {"action": "list"}, or nothing
+        json_body.data(max_bytes=max_body_bytes)  # clients send {"action": "list"}, or nothing
         return listing()
 
     @routes.get("/v1/classifiers/<classifier_id>")
     def one(classifier_id: str) -> Response:
-        return shown(*classifiers.own(door.caller().account, classifier_id))
+        return shown(*classifiers.own(middleware.caller().account, classifier_id))
 
     @routes.patch("/v1/classifiers/<classifier_id>")
     def change(classifier_id: str) -> Response:
-        data = sent.data(max_bytes=max_body_bytes)
+        data = json_body.data(max_bytes=max_body_bytes)
         said = parse_change(body.parse(data))
         if "labels" in said.given:
             return relabelled(classifier_id, said.labels, data)
 
         def run(_: str | None) -> Response:
-            record = classifiers.change(door.caller().account, classifier_id, said)
+            record = classifiers.change(middleware.caller().account, classifier_id, said)
             return shown(record, record.latest)
 
         return once(idempotency, data, run, reserve_s=MARGIN_S)
 
     def relabelled(classifier_id: str, labels: dict[str, str | None], data: bytes) -> Response:
         def ask() -> RelabelRequest:
-            record = classifiers.whole(door.caller().account, classifier_id)
+            record = classifiers.whole(middleware.caller().account, classifier_id)
             limits.check_names(name for name in labels.values() if name is not None)
             return RelabelRequest(
                 model=record.latest.model,
@@ -94,7 +93,7 @@ def blueprint(
         made = response.get_json()
         try:
             record, version = classifiers.own(
-                door.caller().account, f"{made['classifier_id']}@v{made['version']}"
+                middleware.caller().account, f"{made['classifier_id']}@v{made['version']}"
             )
         except NotFound:  # a replay may come when the version is no longer kept
             return response
@@ -103,21 +102,21 @@ def blueprint(
 
     @routes.delete("/v1/classifiers/<classifier_id>")
     def delete(classifier_id: str) -> Response:
-        classifiers.delete(door.caller().account, classifier_id)
+        classifiers.delete(middleware.caller().account, classifier_id)
         return reply({"message": "the classifier is deleted"})
 
     @routes.get("/v1/classifiers/<classifier_id>/versions")
     def versions(classifier_id: str) -> Response:
-        return reply(render_versions(classifiers.whole(door.caller().account, classifier_id)))
+        return reply(render_versions(classifiers.whole(middleware.caller().account, classifier_id)))
 
     @routes.post("/v1/classifiers/<classifier_id>/rollback")
     def rollback(classifier_id: str) -> Response:
-        data = sent.data(max_bytes=max_body_bytes)
+        data = json_body.data(max_bytes=max_body_bytes)
         said = parse_rollback(body.parse(data) if data.strip() else {})
 
         def run(_: str | None) -> Response:
             record = classifiers.roll_back(
-                door.caller().account, classifier_id, version=said.version, alias=said.alias
+                middleware.caller().account, classifier_id, version=said.version, alias=said.alias
             )
             return shown(record, record.latest)
 

@@ -6,21 +6,20 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
-from api import door, prefer
-from api.idempotency import Idempotency
-from api.jobs import Jobs
-from api.prefer import Prefer
-from api.resolve import Resolve
-from api.routes import sent
-from api.routes.durable import answer, job_as_it_stands
-from api.routes.once import MARGIN_S, once
-from api.routes.reply import reply
-from api.slots import Slots
-from api.submit import Submit
-from api.usage import Uses
-from api.wire import body
-from shared.dialects.asked import Asked
-from shared.dialects.pick import Dialect, pick
+from api.http import json_body, middleware, prefer_header
+from api.http.async_response import answer, job_as_it_stands
+from api.http.concurrency import Slots
+from api.http.idempotent import MARGIN_S, once
+from api.http.json_response import reply
+from api.http.prefer_header import Prefer
+from api.schemas import body
+from api.services.hit_counter import Uses
+from api.services.idempotency import Idempotency
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs
+from api.services.request_resolver import Resolve
+from shared.dialects.registry import Dialect, pick
+from shared.dialects.requested import Asked
 from shared.settings import Settings
 from shared.types import ClassifyRequest
 
@@ -40,7 +39,7 @@ class _Classify:
 
     def respond(self, job_id: str | None) -> Response:
         """The answer that the caller prefers."""
-        asked = self.resolve.classify(self.said, account=door.caller().account)
+        asked = self.resolve.classify(self.said, account=middleware.caller().account)
         made = self._later(asked, job_id) if self.prefer.respond_async else self._now(asked)
         made.headers["X-Model"] = self.resolve.catalogue.find(asked.model).name
         if asked.classifier is not None:
@@ -50,8 +49,8 @@ class _Classify:
     def _now(self, asked: ClassifyRequest) -> Response:
         result = self.submit.now(
             asked,
-            caller=door.caller(),
-            request_id=door.request_id(),
+            caller=middleware.caller(),
+            request_id=middleware.request_id(),
             timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
             priority=self.said.priority,
         )
@@ -61,8 +60,8 @@ class _Classify:
     def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
         job = self.submit.later(
             asked,
-            caller=door.caller(),
-            request_id=door.request_id(),
+            caller=middleware.caller(),
+            request_id=middleware.request_id(),
             dialect=self.dialect.NAME,
             priority=self.said.priority,
             job_id=job_id,
@@ -95,12 +94,12 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     @routes.post("/v1/classify")
     def classify() -> Response:
         with slots.one():
-            data = sent.data(max_bytes=settings.max_body_bytes)
+            data = json_body.data(max_bytes=settings.max_body_bytes)
             dialect, said = pick(body.parse(data))
             call = _Classify(
                 submit=submit,
@@ -109,7 +108,7 @@ def blueprint(
                 uses=uses,
                 dialect=dialect,
                 said=dialect.parse(said, default_model=default_model),
-                prefer=prefer.read(request.headers.get("Prefer"), longest_wait_s=timeout_s),
+                prefer=prefer_header.read(request.headers.get("Prefer"), longest_wait_s=timeout_s),
                 timeout_s=timeout_s,
             )
             return once(

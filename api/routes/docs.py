@@ -8,10 +8,10 @@ from flask import Blueprint, Flask, Response, redirect
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
-from api import door, problems
-from api.openapi import document
-from api.routes.reply import reply
-from api.wire import body
+from api.http import error_handlers, middleware
+from api.http.json_response import reply
+from api.openapi.document import document
+from api.schemas import body
 from shared import errors
 from shared.statuses import STATUS
 
@@ -44,7 +44,7 @@ def _documents() -> Blueprint:
     @routes.get("/")
     def home() -> BaseResponse:
         # Relative where no prefix is known: the proxy may have removed one without saying so.
-        return redirect(f"{door.root()}{_DOCS}/" if door.root() else _PAGE)
+        return redirect(f"{middleware.root()}{_DOCS}/" if middleware.root() else _PAGE)
 
     @routes.get(_DOCS)
     def page_without_slash() -> BaseResponse:
@@ -52,11 +52,11 @@ def _documents() -> Blueprint:
 
     @routes.get(_SPEC)
     def openapi() -> Response:
-        return Response(spec(door.root()), content_type="application/json")
+        return Response(spec(middleware.root()), content_type="application/json")
 
     @routes.get("/errors/<name>")
     def error(name: str) -> Response:
-        kinds = [kind for kind in errors.tree() if problems.slug(kind.code) == name]
+        kinds = [kind for kind in errors.tree() if error_handlers.slug(kind.code) == name]
         if not kinds:
             raise errors.NotFound("there is no error of this name")
         return reply(

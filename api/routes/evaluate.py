@@ -9,17 +9,16 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
-from api import door
-from api.classifiers import Classifiers
-from api.resolve import Resolve
-from api.routes import sent
-from api.routes.durable import Durable
-from api.routes.stored_upload import stored_upload
-from api.slots import Slots
-from api.upload import Upload
-from api.upload import read as read_upload
-from api.wire import body, evaluation
-from api.wire.evaluation import Evaluation
+from api.http import json_body, middleware
+from api.http.async_response import Durable
+from api.http.concurrency import Slots
+from api.http.form_file import Upload
+from api.http.form_file import read as read_upload
+from api.http.stored_form_file import stored_upload
+from api.schemas import body, evaluation
+from api.schemas.evaluation import Evaluation
+from api.services.classifiers import Classifiers
+from api.services.request_resolver import Resolve
 from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.types import EvaluateRequest
@@ -42,7 +41,7 @@ class _Evaluate:
             NotFound: The caller has no such classifier, or it has no such version.
             InvalidRequest: There are too many examples, or one is wrong.
         """
-        record, version = self.classifiers.own(door.caller().account, self.ref)
+        record, version = self.classifiers.own(middleware.caller().account, self.ref)
         asked = EvaluateRequest(
             model=version.model,
             classifier=record.weights(version),
@@ -53,7 +52,7 @@ class _Evaluate:
             return asked
         self.limits.check_evaluation(asked)
         examples = self.resolve.examples(
-            asked.examples, model=version.model, account=door.caller().account
+            asked.examples, model=version.model, account=middleware.caller().account
         )
         return asked.model_copy(update={"examples": examples})
 
@@ -73,12 +72,12 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("train")
+        middleware.caller().require("train")
 
     @routes.post("/v1/classifiers/<classifier_id>/evaluate")
     def evaluate(classifier_id: str) -> Response:
         with slots.one():
-            data = sent.data(max_bytes=max_body_bytes)
+            data = json_body.data(max_bytes=max_body_bytes)
             found = read_upload(
                 data, content_type=request.headers.get("Content-Type", ""), query=request.args
             )
@@ -89,7 +88,7 @@ def blueprint(
 
     def evaluate_file(found: Upload, classifier_id: str) -> Response:
         evaluation.parse_file(found.fields, found.file, place="")  # before it is stored
-        account, now = door.caller().account, durable.submit.clock()
+        account, now = middleware.caller().account, durable.submit.clock()
         with stored_upload(store, found.file.data, account=account, now=now) as upload:
             said = evaluation.parse_file(found.fields, found.file, place=upload.place)
 

@@ -6,18 +6,15 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response, request
 
-from api import door
-from api.files import Files
-from api.form import MOST_FORM_BYTES, FormFile, too_large
-from api.idempotency import Idempotency
-from api.routes import page, sent
-from api.routes.once import MARGIN_S, once
-from api.routes.reply import reply
-from api.routes.streamed import streamed_file
-from api.slots import Slots
-from api.wire import body
-from api.wire.openai.expiry import kept_s
-from api.wire.openai.file import (
+from api.http import json_body, middleware, pagination
+from api.http.concurrency import Slots
+from api.http.idempotent import MARGIN_S, once
+from api.http.json_response import reply
+from api.http.multipart import MOST_FORM_BYTES, FormFile, too_large
+from api.http.streaming_response import streamed_file
+from api.schemas import body
+from api.schemas.openai.expiry import kept_s
+from api.schemas.openai.file import (
     check_purpose,
     filename,
     parse_expiry,
@@ -25,10 +22,12 @@ from api.wire.openai.file import (
     render_file,
     render_page,
 )
+from api.services.files import Files
+from api.services.idempotency import Idempotency
 from shared import ids
 from shared.batches import File
-from shared.dialects.refusal import refuse
 from shared.errors import PigeonholeError
+from shared.validation import refuse
 
 _DEFAULT_LIMIT = 100
 _MOST_LIMIT = 10_000  # what clients of the OpenAI API may ask for
@@ -48,12 +47,12 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     @routes.post("/v1/files")
     def upload() -> Response:
         with slots.one():
-            said = sent.stream(max_bytes=max_file_bytes + MOST_FORM_BYTES)
+            said = json_body.stream(max_bytes=max_file_bytes + MOST_FORM_BYTES)
             try:
                 if (request.content_length or 0) > max_file_bytes + MOST_FORM_BYTES:
                     too_large(max_file_bytes)
@@ -66,7 +65,7 @@ def blueprint(
                 raise
 
     def uploaded(form: FormFile) -> Response:
-        account, kept = door.caller().account, False
+        account, kept = middleware.caller().account, False
         form.find()
         if "purpose" in form.fields:
             check_purpose(form.fields)
@@ -103,9 +102,9 @@ def blueprint(
         if order not in {"asc", "desc"}:
             refuse("order", "must be asc or desc")
         listed, has_more = files.list(
-            door.caller().account,
-            after=page.after(ids.is_file_id, what="file"),
-            limit=min(_MOST_LISTED, page.limit(default=_DEFAULT_LIMIT, most=_MOST_LIMIT)),
+            middleware.caller().account,
+            after=pagination.after(ids.is_file_id, what="file"),
+            limit=min(_MOST_LISTED, pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LIMIT)),
             purpose=request.args.get("purpose"),
             newest_first=order == "desc",
         )
@@ -113,17 +112,17 @@ def blueprint(
 
     @routes.get("/v1/files/<file_id>")
     def one(file_id: str) -> Response:
-        return reply(render_file(files.get(door.caller().account, file_id)))
+        return reply(render_file(files.get(middleware.caller().account, file_id)))
 
     @routes.get("/v1/files/<file_id>/content")
     def content(file_id: str) -> Response:
         with ExitStack() as held:
             held.enter_context(slots.one())
-            return streamed_file(files, door.caller().account, file_id, held)
+            return streamed_file(files, middleware.caller().account, file_id, held)
 
     @routes.delete("/v1/files/<file_id>")
     def delete(file_id: str) -> Response:
-        files.delete(door.caller().account, file_id)
+        files.delete(middleware.caller().account, file_id)
         return reply(render_deleted(file_id))
 
     return routes

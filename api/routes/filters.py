@@ -8,7 +8,7 @@ from flask import request
 from pydantic import TypeAdapter, ValidationError
 
 from shared.dialects.metadata import Metadata
-from shared.dialects.refusal import refuse, translated
+from shared.validation import refuse, translated
 
 METADATA = "metadata"
 _ADAPTER: TypeAdapter[dict[str, str] | None] = TypeAdapter(Metadata)

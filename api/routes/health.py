@@ -6,9 +6,9 @@ import os
 
 from flask import Blueprint, Response
 
-from api.liveness import PROCESS_HEADER
-from api.readiness import Liveness, ReadinessProbe
-from api.routes.reply import reply
+from api.http.json_response import reply
+from api.server.liveness import PROCESS_HEADER
+from api.services.readiness import Liveness, ReadinessProbe
 
 
 def blueprint(*, probe: ReadinessProbe) -> Blueprint:

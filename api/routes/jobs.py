@@ -7,15 +7,15 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from api import door
-from api.events import of_jobs
-from api.jobs import PLOTS, Jobs, holds
-from api.routes import filters, page
-from api.routes.events import Listening
-from api.routes.reply import reply
-from api.wire import body
-from api.wire.job import render_job, render_jobs
-from api.wire.result import render
+from api.http import middleware, pagination
+from api.http.event_stream import Listening
+from api.http.json_response import reply
+from api.http.sse import of_jobs
+from api.routes import filters
+from api.schemas import body
+from api.schemas.job import render_job, render_jobs
+from api.schemas.result import render
+from api.services.jobs import PLOTS, Jobs, holds
 from shared import ids
 from shared.errors import NotFound
 from shared.jobs import Job, State
@@ -40,7 +40,7 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
             NotFound: The account has no such job.
             ScopeNotAllowed: The key may not see it.
         """
-        caller = door.caller()
+        caller = middleware.caller()
         job = jobs.get(caller.account, job_id)
         if job.key_id != caller.key_id:
             caller.require("jobs")
@@ -48,9 +48,9 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
 
     @routes.get("/v1/jobs")
     def listing() -> Response:
-        door.caller().require("jobs")
-        after = page.after(ids.is_job_id, what="job")
-        limit = page.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        middleware.caller().require("jobs")
+        after = pagination.after(ids.is_job_id, what="job")
+        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
         kind, status = filters.one_of("kind", JobKind), filters.one_of("status", State)
         metadata = filters.metadata()
 
@@ -60,14 +60,14 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
             )
 
         found = jobs.list(
-            door.caller().account,
+            middleware.caller().account,
             after=after,
             limit=limit,
             wanted=wanted if kind or status or metadata else None,
         )
         return reply(
             render_jobs(
-                found.jobs, root=door.root(), has_more=found.has_more, last_id=found.last_id
+                found.jobs, root=middleware.root(), has_more=found.has_more, last_id=found.last_id
             )
         )
 
@@ -75,12 +75,12 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
     def one(job_id: str) -> Response:
         job = visible(job_id)
         return reply(
-            view(door.root(), job), headers={} if job.state.terminal else {"Retry-After": "1"}
+            view(middleware.root(), job), headers={} if job.state.terminal else {"Retry-After": "1"}
         )
 
     @routes.get("/v1/jobs/<job_id>/events")
     def follow(job_id: str) -> Response:
-        events = of_jobs(jobs, partial(view, door.root()))
+        events = of_jobs(jobs, partial(view, middleware.root()))
         return listening.answer(events, visible(job_id))
 
     @routes.get("/v1/jobs/<job_id>/result")
@@ -88,7 +88,7 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
         job = visible(job_id)
         found = jobs.result(job)
         asked = jobs.submission(job)
-        return reply(render(asked.dialect, asked.body, job.id, found, root=door.root()))
+        return reply(render(asked.dialect, asked.body, job.id, found, root=middleware.root()))
 
     @routes.get("/v1/jobs/<job_id>/plots/<file>")
     def plot(job_id: str, file: str) -> Response:
@@ -97,8 +97,8 @@ def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> 
 
     @routes.delete("/v1/jobs/<job_id>")
     def cancel(job_id: str) -> Response:
-        cancelled = jobs.cancel(door.caller().account, visible(job_id).id)
-        return reply(render_job(cancelled, root=door.root()), 202)
+        cancelled = jobs.cancel(middleware.caller().account, visible(job_id).id)
+        return reply(render_job(cancelled, root=middleware.root()), 202)
 
     return routes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from api.metrics import MEDIA_TYPE, Metrics
+from api.services.metrics import MEDIA_TYPE, Metrics
 
 
 def blueprint(*, metrics: Metrics) -> Blueprint:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from api import door
-from api.members import Members
-from api.routes.reply import reply
-from api.wire.model import Model, ModelList
+from api.http import middleware
+from api.http.json_response import reply
+from api.schemas.model import Model, ModelList
+from api.services.worker_registry import Members
 from shared import service_clock
-from shared.catalogue import Catalogue, ModelEntry
 from shared.errors import ModelNotFound, NotFound, Unavailable
+from shared.model_catalogue import Catalogue, ModelEntry
 
 
 def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) -> Blueprint:
@@ -33,7 +33,7 @@ def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) ->
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     @routes.get("/v1/models")
     def listing() -> Response:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from api import door
-from api.resolve import Resolve
-from api.routes import sent
-from api.routes.durable import Durable
-from api.routes.stored_upload import stored_upload
-from api.slots import Slots
-from api.upload import Upload
-from api.upload import read as read_upload
-from api.wire import body
-from api.wire.train import parse_file
+from api.http import json_body, middleware
+from api.http.async_response import Durable
+from api.http.concurrency import Slots
+from api.http.form_file import Upload
+from api.http.form_file import read as read_upload
+from api.http.stored_form_file import stored_upload
+from api.schemas import body
+from api.schemas.train import parse_file
+from api.services.request_resolver import Resolve
 from shared.dialects import train
 from shared.ports import ObjectStore
 from shared.types import TrainRequest
@@ -35,16 +34,16 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("train")
+        middleware.caller().require("train")
 
     @routes.post("/v1/train")
     def learn() -> Response:
         with slots.one():
-            data = sent.data(max_bytes=max_body_bytes)
+            data = json_body.data(max_bytes=max_body_bytes)
             found = read_upload(
                 data, content_type=request.headers.get("Content-Type", ""), query=request.args
             )
-            account = door.caller().account
+            account = middleware.caller().account
             if found is None:
                 said = train.parse(body.parse(data))
                 return durable.call(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from api import door
-from api.form import MOST_FORM_BYTES, FormFile
-from api.routes import sent
-from api.routes.reply import reply
-from api.slots import Slots
-from api.uploads import Uploads
-from api.wire import body
-from api.wire.openai.expiry import kept_s
-from api.wire.openai.file import filename
-from api.wire.openai.upload import (
+from api.http import json_body, middleware
+from api.http.concurrency import Slots
+from api.http.json_response import reply
+from api.http.multipart import MOST_FORM_BYTES, FormFile
+from api.schemas import body
+from api.schemas.openai.expiry import kept_s
+from api.schemas.openai.file import filename
+from api.schemas.openai.upload import (
     MOST_PART_BYTES,
     parse_complete,
     parse_new,
@@ -22,6 +20,7 @@ from api.wire.openai.upload import (
     render_upload,
     render_urls,
 )
+from api.services.uploads import Uploads
 from shared.batches import Upload
 from shared.errors import PigeonholeError
 
@@ -39,15 +38,15 @@ def blueprint(
 
     @routes.before_request
     def check_scope() -> None:
-        door.caller().require("classify")
+        middleware.caller().require("classify")
 
     @routes.post("/v1/uploads")
     def create() -> Response:
         said = parse_new(
-            body.parse(sent.data(max_bytes=max_body_bytes)), max_file_bytes=max_file_bytes
+            body.parse(json_body.data(max_bytes=max_body_bytes)), max_file_bytes=max_file_bytes
         )
         upload = uploads.create(
-            door.caller().account,
+            middleware.caller().account,
             purpose=said.purpose,
             filename=filename(said.filename),
             size=said.bytes,
@@ -58,9 +57,9 @@ def blueprint(
     @routes.post("/v1/uploads/<upload_id>/parts")
     def add(upload_id: str) -> Response:
         with slots.one():
-            said = sent.stream(max_bytes=MOST_PART_BYTES + MOST_FORM_BYTES)
+            said = json_body.stream(max_bytes=MOST_PART_BYTES + MOST_FORM_BYTES)
             try:
-                upload = uploads.pending(door.caller().account, upload_id)
+                upload = uploads.pending(middleware.caller().account, upload_id)
                 form = FormFile(
                     said,
                     content_type=request.content_type or "",
@@ -73,7 +72,7 @@ def blueprint(
                 raise
 
     def added(upload: Upload, form: FormFile) -> Response:
-        account, whole = door.caller().account, False
+        account, whole = middleware.caller().account, False
         form.find()
         part_id = uploads.add(account, upload, form)
         try:
@@ -86,23 +85,23 @@ def blueprint(
 
     @routes.post("/v1/uploads/<upload_id>/part_urls")
     def part_urls(upload_id: str) -> Response:
-        said = parse_urls(body.parse(sent.data(max_bytes=max_body_bytes)))
-        account = door.caller().account
+        said = parse_urls(body.parse(json_body.data(max_bytes=max_body_bytes)))
+        account = middleware.caller().account
         upload = uploads.pending(account, upload_id)
         urls, expires_s = uploads.part_urls(account, upload, said.count)
         return reply(render_urls(upload, urls, now=uploads.clock(), expires_s=expires_s))
 
     @routes.post("/v1/uploads/<upload_id>/complete")
     def complete(upload_id: str) -> Response:
-        said = parse_complete(body.parse(sent.data(max_bytes=max_body_bytes)))
+        said = parse_complete(body.parse(json_body.data(max_bytes=max_body_bytes)))
         with slots.one():
             upload, file = uploads.complete(
-                door.caller().account, upload_id, said.part_ids, md5=said.md5
+                middleware.caller().account, upload_id, said.part_ids, md5=said.md5
             )
         return reply(render_upload(upload, file))
 
     @routes.post("/v1/uploads/<upload_id>/cancel")
     def cancel(upload_id: str) -> Response:
-        return reply(render_upload(uploads.cancel(door.caller().account, upload_id)))
+        return reply(render_upload(uploads.cancel(middleware.caller().account, upload_id)))
 
     return routes

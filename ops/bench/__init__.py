@@ -4,10 +4,10 @@ python -m ops.bench.speed               the path, against bare SentenceTransform
 python -m ops.bench.few_shot            training and classifiers, against embedding and zero-shot
 python -m ops.bench.quality             the learner over training sizes, against both SVMs
 python -m ops.bench.quality_zero_shot   zero-shot scores and their calibration
-python -m ops.bench.bulk                a file of texts, against bare encode and the bare worker
-python -m ops.bench.fairness            what a batch costs other callers and other batches
-python -m ops.bench.million             rows without a model: speed, memory, Redis, objects
-python -m ops.bench.durable             small jobs: accepted, ended, none twice
-python -m ops.bench.two_workers         two workers against one
-python -m ops.bench.media               pictures, documents, one picture beside a batch
+python -m ops.bench.bulk_tagging                a file of texts, against bare encode and the bare
+worker python -m ops.bench.fairness            what a batch costs other callers and other batches
+python -m ops.bench.million             rows without a model: speed, memory, Redis, objects python
+-m ops.bench.async_jobs             small jobs: accepted, ended, none twice python -m
+ops.bench.two_workers         two workers against one python -m ops.bench.media
+pictures, documents, one picture beside a batch
 """

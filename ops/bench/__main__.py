@@ -5,7 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 
-from ops.bench import bulk, durable, fairness, few_shot, media, million, speed, two_workers
+from ops.bench import (
+    async_jobs,
+    bulk_tagging,
+    fairness,
+    few_shot,
+    media,
+    million,
+    speed,
+    two_workers,
+)
 
 _ROWS = 100_000  # `make bench-million` has the rest
 
@@ -13,9 +22,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends
     speed.main()
     few_shot.main()
-    bulk.main()
+    bulk_tagging.main()
     fairness.main()
     million.main(_ROWS)
-    durable.main()
+    async_jobs.main()
     two_workers.main()
     media.main()

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from ops.bench import asked, batches
-from ops.bench.fleet import fleet
+from ops.bench import batches, targets
+from ops.bench.cluster import fleet
 from ops.bench.service import Caller, Service
 from ops.bench.speed import SHORT_CHARS, TWO, seconds
 from ops.bench.texts import mixed_texts
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--texts", type=int, default=20_000)
     options = parser.parse_args()
-    asked.head()
+    targets.head()
     measure(mixed_texts(options.data, options.texts))
 
 
@@ -74,7 +74,7 @@ def _calls(
     for name, pause_s in (("one at a time", 0.0), (f"{_CALLS_PER_S:g} a second", 1 / _CALLS_PER_S)):
         took, batch_s = _beside(bulk, other, large, rows, requests, pause_s)
         worst_ms = 1e3 * _share(took, 0.95)
-        asked.line(
+        targets.line(
             f"a call beside a batch, {priority}, {name} ({len(took)}), median (95 %) ms; "
             "baseline: no batch",
             f"{1e3 * statistics.median(took):.0f} ({worst_ms:.0f})",
@@ -84,7 +84,7 @@ def _calls(
             met=worst_ms <= _ASKED_MS[priority],
         )
         kept = alone_s / batch_s
-        asked.line(
+        targets.line(
             f"the batch beside such calls, {priority}, {name}, rows/s; baseline: no calls",
             f"{rows / batch_s:.0f}",
             f"{rows / alone_s:.0f}",
@@ -150,7 +150,7 @@ def _small_beside_large(bulk: Service, other: Service, large: str, small: str, r
             outlasted += 1  # the large one had ended: with more rows it would have taken longer
             batches.await_end(bulk, batch_id, rows=rows)
     ratio = statistics.median(beside_s) / alone_s
-    asked.line(
+    targets.line(
         f"a batch of {_SMALL_ROWS} rows beside another account's of {rows:,}, median (longest) s; "
         "baseline: alone",
         f"{statistics.median(beside_s):.2f} ({max(beside_s):.2f})"

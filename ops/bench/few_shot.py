@@ -21,12 +21,12 @@ from threadpoolctl import threadpool_limits
 from ops.bench import machine
 from ops.bench.service import Caller, Service, running
 from ops.bench.speed import SHORT_CHARS, WORDS, row, sample_texts, seconds
-from shared import catalogue
+from shared import model_catalogue
 from shared.settings import Settings
 from shared.types import Priority
 from workers.core.learner import Learner
 from workers.core.zero_shot import Scale
-from workers.registry import load_models
+from workers.model_loader import load_models
 
 LABELS, EXAMPLES = 10, 1000
 MANY, DIMENSIONS = 1024, 384
@@ -194,7 +194,7 @@ def _examples(data: Path) -> list[Example]:
 def _embedder() -> Embed:
     """Texts through the default model as a worker runs it."""
     settings = Settings()
-    models = catalogue.load(settings.catalogue, default=settings.default_model)
+    models = model_catalogue.load(settings.catalogue, default=settings.default_model)
     _, loaded = load_models(models, settings, observe=lambda _: lambda *_: None)
     embedder = loaded[settings.default_model].embedder
 

@@ -32,7 +32,7 @@ from ops.bench.quality_zero_shot import (
     label_embeddings,
     read,
 )
-from shared.catalogue import ExampleFit, LabelFit
+from shared.model_catalogue import ExampleFit, LabelFit
 from workers.core import fit
 from workers.core.learner import Learner
 from workers.core.prompts import NULL_LABELS

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ops.bench import asked
-from ops.bench.fleet import fleet
+from ops.bench import targets
+from ops.bench.cluster import fleet
 from ops.bench.service import Caller, Service
 from ops.bench.speed import TWO, seconds
 from ops.bench.texts import WORDS
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
     options = parser.parse_args()
-    asked.head()
+    targets.head()
     with fleet() as service:
         other = service.account("other")
         caller = Caller(other)
@@ -58,7 +58,7 @@ def main() -> None:
                 took = short_calls(other, for_s=options.seconds)
             took.sort()
             worst_s = took[int(len(took) * 0.95)]
-            asked.line(
+            targets.line(
                 f"a short call beside {name} ({len(took)}), median (95 %) ms; "
                 "baseline: one full forward pass",
                 f"{1e3 * statistics.median(took):.0f} ({1e3 * worst_s:.0f})",

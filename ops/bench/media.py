@@ -23,17 +23,17 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 
-from ops.bench import asked, batches, drawn, family, viewing
-from ops.bench.fleet import fleet
+from ops.bench import batches, embedding_pipeline, process_tree, synthetic_media, targets
+from ops.bench.cluster import fleet
+from ops.bench.resource_sampler import watching
 from ops.bench.service import Caller, Service
 from ops.bench.speed import seconds
-from ops.bench.watch import watching
 from shared.settings import Settings
-from workers.cores import usable_cores
-from workers.inputs import pdf
-from workers.inputs.page import Document, DocumentBounds
-from workers.registry import CPU_TOKENS
-from workers.vectors.decoders import Decoders
+from workers.cpu_quota import usable_cores
+from workers.embedding.media_decoder import Decoders
+from workers.inputs.documents import pdf
+from workers.inputs.documents.model import Document, DocumentBounds
+from workers.model_loader import CPU_TOKENS
 
 _LIKE_BARE = 0.95  # of the pictures that the bare library encodes in the same time
 _LIKE_PDFIUM = 0.9  # of its pages
@@ -59,17 +59,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=5000, help="pictures whose memory is watched")
     options = parser.parse_args()
-    asked.head()
+    targets.head()
     documents(options.data, options.rounds)
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         folder = Path(place)
-        jpegs = drawn.jpegs(_DISTINCT)
-        slight = drawn.clip(folder / "slight", drawn.SLIGHT)
+        jpegs = synthetic_media.jpegs(_DISTINCT)
+        slight = synthetic_media.clip(folder / "slight", synthetic_media.SLIGHT)
         soak(slight, list(islice(cycle(jpegs), options.soak)))
-        real = drawn.clip(folder / "real")
+        real = synthetic_media.clip(folder / "real")
         round_of = list(islice(cycle(jpegs), options.pictures))
         pictures(slight, round_of, options.rounds, "a model that costs next to nothing")
-        pictures(real, round_of, options.rounds, drawn.CLIP, least=_LIKE_BARE)
+        pictures(real, round_of, options.rounds, synthetic_media.CLIP, least=_LIKE_BARE)
         service(real, round_of)
 
 
@@ -77,11 +77,17 @@ def pictures(
     folder: Path, jpegs: Sequence[bytes], rounds: int, name: str, *, least: float | None = None
 ) -> None:
     """Pictures in parts, base64 to vectors, against the bare library."""
-    with tempfile.TemporaryDirectory() as place, viewing.worker(folder, Path(place)) as worker:
-        items, bare = viewing.pictures(jpegs), viewing.bare(folder, worker.model)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        embedding_pipeline.worker(folder, Path(place)) as worker,
+    ):
+        items, bare = (
+            embedding_pipeline.pictures(jpegs),
+            embedding_pipeline.bare(folder, worker.model),
+        )
         look, encode = partial(worker.look, items), partial(bare, jpegs)
-        worker.look(items[: viewing.PART])
-        bare(jpegs[: viewing.PART])
+        worker.look(items[: embedding_pipeline.PART])
+        bare(jpegs[: embedding_pipeline.PART])
         turns = _in_turns(look, encode, rounds)
     what = f"pictures/s, {name}, {usable_cores()} cores; baseline: bare open_clip"
     _print(what, len(jpegs), turns, least)
@@ -92,7 +98,7 @@ def documents(data: Path, rounds: int) -> None:
     found = [path.read_bytes() for path in sorted((data / "documents").glob("*.pdf"))]
     if not found:
         print("# no documents in the data directory: they are made of random words", flush=True)
-        found = [drawn.pdf(pages, seed=pages) for pages in (1, 3, 4, 14, 60)]
+        found = [synthetic_media.pdf(pages, seed=pages) for pages in (1, 3, 4, 14, 60)]
     bounds = DocumentBounds()
     pages = sum(pdf.read(each, None, _MOST_PAGES, bounds).total_pages for each in found)
     loop = partial(_bare_pages, found)
@@ -138,20 +144,23 @@ def documents(data: Path, rounds: int) -> None:
         )
     )
     what = "cores that were busy with it; baseline: with bare PDFium in one process"
-    asked.line(what, f"{busy:.2f}", f"{bare:.2f}", busy / bare)
+    targets.line(what, f"{busy:.2f}", f"{bare:.2f}", busy / bare)
 
 
 def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
     """What many pictures leave behind in this process and its children."""
-    with tempfile.TemporaryDirectory() as place, viewing.worker(folder, Path(place)) as worker:
-        items = viewing.pictures(jpegs)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        embedding_pipeline.worker(folder, Path(place)) as worker,
+    ):
+        items = embedding_pipeline.pictures(jpegs)
         worker.look(items[:_DISTINCT])
         with watching(_taken) as seen:
             worker.look(items)
     for name, series in seen.series.items():
         grown = seen.growth(name)
         memory = name.endswith("MiB")
-        asked.line(
+        targets.line(
             f"{name} over {len(jpegs):,} pictures, peak (end); baseline: after {_DISTINCT}",
             f"{seen.peak(name):.0f} ({series[-1]:.0f})",
             f"{series[0]:.0f}",
@@ -165,8 +174,12 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
     """A batch of pictures through everything, and one picture at a time beside it."""
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         catalogue = Path(place) / "catalogue.toml"
-        catalogue.write_text(viewing.catalogue_of(folder))
-        with fleet(catalogue=catalogue, default_model=viewing.NAME, models=viewing.NAME) as running:
+        catalogue.write_text(embedding_pipeline.catalogue_of(folder))
+        with fleet(
+            catalogue=catalogue,
+            default_model=embedding_pipeline.NAME,
+            models=embedding_pipeline.NAME,
+        ) as running:
             ours, other = running.account("pictures"), running.account("caller")
             said = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
             rows = running.folder / "rows.jsonl"
@@ -181,18 +194,18 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
             alone = [_called_s(other, next(calls)) for _ in range(_ALONE)]
             batch_s = _batch_s(ours, file_id, len(said))
             beside, beside_s = _beside(ours, other, file_id, len(said), lambda: next(calls))
-    asked.line(
+    targets.line(
         f"a batch of {len(said)} pictures as base64, created to completed, pictures/s",
         f"{len(said) / batch_s:.1f}",
     )
-    asked.line(
+    targets.line(
         "one picture beside a batch of pictures, median (95 %) s; baseline: with nothing beside it",
         f"{statistics.median(beside):.2f} ({_share(beside):.2f})",
         f"{statistics.median(alone):.2f} ({_share(alone):.2f})",
         statistics.median(beside) / statistics.median(alone),
     )
     each_s, most = beside_s / len(said), _PASSES * CPU_TOKENS // _PATCHES
-    asked.line(
+    targets.line(
         "pictures of the batch that went before it, median (95 %); baseline: those of the batch",
         f"{statistics.median(beside) / each_s:.0f} ({_share(beside) / each_s:.0f})",
         f"{len(said)}",
@@ -207,18 +220,18 @@ def _in_turns(
 ) -> list[Turn]:
     turns = []
     for _ in range(rounds):
-        began = family.cpu_s()
+        began = process_tree.cpu_s()
         measured_s = seconds(measured)
-        middle = family.cpu_s()
+        middle = process_tree.cpu_s()
         baseline_s = seconds(baseline)
-        turns.append((measured_s, baseline_s, middle - began, family.cpu_s() - middle))
+        turns.append((measured_s, baseline_s, middle - began, process_tree.cpu_s() - middle))
     return turns
 
 
 def _print(what: str, count: int, turns: Sequence[Turn], least: float | None) -> None:
     wall, bare, cpu, bare_cpu = (statistics.median(each) for each in zip(*turns, strict=True))
     ratio = statistics.median(baseline / measured for measured, baseline, _, _ in turns)
-    asked.line(
+    targets.line(
         what,
         f"{count / wall:.1f}",
         f"{count / bare:.1f}",
@@ -226,7 +239,7 @@ def _print(what: str, count: int, turns: Sequence[Turn], least: float | None) ->
         "" if least is None else f">= {least}",
         met=None if least is None else ratio >= least,
     )
-    asked.line(
+    targets.line(
         "the same, ms of processor time for each",
         f"{1e3 * cpu / count:.2f}",
         f"{1e3 * bare_cpu / count:.2f}",
@@ -246,7 +259,7 @@ def _bare_pages(found: Sequence[bytes]) -> None:
 
 def _taken() -> dict[str, float]:
     """What this process and its children take."""
-    us, children = family.taken()
+    us, children = process_tree.taken()
     return {
         "worker, MiB": us.rss_mib,
         "its children, MiB": children.rss_mib,

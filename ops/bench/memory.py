@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ops.bench import asked, drawn, viewing
-from ops.bench.fleet import Fleet, fleet
+from ops.bench import embedding_pipeline, synthetic_media, targets
+from ops.bench.cluster import Fleet, fleet
 from ops.bench.odd_inputs import KINDS, Sender
 from ops.bench.service import own_rss_mib, rss_mib
 from ops.bench.texts import mixed_texts
@@ -42,8 +42,12 @@ def main() -> None:
     texts = mixed_texts(options.data, 20_000)
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         catalogue = Path(place) / "catalogue.toml"
-        catalogue.write_text(viewing.catalogue_of(drawn.clip(Path(place) / "clip", drawn.SLIGHT)))
-        models = f"{_TEXT_MODEL},{viewing.NAME}"
+        catalogue.write_text(
+            embedding_pipeline.catalogue_of(
+                synthetic_media.clip(Path(place) / "clip", synthetic_media.SLIGHT)
+            )
+        )
+        models = f"{_TEXT_MODEL},{embedding_pipeline.NAME}"
         with fleet(catalogue=catalogue, models=models) as running:
             traffic = Traffic(running, texts, Path(place), pause_s=options.pause_s)
             traffic.start(options.callers)
@@ -76,7 +80,7 @@ class Traffic:
             sender = Sender(
                 service=self._running.account(f"caller {number}"),
                 texts=self._texts,
-                image_model=viewing.NAME,
+                image_model=embedding_pipeline.NAME,
                 folder=self._folder,
                 pick=random.Random(number),
             )
@@ -141,8 +145,8 @@ def claim(minutes: list[float]) -> None:
     """Print the growth of the last third."""
     third = max(1, len(minutes) // 3)
     before, last = minutes[-third - 1] if len(minutes) > third else minutes[0], minutes[-1]
-    asked.head()
-    asked.line(
+    targets.head()
+    targets.line(
         f"worker, last of {len(minutes)} minutes, MiB; baseline: {third} minutes earlier",
         f"{last:.0f}",
         f"{before:.0f}",

@@ -10,11 +10,11 @@ import argparse
 import random
 from collections.abc import Iterator
 
-from ops.bench import asked, batches
-from ops.bench.fleet import Fleet, fleet
+from ops.bench import batches, targets
+from ops.bench.cluster import Fleet, fleet
+from ops.bench.resource_sampler import Seen, watching
 from ops.bench.speed import seconds
 from ops.bench.texts import WORDS
-from ops.bench.watch import Seen, watching
 
 _ROWS_PER_S = 5000
 _MORE_MIB = 200  # than idle
@@ -31,7 +31,7 @@ def main(rows: int = 1_000_000) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=rows)
     rows = parser.parse_args().rows
-    asked.head()
+    targets.head()
     measure(rows)
 
 
@@ -63,11 +63,11 @@ def _look(service: Fleet) -> dict[str, float]:
 
 
 def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Seen) -> None:
-    asked.line(
+    targets.line(
         f"send a file of {rows:,} rows, {file_mib:.0f} MiB, MiB/s", f"{file_mib / sent_s:.0f}"
     )
     rate = rows / took_s
-    asked.line(
+    targets.line(
         f"{rows:,} rows, hashing model, created to completed ({took_s:.0f} s), rows/s",
         f"{rate:.0f}",
         asked=f">= {_ROWS_PER_S}",
@@ -75,7 +75,7 @@ def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Seen)
     )
     for name in _WATCHED:
         first, peak, last = seen.series[name][0], seen.peak(name), seen.series[name][-1]
-        asked.line(
+        targets.line(
             f"memory of {name}, peak (end), MiB; baseline: idle",
             f"{peak:.0f} ({last:.0f})",
             f"{first:.0f}",
@@ -84,13 +84,13 @@ def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Seen)
             met=peak <= first + _MORE_MIB,
         )
         growth = seen.growth(name)
-        asked.line(
+        targets.line(
             f"memory of {name}, from the second quarter of the time to the last, MiB",
             f"{growth:+.0f}",
             asked=f"<= {_FLAT_MIB}",
             met=growth <= _FLAT_MIB,
         )
-    asked.line(
+    targets.line(
         "memory that Redis says it uses, peak, MiB; baseline: idle",
         f"{seen.peak('redis'):.1f}",
         f"{seen.series['redis'][0]:.1f}",
@@ -98,7 +98,7 @@ def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Seen)
         met=seen.peak("redis") < _REDIS_MIB,
     )
     most = rows / _ROWS_PER_OBJECT + _SPARE_OBJECTS
-    asked.line(
+    targets.line(
         "objects on the store, peak; baseline: idle",
         f"{seen.peak('objects'):.0f}",
         f"{seen.series['objects'][0]:.0f}",

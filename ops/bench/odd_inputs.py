@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ops.bench import batches, drawn
+from ops.bench import batches, synthetic_media
 from ops.bench.service import HOST, Service
 from ops.bench.texts import WORDS
 
@@ -43,7 +43,7 @@ class Sender:
     image_model: str
     folder: Path
     pick: random.Random
-    jpegs: Sequence[bytes] = field(default_factory=lambda: drawn.jpegs(32))
+    jpegs: Sequence[bytes] = field(default_factory=lambda: synthetic_media.jpegs(32))
     trained: list[str] = field(default_factory=list)
 
     def send(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -143,21 +143,24 @@ def document_over_limit(sender: Sender) -> list[int]:
 def pdf_text(sender: Sender) -> list[int]:
     """A PDF of some pages, judged page by page too."""
     return sender.file(
-        drawn.pdf(sender.pick.randrange(1, 20), sender.pick.randrange(10**6)), per_page=True
+        synthetic_media.pdf(sender.pick.randrange(1, 20), sender.pick.randrange(10**6)),
+        per_page=True,
     )
 
 
 def pdf_drawn(sender: Sender) -> list[int]:
     """A PDF judged by its pages as images."""
     return sender.file(
-        drawn.pdf(4, sender.pick.randrange(10**6)), model=sender.image_model, file_by="both"
+        synthetic_media.pdf(4, sender.pick.randrange(10**6)),
+        model=sender.image_model,
+        file_by="both",
     )
 
 
 def broken_documents(sender: Sender) -> list[int]:
     """A PDF cut short, a DOCX that expands to 300 MB, a page of HTML, and noise."""
     noise = sender.pick.randbytes(100_000)
-    whole = drawn.pdf(10, 1)
+    whole = synthetic_media.pdf(10, 1)
     found = [whole[: len(whole) // 2], _docx(b"<w:t>" + b"x" * 300_000_000), b"<html>x", noise]
     return [status for data in found for status in sender.file(data)]
 

@@ -132,7 +132,7 @@ def running() -> Iterator[Service]:
         log = Path(folder) / "bench.log"
         with log.open("wb") as output:
             launcher = subprocess.Popen(
-                [sys.executable, "-m", "ops.local"], env=env, stdout=output, stderr=output
+                [sys.executable, "-m", "ops.launcher"], env=env, stdout=output, stderr=output
             )
         try:
             _await_ready(launcher, port, log)

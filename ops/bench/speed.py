@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench import machine
-from ops.bench.encoders import bare_model
+from ops.bench.baselines import bare_model
 from ops.bench.service import Caller, Service, call_all, running
 from ops.bench.texts import WORDS as WORDS
 from ops.bench.texts import mixed_texts
@@ -151,7 +151,7 @@ def _row_start() -> None:
     """An API process up to the moment it could answer, against an empty interpreter."""
     took_s, empty_s = (
         _median(partial(subprocess.run, [sys.executable, "-c", code], check=True), times=5)
-        for code in ("import api.process, api.main", "pass")
+        for code in ("import api.wsgi, api.main", "pass")
     )
     row(
         "start of an API process, s; baseline: an empty interpreter",

@@ -13,8 +13,8 @@ import os
 import time
 from pathlib import Path
 
-from ops.bench import asked, batches
-from ops.bench.fleet import fleet
+from ops.bench import batches, targets
+from ops.bench.cluster import fleet
 from ops.bench.texts import mixed_texts
 
 _ASKED = 0.6  # of the time of one
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--texts", type=int, default=5000, help="of each of the two batches")
     options = parser.parse_args()
-    asked.head()
+    targets.head()
     measure(mixed_texts(options.data, 2 * options.texts))
 
 
@@ -36,12 +36,14 @@ def measure(texts: list[str]) -> None:
     cores = len(os.sched_getaffinity(0))
     what = f"two batches of {len(texts) // 2:,} texts by two workers"
     if cores < 2:
-        asked.line(what, "not tried: there is one core, and a worker uses it", asked=f"<= {_ASKED}")
+        targets.line(
+            what, "not tried: there is one core, and a worker uses it", asked=f"<= {_ASKED}"
+        )
         return
     one_s, two_s = (_taken_s(texts, workers=count, pinned=True) for count in (1, 2))
     ratio = two_s / one_s
     enough = cores >= _FREE_CORES
-    asked.line(
+    targets.line(
         f"{what}, {cores // 2} of {cores} cores each, s; baseline: one such worker",
         f"{two_s:.1f}",
         f"{one_s:.1f}",
@@ -51,9 +53,9 @@ def measure(texts: list[str]) -> None:
     )
     if not enough:
         said = f"only {cores} cores: API, Redis and callers share those of the workers"
-        asked.line("", said)
+        targets.line("", said)
     one_s, two_s = (_taken_s(texts, workers=count, pinned=False) for count in (1, 2))
-    asked.line(
+    targets.line(
         f"{what}, {cores} threads each on {cores} cores, s; baseline: one worker, {cores} threads",
         f"{two_s:.1f}",
         f"{one_s:.1f}",

@@ -8,21 +8,21 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from api.auth import SCOPES
-from api.http.routing import BATCH_BODY_BYTES, SMALL_BODY_BYTES
-from api.idempotency import MAX_CHARS
-from api.metrics import Metrics, _LedgerCollector
-from api.openapi import document
-from api.operations import OPERATIONS
-from api.slots import RESERVED_THREADS
+from api.http.concurrency import RESERVED_THREADS
+from api.openapi.document import document
+from api.openapi.operations import OPERATIONS
+from api.server.route_limits import BATCH_BODY_BYTES, SMALL_BODY_BYTES
+from api.services.auth import SCOPES
+from api.services.idempotency import MAX_CHARS
+from api.services.metrics import Metrics, _LedgerCollector
 from ops.docs import wording
 from ops.docs.pages import table
 from shared import settings
 from shared.jobs import TRANSITIONS
 from shared.settings import PREFIX, Settings
 from shared.statuses import STATUS
-from workers import meters
-from workers.inputs.row import MAX_COLUMNS
+from workers import metrics as worker_metrics
+from workers.inputs.tables.row import MAX_COLUMNS
 
 FIXED = {
     "MAX_CHARS": MAX_CHARS,
@@ -66,7 +66,7 @@ def metrics() -> str:
         LookupError: `wording.METRICS` lacks a metric, or has one that no process exposes.
     """
     ledger: Any = _EmptyLedger()
-    found = [*_instruments(Metrics(ledger)), *_instruments(meters)]
+    found = [*_instruments(Metrics(ledger)), *_instruments(worker_metrics)]
     known = {**_shapes(found), **_shapes(_LedgerCollector(ledger).collect())}
     if known.keys() != wording.METRICS.keys():
         names = known.keys() ^ wording.METRICS.keys()
@@ -112,7 +112,9 @@ def scopes() -> str:
     """
     found = sorted((each for each in OPERATIONS if each.scope), key=lambda each: each.scope)
     if (needed := {each.scope for each in found}) != set(SCOPES):
-        raise LookupError(f"the operations and api.auth.SCOPES differ: {needed ^ {*SCOPES}}")
+        raise LookupError(
+            f"the operations and api.services.auth.SCOPES differ: {needed ^ {*SCOPES}}"
+        )
     rows = [
         (
             f"`{each.scope}`" + ("; none for a job that the key submitted" * each.own_jobs),

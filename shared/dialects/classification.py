@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.dialects import answer
-from shared.dialects.shape import Shape
+from shared.dialects import classify_response
+from shared.schema_base import Shape
 from shared.types import FileBy
 
 
@@ -76,7 +76,7 @@ class Classification(Shape):
     uncertain: bool | dict[str, bool] = Field(
         default=False,
         description="Present with `return_uncertainty`: `margin` is below "
-        f"{answer.UNCERTAIN_MARGIN:g}.",
+        f"{classify_response.UNCERTAIN_MARGIN:g}.",
     )
     fit: float | dict[str, float] | None = Field(
         default=None,

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from shared.dialects.shape import ItemInput, Number, bounded, one_kind
+from shared.schema_base import ItemInput, Number, bounded, one_kind
 from shared.types import Example
 
 

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from shared.dialects import answer
-from shared.dialects.asked import Asked
+from shared.dialects import classify_response
+from shared.dialects.evaluation_report import render_alike
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
-from shared.dialects.refusal import refuse, shown
-from shared.dialects.report import render_alike
-from shared.dialects.shape import (
+from shared.dialects.requested import Asked
+from shared.errors import LabelsRequired
+from shared.normal_form import LabelSpellings, normal_form
+from shared.schema_base import (
     MOST_ENTRIES,
     ItemInput,
     Number,
@@ -27,8 +28,6 @@ from shared.dialects.shape import (
     bounded,
     one_kind,
 )
-from shared.errors import LabelsRequired
-from shared.normal_form import LabelSpellings, normal_form
 from shared.types import (
     DEFAULT_KEY,
     OTHERS_KEY,
@@ -44,6 +43,7 @@ from shared.types import (
     Threshold,
     Usage,
 )
+from shared.validation import refuse, shown
 
 NAME = "jina"
 _KEYED = frozenset({"descriptions", "labels", "threshold"})
@@ -210,9 +210,9 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
             "object": "classification",
             "index": i,
             **(
-                answer.unread(questions, failed[i])
+                classify_response.unread(questions, failed[i])
                 if i in failed
-                else answer.found(questions, answers)
+                else classify_response.found(questions, answers)
             ),
         }
         for i, answers in enumerate(result.answers)
@@ -220,7 +220,7 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
     for index in result.windowed:
         data[index]["truncated"] = False
     for file in result.files:
-        data[file.index]["file"] = answer.read(questions, file)
+        data[file.index]["file"] = classify_response.read(questions, file)
         if file.pages < file.total_pages:
             data[file.index]["truncated"] = True
     body = {"usage": _tokens(result.usage), "data": data}

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.dialects.refusal import faults_of, invalid
 from shared.errors import FieldError
 from shared.messages import failure_of
 from shared.types import FailedItem
+from shared.validation import faults_of, invalid
 
 
 def set_aside(

@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from shared.classifiers import MAX_DESCRIPTION_CHARS, check_description, check_name
+from shared.classifier_record import MAX_DESCRIPTION_CHARS, check_description, check_name
+from shared.dialects.evaluation_report import Metrics, RemarkAnswer, render_metrics, render_remark
 from shared.dialects.examples import LabelledInputs, example_of
 from shared.dialects.metadata import Metadata
-from shared.dialects.refusal import refuse, translated
-from shared.dialects.report import Metrics, RemarkAnswer, render_metrics, render_remark
-from shared.dialects.shape import Shape
+from shared.schema_base import Shape
 from shared.types import Access, Example, ExampleFile, NewClassifier, TrainResult
+from shared.validation import refuse, translated
 
 _NUM_ITERS = 10  # the vendor's default
 _NEW = ("name", "access", "description", "keep_examples")  # of a classifier that is made

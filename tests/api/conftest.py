@@ -15,23 +15,23 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import Services, create_app
-from api.auth import Authenticator, create_key
-from api.classifiers import Classifiers
-from api.idempotency import Idempotency
-from api.jobs import Jobs
-from api.key_uses import KeyUses
-from api.members import Members
-from api.submit import Submit
-from api.usage import Uses
-from api.wrong_keys import WrongKeys
-from shared.catalogue import Catalogue, ModelEntry
+from api.server.failed_auth_limiter import WrongKeys
+from api.services.auth import Authenticator, create_key
+from api.services.classifiers import Classifiers
+from api.services.hit_counter import Uses
+from api.services.idempotency import Idempotency
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs
+from api.services.key_uses import KeyUses
+from api.services.worker_registry import Members
 from shared.limits import Limits
+from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from tests.tiny_worker import TinyWorker
 from workers.handlers.example_files import ExampleFiles
-from workers.inputs.row import Bounds
+from workers.inputs.tables.row import Bounds
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
 CATALOGUE = Catalogue(

@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.wire.openai.batch import BatchObject
-from shared import ids, layout
+from api.schemas.openai.batch import BatchObject
+from shared import ids, object_keys
 from shared.batches import BatchRequest, BatchResult, Source
 from shared.jobs import Finalise, Start, Succeed, advance
 from shared.messages import Submission, decode, encode
@@ -41,7 +41,7 @@ def asked(client: FlaskClient, world: World, **said: Any) -> BatchRequest:
     answer = create(client, **said)
     assert answer.status_code == 200, answer.data
     job_id = ids.job_id_of(answer.get_json()["id"])
-    body = decode(Submission, world.store.get(layout.request("acme", job_id)).data).body
+    body = decode(Submission, world.store.get(object_keys.request("acme", job_id)).data).body
     assert isinstance(body, BatchRequest)
     return body
 
@@ -67,10 +67,10 @@ def test_a_batch_that_has_ended_says_where_its_files_are(client: FlaskClient, wo
     job = world.ledger.record(ids.job_id_of(batch["id"]))
     assert job is not None
     done = BatchResult(output_file="file-x", output_url=f"{OUT}o.jsonl", error_url=f"{OUT}e.jsonl")
-    world.store.put(layout.result("acme", job.id), encode(done))
+    world.store.put(object_keys.result("acme", job.id), encode(done))
     running = advance(advance(job, Start(), NOW), Finalise(), NOW)
     ended = advance(running, Succeed(progress=job.progress, usage=done.usage), NOW)
-    world.store.put(layout.job("acme", job.id), encode(ended))
+    world.store.put(object_keys.job("acme", job.id), encode(ended))
     world.ledger.replace(job, ended)
     world.ledger.retire(ended, keep_s=60)
 

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.wire.openai.dry_run import DryRunAnswer
+from api.schemas.openai.dry_run import DryRunAnswer
 from shared.batches import DryRunRequest
 from tests.api.conftest import World
 from tests.api.test_batches import ASK, file, send_file  # noqa: F401

@@ -11,9 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.retries import Mark
-from api.wire.openai.batch import BatchObject
-from shared import ids, layout
+from api.schemas.openai.batch import BatchObject
+from api.services.batch_retries import Mark
+from shared import ids, object_keys
 from shared.batches import BatchRequest
 from shared.errors import StoreUnavailable
 from shared.messages import Submission, decode
@@ -31,7 +31,7 @@ def batch(create: Create) -> str:  # noqa: F811
 
 
 def body_of(world: World, batch: str) -> BatchRequest:
-    data = world.store.get(layout.request("acme", ids.job_id_of(batch))).data
+    data = world.store.get(object_keys.request("acme", ids.job_id_of(batch))).data
     body = decode(Submission, data).body
     assert isinstance(body, BatchRequest)
     return body
@@ -115,7 +115,7 @@ def test_does_without_the_files_that_came_out(client: FlaskClient, batch: str):
 def test_where_nothing_is_known_of_what_came_out_is_refused(
     client: FlaskClient, world: World, batch: str
 ):
-    world.store.delete(layout.done_rows("acme", ids.job_id_of(batch)))
+    world.store.delete(object_keys.done_rows("acme", ids.job_id_of(batch)))
 
     assert_openai_error(client.post(f"/v1/batches/{batch}/retry", json=ALL), 409, says="not known")
 
@@ -135,7 +135,7 @@ class TestTheOnlyOne:
         return client.post(f"/v1/batches/{batch}/retry", json=ALL, headers=headers)
 
     def mark(self, world: World, batch: str) -> Mark:
-        name = layout.retry("acme", ids.job_id_of(batch))
+        name = object_keys.retry("acme", ids.job_id_of(batch))
         return Mark.model_validate_json(world.store.get(name).data)
 
     def die_before(self, world: World, name: Callable[[str], bool]) -> None:
@@ -229,10 +229,10 @@ class TestTheOnlyOne:
     ):
         self.again(client, batch)
 
-        name = layout.retry("acme", ids.job_id_of(batch))
+        name = object_keys.retry("acme", ids.job_id_of(batch))
 
-        assert name.startswith(layout.job_prefix("acme", ids.job_id_of(batch)))
-        assert name in world.store.list(layout.jobs_of("acme"))
+        assert name.startswith(object_keys.job_prefix("acme", ids.job_id_of(batch)))
+        assert name in world.store.list(object_keys.jobs_of("acme"))
 
 
 def test_of_rows_that_no_retry_cures_says_how_to_run_them_all_the_same(
@@ -251,7 +251,7 @@ def test_of_rows_that_no_retry_cures_says_how_to_run_them_all_the_same(
 def test_takes_the_rows_that_a_retry_can_cure_unless_asked(
     client: FlaskClient, world: World, batch: str
 ):
-    world.store.put(layout.final_rows("acme", ids.job_id_of(batch)), b"")
+    world.store.put(object_keys.final_rows("acme", ids.job_id_of(batch)), b"")
 
     made = client.post(f"/v1/batches/{batch}/retry").get_json()["id"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.batches import Batches
-from api.events import Events, of_batches
-from api.files import Files
-from api.resolve import Resolve
-from api.slots import RESERVED_THREADS
-from api.wire.openai.batch import BatchObject, Standing
-from shared import ids, layout
+from api.http.concurrency import RESERVED_THREADS
+from api.http.sse import Events, of_batches
+from api.schemas.openai.batch import BatchObject, Standing
+from api.services.batches import Batches
+from api.services.files import Files
+from api.services.request_resolver import Resolve
+from shared import ids, object_keys
 from shared.batches import PartReport
 from shared.errors import StoreUnavailable
 from shared.jobs import Progress
@@ -206,7 +206,7 @@ class TestFollowing:
         job = world.ledger.record(ids.job_id_of(waiting))
         assert job is not None
         world.ledger.retire(job, keep_s=0)
-        for name in list(world.store.list(layout.JOBS)):
+        for name in list(world.store.list(object_keys.JOBS)):
             world.store.delete(name)
 
         assert b"".join(stream).replace(b": still here\n", b"") == b""
@@ -215,7 +215,7 @@ class TestFollowing:
 class TestOutput:
     def put_part(self, world: World, batch: str, number: int, output: bytes) -> None:
         report = encode(PartReport(completed=1, failed=1, output_bytes=len(output)))
-        place = layout.part_result("acme", ids.job_id_of(batch), number)
+        place = object_keys.part_result("acme", ids.job_id_of(batch), number)
         world.store.put(place, report + b"\n" + output + b'{"error": 1}\n')
 
     def test_is_what_the_parts_have_put_out_so_far(
@@ -225,7 +225,7 @@ class TestOutput:
         self.put_part(world, waiting, 2, b'{"id": "c"}\n')
         self.put_part(world, waiting, 0, large)
         self.put_part(world, waiting, 10, b"")
-        world.store.put(layout.part_rows("acme", ids.job_id_of(waiting), 1), b"rows")
+        world.store.put(object_keys.part_rows("acme", ids.job_id_of(waiting), 1), b"rows")
 
         answer = client.get(f"/v1/batches/{waiting}/output")
 
@@ -252,7 +252,7 @@ class TestOutput:
         answer = client.get(f"/v1/batches/{waiting}/output", buffered=False)
         stream = answer.iter_encoded()
         next(stream)
-        world.store.delete(layout.part_result("acme", ids.job_id_of(waiting), 1))
+        world.store.delete(object_keys.part_result("acme", ids.job_id_of(waiting), 1))
 
         with pytest.raises(Exception, match="has ended meanwhile"):
             next(stream)

@@ -12,17 +12,17 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.usage import used
-from api.wire.job import JobList, JobObject
-from api.wire.openai.batch import BatchList, BatchObject
-from shared import ids, layout
+from api.schemas.job import JobList, JobObject
+from api.schemas.openai.batch import BatchList, BatchObject
+from api.services.hit_counter import used
+from shared import ids, object_keys
 from shared.batches import BadRow, BatchRequest, Plan
-from shared.dialects.refusal import shown
 from shared.errors import WorkFailed
 from shared.jobs import Expire, Finalise, Job, Lapse, Start, advance
 from shared.member_reports import WorkerReport
 from shared.messages import Submission, decode, encode
 from shared.ports import PLAN, Claim
+from shared.validation import shown
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
 from tests.fake_ledger import FakeLedger
@@ -74,7 +74,7 @@ def asked(create: Create, world: World) -> Callable[..., BatchRequest]:
         answer = create(**said)
         assert answer.status_code == 200, answer.data
         job_id = ids.job_id_of(answer.get_json()["id"])
-        body = decode(Submission, world.store.get(layout.request("acme", job_id)).data).body
+        body = decode(Submission, world.store.get(object_keys.request("acme", job_id)).data).body
         assert isinstance(body, BatchRequest)
         return body
 
@@ -281,7 +281,7 @@ class TestCreating:
         fault = assert_openai_error(create(**said), 400, param=param)
 
         assert fault["type"] == "invalid_request_error"
-        assert not list(world.store.list(layout.OPEN))
+        assert not list(world.store.list(object_keys.OPEN))
 
     @pytest.mark.parametrize("name", ["dryrun", "Dry_run", "limit", "x" * 300])
     def test_refuses_a_parameter_that_it_does_not_have(
@@ -485,7 +485,7 @@ class TestGoingOn:
         self.move(world, batch, Start())
         bad = BadRow(line=7, code="empty_text", message="is empty", param="text")
         plan = Plan(format="CSV", total=100, bad_count=1, bad=(bad,), rows_per_part=10)
-        world.store.put(layout.plan("acme", ids.job_id_of(batch)), encode(plan))
+        world.store.put(object_keys.plan("acme", ids.job_id_of(batch)), encode(plan))
         (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
         world.ledger.extend(claim, first=0, parts=10, last=True, low=0, cost=10)
         world.ledger.complete(claim, lease_s=9)
@@ -533,7 +533,7 @@ class TestGoingOn:
         batch = str(client.post("/v1/batches", json=body).get_json()["id"])
         self.move(world, batch, Start())
         plan = Plan(format="CSV", total=3000, bad_count=0, rows_per_part=10)
-        world.store.put(layout.plan("acme", ids.job_id_of(batch)), encode(plan))
+        world.store.put(object_keys.plan("acme", ids.job_id_of(batch)), encode(plan))
         (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
         clock[0] += 60  # the file was read that long
         world.ledger.extend(claim, first=0, parts=300, last=True, low=0, cost=10)
@@ -735,7 +735,7 @@ class TestListing:
         self, create: Create, client: FlaskClient, world: World
     ):
         batch = create().get_json()["id"]
-        world.store.put(layout.batch("acme", ids.job_id(1, 1)), b"")
+        world.store.put(object_keys.batch("acme", ids.job_id(1, 1)), b"")
 
         listed = client.get("/v1/batches").get_json()["data"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.wire.classifier import ClassifierAnswer, ClassifierList, VersionList
-from shared import ids, layout
+from api.schemas.classifier import ClassifierAnswer, ClassifierList, VersionList
+from shared import ids, object_keys
+from shared.classifier_record import Classifier, with_version
 from shared.classifier_store import ClassifierStore
-from shared.classifiers import Classifier, with_version
 from shared.messages import encode
 from tests.api.conftest import World
 from tests.classifiers import PROGRESSIVE, a_version, put_classifier, weights_of
@@ -49,7 +49,7 @@ def train(world: World, record: Classifier, *, keep: int = 20) -> Classifier:
     def more(now: Classifier) -> Classifier:
         version = a_version(now.latest.number + 1)
         report = ClassifierStore(store=world.store).report(now, now.latest.file)
-        world.store.put(layout.report(now.account, now.id, version.file), encode(report))
+        world.store.put(object_keys.report(now.account, now.id, version.file), encode(report))
         return with_version(now, version, labels=now.labels, keep=keep)
 
     return ClassifierStore(store=world.store).change(record.account, record.id, more)
@@ -123,7 +123,7 @@ class TestListing:
         self, client: FlaskClient, world: World, put: Callable
     ):
         put()
-        world.store.put(layout.weights("acme", ids.classifier_id(), "1-left"), b"")
+        world.store.put(object_keys.weights("acme", ids.classifier_id(), "1-left"), b"")
 
         assert len(client.get("/v1/classifiers").get_json()) == 1
 
@@ -270,7 +270,7 @@ class TestOne:
             report = ClassifierStore(store=world.store).report(record, version.file)
             progressive = PROGRESSIVE.model_copy(update={"curve": curve})
             report = report.model_copy(update={"progressive": progressive})
-            world.store.put(layout.report("acme", record.id, version.file), encode(report))
+            world.store.put(object_keys.report("acme", record.id, version.file), encode(report))
 
         def points(ref: str) -> list[int]:
             metrics = client.get(f"/v1/classifiers/{ref}").get_json()["metrics"]
@@ -280,7 +280,7 @@ class TestOne:
         assert points("spam@v2") == [0, 3, 4, 7]
         client.post("/v1/classifiers/spam/rollback", json={"version": 2})
         assert points("spam") == [0, 3, 4, 7]
-        world.store.delete(layout.report("acme", record.id, record.versions[0].file))
+        world.store.delete(object_keys.report("acme", record.id, record.versions[0].file))
         assert points("spam") == [4, 7]
 
     @pytest.mark.parametrize(
@@ -782,6 +782,6 @@ class TestRollback:
 
         assert [each["version"] for each in said["versions"]] == [4, 3]
         # Version 2 has gone with its files; 1 has gone as well, but its weights are those of 4.
-        listed = list(world.store.list(layout.versions("acme", record.id)))
+        listed = list(world.store.list(object_keys.versions("acme", record.id)))
         assert len(listed) == 4
         assert world.client().get("/v1/classifiers/spam/export").data == weights_of(1)

@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.idempotency import Use
-from api.slots import RESERVED_THREADS
-from api.usage import used
-from shared import layout
+from api.http.concurrency import RESERVED_THREADS
+from api.services.hit_counter import used
+from api.services.idempotency import Use
+from shared import object_keys
 from shared.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -207,7 +207,7 @@ class TestWithAClassifier:
         self, post: Post, world: World, classifier_id: str
     ):
         record, version = world.services.classifiers.own("acme", "tickets")
-        report = layout.report("acme", record.id, version.file)
+        report = object_keys.report("acme", record.id, version.file)
         world.worker.trainer.labels = lambda weights: ("team1", "team2")
         world.store.delete(report)
 

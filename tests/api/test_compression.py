@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.compression import MIN_BYTES
+from api.http.compression import MIN_BYTES
 from tests.api.conftest import World
 
 if sys.version_info >= (3, 14):

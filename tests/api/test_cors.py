@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from werkzeug.test import TestResponse
 
-from api.cors import EXPOSED_HEADERS
-from api.openapi import document
+from api.http.cors import EXPOSED_HEADERS
+from api.openapi.document import document
 from tests.api.conftest import World
 
 APP = "https://app.example.org"

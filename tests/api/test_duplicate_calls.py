@@ -13,10 +13,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.duplicate_calls import GRACE_S
+from api.services.duplicate_calls import GRACE_S
 from tests.api.conftest import EXAMPLES, World, make_world
+from tests.classifier_files import weights_file
 from tests.classifiers import put_classifier
-from tests.weights_file import weights_file
 
 CSV = b"text,label\na,x\nb,y\n"
 NO_WAIT = {"Prefer": "wait=0"}

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.wire.evaluation import EvaluateAnswer
+from api.schemas.evaluation import EvaluateAnswer
 from shared.errors import NotFound
 from tests.api.conftest import World
 from tests.classifiers import put_classifier

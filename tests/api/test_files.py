@@ -12,10 +12,10 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse, encode_multipart
 
-from api.form import MOST_FORM_BYTES
-from api.slots import RESERVED_THREADS
-from api.wire.openai.file import FileDeleted, FileList, FileObject
-from shared import ids, layout
+from api.http.concurrency import RESERVED_THREADS
+from api.http.multipart import MOST_FORM_BYTES
+from api.schemas.openai.file import FileDeleted, FileList, FileObject
+from shared import ids, object_keys
 from shared.batches import File
 from shared.errors import StoreUnavailable
 from shared.messages import encode
@@ -73,7 +73,7 @@ class TestSending:
     ):
         file = send(name=name).get_json()
 
-        assert world.store.media_types[layout.file_content("acme", file["id"])] == media_type
+        assert world.store.media_types[object_keys.file_content("acme", file["id"])] == media_type
 
     def test_makes_a_file(self, send: Send, client: FlaskClient):
         answer = send()
@@ -274,8 +274,8 @@ class TestListing:
                 bytes=1,
                 created_at=second,
             )
-            world.store.put(layout.file("acme", file.id), encode(file))
-            world.store.put(layout.file_content("acme", file.id), b"x")
+            world.store.put(object_keys.file("acme", file.id), encode(file))
+            world.store.put(object_keys.file_content("acme", file.id), b"x")
             found.insert(0, file.id)
         return found
 
@@ -303,7 +303,7 @@ class TestListing:
         assert others["has_more"] is False
 
     def test_passes_over_bytes_that_became_no_file(self, client: FlaskClient, world: World):
-        world.store.put(layout.file_content("acme", UNKNOWN), b"x")
+        world.store.put(object_keys.file_content("acme", UNKNOWN), b"x")
 
         assert client.get("/v1/files").get_json()["data"] == []
         assert_openai_error(client.get(f"/v1/files/{UNKNOWN}"), 404)

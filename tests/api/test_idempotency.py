@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.idempotency import Idempotency, Reservation, StoredAnswer, pack
+from api.services.idempotency import Idempotency, Reservation, StoredAnswer, pack
 from shared.errors import Conflict
 from tests.fakes import FakeStore
 

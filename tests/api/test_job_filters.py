@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api import jobs
-from api.wire.job import JobObject
+from api.schemas.job import JobObject
+from api.services import jobs
 from shared import ids
 from shared.jobs import Job
 from shared.messages import decode, encode

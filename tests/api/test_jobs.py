@@ -11,11 +11,11 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.caller import Caller
-from api.slots import RESERVED_THREADS
-from api.wire.evaluation import EvaluateAnswer
-from api.wire.job import JobList, JobObject
-from shared import ids, layout
+from api.http.concurrency import RESERVED_THREADS
+from api.schemas.evaluation import EvaluateAnswer
+from api.schemas.job import JobList, JobObject
+from api.services.caller import Caller
+from shared import ids, object_keys
 from shared.errors import WorkFailed
 from shared.types import EvaluateRequest, Example, Item
 from tests.api.conftest import World
@@ -62,7 +62,7 @@ class TestOne:
 
     def test_whose_result_is_gone_says_so(self, client: FlaskClient, submit: Submit, world: World):
         job_id = submit()
-        world.store.delete(layout.result("acme", job_id))
+        world.store.delete(object_keys.result("acme", job_id))
 
         job = client.get(f"/v1/jobs/{job_id}").get_json()
 
@@ -108,7 +108,7 @@ class TestOne:
         world.ledger.away = True
         waits = client.get(f"/v1/jobs/{job_id}").get_json()
 
-        world.store.delete(layout.open_marker(job_id))
+        world.store.delete(object_keys.open_marker(job_id))
 
         assert waits["status"] == "queued"
         assert_problem(client.get(f"/v1/jobs/{job_id}"), 404, "RESOURCE_NOT_FOUND")
@@ -225,7 +225,7 @@ class TestPlots:
     def test_others_are_not_found(
         self, client: FlaskClient, world: World, evaluated: str, file: str
     ):
-        world.store.delete(layout.plot("acme", evaluated, "reliability.svg"))
+        world.store.delete(object_keys.plot("acme", evaluated, "reliability.svg"))
 
         answer = client.get(f"/v1/jobs/{evaluated}/plots/{file}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api.liveness import PROCESS_HEADER, LivenessWatch, answering_process
+from api.server.liveness import PROCESS_HEADER, LivenessWatch, answering_process
 from tests.servers import HOST, free_port, running, valkey_server
 
 COMMAND = [sys.executable, "-m", "api.main"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.catalogue import Catalogue, ModelEntry
+from shared.model_catalogue import Catalogue, ModelEntry
 from tests.api.conftest import CATALOGUE, EXAMPLES, SETTINGS, make_world
 from tests.problems import assert_problem
 

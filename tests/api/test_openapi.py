@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
-from api.openapi import document
-from api.operations import OPERATIONS
-from api.problems import Problem
-from api.wire.file import TYPES
-from api.wire.openai.error import OpenAIError, spoken_at
-from api.wrong_keys import WrongKeys
-from shared import ids, layout
+from api.http.error_handlers import Problem
+from api.openapi.document import document
+from api.openapi.operations import OPERATIONS
+from api.schemas.example_file import TYPES
+from api.schemas.openai.error import OpenAIError, spoken_at
+from api.server.failed_auth_limiter import WrongKeys
+from shared import ids, object_keys
 from shared.batches import File
 from shared.classifier_store import ClassifierStore
 from shared.errors import PreconditionFailed
@@ -95,8 +95,8 @@ def a_file() -> str:
         bytes=12,
         created_at=0,
     )
-    WORLD.store.put(layout.file_content("acme", file.id), b'{"text":"a"}')
-    WORLD.store.put(layout.file("acme", file.id), encode(file))
+    WORLD.store.put(object_keys.file_content("acme", file.id), b'{"text":"a"}')
+    WORLD.store.put(object_keys.file("acme", file.id), encode(file))
     return file.id
 
 

@@ -12,9 +12,9 @@ import pytest
 from flask import request
 from werkzeug.test import TestResponse
 
-from api.proxies import TrustedProxies
-from api.wrong_keys import PER_MINUTE
-from shared.addresses import networks_of
+from api.server.failed_auth_limiter import PER_MINUTE
+from api.server.trusted_proxies import TrustedProxies
+from shared.url_policy import networks_of
 from tests.api.conftest import EXAMPLES, World
 
 PROXIES = TrustedProxies(networks=networks_of("10.0.0.0/8, 192.0.2.80, fd00::/8"))

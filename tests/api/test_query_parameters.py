@@ -7,10 +7,10 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from api.openapi import document
-from api.operation import Operation
-from api.operations import OPERATIONS
-from api.wire.weights import ImportFields
+from api.openapi.document import document
+from api.openapi.model import Operation
+from api.openapi.operations import OPERATIONS
+from api.schemas.classifier_transfer import ImportFields
 from tests.api.conftest import World
 from tests.problems import assert_openai_error, assert_problem
 

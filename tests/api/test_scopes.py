@@ -7,9 +7,9 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from api.auth import SCOPES
-from api.operation import Operation
-from api.operations import OPERATIONS
+from api.openapi.model import Operation
+from api.openapi.operations import OPERATIONS
+from api.services.auth import SCOPES
 from tests.api.conftest import World, make_world
 
 

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.idempotency import Use
+from api.services.idempotency import Use
 from shared import ids
 from shared.dialects.train import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed

@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from api.wire.openai import upload as wire
-from api.wire.openai.upload import UploadObject, UploadPart, UploadPartUrls
-from shared import ids, layout
+from api.schemas.openai import upload as wire
+from api.schemas.openai.upload import UploadObject, UploadPart, UploadPartUrls
+from shared import ids, object_keys
 from shared.batches import UPLOAD_KEPT_S
 from shared.errors import StoreUnavailable
 from tests.api.conftest import World, make_world
@@ -108,7 +108,7 @@ class TestCompleting:
             "batch",
         )
         assert file["expires_at"] == file["created_at"] + 30 * 86400
-        assert left(world) == [layout.file_content("acme", file["id"])]
+        assert left(world) == [object_keys.file_content("acme", file["id"])]
 
     def test_keeps_the_file_as_long_as_is_asked(self, sender: Sender):
         upload = sender.begin(expires_after={"anchor": "created_at", "seconds": 7200})

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.webhooks import MOST_WEBHOOKS
-from api.wire.webhook import (
+from api.schemas.webhook import (
     DeliveryList,
     DeliveryObject,
     NewWebhookObject,
     WebhookList,
     WebhookObject,
 )
-from shared import layout
+from api.services.webhooks import MOST_WEBHOOKS
+from shared import object_keys
 from shared.errors import StoreUnavailable
 from shared.webhook_store import WebhookStore
 from shared.webhooks import EVENTS, Attempt, Webhook
 from tests.api.conftest import World
 from tests.problems import assert_problem
-from workers.ending.announce import announce
+from workers.job_completion.webhook_events import announce
 
 URL = "https://example.org/hook"
 
@@ -214,7 +214,7 @@ class TestChange:
         assert client.delete(f"/v1/webhooks/{made['id']}").status_code == 200
 
         assert_problem(client.get(f"/v1/webhooks/{made['id']}"), 404, "RESOURCE_NOT_FOUND")
-        assert not list(world.store.list(layout.DELIVERIES))
+        assert not list(world.store.list(object_keys.DELIVERIES))
 
     def test_rotated_it_has_a_new_secret_and_the_old_one_for_a_day(
         self, client: FlaskClient, world: World, create
@@ -297,7 +297,7 @@ class TestDeliveries:
         again = answer.get_json()
         DeliveryObject.model_validate(again)
         assert (again["id"], again["status"], again["reason"]) == (one["id"], "pending", None)
-        assert any(name.endswith(one["id"]) for name in world.store.list(layout.DUE))
+        assert any(name.endswith(one["id"]) for name in world.store.list(object_keys.DUE))
 
     @pytest.mark.parametrize("delivery_id", ["msg_x", "msg_" + "0" * 26])
     def test_one_that_is_not_there_cannot_be_sent_again(
@@ -314,7 +314,7 @@ class TestDeliveries:
 
         assert answer.status_code == 202
         assert answer.get_json()["event"] == "webhook.test"
-        assert len(list(world.store.list(layout.DUE))) == 1
+        assert len(list(world.store.list(object_keys.DUE))) == 1
 
     def test_to_one_that_is_disabled_nothing_is_sent(self, client: FlaskClient, told):
         path = f"/v1/webhooks/{told['id']}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import create_key
-from shared.adapters.store import store_of
+from api.services.auth import create_key
+from shared.adapters.store_factory import store_of
 from tests.chaos.test_workers import submit_many
 from tests.stack import Stack, running_stack
 
@@ -43,7 +43,7 @@ def test_a_keeper_that_is_days_ahead_deletes_nothing_and_says_so(tmp_path: Path)
         all_end(stack, jobs)
         objects = {path for path in (tmp_path / "objects").rglob("*") if "jobs.d" in path.parts}
 
-        start_shifted(stack, "second", 8 * DAY_S, "workers.keeper")
+        start_shifted(stack, "second", 8 * DAY_S, "workers.keeper.main")
 
         for event in ("clock.off", "retention.put_off"):
             stack.until(

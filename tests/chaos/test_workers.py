@@ -172,8 +172,8 @@ def test_a_stored_request_that_cannot_be_decoded_fails_with_its_reason(tmp_path:
 
 
 def test_a_message_that_is_no_message_of_ours_is_dropped_and_the_next_one_served(tmp_path: Path):
-    from shared.adapters.redis_client import connect
-    from shared.adapters.redis_ledger import RedisLedger
+    from shared.adapters.redis.client import connect
+    from shared.adapters.redis.ledger import RedisLedger
 
     with running_stack(tmp_path) as stack:
         ledger = RedisLedger(connect(stack.settings.redis_url, timeout_s=2))

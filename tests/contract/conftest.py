@@ -10,9 +10,9 @@ import boto3
 import pytest
 import redis
 
-from shared.adapters.directory import DirectoryStore
-from shared.adapters.redis_client import connect
-from shared.adapters.s3 import S3Store
+from shared.adapters.directory.object_store import DirectoryStore
+from shared.adapters.redis.client import connect
+from shared.adapters.s3.object_store import S3Store
 from shared.ports import ObjectStore
 from tests.fakes import FakeStore
 from tests.servers import HOST, moto_server, valkey_server

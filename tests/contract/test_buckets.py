@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 import pytest
 
-from shared.adapters.places import Places
-from shared.adapters.s3_buckets import S3Buckets, buckets_of
-from shared.adapters.s3_calls import S3Calls
+from shared.adapters.bucket_allowlist import Places
+from shared.adapters.s3.buckets import S3Buckets, buckets_of
+from shared.adapters.s3.calls import S3Calls
 from shared.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from shared.ports import Buckets
 from shared.settings import Settings

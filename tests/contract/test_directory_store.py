@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.directory import DirectoryStore
-from shared.adapters.locks import hold
+from shared.adapters.directory.file_lock import hold
+from shared.adapters.directory.object_store import DirectoryStore
 from shared.errors import ObjectMissing, PreconditionFailed, StoreFull, StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from shared.adapters.directory import DirectoryStore
+from shared.adapters.directory.object_store import DirectoryStore
 from shared.errors import StoreUnavailable
 
 store = DirectoryStore(Path(sys.argv[1]))
@@ -37,7 +37,7 @@ except StoreUnavailable as exc:
 STUCK_WRITER = """
 import io, sys, threading
 from pathlib import Path
-from shared.adapters.directory import DirectoryStore
+from shared.adapters.directory.object_store import DirectoryStore
 
 class Stuck(io.RawIOBase):
     left = 3

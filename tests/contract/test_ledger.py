@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from shared import ids
-from shared.adapters.redis_client import connect
-from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.redis.client import connect
+from shared.adapters.redis.ledger import RedisLedger
 from shared.errors import BrokerUnavailable, LeaseLost, TooBusy
 from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, advance
 from shared.messages import CONTROL

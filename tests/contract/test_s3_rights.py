@@ -18,8 +18,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import shared.adapters
-from shared.adapters.s3 import S3Store
-from shared.adapters.s3_buckets import S3Buckets, buckets_of
+from shared.adapters.s3.buckets import S3Buckets, buckets_of
+from shared.adapters.s3.object_store import S3Store
 from shared.errors import ObjectMissing, PigeonholeError
 from shared.settings import Settings
 from tests.servers import moto_server

@@ -17,10 +17,10 @@ from urllib.request import urlopen
 import boto3
 import pytest
 
-from shared import layout, service_clock
-from shared.adapters.directory import DirectoryStore
-from shared.adapters.s3 import S3Store
-from shared.adapters.store import open_store
+from shared import object_keys, service_clock
+from shared.adapters.directory.object_store import DirectoryStore
+from shared.adapters.s3.object_store import S3Store
+from shared.adapters.store_factory import open_store
 from shared.errors import (
     ConfigurationError,
     ObjectMissing,
@@ -87,11 +87,11 @@ def test_requests_and_urls_are_signed_with_the_services_time(
 @pytest.mark.parametrize(
     ("name", "said", "found"),
     [
-        (layout.job("a", "j"), None, "application/json"),
-        (layout.part_rows("a", "j", 1), None, "application/jsonl"),
-        (layout.weights("a", "c", "f"), None, "application/octet-stream"),
-        (layout.plot("a", "j", "confusion.svg"), None, "image/svg+xml"),
-        (layout.file_content("a", "file-1"), "text/csv", "text/csv"),
+        (object_keys.job("a", "j"), None, "application/json"),
+        (object_keys.part_rows("a", "j", 1), None, "application/jsonl"),
+        (object_keys.weights("a", "c", "f"), None, "application/octet-stream"),
+        (object_keys.plot("a", "j", "confusion.svg"), None, "image/svg+xml"),
+        (object_keys.file_content("a", "file-1"), "text/csv", "text/csv"),
     ],
 )
 def test_objects_have_the_media_type_of_their_kind(
@@ -293,7 +293,7 @@ def test_prefixes_are_apart(s3_store: Make) -> None:
 
 
 def test_importing_the_adapter_does_not_import_boto3() -> None:
-    code = "import sys, shared.adapters.store; sys.exit('boto3' in sys.modules)"
+    code = "import sys, shared.adapters.store_factory; sys.exit('boto3' in sys.modules)"
 
     subprocess.run(
         [sys.executable, "-c", code], check=True, timeout=30, cwd=Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import time
 import pytest
 import redis
 
-from shared.adapters.redis_ledger import RedisLedger
+from shared.adapters.redis.ledger import RedisLedger
 from shared.jobs import Job
 from shared.messages import CONTROL
 from tests.contract.test_ledger import a_job, take, take_one

@@ -133,7 +133,7 @@ def launched(folder: Path, port: int) -> Iterator[str]:
     out, err = folder / "out", folder / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops.local"],
+            [sys.executable, "-m", "ops.launcher"],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,

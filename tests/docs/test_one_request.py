@@ -22,35 +22,35 @@ from celery.contrib.testing.worker import start_worker
 from flask.testing import FlaskClient
 
 from api.app import Services, create_app
-from api.auth import Authenticator, create_key
-from api.classifiers import Classifiers as Named
-from api.idempotency import Idempotency
-from api.jobs import Jobs
-from api.key_uses import KeyUses
-from api.members import Members
-from api.submit import Submit
-from api.usage import Uses
-from shared.adapters.celery_broker import CeleryDoorbell, celery_app
-from shared.adapters.directory import DirectoryStore
-from shared.adapters.redis_client import connect
-from shared.adapters.redis_ledger import RedisLedger
-from shared.adapters.redis_replies import RedisReplies
-from shared.catalogue import Catalogue, ModelEntry
+from api.services.auth import Authenticator, create_key
+from api.services.classifiers import Classifiers as Named
+from api.services.hit_counter import Uses
+from api.services.idempotency import Idempotency
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs
+from api.services.key_uses import KeyUses
+from api.services.worker_registry import Members
+from shared.adapters.celery.broker import CeleryDoorbell, celery_app
+from shared.adapters.directory.object_store import DirectoryStore
+from shared.adapters.redis.client import connect
+from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.replies import RedisReplies
 from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
+from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from tests.fake_media import FakeMedia
 from tests.fakes import FakeBuckets
 from tests.servers import HOST, valkey_server
 from workers import tasks
-from workers.classifiers import Classifiers
-from workers.drain import Drain
-from workers.handlers.call import Calls
+from workers.claim_capacity import Room
+from workers.classifier_cache import Classifiers
+from workers.consumer import Drain
+from workers.embedding.items import Viewer
 from workers.handlers.classify import Classify
-from workers.registry import load_models
-from workers.room import Room
-from workers.vectors.views import Viewer
+from workers.handlers.sync_calls import Calls
+from workers.model_loader import load_models
 
 pytestmark = pytest.mark.integration
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.openapi import document
-from api.slots import RESERVED_THREADS
+from api.http.concurrency import RESERVED_THREADS
+from api.openapi.document import document
 from ops.docs import wording
 from ops.docs.pages import rewritten
 from ops.docs.tables import FIXED, TABLES

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from openai import OpenAI
 
-from shared.adapters.store import store_of
+from shared.adapters.store_factory import store_of
 from tests.integration.test_openai_sdk import ENDPOINT, client_of, create, jsonl, lines, wait
 from tests.servers import moto_server
 from tests.stack import LABELS, Stack, running_stack

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import create_key
-from shared.adapters.store import store_of
+from api.services.auth import create_key
+from shared.adapters.store_factory import store_of
 from tests.stack import Stack
 
 pytestmark = pytest.mark.integration

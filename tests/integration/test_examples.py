@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api import examples
-from api.operation import Operation
-from api.operations import OPERATIONS
+from api.openapi import examples
+from api.openapi.model import Operation
+from api.openapi.operations import OPERATIONS
 from tests.stack import Answer, Stack
 
 pytestmark = pytest.mark.integration

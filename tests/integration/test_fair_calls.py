@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from api.auth import create_key
-from shared.adapters.store import store_of
+from api.services.auth import create_key
+from shared.adapters.store_factory import store_of
 from tests.slow_worker import FULL_PASS_S
 from tests.stack import LABELS, Answer, Stack, running_stack
 

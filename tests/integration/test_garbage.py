@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.servers import HOST, free_port
-from tests.shared.test_doorbells import GARBAGE, IGNORED, QUEUE, changed, encoded
+from tests.shared.test_celery_transport import GARBAGE, IGNORED, QUEUE, changed, encoded
 from tests.stack import Stack, running_stack
 
 pytestmark = pytest.mark.integration

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.test_batches import ended, start
-from tests.receiver import Receiver
 from tests.servers import HOST, free_port
 from tests.stack import LABELS, Stack, running_stack
-from tests.strangers import stranger
+from tests.third_party_servers import stranger
+from tests.webhook_receiver import Receiver
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

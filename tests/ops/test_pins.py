@@ -36,5 +36,5 @@ def test_a_torch_without_cuda_satisfies_its_pin() -> None:
 
 
 def test_no_address_of_a_package_index_is_written_down() -> None:
-    for path in ("Makefile", "ops/constraints.txt", "ops/docker/api.Dockerfile"):
+    for path in ("Makefile", "ops/constraints.txt", "ops/images/api.Dockerfile"):
         assert not re.search(r"https?://|--index|--extra-index", (ROOT / path).read_text())

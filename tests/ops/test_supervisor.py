@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 LAUNCHER = """
 import os, signal, sys
-from ops.logview import LogView
+from ops.log_formatter import LogView
 from ops.supervisor import Program, Supervisor
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
 supervisor = Supervisor(LogView(sys.stdout, colour=False), grace_s=float(sys.argv[1]))

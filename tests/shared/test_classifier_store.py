@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import ids, layout
-from shared.adapters.directory import DirectoryStore
+from shared import ids, object_keys
+from shared.adapters.directory.object_store import DirectoryStore
+from shared.classifier_record import Classifier, digest, with_version
 from shared.classifier_store import ClassifierStore
-from shared.classifiers import Classifier, digest, with_version
 from shared.errors import Conflict, NotFound, PigeonholeError, StoreUnavailable
 from shared.ids import parse_ref
 from shared.messages import encode
@@ -115,7 +115,7 @@ class TestFinding:
         made = {put_classifier(records.store).id for _ in range(3)}
         put_classifier(records.store, account="other")
         left = ids.classifier_id()
-        records.store.put(layout.weights("acme", left, "1-left"), b"weights")
+        records.store.put(object_keys.weights("acme", left, "1-left"), b"weights")
 
         assert {record.id for record in records.all("acme")} == made
         assert set(records.ids("acme")) == {*made, left}
@@ -209,12 +209,12 @@ class TestChanging:
 
         after = records.change("acme", record.id, trained)
 
-        listed = set(records.store.list(layout.versions("acme", record.id)))
+        listed = set(records.store.list(object_keys.versions("acme", record.id)))
         kept = record.latest.file
         assert after.files() == {kept, after.latest.file}
         assert listed == {
-            layout.weights("acme", record.id, kept),
-            layout.report("acme", record.id, kept),
+            object_keys.weights("acme", record.id, kept),
+            object_keys.report("acme", record.id, kept),
         }
 
     def test_of_one_that_was_deleted_meanwhile_is_not_found(self, records: ClassifierStore):
@@ -242,7 +242,7 @@ class TestChanging:
         store = FakeStore()
         records = ClassifierStore(store=store)
         record = put_classifier(store)
-        place = layout.classifier("acme", record.id)
+        place = object_keys.classifier("acme", record.id)
 
         def slow(now: Classifier) -> Classifier:
             store.put(place, encode(trained(now)))
@@ -350,7 +350,7 @@ class TestDeleting:
 
         records.delete(record)
 
-        assert list(records.store.list("")) == [layout.name("acme", digest("spam"))]
+        assert list(records.store.list("")) == [object_keys.name("acme", digest("spam"))]
         assert records.create(a_record(name="spam"))
 
     def test_is_done_when_the_record_has_gone(self):
@@ -394,7 +394,9 @@ def test_a_record_that_a_newer_process_wrote_is_not_guessed_at():
     store = FakeStore()
     record = put_classifier(store)
     newer = record.model_copy(update={"schema_number": 99})
-    store.objects[layout.classifier("acme", record.id)] = StoredObject(data=encode(newer), etag="9")
+    store.objects[object_keys.classifier("acme", record.id)] = StoredObject(
+        data=encode(newer), etag="9"
+    )
 
     with pytest.raises(PigeonholeError, match="newer schema"):
         ClassifierStore(store=store).load("acme", record.id)

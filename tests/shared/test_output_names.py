@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import ids
-from shared.adapters.names import check_name
-from shared.adapters.places import Places
+from shared.adapters.bucket_allowlist import Places
+from shared.adapters.object_key_rules import check_name
 from shared.batches import BatchRequest, Source
 from shared.output_names import DEFAULT, PLACEHOLDERS, fault_of, for_retry, input_name, rendered
 

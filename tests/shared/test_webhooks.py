@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
-from api.wire.job import JobObject, render_job
+from api.schemas.job import JobObject, render_job
 from shared import ids
 from shared.batches import BatchResult
 from shared.jobs import (
@@ -37,7 +37,7 @@ from shared.webhooks import (
     signed,
     trial_of,
 )
-from tests.receiver import Message
+from tests.webhook_receiver import Message
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 

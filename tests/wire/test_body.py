@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.wire import body
+from api.schemas import body
 from shared.errors import BodyTooLarge, InvalidRequest
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.wire import body
-from api.wire.classifier import (
+from api.schemas import body
+from api.schemas.classifier import (
     ClassifierAnswer,
     ClassifierRow,
     VersionList,

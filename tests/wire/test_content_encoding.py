@@ -11,7 +11,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.wire.content_encoding import checked, decoded
+from api.http.content_encoding import checked, decoded
 from shared.errors import BodyTooLarge, ContentEncodingNotSupported, InvalidRequest
 from tests.api.conftest import World, make_world
 from tests.problems import assert_problem

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.wire import body, evaluation
-from api.wire.evaluation import EvaluateAnswer
-from api.wire.file import File
+from api.schemas import body, evaluation
+from api.schemas.evaluation import EvaluateAnswer
+from api.schemas.example_file import File
 from shared.errors import InvalidRequest
 from shared.types import (
     EvaluateResult,

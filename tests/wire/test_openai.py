@@ -6,15 +6,15 @@ from http import HTTPStatus
 
 import pytest
 
-from api.wire.openai import asking, error
-from api.wire.openai.error import OpenAIError
+from api.schemas.openai import error, row_request
+from api.schemas.openai.error import OpenAIError
 from shared import errors
 from shared.batches import delimiter_of, encoding_of
 from shared.dialects.jina import ClassifyBody
-from shared.dialects.refusal import within
 from shared.errors import FieldError, InvalidRequest
 from shared.statuses import STATUS
-from workers.inputs import delimiters, encodings
+from shared.validation import within
+from workers.inputs.tables import csv_dialect, encodings
 
 
 @pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
@@ -72,7 +72,7 @@ def test_an_error_within_another_request_keeps_its_kind_and_names_its_place():
 
 
 def test_what_is_asked_of_each_row_is_described_as_a_classify_request_is():
-    described = asking._schema()
+    described = row_request._schema()
 
     fields = {*ClassifyBody.model_fields, "classifier"} - {
         "errors",
@@ -104,7 +104,7 @@ def test_an_encoding_is_refused_at_once_where_the_worker_would(said: str):
 @pytest.mark.parametrize("said", [",", "tab", "\\t", "\t", "§", "", "||", '"', "\n", "\0", "tabs"])
 def test_a_delimiter_is_refused_at_once_where_the_worker_would(said: str):
     try:
-        found: str | None = delimiters.delimiter_said(said)
+        found: str | None = csv_dialect.delimiter_said(said)
     except InvalidRequest:
         found = None
 

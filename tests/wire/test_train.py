@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.wire import body
-from api.wire.file import File
-from api.wire.train import parse_file
+from api.schemas import body
+from api.schemas.example_file import File
+from api.schemas.train import parse_file
 from shared.dialects import train
 from shared.dialects.train import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError

@@ -9,38 +9,38 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import ids, layout
-from shared.catalogue import Catalogue, ModelEntry
+from shared import ids, object_keys
 from shared.jobs import Job, Progress
 from shared.limits import Limits
 from shared.messages import Body, Submission, encode
+from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
 from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
-from workers.batching.microbatch import MicroBatcher
-from workers.classifiers import Classifiers
-from workers.handlers.batch.documents import Documents
+from workers.classifier_cache import Classifiers
+from workers.embedding.items import Viewer
+from workers.embedding.texts import Embedder, Model, Pictures, Stills
+from workers.handlers.batch.assemble_output import Assembler
+from workers.handlers.batch.cut_parts import Planner
 from workers.handlers.batch.dry_run import DryRun
-from workers.handlers.batch.end import Assembler
-from workers.handlers.batch.lessons import Lessons
-from workers.handlers.batch.part import PartRunner
-from workers.handlers.batch.plan import Planner
-from workers.handlers.batch.requests import Requests
-from workers.handlers.batch.source import Reader
+from workers.handlers.batch.input_reader import Reader
+from workers.handlers.batch.plain_rows import Documents
+from workers.handlers.batch.request_rows import Requests
+from workers.handlers.batch.run_part import PartRunner
+from workers.handlers.batch.train_request_rows import Lessons
 from workers.handlers.classify import Classify
 from workers.handlers.evaluate import Evaluate
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
-from workers.handlers.part import Parts
+from workers.handlers.task_runner import Parts
 from workers.handlers.train import Train
-from workers.inputs.row import Bounds
+from workers.inputs.tables.row import Bounds
 from workers.leases import Leases
+from workers.microbatching.microbatcher import MicroBatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
-from workers.vectors.embedding import Embedder, Model, Pictures, Stills
-from workers.vectors.views import Viewer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUEUE = "cpu.standard.tiny"
@@ -198,8 +198,8 @@ class Bench:
             progress=Progress(total=len(body.items) if isinstance(body, ClassifyRequest) else 1),
         )
         submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
-        self.store.put(layout.request(account, job.id), encode(submission))
-        self.store.put(layout.open_marker(job.id), account.encode())
+        self.store.put(object_keys.request(account, job.id), encode(submission))
+        self.store.put(object_keys.open_marker(job.id), account.encode())
         self.ledger.enrol(job, parts=0 if job.kind is JobKind.BATCH else 1)
         return job
 

@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError, Unavailable
 from tests import tiny_clip
 from workers.core.learner import Learner
 from workers.core.zero_shot import Scale
-from workers.inputs.frame import Frame
+from workers.inputs.images.frame import Frame
 
 pytestmark = pytest.mark.slow
 

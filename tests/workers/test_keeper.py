@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.batches import UPLOAD_KEPT_S, BatchResult, File
 from shared.errors import BrokerUnavailable, ClocksDisagree
 from shared.jobs import Job, State
@@ -16,11 +16,11 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_batch import a_batch, run_all
-from tests.workers.keeping.test_expiry import NO_LIMIT, put_upload, uploads
-from workers.keeper import Keeper
-from workers.keeping.courier import Courier
-from workers.keeping.expiry import expire_call_records, expire_files, expire_jobs
-from workers.strangers.outbound import Outbound
+from tests.workers.keeper.test_retention import NO_LIMIT, put_upload, uploads
+from workers.keeper.main import Keeper
+from workers.keeper.retention import expire_call_records, expire_files, expire_jobs
+from workers.keeper.webhook_delivery import Courier
+from workers.outbound_http.client import Outbound
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_job_of_the_time_before_queues_had_models_is_adopted_for_its_model(
     bench: Bench, keeper: Keeper
 ):
     job = bench.submit()
-    name = layout.request("acme", job.id)
+    name = object_keys.request("acme", job.id)
     old = bench.store.get(name).data.replace(QUEUE.encode(), b"cpu.standard")
     bench.store.put(name, old)
     assert b'"queue":"cpu.standard"' in old
@@ -111,7 +111,7 @@ def test_work_for_a_device_of_which_no_worker_lives_is_moved(bench: Bench, keepe
 
 def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper: Keeper):
     known, ended = bench.submit(), bench.submit()
-    bench.store.put(layout.job("acme", ended.id), b"{}")
+    bench.store.put(object_keys.job("acme", ended.id), b"{}")
     bench.ledger = keeper.ledger = FakeLedger()
     bench.ledger.enrol(known, parts=1)
 
@@ -119,43 +119,43 @@ def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper:
 
     claims = bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=10).claims
     assert [claim.job_id for claim in claims] == [known.id]
-    assert layout.open_marker(ended.id) not in bench.store.objects
+    assert object_keys.open_marker(ended.id) not in bench.store.objects
 
 
 def test_a_marker_without_a_request_was_never_accepted(bench: Bench, keeper: Keeper):
-    bench.store.put(layout.open_marker(ids.job_id(3_600_000, 1)), b"acme")
+    bench.store.put(object_keys.open_marker(ids.job_id(3_600_000, 1)), b"acme")
     bench.store.put("open/left-by-a-console", b"")
 
     tick(keeper)
 
-    assert list(bench.store.list(layout.OPEN)) == ["open/left-by-a-console"]
+    assert list(bench.store.list(object_keys.OPEN)) == ["open/left-by-a-console"]
 
 
 def test_a_request_that_cannot_be_decoded_ends_as_a_failed_job(bench: Bench, keeper: Keeper):
     job_id = ids.job_id(3_600_000, 1)
-    bench.store.put(layout.open_marker(job_id), b"acme")
-    bench.store.put(layout.request("acme", job_id), b"garbage")
+    bench.store.put(object_keys.open_marker(job_id), b"acme")
+    bench.store.put(object_keys.request("acme", job_id), b"garbage")
 
     tick(keeper)
 
-    ended = decode(Job, bench.store.get(layout.job("acme", job_id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job("acme", job_id)).data)
     assert ended.state is State.FAILED
     assert ended.error is not None
     assert "not a Submission" in ended.error.detail
-    assert not list(bench.store.list(layout.OPEN))
+    assert not list(bench.store.list(object_keys.OPEN))
 
 
 def test_a_request_of_a_newer_schema_waits_for_a_newer_keeper(bench: Bench, keeper: Keeper):
     job = bench.submit()
-    name = layout.request("acme", job.id)
+    name = object_keys.request("acme", job.id)
     stored = bench.store.get(name).data
     bench.store.put(name, stored.replace(b'"schema_number":1', b'"schema_number":99'))
     bench.ledger = keeper.ledger = FakeLedger()
 
     tick(keeper)
 
-    assert layout.open_marker(job.id) in bench.store.objects
-    assert layout.job("acme", job.id) not in bench.store.objects
+    assert object_keys.open_marker(job.id) in bench.store.objects
+    assert object_keys.job("acme", job.id) not in bench.store.objects
 
 
 @pytest.mark.slow
@@ -202,25 +202,25 @@ def test_ended_jobs_expire_and_open_ones_never(bench: Bench):
         ids.job_id(9_000_000, 3),
     )
     for job_id in (old, running, young):
-        bench.store.put(layout.request("acme", job_id), b"{}")
-        bench.store.put(layout.result("acme", job_id), b"{}")
+        bench.store.put(object_keys.request("acme", job_id), b"{}")
+        bench.store.put(object_keys.result("acme", job_id), b"{}")
     for job_id in (old, young):
-        bench.store.put(layout.job("acme", job_id), b"{}")
-    bench.store.put(layout.open_marker(running), b"acme")
+        bench.store.put(object_keys.job("acme", job_id), b"{}")
+    bench.store.put(object_keys.open_marker(running), b"acme")
 
     assert expire_jobs(bench.store, bench.ledger, before=5_000.0, now=9_000.0, limit=NO_LIMIT) == 1
 
-    assert set(bench.store.children(layout.jobs_of("acme"))) == {running, young}
+    assert set(bench.store.children(object_keys.jobs_of("acme"))) == {running, young}
 
 
 def test_a_batch_is_no_longer_listed_once_it_has_expired(bench: Bench):
     old = ids.job_id(1_000, 1)
-    bench.store.put(layout.job("acme", old), b"{}")
-    bench.store.put(layout.batch("acme", old), b"")
+    bench.store.put(object_keys.job("acme", old), b"{}")
+    bench.store.put(object_keys.batch("acme", old), b"")
 
     assert expire_jobs(bench.store, bench.ledger, before=5_000.0, now=9_000.0, limit=NO_LIMIT) == 1
 
-    assert not [*bench.store.list(layout.BATCHES)]
+    assert not [*bench.store.list(object_keys.BATCHES)]
 
 
 def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):
@@ -228,7 +228,7 @@ def test_a_job_that_never_ended_in_all_its_time_expires(bench: Bench):
 
     expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT)
 
-    ended = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job("acme", job.id)).data)
     assert ended.state is State.EXPIRED
     assert (ended.progress.total, ended.progress.failed) == (1, 1)
     assert bench.nothing_ready()
@@ -247,8 +247,8 @@ def test_a_batch_that_never_ended_in_all_its_time_has_its_error_file(bench: Benc
     bench.ledger.release(part)
     run_all(bench)
 
-    ended = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
-    result = decode(BatchResult, bench.store.get(layout.result("acme", job.id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job("acme", job.id)).data)
+    result = decode(BatchResult, bench.store.get(object_keys.result("acme", job.id)).data)
     assert (ended.state, ended.progress.failed) == (State.EXPIRED, 3)
     assert result.codes == {"batch_expired": 3}
     assert result.error_file is not None
@@ -258,19 +258,19 @@ def test_a_batch_that_no_worker_ends_expires_a_day_later(bench: Bench):
     job = a_batch(bench, b'{"id": 1, "text": "red"}\n')
 
     for now in (2e9, 2e9 + 86399, 2e9 + 86401):
-        assert not any(bench.store.list(layout.job("acme", job.id)))
+        assert not any(bench.store.list(object_keys.job("acme", job.id)))
         expire_jobs(bench.store, bench.ledger, before=2e9, now=now, limit=NO_LIMIT)
 
-    assert any(bench.store.list(layout.job("acme", job.id)))
+    assert any(bench.store.list(object_keys.job("acme", job.id)))
 
 
 def test_used_idempotency_keys_expire(bench: Bench):
-    bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
-    bench.store.put(layout.idempotency("acme", "b"), b'{"until": 1000}')
+    bench.store.put(object_keys.idempotency("acme", "a"), b'{"until": 10}')
+    bench.store.put(object_keys.idempotency("acme", "b"), b'{"until": 1000}')
 
     expire_call_records(bench.store, now=100, limit=NO_LIMIT)
 
-    assert list(bench.store.list(layout.IDEMPOTENCY)) == [layout.idempotency("acme", "b")]
+    assert list(bench.store.list(object_keys.IDEMPOTENCY)) == [object_keys.idempotency("acme", "b")]
 
 
 def put_file(bench: Bench, made_at: int, expires_at: float | None, *, whole: bool = True) -> str:
@@ -283,9 +283,9 @@ def put_file(bench: Bench, made_at: int, expires_at: float | None, *, whole: boo
         created_at=made_at,
         expires_at=expires_at,
     )
-    bench.store.put(layout.file_content("acme", file_id), b"x")
+    bench.store.put(object_keys.file_content("acme", file_id), b"x")
     if whole:
-        bench.store.put(layout.file("acme", file_id), encode(file))
+        bench.store.put(object_keys.file("acme", file_id), encode(file))
     return file_id
 
 
@@ -295,7 +295,7 @@ def test_files_expire_when_they_say_so(bench: Bench):
 
     assert expire_files(bench.store, before=0, now=100, limit=NO_LIMIT) == 1
 
-    assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
+    assert sorted(kept) == list(bench.store.children(object_keys.files_of("acme")))
 
 
 def test_bytes_that_no_job_can_still_make_a_file_of_are_deleted(bench: Bench):
@@ -304,12 +304,12 @@ def test_bytes_that_no_job_can_still_make_a_file_of_are_deleted(bench: Bench):
 
     assert expire_files(bench.store, before=49, now=100, limit=NO_LIMIT) == 1
 
-    assert sorted(kept) == list(bench.store.children(layout.files_of("acme")))
+    assert sorted(kept) == list(bench.store.children(object_keys.files_of("acme")))
 
 
 def test_a_record_that_cannot_be_read_keeps_its_file(bench: Bench):
     file_id = put_file(bench, 1, None)
-    bench.store.put(layout.file("acme", file_id), b"garbage")
+    bench.store.put(object_keys.file("acme", file_id), b"garbage")
 
     assert expire_files(bench.store, before=50, now=100, limit=NO_LIMIT) == 0
 
@@ -319,7 +319,7 @@ def test_a_keeper_deletes_files_too(bench: Bench, keeper: Keeper):
 
     tick(keeper)
 
-    assert not list(bench.store.list(layout.FILES))
+    assert not list(bench.store.list(object_keys.FILES))
 
 
 def test_a_keeper_deletes_uploads_an_hour_after_their_day(bench: Bench, keeper: Keeper):
@@ -352,10 +352,10 @@ def test_a_keeper_that_does_not_know_how_old_things_are_deletes_nothing(
 
     keeper.clock = lambda: 10.0 * UPLOAD_KEPT_S
     job_id = ids.job_id(1_000, 1)
-    bench.store.put(layout.job("acme", job_id), b"{}")
+    bench.store.put(object_keys.job("acme", job_id), b"{}")
     put_file(bench, 1, 3000.0)
     put_upload(bench.store, 1)
-    bench.store.put(layout.idempotency("acme", "a"), b'{"until": 10}')
+    bench.store.put(object_keys.idempotency("acme", "a"), b'{"until": 10}')
     before = dict(bench.store.objects)
     keeper.compare_clocks = disagree
 
@@ -374,4 +374,4 @@ def test_a_keeper_that_cannot_ask_for_the_time_deletes_nothing(bench: Bench, kee
 
     tick(keeper)
 
-    assert list(bench.store.list(layout.FILES))
+    assert list(bench.store.list(object_keys.FILES))

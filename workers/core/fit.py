@@ -21,8 +21,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.catalogue import ExampleFit, LabelFit
-from workers.core.moments import Moments
+from shared.model_catalogue import ExampleFit, LabelFit
+from workers.core.sufficient_statistics import Moments
 from workers.core.zero_shot import cosines
 
 Floats = NDArray[np.float32]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.core.moments import Moments
+from workers.core.sufficient_statistics import Moments
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.core import gaussian
-from workers.core.doubt import Calibration, softmax
 from workers.core.gaussian import Linear
 from workers.core.hedge import Hedge
-from workers.core.moments import Moments
+from workers.core.output_calibration import Calibration, softmax
 from workers.core.passive_aggressive import Kind, PassiveAggressive
+from workers.core.sufficient_statistics import Moments
 from workers.core.zero_shot import Scale, temperature
 
 Floats = NDArray[np.float32]

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.core.learner import Learner
-from workers.core.moments import Moments
 from workers.core.passive_aggressive import PassiveAggressive
+from workers.core.sufficient_statistics import Moments
 
 Floats = NDArray[np.float32]
 

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from shared.catalogue import ModelEntry
 from shared.errors import DeadlineExceeded, FieldError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import error_of, failure_of, priority_of
+from shared.model_catalogue import ModelEntry
 from shared.types import (
     OTHERS_KEY,
     Answer,
@@ -29,18 +29,18 @@ from shared.types import (
     Priority,
     Usage,
 )
-from workers.classifiers import Classifiers
+from workers.classifier_cache import Classifiers
+from workers.classifier_file import Trained
 from workers.core import zero_shot
-from workers.core.metrics import margins
+from workers.core.evaluation import margins
 from workers.core.selection import NONE, select, thresholds
-from workers.handlers.lesson import PART_LIMIT_S, check_revision, model_of
+from workers.embedding.items import Viewer
+from workers.embedding.labels import Labels, LabelSets
+from workers.embedding.pooling import FileViews, Views
+from workers.embedding.texts import Model
+from workers.handlers.training_set import PART_LIMIT_S, check_revision, model_of
 from workers.leases import Hold
 from workers.models.port import Rows
-from workers.vectors.combine import FileViews, Views
-from workers.vectors.embedding import Model
-from workers.vectors.labels import Labels, LabelSets
-from workers.vectors.views import Viewer
-from workers.weights import Trained
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared import layout
+from shared import object_keys
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.normal_form import LabelSpellings
@@ -20,14 +20,14 @@ from shared.types import (
     WorthLabelling,
 )
 from workers import plots
-from workers.classifiers import Classifiers
-from workers.core import metrics
+from workers.classifier_cache import Classifiers
+from workers.core import evaluation
 from workers.core.calibration import expected_calibration_error
-from workers.handlers import lesson
+from workers.embedding.items import Viewer
+from workers.embedding.texts import Model
+from workers.handlers import training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.leases import Hold
-from workers.vectors.embedding import Model
-from workers.vectors.views import Viewer
 
 _MOST_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6
@@ -59,34 +59,34 @@ class Evaluate:
             CancelledError: The job was cancelled, or the lease lost.
         """
         body = self.example_files.evaluation(job, body, hold.check)
-        model = lesson.model_of(self.models, body.model)
-        trained = lesson.wait(self.classifiers.of(body.classifier))
-        lesson.check_revision(trained, model)
+        model = training_set.model_of(self.models, body.model)
+        trained = training_set.wait(self.classifiers.of(body.classifier))
+        training_set.check_revision(trained, model)
         spellings = LabelSpellings(trained.labels)
         given = [spellings.add(e.label) for e in body.examples if e.label is not None]
         labels = tuple(spellings)  # L that the version knows, then U that it does not
         self.limits.check_classifier_labels(len(labels))
         place = {label: index for index, label in enumerate(labels)}
-        seen = lesson.see(
+        seen = training_set.see(
             self.viewer, model, body.examples, num_iters=1, account=job.account, hold=hold
         )
         scores = trained.learner.scores(seen.x)  # (N, L)
         known = np.array([example.label is not None for example in body.examples])  # (N,)
         y = np.array([place[label] for label in given], np.intp)
         p = scores[known]  # (M, L)
-        confusion = metrics.confusion(y, p.argmax(axis=1), len(labels))  # (L + U, L + U)
-        quality = metrics.quality(confusion)
-        reliability = metrics.reliability(p, y)
+        confusion = evaluation.confusion(y, p.argmax(axis=1), len(labels))  # (L + U, L + U)
+        quality = evaluation.quality(confusion)
+        reliability = evaluation.reliability(p, y)
         error = expected_calibration_error(p, y)
         truth = np.eye(len(labels), dtype=np.bool_)[y][:, : len(trained.labels)]  # (M, L)
-        thresholds = np.full(len(labels), metrics.NO_THRESHOLD, np.float32)  # (L + U,)
-        thresholds[: len(trained.labels)] = metrics.tuned_thresholds(p, truth)
+        thresholds = np.full(len(labels), evaluation.NO_THRESHOLD, np.float32)  # (L + U,)
+        thresholds[: len(trained.labels)] = evaluation.tuned_thresholds(p, truth)
         drawn = {
             **plots.confusion_matrix(labels, confusion),
             **plots.reliability(reliability, error),
         }
         for file, data in drawn.items():
-            self.store.put(layout.plot(job.account, job.id, file), data)
+            self.store.put(object_keys.plot(job.account, job.id, file), data)
         return EvaluateResult(
             classifier_id=body.classifier.classifier_id,
             version=body.classifier.version,
@@ -123,14 +123,14 @@ class Evaluate:
 
 
 def _worth_labelling(
-    scores: metrics.Floats,
+    scores: evaluation.Floats,
     known: np.ndarray[tuple[int], np.dtype[np.bool_]],
     labels: tuple[str, ...],
 ) -> tuple[WorthLabelling, ...]:
     """The items without a label, or all where each has one, the least sure first."""
-    margins = metrics.margins(scores)
+    margins = evaluation.margins(scores)
     wanted = ~known if not known.all() else known
-    order = [int(i) for i in metrics.most_worth_labelling(scores) if wanted[i]]
+    order = [int(i) for i in evaluation.most_worth_labelling(scores) if wanted[i]]
     return tuple(
         WorthLabelling(
             index=i,

@@ -13,23 +13,23 @@ from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.catalogue import Catalogue
 from shared.dialects.examples import ALabelled, AnExample, ExampleInput, example_of
-from shared.dialects.refusal import MOST_SHOWN, faults_of, invalid, refuse, shown
-from shared.dialects.shape import MOST_ENTRIES
 from shared.errors import FieldError, InvalidRequest, ObjectMissing, TokenLimitExceeded
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.model_catalogue import Catalogue
 from shared.ports import ObjectStore
-from shared.resolve import examples_for, model_for
+from shared.request_resolution import examples_for, model_for
+from shared.schema_base import MOST_ENTRIES
 from shared.types import EvaluateRequest, Example, ExampleFile, TrainRequest
-from workers.inputs import parquet
-from workers.inputs.file_format import format_of
-from workers.inputs.format import Format, Said
-from workers.inputs.header import Wanted
-from workers.inputs.pick import name_of
-from workers.inputs.row import Bounds, Row
-from workers.inputs.tables import ParquetRows, read_rows
+from shared.validation import MOST_SHOWN, faults_of, invalid, refuse, shown
+from workers.inputs.tables import parquet
+from workers.inputs.tables.column_mapping import name_of
+from workers.inputs.tables.detect_format import format_of
+from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.reader import ParquetRows, read_rows
+from workers.inputs.tables.row import Bounds, Row
 
 _HEAD_BYTES = 64 * 1024  # of which some are no blank
 _MAX_BLANK = 65_536  # rows without a word that are passed over

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared import layout, service_clock
+from shared import object_keys, service_clock
 from shared.batches import BatchRequest
 from shared.errors import PreconditionFailed, WorkFailed
 from shared.jobs import (
@@ -31,10 +31,10 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
-from workers import meters
-from workers.ending.announce import announce
-from workers.ending.forget import forget
-from workers.handlers.batch.end import Assembler
+from workers import metrics
+from workers.handlers.batch.assemble_output import Assembler
+from workers.job_completion.purge_inputs import forget
+from workers.job_completion.webhook_events import announce
 
 log = Log("finalise")
 # What these have made cannot be taken back: a cancel that comes after it is too late.
@@ -79,7 +79,7 @@ class Finaliser:
             self.assembler.tidy(job)
         elif job.kind is not JobKind.CLASSIFY:
             forget(self.store, job.account, job.id)
-        self.store.delete(layout.open_marker(job.id))
+        self.store.delete(object_keys.open_marker(job.id))
 
     def _decided(self, claim: Claim) -> Job | None:
         """The job once it can no longer be cancelled, or was, or its time is over."""
@@ -116,7 +116,7 @@ class Finaliser:
 
     def _batch_ending(self, job: Job, claim: Claim) -> Event:
         """A batch keeps what was finished, however it ends."""
-        data = self.store.get(layout.request(job.account, job.id)).data
+        data = self.store.get(object_keys.request(job.account, job.id)).data
         body = decode(Submission, data).body
         assert isinstance(body, BatchRequest)
 
@@ -138,13 +138,13 @@ class Finaliser:
 
     def _written(self, job: Job) -> Job:
         """The final record on the store: this one, or the one that was there first."""
-        name = layout.job(job.account, job.id)
+        name = object_keys.job(job.account, job.id)
         try:
             self.store.put(name, encode(job), if_absent=True)
         except PreconditionFailed:
             return decode(Job, self.store.get(name).data)
         log.info("job.ended", state=job.state, items=job.progress.total)
-        meters.job_ended(job)
+        metrics.job_ended(job)
         return job
 
     def _now(self) -> datetime:

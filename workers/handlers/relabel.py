@@ -8,13 +8,13 @@ import numpy as np
 
 from shared.relabelling import Changes, Relabelling
 from shared.types import Priority, VersionReport
+from workers.classifier_file import Trained
+from workers.core.data_warnings import remarks
 from workers.core.relabel import relabelled as learner_of
-from workers.core.remarks import remarks
-from workers.handlers.lesson import check_revision, remarks_of, wait
+from workers.embedding.labels import embed_labels, scale_of
+from workers.embedding.texts import Model
+from workers.handlers.training_set import check_revision, remarks_of, wait
 from workers.models.port import Rows
-from workers.vectors.embedding import Model
-from workers.vectors.labels import embed_labels, scale_of
-from workers.weights import Trained
 
 
 def relabelled(

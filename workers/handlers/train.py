@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shared import layout
-from shared.classifiers import Classifier, check_model
+from shared import object_keys
+from shared.classifier_record import Classifier, check_model
 from shared.errors import Conflict, NotFound
 from shared.jobs import Job
 from shared.limits import Limits
@@ -28,14 +28,14 @@ from shared.types import (
     Usage,
     VersionReport,
 )
-from workers.classifiers import Classifiers, Draft
-from workers.handlers import kept_examples, lesson, relabel
+from workers.classifier_cache import Classifiers, Draft
+from workers.classifier_file import Trained, loads
+from workers.embedding.items import Viewer
+from workers.embedding.texts import Model
+from workers.handlers import example_store, relabel, training_set
 from workers.handlers.example_files import ExampleFiles
-from workers.handlers.lesson import Lesson
+from workers.handlers.training_set import Lesson
 from workers.leases import Hold
-from workers.vectors.embedding import Model
-from workers.vectors.views import Viewer
-from workers.weights import Trained, loads
 
 _ATTEMPTS = 100  # of others being faster; each of them wins once
 
@@ -62,7 +62,7 @@ class Train:
             CancelledError: The job was cancelled, or the lease lost.
         """
         body = self.example_files.training(job, body, hold.check)
-        model = lesson.model_of(self.models, body.model)
+        model = training_set.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
         again = record is not None
         # Seen again by an attempt that only has to say what the one before made: what it cost.
@@ -82,7 +82,7 @@ class Train:
             ]
             self._keep(record, record.jobs[job.id], examples)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
-            kept_examples.delete(self.classifiers.store, record, record.jobs[job.id])
+            example_store.delete(self.classifiers.store, record, record.jobs[job.id])
         return self._result(job, record, len(body.examples), vectors.usage)
 
     def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
@@ -93,13 +93,13 @@ class Train:
             Conflict: Not every example that it has learnt was kept.
             CancelledError: The job was cancelled, or the lease lost.
         """
-        model = lesson.model_of(self.models, body.model)
+        model = training_set.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id)
         if record is None:
             record = self._next(
                 job, body.classifier_id, hold, lambda now: self._rebuilt(job, now, model, hold)
             )
-        examples = kept_examples.get(self.classifiers.store, record)
+        examples = example_store.get(self.classifiers.store, record)
         vectors = self._seen(job, model, examples, 1, hold)
         return self._result(job, record, len(examples), vectors.usage)
 
@@ -113,17 +113,17 @@ class Train:
             Conflict: It was learnt with another revision of the model.
             CancelledError: The job was cancelled, or the lease lost.
         """
-        model = lesson.model_of(self.models, body.model)
+        model = training_set.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id)
         if record is None:
             record = self._next(
                 job, body.classifier_id, hold, lambda now: self._relabelled(job, now, model, body)
             )
         store, version = self.classifiers.store, record.jobs[job.id]
-        if record.keep_examples or any(store.list(layout.examples(record.account, record.id))):
-            kept_examples.put_changes(store, record, version, body.labels)
+        if record.keep_examples or any(store.list(object_keys.examples(record.account, record.id))):
+            example_store.put_changes(store, record, version, body.labels)
             if not self._exists(record):
-                kept_examples.delete(store, record, version)
+                example_store.delete(store, record, version)
         return self._result(job, record, 0, Usage())
 
     def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
@@ -133,11 +133,11 @@ class Train:
             InvalidRequest: It is no such file, or does not fit together.
             Conflict: It is of another revision of the model, or the name is taken.
         """
-        model = lesson.model_of(self.models, body.model)
+        model = training_set.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id, new=True)
         if record is None:
             trained = loads(self.classifiers.store.get(body.upload).data, limits=self.limits)
-            lesson.check_revision(trained, model)
+            training_set.check_revision(trained, model)
             draft = Draft(
                 account=job.account,
                 classifier_id=body.classifier_id,
@@ -194,12 +194,12 @@ class Train:
     def _further(self, job: Job, now: Classifier, vectors: Lesson) -> Draft:
         """A draft that has learnt the lesson on top of the latest version."""
         check_model(now, vectors.model.entry.name)
-        before = lesson.wait(self.classifiers.of(now.weights(now.latest)))
+        before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
         return self._drafted(job, now.id, vectors, before, now.latest.samples)
 
     def _rebuilt(self, job: Job, now: Classifier, model: Model, hold: Hold) -> Draft:
         """A draft that has learnt all that was kept, and nothing else."""
-        examples = kept_examples.get(self.classifiers.store, now)
+        examples = example_store.get(self.classifiers.store, now)
         if len(examples) != now.latest.samples or not examples:
             raise Conflict(
                 f"{len(examples)} of the {now.latest.samples} examples it has learnt are kept, so "
@@ -211,7 +211,7 @@ class Train:
     def _relabelled(self, job: Job, now: Classifier, model: Model, body: RelabelRequest) -> Draft:
         """A draft that has learnt what the latest version has, under other labels."""
         check_model(now, model.entry.name)
-        before = lesson.wait(self.classifiers.of(now.weights(now.latest)))
+        before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
         trained, report = relabel.relabelled(before, body.labels, model, account=job.account)
         return Draft(
             account=job.account,
@@ -226,14 +226,14 @@ class Train:
     def _seen(
         self, job: Job, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
     ) -> Lesson:
-        return lesson.see(
+        return training_set.see(
             self.viewer, model, examples, num_iters=num_iters, account=job.account, hold=hold
         )
 
     def _drafted(
         self, job: Job, classifier_id: str, vectors: Lesson, before: Trained | None, samples: int
     ) -> Draft:
-        trained, report = lesson.learn(vectors, before, self.limits)
+        trained, report = training_set.learn(vectors, before, self.limits)
         return Draft(
             account=job.account,
             classifier_id=classifier_id,
@@ -247,13 +247,13 @@ class Train:
     def _keep(self, record: Classifier, version: int, examples: list[Example]) -> None:
         """Keep the examples, unless the owner said meanwhile that they are to be forgotten."""
         store = self.classifiers.store
-        kept_examples.put(store, record, version, examples)
+        example_store.put(store, record, version, examples)
         try:
             now, _ = self.classifiers.records.load(record.account, record.id)
         except NotFound:
             now = None
         if now is None or not now.keep_examples:
-            kept_examples.delete(store, record, version)
+            example_store.delete(store, record, version)
 
     def _exists(self, record: Classifier) -> bool:
         try:

@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from shared.errors import ConfigurationError, Unavailable
-from workers.cores import usable_cores
-from workers.inputs.frame import Frame, Pixels
+from workers.cpu_quota import usable_cores
+from workers.inputs.images.frame import Frame, Pixels
 from workers.models.clip_checkpoint import TEXTS, Checkpoint, probe_pictures, reason
-from workers.models.clip_tokeniser import ClipTokeniser
-from workers.models.engines import Precision, half_precision
-from workers.models.memory import freeing
+from workers.models.clip_tokenizer import ClipTokeniser
+from workers.models.gpu_memory import freeing
+from workers.models.inference_engines import Precision, half_precision
 from workers.models.port import PictureEncoder, Rows, TextEncoder
 
 logger = logging.getLogger("pigeonhole.models")

@@ -19,8 +19,8 @@ import numpy as np
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from workers.inputs.frame import Frame, Pixels
-from workers.models.clip_tokeniser import ClipTokeniser
+from workers.inputs.images.frame import Frame, Pixels
+from workers.models.clip_tokenizer import ClipTokeniser
 from workers.models.port import Rows
 
 TEXTS = (

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from shared.errors import ConfigurationError
-from workers.inputs.frame import Frame
+from workers.inputs.images.frame import Frame
 from workers.models import hub
 from workers.models.clip_checkpoint import (
     TEXTS,
@@ -32,9 +32,9 @@ from workers.models.clip_checkpoint import (
     quiet,
     reason,
 )
-from workers.models.clip_tokeniser import ClipTokeniser, byte_pairs, cleaned, specials
+from workers.models.clip_tokenizer import ClipTokeniser, byte_pairs, cleaned, specials
 from workers.models.port import Rows
-from workers.models.tokeniser import Tokeniser
+from workers.models.tokenizer import Tokeniser
 
 with quiet():  # open_clip warns when it is imported
     import open_clip

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from workers.inputs.frame import Frame, Pixels
+from workers.inputs.images.frame import Frame, Pixels
 
 Rows = npt.NDArray[np.float32]
 """Vectors, one a row: (N, D), unit length unless the line says why not."""

@@ -18,8 +18,8 @@ from torch import nn
 from transformers import CLIPModel
 
 from shared.errors import ConfigurationError
-from workers.inputs.frame import Frame
-from workers.models import hub, stock
+from workers.inputs.images.frame import Frame
+from workers.models import hub, model_files
 from workers.models.clip_checkpoint import (
     TEXTS,
     Checkpoint,
@@ -28,9 +28,9 @@ from workers.models.clip_checkpoint import (
     quiet,
     reason,
 )
-from workers.models.clip_tokeniser import ClipTokeniser, specials
+from workers.models.clip_tokenizer import ClipTokeniser, specials
 from workers.models.port import Rows
-from workers.models.tokeniser import Tokeniser
+from workers.models.tokenizer import Tokeniser
 
 _REVISION_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 _INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's
@@ -158,7 +158,7 @@ def _revision(checkpoint: str, model: str) -> str:
     folder = Path(checkpoint)
     if folder.is_dir():
         return fingerprint(p for p in folder.rglob("*") if p.suffix in _REVISION_FILES)
-    commit = stock.commit_of(checkpoint)
+    commit = model_files.commit_of(checkpoint)
     if commit is None:
         raise ConfigurationError(f"the model {model} ({checkpoint}) has no commit on the hub.")
     return commit

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.wire import body
-from shared import ids, layout
+from api.schemas import body
+from shared import ids, object_keys
 from shared.batches import BadRow, BatchRequest, BatchResult, File, Inputs, Plan, Rows, Source
 from shared.dialects import jina
 from shared.errors import LeaseLost, ObjectMissing
@@ -26,8 +26,8 @@ from shared.ports import PLAN, Claim
 from shared.types import ClassifyRequest, Item, Priority, Question
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_train import a_job, creation, hold
-from workers.handlers.batch.answers import bad_line
-from workers.handlers.batch.rows import PartRow
+from workers.handlers.batch.output_lines import bad_line
+from workers.handlers.batch.part_rows import PartRow
 
 ME = "acme"
 LABELS = ["red", "green"]
@@ -37,7 +37,7 @@ ASK = ClassifyRequest(model="tiny", items=(), questions=(Question(labels=("red",
 def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
     """An accepted batch over a file of these bytes."""
     file = ids.file_id(10**12, ids.random_bits())
-    bench.store.put(layout.file_content(ME, file), data)
+    bench.store.put(object_keys.file_content(ME, file), data)
     said = changes.pop("rows", {"id_column": "id"})
     rows = None if said is None else Rows(**{"ask": ASK, **said})
     body = BatchRequest(
@@ -75,17 +75,17 @@ def run_all(bench: Bench, *, most: int = 10_000) -> None:
 
 
 def ended(bench: Bench, job: Job) -> Job:
-    return decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+    return decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
 
 
 def result(bench: Bench, job: Job) -> BatchResult:
-    return decode(BatchResult, bench.store.get(layout.result(ME, job.id)).data)
+    return decode(BatchResult, bench.store.get(object_keys.result(ME, job.id)).data)
 
 
 def content(bench: Bench, file: str | None) -> bytes:
     assert file is not None
-    data = bench.store.get(layout.file_content(ME, file)).data
-    assert decode(File, bench.store.get(layout.file(ME, file)).data).bytes == len(data)
+    data = bench.store.get(object_keys.file_content(ME, file)).data
+    assert decode(File, bench.store.get(object_keys.file(ME, file)).data).bytes == len(data)
     return data
 
 
@@ -105,17 +105,17 @@ def test_every_row_is_answered_beside_itself(bench: Bench):
     assert {line["prediction"] for line in found} == {"red", "green"}
     assert result(bench, job).error_file is None
     assert done.usage.input_tokens == 150
-    assert not list(bench.store.list(layout.parts(ME, job.id)))
-    assert not list(bench.store.list(layout.OPEN))
+    assert not list(bench.store.list(object_keys.parts(ME, job.id)))
+    assert not list(bench.store.list(object_keys.OPEN))
 
 
 def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 3)
-    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 4)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 4)
     rows = [{"id": n, "text": f"red {n}"} for n in range(100)]
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))
-    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    plan = decode(Plan, bench.store.get(object_keys.plan(ME, job.id)).data)
     assert (plan.total, plan.parts, plan.rows_read) == (100, 4, 12)
     run_all(bench)
     assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
@@ -149,7 +149,7 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
         ("a", 5): "duplicate_id",
         ("d", 6): "input_token_limit_exceeded",
     }
-    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    plan = decode(Plan, bench.store.get(object_keys.plan(ME, job.id)).data)
     assert [bad.line for bad in plan.bad] == [2, 3, 4, 5]
     assert sum(found.codes.values()) == 5
 
@@ -157,23 +157,23 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
 @pytest.mark.slow
 def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """It is read with every look at the batch."""
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 10)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 10)
     job = a_batch(bench, jsonl(*({"id": f"r{n % 10}", "text": "red"} for n in range(20_000))))
     claim = bench.claim(CONTROL)
     bench.parts.run(claim)
 
-    assert len(bench.store.get(layout.repeated_rows(ME, job.id)).data) == 20_000 / 8
+    assert len(bench.store.get(object_keys.repeated_rows(ME, job.id)).data) == 20_000 / 8
     run_all(bench)
 
     done = ended(bench, job)
     assert (done.progress.completed, done.progress.failed) == (10, 19_990)
     assert result(bench, job).codes == {"duplicate_id": 19_990}
-    assert len(bench.store.get(layout.plan(ME, job.id)).data) < 15_000
+    assert len(bench.store.get(object_keys.plan(ME, job.id)).data) < 15_000
 
 
 def test_two_planners_at_once_cut_the_same_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 7)
-    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 7)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 3)
     rows = [{"id": f"r{n}", "text": "" if n % 5 else f"red {n}"} for n in range(300)]
     job = a_batch(bench, jsonl(*rows))
     body = decode_body(bench, job)
@@ -195,7 +195,7 @@ def test_two_planners_at_once_cut_the_same_parts(bench: Bench, monkeypatch: pyte
             bench.parts.run(claim)
         for claim in bench.ledger.claim(QUEUE, None, calls=0, parts=9, lease_s=30).claims:
             bench.parts.run(claim)
-        if layout.job(ME, job.id) in bench.store.objects:
+        if object_keys.job(ME, job.id) in bench.store.objects:
             break
 
     found = result(bench, job)
@@ -256,7 +256,7 @@ def test_a_finaliser_that_comes_to_when_all_is_over_changes_nothing(bench: Bench
 
     assert len(lines(bench, result(bench, job).output_file)) == 30
     assert ended(bench, job).progress.completed == 30
-    assert bench.store.get(layout.done_rows(ME, job.id)).data.count(b"\xff") == 3
+    assert bench.store.get(object_keys.done_rows(ME, job.id)).data.count(b"\xff") == 3
 
 
 def test_a_part_run_twice_at_once_is_counted_once(bench: Bench):
@@ -327,7 +327,7 @@ def grouped(bench: Bench, kind: str) -> bytes:
         output_format=kind,  # type: ignore[arg-type]
         output_file=ids.file_id(10**12, ids.random_bits()),
     )
-    bench.store.put(layout.file_content(ME, body.source.object), data)
+    bench.store.put(object_keys.file_content(ME, body.source.object), data)
     job = bench.submit(body)
     run_all(bench)
     return content(bench, result(bench, job).output_file)
@@ -415,8 +415,8 @@ class TestEndedEarly:
 
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
-        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def one_part(self, bench: Bench) -> None:
         bench.parts.run(bench.claim(CONTROL))
@@ -501,11 +501,11 @@ class TestEndedEarly:
     def test_of_a_file_that_was_deleted_meanwhile_all_rows_are_named(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, id_column: str | None
     ):
-        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
         file = jsonl(*({"id": str(n + 1), "text": "red"} for n in range(20)))
         job = a_batch(bench, file, rows={"id_column": id_column})
         self.one_part(bench)
-        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        bench.store.delete(object_keys.file_content(ME, decode_body(bench, job).source.object))
         end_early(bench, job, Cancel())
         run_all(bench)
 
@@ -534,7 +534,7 @@ class TestEndedEarly:
         bench.ledger.__init__()  # type: ignore[misc]  # the first batch was only its pattern
         job = bench.submit(body)
         self.one_part(bench)
-        before = bench.store.get(layout.inputs(ME, job.id)).data
+        before = bench.store.get(object_keys.inputs(ME, job.id)).data
         bench.buckets.objects[place + "b"] += b"\n"
         end_early(bench, job, Lapse())
         run_all(bench)
@@ -545,7 +545,7 @@ class TestEndedEarly:
         assert [line["id"] for line in errors] == known + [None] * 6
         assert result(bench, job).codes == {"batch_expired": 11}
         assert decode(Inputs, before) == decode(
-            Inputs, bench.store.get(layout.inputs(ME, job.id)).data
+            Inputs, bench.store.get(object_keys.inputs(ME, job.id)).data
         )
 
     def test_before_its_file_was_read_it_has_no_lines(self, bench: Bench):
@@ -566,7 +566,7 @@ class TestEndedEarly:
         now = advance(now, Cancel(), now.created_at)
         body = decode_body(bench, job)
         assembler = bench.finaliser.assembler
-        monkeypatch.setattr("workers.handlers.batch.unbegun._EVERY", 10)
+        monkeypatch.setattr("workers.handlers.batch.unprocessed_rows._EVERY", 10)
         looks = 0
 
         def check() -> None:
@@ -627,8 +627,8 @@ class TestFailedMidway:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
-        monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def check(self, bench: Bench, job: Job, total: int, why: str) -> list[dict[str, Any]]:
         """The lines of the error file; what must hold of any failed batch does."""
@@ -650,7 +650,7 @@ class TestFailedMidway:
         job = a_batch(bench, jsonl(*rows))
         bench.parts.run(bench.claim(CONTROL))
         bench.parts.run(bench.claim(QUEUE))
-        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        bench.store.delete(object_keys.file_content(ME, decode_body(bench, job).source.object))
         run_all(bench)
 
         errors = self.check(bench, job, 40, "the file was deleted")
@@ -673,7 +673,7 @@ class TestFailedMidway:
         assert len(self.check(bench, job, 40, "was changed")) > 20
 
     def test_as_a_row_group_is_corrupt(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("workers.inputs.parquet._BATCH_ROWS", 4)
+        monkeypatch.setattr("workers.inputs.tables.parquet._BATCH_ROWS", 4)
         table = pa.table({"id": [str(n) for n in range(40)], "text": ["red thing"] * 40})
         sink = io.BytesIO()
         pq.write_table(table, sink, row_group_size=8, compression="none", use_dictionary=False)
@@ -683,7 +683,7 @@ class TestFailedMidway:
         data = bytearray(sink.getvalue())
         start = third.data_page_offset
         data[start : start + 40] = b"\xff" * 40
-        name = layout.file_content(ME, decode_body(bench, job).source.object)
+        name = object_keys.file_content(ME, decode_body(bench, job).source.object)
         bench.store.put(name, bytes(data))
         run_all(bench)
 
@@ -703,7 +703,7 @@ class TestFailedMidway:
             return run(self, claim, *rest)
 
         monkeypatch.setattr(type(bench.part_runner), "run", crash)
-        monkeypatch.setattr("workers.handlers.part._SLOWEST_RETRY_S", 0)
+        monkeypatch.setattr("workers.handlers.task_runner._SLOWEST_RETRY_S", 0)
         run_all(bench)
         errors = self.check(bench, job, 40, "given up")
         assert {str(n) for n in range(15, 20)} <= {line["id"] for line in errors}
@@ -714,7 +714,7 @@ class TestFailedMidway:
         bench.parts.run(bench.claim(CONTROL))
         bench.parts.run(bench.claim(QUEUE))
         body = decode_body(bench, job)
-        name = layout.file_content(ME, body.source.object)
+        name = object_keys.file_content(ME, body.source.object)
         data = bench.store.get(name).data
         bench.store.delete(name)
         run_all(bench)
@@ -733,7 +733,7 @@ class TestFailedMidway:
         file = jsonl(*({"custom_id": f"c{n}", "body": asked} for n in range(30)))
         job = a_batch(bench, file, rows=None)
         bench.parts.run(bench.claim(CONTROL))
-        bench.store.delete(layout.file_content(ME, decode_body(bench, job).source.object))
+        bench.store.delete(object_keys.file_content(ME, decode_body(bench, job).source.object))
         run_all(bench)
 
         errors = self.check(bench, job, 30, "the file was deleted")
@@ -743,7 +743,7 @@ class TestFailedMidway:
 
 
 def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
     rows = [{"id": n, "text": f"red {n}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))
@@ -812,7 +812,7 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
 
 
 def decode_body(bench: Bench, job: Job) -> BatchRequest:
-    body = decode(Submission, bench.store.get(layout.request(ME, job.id)).data).body
+    body = decode(Submission, bench.store.get(object_keys.request(ME, job.id)).data).body
     assert isinstance(body, BatchRequest)
     return body
 

@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.batches import BatchRequest, File, Inputs, Plan, Rows, Source
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
 from tests.workers.conftest import Bench
-from tests.workers.ending.test_announce import put_webhook, told
 from tests.workers.handlers.test_batch import (
     ASK,
     ME,
@@ -28,6 +27,7 @@ from tests.workers.handlers.test_batch import (
     run_all,
 )
 from tests.workers.handlers.test_batch_retry import cancel, retry
+from tests.workers.job_completion.test_webhook_events import put_webhook, told
 
 PLACE = "s3://inbox/rows/"
 OUT = "s3://outbox/results/"
@@ -75,7 +75,7 @@ def failure(bench: Bench, job: Job) -> str:
 
 
 def plan(bench: Bench, job: Job) -> Plan:
-    return decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    return decode(Plan, bench.store.get(object_keys.plan(ME, job.id)).data)
 
 
 def test_one_object_is_read_as_a_file_is(bench: Bench):
@@ -163,8 +163,8 @@ def test_requests_may_be_in_several_objects(bench: Bench):
 def test_reading_goes_on_in_the_object_where_it_stopped(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, window: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 3)
-    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", window)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", window)
     number = 0
     for name, rows in (("a", 4), ("b", 0), ("c", 1), ("d", 7), ("e", 12)):
         text = "id,text\n"
@@ -188,7 +188,7 @@ def test_reading_goes_on_in_the_object_where_it_stopped(
     assert [line["id"] for line in found] == [str(each) for each in range(24)]
     at = [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]  # the rows of a, c and d
     assert [line["line"] for line in found][:12] == at
-    inputs = decode(Inputs, bench.store.get(layout.inputs(ME, job.id)).data)
+    inputs = decode(Inputs, bench.store.get(object_keys.inputs(ME, job.id)).data)
     assert [each.rows for each in inputs.objects] == [4, 0, 1, 7, 12]
     assert opened.count(f"{PLACE}a.csv") < opened.count(f"{PLACE}e.csv")
 
@@ -197,8 +197,8 @@ def test_reading_goes_on_in_the_object_where_it_stopped(
 def test_an_object_that_changes_while_the_batch_runs_fails_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, change: str
 ):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 3)
-    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 1)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 1)
     rows = [{"id": n, "text": f"red {n}"} for n in range(20)]
     bench.buckets.objects = {PLACE + "a": jsonl(*rows[:10]), PLACE + "b": jsonl(*rows[10:])}
     job = a_batch(bench, PLACE)
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_fails_the_batch_with_the_reason(
 
 
 def test_more_objects_than_are_read_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.source._MOST_OBJECTS", 2)
+    monkeypatch.setattr("workers.handlers.batch.input_reader._MOST_OBJECTS", 2)
     put_three(bench)
     job = a_batch(bench, PLACE)
 
@@ -302,7 +302,7 @@ def test_a_retry_leaves_the_files_of_the_first_batch(bench: Bench):
 
 
 def named(bench: Bench, file: str | None) -> str:
-    return decode(File, bench.store.get(layout.file(ME, file or "")).data).filename
+    return decode(File, bench.store.get(object_keys.file(ME, file or "")).data).filename
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -343,7 +343,7 @@ def test_a_bucket_that_refuses_the_files_fails_the_batch_but_they_are_kept(bench
     assert failure(bench, job).startswith("output_url: ")
     assert ended(bench, job).progress.completed == 1
     assert len(lines(bench, result(bench, job).output_file)) == 1
-    assert not list(bench.store.list(layout.OPEN))
+    assert not list(bench.store.list(object_keys.OPEN))
 
 
 def test_a_server_that_is_away_is_waited_for(bench: Bench):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.batches import DryRunRequest, DryRunResult
 from shared.jobs import Job
 from shared.member_reports import WorkerReport
@@ -21,7 +21,7 @@ def tried(bench: Bench, job: Job) -> DryRunResult:
     body = decode_body(bench, job)
     trial = bench.submit(DryRunRequest(model="tiny", batch=body))
     run_all(bench)
-    return decode(DryRunResult, bench.store.get(layout.result(ME, trial.id)).data)
+    return decode(DryRunResult, bench.store.get(object_keys.result(ME, trial.id)).data)
 
 
 def alive(bench: Bench, *speeds: float | None) -> None:
@@ -50,7 +50,7 @@ def test_a_file_is_judged_as_by_its_batch(bench: Bench):
 def test_what_is_told_exactly_is_what_is_charged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, rows_per_part: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", rows_per_part)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", rows_per_part)
     rows = [{"id": n, "text": "" if 7 <= n < 14 else f"{'red ' * (n + 1)}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
 
@@ -115,7 +115,7 @@ def test_nothing_runs_and_nothing_is_charged(bench: Bench):
 
     assert bench.encoder.ran == before
     assert ended(bench, trial).usage.total_tokens == 0
-    assert [*bench.store.list("files/")] == [layout.file_content(ME, body.source.object)]
+    assert [*bench.store.list("files/")] == [object_keys.file_content(ME, body.source.object)]
 
 
 def test_the_time_is_that_of_the_workers_who_live(bench: Bench):

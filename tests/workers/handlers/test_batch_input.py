@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared import layout
+from shared import object_keys
 from shared.batches import TRAIN, Plan
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
@@ -92,7 +92,7 @@ def test_a_table_without_a_named_column_fails_before_anything_runs(
     assert failure(bench, job)[0] == field
     assert "there are: 'sku', 'words'." in failure(bench, job)[1]
     assert bench.encoder.ran == 0
-    assert not list(bench.store.list(layout.plan(ME, job.id)))
+    assert not list(bench.store.list(object_keys.plan(ME, job.id)))
 
 
 def test_rows_of_json_may_differ_so_one_without_the_column_fails_alone(bench: Bench):
@@ -223,7 +223,7 @@ def test_an_accent_far_below_the_beginning_does_not_cost_its_row(bench: Bench):
     assert found.error_file is None
     last = lines(bench, found.output_file)[-1]
     assert (last["id"], last["row"]["text"]) == ("x", "a red café")
-    plan = decode(Plan, bench.store.get(layout.plan(ME, job.id)).data)
+    plan = decode(Plan, bench.store.get(object_keys.plan(ME, job.id)).data)
     assert plan.format == "CSV, delimiter ',', Windows-1252"
 
 
@@ -233,7 +233,7 @@ def test_a_part_holds_few_rows_whose_other_columns_are_large(bench: Bench):
 
     bench.parts.run(bench.claim(CONTROL))
 
-    names = [n for n in bench.store.list(layout.parts(ME, job.id)) if n.endswith(".in")]
+    names = [n for n in bench.store.list(object_keys.parts(ME, job.id)) if n.endswith(".in")]
     assert len(names) == 3
     assert max(len(bench.store.get(name).data) for name in names) < 6_000_000
     run_all(bench)

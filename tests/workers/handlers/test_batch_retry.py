@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.batches import BatchRequest, Plan, RetryRows
 from shared.jobs import Cancel, Job, State, advance
 from shared.messages import CONTROL, decode
@@ -26,8 +26,8 @@ from tests.workers.handlers.test_batch import (
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.plan._MOST_ROWS", 5)
-    monkeypatch.setattr("workers.handlers.batch.plan._WINDOW", 2)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
 
 def retry(bench: Bench, job: Job, rows: RetryRows = "all") -> Job:
@@ -132,9 +132,9 @@ def test_a_retry_of_all_takes_up_what_earlier_retries_left_alone(bench: Bench):
 def test_a_retry_that_is_put_together_twice_leaves_the_same_rows_alone(bench: Bench):
     job = retry(bench, mixed(bench), "retryable")
     run_all(bench)
-    name = layout.final_rows(ME, job.id)
+    name = object_keys.final_rows(ME, job.id)
     before = bench.store.get(name).data
-    bench.store.delete(layout.job(ME, job.id))
+    bench.store.delete(object_keys.job(ME, job.id))
     bench.ledger.__init__()  # type: ignore[misc]
     bench.ledger.enrol(job, parts=0)
     run_all(bench)
@@ -160,7 +160,7 @@ def test_rows_that_were_refused_are_judged_again_with_their_own_lines(bench: Ben
     }
     assert errors(bench, job) == errors(bench, again) == refused
     assert result(bench, again).output_file is None
-    plan = decode(Plan, bench.store.get(layout.plan(ME, again.id)).data)
+    plan = decode(Plan, bench.store.get(object_keys.plan(ME, again.id)).data)
     assert (plan.total, plan.bad_count, plan.repeated) == (3, 2, 1)
 
 
@@ -214,7 +214,7 @@ def test_of_a_batch_that_was_deleted_meanwhile_fails_with_the_reason(bench: Benc
     job = a_batch(bench, jsonl({"id": "a", "text": ""}))
     run_all(bench)
     again = retry(bench, job)
-    bench.store.delete(layout.done_rows(ME, job.id))
+    bench.store.delete(object_keys.done_rows(ME, job.id))
     run_all(bench)
 
     done = ended(bench, again)

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from shared import layout
+from shared import object_keys
 from shared.batches import BatchRequest
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import ME, a_batch, result, run_all
 from tests.workers.handlers.test_batch_buckets import PLACE
 from tests.workers.handlers.test_batch_buckets import a_batch as a_url_batch
-from workers.handlers.batch.source import OpenFile, Reader
-from workers.inputs.parquet_values import values_of
+from workers.handlers.batch.input_reader import OpenFile, Reader
+from workers.inputs.tables.parquet_values import values_of
 
 N = 400  # more than a batch of rows that is read, and several parts
 
@@ -70,7 +70,7 @@ def values(table: pa.Table) -> list[str]:
 def output(bench: Bench, job: Any) -> bytes:
     found = result(bench, job).output_file
     assert found is not None
-    return bench.store.get(layout.file_content(ME, found)).data
+    return bench.store.get(object_keys.file_content(ME, found)).data
 
 
 def parquet_of(bench: Bench, job: Any) -> pa.Table:
@@ -165,7 +165,7 @@ def test_without_the_file_the_rows_come_out_as_texts(bench: Bench, monkeypatch: 
     batches = Reader.batches
 
     def gone(self: Reader, file: OpenFile, body: BatchRequest) -> Any:
-        bench.store.delete(layout.file_content(ME, body.source.object))
+        bench.store.delete(object_keys.file_content(ME, body.source.object))
         return batches(self, file, body)
 
     monkeypatch.setattr(Reader, "batches", gone)

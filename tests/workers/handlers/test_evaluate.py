@@ -7,7 +7,7 @@ from xml.dom import minidom
 import numpy as np
 import pytest
 
-from shared import ids, layout
+from shared import ids, object_keys
 from shared.errors import Conflict, LabelLimitExceeded, NotFound
 from shared.types import EvaluateRequest, EvaluateResult, JobKind, Weights
 from tests.workers.conftest import Bench
@@ -56,7 +56,7 @@ def test_counts_what_is_right(bench: Bench, weights: Weights):
     assert result.macro_f1 == pytest.approx(2 / 3, abs=1e-5)
     assert sum(b.count for b in result.reliability) == 3
     for file, beginning in PLOTS.items():
-        drawn = bench.store.get(layout.plot(ME, job.id, file)).data
+        drawn = bench.store.get(object_keys.plot(ME, job.id, file)).data
         assert drawn.startswith(beginning)
     assert set(result.plots) == set(PLOTS)
 

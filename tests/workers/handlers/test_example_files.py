@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import layout
+from shared import object_keys
 from shared.errors import InvalidRequest, PigeonholeError
 from shared.jobs import Job, Progress, State
 from shared.limits import Limits
@@ -25,7 +25,7 @@ from tests.workers.conftest import CATALOGUE, Bench
 from tests.workers.handlers.test_train import a_job
 from tests.workers.inputs.test_compression import zstd
 from workers.handlers.example_files import ExampleFiles
-from workers.inputs.row import Bounds
+from workers.inputs.tables.row import Bounds
 
 BOM = b"\xef\xbb\xbf"
 CSV = b"text,label\none,a\n"
@@ -360,7 +360,7 @@ def test_the_job_counts_the_examples_of_its_file_and_forgets_it(bench: Bench):
 
     bench.parts.run(bench.claim())
 
-    done = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    done = decode(Job, bench.store.get(object_keys.job("acme", job.id)).data)
     assert done.state is State.SUCCEEDED
     assert done.progress == Progress(total=3, completed=3, failed=0)
     assert list(bench.store.list("jobs/acme/x/")) == []
@@ -378,7 +378,7 @@ def test_a_file_that_cannot_be_read_fails_its_job_with_the_lines(bench: Bench):
 
     bench.parts.run(bench.claim())
 
-    done = decode(Job, bench.store.get(layout.job("acme", job.id)).data)
+    done = decode(Job, bench.store.get(object_keys.job("acme", job.id)).data)
     assert done.error is not None
     assert [field for field, _, _ in done.error.fields] == ["file line 3"]
     assert list(bench.store.list("jobs/acme/x/")) == []

@@ -78,9 +78,9 @@ class TestPictures:
         assert result.usage.input_tokens == 1 + 2_000 + 1
 
     def test_pictures_have_the_scale_of_the_model_and_texts_their_own(self, bench: Bench):
-        text, picture = result_of(bench, asked(Item(text="red"), image("red"))).answers
+        text, shown = result_of(bench, asked(Item(text="red"), image("red"))).answers
 
-        assert text[0].scores != picture[0].scores
+        assert text[0].scores != shown[0].scores
 
     def test_several_pictures_of_one_thing_are_one_item(self, bench: Bench):
         result = result_of(bench, asked(image("red", "red", "blue"), image("red", "blue")))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import api.classifiers
+import api.services.classifiers
 from shared import ids
-from shared.classifiers import Classifier
+from shared.classifier_record import Classifier
 from shared.errors import Conflict, InvalidLabels, InvalidRequest, NotFound
 from shared.types import JobKind, RebuildRequest, RelabelRequest, TrainResult
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, creation, examples, hold, record, update
-from workers.handlers import kept_examples
-from workers.handlers.lesson import wait
-from workers.weights import Trained
+from workers.classifier_file import Trained
+from workers.handlers import example_store
+from workers.handlers.training_set import wait
 
 PAIRS = (
     ("a red rose", "red"),
@@ -53,7 +53,7 @@ def trained(bench: Bench, stored: Classifier) -> Trained:
 
 
 def labels_kept(bench: Bench, classifier_id: str) -> list[str | None]:
-    return [each.label for each in kept_examples.get(bench.store, record(bench, classifier_id))]
+    return [each.label for each in example_store.get(bench.store, record(bench, classifier_id))]
 
 
 def test_makes_a_version_and_leaves_the_one_before_as_it_was(bench: Bench, made: str):
@@ -136,7 +136,9 @@ def test_examples_of_later_calls_keep_their_labels(bench: Bench, made: str):
 
 def test_a_rollback_finds_the_old_names(bench: Bench, made: str):
     relabel(bench, made, crimsn="crimson")
-    named = api.classifiers.Classifiers(store=bench.store, max_classifiers=9, versions_kept=9)
+    named = api.services.classifiers.Classifiers(
+        store=bench.store, max_classifiers=9, versions_kept=9
+    )
 
     named.roll_back("acme", made, version=1, alias=None)
 
@@ -158,7 +160,7 @@ def test_without_kept_examples_nothing_is_written_for_them(bench: Bench):
 
     relabel(bench, made, crimsn="red")
 
-    assert kept_examples.get(bench.store, record(bench, made)) == []
+    assert example_store.get(bench.store, record(bench, made)) == []
     assert not any("/examples/" in name for name in bench.store.objects)
 
 
@@ -212,7 +214,7 @@ def test_run_twice_makes_one_version(bench: Bench, made: str):
 
 def test_examples_are_not_read_before_the_change_of_labels_is_there(bench: Bench, made: str):
     relabel(bench, made, crimsn="crimson")
-    kept_examples.delete(bench.store, record(bench, made), 2)  # as if it were to be written yet
+    example_store.delete(bench.store, record(bench, made), 2)  # as if it were to be written yet
 
     with pytest.raises(Conflict, match="try again"):
         rebuild(bench, made)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-import api.classifiers
-from shared import ids, layout
-from shared.classifiers import Classifier
+import api.services.classifiers
+from shared import ids, object_keys
+from shared.classifier_record import Classifier
 from shared.errors import (
     Conflict,
     InvalidRequest,
@@ -36,10 +36,10 @@ from shared.types import (
     TrainRequest,
 )
 from tests.workers.conftest import Bench
-from workers.classifiers import Classifiers
+from workers.classifier_cache import Classifiers
+from workers.classifier_file import dumps, loads
 from workers.handlers.train import Train
 from workers.leases import Hold
-from workers.weights import dumps, loads
 
 ME = "acme"
 COLOURS = (("a red rose", "red"), ("green grass", "green"), ("red wine", "red"))
@@ -97,7 +97,7 @@ def record(bench: Bench, classifier_id: str) -> Classifier:
 
 
 def everything(bench: Bench, classifier_id: str) -> dict[str, bytes]:
-    prefix = layout.classifier_prefix(ME, classifier_id)
+    prefix = object_keys.classifier_prefix(ME, classifier_id)
     return {n: o.data for n, o in bench.store.objects.items() if n.startswith(prefix)}
 
 
@@ -177,7 +177,7 @@ class TestUpdate:
             bench.train.train(a_job(), body, hold())
             bench.train.train(a_job(), update(body.classifier_id, ("blue sky", "blue")), hold())
             stored = record(bench, body.classifier_id)
-            place = layout.weights(ME, body.classifier_id, stored.latest.file)
+            place = object_keys.weights(ME, body.classifier_id, stored.latest.file)
             files.append(bench.store.get(place).data)
             bench.close()
         assert files[0] == files[1]
@@ -300,7 +300,9 @@ class TestRefusals:
 
 def forget_all(bench: Bench, classifier_id: str) -> None:
     """What the front end does when the owner wants no examples kept."""
-    front = api.classifiers.Classifiers(store=bench.store, max_classifiers=9, versions_kept=9)
+    front = api.services.classifiers.Classifiers(
+        store=bench.store, max_classifiers=9, versions_kept=9
+    )
     front.forget_examples(ME, classifier_id)
 
 
@@ -362,7 +364,7 @@ class TestKeptExamples:
         assert not any("/examples/" in name for name in everything(bench, keeping))
 
     def test_is_refused_when_some_were_forgotten(self, bench: Bench, keeping: str):
-        bench.store.delete(layout.examples_of(ME, keeping, 1))
+        bench.store.delete(object_keys.examples_of(ME, keeping, 1))
         with pytest.raises(Conflict, match="1 of the 4 examples"):
             self.rebuild(bench, keeping)
 
@@ -370,18 +372,18 @@ class TestKeptExamples:
 class TestImport:
     def load(self, bench: Bench, data: bytes, **new: object) -> object:
         job = a_job(JobKind.IMPORT)
-        bench.store.put(layout.upload(ME, job.id), data)
+        bench.store.put(object_keys.upload(ME, job.id), data)
         body = ImportRequest(
             model="tiny",
             classifier_id=ids.classifier_id(),
             create=NewClassifier(**new),  # type: ignore[arg-type]
-            upload=layout.upload(ME, job.id),
+            upload=object_keys.upload(ME, job.id),
         )
         return bench.train.load(job, body, hold())
 
     def exported(self, bench: Bench, made: str) -> bytes:
         stored = record(bench, made)
-        return bench.store.get(layout.weights(ME, made, stored.latest.file)).data
+        return bench.store.get(object_keys.weights(ME, made, stored.latest.file)).data
 
     def test_gives_the_same_classifier(self, bench: Bench, made: str):
         data = self.exported(bench, made)
@@ -428,10 +430,10 @@ def test_a_train_job_ends_without_its_examples(bench: Bench):
     body = creation()
     job = bench.submit(body)
     bench.parts.run(bench.claim(job.queue))
-    ended = decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
     assert ended.state is State.SUCCEEDED
     assert ended.usage.input_tokens == 70
-    kept = bench.store.get(layout.request(ME, job.id)).data
+    kept = bench.store.get(object_keys.request(ME, job.id)).data
     assert decode(Submission, kept).body.examples == ()  # type: ignore[union-attr]
     assert not any(b"rose" in stored.data for stored in bench.store.objects.values())
 
@@ -439,7 +441,7 @@ def test_a_train_job_ends_without_its_examples(bench: Bench):
 def test_a_train_job_that_fails_ends_without_its_examples(bench: Bench):
     job = bench.submit(update(ids.classifier_id(), ("a red rose", "red")))
     bench.parts.run(bench.claim(job.queue))
-    ended = decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
     assert ended.error is not None
     assert ended.error.code == "RESOURCE_NOT_FOUND"
     assert not any(b"rose" in stored.data for stored in bench.store.objects.values())
@@ -462,6 +464,6 @@ def test_a_train_that_was_cancelled_too_late_succeeds(bench: Bench):
 
     bench.ledger.complete = cancelled_just_before  # type: ignore[method-assign,assignment]
     bench.parts.run(claim)
-    ended = decode(Job, bench.store.get(layout.job(ME, job.id)).data)
+    ended = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
     assert ended.state is State.SUCCEEDED
     assert record(bench, body.classifier_id).latest.number == 1

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import BinaryIO, cast
 
-from workers.inputs.format import Format, Said
-from workers.inputs.header import Wanted
-from workers.inputs.row import Bounds, Row
-from workers.inputs.sniff import HEAD_BYTES, sniff
-from workers.inputs.tables import read_rows
+from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.reader import read_rows
+from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.sniff import HEAD_BYTES, sniff
 
 
 class Dribble(io.RawIOBase):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import Dribble, Repeated, binary, data_of
-from workers.inputs.compression import compression_of, expanded, expanded_head
-from workers.inputs.format import Compression, Format
-from workers.inputs.row import Bounds, Row
-from workers.inputs.tables import read_rows
+from workers.inputs.tables.compression import compression_of, expanded, expanded_head
+from workers.inputs.tables.file_format import Compression, Format
+from workers.inputs.tables.reader import read_rows
+from workers.inputs.tables.row import Bounds, Row
 
 if sys.version_info >= (3, 14):
     from compression import zstd

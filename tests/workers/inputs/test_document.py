@@ -7,8 +7,8 @@ from PIL import Image
 
 from shared.errors import UnreadableInput
 from tests.workers.inputs.documents import docx, paragraph, pdf, shown, zipped
-from workers.inputs.document import Document, DocumentBounds, read
-from workers.inputs.frame import Frame
+from workers.inputs.documents.reader import Document, DocumentBounds, read
+from workers.inputs.images.frame import Frame
 
 BOUNDS = DocumentBounds()
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)

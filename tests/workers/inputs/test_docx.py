@@ -13,10 +13,10 @@ from PIL import Image
 
 from shared.errors import UnreadableInput
 from tests.workers.inputs.documents import R, W, body, docx, paragraph, relations, zipped
-from workers.inputs import document
-from workers.inputs.docx import read
-from workers.inputs.frame import Frame
-from workers.inputs.page import Document, DocumentBounds
+from workers.inputs.documents import reader
+from workers.inputs.documents.docx import read
+from workers.inputs.documents.model import Document, DocumentBounds
+from workers.inputs.images.frame import Frame
 from workers.sandbox.pool import Sandbox
 
 FRAME = Frame(height=64, width=64)
@@ -489,14 +489,14 @@ def test_broken_encrypted_and_strangely_compressed_archives_are_refused() -> Non
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox([document.__name__], workers=1, memory_bytes=1_000_000_000) as running:
+    with Sandbox([reader.__name__], workers=1, memory_bytes=1_000_000_000) as running:
         yield running
 
 
 def in_a_child(sandbox: Sandbox, data: bytes) -> Document | str:
     """The document, or the sentence of the refusal."""
     try:
-        return sandbox.submit(document.read, data, FRAME, 20, BOUNDS, limit_s=2.0).result(60)
+        return sandbox.submit(reader.read, data, FRAME, 20, BOUNDS, limit_s=2.0).result(60)
     except UnreadableInput as exc:
         return exc.detail
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import chunks, codes_of, data_of, rows_of
-from workers.inputs.encodings import encoding_of, utf8
-from workers.inputs.format import Said
+from workers.inputs.tables.encodings import encoding_of, utf8
+from workers.inputs.tables.file_format import Said
 
 WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 BOMS = {

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import codes_of, data_of, rows_of
-from workers.inputs.format import Format, Said
-from workers.inputs.header import Wanted, columns, listed
-from workers.inputs.sniff import sniff
+from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.header import Wanted, columns, listed
+from workers.inputs.tables.sniff import sniff
 
 TEXT = Wanted(required={"text_column": "text"})
 BOTH = Wanted(required={"text_column": "text", "id_column": "id"}, optional=("weight",))

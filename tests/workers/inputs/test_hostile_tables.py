@@ -21,8 +21,8 @@ from shared.settings import Settings
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import a_batch, ended, run_all
 from tests.workers.inputs import table_bombs
-from workers.handlers.batch.source import Reader
-from workers.inputs.row import Row
+from workers.handlers.batch.input_reader import Reader
+from workers.inputs.tables.row import Row
 from workers.main import reader_of, tables_of
 from workers.sandbox.readers import FileReaders
 

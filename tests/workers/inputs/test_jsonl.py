@@ -19,9 +19,9 @@ from tests.workers.inputs.streams import (
     data_of,
     rows_of,
 )
-from workers.inputs.format import Format
-from workers.inputs.row import Bounds
-from workers.inputs.tables import read_rows, text_rows
+from workers.inputs.tables.file_format import Format
+from workers.inputs.tables.reader import read_rows, text_rows
+from workers.inputs.tables.row import Bounds
 
 JSONL = Format(kind="jsonl")
 ENCODINGS = ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "gb18030"]

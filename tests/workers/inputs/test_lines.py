@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.inputs.streams import chunks
-from workers.inputs.lines import lines
+from workers.inputs.tables.lines import lines
 
 _SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=5)
 

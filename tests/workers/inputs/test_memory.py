@@ -11,10 +11,10 @@ import pytest
 _START = """
 import io, itertools, sys
 from tests.workers.inputs.streams import Repeated
-from workers.inputs.columns import Column
-from workers.inputs.sniff import sniff
-from workers.inputs.tables import read_rows
-from workers.inputs.writers import write_rows
+from workers.inputs.tables.output_columns import Column
+from workers.inputs.tables.sniff import sniff
+from workers.inputs.tables.reader import read_rows
+from workers.inputs.tables.writers import write_rows
 
 def row(i):
     return {"id": str(i), "text": f"A text about {i} that goes, on and; on " * 5, "n": i}

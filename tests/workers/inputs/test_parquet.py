@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest, Unavailable
 from tests.workers.inputs.streams import Dribble, binary, codes_of, data_of, rows_of
-from workers.inputs.format import Format
-from workers.inputs.header import Wanted
-from workers.inputs.pick import pick
-from workers.inputs.row import Bounds, Fault
-from workers.inputs.sniff import sniff
-from workers.inputs.tables import read_rows
+from workers.inputs.tables.column_mapping import pick
+from workers.inputs.tables.file_format import Format
+from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.reader import read_rows
+from workers.inputs.tables.row import Bounds, Fault
+from workers.inputs.tables.sniff import sniff
 
 PARQUET = Format(kind="parquet")
 

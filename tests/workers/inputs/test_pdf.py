@@ -20,10 +20,10 @@ from tests.workers.inputs.documents import (
     stream,
     written,
 )
-from workers.inputs import document
-from workers.inputs.frame import Frame
-from workers.inputs.page import Document, DocumentBounds
-from workers.inputs.pdf import read
+from workers.inputs.documents import reader
+from workers.inputs.documents.model import Document, DocumentBounds
+from workers.inputs.documents.pdf import read
+from workers.inputs.images.frame import Frame
 from workers.sandbox.pool import Sandbox
 
 FRAME = Frame(height=64, width=64)
@@ -339,14 +339,14 @@ def test_pdfium_is_built_without_scripts_and_xfa() -> None:
 
 @pytest.fixture(scope="module")
 def sandbox() -> object:
-    with Sandbox([document.__name__], workers=1, memory_bytes=1_000_000_000) as running:
+    with Sandbox([reader.__name__], workers=1, memory_bytes=1_000_000_000) as running:
         yield running
 
 
 def in_a_child(sandbox: Sandbox, data: bytes, *, limit_s: float = 5.0) -> Document | str:
     """The document, or the sentence of the refusal."""
     try:
-        return sandbox.submit(document.read, data, FRAME, 20, BOUNDS, limit_s=limit_s).result(60)
+        return sandbox.submit(reader.read, data, FRAME, 20, BOUNDS, limit_s=limit_s).result(60)
     except UnreadableInput as exc:
         return exc.detail
 
@@ -356,7 +356,7 @@ def test_a_document_travels_out_of_the_child_as_it_is(sandbox: Sandbox) -> None:
 
     found = in_a_child(sandbox, data)
 
-    here = document.read(data, FRAME, 20, BOUNDS)
+    here = reader.read(data, FRAME, 20, BOUNDS)
     assert isinstance(found, Document)
     assert [page.text for page in found.pages] == [page.text for page in here.pages]
     for there, page in zip(found.pages, here.pages, strict=True):
@@ -449,8 +449,8 @@ def test_real_documents_give_the_text_that_another_reader_saw() -> None:
 
 def test_notes_and_objects_are_bounded_and_the_rest_is_said() -> None:
     bounds = DocumentBounds(max_notes=5, max_objects=50)
-    noted = document.read(annotations(8), FRAME, 3, bounds)
-    drawn = document.read(pdf(lines(40), lines(40), lines(5)), FRAME, 3, bounds)
+    noted = reader.read(annotations(8), FRAME, 3, bounds)
+    drawn = reader.read(pdf(lines(40), lines(40), lines(5)), FRAME, 3, bounds)
 
     assert [f"note {n}" in noted.text for n in range(8)] == [True] * 5 + [False] * 3
     assert noted.unread == ("Of 8 notes and form fields the first 5 were read, the most.",)

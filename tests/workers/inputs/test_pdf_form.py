@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.workers.inputs.documents import pdf, shown, stream
-from workers.inputs import document
-from workers.inputs.frame import Frame
-from workers.inputs.page import Document, DocumentBounds
+from workers.inputs.documents import reader
+from workers.inputs.documents.model import Document, DocumentBounds
+from workers.inputs.images.frame import Frame
 
 FRAME = Frame(height=64, width=64)
 WIDGET = b"/Type/Annot/Subtype/Widget/Rect[20 100 400 120]"
@@ -38,7 +38,7 @@ def form(
         % (listed if fields is None else fields, catalog),
         more=[b"<<%s%s>>" % (WIDGET, each) for each in widgets] + list(more),
     )
-    return document.read(data, frame, 20, bounds or DocumentBounds())
+    return reader.read(data, frame, 20, bounds or DocumentBounds())
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_notes_and_stamps_give_their_text_once() -> None:
     ]
     more = [*annotations, appearance(b"PAID"), b"(By reference)", appearance(b"Rich note")]
 
-    found = document.read(
+    found = reader.read(
         pdf(shown(b"Page"), page=b"/Annots[4 0 R 5 0 R 6 0 R]", more=more),
         FRAME, 20, DocumentBounds(),
     )  # fmt: skip

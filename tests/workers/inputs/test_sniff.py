@@ -14,8 +14,8 @@ import pytest
 from shared.batches import Kind
 from shared.errors import InvalidRequest
 from tests.workers.inputs.test_compression import zstd
-from workers.inputs.format import Said
-from workers.inputs.sniff import HEAD_BYTES, sniff
+from workers.inputs.tables.file_format import Said
+from workers.inputs.tables.sniff import HEAD_BYTES, sniff
 
 
 def gzipped(data: bytes) -> bytes:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import Dribble, binary, chunks, rows_of
-from workers.inputs.format import Format, Said
-from workers.inputs.row import Bounds, Row
-from workers.inputs.sniff import sniff
-from workers.inputs.tables import read_rows, text_rows
+from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.reader import read_rows, text_rows
+from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.sniff import sniff
 
 BYTES = st.lists(
     st.sampled_from(

@@ -17,10 +17,10 @@ from shared.batches import Kind
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import data_of, rows_of
 from tests.workers.inputs.test_jsonl import OBJECTS
-from workers.inputs.columns import Column, ListOf, Struct
-from workers.inputs.format import Format
-from workers.inputs.parquet_writer import GROUP_BYTES, GROUP_ROWS
-from workers.inputs.writers import PIECE_BYTES, write_rows
+from workers.inputs.tables.file_format import Format
+from workers.inputs.tables.output_columns import Column, ListOf, Struct
+from workers.inputs.tables.parquet_writer import GROUP_BYTES, GROUP_ROWS
+from workers.inputs.tables.writers import PIECE_BYTES, write_rows
 
 KINDS: list[Kind] = ["jsonl", "csv", "parquet"]
 TEXTS = st.text().map(lambda text: text.replace("\0", ""))

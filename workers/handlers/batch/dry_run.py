@@ -12,14 +12,14 @@ from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import failure_of
 from shared.ports import Ledger
+from workers.embedding.texts import Model
+from workers.handlers.batch.cut_parts import rows_per_part
 from workers.handlers.batch.estimate import Sample, Tokens, label_runs
-from workers.handlers.batch.judge import judge
-from workers.handlers.batch.plan import rows_per_part
-from workers.handlers.batch.row_set import RowSet
-from workers.handlers.batch.source import Reader
-from workers.handlers.lesson import model_of
+from workers.handlers.batch.input_reader import Reader
+from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.validate_input import judge
+from workers.handlers.training_set import model_of
 from workers.leases import Hold
-from workers.vectors.embedding import Model
 
 WORKER = "worker"
 

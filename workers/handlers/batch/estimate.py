@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from shared.batches import TRAIN, BatchRequest
 from shared.dialects import train
-from shared.dialects.pick import pick
+from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
-from workers.handlers.batch.plan import parts_of
-from workers.handlers.batch.rows import PartRow
-from workers.vectors.embedding import Model
+from workers.embedding.texts import Model
+from workers.handlers.batch.cut_parts import parts_of
+from workers.handlers.batch.part_rows import PartRow
 
 _MOST_SAMPLED = 4096
 

@@ -1,6 +1,7 @@
 """Types of the columns that hold what was found of a row, where the output has types: Parquet.
 
-The fields are those of `shared.dialects.answer`: a nested column holds what a line of JSON holds.
+The fields are those of `shared.dialects.classify_response`: a nested column holds what a line of
+JSON holds.
 
     predictions         list<struct<label: text, score: number>>
     predictions_{group} the same, where the labels have groups: one column for each
@@ -12,7 +13,7 @@ The fields are those of `shared.dialects.answer`: a nested column holds what a l
 from __future__ import annotations
 
 from shared.types import ClassifyRequest
-from workers.inputs.columns import ListOf, Scalar, Struct, Type
+from workers.inputs.tables.output_columns import ListOf, Scalar, Struct, Type
 
 PREDICTIONS = ListOf(Struct((("label", "text"), ("score", "number"))))
 _SCALARS: dict[str, Scalar] = {

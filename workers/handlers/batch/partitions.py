@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from workers.inputs.columns import Values
-from workers.inputs.header import columns
+from workers.inputs.tables.header import columns
+from workers.inputs.tables.output_columns import Values
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 

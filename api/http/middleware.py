@@ -1,0 +1,90 @@
+"""Where every request enters and leaves: its id, its caller, one log line, one count.
+
+Paths under `/v1/` need a key, unknown ones included; only a browser's preflight has none. The log
+and the metrics name the route, never the path or the query, which are the caller's own words; and
+the address of a client only where no key says who it is.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack
+from http import HTTPStatus
+
+from flask import Flask, Response, g, request
+
+from api.http import cors
+from api.server.request import REFUSAL
+from api.services.auth import Authenticator
+from api.services.caller import Caller
+from api.services.metrics import Metrics
+from shared import ids
+from shared.errors import PigeonholeError
+from shared.telemetry import Log, bound
+
+log = Log("http")
+
+REQUEST_ID = "X-Request-ID"
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> None:
+    """Set the door into the app."""
+
+    @app.before_request
+    def enter() -> None:
+        asked = request.headers.get(REQUEST_ID, "")
+        g.began = time.perf_counter()
+        g.request_id = asked if _SANE.fullmatch(asked) else ids.request_id()
+        g.context = ExitStack()
+        g.context.enter_context(bound(request_id=g.request_id))
+        if request.path.startswith("/v1/") and not cors.is_preflight():
+            g.caller = authenticator.caller(
+                request.headers.get("Authorization"), address=request.remote_addr or ""
+            )
+            g.context.enter_context(bound(account=g.caller.account, key_id=g.caller.key_id))
+        refusal: PigeonholeError | None = request.environ.get(REFUSAL)
+        if refusal is not None:
+            raise refusal  # what the server found; the view would not see a whole request
+
+    @app.after_request
+    def leave(response: Response) -> Response:
+        response.headers[REQUEST_ID] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        route = request.url_rule.rule if request.url_rule else "none"
+        seconds = time.perf_counter() - g.began
+        metrics.count(
+            method=request.method, route=route, status=response.status_code, seconds=seconds
+        )
+        if route == "/health/live" and response.status_code == HTTPStatus.OK:
+            return response  # `api.server.liveness` asks every second
+        log.info(
+            "http.request",
+            method=request.method,
+            route=route,
+            status=response.status_code,
+            ms=round(seconds * 1000, 1),
+            **({} if "caller" in g else {"client": request.remote_addr}),
+        )
+        return response
+
+    @app.teardown_request
+    def close(_: BaseException | None) -> None:
+        g.context.close()
+
+
+def request_id() -> str:
+    """The id of the request being answered."""
+    return str(g.request_id)
+
+
+def root() -> str:
+    """What stands before the paths of URLs in the answer: the path prefix, usually empty."""
+    return request.script_root
+
+
+def caller() -> Caller:
+    """Who makes the request being answered."""
+    found: Caller = g.caller
+    return found

@@ -1,0 +1,34 @@
+"""Which page of a list the request being answered asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import request
+
+from shared.validation import refuse
+
+
+def limit(*, default: int, most: int) -> int:
+    """How many the page may hold.
+
+    Raises:
+        InvalidRequest: `limit` is no whole number of the range.
+    """
+    text = request.args.get("limit", str(default))
+    said = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= said <= most:
+        refuse("limit", f"must be a whole number from 1 to {most}")
+    return said
+
+
+def after(known: Callable[[str], bool], *, what: str) -> str:
+    """The id that the page begins after; empty for the first page.
+
+    Raises:
+        InvalidRequest: `after` has not the form of such an id.
+    """
+    said = request.args.get("after")
+    if said is not None and not known(said):
+        refuse("after", f"must be the id of a {what}")
+    return said or ""

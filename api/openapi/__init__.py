@@ -1,0 +1,1 @@
+"""The OpenAPI document, collected from the operations of the routes."""

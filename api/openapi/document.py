@@ -1,0 +1,206 @@
+"""The OpenAPI 3.1 document, made of the table of calls and the models that parse and render.
+
+A test compares the table with the routes of the app, and another sends what the document promises.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.http import error_handlers
+from api.http.error_handlers import Problem
+from api.openapi import examples
+from api.openapi.client_schemas import readable
+from api.openapi.model import REQUEST_ID, TEXT, Content, Json, Operation, Parameter
+from api.openapi.operations import OPERATIONS
+
+_REF = "#/components/schemas/{model}"
+_HEADERS: dict[str, str] = {
+    "Accept-Ranges": "`bytes`: a range of them may be asked for.",
+    "Content-Disposition": "What to call the file.",
+    "Content-Range": "Which bytes these are, and how many there are.",
+    "ETag": "What these bytes are known by; other bytes have another one.",
+    "Idempotent-Replayed": "`true` where the answer is the one given before.",
+    "Location": "Where the job or the webhook is.",
+    "Preference-Applied": "What of `Prefer` was followed.",
+    "Retry-After": "Seconds to wait.",
+    "WWW-Authenticate": "`Bearer`.",
+    "X-Request-ID": "The id of this request, as it stands in the log.",
+}
+# By the first part of a path that is not the version; in the order in which a reader meets them.
+_TAGS: dict[str, tuple[str, str]] = {
+    "classify": ("Classify", "Sort texts, images and documents into labels."),
+    "train": ("Train", "Make classifiers from examples."),
+    "classifiers": ("Classifiers", "Classifiers that were trained, and their versions."),
+    "jobs": ("Jobs", "Calls that go on after their answer."),
+    "batches": ("Batches", "Files of rows, in the shapes of the OpenAI API."),
+    "files": ("Files", "What batches read and write."),
+    "uploads": ("Uploads", "Files that are sent in parts."),
+    "webhooks": ("Webhooks", "Addresses that are told when jobs and batches end."),
+    "models": ("Models", "The models on offer."),
+    "health": ("Health", "Whether the service works; for operators, without a key."),
+    "metrics": ("Health", ""),
+}
+_BYTES: Json = {"type": "string", "format": "binary"}
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",),
+    416: ("Content-Range",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+    507: ("Retry-After",),
+    504: ("Location",),  # of a job that goes on; an inline call has none
+}
+
+
+def document(root: str = "") -> Json:
+    """The whole document, of an API whose paths begin with the `root`."""
+    contents = [each for o in OPERATIONS for answer in o.answers.values() for each in _all(answer)]
+    contents += [each for o in OPERATIONS for each in (o.body, *o.uploads.values()) if each]
+    faults = {o.fault for o in OPERATIONS}
+    shapes: set[type[BaseModel]] = {*faults, *(c for c in contents if not isinstance(c, str))}
+    _, schemas = models_json_schema(
+        [(shape, _mode(shape)) for shape in sorted(shapes, key=lambda shape: shape.__name__)],
+        ref_template=_REF,
+    )
+    paths: dict[str, Json] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Pigeonhole",
+            "version": _version(),
+            "summary": "Sorts texts, images and documents into labels, at once or as a job.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": root or "/", "description": "Where this document comes from."}],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.values() if about],
+        "paths": paths,
+        "components": {
+            "schemas": {name: readable(each) for name, each in schemas["$defs"].items()},
+            "headers": {n: {"description": d, "schema": TEXT} for n, d in _HEADERS.items()},
+            "responses": {
+                _named(fault, status): _problem(fault, status)
+                for fault in sorted(faults, key=lambda each: each.__name__)
+                for status in sorted(
+                    {s for o in OPERATIONS if o.fault is fault for s in o.error_statuses}
+                )
+            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(operation: Operation) -> Json:
+    headers = operation.headers or {}
+    made: Json = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        **({"description": operation.about} if operation.about else {}),
+        "tags": [_TAGS[operation.path.removeprefix("/v1").split("/")[1]][0]],
+        "parameters": [_parameter(p) for p in (*operation.parameters, REQUEST_ID)],
+        "responses": {
+            **{
+                str(status): _answer(status, shape, headers.get(status, ()))
+                for status, shape in operation.answers.items()
+            },
+            **{
+                str(status): {"$ref": f"#/components/responses/{_named(operation.fault, status)}"}
+                for status in operation.error_statuses
+            },
+        },
+        "security": [{"key": []}] if operation.needs_key else [],
+    }
+    if operation.body is not None or operation.uploads:
+        made["requestBody"] = {
+            "required": operation.body_required,
+            "content": _contents(operation),
+        }
+    return made
+
+
+def _contents(operation: Operation) -> Json:
+    """The body of a request, by media type, each with an example."""
+    content: Json = {}
+    if operation.body is not None:
+        example = examples.BODIES[operation.name]
+        content["application/json"] = {**_schema([operation.body]), "example": example}
+    for media_type, shape in operation.uploads.items():
+        if shape is not None:
+            example = examples.FORMS[operation.name]
+            content[media_type] = {**_schema([shape]), "example": example}
+        else:
+            content[media_type] = {"schema": _BYTES}
+            if media_type in examples.FILES:
+                content[media_type]["example"] = examples.FILES[media_type]
+    return content
+
+
+def _parameter(parameter: Parameter) -> Json:
+    example = examples.PARAMETERS.get(parameter.name)
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.where == "path",
+        "description": parameter.about,
+        "schema": parameter.schema,
+        **({"example": example} if example is not None else {}),
+    }
+
+
+def _answer(status: int, contents: Content | tuple[Content, ...], headers: tuple[str, ...]) -> Json:
+    content: Json = {
+        each: {"schema": TEXT if each.startswith("text/") else _BYTES}
+        for each in _all(contents)
+        if isinstance(each, str)
+    }
+    if shapes := [each for each in _all(contents) if not isinstance(each, str)]:
+        content["application/json"] = _schema(shapes)
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers(headers),
+        "content": content,
+    }
+
+
+def _all(contents: Content | tuple[Content, ...]) -> tuple[Content, ...]:
+    return contents if isinstance(contents, tuple) else (contents,)
+
+
+def _schema(shapes: list[type[BaseModel]]) -> Json:
+    refs = [{"$ref": _REF.format(model=shape.__name__)} for shape in shapes]
+    return {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}
+
+
+def _named(fault: type[BaseModel], status: int) -> str:
+    return f"{fault.__name__}{status}"
+
+
+def _problem(fault: type[BaseModel], status: int) -> Json:
+    schema = {"schema": {"$ref": _REF.format(model=fault.__name__)}}
+    media_types = [error_handlers.MEDIA_TYPE] if fault is Problem else []
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers(_PROBLEM_HEADERS.get(status, ())),
+        "content": dict.fromkeys([*media_types, "application/json"], schema),
+    }
+
+
+def _headers(names: tuple[str, ...]) -> Json:
+    return {n: {"$ref": f"#/components/headers/{n}"} for n in (*names, "X-Request-ID")}
+
+
+def _mode(shape: type[BaseModel]) -> Literal["validation", "serialization"]:
+    return "validation" if shape.__name__.endswith("Body") else "serialization"
+
+
+def _version() -> str:
+    try:
+        return version("pigeonhole-server")
+    except PackageNotFoundError:
+        return "0"  # run from a source tree

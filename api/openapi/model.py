@@ -1,0 +1,223 @@
+"""What the document says of one call: the method, the path, what it takes and what it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.http.error_handlers import Problem
+from api.services.jobs import PLOTS
+
+Json = dict[str, Any]
+Content = type[BaseModel] | str
+"""A model as JSON, or a media type without a schema."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A header, path or query parameter."""
+
+    name: str
+    where: str
+    about: str
+    schema: Json
+    keyed: bool = False  # each key may be a parameter of its own: `name[key]=value`
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryFields:
+    """Fields that may stand in the query beside a body that is a file; described in words only.
+
+    `beside` are the media types of such bodies; with none of them, of any body.
+    """
+
+    shape: type[BaseModel]
+    beside: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path: what it takes, and what each status brings, one of several where a
+    tuple says so. `uploads` are further media types of the body; `fault` is the body of an error;
+    `about` is what the summary has no room for. `scope` is the one that a key needs, empty where no
+    key is needed; with `own_jobs` the key that submitted the job needs none. Query parameters that
+    are neither among the `parameters` nor among the `query_fields` are refused.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    scope: str = ""
+    own_jobs: bool = False
+    about: str = ""
+    answers: dict[int, Content | tuple[Content, ...]]
+    problems: tuple[int, ...] = ()
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    uploads: dict[str, type[BaseModel] | None] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    query_fields: QueryFields | None = None
+    headers: dict[int, tuple[str, ...]] | None = None
+    needs_key: bool = True
+    fault: type[BaseModel] = Problem
+
+    @property
+    def error_statuses(self) -> tuple[int, ...]:
+        """Of all its errors: any query may hold an unknown parameter, any body may come too slowly
+        or be too large.
+        """
+        always = {422 if self.fault is Problem else 400}
+        if self.body is not None or self.uploads:
+            always |= {408, 413}
+        return (*self.problems, *sorted(always - set(self.problems)))
+
+    def takes(self, name: str, known: Collection[str]) -> bool:
+        """Whether a query parameter is one of the known names, or a key of one that is keyed."""
+        base, bracket, _ = name.partition("[")
+        keyed = {each.name for each in self.parameters if each.keyed}
+        return name in known or (bracket == "[" and name.endswith("]") and base in keyed)
+
+    def query_names(self, media_type: str = "") -> tuple[str, ...]:
+        """Names of the query parameters that it takes beside a body of the media type."""
+        names = [each.name for each in self.parameters if each.where == "query"]
+        fields = self.query_fields
+        if fields is not None and (not fields.beside or media_type in fields.beside):
+            names += fields.shape.model_fields
+        return tuple(names)
+
+
+TEXT: Json = {"type": "string"}
+REQUEST_ID = Parameter(
+    name="X-Request-ID",
+    where="header",
+    about="An id of yours for this request: up to 128 of A-Z a-z 0-9 . _ -; others are replaced.",
+    schema=TEXT,
+)
+PREFER = Parameter(
+    name="Prefer",
+    where="header",
+    about="`respond-async`: 202 with a job. `respond-async, wait=10`: the answer if it is there "
+    "within 10 s, else a job. `wait=10`: the answer within 10 s, else 504; a call that is always a "
+    "job, such as a train call, answers 202 with the job instead of 504.",
+    schema=TEXT,
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    where="header",
+    about="The same call sent twice with the same key is done once and answered twice.",
+    schema={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
+RANGE = Parameter(
+    name="Range",
+    where="header",
+    about="The bytes that are wanted, such as `bytes=1000-`: 206, and nothing else is read. One "
+    "range; a header of another form is answered with the whole file.",
+    schema=TEXT,
+)
+IF_RANGE = Parameter(
+    name="If-Range",
+    where="header",
+    about="The `ETag` of what you have: other bytes are sent whole.",
+    schema=TEXT,
+)
+JOB_ID = Parameter(
+    name="job_id", where="path", about="The `id` of a job.", schema={**TEXT, "minLength": 1}
+)
+MODEL_ID = Parameter(
+    name="model_id",
+    where="path",
+    about="The `id` of a model or one of its aliases.",
+    schema={**TEXT, "minLength": 1},
+)
+CLASSIFIER_ID = Parameter(
+    name="classifier_id",
+    where="path",
+    about="A classifier of yours: its id or name; with `@v3` or `@alias` where a version is meant.",
+    schema={**TEXT, "minLength": 1},
+)
+PLOT = Parameter(
+    name="file",
+    where="path",
+    about="One of the drawings of an evaluation.",
+    schema={"type": "string", "enum": sorted(PLOTS)},
+)
+FILE_ID = Parameter(
+    name="file_id", where="path", about="The `id` of a file.", schema={**TEXT, "minLength": 1}
+)
+UPLOAD_ID = Parameter(
+    name="upload_id", where="path", about="The `id` of an upload.", schema={**TEXT, "minLength": 1}
+)
+BATCH_ID = Parameter(
+    name="batch_id", where="path", about="The `id` of a batch.", schema={**TEXT, "minLength": 1}
+)
+DRY_RUN = Parameter(
+    name="dry_run",
+    where="query",
+    about="`true`: the file is judged as for a batch, and what it would cost is estimated. Nothing "
+    "is classified, kept or charged. `Prefer` is for this.",
+    schema={"type": "string", "enum": ["true", "false"], "default": "false"},
+)
+PURPOSE = Parameter(name="purpose", where="query", about="Only files of this purpose.", schema=TEXT)
+ORDER = Parameter(
+    name="order",
+    where="query",
+    about="By age: the newest or the oldest first.",
+    schema={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+)
+LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    where="header",
+    about="The id of the last event that you have: the stream goes on after it.",
+    schema={"type": "string", "pattern": "^[ -~]*$"},
+)
+
+
+METADATA = Parameter(
+    name="metadata",
+    where="query",
+    about="Only those whose metadata have these values: a JSON object of texts. Each key may also "
+    "be a parameter of its own, as in `metadata[team]=support`.",
+    schema=TEXT,
+    keyed=True,
+)
+
+
+def choice(name: str, about: str, values: Iterable[str]) -> Parameter:
+    """A filter by one of a few values."""
+    return Parameter(
+        name=name,
+        where="query",
+        about=about,
+        schema={"type": "string", "enum": [str(each) for each in values]},
+    )
+
+
+def after(prefix: str) -> Parameter:
+    """Where a page begins, by an id with the prefix."""
+    return Parameter(
+        name="after",
+        where="query",
+        about="The last id of the page before.",
+        schema={"type": "string", "pattern": f"^{prefix}[0-9a-hjkmnp-tv-z]{{26}}$"},
+    )
+
+
+def limit(*, default: int, most: int) -> Parameter:
+    """How many a page may hold."""
+    return Parameter(
+        name="limit",
+        where="query",
+        about="The most of a page.",
+        schema={"type": "integer", "minimum": 1, "maximum": most, "default": default},
+    )
+
+
+DOWNLOAD_HEADERS: dict[int, tuple[str, ...]] = {
+    200: ("Accept-Ranges", "Content-Disposition", "ETag"),
+    206: ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
+    304: ("Accept-Ranges", "ETag"),
+}

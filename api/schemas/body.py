@@ -1,0 +1,146 @@
+"""Bytes to a JSON value and back: bounded before it is read, strict about what JSON is.
+
+The Content-Type is not asked: what is sent is JSON, or is refused as not being JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import BinaryIO
+
+import msgspec
+from pydantic import BaseModel
+
+from shared.errors import BodyTooLarge
+from shared.validation import refuse, shown
+
+_MOST_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
+_CHUNK = 64 * 1024
+# A client that writes its whole body before it reads would meet a closed connection instead of the
+# refusal. Reading on costs no memory, and is given up after this much.
+_DRAIN_BYTES = 128 * 2**20
+_DRAIN_S = 2.0
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read(
+    stream: BinaryIO, *, length: int | None, max_bytes: int, awaits_continue: bool = False
+) -> bytes:
+    """The whole body.
+
+    Args:
+        stream: Ends with the body, also where its length is not announced.
+        length: `Content-Length`, None for a chunked body.
+        max_bytes: Most that is accepted.
+        awaits_continue: The client sends nothing until it is told to (`Expect: 100-continue`).
+
+    Raises:
+        BodyTooLarge: By its announced length, before it is read; else as soon as it is.
+        InvalidRequest: The connection ended before the body did.
+    """
+    if length is not None and length > max_bytes:
+        if not awaits_continue:
+            drain(stream)
+        _too_large(max_bytes)
+    chunks, size = [], 0
+    while chunk := stream.read(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            chunks.clear()
+            drain(stream)
+            _too_large(max_bytes)
+    if length is not None and size < length:
+        refuse("body", f"ended after {size} of {length} bytes")
+    return b"".join(chunks)
+
+
+def parse(data: bytes) -> object:
+    """The JSON value that the bytes stand for.
+
+    Raises:
+        InvalidRequest: They are empty or no JSON as RFC 8259 has it; names the place. Also for
+            what JSON readers disagree about: a key that stands twice, half of a surrogate pair.
+    """
+    if not data.strip():
+        refuse("body", "is empty; send a JSON object")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        refuse("body", f"is not UTF-8 at byte {exc.start}")
+    if text.count("{") + text.count("[") > _MOST_OPENED:
+        refuse(
+            "body", f"more than {_MOST_OPENED} objects and lists are too many; split the request"
+        )
+    try:
+        value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as exc:
+        line = f"line {exc.lineno}, " if "\n" in text else ""
+        refuse("body", f"is not JSON at {line}column {exc.colno}: {exc.msg}")
+    except RecursionError:
+        refuse("body", "is nested too deeply")
+    except ValueError:
+        refuse("body", "holds a number of too many digits")
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def dump(value: object) -> bytes:
+    """The JSON bytes of a value; times as RFC 3339."""
+    return _JSON.encode(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_JSON = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def _too_large(max_bytes: int) -> None:
+    refuse("body", f"at most {max_bytes} bytes are allowed; split the request", BodyTooLarge)
+
+
+def drain(stream: BinaryIO, *, most_bytes: int | None = None) -> None:
+    """Read what is left of a refused body, within bounds."""
+    left, until = most_bytes or _DRAIN_BYTES, time.monotonic() + _DRAIN_S
+    while left > 0 and time.monotonic() < until and (chunk := stream.read(_CHUNK)):
+        left -= len(chunk)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                refuse("body", f"the key {shown(key)!r} stands twice in one object")
+            seen.add(key)
+    return value
+
+
+def _no_constant(name: str) -> None:
+    refuse("body", f"{name} is no JSON; leave the field out or send null")
+
+
+def _refuse_lone_surrogates(root: object) -> None:
+    """Walk the value, without recursion, to the first string that is no Unicode text."""
+    waiting = [("", root)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                refuse(path or "body", "holds half of a surrogate pair; send whole characters")
+        elif isinstance(value, list):
+            waiting += ((f"{path}[{i}]", each) for i, each in reversed(list(enumerate(value))))
+        elif isinstance(value, dict):
+            for key, each in reversed(value.items()):
+                place = f"{path}.{shown(key)}".lstrip(".")
+                waiting += ((place, each), (place, key))

@@ -1,0 +1,316 @@
+"""Classifiers as their owner sees them and changes them: rows of a listing, details, versions.
+
+The fields of a row that come first are the vendor's, underscore included; all others are ours. The
+bodies read here are the only ones in which an unknown field is refused: people write them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError
+
+from shared.classifier_record import (
+    MAX_ALIASES,
+    MAX_DESCRIPTION_CHARS,
+    MAX_NAME_CHARS,
+    Classifier,
+    MadeBy,
+    Version,
+    check_description,
+    check_name,
+)
+from shared.dialects.evaluation_report import Metrics, RemarkAnswer, render_metrics, render_remark
+from shared.dialects.metadata import Metadata
+from shared.schema_base import Shape, bounded
+from shared.types import Access, VersionReport
+from shared.validation import refuse, translated
+
+_KEYED = frozenset({"aliases", "labels"})
+
+
+class ClassifierRow(BaseModel):
+    """A classifier in the listing."""
+
+    classifier_id: str
+    user_id: str = Field(description="The account that owns it.")
+    model: str
+    labels: list[str]
+    access: Access
+    updated_number: int = Field(description="The number of the latest version.")
+    used_number: int = Field(description="How often it was asked; a batch counts once.")
+    created_at: datetime
+    updated_at: datetime
+    used_at: datetime | None
+    is_active: Literal[True]
+    is_latest: Literal[True]
+    metadata_: dict[str, str]
+    name: str | None
+    description: str
+    version: int
+    aliases: dict[str, int]
+    keep_examples: bool
+
+
+class ClassifierList(RootModel[list[ClassifierRow]]):
+    """Your classifiers, newest first."""
+
+
+class VersionRow(BaseModel):
+    """A version of a classifier; it never changes."""
+
+    version: int
+    created_at: datetime
+    made_by: MadeBy
+    of: int | None = Field(description="The version that a rollback repeats.")
+    model: str
+    samples: int = Field(description="Examples that are in it, over all calls.")
+    label_count: int
+    accuracy: float | None = Field(
+        description="How many examples of the call that made it were predicted right before they "
+        "were learnt."
+    )
+    aliases: list[str]
+    is_latest: bool
+
+
+class VersionList(BaseModel):
+    """The versions that are kept, newest first."""
+
+    object: Literal["list"]
+    data: list[VersionRow]
+
+
+class LabelCount(BaseModel):
+    """A label and how many examples of it were learnt."""
+
+    label: str
+    count: int
+
+
+class ClassifierAnswer(BaseModel):
+    """All that is known of a version of a classifier but its weights."""
+
+    classifier_id: str
+    user_id: str = Field(description="The account that owns it.")
+    name: str | None
+    description: str
+    access: Access
+    keep_examples: bool
+    version: int
+    is_latest: bool
+    made_by: MadeBy
+    model: str
+    labels: list[LabelCount]
+    num_samples: int = Field(description="Examples that are in the version, over all calls.")
+    metrics: Metrics | None = Field(description="Of the call that made the version, if one did.")
+    remarks: list[RemarkAnswer]
+    aliases: dict[str, int]
+    versions: list[VersionRow]
+    used_number: int = Field(description="How often it was asked; a batch counts once.")
+    used_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Deleted(BaseModel):
+    """What is gone."""
+
+    message: str
+
+
+class ForgottenExamples(BaseModel):
+    """Examples that are gone."""
+
+    message: str
+    deleted: int = Field(description="Train calls whose examples were kept until now.")
+
+
+class _Written(Shape):
+    """A body that people write: what is not known is refused, not passed over."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class ClassifierChangeBody(_Written):
+    """What is to change of a classifier; what is left out stays."""
+
+    name: str | None = Field(
+        None,
+        description=f"1 to {MAX_NAME_CHARS} characters without spaces, `@` and `/`; null takes the "
+        "name away.",
+    )
+    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+    access: Access = Field("private", description="Who may classify with it.")
+    keep_examples: bool = Field(
+        False, description="Keep what is learnt from now on, so that it can be rebuilt."
+    )
+    aliases: Annotated[dict[str, int | None], BeforeValidator(bounded)] = Field(
+        default_factory=dict,
+        description="The number of the version that an alias is to mean, or null to take the alias "
+        f"away; others stay. Up to {MAX_ALIASES}.",
+    )
+    labels: Annotated[dict[str, str | None], BeforeValidator(bounded)] = Field(
+        default_factory=dict,
+        description="The new name of a label, or null to take the label and its examples away; "
+        "others stay. Labels that get one name become one label. Makes a new version, as a job, "
+        "and is sent by itself.",
+    )
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that are to change."""
+        return frozenset(self.model_fields_set)
+
+
+class RollbackBody(_Written):
+    """The version to go back to: one of the two, unless the path says which."""
+
+    version: int | None = None
+    alias: str | None = None
+
+
+class RebuildBody(_Written):
+    """The model that is to learn the kept examples anew."""
+
+    model: str = Field(description="Model or alias; may be the one that the classifier has.")
+    metadata: Metadata = None
+
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+def parse_change(body: object) -> ClassifierChangeBody:
+    """What is to change.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
+    """
+    said = _read(ClassifierChangeBody, body)
+    if not said.given:
+        fields = ", ".join(ClassifierChangeBody.model_fields)
+        refuse("body", f"says nothing that is to change: send any of {fields}")
+    if "labels" in said.given and len(said.given) > 1:
+        refuse("labels", "makes a new version: send it by itself")
+    if said.name is not None:
+        check_name(said.name)
+    check_description(said.description)
+    return said
+
+
+def parse_rollback(body: object) -> RollbackBody:
+    """Where to go back to.
+
+    Raises:
+        InvalidRequest: A shape is wrong, or both a version and an alias are given.
+    """
+    said = _read(RollbackBody, body)
+    if said.version is not None and said.alias is not None:
+        refuse("alias", "stands beside a version: send one of them")
+    return said
+
+
+def parse_rebuild(body: object) -> RebuildBody:
+    """What to rebuild with.
+
+    Raises:
+        InvalidRequest: A shape is wrong.
+    """
+    return _read(RebuildBody, body)
+
+
+def render_row(record: Classifier, *, used_number: int, used_at: datetime | None) -> dict[str, Any]:
+    """A row of the listing."""
+    return {
+        "classifier_id": record.id,
+        "user_id": record.account,
+        "model": record.latest.model,
+        "labels": record.labels,
+        "access": record.access,
+        "updated_number": record.latest.number,
+        "used_number": used_number,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "used_at": used_at,
+        "is_active": True,
+        "is_latest": True,
+        "metadata_": {},
+        "name": record.name,
+        "description": record.description,
+        "version": record.latest.number,
+        "aliases": record.aliases,
+        "keep_examples": record.keep_examples,
+    }
+
+
+def render_versions(record: Classifier) -> dict[str, Any]:
+    """The versions that are kept, newest first."""
+    return {"object": "list", "data": _versions(record)}
+
+
+def render_classifier(
+    record: Classifier,
+    version: Version,
+    report: VersionReport,
+    *,
+    before: Iterable[VersionReport] = (),
+    used_number: int,
+    used_at: datetime | None,
+) -> dict[str, Any]:
+    """All about one version; `before` are the reports of those that led to it, in order."""
+    counts = zip(report.labels, report.counts, strict=True)
+    return {
+        "classifier_id": record.id,
+        "user_id": record.account,
+        "name": record.name,
+        "description": record.description,
+        "access": record.access,
+        "keep_examples": record.keep_examples,
+        "version": version.number,
+        "is_latest": version == record.latest,
+        "made_by": version.made_by,
+        "model": version.model,
+        "labels": [{"label": label, "count": count} for label, count in counts],
+        "num_samples": version.samples,
+        "metrics": render_metrics(
+            report.progressive, before=[each.progressive for each in before if each.progressive]
+        ),
+        "remarks": [render_remark(remark) for remark in report.remarks],
+        "aliases": record.aliases,
+        "versions": _versions(record),
+        "used_number": used_number,
+        "used_at": used_at,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def _versions(record: Classifier) -> list[dict[str, Any]]:
+    return [
+        {
+            "version": version.number,
+            "created_at": version.created_at,
+            "made_by": version.made_by,
+            "of": version.of,
+            "model": version.model,
+            "samples": version.samples,
+            "label_count": version.label_count,
+            "accuracy": version.accuracy,
+            "aliases": sorted(
+                a for a, number in record.aliases.items() if number == version.number
+            ),
+            "is_latest": version == record.latest,
+        }
+        for version in reversed(record.versions)
+    ]
+
+
+def _read(shape: type[_Body], body: object) -> _Body:
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        return shape.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=_KEYED) from None

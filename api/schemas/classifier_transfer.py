@@ -1,0 +1,158 @@
+"""A classifier that travels as a file: what is looked at before it is accepted, and its name.
+
+The file is safetensors: 8 bytes, the size of a JSON header, little-endian; the header; the arrays.
+Ours say in the header's `__metadata__`, under `pigeonhole`, what they are. Whether the arrays fit
+is for a worker to see.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from api.schemas.body_stream import LargeBody
+from api.schemas.example_file import with_file
+from shared.classifier_record import (
+    MAX_DESCRIPTION_CHARS,
+    Classifier,
+    Version,
+    check_description,
+    check_name,
+)
+from shared.dialects.metadata import Metadata
+from shared.errors import MessageUndecodable
+from shared.schema_base import Shape
+from shared.types import Access, NewClassifier
+from shared.validation import faults_of, refuse, shown, translated
+
+MEDIA_TYPE = "application/octet-stream"
+SCHEMA = 1
+_METADATA = "__metadata__"
+_ENTRY = "pigeonhole"
+_SIZE_BYTES = 8
+_MOST_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
+_HOW = (
+    "send an exported classifier, its bytes as the body (curl --data-binary @FILE), or as the part "
+    "'file' of a form (curl -F file=@FILE)"
+)
+_NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class FileHeader(Shape):
+    """What a file says of itself, as far as it matters before a worker reads it."""
+
+    schema_number: int = Field(alias="schema")
+    model: str
+    revision: str
+    dimensions: int = Field(ge=1)
+    labels: list[str]
+
+
+class ImportFields(Shape):
+    """What stands in the query, or in the form, beside the file; its fields are words."""
+
+    model_config = ConfigDict(strict=False, frozen=True, extra="forbid")
+
+    name: str | None = Field(None, description="What the classifier may be called beside its id.")
+    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+    access: Access = Field("private", description="Who may classify with it; `private` if absent.")
+    keep_examples: bool = Field(
+        False, description="Keep what it will be trained with; not if absent."
+    )
+    model: str | None = Field(
+        None, description="The model that the file must be of; another is refused."
+    )
+    metadata: Metadata = None
+
+    @property
+    def new(self) -> NewClassifier:
+        """What the classifier is given."""
+        return NewClassifier(
+            name=self.name,
+            description=self.description,
+            access=self.access,
+            keep_examples=self.keep_examples,
+        )
+
+
+class ImportFileBody(ImportFields):
+    """An exported file in a form, and what the classifier is given."""
+
+    model_config = ConfigDict(json_schema_extra=with_file("As `GET …/export` gives it."))
+
+
+def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None) -> ImportFields:
+    """What the query says, and the form if there is one; what it leaves empty is not said.
+
+    Raises:
+        InvalidRequest: A field is wrong or not known, or stands in both.
+    """
+    filled = {name: value for name, value in (form or {}).items() if value}
+    if twice := next((name for name in filled if name in query), None):
+        refuse(shown(twice), "stands in the query and in the form; send it once")
+    try:
+        said = ImportFields.model_validate({**query, **filled})
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    if said.name is not None:
+        check_name(said.name)
+    check_description(said.description)
+    return said
+
+
+def read_header(file: LargeBody) -> FileHeader:
+    """What a file says of itself, before the rest of it is read.
+
+    Raises:
+        InvalidRequest: It is no file of a classifier's weights, or of another schema.
+    """
+    start = file.peek(_SIZE_BYTES)
+    if not start:
+        refuse("file", f"is empty: {_HOW}")
+    size = int.from_bytes(start, "little")
+    if len(start) < _SIZE_BYTES or not 0 < size <= _MOST_HEADER_BYTES:
+        refuse("file", f"is no safetensors file: {_HOW}")
+    try:
+        said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
+        own = json.loads(said[_METADATA][_ENTRY])
+    except (ValueError, RecursionError):
+        refuse("file", "is no safetensors file: its header is no JSON")
+    except (KeyError, TypeError):
+        refuse("file", "holds no classifier: only files that were exported here are imported")
+    if isinstance(own, dict) and own.get("schema") != SCHEMA:
+        refuse("file", f"is of a schema that this version does not read; it reads {SCHEMA}")
+    try:
+        return FileHeader.model_validate(own)
+    except ValidationError as exc:
+        fault = faults_of(exc)[0]
+        refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
+
+
+MAX_HEADER_BYTES = _SIZE_BYTES + _MOST_HEADER_BYTES
+"""How much of a file `size_of` reads at most."""
+
+
+def size_of(stream: BinaryIO) -> int:
+    """How many bytes a file from the store has, by its header.
+
+    Raises:
+        MessageUndecodable: It is no safetensors file.
+    """
+    head = stream.read(_SIZE_BYTES)
+    head += stream.read(min(int.from_bytes(head, "little"), _MOST_HEADER_BYTES))
+    try:
+        said = json.loads(head[_SIZE_BYTES:])
+        ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise MessageUndecodable("the weights on the store are no safetensors file") from None
+    return len(head) + max(ends, default=0)
+
+
+def filename(record: Classifier, version: Version) -> str:
+    """What a version's file is called, in letters that any header and disk takes."""
+    name = _NOT_IN_A_FILENAME.sub("_", record.name or "").strip("._-") or record.id
+    return f"{name}-v{version.number}.safetensors"

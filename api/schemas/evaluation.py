@@ -1,0 +1,173 @@
+"""Evaluation: labelled examples go in, and how good a version of a classifier is comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.schemas.example_file import ABOUT, File, FileFields, example_file, with_file
+from shared.dialects.examples import ExampleInputs, example_of
+from shared.dialects.metadata import Metadata
+from shared.schema_base import Shape
+from shared.types import EvaluateResult, Example, ExampleFile
+from shared.validation import refuse, translated
+
+
+class EvaluateBody(Shape):
+    """An evaluate request."""
+
+    input: ExampleInputs = Field(
+        description="Examples to judge by; those without a label are only ranked by how much there "
+        "is to learn from labelling them."
+    )
+    metadata: Metadata = None
+
+
+class EvaluateFileBody(FileFields):
+    """An evaluate request whose examples are in a file; its fields are words."""
+
+    model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
+
+    metadata: Metadata = None
+
+
+class EvaluateTokens(BaseModel):
+    """What the call cost."""
+
+    total_tokens: int
+
+
+class LabelReport(BaseModel):
+    """How one label fares."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int = Field(description="Examples that have the label.")
+    threshold: float = Field(description="The score from which on its F1 is best.")
+
+
+class ConfusionMatrix(BaseModel):
+    """Which label was taken for which."""
+
+    labels: list[str]
+    counts: list[list[int]] = Field(description="Rows are true labels, columns predicted ones.")
+
+
+class ReliabilityPoint(BaseModel):
+    """Examples whose best score lies in a bin that ends at `upper`."""
+
+    upper: float
+    confidence: float = Field(description="Their mean score.")
+    accuracy: float = Field(description="The share of them that is right.")
+    count: int
+
+
+class Candidate(BaseModel):
+    """An example that the classifier is unsure of."""
+
+    index: int = Field(description="Of the example in the request, from 0.")
+    prediction: str
+    score: float
+    margin: float = Field(description="How far the best score is ahead of the second.")
+
+
+class PlotUrls(BaseModel):
+    """Where a drawing is."""
+
+    png: str
+    svg: str
+
+
+class EvaluateAnswer(BaseModel):
+    """How good a version of a classifier is on the examples."""
+
+    classifier_id: str
+    version: int
+    num_samples: int = Field(description="Examples with a label.")
+    usage: EvaluateTokens
+    accuracy: float
+    macro_f1: float
+    micro_f1: float
+    expected_calibration_error: float
+    labels: list[LabelReport]
+    confusion_matrix: ConfusionMatrix
+    reliability: list[ReliabilityPoint]
+    most_worth_labelling: list[Candidate]
+    thresholds: dict[str, float] = Field(
+        description="The threshold of each label; may be sent as `threshold` of a classify request."
+    )
+    plots: dict[str, PlotUrls] = Field(description="The drawings, by name.")
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The examples of an evaluate call, or the file that holds them."""
+
+    examples: tuple[Example, ...] = ()
+    file: ExampleFile | None = None
+    metadata: dict[str, str] = field(default_factory=dict)  # of the job
+
+
+def parse(body: object) -> Evaluation:
+    """What a JSON body says.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong; names each place.
+    """
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        said = EvaluateBody.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
+
+
+def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Evaluation:
+    """What the fields beside a file say, which lies on the store under `place`.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+    """
+    try:
+        said = EvaluateFileBody.model_validate(dict(fields))
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    return Evaluation(file=example_file(said, sent, place=place), metadata=said.metadata or {})
+
+
+def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:
+    """The body of an answer. URLs begin with the `root`."""
+    labels = [each.label for each in result.labels]
+    return {
+        "classifier_id": result.classifier_id,
+        "version": result.version,
+        "num_samples": result.num_samples,
+        "usage": {"total_tokens": result.usage.total_tokens},
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "micro_f1": result.micro_f1,
+        "expected_calibration_error": result.calibration_error,
+        "labels": result.labels,
+        "confusion_matrix": {"labels": labels, "counts": result.confusion},
+        "reliability": result.reliability,
+        "most_worth_labelling": result.worth_labelling,
+        "thresholds": {each.label: each.threshold for each in result.labels},
+        "plots": _plots(result.plots, f"{root}/v1/jobs/{job_id}/plots"),
+        "job_id": job_id,
+    }
+
+
+def _plots(files: tuple[str, ...], url: str) -> dict[str, dict[str, str]]:
+    """The URLs of the drawings, by name and kind."""
+    plots: dict[str, dict[str, str]] = {}
+    for each in files:
+        name, _, kind = each.rpartition(".")
+        plots.setdefault(name, {})[kind] = f"{url}/{each}"
+    return plots

@@ -1,0 +1,122 @@
+"""The job object: a durable job as a caller sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.evaluation import EvaluateAnswer
+from api.schemas.openai.dry_run import DryRunAnswer
+from shared import ids
+from shared.batches import BatchResult
+from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.train import TrainAnswer
+from shared.jobs import Job, Progress, State
+from shared.types import JobKind
+
+
+class JobUsage(BaseModel):
+    """What a job has cost so far."""
+
+    total_tokens: int
+
+
+class JobFault(BaseModel):
+    """Why a job failed; the fields mean what they mean in a problem."""
+
+    code: str
+    detail: str
+    errors: list[dict[str, str]]
+
+
+class BatchAnswer(BaseModel):
+    """What came out of a batch; `/v1/batches/{batch_id}` says more of it."""
+
+    batch_id: str
+    output_file_id: str | None = Field(description="Null where no row came out.")
+    error_file_id: str | None = Field(description="Null where no row failed.")
+    usage: JobUsage
+
+
+class JobObject(BaseModel):
+    """A durable job. Poll it until `finished_at` is set."""
+
+    id: str
+    object: Literal["job"]
+    kind: JobKind
+    status: State
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime = Field(description="When the job and its result are forgotten.")
+    progress: Progress
+    usage: JobUsage
+    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | DryRunAnswer | None = (
+        Field(description="What the call would have answered, if it is small.")
+    )
+    result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
+    error: JobFault | None
+    metadata: dict[str, str] | None = Field(description="What the call gave it; null if nothing.")
+
+
+class JobList(BaseModel):
+    """Jobs, newest first."""
+
+    object: Literal["list"]
+    data: list[JobObject]
+    first_id: str | None
+    last_id: str | None = Field(
+        description="Send it as `after` for the next page; it may be no job of this one."
+    )
+    has_more: bool
+
+
+def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The job object, with the rendered result if it is given. URLs begin with the `root`."""
+    fault = job.error and {
+        "code": job.error.code,
+        "detail": job.error.detail,
+        "errors": [{"field": f, "message": m, "type": t} for f, m, t in job.error.fields],
+    }
+    succeeded = job.state is State.SUCCEEDED
+    return {
+        "id": job.id,
+        "object": "job",
+        "kind": job.kind,
+        "status": job.state,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "expires_at": job.expires_at,
+        "progress": job.progress,
+        "usage": {"total_tokens": job.usage.total_tokens},
+        "result": result,
+        "result_url": f"{root}/v1/jobs/{job.id}/result" if succeeded and result is None else None,
+        "error": fault,
+        "metadata": job.metadata or None,
+    }
+
+
+def render_batch_result(result: BatchResult, *, job_id: str) -> dict[str, Any]:
+    """What came out of a batch."""
+    return {
+        "batch_id": ids.batch_id_of(job_id),
+        "output_file_id": result.output_file,
+        "error_file_id": result.error_file,
+        "usage": {"total_tokens": result.usage.total_tokens},
+    }
+
+
+def render_jobs(
+    jobs: list[Job], *, root: str = "", has_more: bool, last_id: str | None
+) -> dict[str, Any]:
+    """A page of jobs, ending with `last_id`; results stay behind their URLs."""
+    return {
+        "object": "list",
+        "data": [render_job(job, root=root) for job in jobs],
+        "first_id": jobs[0].id if jobs else None,
+        "last_id": last_id,
+        "has_more": has_more,
+    }

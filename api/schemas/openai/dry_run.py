@@ -1,0 +1,66 @@
+"""The report of a dry run: what would become of a batch, and what it would cost."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.openai.batch import BatchFaults, render_faults
+from shared.batches import DryRunResult
+
+
+class DryRunCounts(BaseModel):
+    """Rows of the file."""
+
+    total: int
+    valid: int = Field(description="Rows that would be worked on.")
+    invalid: int = Field(description="Rows that would be refused, each with its reason.")
+
+
+class UsageEstimate(BaseModel):
+    """Tokens that would be charged."""
+
+    tokens: int
+    exact: bool = Field(description="Whether the tokens of every row were counted.")
+    sampled_rows: int = Field(description="Rows whose tokens were counted.")
+
+
+class DryRunAnswer(BaseModel):
+    """What would become of a batch."""
+
+    object: Literal["batch.dry_run"]
+    valid: bool = Field(
+        description="Whether the batch can run: its file can be read. Rows that would be refused "
+        "do not change it; they are counted in `request_counts.invalid`."
+    )
+    format: str | None = Field(description="What the file was found to be.")
+    request_counts: DryRunCounts
+    errors: BatchFaults | None = Field(
+        description="Why the file cannot be read, or the first 100 rows that would be refused."
+    )
+    usage_estimate: UsageEstimate
+    estimated_seconds: float | None = Field(
+        description="By what the living workers have done of late; null where that is not known."
+    )
+
+
+def render_dry_run(result: DryRunResult) -> dict[str, Any]:
+    """The report."""
+    return {
+        "object": "batch.dry_run",
+        "valid": result.error is None,
+        "format": result.format,
+        "request_counts": {
+            "total": result.total,
+            "valid": result.total - result.bad_count,
+            "invalid": result.bad_count,
+        },
+        "errors": render_faults(result.bad, result.error),
+        "usage_estimate": {
+            "tokens": result.tokens,
+            "exact": result.exact,
+            "sampled_rows": result.sampled,
+        },
+        "estimated_seconds": result.seconds,
+    }

@@ -1,0 +1,140 @@
+"""Files as clients of the OpenAI API send and see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.schemas.example_file import with_file
+from api.schemas.openai.expiry import ExpiresAfter
+from shared.batches import File
+from shared.validation import refuse, translated, within
+
+PURPOSE = "batch"
+_PURPOSES = (PURPOSE, "user_data", "vision")
+_MOST_NAME_CHARS = 255
+_ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+_EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
+
+
+class FileBody(BaseModel):
+    """A form with a file; the fields may stand before or after it."""
+
+    model_config = ConfigDict(json_schema_extra=with_file("The file."))
+
+    purpose: Literal["batch", "user_data", "vision"] = Field(
+        description="What the file is for: rows of a batch, or a document or image to be named as "
+        "an item's `file` or `image`."
+    )
+    expires_after_anchor: Literal["created_at"] | None = Field(
+        None, alias=_ANCHOR, description="What the time is counted from."
+    )
+    expires_after_seconds: int | None = Field(
+        None, alias=_SECONDS, description="How long the file is kept."
+    )
+
+
+class FileObject(BaseModel):
+    """A file that was sent, or that a batch has made. Times in seconds since 1970."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None = Field(description="When it is deleted.")
+    filename: str
+    purpose: str = Field(
+        description="`batch`, `user_data`, `vision`, or `batch_output` for what a batch has made."
+    )
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(BaseModel):
+    """A page of files."""
+
+    object: Literal["list"]
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """The file is gone."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+def check_purpose(fields: Mapping[str, str]) -> None:
+    """Refuse a file that is for something else.
+
+    Raises:
+        InvalidRequest: It is, or does not say what it is for.
+    """
+    if "purpose" not in fields:
+        refuse("purpose", f"is missing: send one of {', '.join(_PURPOSES)}")
+    if fields["purpose"] not in _PURPOSES:
+        refuse("purpose", f"must be one of {', '.join(_PURPOSES)}")
+
+
+def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
+    """When the file is to be deleted, if the form says so.
+
+    Raises:
+        InvalidRequest: It is not said as it must be.
+    """
+    said = {key: fields[name] for key, name in _EXPIRY.items() if name in fields}
+    if not said:
+        return None
+    try:
+        return ExpiresAfter.model_validate(said, strict=False)
+    except ValidationError as exc:
+        raise within("expires_after", translated(exc, keyed=frozenset())) from None
+
+
+def filename(sent: str) -> str:
+    """What a file is called here: the last part of the name that was sent, bounded.
+
+    >>> filename("C:\\\\data\\\\rows.csv"), filename("")
+    ('rows.csv', 'file')
+    """
+    name = sent.replace("\\", "/").rpartition("/")[2]
+    return "".join(each for each in name if each.isprintable())[-_MOST_NAME_CHARS:] or "file"
+
+
+def render_file(file: File) -> dict[str, Any]:
+    """The file object."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "expires_at": None if file.expires_at is None else int(file.expires_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def render_page(
+    objects: Sequence[dict[str, Any]], *, has_more: bool, last_id: str | None = None
+) -> dict[str, Any]:
+    """A page of objects that have an id; `last_id` where the page ends behind the last of them."""
+    return {
+        "object": "list",
+        "data": list(objects),
+        "first_id": objects[0]["id"] if objects else None,
+        "last_id": last_id or (objects[-1]["id"] if objects else None),
+        "has_more": has_more,
+    }
+
+
+def render_deleted(file_id: str) -> dict[str, Any]:
+    """What the end of a file is answered with."""
+    return {"id": file_id, "object": "file", "deleted": True}

@@ -1,0 +1,172 @@
+"""Files that are sent in parts, as clients of the OpenAI API send and see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.schemas.example_file import with_file
+from api.schemas.openai.expiry import ExpiresAfter
+from api.schemas.openai.file import FileObject, check_purpose, render_file
+from shared.batches import File, Upload
+from shared.schema_base import Shape
+from shared.validation import refuse, translated
+
+MOST_PART_BYTES = 64 * 1024 * 1024
+MOST_PARTS = 10_000
+MOST_URLS = 1000
+
+_Body = TypeVar("_Body", bound=Shape)
+
+
+class NewUploadBody(Shape):
+    """A file that will come in parts."""
+
+    bytes: int = Field(ge=1, description="Of the whole file; the parts must have as many.")
+    filename: str
+    purpose: Literal["batch"] = Field(description="What the file is for.")
+    mime_type: str | None = Field(None, description="Not looked at: what a file is, is found out.")
+    expires_after: ExpiresAfter | None = Field(None, description="When the file is deleted.")
+
+
+class UploadPartBody(BaseModel):
+    """A form with the bytes of one part."""
+
+    model_config = ConfigDict(
+        json_schema_extra=with_file(f"At most {MOST_PART_BYTES} bytes.", part="data")
+    )
+
+
+class PartUrlsBody(Shape):
+    """How many parts will be sent straight to the object store."""
+
+    count: int = Field(ge=1, le=MOST_URLS)
+
+
+class CompleteUploadBody(Shape):
+    """The parts that make the file, in order."""
+
+    part_ids: list[str] = Field(min_length=1, max_length=MOST_PARTS)
+    md5: str | None = Field(None, description="Of the whole file, in hex: it is compared.")
+
+
+class UploadObject(BaseModel):
+    """A file that is sent in parts. Times in seconds since 1970."""
+
+    id: str
+    object: Literal["upload"]
+    bytes: int
+    created_at: int
+    expires_at: int = Field(description="From then on there is no such upload.")
+    filename: str
+    purpose: str
+    status: Literal["pending", "completed", "cancelled"]
+    file: FileObject | None = Field(description="What the parts became.")
+
+
+class UploadPart(BaseModel):
+    """A part that was sent."""
+
+    id: str
+    object: Literal["upload.part"]
+    created_at: int
+    upload_id: str
+
+
+class UploadPartUrl(UploadPart):
+    """A part to be sent: its bytes go to the URL by PUT, without a key."""
+
+    url: str
+    expires_at: int = Field(description="The PUT must have begun by then.")
+
+
+class UploadPartUrls(BaseModel):
+    """The parts, each with its URL."""
+
+    object: Literal["list"]
+    data: list[UploadPartUrl]
+
+
+def parse_new(body: object, *, max_file_bytes: int) -> NewUploadBody:
+    """What a file that will come is said to be.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong, or the file would be too large.
+    """
+    if isinstance(body, dict) and isinstance(body.get("purpose", ""), str):
+        check_purpose(body)
+    said = _parse(NewUploadBody, body)
+    if said.bytes > max_file_bytes:
+        refuse("bytes", f"may be {max_file_bytes} at most; split the file, or ask the operator")
+    return said
+
+
+def parse_urls(body: object) -> PartUrlsBody:
+    """How many URLs are asked for.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong.
+    """
+    return _parse(PartUrlsBody, body)
+
+
+def parse_complete(body: object) -> CompleteUploadBody:
+    """Which parts make the file.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong.
+    """
+    return _parse(CompleteUploadBody, body)
+
+
+def render_upload(upload: Upload, file: File | None = None) -> dict[str, Any]:
+    """The upload object."""
+    return {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": int(upload.created_at),
+        "expires_at": int(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.status,
+        "file": None if file is None else render_file(file),
+    }
+
+
+def render_part(upload: Upload, part_id: str, *, now: float) -> dict[str, Any]:
+    """The object of a part."""
+    return {
+        "id": part_id,
+        "object": "upload.part",
+        "created_at": int(now),
+        "upload_id": upload.id,
+    }
+
+
+def render_urls(
+    upload: Upload, urls: Sequence[tuple[str, str]], *, now: float, expires_s: int
+) -> dict[str, Any]:
+    """Parts by their ids, each with its URL."""
+    return {
+        "object": "list",
+        "data": [
+            {
+                **render_part(upload, part_id, now=now),
+                "url": url,
+                "expires_at": int(now) + expires_s,
+            }
+            for part_id, url in urls
+        ],
+    }
+
+
+def _parse(shape: type[_Body], body: object) -> _Body:
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        return shape.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None

@@ -1,0 +1,30 @@
+"""POST /v1/train with its examples in a file: the fields beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ConfigDict, ValidationError
+
+from api.schemas.example_file import ABOUT, File, FileFields, example_file, with_file
+from shared.dialects.train import TrainFields, Training, training
+from shared.validation import translated
+
+
+class TrainFileBody(TrainFields, FileFields):
+    """A train request whose examples are in a file; its fields are words."""
+
+    model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
+
+
+def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Training:
+    """What the fields beside a file say, which lies on the store under `place`.
+
+    Raises:
+        InvalidRequest: A field is wrong.
+    """
+    try:
+        said = TrainFileBody.model_validate(dict(fields))
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    return training(said, file=example_file(said, sent, place=place))

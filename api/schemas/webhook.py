@@ -1,0 +1,198 @@
+"""Webhooks as their owner writes and sees them, and the log of what they were told.
+
+The secret is in the answer of the call that made it, and in no other.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from shared.schema_base import Shape, bounded
+from shared.validation import refuse, translated
+from shared.webhooks import EVENTS, MAX_DESCRIPTION_CHARS, Delivery, DeliveryState, Event, Webhook
+
+_EVENTS_ABOUT = "What it is told of; left out: of all, those to come among them."
+_URL_ABOUT = "Where to: http or https, on a port that the operator allows, open to the public."
+
+
+class WebhookObject(BaseModel):
+    """An address that is told of the ends of your jobs and batches."""
+
+    id: str
+    object: Literal["webhook"]
+    url: str
+    events: list[Event]
+    description: str
+    enabled: bool
+    disabled_reason: str | None = Field(description="Why it was disabled, if not by you.")
+    failing_since: datetime | None = Field(description="Nothing has arrived since then.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class NewWebhookObject(WebhookObject):
+    """The same, with its secret: keep it, it is shown this once."""
+
+    secret: str = Field(description="Signs each message, as Standard Webhooks has it.")
+
+
+class WebhookList(BaseModel):
+    """Your webhooks, newest first."""
+
+    object: Literal["list"]
+    data: list[WebhookObject]
+
+
+class AttemptObject(BaseModel):
+    """One try to deliver a message."""
+
+    at: datetime
+    duration_ms: int
+    status: int | None = Field(description="What the receiver answered.")
+    error: str | None = Field(description="Why there was no answer.")
+
+
+class DeliveryObject(BaseModel):
+    """A message to a webhook."""
+
+    id: str = Field(description="The `webhook-id` of every attempt.")
+    object: Literal["webhook.delivery"]
+    event: str
+    job_id: str | None = Field(description="The job that ended; null for a test.")
+    status: DeliveryState
+    reason: str | None = Field(description="Why it is tried no more.")
+    attempts: list[AttemptObject] = Field(description="Oldest first; the last 30.")
+    created_at: datetime
+    next_attempt_at: datetime | None
+
+
+class DeliveryList(BaseModel):
+    """Messages to a webhook, newest first."""
+
+    object: Literal["list"]
+    data: list[DeliveryObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page.")
+    has_more: bool
+
+
+class _Written(Shape):
+    """A body that people write: what is not known is refused, not passed over."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class WebhookBody(_Written):
+    """A new webhook."""
+
+    url: str = Field(description=_URL_ABOUT)
+    events: Annotated[list[Event] | None, BeforeValidator(bounded)] = Field(
+        None, description=_EVENTS_ABOUT
+    )
+    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+
+
+class WebhookChangeBody(_Written):
+    """What is to change of a webhook; what is left out stays."""
+
+    url: str = Field("", description=_URL_ABOUT)
+    events: Annotated[list[Event] | None, BeforeValidator(bounded)] = Field(
+        None, description="What it is told of; null: of all."
+    )
+    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+    enabled: bool = Field(True, description="Whether it is told anything.")
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The fields that are to change."""
+        return frozenset(self.model_fields_set)
+
+
+_Body = TypeVar("_Body", WebhookBody, WebhookChangeBody)
+
+
+def parse_webhook(body: object) -> WebhookBody:
+    """A webhook to be made; whether its URL may be connected to is not looked at.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong; names each place.
+    """
+    return _read(WebhookBody, body)
+
+
+def parse_webhook_change(body: object) -> WebhookChangeBody:
+    """What is to change.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
+    """
+    said = _read(WebhookChangeBody, body)
+    if not said.given:
+        fields = ", ".join(WebhookChangeBody.model_fields)
+        refuse("body", f"says nothing that is to change: send any of {fields}")
+    return said
+
+
+def render_webhook(webhook: Webhook, *, secret: bool = False) -> dict[str, Any]:
+    """A webhook; with its secret only where it was just made."""
+    shown = {
+        "id": webhook.id,
+        "object": "webhook",
+        "url": webhook.url,
+        "events": webhook.events or EVENTS,
+        "description": webhook.description,
+        "enabled": webhook.enabled,
+        "disabled_reason": webhook.disabled_reason,
+        "failing_since": webhook.failing_since,
+        "created_at": webhook.created_at,
+        "updated_at": webhook.updated_at,
+    }
+    return {**shown, "secret": webhook.secret} if secret else shown
+
+
+def render_webhooks(webhooks: list[Webhook]) -> dict[str, Any]:
+    """All of an account."""
+    return {"object": "list", "data": [render_webhook(each) for each in webhooks]}
+
+
+def render_delivery(delivery: Delivery) -> dict[str, Any]:
+    """A message and what became of it."""
+    return {
+        "id": delivery.id,
+        "object": "webhook.delivery",
+        "event": delivery.event,
+        "job_id": delivery.job_id,
+        "status": delivery.state,
+        "reason": delivery.reason,
+        "attempts": [each.model_dump() for each in delivery.attempts],
+        "created_at": delivery.created_at,
+        "next_attempt_at": delivery.next_attempt_at,
+    }
+
+
+def render_deliveries(deliveries: list[Delivery], *, has_more: bool) -> dict[str, Any]:
+    """A page of messages."""
+    return {
+        "object": "list",
+        "data": [render_delivery(each) for each in deliveries],
+        "first_id": deliveries[0].id if deliveries else None,
+        "last_id": deliveries[-1].id if deliveries else None,
+        "has_more": has_more,
+    }
+
+
+def _read(shape: type[_Body], body: object) -> _Body:
+    if not isinstance(body, dict):
+        refuse("body", "must be a JSON object")
+    try:
+        said = shape.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc, keyed=frozenset()) from None
+    if said.events is not None and not said.events:
+        refuse("events", "must hold at least one event; leave it out for all of them")
+    if len(said.description) > MAX_DESCRIPTION_CHARS:
+        refuse("description", f"must have at most {MAX_DESCRIPTION_CHARS} characters")
+    return said

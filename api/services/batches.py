@@ -1,0 +1,373 @@
+"""The use case of batches: a file becomes a durable job, which is looked at as it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import BinaryIO
+
+from api.schemas.openai.batch import Standing, states_of
+from api.schemas.openai.expiry import kept_s
+from api.schemas.openai.file import PURPOSE
+from api.schemas.openai.new_batch import BatchBody, window_s
+from api.schemas.openai.row_request import PLACE
+from api.schemas.openai.row_request import parse as parse_asking
+from api.services.batch_retries import Retries
+from api.services.caller import Caller
+from api.services.files import Files
+from api.services.hit_counter import Uses
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs, Page, holds
+from api.services.request_resolver import Resolve
+from shared import ids, object_keys
+from shared.batches import BatchRequest, BatchResult, PartReport, Plan, RetryRows, Rows
+from shared.errors import (
+    BrokerUnavailable,
+    Conflict,
+    ModelNotFound,
+    NotFound,
+    ObjectMissing,
+    PigeonholeError,
+    Unavailable,
+)
+from shared.jobs import Job, State
+from shared.messages import decode
+from shared.output_names import FILE_KINDS, MAX_NAME_BYTES
+from shared.ports import Buckets, Ledger, ObjectStore
+from shared.types import JobKind
+from shared.validation import refuse, within
+from shared.work_rate import WorkDone
+
+DIALECT = "openai"
+_ANY_JOB = ids.job_id(0, 0)  # as long as any other
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Batches of accounts. A batch of another account is not found."""
+
+    submit: Submit
+    jobs: Jobs
+    files: Files
+    resolve: Resolve
+    ledger: Ledger
+    store: ObjectStore
+    buckets: Buckets
+    uses: Uses
+    default_model: str
+    file_keep_s: float
+
+    def asked(self, account: str, said: BatchBody) -> BatchRequest:
+        """The request for a batch, with all that it names looked up and checked.
+
+        Raises:
+            PigeonholeError: There is no such file or classifier, or what is asked of each row is
+                refused as it would be of a text.
+        """
+        source = said.source(self._input_name(account, said))
+        rows = None if said.classify is None else self._rows(account, said)
+        asked = BatchRequest(
+            model=self.default_model if rows is None else rows.ask.model,
+            source=source,
+            endpoint=said.endpoint,
+            rows=rows,
+            output_format=said.output_format or "jsonl",
+            escape_formulas=said.csv_formulas == "escape",
+            output_url=said.output_url or "",
+            output_name=said.output_name or "",
+            completion_window=said.completion_window,
+            deadline=self.submit.clock() + said.window_s,
+            metadata=said.metadata or {},
+            output_keep_s=kept_s(
+                said.output_expires_after, "output_expires_after", most_s=self.file_keep_s
+            ),
+            output_file=self.files.fresh_id(),
+            error_file=self.files.fresh_id(),
+        )
+        self._check_names(asked)
+        return asked
+
+    def create(
+        self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
+    ) -> Standing:
+        """Accept a batch; with the `job_id` of one that was accepted before, it is that again.
+
+        Raises:
+            Conflict: It is a retry, and not the first one of its batch.
+            Unavailable: The object store did not take it, or another call is just making it.
+        """
+        if not asked.retry_of:
+            return self._accepted(asked, caller, request_id, job_id)
+        with self._retries.only(caller.account, asked.retry_of, job_id) as only_id:
+            begun = self.jobs.accepted(caller.account, only_id)
+            asked = begun if isinstance(begun, BatchRequest) else asked
+            return self._accepted(asked, caller, request_id, only_id)
+
+    def get(self, account: str, batch_id: str) -> Standing:
+        """A batch as it stands.
+
+        Raises:
+            NotFound: The account has no such batch, or it has expired.
+        """
+        return self._standing(*self._found(account, batch_id))
+
+    def wait(self, standing: Standing, *, timeout_s: float) -> Standing:
+        """The batch when it has ended, or as it stands when the time is over.
+
+        Raises:
+            NotFound: It has expired.
+        """
+        job = self.jobs.wait(standing.job, timeout_s=timeout_s)
+        return self._standing(job, standing.asked, plan=standing.plan)
+
+    def list(
+        self,
+        account: str,
+        *,
+        after: str,
+        limit: int,
+        status: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[list[Standing], Page]:
+        """Batches of the account, newest first, after the one called `after`, of the status and
+        with the metadata where these are given; and the page of jobs that they are.
+        """
+
+        def wanted(job: Job) -> bool:
+            return (status is None or job.state in states_of(status)) and holds(job, metadata or {})
+
+        page = self.jobs.list(
+            account,
+            after=ids.job_id_of(after),
+            limit=limit,
+            under=object_keys.batches_of(account),
+            wanted=wanted if status or metadata else None,
+        )
+        listed: list[Standing] = []
+        for job in page.jobs:
+            with suppress(NotFound):  # expired between the listing and the look
+                standing = self._standing(job, self._asked(job))
+                if status in (None, standing.status):
+                    listed.append(standing)
+        return listed, page
+
+    def again(self, account: str, batch_id: str, rows: RetryRows) -> BatchRequest:
+        """The request for a batch of those rows that did not come out of another: all, or those
+        that a retry can cure.
+
+        Raises:
+            NotFound: As for `get`.
+            Conflict: It has not ended, no such row is left, or what it read is not there any more.
+        """
+        job, asked = self._found(account, batch_id)
+        if not job.state.terminal:
+            status = self._standing(job, asked).status
+            raise Conflict(f"the batch is {status}; retry it once it has ended, or cancel it first")
+        self._retries.check_left(job, self._plan(job), rows)
+        if not asked.source.url:
+            self._check_kept(account, asked.source.object)
+        return asked.model_copy(
+            update={
+                "deadline": self.submit.clock() + window_s(asked.completion_window),
+                "output_file": self.files.fresh_id(),
+                "error_file": self.files.fresh_id(),
+                "retry_of": job.id,
+                "retry_rows": rows,
+                "origin": asked.origin or job.id,
+            }
+        )
+
+    def cancel(self, account: str, batch_id: str) -> Standing:
+        """Ask for the end of a batch; what is finished is kept.
+
+        Raises:
+            NotFound: As for `get`.
+            Conflict: It has ended otherwise, or its files are being put together.
+        """
+        job, asked = self._found(account, batch_id)
+        try:
+            return self._standing(self.jobs.cancel(account, job.id), asked)
+        except Conflict:  # it speaks of the job, whose states have other names
+            status = self.get(account, batch_id).status
+            raise Conflict(f"the batch is {status}; it can no longer be cancelled") from None
+
+    def finished(self, job: Job) -> Iterator[bytes]:
+        """The lines of rows that came out so far, in pieces; those of later parts may be there
+        before those of earlier ones.
+
+        Raises:
+            Unavailable: The batch is just ending, and its parts go.
+        """
+        names = self.store.list(object_keys.parts(job.account, job.id))
+        for name in [each for each in names if each.endswith(".out")]:
+            try:
+                part = self.store.open(name)
+            except ObjectMissing:
+                raise Unavailable("the batch has ended meanwhile; ask again") from None
+            with part:
+                yield from _output(part)
+
+    def _input_name(self, account: str, said: BatchBody) -> str:
+        """What the file is called; an object of a bucket is called as it is there."""
+        if said.input_url is not None:
+            self._look_at(said.input_url)
+            return ""
+        try:
+            file = self.files.get(account, said.input_file_id or "")
+        except NotFound:
+            refuse("input_file_id", "you have no such file; it may have expired")
+        if file.purpose != PURPOSE:
+            refuse("input_file_id", f"the file is {file.purpose}; send one with purpose {PURPOSE}")
+        return file.filename
+
+    def _check_kept(self, account: str, file_id: str) -> None:
+        try:
+            self.files.get(account, file_id)
+        except NotFound:
+            message = f"{file_id} was deleted or has expired; send it again for a new batch"
+            refuse("input_file_id", message, Conflict)
+
+    def _check_names(self, asked: BatchRequest) -> None:
+        """Refuse names that are too long, also with what a retry adds, and where none may be."""
+        longest = asked.model_copy(update={"retry_of": _ANY_JOB})
+        created_at = datetime.fromtimestamp(self.submit.clock(), UTC)
+        for kind in FILE_KINDS:
+            name = longest.file_name(kind, job_id=_ANY_JOB, created_at=created_at)
+            if len(name.encode()) > MAX_NAME_BYTES:
+                refuse("output_name", f"gives a name of more than {MAX_NAME_BYTES} bytes")
+            if asked.output_url:
+                self.buckets.check(asked.output_url + name, write=True)
+
+    @property
+    def _retries(self) -> Retries:
+        return Retries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
+
+    def _look_at(self, url: str) -> None:
+        """Refuse at once an address where there is nothing."""
+        if not url.endswith("/"):
+            self.buckets.find(url)
+        elif next(self.buckets.list(url), None) is None:
+            refuse("input_url", "holds no objects")
+
+    def _rows(self, account: str, said: BatchBody) -> Rows:
+        """What is asked of each row: checked with one that stands for all."""
+        assert said.classify is not None
+        asked = parse_asking(said.classify, default_model=self.default_model)
+        pictures = said.image_column is not None or said.input_items == "image"
+        texts_only = not pictures and said.file_column is None and said.input_items is None
+        if pictures:
+            asked = self.resolve.for_pictures(asked)
+        try:
+            ask = self.resolve.classify(asked, account=account, texts_only=texts_only)
+            model = self.submit.catalogue.find(ask.model).name
+            self.submit.limits.check(ask)
+        except PigeonholeError as exc:
+            raise within(PLACE, exc) from None
+        return Rows(
+            id_column="id" if said.input_items else said.id_column,
+            id_columns=tuple(said.id_columns or ()),
+            text_column=said.text_column or "text",
+            image_column="url" if said.input_items == "image" else said.image_column,
+            file_column="url" if said.input_items == "file" else said.file_column,
+            ask=ask.model_copy(update={"model": model, "items": ()}),
+        )
+
+    def _accepted(
+        self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
+    ) -> Standing:
+        job = self.submit.later(
+            asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
+        )
+        if asked.rows is not None and asked.rows.ask.classifier is not None:
+            weights = asked.rows.ask.classifier
+            self.uses.count(weights.account, weights.classifier_id)
+        return self._standing(job, asked)
+
+    def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:
+        try:
+            job = self.jobs.get(account, ids.job_id_of(batch_id))
+            if job.kind is JobKind.BATCH:
+                return job, self._asked(job)
+        except NotFound:
+            pass
+        raise NotFound("no such batch")
+
+    def _asked(self, job: Job) -> BatchRequest:
+        body = self.jobs.submission(job).body
+        assert isinstance(body, BatchRequest)
+        return body
+
+    def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> Standing:
+        job, done = self._counted(job)
+        now = self.submit.clock()
+        return Standing(
+            job=job,
+            asked=asked,
+            plan=plan or self._plan(job),
+            completed=done.completed,
+            failed=done.failed,
+            rate_per_s=done.rate_per_s,
+            result=self._result(job),
+            attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
+            waiting_for=self._waiting_for(job, asked),
+        )
+
+    def _attended(self) -> bool:
+        """Whether a worker lives that could put a batch together."""
+        try:
+            return bool(self.submit.members.workers())
+        except BrokerUnavailable:
+            return True  # for all we know
+
+    def _waiting_for(self, job: Job, asked: BatchRequest) -> str | None:
+        """What the rows of a batch wait for: known where no worker lives that has the model."""
+        if job.state not in {State.QUEUED, State.RUNNING}:
+            return None
+        try:
+            self.submit.members.device_for(self.submit.catalogue.find(asked.model))
+        except BrokerUnavailable:
+            return None  # for all we know
+        except (ModelNotFound, Unavailable):
+            return f"a worker with the model {asked.model}; none lives"
+        return None
+
+    def _counted(self, job: Job) -> tuple[Job, WorkDone]:
+        """The job, its rows that came out and that did not, and how fast it is of late."""
+        if not job.state.terminal:
+            with suppress(BrokerUnavailable):
+                done = self.ledger.progress(job.id)
+                if done is not None:
+                    return job, done
+                job = self.jobs.get(job.account, job.id)  # it may have ended this moment
+        return job, WorkDone(completed=job.progress.completed, failed=job.progress.failed)
+
+    def _plan(self, job: Job) -> Plan | None:
+        if job.state is State.QUEUED:
+            return None
+        try:
+            return decode(Plan, self.store.get(object_keys.plan(job.account, job.id)).data)
+        except ObjectMissing:
+            return None
+
+    def _result(self, job: Job) -> BatchResult | None:
+        """What came out, however the batch ended."""
+        if not job.state.terminal:
+            return None
+        try:
+            return decode(BatchResult, self.store.get(object_keys.result(job.account, job.id)).data)
+        except ObjectMissing:
+            return None
+
+
+def _output(part: BinaryIO) -> Iterator[bytes]:
+    """The lines for the output file, out of the result of a part."""
+    left = decode(PartReport, part.readline()).output_bytes
+    for piece in iter(partial(part.read, _CHUNK_BYTES), b""):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return

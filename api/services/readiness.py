@@ -1,0 +1,174 @@
+"""Whether the service can do its work: an item goes through the real queue to a real model.
+
+One look at a time, kept for a moment, so that many probes cost what one does. A look ends within
+`LIMIT_S`: what has not answered by then is named.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from api.services.caller import Caller
+from api.services.job_submission import Submit
+from api.services.worker_registry import Members
+from shared import ids, service_clock
+from shared.errors import ObjectMissing, PigeonholeError, Unavailable
+from shared.ports import Ledger, ObjectStore
+from shared.types import ClassifyRequest, Item, Priority, Question
+
+LIMIT_S = 3.0
+_FRESH_S = 2.0
+_PROBE = Caller(account="readiness", key_id="none")
+_NOTHING = "readiness/none"  # an object that is never there: its absence is an answer
+OK = "ok"
+_NOT_KNOWN = "not known"
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Parts(BaseModel):
+    """What the service stands on: `ok`, or the reason why not."""
+
+    redis: str
+    object_store: str
+    keeper: str
+    worker: str
+    model: str
+
+
+class Clocks(BaseModel):
+    """How right the clocks of the machines are: `ok`, or how far the worst one is off.
+
+    The service goes by the clock of Redis, so it is ready all the same. A keeper whose own clock is
+    off deletes nothing.
+    """
+
+    api: str = OK
+    keeper: str = OK
+    worker: str = OK
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, and what is missing."""
+
+    ready: bool
+    parts: Parts
+    clocks: Clocks
+
+
+@dataclass(kw_only=True)
+class ReadinessProbe:
+    """Looks whether the service is ready."""
+
+    submit: Submit
+    store: ObjectStore
+    ledger: Ledger
+    members: Members
+    default_model: str
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _last: Readiness | None = None
+    _looked_at: float = float("-inf")
+
+    def look(self) -> Readiness:
+        """How things stand, as of `_FRESH_S` ago at most."""
+        if not self._lock.acquire(timeout=2 * LIMIT_S):
+            return _readiness({})
+        try:
+            if self._last is None or time.monotonic() - self._looked_at > _FRESH_S:
+                self._last = self._look()
+                self._looked_at = time.monotonic()
+            return self._last
+        finally:
+            self._lock.release()
+
+    def _look(self) -> Readiness:
+        """Ask all parts at once; a part that hangs keeps its thread until its own deadline."""
+        pool = ThreadPoolExecutor(
+            max_workers=len(Parts.model_fields) + 1, thread_name_prefix="ready"
+        )
+        asked = {
+            "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
+            "object_store": pool.submit(_said, self._ask_store),
+            "keeper": pool.submit(_said, self._ask_keeper),
+            "worker": pool.submit(_said, self._ask_worker),
+            "model": pool.submit(_said, self._ask_model),
+        }
+        clocks = pool.submit(self._clocks)
+        pool.shutdown(wait=False)
+        futures: list[Future[Any]] = [*asked.values(), clocks]
+        wait(futures, timeout=LIMIT_S)
+        return _readiness(asked, clocks.result() if clocks.done() else None)
+
+    def _clocks(self) -> Clocks:
+        own = _clock([service_clock.CLOCK.offset_s()])
+        try:
+            keepers = [each.clock_offset_s for each in self.members.keepers()]
+            workers = [each.clock_offset_s for each in self.members.workers()]
+        except Unavailable:
+            return Clocks(api=own, keeper=_NOT_KNOWN, worker=_NOT_KNOWN)
+        return Clocks(api=own, keeper=_clock(keepers), worker=_clock(workers))
+
+    def _ask_store(self) -> None:
+        try:
+            self.store.get(_NOTHING)
+        except ObjectMissing:
+            return
+
+    def _ask_keeper(self) -> None:
+        if not self.members.keepers():
+            raise Unavailable("no keeper is running")
+
+    def _ask_worker(self) -> None:
+        if not self.members.workers():
+            raise Unavailable("no worker is running")
+
+    def _ask_model(self) -> None:
+        self.submit.now(
+            ClassifyRequest(
+                model=self.default_model,
+                items=(Item(text="Is anybody there?"),),
+                questions=(Question(labels=("yes", "no")),),
+            ),
+            caller=_PROBE,
+            request_id=ids.request_id(),
+            timeout_s=LIMIT_S - 0.5,
+            priority=Priority.FAST,
+        )
+
+
+def _said(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except PigeonholeError as exc:
+        return exc.detail
+    return OK
+
+
+def _clock(offsets_s: Sequence[float]) -> str:
+    """What is said of the clocks of some processes."""
+    worst_s = max(offsets_s, key=abs, default=0.0)
+    return OK if abs(worst_s) <= service_clock.MAX_OFFSET_S else service_clock.describe(worst_s)
+
+
+def _readiness(asked: dict[str, Future[str]], clocks: Clocks | None = None) -> Readiness:
+    late = f"no answer within {LIMIT_S:g} s"
+    parts = {
+        part: answer.result() if (answer := asked.get(part)) and answer.done() else late
+        for part in Parts.model_fields
+    }
+    return Readiness(
+        ready=set(parts.values()) == {OK},
+        parts=Parts(**parts),
+        clocks=clocks or Clocks(api=_NOT_KNOWN, keeper=_NOT_KNOWN, worker=_NOT_KNOWN),
+    )

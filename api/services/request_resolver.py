@@ -1,0 +1,132 @@
+"""What was said becomes a request: references to classifiers are looked up for the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from api.services.classifiers import Classifiers
+from api.services.worker_registry import Members
+from shared import ids
+from shared.dialects.requested import Asked
+from shared.dialects.train import Training
+from shared.errors import BrokerUnavailable
+from shared.limits import Limits
+from shared.model_catalogue import Catalogue
+from shared.request_resolution import check_read, examples_for, lesson_of, model_for, resolved
+from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolve:
+    """Completes what dialects parsed."""
+
+    classifiers: Classifiers
+    catalogue: Catalogue
+    limits: Limits
+    members: Members
+    text_fallback: bool
+
+    def classify(
+        self, asked: Asked, *, account: str, texts_only: bool | None = None
+    ) -> ClassifyRequest:
+        """The request, with the version of the classifier that the caller means.
+
+        Args:
+            asked: What the dialect parsed.
+            account: The caller's.
+            texts_only: Whether all items are texts; None: as those of the request are.
+
+        Raises:
+            NotFound: The caller may use no such classifier, or it has no such version.
+            Conflict: It was trained with another model than the one named.
+            InvalidRequest: A threshold is of a label that it has not.
+        """
+        request = resolved(
+            asked,
+            account=account,
+            records=self.classifiers.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
+        )
+        if texts_only is None:
+            texts_only = not any(item.media for item in request.items)
+        if asked.classifier is not None or not texts_only:
+            return request
+        model = self.text_model(request.model)
+        return request if model is None else request.model_copy(update={"model": model})
+
+    def text_model(self, name: str) -> str | None:
+        """The default model, where texts are sent under an alias of an image model that no worker
+        holds and the operator allows that; else None.
+
+        Raises:
+            ModelNotFound: There is no model of the name.
+        """
+        entry = self.catalogue.find(name)
+        if not self.text_fallback or not entry.reads_pictures or name == entry.name:
+            return None
+        try:
+            offered = self.members.offers(entry)
+        except BrokerUnavailable:
+            offered = True  # for all we know
+        return None if offered else self.catalogue.default.name
+
+    def for_pictures(self, asked: Asked) -> Asked:
+        """What is asked of pictures that are not seen yet: by a model that reads them.
+
+        Raises:
+            ModelNotFound: There is no model of the name.
+            InvalidRequest: The model named reads none.
+        """
+        if asked.classifier is not None:
+            return asked
+        items = (Item(images=(Media(),)),)
+        model = model_for(items, self.catalogue).name if asked.model is None else asked.model
+        check_read(items, self.catalogue.find(model), self.catalogue)
+        model = self.catalogue.find(model).name
+        return replace(asked, request=asked.request.model_copy(update={"model": model}))
+
+    def train(self, said: Training, *, account: str) -> TrainRequest:
+        """The request to train a classifier of the caller's, or a new one.
+
+        Raises:
+            NotFound: The caller has no such classifier.
+            Conflict: It was trained with another model; or another has the name of the new one.
+            ResourceLimitExceeded: The caller has as many classifiers as he may.
+            ModelNotFound: There is no such model.
+            InvalidRequest: An example is wrong, or the version meant is not the latest.
+            InvalidLabels: Fewer than two labels for a new classifier.
+            LabelLimitExceeded: More labels than a classifier may have.
+        """
+        request = lesson_of(
+            said,
+            account=account,
+            records=self.classifiers.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
+            new_id=ids.classifier_id(),
+        )
+        if said.create is None:
+            return request
+        self.classifiers.check_new(account, said.create)
+        if said.model is None or any(example.item.media for example in request.examples):
+            return request
+        model = self.text_model(said.model)
+        return request if model is None else request.model_copy(update={"model": model})
+
+    def examples(
+        self, examples: Sequence[Example], *, model: str, account: str
+    ) -> tuple[Example, ...]:
+        """Examples, with the objects of the files that they name.
+
+        Raises:
+            InvalidRequest: The model reads no pictures, or there is no such file.
+        """
+        return examples_for(
+            examples,
+            model=model,
+            account=account,
+            catalogue=self.catalogue,
+            store=self.classifiers.records.store,
+        )

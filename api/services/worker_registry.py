@@ -1,0 +1,120 @@
+"""Which workers live and what they offer, as the ledger knows it, cached for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavailable
+from shared.member_reports import MemberReport, WorkerReport
+from shared.model_catalogue import ModelEntry
+from shared.ports import Ledger
+
+WORKER = "worker"
+KEEPER = "keeper"
+_PROBE = "probe"
+OFFER_KEPT_S = 600.0  # a worker that restarts or is replaced is expected back within this time
+
+
+class Members:
+    """The living workers and keepers. One look at the ledger serves all calls of `fresh_s`."""
+
+    def __init__(self, ledger: Ledger, *, fresh_s: float = 1.0) -> None:
+        self._ledger = ledger
+        self._fresh_s = fresh_s
+        self._lock = threading.Lock()
+        self._workers: list[WorkerReport] = []
+        self._failure: BrokerUnavailable | None = None
+        self._offered_at: dict[str, float] = {}  # model name -> monotonic time of the last report
+        self._read_at = float("-inf")
+
+    def workers(self) -> list[WorkerReport]:
+        """The living workers.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        with self._lock:
+            if time.monotonic() - self._read_at > self._fresh_s:
+                self._failure = self._read()
+                self._read_at = time.monotonic()
+            if (failure := self._failure) is not None:
+                # Anew for each caller: a traceback grows with every thread that raises it.
+                raise type(failure)(failure.detail, retry_after_s=failure.retry_after_s)
+            return self._workers
+
+    def _read(self) -> BrokerUnavailable | None:
+        """Read the ledger; a failure is remembered too, or else all who wait would try in turn.
+
+        Where no worker has reported, it may be that Redis takes no reports: that is found out.
+        """
+        try:
+            reports = self._ledger.reports(WORKER).values()
+            if not reports:
+                self._ledger.report(_PROBE, "writes", b"", ttl_s=1)
+        except BrokerUnavailable as exc:
+            return exc
+        self._workers = [WorkerReport.model_validate_json(report) for report in reports]
+        now = time.monotonic()
+        self._offered_at |= {model: now for worker in self._workers for model in worker.models}
+        return None
+
+    def keepers(self) -> list[MemberReport]:
+        """The living keepers."""
+        reports = self._ledger.reports(KEEPER).values()
+        return [MemberReport.model_validate_json(report) for report in reports]
+
+    def offers(self, model: ModelEntry) -> bool:
+        """Whether a living worker offers the model, or one did within `OFFER_KEPT_S`.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        workers = self.workers()
+        offered_at = self._offered_at.get(model.name, float("-inf"))
+        if any(model.name in worker.models for worker in workers):
+            return True
+        return time.monotonic() - offered_at < OFFER_KEPT_S
+
+    def device_for(self, model: ModelEntry) -> str:
+        """The device whose queues the model's work goes to.
+
+        Raises:
+            ModelNotFound: Workers of a fitting device live, and none of them offers the model nor
+                has lately: to try again does not help.
+            Unavailable: No worker of a fitting device lives, or the one that offers the model does
+                not at the moment.
+            BrokerUnavailable: Redis does not answer.
+        """
+        workers = self.workers()
+        devices = {worker.device for worker in workers if model.name in worker.models}
+        for device in model.devices:
+            if device in devices:
+                return device
+        fitting = any(worker.device in model.devices for worker in workers)
+        if fitting and not self.offers(model):
+            message = (
+                f"{model.name} is in the catalogue, but no running worker holds it. Get it with "
+                f"'pigeonhole models pull {model.name}' and restart a worker, or name a model that "
+                "is available: GET /v1/models"
+            )
+            raise ModelNotFound(
+                f"model: {message}", fields=(FieldError(field="model", message=message),)
+            )
+        wanted = " or ".join(model.devices)
+        raise Unavailable(
+            f"no running {wanted} worker offers {model.name}; wait while one starts, have one "
+            f"that holds it (pigeonhole models pull {model.name}), or see why none does "
+            f"(pigeonhole models check {model.name})",
+            retry_after_s=5,
+        )
+
+    def usual_device(self, model: ModelEntry) -> str:
+        """As `device_for`, but a durable job may wait for a worker that does not live yet.
+
+        Should it come up on another device, the keeper moves the job there.
+        """
+        try:
+            return self.device_for(model)
+        except (ModelNotFound, Unavailable):
+            return model.devices[-1]

@@ -1,0 +1,133 @@
+"""One answering process: environment → adapters → application. Started by `api.main`."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import resource
+import threading
+
+from api.app import Services, create_app
+from api.server.route_limits import POLLING_THREADS
+from api.server.server import HttpServer
+from api.services.auth import Authenticator
+from api.services.classifiers import Classifiers
+from api.services.hit_counter import Uses
+from api.services.idempotency import Idempotency
+from api.services.job_submission import Submit
+from api.services.jobs import Jobs
+from api.services.key_uses import KeyUses
+from api.services.worker_registry import Members
+from shared import model_catalogue, service_clock
+from shared.adapters.celery.broker import CeleryDoorbell
+from shared.adapters.redis import client
+from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.replies import RedisReplies
+from shared.adapters.s3.buckets import buckets_of
+from shared.adapters.store_factory import store_of
+from shared.limits import Limits
+from shared.settings import Settings
+from shared.telemetry import start_logging
+
+_MAX_CONNECTIONS = 16384  # of clients, idle ones too
+_OTHER_FILES = 1024  # that a process has open beside its connections
+_SPARE_CONNECTIONS = 16
+_EXIT_ORPHANED = 70
+
+
+def serve() -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    settings = Settings.from_env(os.environ)
+    start_logging("api", settings.log_level)
+    _end_with_parent()
+    services = _services(settings)
+    server = HttpServer(
+        create_app(services).wsgi_app,
+        settings,
+        check_key=services.authenticator.caller,
+        max_connections=raise_file_limit(),
+    )
+    services.uses.start()
+    services.key_uses.start()
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector need not look at it with every answer
+    gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
+    try:
+        server.run()
+    finally:
+        services.uses.stop()
+        services.key_uses.stop()
+
+
+def raise_file_limit() -> int:
+    """Raise the limit on open files as far as is wanted and allowed; how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(256, min(_MAX_CONNECTIONS, soft - _OTHER_FILES))
+
+
+def _end_with_parent() -> None:
+    """Leave when `api.main` is killed: its successor could not have the port otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(_EXIT_ORPHANED)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _services(settings: Settings) -> Services:
+    store = store_of(settings)
+    redis = client.connect(
+        settings.redis_url,
+        timeout_s=settings.redis_timeout_s,
+        # Each waiting call holds one, and each thread may.
+        max_connections=(
+            settings.api_threads + settings.upload_threads + POLLING_THREADS + _SPARE_CONNECTIONS
+        ),
+    )
+    ledger = RedisLedger(redis)
+    service_clock.CLOCK.follow(ledger.now, substitute=store.now)
+    doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    models = model_catalogue.load(settings.catalogue, default=settings.default_model)
+    members = Members(ledger)
+    submit = Submit(
+        ledger=ledger,
+        replies=RedisReplies(redis),
+        doorbell=doorbell,
+        store=store,
+        catalogue=models,
+        members=members,
+        limits=Limits.of(settings),
+        max_waiting=settings.max_waiting,
+        result_keep_s=settings.result_keep_s,
+    )
+    key_uses = KeyUses(store)
+    return Services(
+        settings=settings,
+        catalogue=models,
+        store=store,
+        buckets=buckets_of(settings),
+        ledger=ledger,
+        members=members,
+        authenticator=Authenticator(store, cache_s=settings.key_cache_s, uses=key_uses),
+        idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
+        submit=submit,
+        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
+        classifiers=Classifiers(
+            store=store,
+            max_classifiers=settings.max_classifiers,
+            versions_kept=settings.versions_kept,
+        ),
+        uses=Uses(store),
+        key_uses=key_uses,
+    )

@@ -1,0 +1,103 @@
+"""Which `s3://` addresses requests may name: those below the places that the operator allows.
+
+Pure: whether there is something at an address is not asked here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.adapters.object_key_rules import MAX_NAME_BYTES, check_name
+from shared.errors import ConfigurationError, InvalidRequest
+from shared.validation import refuse
+
+_SCHEME = "s3://"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+
+
+class Place(NamedTuple):
+    """A bucket and a key of it; a key that is empty or ends in `/` stands for all below it."""
+
+    bucket: str
+    key: str
+
+    @property
+    def url(self) -> str:
+        """As it is written in a request."""
+        return f"{_SCHEME}{self.bucket}/{self.key}"
+
+    def holds(self, other: Place) -> bool:
+        """Whether the other one is below this one, or is it.
+
+        >>> Place("b", "in/").holds(Place("b", "in/x")), Place("b", "in/").holds(Place("b", "in2"))
+        (True, False)
+        """
+        return self.bucket == other.bucket and other.key.startswith(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The places that requests may read from, or write to.
+
+    Attributes:
+        field: of a request, that names such an address.
+        setting: that says which are allowed.
+    """
+
+    field: str
+    setting: str
+    allowed: tuple[Place, ...]
+
+    @classmethod
+    def of(cls, said: str, *, field: str, setting: str) -> Places:
+        """The places that a setting lists, separated by commas; each is a folder.
+
+        Raises:
+            ConfigurationError: One of them is no such address.
+
+        >>> Places.of("s3://one/in, s3://two", field="f", setting="S").allowed
+        (Place(bucket='one', key='in/'), Place(bucket='two', key=''))
+        """
+        allowed = []
+        for word in filter(None, map(str.strip, said.split(","))):
+            place = _place(word.rstrip("/") + "/")
+            if place is None:
+                raise ConfigurationError(
+                    f"{setting} names a place that is not of the form s3://bucket/prefix/."
+                )
+            allowed.append(place)
+        return cls(field=field, setting=setting, allowed=tuple(allowed))
+
+    def find(self, url: str) -> Place:
+        """The place that a request names.
+
+        Raises:
+            InvalidRequest: It is no such address, or not below an allowed one.
+        """
+        place = _place(url)
+        if place is None:
+            refuse(
+                self.field,
+                f"must be s3://bucket/key; the key as it is, of at most {MAX_NAME_BYTES} bytes, "
+                "without empty, '.' or '..' segments",
+            )
+        if not any(each.holds(place) for each in self.allowed):
+            refuse(
+                self.field, f"is at no place that is allowed; the operator may set {self.setting}"
+            )
+        return place
+
+
+def _place(url: str) -> Place | None:
+    """A URL taken apart, if it is one that we read."""
+    bucket, slash, key = url.removeprefix(_SCHEME).partition("/")
+    if not url.startswith(_SCHEME) or not slash or not _BUCKET.fullmatch(bucket):
+        return None
+    try:
+        if key:
+            check_name(key.removesuffix("/"))
+    except InvalidRequest:
+        return None
+    return Place(bucket, key)

@@ -1,0 +1,1 @@
+"""Celery as the doorbell: the app configuration, the consumer and the transport."""

@@ -1,0 +1,1 @@
+"""The ledger and the replies on a Redis-compatible server."""

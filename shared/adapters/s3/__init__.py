@@ -1,0 +1,1 @@
+"""The object store on an S3-compatible server, and the buckets of users."""

@@ -1,0 +1,141 @@
+"""The models on offer, read from TOML: names, aliases, where they run and how they are prompted."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from shared.errors import ConfigurationError, FieldError, ModelNotFound
+from shared.types import Value
+
+
+class _Written(Value):
+    """What people write in a catalogue: a key that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelFit(_Written):
+    """What makes the log odds of a fit to labels: factors of five numbers, in the order of
+    `workers.core.fit.Described.fit`.
+    """
+
+    nearest: float
+    null: float
+    generic: float
+    log_labels: float
+    offset: float
+
+
+class ExampleFit(_Written):
+    """The same for a fit to a classifier's examples: `workers.core.fit.Learnt.fit`."""
+
+    nearest: float
+    own: float
+    other: float
+    log_labels: float
+    offset: float
+
+
+class ModelEntry(_Written):
+    """One model of the catalogue."""
+
+    name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
+    aliases: tuple[str, ...] = ()
+    engine: Literal["sentence", "sentence_clip", "open_clip", "hashing"]
+    checkpoint: str = ""
+    device: Literal["cpu", "gpu-preferred", "gpu-only"] = "cpu"
+    languages: tuple[str, ...] = ()
+    prefix: str = Field(default="", max_length=64)
+    templates: tuple[str, ...] = ("{label}",)
+    picture_templates: tuple[str, ...] = ("a photo of {label}.", "a picture of {label}.", "{label}")
+    temperature: float = Field(default=0.06, gt=0)
+    by_spread: bool = True
+    null_bias: float = 0.0
+    label_fit: LabelFit | None = None
+    example_fit: ExampleFit | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of worker that may hold it, by the names of their queues, the better first."""
+        return {"cpu": ("cpu",), "gpu-preferred": ("gpu", "cpu"), "gpu-only": ("gpu",)}[self.device]
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether pictures and texts lie in one space of vectors."""
+        return self.engine in {"sentence_clip", "open_clip"}
+
+
+class Catalogue:
+    """Models by name and alias."""
+
+    def __init__(self, entries: Iterable[ModelEntry], *, default: str) -> None:
+        self.entries = {entry.name: entry for entry in entries}
+        first_wins = reversed(self.entries.values())
+        self._names = {alias: entry.name for entry in first_wins for alias in entry.aliases}
+        self._names |= {name: name for name in self.entries}
+        if default not in self._names:
+            raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
+        self.default = self.entries[self._names[default]]
+
+    def for_pictures(self) -> ModelEntry:
+        """The model for pictures where none is named: the first that reads them, if one does."""
+        able = [entry for entry in self.entries.values() if entry.reads_pictures]
+        return self.default if self.default.reads_pictures or not able else able[0]
+
+    def find(self, name: str) -> ModelEntry:
+        """The model of a name or alias.
+
+        Raises:
+            ModelNotFound: There is none; the sentence lists the known names.
+        """
+        known = self._names.get(name)
+        if known is None:
+            near = difflib.get_close_matches(name, self._names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            message = f"no such model{hint} Known models: {', '.join(sorted(self._names))}"
+            raise ModelNotFound(
+                f"model: {message}", fields=(FieldError(field="model", message=message),)
+            )
+        return self.entries[known]
+
+
+def load(extra: str = "", *, default: str) -> Catalogue:
+    """The entries of the file `extra`, then those of the built-in catalogue with other names.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or an entry is wrong.
+    """
+    entries = _parse(
+        "the built-in catalogue",
+        resources.files("shared").joinpath("model_catalogue.toml").read_text("utf-8"),
+    )
+    if extra:
+        try:
+            text = Path(extra).read_text("utf-8")
+        except OSError as exc:
+            raise ConfigurationError(
+                f"the catalogue {extra} cannot be read: {exc.strerror}"
+            ) from exc
+        own = _parse(extra, text)
+        entries = own | {name: entry for name, entry in entries.items() if name not in own}
+    return Catalogue(entries.values(), default=default)
+
+
+def _parse(source: str, text: str) -> dict[str, ModelEntry]:
+    try:
+        models = tomllib.loads(text).get("model", [])
+        entries = [ModelEntry.model_validate(model) for model in models]
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{source} is not TOML: {exc}") from None
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{source}: {place or 'model'}: {first['msg']}") from None
+    return {entry.name: entry for entry in entries}

@@ -1,0 +1,187 @@
+"""What operators and readers look at: models, health, metrics, documents."""
+
+from __future__ import annotations
+
+import re
+import threading
+from urllib.parse import urljoin
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.services import readiness
+from api.services.metrics import Metrics
+from shared.member_reports import MemberReport
+from shared.messages import encode
+from tests.api.conftest import World
+from tests.fake_ledger import FakeLedger
+from tests.problems import assert_problem
+
+
+class TestModels:
+    def test_are_listed_with_what_serves_them(self, client: FlaskClient):
+        models = client.get("/v1/models").get_json()
+
+        assert models["object"] == "list"
+        assert models["data"][0] == {
+            "id": "tiny",
+            "object": "model",
+            "created": models["data"][1]["created"],
+            "owned_by": "pigeonhole",
+            "aliases": ["toy"],
+            "device": "cpu",
+            "languages": ["en"],
+            "available": True,
+            "texts_served_by": None,
+        }
+        assert models["data"][1]["available"] is False
+
+    def test_are_unavailable_while_redis_is_away(self, client: FlaskClient, world: World):
+        world.ledger.away = True
+
+        assert [m["available"] for m in client.get("/v1/models").get_json()["data"]] == [False] * 2
+
+
+class TestHealth:
+    def test_of_the_process(self, client: FlaskClient, world: World):
+        world.ledger.away = world.store.away = True
+
+        assert client.get("/health/live").get_json() == {"status": "ok"}
+
+    def test_is_ready_when_an_item_came_back(self, client: FlaskClient, world: World):
+        answer = client.get("/health/ready")
+
+        assert answer.status_code == 200
+        assert answer.get_json()["ready"] is True
+        assert set(answer.get_json()["parts"].values()) == {"ok"}
+        assert len(world.worker.calls) == 1
+
+    @pytest.mark.parametrize(
+        ("away", "missing"),
+        [
+            ("ledger", {"redis", "keeper", "worker", "model"}),
+            ("store", {"object_store"}),
+        ],
+    )
+    def test_names_what_is_missing(
+        self, client: FlaskClient, world: World, away: str, missing: set[str]
+    ):
+        getattr(world, away).away = True
+
+        answer = client.get("/health/ready")
+
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+        parts = answer.get_json()["parts"]
+        assert {part for part, said in parts.items() if said != "ok"} == missing
+
+    def test_says_whose_clock_is_off_and_is_ready_all_the_same(
+        self, client: FlaskClient, world: World
+    ):
+        ahead = MemberReport(clock_offset_s=691200.0)
+        world.ledger.report("keeper", "second", encode(ahead), ttl_s=60)
+
+        answer = client.get("/health/ready")
+
+        assert answer.status_code == 200
+        assert answer.get_json()["clocks"] == {
+            "api": "ok",
+            "keeper": "691200.0 s ahead of Redis",
+            "worker": "ok",
+        }
+        told = client.get("/metrics").get_data(as_text=True)
+        assert 'pigeonhole_clock_offset_seconds{role="keeper"} 691200.0' in told
+
+    def test_is_not_ready_when_the_worker_lives_but_does_not_answer(
+        self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(readiness, "LIMIT_S", 0.6)
+        world.worker.asleep = True
+
+        parts = client.get("/health/ready").get_json()["parts"]
+
+        assert parts["worker"] == "ok"
+        assert parts["model"].startswith("no answer within")
+
+    @pytest.mark.slow
+    def test_what_hangs_is_named_within_the_limit(
+        self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(readiness, "LIMIT_S", 0.6)
+        released = threading.Event()
+        monkeypatch.setattr(world.store, "get", lambda name: released.wait(10))
+
+        parts = client.get("/health/ready").get_json()["parts"]
+        released.set()
+
+        assert parts["object_store"] == "no answer within 0.6 s"
+        assert parts["model"] == "ok"
+
+    def test_many_probes_cost_what_one_does(self, world: World):
+        threads = [
+            threading.Thread(target=world.app.test_client().get, args=("/health/ready",))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(world.worker.calls) == 1
+
+
+class TestMetrics:
+    def test_count_answers_by_route(self, client: FlaskClient):
+        client.get("/v1/jobs/secret")
+        client.get("/secret")
+        client.open("/v1/jobs", method="BREW")
+
+        text = client.get("/metrics").get_data(as_text=True)
+
+        counted = 'pigeonhole_http_requests_total{method="%s",route="%s",status="%d"} 1.0'
+        assert counted % ("GET", "/v1/jobs/<job_id>", 404) in text
+        assert counted % ("GET", "none", 404) in text
+        assert 'method="other"' in text
+        assert "secret" not in text
+        assert 'pigeonhole_queue_waiting{queue="cpu.standard"} 0.0' in text
+        assert 'pigeonhole_members{role="worker"} 1.0' in text
+
+    def test_are_scraped_while_redis_is_away(self, client: FlaskClient, world: World):
+        world.ledger.away = True
+
+        answer = client.get("/metrics")
+
+        assert answer.status_code == 200
+        assert answer.mimetype == "text/plain"
+        assert "pigeonhole_queue_waiting" not in answer.get_data(as_text=True)
+
+    def test_two_apps_do_not_share_counts(self):
+        one, other = Metrics(FakeLedger()), Metrics(FakeLedger())
+
+        one.count(method="GET", route="/", status=200, seconds=0.1)
+
+        assert b'route="/"' in one.text()
+        assert b'route="/"' not in other.text()
+
+
+class TestDocuments:
+    def test_the_page_loads_nothing_from_elsewhere(self, client: FlaskClient):
+        page = client.get("/docs/").get_data(as_text=True)
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+
+        assert sources
+        assert all(source.startswith("./") for source in sources)
+        for source in sources:
+            with client.get(urljoin("/docs/", source)) as answer:
+                assert answer.status_code == 200
+        assert "://" not in page
+        assert '"validatorUrl": null' in page
+
+    def test_the_root_leads_to_the_page(self, client: FlaskClient):
+        assert client.get("/", follow_redirects=True).request.path == "/docs/"
+
+    def test_the_document_is_served(self, client: FlaskClient):
+        assert client.get("/openapi.json").get_json()["openapi"] == "3.1.0"
+
+    def test_nothing_beside_the_page_is_served(self, client: FlaskClient):
+        assert_problem(client.get("/docs/../main.py"), 404, "RESOURCE_NOT_FOUND")

@@ -1,0 +1,46 @@
+"""What the keeper deletes of files that were sent in parts."""
+
+from __future__ import annotations
+
+from shared import ids, object_keys
+from tests.fakes import FakeStore
+from workers.keeper.deletion_limit import DeletionLimit
+from workers.keeper.retention import expire_uploads
+
+NO_LIMIT = DeletionLimit("few", wait_s=3600)  # that tests with a few objects meet
+
+
+def put_upload(store: FakeStore, begun_at: float, *, account: str = "acme") -> str:
+    """An upload of two parts; of the second one nothing else is known."""
+    upload = ids.upload_id(int(begun_at * 1000), ids.random_bits())
+    store.put(object_keys.upload_record(account, upload), b"{}")
+    for _ in range(2):
+        store.put(object_keys.upload_part(account, upload, ids.part_id()), b"x")
+    return upload
+
+
+def uploads(store: FakeStore) -> set[str]:
+    return {name.split("/")[2] for name in store.list(object_keys.UPLOADS)}
+
+
+def test_uploads_that_were_begun_before_a_time_leave_nothing():
+    store = FakeStore()
+    kept = {put_upload(store, 50.001), put_upload(store, 99, account="other")}
+    put_upload(store, 49)
+    put_upload(store, 1, account="other")
+
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 2
+
+    assert uploads(store) == kept
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 0
+
+
+def test_a_part_that_came_after_the_end_is_deleted_too():
+    store = FakeStore()
+    upload = put_upload(store, 1)
+    expire_uploads(store, before=50, limit=NO_LIMIT)
+    store.put(object_keys.upload_part("acme", upload, ids.part_id()), b"late")
+
+    assert expire_uploads(store, before=50, limit=NO_LIMIT) == 1
+
+    assert not list(store.list(object_keys.UPLOADS))

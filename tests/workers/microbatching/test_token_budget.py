@@ -1,0 +1,106 @@
+"""How large batches may be on a device with so much memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from shared.errors import ConfigurationError, Unavailable
+from tests.fake_media import ColourEncoder
+from workers.microbatching import token_budget
+from workers.microbatching.scheduler import SPECIAL_TOKENS
+from workers.models.gpu_memory import SHARE
+from workers.models.port import Rows
+
+
+class Device:
+    """Free memory, of which every token in a pass takes some."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.taken = 0
+
+    def run(self, tokens: int, per_token: int) -> None:
+        self.taken = tokens * per_token
+        if self.taken > self.free:
+            raise Unavailable("There was not enough memory for a pass.")
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def peak_bytes(self, work: Callable[[], object]) -> int:
+        work()
+        return self.taken
+
+
+class Texts:
+    name, revision, dimensions, window = "texts", "1", 4, 62
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.longest = 0
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[1] * len(text.split()) for text in texts]
+
+    def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
+        longest = max(map(len, windows))
+        self.longest = max(self.longest, longest)
+        self._device.run(len(windows) * (longest + SPECIAL_TOKENS), 100)
+        return np.zeros((len(windows), 4), np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+class Pictures(ColourEncoder):
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self._device = device
+
+    def encode(self, pictures) -> Rows:
+        self._device.run(len(pictures) * self.picture_tokens, 100)
+        return np.zeros((len(pictures), self.dimensions), np.float32)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 5, 9, 40])
+def test_a_batch_of_texts_fills_the_memory_with_whole_windows(windows: int):
+    device = Device(int(windows * 64 * 100 / SHARE) + 1)
+    encoder = Texts(device)
+
+    assert token_budget.of_texts(encoder, device) == windows * 64
+    assert encoder.longest == encoder.window
+
+
+def test_no_batch_is_larger_than_the_most():
+    device = Device(10**12)
+
+    assert token_budget.of_texts(Texts(device), device, most_tokens=1000) == 15 * 64
+    assert token_budget.of_texts(Texts(device), device, most_tokens=10) == 64
+
+
+def test_pictures_are_counted_in_pictures():
+    device = Device(10**6)
+    encoder = Pictures(device)
+
+    tokens = token_budget.of_pictures(encoder, device, most_tokens=10**6)
+
+    assert tokens % encoder.picture_tokens == 0
+    assert tokens * 100 <= 10**6 * SHARE < (tokens + encoder.picture_tokens) * 100
+
+
+def test_models_that_share_a_device_share_its_memory():
+    device = Device(10**6)
+
+    half = token_budget.of_texts(Texts(device), token_budget.Part(memory=device, of=2))
+
+    assert half == pytest.approx(token_budget.of_texts(Texts(device), device) / 2, abs=64)
+
+
+def test_a_model_that_has_no_room_for_one_window_is_not_loaded():
+    device = Device(100)
+
+    with pytest.raises(ConfigurationError, match=r"texts does not fit.*PIGEONHOLE_MODELS"):
+        token_budget.of_texts(Texts(device), device)

@@ -1,0 +1,344 @@
+"""Items to vectors: what a model sees of a text, of pictures, of a document.
+
+A view is one vector that an item is judged by. A text is one view; so are pictures of one thing,
+the mean of their vectors. A document is judged by the view of its text, by that of its pages, or by
+both, if it has both; and each page by itself, if that is asked for. An item that cannot be read
+fails alone.
+
+Letters: N items, V views, P pages, D dimensions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+
+from shared.errors import PigeonholeError, UnreadableInput
+from shared.limits import Limits
+from shared.types import FileBy, FileReading, Item, Media, Priority
+from shared.validation import refuse
+from workers.embedding.download_deadline import Patience
+from workers.embedding.long_texts import TokenIds
+from workers.embedding.media_loader import MediaReader
+from workers.embedding.pooling import (
+    FileViews,
+    ItemViews,
+    View,
+    Views,
+    mean,
+    of_texts,
+    pages_of,
+    put_together,
+)
+from workers.embedding.texts import Model
+from workers.futures import done, mapped, settled, then, without_variables
+from workers.inputs.documents.model import Document
+from workers.inputs.images.decode import Picture, tokens_of
+from workers.inputs.media_fetcher import host_of
+from workers.models.port import Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewer:
+    """Looks at items with the models of this process."""
+
+    limits: Limits
+    media: MediaReader
+
+    def look(
+        self,
+        model: Model,
+        items: Sequence[Item],
+        files: FileReading,
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str = "",
+        job: str = "",
+        per_item: bool = False,
+        aside: Mapping[int, PigeonholeError] | None = None,
+    ) -> Future[Views]:
+        """Begin to look at N items of an account, as a part of a `job` of bulk if any.
+
+        Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
+        always; the items `aside` have failed before, by index.
+
+        Returns:
+            A future that ends when all views are there, or have failed; where there is a deadline,
+            what addresses have not sent a while before it has. Cancelling it takes what still
+            waits out of the queues.
+
+        Raises:
+            TokenLimitExceeded: A text is too long.
+            InvalidRequest: The model reads no pictures, and is to.
+            Unavailable: The model has stopped.
+        """
+        patience = None
+        if deadline is not None and any(item.media for item in items):
+            patience = Patience(deadline=deadline)
+        look = _Look(
+            self, model, files, priority, deadline, account, job, patience, per_item, aside or {}
+        )
+        tokenised = look.tokenised([item.text for item in items])
+        if tokenised.done():
+            return look.at_all(items, tokenised.result())
+        return then(tokenised, partial(look.at_all, items))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the media of one call are looked at."""
+
+    viewer: Viewer
+    model: Model
+    files: FileReading
+    priority: Priority
+    deadline: float | None
+    account: str
+    job: str
+    patience: Patience | None
+    per_item: bool
+    aside: Mapping[int, PigeonholeError]
+    rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
+
+    def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[Views]:
+        """The items, whose texts are these tokens."""
+        failed = self._failed(items, tokens)
+        counts = tuple(0 if i in failed else len(ids) for i, ids in enumerate(tokens))
+        window = self.model.embedder.encoder.window
+        windowed = tuple(i for i, count in enumerate(counts) if count > window)
+        if not failed and not any(item.media for item in items):
+            seen = partial(of_texts, counts=counts, windowed=windowed)
+            return mapped(self._rows(tokens), seen)
+        texts = [i for i, item in enumerate(items) if not item.media and i not in failed]
+        rows = self._rows([tokens[i] for i in texts])
+        media = {i: item for i, item in enumerate(items) if item.media and i not in failed}
+        once = {item: self.at(item) for item in _dealt(list(media.values()))}
+        others = {i: once[item] for i, item in media.items()}
+        views = mapped(
+            settled([rows, *others.values()]),
+            lambda _: put_together(len(items), texts, rows, others, counts, windowed, failed),
+        )
+        if (patience := self.patience) is not None:
+            patience.start()
+            views.add_done_callback(lambda _: patience.stop())
+        return views
+
+    def _failed(self, items: Sequence[Item], tokens: TokenIds) -> dict[int, PigeonholeError]:
+        """The items that cannot be looked at, by index.
+
+        Raises:
+            PigeonholeError: Why the first of them cannot, where they do not fail alone.
+        """
+        failed = dict(self.aside)
+        for index, (item, ids) in enumerate(zip(items, tokens, strict=True)):
+            try:
+                self.viewer.limits.check_tokens(index, len(ids))
+                _check_reads(self.model, index, item, self.files)
+            except PigeonholeError as exc:
+                if not self.per_item:
+                    raise
+                failed.setdefault(index, without_variables(exc))
+        return failed
+
+    def tokenised(self, texts: Sequence[str], *, most: int | None = None) -> Future[TokenIds]:
+        """The token ids of texts; long ones take turns with those of others."""
+        return self.model.embedder.tokenised(
+            texts,
+            priority=self.priority,
+            deadline=self.deadline,
+            account=self.account,
+            most=most,
+        )
+
+    def _rows(self, tokens: TokenIds) -> Future[Rows]:
+        """The vectors of texts."""
+        return self.model.embedder.embed(
+            tokens,
+            priority=self.priority,
+            deadline=self.deadline,
+            account=self.account,
+            job=self.job,
+        )
+
+    def at(self, item: Item) -> Future[ItemViews]:
+        """One item that has to be read first."""
+        return self._document(item.file) if item.file is not None else self._pictures(item.images)
+
+    def _pictures(self, images: Sequence[Media]) -> Future[ItemViews]:
+        assert self.model.pictures is not None
+        frame = self.model.pictures.encoder.frame
+        read = [
+            self.viewer.media.picture(
+                image,
+                frame,
+                priority=self.priority,
+                deadline=self.deadline,
+                rank=next(self.rank),
+                account=self.account,
+                patience=self.patience,
+            )
+            for image in dict.fromkeys(images)
+        ]
+        return then(settled(read), lambda _: self._embedded([each.result() for each in read]))
+
+    def _embedded(self, pictures: Sequence[Picture]) -> Future[ItemViews]:
+        assert self.model.pictures is not None
+        rows = self.model.pictures.embed(
+            [picture.pixels for picture in pictures],
+            priority=self.priority,
+            deadline=self.deadline,
+            account=self.account,
+            job=self.job,
+        )
+        tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
+        return mapped(rows, lambda x: ItemViews(views=((mean(x), True),), tokens=tokens))
+
+    @property
+    def _most_pages(self) -> int:
+        return self.files.max_pages or self.viewer.limits.max_pages
+
+    def _document(self, file: Media) -> Future[ItemViews]:
+        pictures = self.model.pictures
+        return self.viewer.media.document(
+            file,
+            None if pictures is None or self.files.by == "text" else pictures.encoder.frame,
+            most_pages=self._most_pages,
+            use=self._read,
+            priority=self.priority,
+            deadline=self.deadline,
+            rank=next(self.rank),
+            account=self.account,
+            patience=self.patience,
+        )
+
+    def _read(self, document: Document) -> Future[ItemViews]:
+        """The views of a document, by what there is."""
+        by = self._judged_by(document)
+        return then(self._tokens_of(document, by), partial(self._looked_at, document, by))
+
+    def _tokens_of(self, document: Document, by: FileBy) -> Future[TokenIds]:
+        """The token ids of its text, and of each page if they are asked for; none of pictures."""
+        if by == "pages":
+            return done([])
+        limits = self.viewer.limits
+        texts = [page.text for page in document.pages] if self.files.per_page else []
+
+        def go_on(found: TokenIds) -> Future[TokenIds]:
+            limits.check_document_tokens(len(found[0]))
+            return mapped(self.tokenised(texts), lambda of_pages: [*found, *of_pages])
+
+        return then(self.tokenised([document.text], most=limits.max_document_tokens), go_on)
+
+    def _looked_at(self, document: Document, by: FileBy, token_ids: TokenIds) -> Future[ItemViews]:
+        text_rows: Future[Rows] | None = None
+        page_rows: Future[Rows] | None = None
+        tokens = 0
+        windowed = False
+        if token_ids:
+            tokens += len(token_ids[0])
+            windowed = tokens > self.model.embedder.encoder.window
+            text_rows = self._rows(token_ids)
+        if by in {"pages", "both"}:
+            assert self.model.pictures is not None
+            drawn = [page for page in document.pages if page.pixels is not None]
+            tokens += sum(tokens_of(page.width, page.height) for page in drawn)
+            page_rows = self.model.pictures.embed(
+                [page.pixels for page in drawn if page.pixels is not None],
+                priority=self.priority,
+                deadline=self.deadline,
+                account=self.account,
+                job=self.job,
+            )
+        waiting = [rows for rows in (text_rows, page_rows) if rows is not None]
+        sides = [(bool(page.text.strip()), page.pixels is not None) for page in document.pages]
+        file = FileViews(
+            index=0,
+            kind=document.kind,
+            total_pages=document.total_pages,
+            pages_read=document.pages_read,
+            by=by,
+            scanned=document.scanned,
+        )
+
+        def seen(_: None) -> ItemViews:
+            x = None if text_rows is None else text_rows.result()
+            y = None if page_rows is None else page_rows.result()
+            views: list[View] = []
+            views += [] if x is None else [(x[0], False)]
+            views += [] if y is None else [(mean(y), True)]
+            return ItemViews(
+                views=tuple(views),
+                tokens=tokens,
+                windowed=windowed,
+                file=file,
+                pages=pages_of(sides, x, y)[: self._most_pages] if self.files.per_page else (),
+            )
+
+        return mapped(settled(waiting), seen)
+
+    def _judged_by(self, document: Document) -> FileBy:
+        """What a document is judged by.
+
+        Raises:
+            UnreadableInput: It has nothing of what it is to be judged by.
+        """
+        has_text = any(page.text.strip() for page in document.pages)
+        has_pictures = any(page.pixels is not None for page in document.pages)
+        if not has_text and not document.visible:
+            raise UnreadableInput(_empty(document))
+        by = self.files.by
+        if by != "text" and self.model.pictures is not None and not (has_text or has_pictures):
+            raise UnreadableInput(
+                " ".join(("has neither text nor pictures that can be read.", *document.unread))
+            )
+        if by == "auto":
+            by = "pages" if has_pictures and (document.scanned or not has_text) else "text"
+        if by == "both" and not (has_text and has_pictures):
+            by = "text" if has_text else "pages"
+        if by == "text" and not has_text:
+            hint = (
+                "judge it by its pages (file_by)"
+                if self.model.pictures is not None
+                else "name a model that reads pictures"
+            )
+            raise UnreadableInput(f"has no text, as a scan has none: {hint}")
+        if by == "pages" and not has_pictures:
+            raise UnreadableInput("has no page that can be drawn: judge it by its text (file_by)")
+        return by
+
+
+def _empty(document: Document) -> str:
+    """What to say of one of which nothing is there to be judged."""
+    if not document.unread:
+        return "is empty: it has neither text nor pictures"
+    return " ".join(("has neither text nor pictures where it was read.", *document.unread))
+
+
+def _dealt(items: Sequence[Item]) -> list[Item]:
+    """The distinct ones, each host's first before any host's second.
+
+    So one that is slow does not hold all the turns at reading before the others' have begun.
+    """
+    seen: Counter[str] = Counter()
+
+    def place(item: Item) -> int:
+        host = host_of(item.media[0].url) if item.media else ""
+        seen[host] += 1
+        return seen[host]
+
+    return sorted(dict.fromkeys(items), key=place)
+
+
+def _check_reads(model: Model, index: int, item: Item, files: FileReading) -> None:
+    if model.pictures is not None or not item.media:
+        return
+    name = f"the model {model.entry.name}"
+    if item.images:
+        refuse(f"input[{index}].image", f"{name} reads no pictures")
+    if item.file is not None and files.by in {"pages", "both"}:
+        refuse("file_by", f"{name} reads no pictures; leave it out, or say text")

@@ -1,0 +1,227 @@
+"""A question's labels as a model sees them: prompts embedded, averaged, measured, and remembered.
+
+The sets used last are kept, so that 256 labels cost nothing the second time. A set on its way
+through the model is shared with whoever asks meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import chain
+
+from shared.limits import Limits
+from shared.types import ClassifyRequest, LabelsAlike, Priority, Question
+from workers.byte_cache import OVERHEAD_BYTES, ByteCache
+from workers.core import fit, prompts, zero_shot
+from workers.core.data_warnings import similar_labels
+from workers.embedding.texts import Model
+from workers.futures import done, without_variables
+from workers.models.port import Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A question's labels, measured.
+
+    `tokens` are those of labels and descriptions. `described` is there for requests that need a
+    fit. `alike`: pairs that are nearly one to the model, the closest first.
+    """
+
+    scored: zero_shot.LabelSet
+    tokens: int
+    described: fit.Described | None
+    alike: tuple[LabelsAlike, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the arrays take in memory."""
+        null = 0 if self.described is None else self.described.null.nbytes
+        return self.scored.rows.nbytes + self.scored.null.nbytes + null
+
+
+_DECIMALS = 6
+_CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
+
+
+def embed_labels(
+    model: Model,
+    labels: Sequence[str],
+    *,
+    priority: Priority,
+    account: str = "",
+    pictures: bool = False,
+) -> Future[Rows]:
+    """The vectors that labels have before there are examples: (L, D), unit rows.
+
+    Raises:
+        Unavailable: The model has stopped.
+    """
+    templates = _templates(model, pictures)
+    texts = prompts.prompts(labels, templates)  # (L, K)
+    embedded = model.embedder.embed_prompts(
+        [*chain.from_iterable(texts)], priority=priority, account=account
+    )
+    made: Future[Rows] = Future()
+
+    def finish(rows: Future[Rows]) -> None:
+        try:
+            made.set_result(prompts.average(rows.result(), len(templates)))
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+            made.set_exception(without_variables(exc))
+
+    embedded.add_done_callback(finish)
+    return made
+
+
+def _templates(model: Model, pictures: bool) -> tuple[str, ...]:
+    return model.entry.picture_templates if pictures else model.entry.templates
+
+
+def scale_of(model: Model, *, pictures: bool = False) -> zero_shot.Scale:
+    """What the model's cosines of labels with texts mean, or with pictures."""
+    entry = model.entry
+    if pictures:
+        assert model.pictures is not None
+        return zero_shot.Scale(
+            temperature=1 / model.pictures.logit_scale, by_spread=False, null_bias=entry.null_bias
+        )
+    return zero_shot.Scale(
+        temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
+    )
+
+
+class LabelSets:
+    """Label sets by model, labels and how they are prompted; safe for any thread."""
+
+    def __init__(self, limits: Limits, *, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._making: dict[object, Future[Labels]] = {}
+        self._kept = ByteCache[object, Labels](max_bytes=cache_bytes)
+
+    def of(
+        self,
+        model: Model,
+        request: ClassifyRequest,
+        question: Question,
+        priority: Priority,
+        *,
+        account: str = "",
+        pictures: bool = False,
+    ) -> Future[Labels]:
+        """The question's labels: remembered, or on their way through the model.
+
+        `pictures` says what they are to be compared with, instead of texts.
+
+        Raises:
+            InvalidRequest: The template has no place for the label, or several.
+            TokenLimitExceeded: Labels and descriptions are too long together.
+            Unavailable: The model has stopped.
+        """
+        given = request.descriptions
+        described = tuple(given.get(label, "") for label in question.labels) if given else ()
+        mode = (request.multi_label, request.needs_fit)
+        how = (model.entry.name, request.template, mode, pictures)
+        key = (*how, question.labels, described)
+        known = self._kept.get(key)
+        if known is not None:
+            return done(known)
+        with self._lock:
+            making = self._making.get(key)
+        if making is not None:
+            return making
+        made = _make(model, request, question, described, priority, self._limits, pictures, account)
+        with self._lock:
+            self._making[key] = made  # two may have asked at once; either is as good
+        texts = (request.template or "", *question.labels, *described)
+        made.add_done_callback(lambda ended: self._keep(key, ended, texts))
+        return made
+
+    def _keep(self, key: object, ended: Future[Labels], texts: Sequence[str]) -> None:
+        """Keep what was made; of an error nothing, so that the next request tries again.
+
+        Not the future: it keeps its callbacks, and with them the requests that waited for it.
+        """
+        with self._lock:
+            self._making.pop(key, None)
+        if ended.exception() is None:
+            labels = ended.result()
+            size = labels.size_bytes + sum(map(sys.getsizeof, texts))
+            self._kept.put(key, labels, size_bytes=size + OVERHEAD_BYTES)
+
+
+def _make(
+    model: Model,
+    request: ClassifyRequest,
+    question: Question,
+    described: tuple[str, ...],
+    priority: Priority,
+    limits: Limits,
+    pictures: bool,
+    account: str,
+) -> Future[Labels]:
+    """Send a label set through the model."""
+    templates = _templates(model, pictures)
+    texts = prompts.prompts(
+        question.labels,
+        templates,
+        template=request.template,
+        descriptions=request.descriptions,
+    )  # (L, K)
+    null_labels = prompts.NULL_LABELS if request.multi_label or request.needs_fit else ()
+    nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
+    scale = scale_of(model, pictures=pictures)
+    tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
+    limits.check_label_tokens(question.group, tokens)
+    made: Future[Labels] = Future()
+
+    def finish(embedded: Future[Rows]) -> None:
+        try:
+            rows = embedded.result()
+            forms = len(texts[0])
+            labels = prompts.average(rows[: len(texts) * forms], forms)
+            null = prompts.average(rows[len(texts) * forms :], forms) if nulls else None
+            measured = _measured(request, question, labels, null, scale, tokens)
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+            made.set_exception(without_variables(exc))
+        else:
+            made.set_result(measured)
+
+    model.embedder.embed_prompts(
+        [*chain.from_iterable(texts), *chain.from_iterable(nulls)],
+        priority=priority,  # no deadline: the set is shared with whoever asks meanwhile
+        account=account,
+    ).add_done_callback(finish)
+    return made
+
+
+def _measured(
+    request: ClassifyRequest,
+    question: Question,
+    rows: Rows,
+    null: Rows | None,
+    scale: zero_shot.Scale,
+    tokens: int,
+) -> Labels:
+    """What scoring and fit need of labels (L, D) and null labels (M, D)."""
+    described = None
+    if null is not None and request.needs_fit:
+        temperature = zero_shot.temperature(rows, scale)
+        described = fit.Described.measure(rows, null, temperature=temperature)
+    competing = null if request.multi_label else None
+    return Labels(
+        scored=zero_shot.LabelSet.measure(rows, scale=scale, null=competing),
+        tokens=tokens,
+        described=described,
+        alike=tuple(
+            LabelsAlike(
+                labels=(remark.labels[0], remark.labels[1]),
+                value=round(remark.value, _DECIMALS),
+            )
+            for remark in similar_labels(question.labels, rows)
+        ),
+    )

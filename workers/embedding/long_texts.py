@@ -1,0 +1,136 @@
+"""Long texts to token ids, in turns: a short text never waits for a long one to be tokenised.
+
+A megabyte of text takes a tokenizer 0.3 s of two cores. Whoever has so much hands it over here: one
+thread does it by steps of 65,536 characters, about 20 ms, and between two steps it looks whose turn
+it is: calls before bulk, then the account for which the fewest characters were done
+(`workers.microbatching.fair_order`), then what was handed over first. So no more than one step is
+ever under
+way: the tokenizer's own threads are shared by the whole process, and they do what they were given
+in order. Work whose future was cancelled or whose deadline has passed is dropped between two steps.
+
+The thread lives while there is something to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from shared.errors import DeadlineExceeded
+from shared.types import Priority
+from workers.embedding.tokenization import Tokenise, token_steps
+from workers.futures import end, without_variables
+from workers.microbatching.fair_order import AccountTurns
+
+STEP_CHARS = 65_536
+TokenIds = list[Sequence[int]]
+
+
+@dataclass(eq=False, kw_only=True)
+class _Work:
+    """Texts of one call that are being tokenised."""
+
+    steps: Generator[int, None, TokenIds]
+    chars: int  # that are left, about
+    priority: Priority
+    deadline: float | None
+    account: str
+    number: int  # of its arrival
+    future: Future[TokenIds] = field(default_factory=Future)
+
+
+class LongTexts:
+    """Tokenises for any thread.
+
+    Args:
+        tokenise: content ids of short texts.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, tokenise: Tokenise, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tokenise = tokenise
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._turns = AccountTurns()
+        self._numbers = itertools.count()
+        self._waiting: list[_Work] = []
+        self._running = False
+
+    def token_ids(
+        self,
+        texts: Sequence[str],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str,
+        most: int | None = None,
+    ) -> Future[TokenIds]:
+        """As `workers.embedding.tokenization.token_ids`. Cancelling the future ends the work.
+
+        Raises:
+            DeadlineExceeded: by the future: the deadline passed before the last step.
+        """
+        work = _Work(
+            steps=token_steps(self._tokenise, texts, most=most, step_chars=STEP_CHARS),
+            chars=sum(map(len, texts)),
+            priority=priority,
+            deadline=deadline,
+            account=account,
+            number=next(self._numbers),
+        )
+        with self._lock:
+            self._waiting.append(work)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="long-texts", daemon=True).start()
+        return work.future
+
+    def accounts(self, priority: Priority) -> set[str]:
+        """Those with texts that wait here, in the class and above it."""
+        with self._lock:
+            return {work.account for work in self._waiting if work.priority <= priority}
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            self._step(work)
+
+    def _next(self) -> _Work | None:
+        """The work whose turn it is; None where there is none, and the thread ends."""
+        with self._lock:
+            self._turns.advance({work.account for work in self._waiting})
+            self._running = bool(self._waiting)
+            return min(self._waiting, key=self._turn, default=None)
+
+    def _turn(self, work: _Work) -> tuple[bool, float, int]:
+        of_bulk = work.priority is Priority.BULK
+        ends = self._turns.place(work.account) + min(work.chars, STEP_CHARS)
+        return of_bulk, ends, work.number
+
+    def _step(self, work: _Work) -> None:
+        """Do some pieces of a text; its future ends outside the lock, for it may set off more."""
+        found: TokenIds | None = None
+        error: BaseException | None = None
+        chars = 0
+        try:
+            if work.deadline is not None and work.deadline <= self._clock():
+                raise DeadlineExceeded("the deadline passed before the texts were tokenised")
+            if not work.future.cancelled():
+                chars = next(work.steps)
+        except StopIteration as stop:
+            found, chars = stop.value, min(work.chars, STEP_CHARS)
+        except BaseException as exc:  # noqa: BLE001  whoever waits for the ids gets it
+            error = without_variables(exc)
+        over = found is not None or error is not None or work.future.cancelled()
+        with self._lock:
+            self._turns.charge(work.account, chars)
+            work.chars -= chars
+            if over:
+                self._waiting.remove(work)
+        if error is not None:
+            end(work.future, error=error)
+        elif over:
+            end(work.future, found)

@@ -1,0 +1,302 @@
+"""Texts of any length, and pictures, to vectors, over encoders and their batchers.
+
+Decides how a long text is cut into windows, how their vectors become one, and which label prompts
+are remembered. Priorities and batches are the batcher's (`workers.microbatching.microbatcher`).
+
+Letters: N texts, W windows (W ≥ N), P prompts, D dimensions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.model_catalogue import ModelEntry
+from shared.types import Priority
+from workers.byte_cache import OVERHEAD_BYTES, ByteCache
+from workers.embedding.long_texts import LongTexts, TokenIds
+from workers.embedding.tokenization import token_ids
+from workers.embedding.window_stream import WHOLE_WINDOWS, means_of_windows
+from workers.futures import done, mapped
+from workers.inputs.images.frame import Pixels
+from workers.microbatching.microbatcher import MicroBatcher
+from workers.models.port import PictureEncoder, Rows, TextEncoder
+
+_CACHE_BYTES = 32 * 2**20
+_SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
+
+
+class Embedder:
+    """What handlers use: one per loaded model, safe for any thread.
+
+    Args:
+        encoder: the model; only its `tokenise` is called here.
+        batcher: the batcher in front of that model.
+        cache_bytes: of the prompts that are remembered: 12,000 short ones at D = 384.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, batcher: MicroBatcher, *, cache_bytes: int = _CACHE_BYTES
+    ) -> None:
+        self.encoder = encoder
+        self.batcher = batcher
+        self._prompts = ByteCache[_Key, Rows](max_bytes=cache_bytes)
+        self._long_texts = LongTexts(encoder.tokenise)
+
+    def tokenised(
+        self,
+        texts: Sequence[str],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str,
+        most: int | None = None,
+    ) -> Future[TokenIds]:
+        """As `tokenise`, at once for short texts; long ones take turns (`.long_texts`)."""
+        if sum(map(len, texts)) <= _SHORT_CHARS:
+            return done(self.tokenise(texts, most=most))
+        return self._long_texts.token_ids(
+            texts, priority=priority, deadline=deadline, account=account, most=most
+        )
+
+    def tokenising(self, priority: Priority) -> set[str]:
+        """Accounts whose long texts wait to be tokenised, in the class and above it."""
+        return self._long_texts.accounts(priority)
+
+    def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
+        """Content token ids of each text; do this outside any queue, and only with short ones.
+
+        Nothing is cut off but what lies behind the first text of more than `most` ids, itself
+        included: see `workers.embedding.tokenization`.
+        """
+        return token_ids(self.encoder.tokenise, texts, most=most)
+
+    def embed(
+        self,
+        token_lists: Sequence[Sequence[int]],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str = "",
+        job: str = "",
+        then: Callable[[Rows], Rows] | None = None,
+    ) -> Future[Rows]:
+        """The vectors of N texts given as tokens.
+
+        A text longer than the model's window is the mean of its windows' vectors, weighted by
+        their lengths, at unit length again. A text without tokens is one empty window. Many
+        windows are not queued as a whole: see `workers.embedding.window_stream`.
+
+        Args:
+            token_lists: N lists of content ids of any length.
+            priority: the class to wait in.
+            deadline: on the monotonic clock, in seconds, or None.
+            account: whose turn it takes.
+            job: of which bulk it is a part, if any.
+            then: what the rows become before the future gets them; quick, in the model's thread.
+
+        Returns:
+            A future of (N, D) float32 unit rows. Cancelling it takes the work out of the queue.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        submit = partial(
+            self.batcher.submit, priority=priority, deadline=deadline, account=account, job=job
+        )
+        size = self.encoder.window
+        if all(len(tokens) <= size for tokens in token_lists):
+            return submit(token_lists, finish=then)
+        counts = [window_count(tokens, size) for tokens in token_lists]
+        if sum(counts) > WHOLE_WINDOWS:
+            cut = (windows(tokens, size) for tokens in token_lists)
+            means = means_of_windows(submit, cut, counts, self.encoder.dimensions)
+            return means if then is None else mapped(means, then)
+        flat = [window for tokens in token_lists for window in windows(tokens, size)]
+        weights = np.array([len(window) or 1 for window in flat], np.float32)  # (W,)
+        starts = np.cumsum([0, *counts[:-1]])  # (N,)
+        mean = partial(weighted_means, weights=weights, starts=starts)
+        return submit(flat, finish=mean if then is None else lambda rows: then(mean(rows)))
+
+    def embed_prompts(
+        self, texts: Sequence[str], *, priority: Priority = Priority.FAST, account: str = ""
+    ) -> Future[Rows]:
+        """The vectors of label prompts, (P, D); only those not remembered run.
+
+        Args:
+            texts: P prompts; equal ones run once.
+            priority: the class that the missing ones wait in.
+            account: whose turn they take.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        keys = [(self.encoder.name, self.encoder.revision, text) for text in texts]
+        kept = {key: self._prompts.get(key) for key in keys}
+        known = {key: row for key, row in kept.items() if row is not None}
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+
+        def finish(rows: Rows) -> Rows:
+            fresh = dict(zip(missing, rows, strict=True))
+            for key, row in fresh.items():
+                own = row.copy()  # a view would keep its whole batch alive
+                self._prompts.put(key, own, size_bytes=_size_bytes(key[-1], own))
+            found = known | fresh
+            if not keys:
+                return np.zeros((0, self.encoder.dimensions), np.float32)
+            return np.stack([found[key] for key in keys])
+
+        if missing:
+            tokens = self.tokenise([text for *_, text in missing])
+            return self.embed(
+                tokens, priority=priority, deadline=None, account=account, then=finish
+            )
+        ready: Future[Rows] = Future()
+        ready.set_result(finish(np.zeros((0, self.encoder.dimensions), np.float32)))
+        return ready
+
+
+class Still:
+    """A picture as a batcher takes it: pictures with the same pixels are the same."""
+
+    __slots__ = ("_hash", "pixels")
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        self._hash = hash(pixels.tobytes())  # a quarter of the time of a digest
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Still)
+            and self._hash == other._hash
+            and np.array_equal(self.pixels, other.pixels)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Stills:
+    """The picture tower of a model, as a batcher asks it."""
+
+    def __init__(self, encoder: PictureEncoder) -> None:
+        self._encoder = encoder
+        self.dimensions = encoder.dimensions
+
+    def encode(self, windows: Sequence[Still], /) -> Rows:
+        """(N, D) unit rows."""
+        return self._encoder.encode([still.pixels for still in windows])
+
+
+class Pictures:
+    """Pictures to vectors: what handlers use beside an `Embedder`, safe for any thread.
+
+    Args:
+        encoder: the picture tower of a model.
+        batcher: in front of it, of `Stills`.
+        logit_scale: what cosines between pictures and texts are to be multiplied with.
+    """
+
+    def __init__(
+        self, encoder: PictureEncoder, batcher: MicroBatcher, *, logit_scale: float
+    ) -> None:
+        self.encoder = encoder
+        self.batcher = batcher
+        self.logit_scale = logit_scale
+
+    def embed(
+        self,
+        pictures: Sequence[Pixels],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str = "",
+        job: str = "",
+    ) -> Future[Rows]:
+        """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
+
+        Raises:
+            Unavailable: when the model has stopped.
+        """
+        stills = [Still(pixels) for pixels in pictures]
+        return self.batcher.submit(
+            stills, priority=priority, deadline=deadline, account=account, job=job
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A loaded model: its entry in the catalogue, and how texts and pictures become vectors."""
+
+    entry: ModelEntry
+    embedder: Embedder
+    pictures: Pictures | None = None
+
+    @property
+    def batchers(self) -> tuple[MicroBatcher, ...]:
+        """Of all its towers."""
+        if self.pictures is None:
+            return (self.embedder.batcher,)
+        return (self.embedder.batcher, self.pictures.batcher)
+
+    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
+        """Accounts with so many forward passes of a tower waiting in the class and above it.
+
+        So are those whose long texts are being tokenised: nobody knows yet how many they will be.
+        """
+        full = self.embedder.tokenising(priority)
+        return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))
+
+
+def window_count(tokens: Sequence[int], size: int) -> int:
+    """As few as tokens fit in, and at least one."""
+    return max(1, -(-len(tokens) // size))
+
+
+def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Cut tokens into as few windows as fit, of nearly even length; no tokens are one window.
+
+    >>> windows([1, 2, 3, 4, 5], 4)
+    [[1, 2, 3], [4, 5]]
+    >>> windows([], 4)
+    [[]]
+    """
+    count = window_count(tokens, size)
+    cuts = [-(-len(tokens) * i // count) for i in range(count + 1)]
+    return [tokens[start:end] for start, end in pairwise(cuts)]
+
+
+def weighted_means(rows: Rows, *, weights: Rows, starts: npt.NDArray[np.int64]) -> Rows:
+    """One unit vector per text from those of its windows.
+
+    Args:
+        rows: (W, D) unit rows, the windows of each text side by side.
+        weights: (W,) above 0.
+        starts: (N,) first window of each text, ascending.
+
+    Returns:
+        (N, D) unit rows; where windows cancel out exactly, the first window's.
+
+    >>> rows = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    >>> weighted_means(rows, weights=np.array([4, 3, 1], np.float32), starts=np.array([0, 2]))
+    array([[0.8, 0.6],
+           [0. , 1. ]], dtype=float32)
+    """
+    sums = np.add.reduceat(rows * weights[:, None], starts, axis=0)  # (N, D)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)  # (N, 1)
+    sums = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), rows[starts])
+    return sums.astype(np.float32, copy=False)
+
+
+_Key = tuple[str, str, str]  # model, revision, text
+
+
+def _size_bytes(text: str, row: Rows) -> int:
+    return row.nbytes + sys.getsizeof(text) + OVERHEAD_BYTES

@@ -1,0 +1,246 @@
+"""Planning: a batch's file is judged, and parts are cut from it, some at a time.
+
+    the whole file judged → plan.json →
+    parts cut, some at a time: rows of a part → plan.json → ledger
+
+The plan comes back when few parts are left unfinished. Cutting depends on the file alone, so a plan
+that is run again, or a second one at the same time, cuts the same parts. Where each line changes
+what the next one finds, as in training, parts are handed out one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from shared import object_keys
+from shared.batches import TRAIN, BatchRequest, PartReport, Plan
+from shared.errors import BrokerUnavailable, LeaseLost, ObjectMissing, PreconditionFailed
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.messages import decode, encode
+from shared.ports import Claim, Doorbell, Finished, Ledger, ObjectStore
+from shared.telemetry import Log
+from workers.handlers.batch import completed_rows as done_rows
+from workers.handlers.batch import part_rows
+from workers.handlers.batch.input_reader import Reader
+from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.validate_input import DUPLICATE, Judged, judge
+from workers.leases import Hold
+
+log = Log("plan")
+_MOST_ROWS = 500  # of a part: four objects for each thousand rows
+_MOST_LESSONS = 32  # of a part whose lines are learnt one after the other
+# Of a part's texts: about 10,000 tokens. Parts are what accounts take turns by, so they are small.
+_PART_BYTES = 64 * 1024
+_HELD_BYTES = 4 * 1024 * 1024  # of whole rows, with the columns that nothing is asked of
+_WINDOW = 32  # parts cut at a time, and a quarter of those before: reading on costs what was read
+_EVERY = 1000  # rows between two looks at the lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Plans batches. Lines that are requests are judged by `limits`."""
+
+    store: ObjectStore
+    ledger: Ledger
+    doorbell: Doorbell
+    reader: Reader
+    limits: Limits
+
+    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> None:
+        """Judge the file if that was not done yet, then cut the next parts.
+
+        Raises:
+            InvalidRequest: The file cannot be read, or holds no rows.
+            CancelledError: The job was cancelled, or the lease lost.
+            LeaseLost: Another planner was faster.
+        """
+        plan, etag = self._plan(job, body, hold)
+        self._count(job, plan.total)
+        window = max(_WINDOW, plan.parts // 4)
+        results = self._results(job)
+        if plan.parts - len(results) <= window // 2 and not plan.cut:
+            plan = self._cut(job, body, plan, etag, window, hold)
+        in_turn = body.endpoint == TRAIN
+        handed = min(plan.parts, len(results) + 1) if in_turn else plan.parts
+        ring = self.ledger.extend(
+            claim,
+            first=0,
+            parts=handed,
+            last=plan.cut and handed == plan.parts,
+            low=0 if in_turn else window // 2,
+            cost=plan.rows_per_part,
+            finished=self._finished(job, results),
+        )
+        if ring:
+            with suppress(BrokerUnavailable):  # then the keeper rings
+                self.doorbell.ring(job.queue)
+
+    def _plan(self, job: Job, body: BatchRequest, hold: Hold) -> tuple[Plan, str]:
+        name = object_keys.plan(job.account, job.id)
+        try:
+            found = self.store.get(name)
+        except ObjectMissing:
+            plan = self._judged(job, body, hold)
+            try:
+                return plan, self.store.put(name, encode(plan), if_absent=True)
+            except PreconditionFailed:
+                found = self.store.get(name)
+        return decode(Plan, found.data), found.etag
+
+    def _judged(self, job: Job, body: BatchRequest, hold: Hold) -> Plan:
+        """What the whole file holds; what only cutting needs of it is put beside the plan."""
+        earlier = done_rows.before(self.store, job, body)
+        judged = judge(
+            self.reader,
+            job,
+            body,
+            limits=self.limits,
+            done=earlier.passed_over,
+            check=hold.check,
+        )
+        log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
+        if body.retry_of:
+            done_rows.keep(self.store, job, earlier)
+        if len(judged.repeated):
+            name = object_keys.repeated_rows(job.account, job.id)
+            self.store.put(name, judged.repeated.dumps())
+        return Plan(
+            format=judged.format,
+            total=judged.total,
+            bad_count=judged.bad_count,
+            bad=judged.bad,
+            repeated=len(judged.repeated),
+            rows_per_part=rows_per_part(judged, body),
+            rows_in_file=judged.rows,
+        )
+
+    def _cut(
+        self, job: Job, body: BatchRequest, plan: Plan, etag: str, window: int, hold: Hold
+    ) -> Plan:
+        """The plan with the next parts, whose rows are on the store."""
+        repeated = self._repeated(job, plan)
+        done = done_rows.before(self.store, job, body).passed_over
+        parts, read = plan.parts, plan.rows_read
+        with self.reader.open(job, body) as file:
+            rows = _left(self.reader.rows(file, body, skip=read), read, done, repeated, hold)
+            for _ in range(window):
+                hold.check()
+                lines: list[bytes] = []
+                held, last = 0, read
+                for row in _bounded(rows, plan.rows_per_part):
+                    lines.append(part_rows.dumps([row]))
+                    held, last = held + len(lines[-1]), row.number
+                    if held >= _HELD_BYTES:
+                        break
+                if not lines:
+                    read = plan.rows_in_file
+                    break
+                name = object_keys.part_rows(job.account, job.id, parts)
+                self.store.put(name, b"".join(lines))
+                parts += 1
+                read = last + 1
+        cut = plan.model_copy(update={"parts": parts, "rows_read": read})
+        try:
+            self.store.put(object_keys.plan(job.account, job.id), encode(cut), if_match=etag)
+        except (PreconditionFailed, ObjectMissing):
+            raise LeaseLost("another planner was faster") from None
+        return cut
+
+    def _repeated(self, job: Job, plan: Plan) -> RowSet:
+        if not plan.repeated:
+            return RowSet()
+        return RowSet(self.store.get(object_keys.repeated_rows(job.account, job.id)).data)
+
+    def _count(self, job: Job, total: int) -> None:
+        """Let the job's record say how many rows there are."""
+        while (now := self.ledger.record(job.id)) is not None and now.progress.total != total:
+            progress = now.progress.model_copy(update={"total": total})
+            if now.state.terminal or self.ledger.replace(
+                now, now.model_copy(update={"progress": progress})
+            ):
+                return
+
+    def _results(self, job: Job) -> list[int]:
+        """Numbers of the parts whose results are on the store."""
+        names = self.store.list(object_keys.parts(job.account, job.id))
+        return [number_of(name) for name in names if name.endswith(".out")]
+
+    def _finished(self, job: Job, results: list[int]) -> dict[int, Finished]:
+        """Parts with results of which the ledger, being new, knows nothing."""
+        known = self.ledger.outcomes(job.id)
+        found = {}
+        for number in results:
+            if f"part:{number}" not in known:
+                report = report_of(self.store, job, number).short
+                found[number] = Finished(
+                    outcome=encode(report), completed=report.completed, failed=report.failed
+                )
+        return found
+
+
+def rows_per_part(judged: Judged, body: BatchRequest) -> int:
+    """How many rows a part has, if they are as long as they are on average."""
+    most = _MOST_LESSONS if body.endpoint == TRAIN else _MOST_ROWS
+    return min(most, max(1, _PART_BYTES * judged.total // max(judged.size, 1)))
+
+
+def parts_of(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where parts of rows of these bytes begin and end, as `_bounded` cuts them.
+
+    >>> list(parts_of([1, 1, 1, 600_000, 1], 2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    first = size = 0
+    for place, row_bytes in enumerate(sizes):
+        size += row_bytes
+        if place - first == most - 1 or size >= _PART_BYTES:
+            yield first, place + 1
+            first, size = place + 1, 0
+    if first < len(sizes):
+        yield first, len(sizes)
+
+
+def number_of(name: str) -> int:
+    """The number of the part that an object belongs to.
+
+    >>> number_of("jobs/a/j/parts/00000012.out")
+    12
+    """
+    return int(name.rpartition("/")[2].partition(".")[0])
+
+
+def report_of(store: ObjectStore, job: Job, number: int) -> PartReport:
+    """What a part says of itself, without reading the rest of it."""
+    with store.open(object_keys.part_result(job.account, job.id, number)) as file:
+        return decode(PartReport, file.readline())
+
+
+def _left(
+    rows: Iterator[tuple[PartRow, int]], first: int, done: RowSet, repeated: RowSet, hold: Hold
+) -> Iterator[tuple[PartRow, int]]:
+    """Rows that are to be worked on, numbered, those marked whose id came before."""
+    for number, (row, row_bytes) in enumerate(rows, start=first):
+        if number % _EVERY == 0:
+            hold.check()
+        if number in done:
+            continue
+        row = replace(row, number=number)
+        if number in repeated:
+            row = replace(row, bad=DUPLICATE)
+        yield row, row_bytes
+
+
+def _bounded(rows: Iterator[tuple[PartRow, int]], most: int) -> Iterator[PartRow]:
+    """Rows of one part: no more than `most`, and not many more bytes than a part may have."""
+    size = count = 0
+    while count < most and size < _PART_BYTES and (found := next(rows, None)) is not None:
+        row, row_bytes = found
+        yield row
+        size += row_bytes
+        count += 1

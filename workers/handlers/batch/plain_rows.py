@@ -1,0 +1,79 @@
+"""Plain rows with one question for all: each is answered beside the row that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from shared.batches import BadRow, BatchRequest, Rows
+from shared.dialects import classify_response
+from shared.jobs import Job
+from shared.ports import ObjectStore
+from shared.request_resolution import with_files
+from shared.schema_base import media_of
+from shared.types import Item, Question
+from workers.handlers.batch.output_lines import bad_row
+from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.run_part import Lines
+from workers.handlers.classify import Classify
+from workers.leases import Hold
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """Classifies plain rows."""
+
+    classify: Classify
+    store: ObjectStore
+
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+        """The lines of good rows, all at once.
+
+        Raises:
+            PigeonholeError: One of them cannot be classified, or none can.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        assert body.rows is not None
+        items = with_files(
+            [_item(row, body.rows) for row in rows],
+            account=job.account,
+            store=self.store,
+            accepted_at=job.created_at.timestamp(),
+        )
+        result = self.classify.read(job, body.rows.ask.model_copy(update={"items": items}), hold)
+        questions = body.rows.ask.questions
+        if result.labels is not None:
+            questions = (Question(labels=result.labels),)
+        files = {each.index: each for each in result.files}
+        failed = {each.index: each.failure for each in result.failed}
+        lines = Lines(usage=result.usage)
+        for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
+            if index in failed:
+                code = failed[index].code.lower()
+                cures = failed[index].retryable
+                reason = row.refused(code, failed[index].detail, body.rows.column, retryable=cures)
+                lines.fail(row, self.refuse(job, row, reason), code, retryable=cures)
+                continue
+            said = classify_response.found(questions, answers)
+            if index in files:
+                said["file"] = classify_response.read(questions, files[index])
+            place = {"id": row.id, **row.origin, "line": row.line}
+            line = {**place, "row": row.data or {}, **said}
+            lines.output.append(_encode(line) + b"\n")
+            lines.done.append(row.number)
+        return lines
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:  # noqa: ARG002
+        """The line of a row that did not come out."""
+        return bad_row(row, reason)
+
+
+def _item(row: PartRow, rows: Rows) -> Item:
+    said = str((row.data or {})[rows.column])
+    if rows.image_column is not None:
+        return Item(images=(media_of(said),))
+    return Item(file=media_of(said)) if rows.file_column is not None else Item(text=said)

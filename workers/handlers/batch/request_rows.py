@@ -1,0 +1,177 @@
+"""Lines that are requests of their own, each with its labels or classifier, in any dialect.
+
+Lines that ask the same go through the model together; each is answered, and charged, as it would
+be over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from shared.batches import BadRow, BatchRequest
+from shared.classifier_store import ClassifierStore
+from shared.dialects.registry import Dialect, pick
+from shared.errors import PigeonholeError
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.messages import encode, priority_of
+from shared.model_catalogue import Catalogue
+from shared.request_resolution import resolved
+from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Item, Usage
+from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
+from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.run_part import Lines
+from workers.handlers.classify import Classify, Pending, answered
+from workers.handlers.training_set import PART_LIMIT_S
+from workers.leases import Hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A line that can be worked on."""
+
+    row: PartRow
+    place: int  # among the rows
+    dialect: Dialect
+    request: ClassifyRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Answers lines that are requests."""
+
+    classify: Classify
+    records: ClassifierStore
+    catalogue: Catalogue
+    limits: Limits
+
+    def work(
+        self,
+        job: Job,
+        body: BatchRequest,  # noqa: ARG002  each line says for itself what it asks
+        rows: Sequence[PartRow],
+        hold: Hold,
+    ) -> Lines:
+        """The lines of requests, all at once; one that is refused is an error line.
+
+        Raises:
+            PigeonholeError: One cannot be worked on together with the others, or none can.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        groups: defaultdict[bytes, list[Asked]] = defaultdict(list)
+        failed = Lines()
+        for place, row in enumerate(rows):
+            try:
+                asked = self._asked(job, row, place)
+                if not self.classify.holds(asked.request.model):
+                    raise not_held(asked.request.model)
+            except PigeonholeError as exc:
+                if exc.outage:
+                    raise
+                line = refused_line(job, row, exc)
+                failed.fail(row, line, exc.code.lower(), retryable=exc.retryable)
+                continue
+            question = asked.request.model_copy(update={"items": (), "refused": ()})
+            groups[encode(question)].append(asked)
+        begun = [(group, self._begun(job, group)) for group in groups.values()]
+
+        def cancel() -> None:
+            for _, pending in begun:
+                pending.cancel()
+
+        hold.on_end(cancel)
+        told: dict[int, bytes] = {}
+        usage = Usage()
+        for group, pending in begun:
+            for asked, result in _shared_out(group, pending):
+                try:
+                    answered(asked.request, result)
+                except PigeonholeError as exc:
+                    line = refused_line(job, asked.row, exc)
+                    failed.fail(asked.row, line, exc.code.lower(), retryable=exc.retryable)
+                    continue
+                rendered = asked.dialect.render(asked.request, result)
+                told[asked.place] = answered_line(job, asked.row, rendered)
+                usage = Usage(
+                    input_tokens=usage.input_tokens + result.usage.input_tokens,
+                    label_tokens=usage.label_tokens + result.usage.label_tokens,
+                )
+        output = [told[place] for place in sorted(told)]
+        done = [rows[place].number for place in told]
+        return failed.plus(Lines(output=output, usage=usage, done=done))
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
+        """The line of a request that was never made."""
+        return bad_line(job, row, reason)
+
+    def _asked(self, job: Job, row: PartRow, place: int) -> Asked:
+        """What a line asks.
+
+        Raises:
+            PigeonholeError: What is wrong with it.
+        """
+        dialect, said = pick(row.data)
+        parsed = dialect.parse(said, default_model=self.catalogue.default.name)
+        request = resolved(
+            parsed,
+            account=job.account,
+            records=replace(self.records, accepted_at=job.created_at.timestamp()),
+            catalogue=self.catalogue,
+            limits=self.limits,
+        )
+        request = self.limits.check(request)
+        model = self.catalogue.find(request.model).name
+        request = request.model_copy(update={"model": model})
+        return Asked(row=row, place=place, dialect=dialect, request=request)
+
+    def _begun(self, job: Job, group: list[Asked]) -> Pending:
+        items: list[Item] = []
+        aside: list[FailedItem] = []
+        for asked in group:
+            aside += [_moved(each, -len(items)) for each in asked.request.refused]
+            items += asked.request.items
+        update = {"items": tuple(items), "refused": tuple(aside)}
+        together = group[0].request.model_copy(update=update)
+        return self.classify.begin(
+            together,
+            priority=priority_of(job.queue),
+            deadline=None,
+            account=job.account,
+            job=job.id,
+        )
+
+
+def _shared_out(group: list[Asked], pending: Pending) -> Iterator[tuple[Asked, ClassifyResult]]:
+    """What each request of a group would have been answered by itself."""
+    result = pending.result(timeout_s=PART_LIMIT_S)
+    windowed = frozenset(result.windowed)
+    files = {file.index: file for file in result.files}
+    failed = {each.index: each for each in result.failed}
+    tokens = pending.item_tokens
+    first = 0
+    for asked in group:
+        last = first + len(asked.request.items)
+        here = range(first, last)
+        usage = Usage(input_tokens=sum(tokens[first:last]), label_tokens=result.usage.label_tokens)
+        yield (
+            asked,
+            ClassifyResult(
+                answers=result.answers[first:last],
+                usage=usage,
+                windowed=tuple(i - first for i in here if i in windowed),
+                labels=result.labels,
+                files=tuple(_moved(files[i], first) for i in here if i in files),
+                failed=tuple(_moved(failed[i], first) for i in here if i in failed),
+            ),
+        )
+        first = last
+
+
+_Moved = TypeVar("_Moved", FileRead, FailedItem)
+
+
+def _moved(said: _Moved, first: int) -> _Moved:
+    return said.model_copy(update={"index": said.index - first})

@@ -1,0 +1,77 @@
+"""Whether what a line of requests asks can be asked at all, told without the model and the store.
+
+What only those tell, such as a text of too many tokens or a classifier that is not there, is found
+when the line runs. A line that is judged bad runs all the same: it is refused there, with its
+status, as it would be over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from shared.batches import TRAIN, BadRow, BatchRequest
+from shared.dialects import train
+from shared.dialects.registry import pick
+from shared.errors import PigeonholeError
+from shared.limits import Limits
+from shared.normal_form import is_empty
+from shared.types import Question, TrainRequest
+from workers.handlers.batch.part_rows import PartRow
+
+_ANY = (Question(labels=("a", "b")),)  # stands for what a classifier has learnt
+_MOST_KNOWN = 4096
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Bodies:
+    """Judges the bodies of a batch's lines; those that differ only in a text are parsed once."""
+
+    def __init__(self, body: BatchRequest, limits: Limits) -> None:
+        self._limits = limits
+        self._model = body.model
+        self._check: Callable[[dict[str, object]], None] = (
+            self._check_lesson if body.endpoint == TRAIN else self._check_request
+        )
+        # The length of the longest text that was good, by all else that was asked of it.
+        self._good: dict[bytes, int] = {}
+
+    def fault(self, row: PartRow) -> BadRow | None:
+        """Why a line will be refused, if that can be told."""
+        data = row.data or {}
+        text = data.get("input")
+        plain = isinstance(text, str) and not is_empty(text)
+        asked = _encode({**data, "input": None}) if plain else b""
+        if plain and len(str(text)) <= self._good.get(asked, 0):
+            return None
+        try:
+            self._check(data)
+        except PigeonholeError as exc:
+            param = exc.fields[0].field if exc.fields else None
+            return row.refused(exc.code.lower(), exc.detail, param)
+        if plain:
+            if len(self._good) >= _MOST_KNOWN:
+                self._good.clear()
+            self._good[asked] = len(str(text))
+        return None
+
+    def _check_request(self, data: dict[str, object]) -> None:
+        dialect, said = pick(data)
+        found = dialect.parse(said, default_model=self._model)
+        request = found.request
+        if found.classifier is not None:
+            request = request.model_copy(update={"questions": _ANY})
+        self._limits.check(request)
+
+    def _check_lesson(self, data: dict[str, object]) -> None:
+        said = train.parse(data)
+        request = TrainRequest(
+            model=said.model or self._model,
+            classifier_id=said.classifier or "",
+            create=said.create,
+            num_iters=said.num_iters,
+            examples=said.examples,
+        )
+        self._limits.check_training(request, place=said.place)

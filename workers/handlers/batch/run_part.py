@@ -1,0 +1,257 @@
+"""One part of a batch: its rows classified, each row's line written, the bad ones with a reason.
+
+A row that makes the worker die takes the part with it, not the batch: the next attempt finds in the
+claim's note which rows were running, and halves them, then runs them one by one. A row that was
+running alone when the worker died twice is given up with that reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from shared import object_keys
+from shared.batches import TRAIN, BadRow, BatchRequest, PartReport
+from shared.errors import PigeonholeError, WorkFailed
+from shared.jobs import Job
+from shared.messages import encode
+from shared.ports import Claim, Ledger, ObjectStore
+from shared.telemetry import Log
+from shared.types import Usage
+from workers.handlers.batch import part_rows
+from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.row_bitmap import ranges
+from workers.leases import Hold
+
+log = Log("batch")
+_DEATHS_ALONE = 2  # of a row that was running alone; one may be somebody else's fault
+_NOBODY = -1
+_MOST_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
+
+
+class Run(msgspec.Struct, array_like=True):
+    """Rows `first` to `last`, which run together; how often the worker died of them."""
+
+    first: int
+    last: int
+    deaths: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one row."""
+        return self.last - self.first == 1
+
+
+class Note(msgspec.Struct):
+    """What an attempt leaves for the next: the runs, and which of them is under way."""
+
+    runs: list[Run]
+    running: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """What came out of some rows: lines for the two files, and what they cost."""
+
+    output: list[bytes] = field(default_factory=list)
+    errors: list[bytes] = field(default_factory=list)
+    codes: Counter[str] = field(default_factory=Counter)
+    usage: Usage = Usage()
+    done: list[int] = field(default_factory=list)  # numbers of the rows that came out
+    final: list[int] = field(default_factory=list)  # of those that failed, and no retry cures it
+
+    def fail(self, row: PartRow, line: bytes, code: str, *, retryable: bool) -> None:
+        """Add the line of a row that did not come out."""
+        self.errors.append(line)
+        self.codes[code] += 1
+        if not retryable:
+            self.final.append(row.number)
+
+    def plus(self, other: Lines) -> Lines:
+        """Both, one after the other."""
+        return Lines(
+            output=self.output + other.output,
+            errors=self.errors + other.errors,
+            codes=self.codes + other.codes,
+            usage=Usage(
+                input_tokens=self.usage.input_tokens + other.usage.input_tokens,
+                label_tokens=self.usage.label_tokens + other.usage.label_tokens,
+            ),
+            done=self.done + other.done,
+            final=self.final + other.final,
+        )
+
+
+class Kind(Protocol):
+    """What the rows of a batch are."""
+
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+        """The lines of good rows.
+
+        Raises:
+            PigeonholeError: They cannot run together, or not now.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
+        """The line of a row that did not come out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRunner:
+    """Works through parts, of plain rows or of requests."""
+
+    store: ObjectStore
+    ledger: Ledger
+    documents: Kind
+    requests: Kind
+    lessons: Kind
+    # Parts that a worker died of run one after the other, or one would be blamed for another.
+    _suspects: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> PartReport:
+        """The part's report, once its result is on the store.
+
+        Raises:
+            CancelledError: The job was cancelled, or the lease lost.
+            Unavailable: The model has stopped, the store or Redis is away.
+        """
+        number = int(claim.task.partition(":")[2])
+        rows = part_rows.loads(
+            self.store.get(object_keys.part_rows(job.account, job.id, number)).data
+        )
+        runs = _runs(claim, len(rows))
+        lines = Lines()
+        self._note(claim, runs, _NOBODY)
+        try:
+            with self._suspects if claim.attempt > 1 else nullcontext():
+                for index, run in enumerate(runs):
+                    hold.check()
+                    self._note(claim, runs, index)
+                    lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
+        except Exception:
+            with suppress(PigeonholeError):
+                self._note(claim, runs, _NOBODY)  # given back, not dead: nobody is to blame
+            raise
+        output = b"".join(lines.output)
+        report = PartReport(
+            completed=len(lines.output),
+            failed=len(lines.errors),
+            usage=lines.usage,
+            output_bytes=len(output),
+            codes=dict(lines.codes),
+            done=ranges(lines.done),
+            final=ranges(lines.final),
+        )
+        result = b"".join((encode(report), b"\n", output, *lines.errors))
+        self.store.put(object_keys.part_result(job.account, job.id, number), result)
+        return report.short
+
+    def _note(self, claim: Claim, runs: list[Run], running: int) -> None:
+        if claim.attempt > 1:
+            self.ledger.note(claim, msgspec.json.encode(Note(runs=runs, running=running)))
+
+    def _lines(
+        self,
+        claim: Claim,
+        job: Job,
+        body: BatchRequest,
+        rows: Sequence[PartRow],
+        run: Run,
+        hold: Hold,
+    ) -> Lines:
+        hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
+        if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
+            message = f"ended its worker {run.deaths} times and was given up"
+            died = ("worker_died", message, WorkFailed.retryable)
+            return self._refused(job, body, rows[run.first : run.last], *died)
+        return self._classified(job, body, rows[run.first : run.last], hold)
+
+    def _classified(
+        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold
+    ) -> Lines:
+        """The rows together; where that fails in halves, so that the bad one stands alone."""
+        good = [row for row in rows if row.bad is None]
+        bad = Lines()
+        for row in rows:
+            if (reason := row.reason()) is not None:
+                line = self._kind(body).refuse(job, row, reason)
+                bad.fail(row, line, reason.code, retryable=reason.retryable)
+        if not good:
+            return bad
+        try:
+            return bad.plus(self._kind(body).work(job, body, good, hold))
+        except CancelledError:
+            raise
+        except PigeonholeError as exc:
+            if exc.outage:
+                raise
+            error = exc
+        except Exception as exc:  # noqa: BLE001  a bug that one row meets must not cost the others
+            log.error("row.crashed", exc=exc)
+            error = WorkFailed(f"failed: {type(exc).__name__}")
+        if len(good) == 1:
+            why = (error.code.lower(), error.detail, error.retryable)
+            return bad.plus(self._refused(job, body, good, *why))
+        middle = len(good) // 2
+        first = self._classified(job, body, good[:middle], hold)
+        return bad.plus(first).plus(self._classified(job, body, good[middle:], hold))
+
+    def _refused(
+        self,
+        job: Job,
+        body: BatchRequest,
+        rows: Sequence[PartRow],
+        code: str,
+        message: str,
+        retryable: bool,
+    ) -> Lines:
+        """Rows that are given up; those that were bad before keep their own reason."""
+        lines = Lines()
+        for row in rows:
+            reason = row.reason() or BadRow(
+                line=row.line, code=code, message=message, retryable=retryable
+            )
+            line = self._kind(body).refuse(job, row, reason)
+            lines.fail(row, line, reason.code, retryable=reason.retryable)
+        return lines
+
+    def _kind(self, body: BatchRequest) -> Kind:
+        if body.rows is not None:
+            return self.documents
+        return self.lessons if body.endpoint == TRAIN else self.requests
+
+
+def _runs(claim: Claim, rows: int) -> list[Run]:
+    """What runs together in this attempt, from what the last one left."""
+    if claim.attempt == 1 or rows == 0:
+        return [Run(0, rows)]
+    if not claim.note:  # the first attempt leaves none: it ran everything at once
+        return _split(Run(0, rows, 1))
+    note = msgspec.json.decode(claim.note, type=Note)
+    runs: list[Run] = []
+    for index, run in enumerate(note.runs):
+        if index != note.running:
+            runs.append(run)
+        else:
+            died = Run(run.first, run.last, run.deaths + 1)
+            runs += [died] if run.alone else _split(died)
+    return runs
+
+
+def _split(run: Run) -> list[Run]:
+    """Halves of what died once; every row by itself of what died again."""
+    size = run.last - run.first
+    if size <= 1:
+        return [run]
+    if run.deaths == 1:
+        middle = run.first + size // 2
+        return [Run(run.first, middle, 1), Run(middle, run.last, 1)]
+    return [Run(row, row + 1, 0) for row in range(run.first, run.last)]

@@ -1,0 +1,103 @@
+"""Lines that are train requests: learnt one after the other, each once, whatever is killed.
+
+A line has an identity, the batch that it was first sent with and its place in the file. The record
+of a classifier says which identities made its latest versions, so a line that is run again, by a
+second attempt of its part or by a batch that retries this one, is answered with what it made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared import ids
+from shared.batches import BadRow, BatchRequest
+from shared.classifier_store import ClassifierStore
+from shared.dialects import train as dialect
+from shared.errors import NotFound, PigeonholeError
+from shared.jobs import Job
+from shared.limits import Limits
+from shared.model_catalogue import Catalogue
+from shared.request_resolution import lesson_of
+from shared.types import TrainRequest, TrainResult
+from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
+from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.run_part import Lines
+from workers.handlers.train import Train
+from workers.leases import Hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """Learns lines that are train requests."""
+
+    train: Train
+    records: ClassifierStore
+    catalogue: Catalogue
+    limits: Limits
+    most_classifiers: int
+
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+        """The lines of requests, in order; one that is refused is an error line.
+
+        Raises:
+            Unavailable: The store is away.
+            CancelledError: The job was cancelled, or the lease lost.
+        """
+        lines = Lines()
+        for row in rows:
+            hold.check()
+            learner = job.model_copy(update={"id": f"{body.origin or job.id}.{row.number}"})
+            try:
+                result = self._learnt(learner, row, hold)
+            except PigeonholeError as exc:
+                if exc.outage:
+                    raise
+                line = refused_line(job, row, exc)
+                lines.fail(row, line, exc.code.lower(), retryable=exc.retryable)
+                continue
+            rendered = dialect.render(result, job_id=job.id)
+            lines = lines.plus(
+                Lines(
+                    output=[answered_line(job, row, rendered)],
+                    usage=result.usage,
+                    done=[row.number],
+                )
+            )
+        return lines
+
+    def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:
+        """The line of a request that was never made."""
+        return bad_line(job, row, reason)
+
+    def _learnt(self, learner: Job, row: PartRow, hold: Hold) -> TrainResult:
+        request = self._asked(learner, row)
+        if request.model not in self.train.models:
+            raise not_held(request.model)
+        if request.create is not None and not self._made(learner.account, request.classifier_id):
+            self.records.check_new(learner.account, request.create, most=self.most_classifiers)
+        return self.train.train(learner, request, hold)
+
+    def _asked(self, learner: Job, row: PartRow) -> TrainRequest:
+        """What a line asks.
+
+        Raises:
+            PigeonholeError: What is wrong with it.
+        """
+        return lesson_of(
+            dialect.parse(row.data),
+            account=learner.account,
+            records=self.records,
+            catalogue=self.catalogue,
+            limits=self.limits,
+            new_id=ids.classifier_id_of(learner.id),
+            accepted_at=learner.created_at.timestamp(),
+        )
+
+    def _made(self, account: str, classifier_id: str) -> bool:
+        """Whether an earlier attempt has made the classifier of the line."""
+        try:
+            self.records.load(account, classifier_id)
+        except NotFound:
+            return False
+        return True

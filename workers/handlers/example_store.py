@@ -1,0 +1,82 @@
+"""The examples that an owner asked to keep: one object for each version that learnt some.
+
+A version that changed labels has an object, too, which says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared import object_keys
+from shared.classifier_record import Classifier
+from shared.errors import Conflict, ObjectMissing
+from shared.messages import decode
+from shared.ports import ObjectStore
+from shared.relabelling import Changes, renamed
+from shared.types import Example, Value
+
+_RELABELLED = b'{"relabelled"'  # what an object of changed labels begins with, and no example
+
+
+class Relabelled(Value):
+    """How a version changed the labels of the examples before it."""
+
+    relabelled: dict[str, str | None]
+
+
+def put(store: ObjectStore, record: Classifier, version: int, examples: Sequence[Example]) -> None:
+    """Keep what a version has learnt, a line of JSON for each example."""
+    lines = "".join(f"{example.model_dump_json()}\n" for example in examples)
+    store.put(object_keys.examples_of(record.account, record.id, version), lines.encode())
+
+
+def put_changes(store: ObjectStore, record: Classifier, version: int, changes: Changes) -> None:
+    """Keep how a version changed the labels of the examples before it, which stay as they are.
+
+    A rollback to a version before it finds them under their old labels.
+    """
+    kept = Relabelled(relabelled=dict(changes))
+    store.put(
+        object_keys.examples_of(record.account, record.id, version), kept.model_dump_json().encode()
+    )
+
+
+def delete(store: ObjectStore, record: Classifier, version: int) -> None:
+    """Forget what a version has learnt, if it was kept."""
+    store.delete(object_keys.examples_of(record.account, record.id, version))
+
+
+def get(store: ObjectStore, record: Classifier) -> list[Example]:
+    """Those of the examples in the latest version that are kept, in the order they were learnt.
+
+    Their labels are those of the latest version: what was renamed since they were learnt has its
+    new name, and those of labels that were taken away are not among them.
+
+    Raises:
+        Conflict: How labels were changed is about to be written.
+    """
+    found: list[Example] = []
+    relabelled = {each.number for each in record.versions if each.made_by == "relabel"}
+    for first, last in record.latest.learnt:
+        for version in range(first, last + 1):
+            name = object_keys.examples_of(record.account, record.id, version)
+            try:
+                data = store.get(name).data
+            except ObjectMissing:
+                if found and version in relabelled:
+                    raise Conflict("labels are being changed; try again", retry_after_s=1) from None
+                continue
+            if data.startswith(_RELABELLED):
+                found = _renamed(found, decode(Relabelled, data).relabelled)
+            else:
+                found += [Example.model_validate_json(line) for line in data.splitlines()]
+    return found
+
+
+def _renamed(examples: list[Example], changes: Changes) -> list[Example]:
+    names = {label: renamed(label, changes) for label in {each.label or "" for each in examples}}
+    return [
+        each.model_copy(update={"label": names[each.label or ""]})
+        for each in examples
+        if names[each.label or ""] is not None
+    ]

@@ -1,0 +1,260 @@
+"""Examples on their way into a learner: vectors, labels, and how much each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FieldError,
+    InvalidRequest,
+    PigeonholeError,
+    Unavailable,
+)
+from shared.limits import Limits
+from shared.normal_form import LabelSpellings
+from shared.types import (
+    Example,
+    FileReading,
+    Item,
+    Priority,
+    Progressive,
+    Remark,
+    Usage,
+    VersionReport,
+)
+from workers.classifier_file import Trained
+from workers.core.data_warnings import Remark as Finding
+from workers.core.data_warnings import remarks
+from workers.core.learner import Learner, Report
+from workers.embedding.items import Viewer
+from workers.embedding.labels import embed_labels, scale_of
+from workers.embedding.pooling import mean
+from workers.embedding.texts import Model
+from workers.leases import Hold
+from workers.models.port import Rows
+
+PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
+# Fewer examples than this are a caller who waits; more go behind those who wait to classify.
+_SMALL = 256
+_AT_ONCE = 4096  # examples on their way: what is read of images and documents takes memory
+_MOST_NAMED = 20
+_DECIMALS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """N examples as vectors. `labels` (N,), None where an example has none.
+
+    `usage` counts the tokens of each example once for each iteration.
+    """
+
+    model: Model
+    account: str
+    x: Rows  # (N, D)
+    of_pictures: bool
+    labels: tuple[str | None, ...]
+    num_iters: NDArray[np.intp]  # (N,)
+    weights: NDArray[np.float64]  # (N,)
+    usage: Usage
+
+
+def model_of(models: Mapping[str, Model], name: str) -> Model:
+    """The loaded model of the name.
+
+    Raises:
+        Unavailable: This process does not hold it.
+    """
+    model = models.get(name)
+    if model is None:
+        raise Unavailable(f"this worker does not hold {name}", retry_after_s=5)
+    return model
+
+
+def iterations(examples: Sequence[Example], num_iters: int) -> NDArray[np.intp]:
+    """How often each example is learnt, (N,); `num_iters` is for those that do not say."""
+    return np.array([example.num_iters or num_iters for example in examples], np.intp)
+
+
+def usage_of(tokens: Sequence[int], iters: NDArray[np.intp]) -> Usage:
+    """What examples cost: their tokens, once for each iteration."""
+    return Usage(input_tokens=int(np.array(tokens, np.int64) @ iters))
+
+
+def see(
+    viewer: Viewer,
+    model: Model,
+    examples: Sequence[Example],
+    *,
+    num_iters: int,
+    account: str,
+    hold: Hold,
+) -> Lesson:
+    """Send the examples of an account through the model; the end of the lease stops it.
+
+    Raises:
+        TokenLimitExceeded: A text is too long.
+        InvalidRequest: An image or document could not be read; names each, up to some.
+        CancelledError: The lease ended.
+        Unavailable: The model has stopped.
+    """
+    rows: list[Rows] = []
+    tokens: list[int] = []
+    pictures = 0
+    failed: list[FieldError] = []
+    for first in range(0, len(examples), _AT_ONCE):
+        items = [example.item for example in examples[first : first + _AT_ONCE]]
+        looked = viewer.look(
+            model,
+            items,
+            FileReading(),
+            priority=_priority(len(examples)),
+            deadline=None,
+            account=account,
+        )
+        hold.on_end(looked.cancel)
+        views = wait(looked)
+        failed += [_unread(first + i, items[i], error) for i, error in views.failed.items()]
+        if failed:
+            continue  # what else is wrong is said in one go
+        tokens += views.tokens
+        pictures += int(views.of_pictures.sum())
+        rows.append(
+            views.x
+            if views.items is None
+            else np.stack([mean(views.x[list(group)]) for group in views.items])
+        )
+    if failed:
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise InvalidRequest(
+            f"{failed[0].field}: {failed[0].message}{more}", fields=tuple(failed[:_MOST_NAMED])
+        )
+    iters = iterations(examples, num_iters)
+    return Lesson(
+        model=model,
+        account=account,
+        x=np.concatenate(rows),
+        of_pictures=2 * pictures > len(examples),
+        labels=tuple(example.label for example in examples),
+        num_iters=iters,
+        weights=np.array([example.weight for example in examples], np.float64),
+        usage=usage_of(tokens, iters),
+    )
+
+
+def _unread(index: int, item: Item, error: PigeonholeError) -> FieldError:
+    what = "image" if item.images else "file"
+    return FieldError(field=f"input[{index}].{what}", message=error.detail)
+
+
+def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Trained, VersionReport]:
+    """What the examples make of what was learnt before, and how it went.
+
+    Raises:
+        Conflict: It was learnt with another revision of the model.
+        LabelLimitExceeded: There would be too many labels.
+    """
+    model, known = lesson.model, () if before is None else before.labels
+    spellings = LabelSpellings(known)
+    given = [spellings.add(label) for label in lesson.labels if label is not None]
+    fresh = tuple(spellings)[len(known) :]
+    limits.check_classifier_labels(len(known) + len(fresh))
+    learner = grown(before, fresh, model, account=lesson.account, pictures=lesson.of_pictures)
+    place = {label: index for index, label in enumerate(learner.labels)}
+    y = np.array([place[label] for label in given], np.intp)
+    learner, seen = learner.learn(lesson.x, y, weights=lesson.weights, iters=lesson.num_iters)
+    counts = np.zeros(len(learner.labels), np.int64)
+    counts[: len(known)] = () if before is None else before.counts
+    counts += np.bincount(y, minlength=len(counts))
+    found = remarks(learner.labels, learner.prior, lesson.x, y, counts.astype(np.float64))
+    trained = Trained(
+        model=model.entry.name,
+        revision=model.embedder.encoder.revision,
+        counts=tuple(counts.tolist()),
+        learner=learner,
+    )
+    report = VersionReport(
+        labels=learner.labels,
+        counts=trained.counts,
+        progressive=_progressive(seen),
+        remarks=remarks_of(found),
+    )
+    return trained, report
+
+
+def remarks_of(found: Sequence[Finding]) -> tuple[Remark, ...]:
+    """What was found of examples and labels, as it is stored."""
+    return tuple(Remark(kind=r.kind, labels=r.labels, items=r.items, value=r.value) for r in found)
+
+
+def grown(
+    before: Trained | None,
+    fresh: Sequence[str],
+    model: Model,
+    *,
+    account: str = "",
+    pictures: bool = False,
+) -> Learner:
+    """The learner with more labels, started where there was none: for texts, or for pictures.
+
+    Raises:
+        Conflict: It was learnt with another revision of the model.
+    """
+    if before is not None:
+        check_revision(before, model)
+        if not fresh:
+            return before.learner
+    prior = wait(
+        embed_labels(model, fresh, priority=Priority.STANDARD, account=account, pictures=pictures)
+    )  # (L, D)
+    if before is None:
+        return Learner.start(fresh, prior, scale_of(model, pictures=pictures))
+    return before.learner.grow(fresh, prior)
+
+
+def check_revision(trained: Trained, model: Model) -> None:
+    """Refuse vectors that are not those of the classifier.
+
+    Raises:
+        Conflict: The weights are of another revision, or of other dimensions.
+    """
+    encoder = model.embedder.encoder
+    if (trained.revision, trained.dimensions) != (encoder.revision, encoder.dimensions):
+        raise Conflict(
+            f"the classifier was trained with {trained.model} at revision {trained.revision} "
+            f"({trained.dimensions} dimensions); here it is at revision {encoder.revision} "
+            f"({encoder.dimensions} dimensions): rebuild the classifier, or train a new one"
+        )
+
+
+def wait(future: Future[Any]) -> Any:
+    """The result of a future of the model's.
+
+    Raises:
+        DeadlineExceeded: It did not come within the time of any part.
+    """
+    try:
+        return future.result(PART_LIMIT_S)
+    except TimeoutError:
+        raise DeadlineExceeded("the model did not answer in time") from None
+
+
+def _priority(examples: int) -> Priority:
+    return Priority.STANDARD if examples <= _SMALL else Priority.BULK
+
+
+def _progressive(report: Report) -> Progressive:
+    return Progressive(
+        accuracy=round(report.accuracy, _DECIMALS),
+        log_loss=round(report.log_loss, _DECIMALS),
+        curve=tuple((seen, round(share, _DECIMALS)) for seen, share in report.curve),
+        trust={name: round(share, _DECIMALS) for name, share in report.trust.items()},
+        label_strength=round(report.strength, _DECIMALS),
+    )

@@ -1,0 +1,1 @@
+"""Documents: PDF, DOCX and text files, read as pages of text and images."""

@@ -1,0 +1,104 @@
+"""Documents: what bytes are, told by the bytes alone, and reading those that are one.
+
+PDF and DOCX are read, and plain text in UTF-8; whatever else it is gets a sentence that says so.
+Runs in a child process, whose bounds of time and memory are not decided here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from workers.inputs.documents import docx, pdf
+from workers.inputs.documents.model import (
+    Document,
+    DocumentBounds,
+    Page,
+    cut_off,
+    refuse,
+)
+from workers.inputs.documents.paginate import Flow
+from workers.inputs.images.frame import Frame
+
+__all__ = ["Document", "DocumentBounds", "Page", "read"]
+
+_PDF = b"%PDF-"
+_JUNK_BYTES = 1024  # that may stand before the header of a PDF; Acrobat and PDFium look so far
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_STREAMS = (
+    ("EncryptedPackage", "is an encrypted Office file: send it without a password"),
+    ("WordDocument", "is an old .doc file: save it as DOCX or PDF"),
+    ("Workbook", "is an old Excel workbook: send its rows as CSV, or save it as PDF"),
+    ("PowerPoint Document", "is an old PowerPoint presentation: save it as PDF"),
+    ("__substg1.0_", "is an Outlook message: save it as PDF, or send its text"),
+)
+_OLE_OTHER = "is an old Office file: save it as DOCX or PDF"
+_PICTURE = "is a picture: send it as `image`"
+_ARCHIVE = "is a compressed file: unpack it, and send each document"
+_FOREIGN = (
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|RIFF....WEBP|BM.{4}\0{4}|\0\0\0.JXL ", _PICTURE),
+    (rb".{4}ftyp(?:avif|heic|heix|mif1)|\0\0\0.jP  ", _PICTURE),
+    (rb"\x1f\x8b|BZh\d|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", _ARCHIVE),
+    (rb"\{\\rtf", "is an RTF file: save it as DOCX or PDF"),
+    (rb"%!PS", "is PostScript: save it as PDF"),
+    (rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b",
+     "is an HTML page: save it as PDF, or send its text"),
+    (rb"(?i)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<svg\b", _PICTURE),
+    (rb"(?:\xef\xbb\xbf)?\s*<\?xml\b", "is XML: save it as DOCX or PDF, or send its text"),
+)  # fmt: skip
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NEITHER = "is neither PDF nor DOCX, nor plain text in UTF-8"
+
+
+def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
+    """The first pages of a document; all of its text, where the format knows no pages.
+
+    Args:
+        frame: that pages are brought into, each as a whole; None: only text is read.
+        most_pages: 1 or more.
+
+    Raises:
+        UnreadableInput: It is broken, encrypted, beyond a bound, or nothing that is read.
+    """
+    if data.startswith(_ZIP):
+        return docx.read(data, frame, most_pages, bounds)
+    if data.startswith(_OLE):
+        _refuse_old(data)
+    for magic, what in _FOREIGN:
+        if re.match(magic, data[:_JUNK_BYTES], re.DOTALL):
+            refuse(what)
+    # A text may speak of PDF in its first lines.
+    if data.startswith(_PDF) or (_PDF in data[:_JUNK_BYTES] and b"startxref" in data):
+        return pdf.read(data, frame, most_pages, bounds)
+    return _read_text(data, most_pages, bounds)
+
+
+def _refuse_old(data: bytes) -> None:
+    for stream, what in _OLE_STREAMS:
+        if stream.encode("utf-16-le") in data:
+            refuse(what)
+    refuse(_OLE_OTHER)
+
+
+def _read_text(data: bytes, most_pages: int, bounds: DocumentBounds) -> Document:
+    if not data.strip():
+        refuse("is empty")
+    if _BINARY.search(data):
+        refuse(_NEITHER)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        refuse(_NEITHER, cause=exc)
+    flow = Flow(most_pages=most_pages, max_characters=bounds.max_characters)
+    for piece in text.split("\f"):
+        for line in piece.split("\n"):
+            flow.add(line)
+        flow.end_page()
+    return Document(
+        kind="text",
+        total_pages=flow.total_pages,
+        pages_read=flow.pages_read,
+        pages=tuple(Page(number=n, text=text) for n, text in enumerate(flow.pages, start=1)),
+        rest=flow.rest,
+        unread=(cut_off(bounds.max_characters),) if flow.full else (),
+    )

@@ -1,0 +1,1 @@
+"""Tables: CSV, JSONL and Parquet files, read as rows and written from rows."""

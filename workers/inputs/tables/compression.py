@@ -1,0 +1,180 @@
+"""The bytes inside gzip and zstd, piece by piece, and the end of those that never end.
+
+A file may have several members one after another. One that ends in the middle raises when its end
+is reached: the rows before it were given out by then.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Protocol
+
+from shared.errors import InvalidRequest
+from workers.inputs.tables.file_format import Compression
+from workers.inputs.tables.row import Bounds, unreadable
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CHUNK_BYTES = 256 * 1024
+
+# What the zstd command takes without being told more: 128 MB, which only --ultra and --long need.
+_WINDOW_LOG_MAX = 27
+_GZIP_WBITS = 31
+
+
+def compression_of(head: bytes) -> Compression:
+    """The compression that the first bytes of a file stand for.
+
+    >>> compression_of(bytes.fromhex("1f8b08"))
+    'gzip'
+    """
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    # A zstd file may begin with a frame to be skipped, as those of pzstd do.
+    if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
+        return "zstd"
+    return "none"
+
+
+def expanded(stream: BinaryIO, compression: Compression, bounds: Bounds) -> Iterator[bytes]:
+    """The bytes of a file in chunks of about `CHUNK_BYTES`, expanded.
+
+    Raises:
+        InvalidRequest: They are broken, end in the middle, or expand beyond the bounds.
+    """
+    source = _Source(stream)
+    pieces: Iterable[bytes]
+    if compression == "none":
+        pieces = iter(source.read, b"")
+    else:
+        pieces = _members(source.read, _Gzip if compression == "gzip" else _zstd, compression)
+    total = 0
+    for chunk in _gathered(pieces):
+        total += len(chunk)
+        bounds.check_expanded(total, sent_bytes=source.sent_bytes)
+        yield chunk
+
+
+def expanded_head(head: bytes, compression: Compression, *, size: int) -> bytes:
+    """As much of the inside as the head of a file tells, at most `size` bytes."""
+    if compression == "none":
+        return head[:size]
+    parts: list[bytes] = []
+    pieces = _members(io.BytesIO(head).read, _Gzip if compression == "gzip" else _zstd, compression)
+    try:
+        for piece in pieces:
+            parts.append(piece)
+            if sum(map(len, parts)) >= size:
+                break
+    except InvalidRequest:
+        pass  # the head of a file ends in the middle; what is broken shows when it is read
+    return b"".join(parts)[:size]
+
+
+class _Source:
+    """Reads a stream in chunks, and counts."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.sent_bytes = 0
+
+    def read(self) -> bytes:
+        data = self._stream.read(CHUNK_BYTES)
+        self.sent_bytes += len(data)
+        return data
+
+
+class _Member(Protocol):
+    """One member of a compressed file, as `zstd.ZstdDecompressor` has it."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """A member of a gzip file, with the port of one of zstd."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=_GZIP_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        # Zeros may follow, where a file was padded to the blocks of a tape or disk.
+        return self._inflate.unused_data.lstrip(b"\0")
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        out = self._inflate.decompress(data or self._inflate.unconsumed_tail, max_length)
+        # What fills the room to the last byte may have more behind it, with no input left to read.
+        self.needs_input = len(out) < max_length and not self._inflate.unconsumed_tail
+        return out
+
+
+def _zstd() -> _Member:
+    return zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
+    )
+
+
+def _members(
+    read: Callable[[], bytes], member_of: Callable[[], _Member], name: str
+) -> Iterator[bytes]:
+    """What all members hold, in pieces of `CHUNK_BYTES` at most, however much a byte expands to."""
+    data = read()
+    while data:
+        member = member_of()
+        while not member.eof:
+            feed = b""
+            if member.needs_input:
+                feed = data or read()
+                data = b""
+                if not feed:
+                    unreadable(
+                        f"its {name} data end in the middle, as an upload does that was cut off: "
+                        "send it again"
+                    )
+            try:
+                piece = member.decompress(feed, CHUNK_BYTES)
+            except (zlib.error, zstd.ZstdError):
+                unreadable(f"its {name} data are broken, or others follow them: compress it again")
+            if piece:
+                yield piece
+        data = member.unused_data or _past_zeros(read, padded=name == "gzip")
+
+
+def _past_zeros(read: Callable[[], bytes], *, padded: bool) -> bytes:
+    """The next bytes, without the zeros that pad a file."""
+    while data := read():
+        data = data.lstrip(b"\0") if padded else data
+        if data:
+            break
+    return data
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Small pieces put together, so that what follows runs once for many bytes."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES // 2:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,195 @@
+"""The grammar of CSV: lines to records of cells, by RFC 4180, without a guess at what was meant.
+
+A quote opens a cell at its beginning only; inside, two quotes are one; elsewhere a quote is a
+character. Every cell that is given out stands in the file as it is, but for doubled quotes. Four
+things differ from Python's `csv`:
+
+- a closing quote is followed by a delimiter or the end of the line. If it is not, as where quotes
+  are escaped by a backslash, the line is a fault; `csv` leaves the quote out and goes on;
+- a cell that runs over line ends must be closed like that within the bound. If it is not, its
+  opening quote was a stray one: that line is a fault, and reading goes on at the next line, where
+  `csv` would swallow rows up to the next quote, or the file;
+- blanks before the opening quote and after the closing one are not part of the cell;
+- there is no limit of 131,072 characters in a cell that all threads share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from workers.inputs.tables.encodings import is_unicode, undecodable
+from workers.inputs.tables.lines import Line
+from workers.inputs.tables.row import Fault, too_long
+
+Record = tuple[int, list[str] | Fault]  # the line it begins in, and its cells
+
+_Held = tuple[int, bytes]  # a line that may be read again
+
+# How many bytes are read again after stray quotes, per byte of the file. A file made of lines that
+# each open a quote to the bound would otherwise take its size times that bound.
+_MOST_AGAIN = 8
+
+_NUL = Fault("nul_byte", "holds a NUL byte, which no text has: is it in another encoding?")
+
+
+class Records:
+    """The records of a CSV file, one after another; blank lines are none.
+
+    Args:
+        lines: with their ends.
+        delimiter: one character, neither a quote nor a line end.
+        encoding: of the file; lines of UTF-16 and UTF-32 come as UTF-8.
+        max_bytes: of one record.
+        whole: the lines are all of the file; else a record that they end in is not given out.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[Line],
+        *,
+        delimiter: str,
+        encoding: str,
+        max_bytes: int,
+        whole: bool = True,
+    ) -> None:
+        self._lines = iter(lines)
+        self._again: deque[Line] = deque()
+        self._bytes_first = 0
+        self._bytes_again = 0
+        self._delimiter = delimiter
+        self._encoding = encoding
+        self._codec = "utf-8" if is_unicode(encoding) else encoding
+        self._max_bytes = max_bytes
+        self._whole = whole
+        self._blanks = "".join({" ", "\t"} - {delimiter})
+        d, b = re.escape(delimiter), f"[{self._blanks}]*+"
+        # A cell behind the start or a delimiter: quoted; plain; or with a quote that is not closed
+        # in this line, or not at its end.
+        self._cells = re.compile(
+            rf'(?:\A|{d})(?:{b}"([^"]*+(?:""[^"]*+)*+)"{b}(?={d}|\Z)'
+            rf'|((?!{b}")[^{d}]*+)|{b}("(?s:.*+)))'
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        delimiter = self._delimiter
+        while (line := self._next()) is not None:
+            number, raw = line
+            if raw is None:
+                yield number, too_long(self._max_bytes)
+                continue
+            text, fault = self._decoded(raw)
+            if '"' in text:
+                cells = self._quoted(number, raw, text)
+                if cells is None:
+                    return
+                yield number, fault or cells
+            elif text := text.rstrip("\r\n"):
+                yield number, fault or text.split(delimiter)
+
+    def _next(self) -> Line | None:
+        if self._again:
+            return self._again.popleft()
+        line = next(self._lines, None)
+        if line is not None:
+            self._bytes_first += len(line[1] or b"")
+        return line
+
+    def _decoded(self, raw: bytes) -> tuple[str, Fault | None]:
+        """A line as text; a broken one too, since its quotes count."""
+        try:
+            text = raw.decode(self._codec)
+        except UnicodeDecodeError:
+            text = raw.decode(self._codec, "replace")
+            return text, undecodable(raw, self._encoding)
+        if "\0" in text:
+            return text, _NUL
+        return text, None
+
+    def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | Fault | None:
+        """The cells of a record with a quote in it, and of as many lines as it has."""
+        cells, parts = self._split(text)
+        held: list[_Held] = []
+        size = len(raw)
+        fault: Fault | None = None
+        while parts:
+            if _is_closed(parts[-1]):
+                return self._given_up(number, held, _misplaced(len(cells) + 1, parts[-1]))
+            line = self._next()
+            if line is None and not self._whole:
+                return None
+            if line is None or line[1] is None:
+                if line is not None:
+                    self._again.appendleft(line)
+                return self._given_up(number, held, _unclosed("never closed"))
+            held.append((line[0], line[1]))
+            size += len(line[1])
+            if size > self._max_bytes:
+                how = f"not closed within {self._max_bytes} bytes"
+                return self._given_up(number, held, _unclosed(how))
+            text, broken = self._decoded(line[1])
+            fault = fault or broken
+            inside = _INSIDE.match(text)
+            assert inside is not None  # it matches anything
+            parts.append(inside[0])
+            if inside.end() == len(text):
+                continue  # the quote is still open
+            cells.append("".join(parts).replace('""', '"'))
+            parts = []
+            rest = text[inside.end() + 1 :].lstrip(self._blanks)
+            if rest.startswith(self._delimiter):
+                more, parts = self._split(rest[1:])
+                cells += more
+            elif rest.rstrip("\r\n"):
+                how = "closed in the middle of a field below"
+                return self._given_up(number, held, _unclosed(how))
+        return fault or cells
+
+    def _split(self, text: str) -> tuple[list[str], list[str]]:
+        """The cells of a line, and what follows the opening quote of one that does not end."""
+        found = self._cells.findall(text.rstrip("\r\n"))
+        cells = [inside.replace('""', '"') if inside else plain for inside, plain, _ in found]
+        rest = found[-1][2]
+        if not rest:
+            return cells, []
+        end = text[len(text.rstrip("\r\n")) :]
+        return cells[:-1], [rest[1:] + end]
+
+    def _given_up(self, number: int, held: list[_Held], fault: Fault) -> Fault:
+        """The fault of the line with the quote; those below it are read again, within reason."""
+        size = sum(len(raw) for _, raw in held)
+        if self._bytes_again + size <= _MOST_AGAIN * self._bytes_first:
+            self._bytes_again += size
+            self._again.extendleft(reversed(held))
+        elif held:
+            passed = f"; lines {number} to {held[-1][0]} are passed over"
+            return Fault(fault.code, fault.message + passed)
+        return fault
+
+
+_INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # up to the quote that closes, or the end
+
+
+def _is_closed(text: str) -> bool:
+    """Whether what follows an opening quote has the quote that closes it."""
+    inside = _INSIDE.match(text)
+    return inside is not None and inside.end() < len(text)
+
+
+def _unclosed(how: str) -> Fault:
+    return Fault(
+        "unclosed_quote",
+        f"opens a quote that is {how}: put two quotes for one, around the field too",
+    )
+
+
+def _misplaced(place: int, text: str) -> Fault:
+    """The fault of a cell whose closing quote something else follows than a delimiter."""
+    inside = _INSIDE.match(text)
+    escaped = inside is not None and inside[0].endswith("\\")
+    how = "escaped by a backslash" if escaped else "followed by neither a delimiter nor a line end"
+    return Fault(
+        "stray_quote",
+        f"has a quote within field {place} that is {how}: within quotes, put two quotes for one",
+    )

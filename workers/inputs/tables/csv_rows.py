@@ -1,0 +1,84 @@
+"""CSV: a header, and rows of as many fields. Every value is a text.
+
+Names in the header are trimmed, values are not. Excel's first line ``sep=;`` is passed over. What
+else stands above the header is passed over only where the request says so; a guess could take a row
+for the header.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from workers.inputs.tables.csv_grammar import Record, Records
+from workers.inputs.tables.header import Wanted, columns
+from workers.inputs.tables.row import Fault, Row, unreadable
+
+MOST_ABOVE_HEADER = 20  # records that a header is looked for in
+_SEP = re.compile(r"sep=(.?)")  # the delimiter is gone where the line was split at it
+
+
+def rows(records: Records, *, skip: int, wanted: Wanted | None = None) -> Iterator[Row]:
+    """The rows of CSV, but for the first `skip`, which are only counted.
+
+    Raises:
+        InvalidRequest: The header cannot be read, or has not the columns that are wanted.
+    """
+    below = without_sep(records)
+    first = next(below, None)
+    if first is None:
+        return
+    names = _columns(first, below, wanted)
+    number = 0
+    for line, cells in below:
+        if len(names) > 1 and isinstance(cells, list) and len(cells) == 1 and cells[0].isspace():
+            continue  # a line of blanks is a blank line
+        number += 1
+        if number <= skip:
+            continue
+        if isinstance(cells, Fault):
+            yield Row(number=number, line=line, fault=cells)
+        elif len(cells) == len(names):
+            yield Row(number=number, line=line, data=dict(zip(names, cells, strict=True)))
+        else:
+            yield Row(number=number, line=line, fault=_miscounted(len(cells), len(names)))
+
+
+def without_sep(records: Iterable[Record]) -> Iterator[Record]:
+    """The records, without the line that tells Excel the delimiter."""
+    below = iter(records)
+    for line, cells in below:
+        if isinstance(cells, list) and _SEP.fullmatch(cells[0]) and not any(cells[1:]):
+            return below
+        return chain([(line, cells)], below)
+    return below
+
+
+def _columns(first: Record, below: Iterator[Record], wanted: Wanted | None) -> list[str]:
+    """The names in the first record; where they are not those wanted, the ones below may be."""
+    line, cells = first
+    header = [] if isinstance(cells, Fault) else [name.strip() for name in cells]
+    hint = ""
+    if wanted is not None and not wanted.all_in(columns(header)):
+        hint = _hint(below, wanted)
+    if isinstance(cells, Fault):
+        unreadable(f"the header in line {line} {cells.message}{hint and f'. {hint}'}")
+    return columns(header, wanted, hint=hint)
+
+
+def _hint(below: Iterator[Record], wanted: Wanted) -> str:
+    """Which line looks like the header, where one of the next does."""
+    for line, cells in islice(below, MOST_ABOVE_HEADER):
+        if isinstance(cells, list) and wanted.all_in(cells):
+            return f"Line {line} looks like the header: set skip_rows to {line - 1}"
+    return ""
+
+
+def _miscounted(found: int, named: int) -> Fault:
+    more = found > named
+    hint = ": put a field that holds the delimiter into quotes" if more else ""
+    return Fault(
+        "field_count",
+        f"has {found} field{'' if found == 1 else 's'}, but the header has {named}{hint}",
+    )

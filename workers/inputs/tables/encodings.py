@@ -1,0 +1,169 @@
+"""The encoding of a text: found by its marks, said by the caller, or guessed.
+
+Two families: those in which the bytes 0 to 127 mean ASCII and a line end is a byte (UTF-8, the
+Windows and ISO pages, the encodings of East Asia), and UTF-16 and UTF-32, which become UTF-8 before
+anything else looks at them. An encoding of neither family is refused.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from operator import and_
+
+from shared import batches
+from workers.inputs.tables.charset import guessed, is_utf8
+from workers.inputs.tables.file_format import encoding_name
+from workers.inputs.tables.row import Fault, unreadable
+
+# The longer first: UTF-32LE begins as UTF-16LE does.
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+
+_LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
+_MOST_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
+_CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
+_IS_ASCII = bytes(byte in b"\t\n\r" or 32 <= byte < 127 for byte in range(256))
+_MOST_PAIRS = 0.8  # of all pairs of bytes; UTF-16 of hiragana has 0.6
+
+_MARK = "pigeonhole.inputs.mark"
+
+
+def encoding_of(head: bytes, said: str | None) -> tuple[str, bool]:
+    """The encoding of a file that begins so, and whether a byte order mark says it.
+
+    Raises:
+        InvalidRequest: No encoding of that name is read.
+    """
+    marked = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), (b"", None))[1]
+    if said is None:
+        return (marked, True) if marked else (_guessed(head), False)
+    name = _known(said)
+    if name in ("utf-16", "utf-32"):  # of either byte order
+        found = marked or _wide(head) or ""
+        name = found if found.startswith(name) else f"{name}-le"
+    return name, marked == name
+
+
+def utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """UTF-16 or UTF-32 as UTF-8; others as they are; without a byte order mark.
+
+    What cannot be decoded becomes bytes that are no UTF-8, so that its line alone is a fault.
+    """
+    first = True
+    for chunk in _narrowed(chunks, encoding) if encoding in _WIDE else _of_size(chunks, 3):
+        yield chunk.removeprefix(codecs.BOM_UTF8) if first and is_unicode(encoding) else chunk
+        first = False
+
+
+def is_unicode(encoding: str) -> bool:
+    """Whether the lines of a file in that encoding are UTF-8 when `utf8` is through with it."""
+    return encoding == "utf-8" or encoding in _WIDE
+
+
+def undecodable(raw: bytes, encoding: str) -> Fault:
+    """The fault of a line that is not of its encoding."""
+    name = encoding_name(encoding)
+    try:
+        raw.decode("utf-8" if encoding in _WIDE else encoding)
+    except UnicodeDecodeError as exc:
+        if encoding not in _WIDE:
+            return Fault(
+                "undecodable",
+                f"is not {name}: byte 0x{raw[exc.start]:02X} at position {exc.start + 1} of its "
+                "line; if the whole file is in another encoding, say which",
+            )
+    return Fault("undecodable", f"is not {name}: it holds a code that stands for no character")
+
+
+def _known(said: str) -> str:
+    """Python's name of an encoding, or a refusal."""
+    known = batches.encoding_of(said)
+    if known is None:
+        unreadable(
+            "is not one that is read: name one such as utf-8, utf-16, cp1252 or shift_jis",
+            field="encoding",
+        )
+    return known
+
+
+def _guessed(head: bytes) -> str:
+    """The encoding of a text without a mark, as far as its beginning tells."""
+    if b"\0" in head and not _has_stray_nuls(head) and (wide := _wide(head)):
+        return wide
+    return guessed([head], whole=False)
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: the one in which this is a text with ASCII in it."""
+    for name in _WIDE:
+        width = 4 if name.startswith("utf-32") else 2
+        text = head[: len(head) // width * width].decode(name, "replace")
+        ascii_chars = len(re.findall(r"[\t\n\r -~]", text))
+        if (
+            text
+            and "\0" not in text
+            and text.count("�") <= 1
+            and ascii_chars >= _LEAST_ASCII * len(text)
+        ):
+            return name
+    return None
+
+
+def _has_stray_nuls(head: bytes) -> bool:
+    """Whether NULs stand in a text of one byte a unit, rather than every unit having two or four.
+
+    Three signs, each enough: what is left without the NULs is UTF-8 and has no other control
+    characters, as UTF-16 of Cyrillic or Thai has; nearly all pairs of bytes are two of ASCII; most
+    line ends stand alone where UTF-16 would have a NUL beside them.
+    """
+    nuls = head.count(0)
+    if nuls < _MOST_STRAY * len(head):
+        rest = head.translate(None, b"\0")
+        if is_utf8(rest, final=False) and not _CONTROL.search(rest):
+            return True
+    ascii_bytes = head.translate(_IS_ASCII)
+    pairs = sum(map(and_, ascii_bytes[::2], ascii_bytes[1::2]))
+    if pairs > _MOST_PAIRS * len(head) / 2:
+        return True
+    # The order in which most NULs come second is that in which characters of ASCII are units.
+    little = 2 * head[1::2].count(0) >= nuls
+    low, high = (head[::2], head[1::2]) if little else (head[1::2], head[::2])
+    ends = [beside for unit, beside in zip(low, high, strict=False) if unit == ord("\n")]
+    return bool(ends) and 2 * ends.count(0) < len(ends)
+
+
+def _narrowed(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    # The codecs of Python take the name of a handler, so it has to be known to them. It puts half
+    # of a surrogate pair where a character should be, which UTF-8 has no valid bytes for.
+    codecs.register_error(_MARK, _mark)
+    decoder = codecs.getincrementaldecoder(encoding)(_MARK)
+    for chunk in chunks:
+        if text := decoder.decode(chunk):
+            yield text.encode("utf-8", "surrogatepass")
+    if text := decoder.decode(b"", final=True):
+        yield text.encode("utf-8", "surrogatepass")
+
+
+def _mark(exc: UnicodeError) -> tuple[str, int]:
+    if not isinstance(exc, UnicodeDecodeError):
+        raise exc
+    return "\udcff", exc.end
+
+
+def _of_size(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes, the first chunk of `size` at least where there are as many."""
+    first = b""
+    rest = iter(chunks)
+    while len(first) < size and (more := next(rest, b"")):
+        first += more
+    if first:
+        yield first
+    yield from rest

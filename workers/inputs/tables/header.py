@@ -1,0 +1,124 @@
+"""The columns of a table: what each is called, and that those which a request names are there.
+
+A column without a name, such as the index that pandas writes, is called `column_1` by its place.
+Of columns with one name the second is called `name_2`. Such a name counts as any other; a name that
+stands twice is an error only where the request names it, since it does not say which is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from shared.errors import FieldError, InvalidRequest
+from workers.inputs.tables.row import MAX_COLUMNS, unreadable
+
+_SHOWN_COLUMNS = 10
+_SHOWN_CHARS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The columns that a request names.
+
+    Attributes:
+        required: by the field of the request that names each, such as `text_column`.
+        optional: read where they are there.
+    """
+
+    required: Mapping[str, str] = field(default_factory=dict)
+    optional: Sequence[str] = ()
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The columns that hold texts, whatever type they have; others may hold images, as bytes.
+
+        >>> sorted(Wanted(required={"image_column": "photo", "id_column": "id"}).texts)
+        ['id']
+        """
+        media = ("image_column", "file_column")
+        return frozenset(name for where, name in self.required.items() if where not in media)
+
+    def found(self, names: Sequence[str]) -> int:
+        """How many of the required columns there are among the names.
+
+        >>> Wanted(required={"text_column": "text", "id_column": "id"}).found(["no", " text"])
+        1
+        """
+        there = {name.strip() for name in names}
+        return sum(name in there for name in self.required.values())
+
+    def all_in(self, names: Sequence[str]) -> bool:
+        """Whether these could be the names of a table that has what is required."""
+        return bool(self.required) and self.found(names) == len(self.required)
+
+
+def columns(header: Sequence[str], wanted: Wanted | None = None, *, hint: str = "") -> list[str]:
+    """What the columns of a table are called: each has a name of its own.
+
+    Args:
+        header: the names as the table has them.
+        wanted: those that have to be there, and once.
+        hint: what else to say where one is missing.
+
+    Raises:
+        InvalidRequest: One is missing, or stands twice; names the field that names it.
+
+    >>> columns(["", "text", "note", "note"])
+    ['column_1', 'text', 'note', 'note_2']
+    """
+    if len(header) > MAX_COLUMNS:
+        unreadable(f"has {len(header)} columns; at most {MAX_COLUMNS} are read")
+    taken = set(header)
+    names: dict[str, None] = {}  # in order
+    numbers: dict[str, Iterator[int]] = {}  # to try next behind each name
+    for place, name in enumerate(header, start=1):
+        free = name or f"column_{place}"
+        if free in (names if name else taken):
+            tried = numbers.setdefault(free, count(2))
+            free = next(each for n in tried if (each := f"{free}_{n}") not in taken)
+        taken.add(free)
+        names[free] = None
+    if wanted is not None:
+        _check(header, list(names), wanted, hint)
+    return list(names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, in quotes, so that blanks show.
+
+    >>> listed(["id", " text"])
+    "'id', ' text'"
+    """
+    shown = ", ".join(repr(_cut(name)) for name in names[:_SHOWN_COLUMNS])
+    return shown + (", …" if len(names) > _SHOWN_COLUMNS else "")
+
+
+def _check(header: Sequence[str], names: Sequence[str], wanted: Wanted, hint: str) -> None:
+    advice = hint or (
+        "Name one of those; if they are the first row, put a header with the names above it"
+    )
+    missing = [
+        FieldError(
+            field=where,
+            message=f"the table has no column {_cut(name)!r}; there are: {listed(names)}. {advice}",
+        )
+        for where, name in wanted.required.items()
+        if name not in names
+    ]
+    if missing:
+        first = missing[0]
+        raise InvalidRequest(f"{first.field}: {first.message}", fields=tuple(missing))
+    fields = {name: where for where, name in wanted.required.items()}
+    for name in (*wanted.required.values(), *wanted.optional):
+        places = [place for place, each in enumerate(header, start=1) if each == name]
+        if len(places) > 1:
+            unreadable(
+                f"columns {places[0]} and {places[1]} are both called {_cut(name)!r}: rename one",
+                field=fields.get(name, "file"),
+            )
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _SHOWN_CHARS else name[: _SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,112 @@
+"""The rows of a file, whatever its format: the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
+from typing import BinaryIO, Protocol
+
+import pyarrow as pa
+
+from workers.inputs.tables import csv_rows, jsonl, parquet
+from workers.inputs.tables.compression import expanded
+from workers.inputs.tables.csv_grammar import Records
+from workers.inputs.tables.encodings import utf8
+from workers.inputs.tables.file_format import Format
+from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.lines import lines
+from workers.inputs.tables.row import Bounds, Row, unreadable
+
+
+class ParquetRows(Protocol):
+    """Reads Parquet, as `workers.inputs.tables.parquet.rows` does."""
+
+    def __call__(
+        self, stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+    ) -> Iterator[Row]:
+        """The rows of a seekable file, but for the first `skip`."""
+
+
+class ArrowBatches(Protocol):
+    """Reads Parquet, as `workers.inputs.tables.parquet.record_batches` does."""
+
+    def __call__(self, stream: BinaryIO, *, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+        """All rows of a seekable file."""
+
+
+def read_rows(
+    stream: BinaryIO,
+    found: Format,
+    *,
+    skip: int = 0,
+    bounds: Bounds | None = None,
+    wanted: Wanted | None = None,
+    parquet_rows: ParquetRows = parquet.rows,
+) -> Generator[Row, None, None]:
+    """The rows of a file, one after another, in bounded memory.
+
+    A row that is wrong comes with its fault. What makes the rest unreadable, such as a compressed
+    file that ends in the middle, raises where it is met, after the rows before it. Close the
+    iterator if it is not read to its end: a Parquet file may wait in a temporary one.
+
+    Args:
+        stream: the bytes as they were sent, at their beginning; it may give any number at a time.
+        found: what `sniff` says of them.
+        skip: rows not to give out; the first row that comes has the number `skip` + 1.
+        bounds: the defaults of `Bounds`, if None.
+        wanted: the columns that a table must have; JSONL may have other keys in each line.
+        parquet_rows: reads Parquet; in this process, if not said: a worker has it read in a child.
+
+    Raises:
+        InvalidRequest: The file cannot be read, or not to its end, or lacks a column.
+        Unavailable: There is no room for a temporary file.
+    """
+    bounds = bounds or Bounds()
+    if found.kind == "parquet":
+        if found.compression == "none" and stream.seekable():
+            yield from parquet_rows(stream, skip=skip, bounds=bounds, wanted=wanted)
+            return
+        with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
+            yield from parquet_rows(file, skip=skip, bounds=bounds, wanted=wanted)
+        return
+    chunks = expanded(stream, found.compression, bounds)
+    yield from text_rows(chunks, found, skip=skip, bounds=bounds, wanted=wanted)
+
+
+def read_batches(
+    stream: BinaryIO, found: Format, *, bounds: Bounds, arrow_batches: ArrowBatches
+) -> Generator[pa.RecordBatch, None, None]:
+    """The rows of a Parquet file as Arrow has them, one batch after another; as `read_rows`.
+
+    Raises:
+        InvalidRequest: The file is no Parquet, or cannot be read, or not to its end.
+        Unavailable: There is no room for a temporary file.
+    """
+    if found.kind != "parquet":
+        unreadable("is not Parquet")
+    if found.compression == "none" and stream.seekable():
+        yield from arrow_batches(stream, bounds=bounds)
+        return
+    with parquet.seekable(expanded(stream, found.compression, bounds)) as file:
+        yield from arrow_batches(file, bounds=bounds)
+
+
+def text_rows(
+    chunks: Iterable[bytes],
+    found: Format,
+    *,
+    skip: int,
+    bounds: Bounds,
+    wanted: Wanted | None = None,
+) -> Iterator[Row]:
+    """The rows of JSONL or CSV, by the chunks of what is inside the compression, of any size."""
+    cut = lines(utf8(chunks, found.encoding), max_bytes=bounds.max_row_bytes)
+    if found.kind == "jsonl":
+        return jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
+    records = Records(
+        islice(cut, found.skip_rows, None),
+        delimiter=found.delimiter,
+        encoding=found.encoding,
+        max_bytes=bounds.max_row_bytes,
+    )
+    return csv_rows.rows(records, skip=skip, wanted=wanted)

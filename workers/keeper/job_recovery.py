@@ -1,0 +1,113 @@
+"""Re-adoption: every open marker on the object store is a job that the ledger must know."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from itertools import islice
+
+from shared import ids, object_keys
+from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
+from shared.jobs import Fail, Job, Progress, advance
+from shared.messages import CONTROL, Submission, decode, encode, failure_of, model_of
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.telemetry import Log
+from shared.types import JobKind
+from workers import metrics
+from workers.job_completion.deadlines import lapse
+from workers.job_completion.purge_inputs import forget
+from workers.job_completion.webhook_events import announce
+
+log = Log("adoption")
+_PAGE = 200
+
+
+def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: datetime) -> int:
+    """Enrol every accepted job that has not ended and that the ledger does not know; end those it
+    knows whose deadline was over before `now`.
+
+    Returns:
+        How many were enrolled.
+
+    Raises:
+        Unavailable: The store or Redis is away; run it again.
+    """
+    names = store.list(object_keys.OPEN)
+    adopted = 0
+    queues: set[str] = set()
+    while page := list(islice(names, _PAGE)):
+        found = [name.removeprefix(object_keys.OPEN) for name in page]
+        job_ids = [name for name in found if ids.is_job_id(name)]  # consoles leave objects too
+        for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
+            if hot is not None and not hot.state.terminal:
+                if lapse(ledger, hot, now):
+                    queues.add(CONTROL)
+                continue
+            try:
+                submission = _unfinished(store, job_id, now)
+            except MessageTooNew as exc:
+                log.warning("job.too_new", job_id=job_id, reason=exc.detail)
+                continue
+            if submission is None:
+                store.delete(object_keys.open_marker(job_id))
+                continue
+            parts = 0 if submission.job.kind is JobKind.BATCH else 1
+            if queue := ledger.enrol(_queued(submission), parts=parts):
+                queues.add(queue)
+            adopted += 1
+    for queue in queues:
+        doorbell.ring(queue)
+    if adopted:
+        log.info("job.adopted", count=adopted)
+    return adopted
+
+
+def _queued(submission: Submission) -> Job:
+    """The job with its queue; before 0.2 its name did not end with the model's."""
+    job = submission.job
+    if model_of(job.queue):
+        return job
+    return job.model_copy(update={"queue": f"{job.queue}.{submission.body.model}"})
+
+
+def _unfinished(store: ObjectStore, job_id: str, now: datetime) -> Submission | None:
+    """What the job was asked to do; None if it has ended or was never wholly accepted.
+
+    Raises:
+        MessageTooNew: A newer keeper can read it.
+    """
+    with suppress(ObjectMissing):
+        account = store.get(object_keys.open_marker(job_id)).data.decode()
+        with suppress(ObjectMissing):
+            store.get(object_keys.job(account, job_id))
+            announce(store, account, job_id)
+            forget(store, account, job_id)
+            return None
+        try:
+            return decode(Submission, store.get(object_keys.request(account, job_id)).data)
+        except MessageTooNew:
+            raise
+        except MessageUndecodable as exc:
+            log.error("job.undecodable", job_id=job_id, reason=exc.detail)
+            _fail(store, account, job_id, exc, now)
+    return None
+
+
+def _fail(
+    store: ObjectStore, account: str, job_id: str, error: MessageUndecodable, now: datetime
+) -> None:
+    """End a job of which nothing can be read but its name."""
+    job = Job(
+        id=job_id,
+        account=account,
+        kind=JobKind.CLASSIFY,
+        queue=CONTROL,
+        created_at=now,
+        expires_at=now,
+        progress=Progress(total=0),
+    )
+    failed = advance(job, Fail(error=failure_of(error)), now)
+    with suppress(PreconditionFailed):
+        store.put(object_keys.job(account, job_id), encode(failed), if_absent=True)
+        metrics.job_ended(failed)
+    announce(store, account, job_id)

@@ -1,0 +1,239 @@
+"""The keeper: a process that ends what was accepted. `python -m workers.keeper.main`
+
+Every second: work goes to where a worker of its model lives, expired leases go back, delayed tasks
+come due, doorbells are rung where work waits and nobody attends. On a loss of Redis, and every
+`audit_s`: each marker on the object store that the ledger does not know is enrolled anew, and jobs
+whose deadline is over end. What webhooks are to be told is sent. Now and then: what has expired is
+deleted, and what killed trainers left behind.
+
+Every step is atomic or can be repeated, so two keepers may run without knowing of each other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shared import ids, service_clock
+from shared.adapters.celery.broker import CeleryDoorbell
+from shared.adapters.redis.client import connect
+from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.store_factory import store_of
+from shared.batches import UPLOAD_KEPT_S
+from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
+from shared.member_reports import MemberReport
+from shared.messages import encode
+from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.settings import Settings
+from shared.telemetry import Log, start_logging
+from shared.webhook_store import WebhookStore
+from workers import metrics
+from workers.keeper.deferred_deletion import finish_deletions
+from workers.keeper.deletion_limit import DeletionLimit
+from workers.keeper.job_recovery import adopt
+from workers.keeper.orphan_gc import sweep
+from workers.keeper.periodic import Chore
+from workers.keeper.queue_failover import reroute
+from workers.keeper.retention import (
+    expire_call_records,
+    expire_deliveries,
+    expire_files,
+    expire_jobs,
+    expire_uploads,
+)
+from workers.keeper.webhook_delivery import Courier
+from workers.outbound_http.client import Outbound
+
+log = Log("keeper")
+_TICK_S = 1.0
+_DELIVER_EVERY_S = 2.0  # each look is a listing, which a bucket charges for
+_EXPIRE_EVERY_S = 600.0
+_DELETE_EVERY_S = 30.0  # a listing, and one more where something waits
+_FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
+_SWEEP_EVERY_S = 6 * 3600.0
+_LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
+_STORE_CLOCK_S = 60.0  # the object store's clock may differ so far: ages are hours and more
+_ENDING_S = 3600.0  # an upload that is completed in its last moment is read for some time
+_REPORT_TTL_S = 8.0
+ROLE = "keeper"
+
+
+@dataclass(kw_only=True)
+class Keeper:
+    """One loop over everything that must not be forgotten. `clock` gives seconds since 1970.
+
+    `compare_clocks` raises `ClocksDisagree` where the age of things is in doubt.
+    The tick only speaks to Redis, so that a slow object store delays no lease and no bell.
+    """
+
+    ledger: Ledger
+    store: ObjectStore
+    doorbell: Doorbell
+    courier: Courier
+    max_attempts: int
+    lease_s: float
+    audit_s: float
+    result_keep_s: float
+    compare_clocks: Callable[[], object]
+    clock: Callable[[], float] = service_clock.now
+    member: str = field(default_factory=ids.token)
+    _epoch: str = ""
+    _reap_from: float = 0.0  # monotonic: no lease is reaped before, so that workers can beat first
+
+    def __post_init__(self) -> None:
+        self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
+        self._webhooks = Chore("webhooks", self.courier.deliver_due, every_s=_DELIVER_EVERY_S)
+        self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
+        self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
+        self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
+        self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
+        waits_s = {
+            **dict.fromkeys(("jobs", "call records", "deliveries"), _EXPIRE_EVERY_S),
+            **dict.fromkeys(("files", "uploads"), _FILES_EVERY_S),
+            "classifiers": _SWEEP_EVERY_S,
+        }
+        # A chore starts after its interval, give or take the time that the last one took.
+        self._limits = {
+            kind: DeletionLimit(kind, wait_s=wait_s / 2) for kind, wait_s in waits_s.items()
+        }
+
+    def run(self, stopping: threading.Event) -> None:
+        """Keep until told to stop. An outage is waited out."""
+        while not stopping.is_set():
+            try:
+                self.tick()
+            except BrokerUnavailable as exc:
+                # While Redis was away nobody could beat: give the living a lease's time.
+                self._reap_from = time.monotonic() + self.lease_s
+                self._audit.hurry()
+                log.warning("keeper.no_broker", reason=exc.detail)
+            except PigeonholeError as exc:
+                log.error("keeper.stumbled", exc=exc)
+            stopping.wait(_TICK_S)
+
+    def tick(self) -> None:
+        """Do once what is due.
+
+        Raises:
+            BrokerUnavailable: Redis is away; the rest is done at the next tick.
+        """
+        report = MemberReport(clock_offset_s=service_clock.CLOCK.offset_s())
+        self.ledger.report(ROLE, self.member, encode(report), ttl_s=_REPORT_TTL_S)
+        epoch = self.ledger.epoch(ids.token())
+        if epoch != self._epoch:
+            log.info("keeper.new_ledger", known=bool(self._epoch))
+            self._epoch = epoch
+            self._audit.hurry()
+        reroute(self.ledger)
+        if time.monotonic() >= self._reap_from:
+            reaped = self.ledger.reap(attempts=self.max_attempts)
+            if reaped.expired:
+                log.warning("keeper.reaped", leases=reaped.expired)
+                metrics.REAPED.inc(reaped.expired)
+            for queue in reaped.ring:
+                self.doorbell.ring(queue)
+        self._audit.start_if_due()
+        self._webhooks.start_if_due()
+        self._expiry.start_if_due()
+        self._deletions.start_if_due()
+        self._files.start_if_due()
+        self._sweep.start_if_due()
+
+    def settle(self, *, timeout_s: float) -> None:
+        """Wait for the chores that run."""
+        self._audit.wait(timeout_s=timeout_s)
+        self._webhooks.wait(timeout_s=timeout_s)
+        self._expiry.wait(timeout_s=timeout_s)
+        self._deletions.wait(timeout_s=timeout_s)
+        self._files.wait(timeout_s=timeout_s)
+        self._sweep.wait(timeout_s=timeout_s)
+
+    def _adopt(self) -> None:
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        adopt(self.store, self.ledger, self.doorbell, now=now)
+
+    def _expire(self) -> None:
+        if not self._age_is_sure():
+            return
+        now, limits = self.clock(), self._limits
+        before = now - self.result_keep_s
+        expire_jobs(self.store, self.ledger, before=before, now=now, limit=limits["jobs"])
+        expire_call_records(self.store, now=now, limit=limits["call records"])
+        expire_deliveries(self.store, before=before, limit=limits["deliveries"])
+
+    def _finish_deletions(self) -> None:
+        finish_deletions(self.store, now=self.clock())
+
+    def _expire_files(self) -> None:
+        if not self._age_is_sure():
+            return
+        now, limits = self.clock(), self._limits
+        before = now - self.result_keep_s - _LEFT_BEHIND_S
+        expire_files(self.store, before=before, now=now, limit=limits["files"])
+        before = now - UPLOAD_KEPT_S - _ENDING_S
+        expire_uploads(self.store, before=before, limit=limits["uploads"])
+
+    def _sweep_classifiers(self) -> None:
+        if self._age_is_sure():
+            before = self.clock() - _LEFT_BEHIND_S
+            sweep(self.store, before=before, limit=self._limits["classifiers"])
+
+    def _age_is_sure(self) -> bool:
+        """Whether clocks agree on how old things are; if not, nothing is deleted this time.
+
+        Raises:
+            Unavailable: One of them cannot be asked.
+        """
+        try:
+            self.compare_clocks()
+        except ClocksDisagree as exc:
+            log.warning("retention.put_off", reason=exc.detail)
+            return False
+        return True
+
+
+def main() -> None:
+    """Run a keeper until SIGTERM or SIGINT."""
+    try:
+        settings = Settings.from_env(os.environ)
+        start_logging("keeper", settings.log_level)
+        _run(settings)
+    except PigeonholeError as exc:
+        sys.exit(f"pigeonhole: {exc.detail}")
+
+
+def _run(settings: Settings) -> None:
+    stopping = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
+    client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    ledger, store = RedisLedger(client), store_of(settings)
+    clock = service_clock.CLOCK
+    clock.follow(ledger.now, substitute=store.now)
+    courier = Courier(WebhookStore(store=store), Outbound.of(settings))
+    keeper = Keeper(
+        ledger=ledger,
+        store=store,
+        doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
+        courier=courier,
+        max_attempts=settings.max_attempts,
+        lease_s=settings.lease_s,
+        audit_s=settings.audit_s,
+        result_keep_s=settings.result_keep_s,
+        compare_clocks=lambda: clock.require_agreement(store.now, tolerance_s=_STORE_CLOCK_S),
+    )
+    metrics.serve(settings.metrics_port, role=ROLE)
+    log.info("keeper.started", member=keeper.member)
+    keeper.run(stopping)
+    courier.close()
+    log.info("keeper.stopped")
+
+
+if __name__ == "__main__":
+    main()

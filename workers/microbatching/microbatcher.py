@@ -1,0 +1,339 @@
+"""Concurrent callers in front of one model: batches by priority under a token budget.
+
+Decides that one thread owns the model and that every future ends: with rows, with the error of its
+own window, with DeadlineExceeded or with Unavailable; and that batches stay within what the memory
+held, once one was too large. It does not decide which windows make a batch
+(`workers.microbatching.scheduler`) or what a window is (`workers.embedding.texts`), and it does not
+kill a forward pass that hangs: it reports how long the pass has run, and the worker's watchdog
+decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import groupby
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
+from shared.types import Priority
+from workers.futures import without_variables
+from workers.microbatching.scheduler import SPECIAL_TOKENS, BatchPlan, Pick, Request
+from workers.models.port import Rows
+
+logger = logging.getLogger("pigeonhole.microbatch")
+
+
+class Encoder(Protocol):
+    """What is asked of a tower: vectors of windows, one thread at a time."""
+
+    @property
+    def dimensions(self) -> int:
+        """D, the length of a vector."""
+
+    def encode(self, windows: Sequence[Any], /) -> Rows:
+        """(N, D) unit rows, in the order given.
+
+        Raises:
+            Unavailable, MemoryError: There was no memory for so many; what they took is free again.
+        """
+
+
+Observe = Callable[[int, int, int, float], None]
+"""Called after each forward pass: windows, tokens, padded tokens, seconds."""
+
+
+class MicroBatcher:
+    """One thread that owns the model's `encode`; any thread may submit.
+
+    Start is construction, stop is `close`; `with` does both.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        budget_tokens: int,
+        name: str,
+        window_tokens: int | None = None,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            encoder: the model, or one tower of it.
+            budget_tokens: of one forward pass, padding included.
+            name: what it is called in logs and errors.
+            window_tokens: what every window costs; None where windows are sequences of ids.
+            observe: sees each forward pass.
+            clock: monotonic, in seconds.
+        """
+        self._encoder = encoder
+        self._name = name
+        self._window_tokens = window_tokens
+        self._observe = observe
+        self._clock = clock
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)  # something to run, or closing
+        self._room = threading.Condition(lock)  # the backlog shrank, or closing
+        self._plan = BatchPlan(budget_tokens)
+        self._open: set[Request] = set()  # every request whose future has not ended
+        self._closed = False
+        self._pass_began: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"microbatch-{name}", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        windows: Sequence[Any],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        account: str = "",
+        job: str = "",
+        finish: Callable[[Rows], Rows] | None = None,
+    ) -> Future[Rows]:
+        """Queue windows of content ids, or pictures; equal ones run once.
+
+        Args:
+            windows: n of what the encoder takes, each no longer than its window.
+            priority: the class to wait in.
+            deadline: on the monotonic clock, in seconds; what has not been batched by then is
+                dropped with DeadlineExceeded. None waits for ever.
+            account: whose turn it takes.
+            job: what of bulk belongs together; see `workers.microbatching.scheduler`.
+            finish: turns the (n, D) rows into what the future gets; runs in the batcher's
+                thread, so it must be quick.
+
+        Returns:
+            A future of (n, D) rows in the order given. Cancelling it takes its windows out of
+            the queue.
+
+        Raises:
+            Unavailable: when the batcher was closed or its thread has died.
+        """
+        request = Request.of(
+            windows,
+            priority,
+            deadline,
+            self._encoder.dimensions,
+            finish,
+            self._window_tokens,
+            job,
+            account,
+        )
+        with self._work:
+            if self._closed:
+                raise Unavailable(f"The model {self._name} is not running.")
+            self._open.add(request)
+            self._plan.add(request)
+            self._work.notify()
+        if not request.missing:
+            self._end(request)
+        return request.future
+
+    def backlog_tokens(self, priority: Priority = Priority.BULK) -> int:
+        """Tokens that wait in the class and above; those in the running batch are not counted."""
+        with self._work:
+            return self._plan.tokens(priority)
+
+    def wait_for_room(
+        self, below_tokens: int, *, timeout_s: float, priority: Priority = Priority.BULK
+    ) -> bool:
+        """Wait until fewer tokens wait in the class and above it; False when time is up."""
+
+        def room() -> bool:
+            return not self._closed and self._plan.tokens(priority) < below_tokens
+
+        with self._room:
+            self._room.wait_for(lambda: self._closed or room(), timeout_s)
+            return room()
+
+    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
+        """Accounts of which so many forward passes wait in the class and above it."""
+        with self._work:
+            most = passes * self._plan.budget_tokens
+            waiting = self._plan.tokens_of(priority)
+        return {account for account, tokens in waiting.items() if tokens >= most}
+
+    def wait_for_pass(self, *, timeout_s: float) -> None:
+        """Wait until a forward pass begins, which takes windows out of the queue."""
+        with self._room:
+            self._room.wait(timeout_s)
+
+    @property
+    def budget_tokens(self) -> int:
+        """Of one forward pass, padding included; it shrinks where the memory does not hold it."""
+        return self._plan.budget_tokens
+
+    def healthy(self) -> bool:
+        """False from the moment the thread has died or `close` was called."""
+        return self._thread.is_alive() and not self._closed
+
+    def stalled_s(self) -> float:
+        """Seconds since the running forward pass began; 0 while none runs."""
+        began = self._pass_began
+        return 0.0 if began is None else max(0.0, self._clock() - began)
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Stop after the running pass; every pending future ends with Unavailable.
+
+        Args:
+            timeout_s: how long to wait for the running pass. Its futures end even if it hangs;
+                its thread is then left to the end of the process.
+        """
+        self._stop()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        self._end_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            while self._forward_next():
+                pass
+        except BaseException:
+            logger.critical("The batcher of %s died; its model stops.", self._name, exc_info=True)
+        finally:
+            self._stop()
+            self._end_all()
+
+    def _stop(self) -> None:
+        with self._work:
+            self._closed = True
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def _end_all(self) -> None:
+        with self._work:
+            pending = list(self._open)
+            self._plan.clear()
+        for request in pending:
+            self._end(request, Unavailable(f"The model {self._name} stopped before the answer."))
+
+    def _forward_next(self) -> bool:
+        """Wait for work and run a batch; False once closed.
+
+        Nothing of a request stays with the thread while it waits for the next one.
+        """
+        with self._work:
+            self._work.wait_for(lambda: self._closed or self._plan.waiting())
+            if self._closed:
+                return False
+            dropped = self._plan.drop(self._clock())
+            picks = self._plan.cut()
+            self._room.notify_all()
+        for request in dropped:
+            self._end(request, DeadlineExceeded("The deadline passed before the model ran."))
+        self._forward(picks)
+        return True
+
+    def _forward(self, picks: list[Pick]) -> None:
+        """Run a batch; where it raises, run its halves, until the bad window stands alone."""
+        stack = [picks]
+        while stack:
+            batch = self._wanted(stack.pop())
+            if not batch:
+                continue
+            try:
+                rows = self._encode(batch)
+            except Exception as error:  # noqa: BLE001 - a model may raise anything; handed to whom it concerns
+                if len(batch) == 1:
+                    # Without what its frames hold of the pass: its future may be kept for long.
+                    self._end(batch[0].request, without_variables(error))
+                    continue
+                if isinstance(error, (Unavailable, MemoryError)):
+                    self._shrink(batch)
+                else:
+                    logger.warning(
+                        "A batch of %d windows failed on %s (%s); running its halves.",
+                        len(batch), self._name, type(error).__name__,
+                    )  # fmt: skip
+                middle = len(batch) // 2
+                stack += [batch[middle:], batch[:middle]]
+            else:
+                self._deliver(batch, rows)
+
+    def _shrink(self, batch: list[Pick]) -> None:
+        """Let no later batch be larger than half of this one, which found no memory."""
+        tokens = len(batch) * max(self._sizes(batch))
+        with self._work:
+            shrunk = self._plan.shrink(tokens // 2)
+        if shrunk:
+            logger.warning(
+                "%s had no memory for %d windows of %d tokens together, padding included; "
+                "from now on its batches have at most %d.",
+                self._name, len(batch), tokens, tokens // 2,
+            )  # fmt: skip
+
+    def _sizes(self, batch: list[Pick]) -> list[int]:
+        return [self._window_tokens or len(pick.window) + SPECIAL_TOKENS for pick in batch]
+
+    def _wanted(self, picks: list[Pick]) -> list[Pick]:
+        wanted: list[Pick] = []
+        for pick in picks:
+            if pick.request.over():
+                self._end(pick.request)  # tells those who wait for a cancelled future
+            else:
+                wanted.append(pick)
+        return wanted
+
+    def _encode(self, batch: list[Pick]) -> Rows:
+        self._pass_began = began = self._clock()
+        try:
+            rows = self._encoder.encode([pick.window for pick in batch])  # (N, D)
+        finally:
+            self._pass_began = None
+        if rows.shape != (len(batch), self._encoder.dimensions):
+            raise WorkFailed(f"The model {self._name} answered with vectors of a wrong shape.")
+        if not np.isfinite(rows).all():
+            raise WorkFailed(f"The model {self._name} answered with a vector that is not finite.")
+        self._report(batch, self._clock() - began)
+        return rows
+
+    def _report(self, batch: list[Pick], seconds: float) -> None:
+        if self._observe is None:
+            return
+        sizes = self._sizes(batch)
+        try:
+            self._observe(len(sizes), sum(sizes), len(sizes) * max(sizes), seconds)
+        except Exception:
+            logger.exception("Counting a batch of %s failed; its rows are good.", self._name)
+
+    def _deliver(self, batch: list[Pick], rows: Rows) -> None:
+        start = 0
+        for request, picks in groupby(batch, key=lambda pick: pick.request):
+            places = [pick.place for pick in picks]
+            request.rows[places] = rows[start : start + len(places)]
+            request.missing -= len(places)
+            start += len(places)
+            if not request.missing:
+                self._end(request)
+
+    def _end(self, request: Request, error: BaseException | None = None) -> None:
+        """End the request's future, once, whoever comes first."""
+        with self._work:
+            if request not in self._open:
+                return
+            self._open.remove(request)
+            request.ended = True
+        if not request.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            try:
+                request.future.set_result(request.result())
+                return
+            except Exception as failure:  # noqa: BLE001 - the caller's `finish` failed: its future says so
+                error = failure
+        request.future.set_exception(error)

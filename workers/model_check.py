@@ -1,0 +1,121 @@
+"""Tries a model: loads it as a worker does, sends texts and pictures through it, and measures.
+
+Importing this module imports numpy; loading a model imports its engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shared.model_catalogue import Catalogue, ModelEntry
+from shared.settings import Settings
+from shared.types import Priority
+from workers.embedding.texts import Model
+from workers.model_loader import load_models
+from workers.models.port import Rows
+
+_TRY_S = 2.0  # of forward passes, for the speed
+_PASS_LIMIT_S = 300.0
+_TEXT = "The parcel never arrived, and nobody answers my letters."
+_AT_ONCE = 32  # of the items that are tried
+
+
+def tried(entry: ModelEntry, settings: Settings) -> list[str]:
+    """Load a model as a worker would and send items through it; what there is to say of it.
+
+    Raises:
+        ConfigurationError: It cannot be loaded, and why.
+        PigeonholeError: No item went through it.
+    """
+    began = time.monotonic()
+    remarks = _Remarks()
+    logger = logging.getLogger("pigeonhole.models")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(remarks)
+    speed = _Speed()
+    alone = replace(settings, models=entry.name, allow_downloads=False)
+    only = Catalogue([entry], default=entry.name)
+    device, held = load_models(only, alone, observe=lambda _: speed)
+    logger.removeHandler(remarks)
+    model = held[entry.name]
+    lines = [f"works on {device}, loaded in {time.monotonic() - began:.1f} s"]
+    lines += remarks.lines
+    try:
+        lines += _measured(model, speed)
+    finally:
+        for batcher in model.batchers:
+            batcher.close()
+    return lines
+
+
+def _measured(model: Model, speed: _Speed) -> list[str]:
+    """What came out of texts, and of pictures where the model reads them."""
+    encoder, embedder = model.embedder.encoder, model.embedder
+    tokens = embedder.tokenise([_TEXT])[0]
+    # Each is different, for equal ones would go through the model once.
+    texts = [[*tokens[i % len(tokens) :], *tokens] for i in range(_AT_ONCE)]
+    texts = [text[: encoder.window - i % 8] for i, text in enumerate(texts)]
+    speed.of(lambda: embedder.embed(texts, priority=Priority.BULK, deadline=None))
+    lines = [
+        f"texts: {encoder.dimensions} dimensions, windows of {encoder.window} tokens, "
+        f"revision {encoder.revision}",
+        f"texts: {speed.tokens / speed.seconds:,.0f} tokens/s, "
+        f"{embedder.batcher.budget_tokens} tokens in a forward pass",
+    ]
+    if model.pictures is not None:
+        frame = model.pictures.encoder.frame
+        noise = np.random.default_rng(0)
+        pictures = [
+            noise.integers(0, 256, (frame.height, frame.width, 3), np.uint8)
+            for _ in range(_AT_ONCE)
+        ]
+        seen = model.pictures
+        at_once = max(1, seen.batcher.budget_tokens // seen.encoder.picture_tokens)
+        speed.of(lambda: seen.embed(pictures, priority=Priority.BULK, deadline=None))
+        lines += [
+            f"pictures: {frame.width} x {frame.height} pixels, logit scale {seen.logit_scale:.1f}",
+            f"pictures: {speed.windows / speed.seconds:,.1f} pictures/s, "
+            f"{at_once} in a forward pass",
+        ]
+    return lines
+
+
+@dataclass
+class _Speed:
+    """Adds up forward passes: the hook of a batcher."""
+
+    windows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __call__(self, windows: int, tokens: int, padded_tokens: int, took_s: float) -> None:  # noqa: ARG002
+        self.windows += windows
+        self.tokens += tokens
+        self.seconds += took_s
+
+    def of(self, begin: Callable[[], Future[Rows]]) -> None:
+        """Count only what is begun here, over and over for a while."""
+        begin().result(_PASS_LIMIT_S)  # the first of a shape is slower
+        self.windows, self.tokens, self.seconds = 0, 0, 0.0
+        until = time.monotonic() + _TRY_S
+        while not self.seconds or time.monotonic() < until:
+            begin().result(_PASS_LIMIT_S)
+
+
+class _Remarks(logging.Handler):
+    """What the engines say of how they run: their precision among it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if " run" in said:
+            self.lines.append(said)

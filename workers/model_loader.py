@@ -1,0 +1,235 @@
+"""Which models this process holds: chosen from the catalogue, loaded, warmed, with their batchers.
+
+The engine of a model decides what is imported: a worker of hashing models never loads torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from shared.errors import ConfigurationError
+from shared.model_catalogue import Catalogue, ModelEntry
+from shared.settings import Settings
+from shared.telemetry import Log
+from shared.types import Priority
+from workers.embedding.texts import Embedder, Model, Pictures, Stills
+from workers.microbatching.microbatcher import MicroBatcher, Observe
+from workers.models import model_files
+from workers.models.hashing import HashingEncoder
+from workers.models.port import TextEncoder
+from workers.models.prompt_prefix import Prefixed
+
+if TYPE_CHECKING:
+    from workers.models.clip import Clip  # which imports torch
+
+log = Log("models")
+_WARM_UP_S = 120.0
+CPU_TOKENS = 1024
+"""Of one forward pass: measured for MiniLM on 2 cores; larger batches are not faster there."""
+CPU_PICTURES = 8
+"""Of one forward pass: ViT-B/32 on 2 cores ran 19 a second in batches of 8 and 15 in batches of 20,
+and who waits for one picture waits for half as long."""
+_QUEUES: dict[str, str] = {"cpu": "cpu", "cuda": "gpu"}
+Where = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A model's towers, and the tokens of a forward pass of each."""
+
+    texts: TextEncoder
+    clip: Clip | None
+    text_tokens: int
+    picture_tokens: int
+
+
+def load_models(
+    catalogue: Catalogue, settings: Settings, *, observe: Callable[[str], Observe]
+) -> tuple[str, dict[str, Model]]:
+    """The device of this worker, as its queues name it, and its models.
+
+    Each model has classified an item. What the operator named must be loadable, and so must the
+    default model; of the others, one that cannot be loaded is left out.
+
+    Args:
+        catalogue: what there is.
+        settings: `device`, `models`, and how they run.
+        observe: makes the hook that sees each forward pass, from the model's name.
+
+    Raises:
+        ConfigurationError: A model cannot be loaded, or there is none for this device.
+    """
+    where = _where(settings.device)
+    device = _QUEUES[where]
+    named = bool(settings.models)
+    towers: dict[str, tuple[TextEncoder, Clip | None]] = {}
+    for entry in _chosen(catalogue, settings, device):
+        try:
+            towers[entry.name] = _load(entry, where, settings)
+        except ConfigurationError as exc:
+            if named or entry is catalogue.default:
+                raise
+            log.warning("model.left_out", model=entry.name, reason=exc.detail)
+    models = {}
+    for name, loaded in _with_budgets(towers, where, settings.batch_tokens).items():
+        began = time.monotonic()
+        model = _model(catalogue.entries[name], loaded, observe(name))
+        _warm_up(model)
+        models[name] = model
+        log.info(
+            "model.loaded",
+            model=name,
+            revision=model.embedder.encoder.revision,
+            warm_up_s=round(time.monotonic() - began, 1),
+            batch_tokens=[batcher.budget_tokens for batcher in model.batchers],
+        )
+    return device, models
+
+
+def _where(wanted: Literal["auto", "cpu", "cuda"]) -> Where:
+    """Asks torch only where it must."""
+    if wanted != "auto":
+        return wanted
+    if find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[ModelEntry]:
+    """Of the models that the operator named, or else of those that are here, the device's."""
+    names = [name.strip() for name in settings.models.split(",") if name.strip()]
+    if names:
+        chosen = list(dict.fromkeys(map(catalogue.find, names)))
+    else:
+        chosen = []
+        for entry in catalogue.entries.values():
+            if entry is catalogue.default or model_files.find(entry) is not None:
+                chosen.append(entry)
+            elif model_files.repository_of(entry) is None:
+                reason = f"its checkpoint is not here: {entry.checkpoint}"
+                log.warning("model.left_out", model=entry.name, reason=reason)
+    fitting = [entry for entry in chosen if device in entry.devices]
+    if not fitting:
+        raise ConfigurationError(_none_fits(catalogue, chosen, device))
+    return fitting
+
+
+def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> str:
+    """Why a worker of this device holds none of those that were chosen, and what to do."""
+    known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
+    if known:
+        return (
+            f"there is no model for a {device} worker; name some in PIGEONHOLE_MODELS, of: {known}"
+        )
+    names = ", ".join(entry.name for entry in chosen)
+    if device == "cpu":
+        return f"there is no GPU here, or PIGEONHOLE_DEVICE is cpu; needs one: {names}"
+    return f"there is a GPU here; needs a CPU worker (PIGEONHOLE_DEVICE=cpu): {names}"
+
+
+def _with_budgets(
+    towers: dict[str, tuple[TextEncoder, Clip | None]], where: Where, told: int
+) -> dict[str, _Loaded]:
+    """The models with the tokens of a forward pass: what the operator said, or what fits.
+
+    On a GPU it is found out once all are loaded, when each knows what the others leave it.
+    """
+    found = {}
+    for name, (texts, clip) in towers.items():
+        text_tokens = picture_tokens = told or CPU_TOKENS
+        if clip is not None and not told:
+            picture_tokens = CPU_PICTURES * clip.pictures.picture_tokens
+        if where == "cuda" and not told and not isinstance(texts, HashingEncoder):
+            from workers.microbatching import token_budget
+            from workers.models.gpu_memory import CudaMemory
+
+            part = token_budget.Part(memory=CudaMemory(where), of=len(towers))
+            text_tokens = token_budget.of_texts(texts, part)
+            if clip is not None:
+                picture_tokens = token_budget.of_pictures(clip.pictures, part)
+        found[name] = _Loaded(
+            texts=texts, clip=clip, text_tokens=text_tokens, picture_tokens=picture_tokens
+        )
+    return found
+
+
+def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> Model:
+    """The model with its towers, each behind a batcher of its own."""
+    batcher = MicroBatcher(
+        loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
+    )
+    clip, pictures = loaded.clip, None
+    if clip is not None:
+        picture_batcher = MicroBatcher(
+            Stills(clip.pictures),
+            budget_tokens=loaded.picture_tokens,
+            name=f"{entry.name} pictures",
+            window_tokens=clip.pictures.picture_tokens,
+            observe=observe,
+        )
+        pictures = Pictures(clip.pictures, picture_batcher, logit_scale=clip.logit_scale)
+    return Model(entry=entry, embedder=Embedder(loaded.texts, batcher), pictures=pictures)
+
+
+def _warm_up(model: Model) -> None:
+    """Send an item through every tower."""
+    tokens = model.embedder.tokenise(["warm"])
+    warm = [model.embedder.embed(tokens, priority=Priority.FAST, deadline=None)]
+    if model.pictures is not None:
+        frame = model.pictures.encoder.frame
+        grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
+        warm.append(model.pictures.embed([grey], priority=Priority.FAST, deadline=None))
+    for rows in warm:
+        rows.result(_WARM_UP_S)
+
+
+def _load(entry: ModelEntry, where: Where, settings: Settings) -> tuple[TextEncoder, Clip | None]:
+    """The model's text tower, and the whole of it if it reads pictures too."""
+    if entry.engine == "hashing":
+        return HashingEncoder(name=entry.name), None
+    away = model_files.repository_of(entry) is not None and model_files.find(entry) is None
+    try:
+        if away and not settings.allow_downloads:
+            from workers.models import hub
+
+            raise hub.not_here(entry.name)
+        import torch
+
+        # Each imports its library, which takes seconds: only the one that is needed.
+        if entry.engine == "sentence":
+            from workers.models import sentence_encoder
+        else:
+            from workers.models import clip
+    except ImportError as exc:
+        raise model_files.packages_missing(entry, exc.name) from exc
+    if where == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "PIGEONHOLE_DEVICE is cuda, but torch sees no CUDA device; give the process one, "
+            "or set it to cpu"
+        )
+    checkpoint = model_files.place_of(entry)
+    if entry.engine == "sentence":
+        encoder = sentence_encoder.load(
+            checkpoint,
+            name=entry.name,
+            device=where,
+            engine=settings.cpu_engine,
+            allow_download=settings.allow_downloads,
+        )
+        return Prefixed(encoder, entry.prefix) if entry.prefix else encoder, None
+    both = clip.load(
+        checkpoint,
+        name=entry.name,
+        engine="open_clip" if entry.engine == "open_clip" else "sentence",
+        device=where,
+        allow_download=settings.allow_downloads,
+    )
+    return both.texts, both
