@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from flask import Flask
 
 from api.http import compression, cors, error_handlers, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import RESERVED_THREADS, Slots
-from api.http.event_stream import Listening
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import RESERVED_THREADS, ConcurrencyLimit
+from api.http.event_stream import ListenerSlots
 from api.http.sse import of_batches
 from api.openapi import query_parameters
 from api.routes import (
@@ -34,19 +34,19 @@ from api.server.route_limits import batch_body_bytes, small_body_bytes
 from api.server.trusted_proxies import ForwardedRequests, TrustedProxies
 from api.services.auth import Authenticator
 from api.services.batches import Batches
-from api.services.classifiers import Classifiers
+from api.services.classifiers import ClassifierService
 from api.services.files import Files
-from api.services.hit_counter import Uses
+from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
-from api.services.metrics import Metrics
+from api.services.metrics import ApiMetrics
 from api.services.readiness import ReadinessProbe
-from api.services.request_resolver import Resolve
+from api.services.request_resolver import RequestResolver
 from api.services.uploads import Uploads
 from api.services.webhooks import Webhooks
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared.cors_origins import origins_of
 from shared.model_catalogue import Catalogue
 from shared.ports import Buckets, Ledger, ObjectStore
@@ -66,13 +66,13 @@ class Services:
     store: ObjectStore
     buckets: Buckets
     ledger: Ledger
-    members: Members
+    members: WorkerRegistry
     authenticator: Authenticator
     idempotency: Idempotency
-    submit: Submit
+    submit: JobSubmission
     jobs: Jobs
-    classifiers: Classifiers
-    uses: Uses
+    classifiers: ClassifierService
+    uses: HitCounter
     key_uses: KeyUses
 
 
@@ -87,7 +87,7 @@ def create_app(services: Services) -> Flask:
         proxies=TrustedProxies(networks=trusted),
         path_prefix=settings.path_prefix,
     )
-    counts = Metrics(services.ledger)
+    counts = ApiMetrics(services.ledger)
     probe = ReadinessProbe(
         submit=services.submit,
         store=services.store,
@@ -101,8 +101,8 @@ def create_app(services: Services) -> Flask:
     query_parameters.install(app)
     error_handlers.install(app)
     docs.install(app)
-    slots = Slots(settings.api_threads - RESERVED_THREADS)
-    resolve = Resolve(
+    slots = ConcurrencyLimit(settings.api_threads - RESERVED_THREADS)
+    resolve = RequestResolver(
         members=services.members,
         text_fallback=settings.text_fallback,
         classifiers=services.classifiers,
@@ -121,7 +121,7 @@ def create_app(services: Services) -> Flask:
             settings=settings,
         )
     )
-    durable = Durable(
+    durable = AsyncResponder(
         submit=services.submit,
         jobs=services.jobs,
         idempotency=services.idempotency,
@@ -196,9 +196,9 @@ def create_app(services: Services) -> Flask:
             keep_s=settings.file_keep_s,
         )
     )
-    listening = Listening(
+    listening = ListenerSlots(
         slots=slots,
-        listeners=Slots((settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE),
+        listeners=ConcurrencyLimit((settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE),
     )
     all_batches = Batches(
         submit=services.submit,

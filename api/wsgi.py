@@ -12,13 +12,13 @@ from api.app import Services, create_app
 from api.server.route_limits import POLLING_THREADS
 from api.server.server import HttpServer
 from api.services.auth import Authenticator
-from api.services.classifiers import Classifiers
-from api.services.hit_counter import Uses
+from api.services.classifiers import ClassifierService
+from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared import model_catalogue, service_clock
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis import client
@@ -99,8 +99,8 @@ def _services(settings: Settings) -> Services:
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     models = model_catalogue.load(settings.catalogue, default=settings.default_model)
-    members = Members(ledger)
-    submit = Submit(
+    members = WorkerRegistry(ledger)
+    submit = JobSubmission(
         ledger=ledger,
         replies=RedisReplies(redis),
         doorbell=doorbell,
@@ -123,11 +123,11 @@ def _services(settings: Settings) -> Services:
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
-        classifiers=Classifiers(
+        classifiers=ClassifierService(
             store=store,
             max_classifiers=settings.max_classifiers,
             versions_kept=settings.versions_kept,
         ),
-        uses=Uses(store),
+        uses=HitCounter(store),
         key_uses=key_uses,
     )

@@ -51,7 +51,7 @@ def delimiter_of(said: str) -> str | None:
     return delimiter if len(delimiter) == 1 and delimiter not in '"\r\n\0' else None
 
 
-class Source(Value):
+class RowSource(Value):
     """Where the rows are: an object of ours, or one of a bucket that the operator allows.
 
     With `items` the objects below `url` are not files of rows: each is one thing to classify.
@@ -67,7 +67,7 @@ class Source(Value):
     skip_rows: int = 0  # lines above the header of a CSV
 
 
-class Rows(Value):
+class ColumnMapping(Value):
     """Plain rows with one question for all: which columns are meant, and what is asked of each."""
 
     id_column: str | None = None
@@ -110,9 +110,9 @@ class BatchRequest(Value):
 
     kind: Literal["batch"] = "batch"
     model: str  # routes the batch to the queue of a device
-    source: Source
+    source: RowSource
     endpoint: str = CLASSIFY
-    rows: Rows | None = None
+    rows: ColumnMapping | None = None
     output_format: Kind = "jsonl"
     escape_formulas: bool = False  # of a CSV: what a spreadsheet would take for a formula is text
     output_url: str = ""
@@ -153,7 +153,7 @@ class Input(Value):
     lines: int = 0  # up to that where its last row begins
 
 
-class Inputs(Value):
+class BatchInputs(Value):
     """What a batch reads, in order, as one table."""
 
     objects: tuple[Input, ...]
@@ -259,7 +259,7 @@ class BatchResult(Value):
     retryable: int | None = None
 
 
-class File(Value):
+class StoredFile(Value):
     """What is known of a file: it is there once this is written. Times in seconds since 1970."""
 
     id: str
@@ -273,7 +273,7 @@ class File(Value):
 UPLOAD_KEPT_S = 86400.0
 
 
-class Upload(Value):
+class MultipartUpload(Value):
     """A file that is sent in parts, until it is whole. Times in seconds since 1970."""
 
     id: str

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from shared.errors import Conflict, FieldError, InvalidRequest, NotFound
 from shared.ids import LATEST, ClassifierRef, is_classifier_id
-from shared.types import Access, Value, Weights
+from shared.types import Access, ClassifierVersion, Value
 
 SCHEMA = 1
 MAX_NAME_CHARS = 128
@@ -112,9 +112,9 @@ class Classifier(Value):
             )
         )
 
-    def weights(self, version: Version) -> Weights:
+    def weights(self, version: Version) -> ClassifierVersion:
         """Where the weights of a version lie."""
-        return Weights(
+        return ClassifierVersion(
             account=self.account, classifier_id=self.id, version=version.number, file=version.file
         )
 

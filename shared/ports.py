@@ -176,7 +176,7 @@ PLAN = "plan"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class FinishedPart:
     """A part that needs no work any more: what it said, and how many of its items came out."""
 
     outcome: bytes
@@ -185,7 +185,7 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ClaimedWork:
     """What one claim brought: inline messages in order of their turn, and durable claims."""
 
     messages: tuple[bytes, ...] = ()
@@ -248,7 +248,7 @@ class Ledger(Protocol):
         last: bool,
         low: int,
         cost: int,
-        finished: Mapping[int, Finished] | None = None,
+        finished: Mapping[int, FinishedPart] | None = None,
     ) -> bool:
         """Make parts of a planned job ready, from the holder of its `PLAN`. True: ring its queue.
 
@@ -276,7 +276,7 @@ class Ledger(Protocol):
         leaving: bool = False,
         pass_over: Collection[str] = (),
         short_only: Collection[str] = (),
-    ) -> Taken:
+    ) -> ClaimedWork:
         """Take up to `calls` inline messages and `parts` durable tasks.
 
         Nothing is taken of accounts to `pass_over`, and nothing but short messages, up to 4 KiB, of
@@ -364,7 +364,7 @@ class Ledger(Protocol):
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
         """Wait until the job is retired (True) or the time is over (False)."""
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
+    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         """Make expired leases and due delayed tasks ready; abandon jobs out of `attempts`."""
 
     def now(self) -> float:
@@ -394,7 +394,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reaped:
+class ReapReport:
     """What a reap did: leases that had expired, and the queues to ring."""
 
     expired: int

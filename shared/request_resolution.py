@@ -12,8 +12,8 @@ from shared import deletions, object_keys
 from shared.bad_items import each_item
 from shared.classifier_record import Classifier, check_model
 from shared.classifier_store import ClassifierStore
-from shared.dialects.requested import Asked
-from shared.dialects.train import Training
+from shared.dialects.requested import UnresolvedRequest
+from shared.dialects.train import UnresolvedTrainRequest
 from shared.errors import ObjectMissing
 from shared.ids import parse_ref
 from shared.limits import Limits
@@ -25,7 +25,12 @@ from shared.validation import refuse, shown
 
 
 def resolved(
-    asked: Asked, *, account: str, records: ClassifierStore, catalogue: Catalogue, limits: Limits
+    asked: UnresolvedRequest,
+    *,
+    account: str,
+    records: ClassifierStore,
+    catalogue: Catalogue,
+    limits: Limits,
 ) -> ClassifyRequest:
     """The request, with the version of the classifier that the account means.
 
@@ -56,7 +61,7 @@ def resolved(
 
 
 def lesson_of(
-    said: Training,
+    said: UnresolvedTrainRequest,
     *,
     account: str,
     records: ClassifierStore,
@@ -230,7 +235,7 @@ class _Files:
 
 
 def _with_classifier(
-    asked: Asked, account: str, records: ClassifierStore, catalogue: Catalogue
+    asked: UnresolvedRequest, account: str, records: ClassifierStore, catalogue: Catalogue
 ) -> ClassifyRequest:
     if asked.classifier is None:
         return asked.request

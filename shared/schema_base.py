@@ -23,7 +23,7 @@ _KINDS = ("text", "image", "file")
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Shape(BaseModel):
+class Schema(BaseModel):
     """A shape of the wire: types as JSON has them, unknown keys ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -47,7 +47,7 @@ def _as_images(value: object) -> object:
     return [value]
 
 
-class ItemInput(Shape):
+class ItemInput(Schema):
     """One thing: a text, an image (or several of one thing), or a document."""
 
     model_config = ConfigDict(json_schema_extra=_any_kind)

@@ -106,7 +106,7 @@ class Threshold(Value):
         return self.per_label.get(label, self.default)
 
 
-class Weights(Value):
+class ClassifierVersion(Value):
     """One version of a classifier, by where its weights lie; immutable, so it may be kept."""
 
     account: str  # the owner's
@@ -150,7 +150,7 @@ class ClassifyRequest(Value):
     model: str
     items: tuple[Item, ...]
     questions: tuple[Question, ...] = ()
-    classifier: Weights | None = None
+    classifier: ClassifierVersion | None = None
     descriptions: dict[str, str] = Field(default_factory=dict)
     template: str | None = None
     scores: Scores = "calibrated"
@@ -255,7 +255,7 @@ class EvaluateRequest(Value):
 
     kind: Literal["evaluate"] = "evaluate"
     model: str
-    classifier: Weights
+    classifier: ClassifierVersion
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None
 
@@ -324,7 +324,7 @@ class ClassifyResult(Value):
     alike: tuple[LabelsAlike, ...] = ()
 
 
-class Progressive(Value):
+class ProgressiveEvaluation(Value):
     """How a call's examples were predicted, each before it was learnt.
 
     `curve`: (examples learnt before, share right). `trust`: the share of each source in the
@@ -338,7 +338,7 @@ class Progressive(Value):
     label_strength: float
 
 
-class Remark(Value):
+class TrainingWarning(Value):
     """What in the examples or labels will hurt the classifier; `items` are indices of the call."""
 
     kind: RemarkKind
@@ -352,8 +352,8 @@ class VersionReport(Value):
 
     labels: tuple[str, ...]
     counts: tuple[int, ...]  # examples of each label
-    progressive: Progressive | None = None
-    remarks: tuple[Remark, ...] = ()
+    progressive: ProgressiveEvaluation | None = None
+    remarks: tuple[TrainingWarning, ...] = ()
 
 
 class TrainResult(Value):
@@ -386,7 +386,7 @@ class ReliabilityBin(Value):
     count: int
 
 
-class WorthLabelling(Value):
+class UncertainItem(Value):
     """An item the classifier is unsure of."""
 
     index: int
@@ -409,5 +409,5 @@ class EvaluateResult(Value):
     labels: tuple[LabelQuality, ...]
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
-    worth_labelling: tuple[WorthLabelling, ...]
+    worth_labelling: tuple[UncertainItem, ...]
     plots: tuple[str, ...] = ()  # file names beside the result

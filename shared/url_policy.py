@@ -49,7 +49,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class CheckedUrl:
     """A URL that was taken apart, once: nothing reads the text again."""
 
     scheme: str
@@ -78,7 +78,7 @@ class Target:
 
 def check_url(
     url: str, *, ports: Collection[int] = (), allowed_networks: Collection[Network] = ()
-) -> Target:
+) -> CheckedUrl:
     """Take a URL apart, and refuse it unless it is an ordinary one of the open internet.
 
     International names are encoded by IDNA 2003; send `xn--…` for those that IDNA 2008 reads
@@ -120,7 +120,7 @@ def check_url(
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
-    return Target(scheme=parts.scheme, host=host, port=port, path=path)
+    return CheckedUrl(scheme=parts.scheme, host=host, port=port, path=path)
 
 
 def check_address(ip: Address, allowed_networks: Collection[Network] = ()) -> None:

@@ -22,7 +22,7 @@ from shared.webhooks import Delivery, Webhook
 _ATTEMPTS = 20  # of a change that others are always faster than
 
 
-class Due(NamedTuple):
+class DueDelivery(NamedTuple):
     """A delivery to be tried at a time."""
 
     ms: int
@@ -172,7 +172,7 @@ class WebhookStore:
             ids = (delivery.account, delivery.webhook_id, delivery.id)
             self.store.put(object_keys.due(delivery.due_ms, *ids), b"")
 
-    def due(self) -> Iterator[tuple[str, Due]]:
+    def due(self) -> Iterator[tuple[str, DueDelivery]]:
         """The names of what is due, the longest waiting first, and what each means."""
         now_ms = int(self.clock() * 1000)
         for name in self.store.list(object_keys.DUE):
@@ -182,4 +182,4 @@ class WebhookStore:
                 continue  # consoles leave objects too
             if int(ms) > now_ms:
                 return
-            yield name, Due(int(ms), *words)
+            yield name, DueDelivery(int(ms), *words)

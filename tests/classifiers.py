@@ -10,18 +10,18 @@ from shared.classifier_record import Classifier, Version
 from shared.classifier_store import ClassifierStore
 from shared.messages import encode
 from shared.ports import ObjectStore
-from shared.types import Access, Progressive, Remark, VersionReport
+from shared.types import Access, ProgressiveEvaluation, TrainingWarning, VersionReport
 from tests.classifier_files import weights_file
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PROGRESSIVE = Progressive(
+PROGRESSIVE = ProgressiveEvaluation(
     accuracy=0.75,
     log_loss=0.5,
     curve=((0, 0.0), (4, 0.75)),
     trust={"prior": 0.25, "examples": 0.75},
     label_strength=0.5,
 )
-REMARK = Remark(kind="few_examples", labels=("x",), value=2.0)
+REMARK = TrainingWarning(kind="few_examples", labels=("x",), value=2.0)
 
 
 def a_version(number: int, *, labels: int = 2, model: str = "tiny") -> Version:

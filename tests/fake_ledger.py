@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.messages import CONTROL, encode, failure_of
-from shared.ports import FINALISE, PLAN, Claim, Finished, Reaped, Taken
+from shared.ports import FINALISE, PLAN, Claim, ClaimedWork, FinishedPart, ReapReport
 from shared.work_rate import WorkDone, WorkSample, moving_rate
 
 PER_ATTENDANT = 16
@@ -89,7 +89,7 @@ class FakeLedger:
         last: bool,
         low: int,
         cost: int,
-        finished: Mapping[int, Finished] | None = None,
+        finished: Mapping[int, FinishedPart] | None = None,
     ) -> bool:
         with self._open():
             work = self._held(claim)
@@ -119,7 +119,7 @@ class FakeLedger:
         leaving: bool = False,
         pass_over: Collection[str] = (),
         short_only: Collection[str] = (),
-    ) -> Taken:
+    ) -> ClaimedWork:
         with self._open():
             if worker is not None:
                 self._rung.pop(queue, None)
@@ -132,7 +132,7 @@ class FakeLedger:
             claims = []
             while len(claims) < parts and (task := self._next(queue, {*pass_over, *short_only})):
                 claims.append(self._lease(*task, lease_s))
-            taken = Taken(messages=tuple(messages), claims=tuple(claims))
+            taken = ClaimedWork(messages=tuple(messages), claims=tuple(claims))
             if leaving and not taken and worker is not None:
                 self._attending[queue].discard(worker)
             return taken
@@ -249,7 +249,7 @@ class FakeLedger:
         with self._open():
             return self._changed.wait_for(ended, timeout_s)
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
+    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         with self._open():
             expired = [
                 (work, task)
@@ -266,7 +266,7 @@ class FakeLedger:
                     self._make_ready(work.job.id, task)
             queues = sorted({*self._calls, *self._ready})
             ring = tuple(q for q in queues if self._backlog(q) and self._summon(q))
-            return Reaped(expired=len(expired), ring=ring)
+            return ReapReport(expired=len(expired), ring=ring)
 
     def now(self) -> float:
         with self._open():

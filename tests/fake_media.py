@@ -10,10 +10,10 @@ import numpy as np
 
 from shared.errors import UnreadableInput
 from shared.types import Media, Priority
-from workers.embedding.download_deadline import Patience
+from workers.embedding.download_deadline import DownloadDeadline
 from workers.futures import done, failed, then
 from workers.inputs.documents.model import Document, Page
-from workers.inputs.images.decode import Picture
+from workers.inputs.images.decode import FramedImage
 from workers.inputs.images.frame import Frame, Pixels
 from workers.models.hashing import DIMENSIONS, HashingEncoder
 from workers.models.port import Rows
@@ -45,12 +45,12 @@ class FakeMedia:
         deadline: float | None,
         rank: int,
         account: str,
-        patience: Patience | None,
-    ) -> Future[Picture]:
+        patience: DownloadDeadline | None,
+    ) -> Future[FramedImage]:
         self.read.append(media.data)
         if media.data not in COLOURS:
             return failed(UnreadableInput("is not a picture"))
-        return done(Picture(pixels=solid(media.data), width=300, height=200))
+        return done(FramedImage(pixels=solid(media.data), width=300, height=200))
 
     def document(
         self,
@@ -63,7 +63,7 @@ class FakeMedia:
         deadline: float | None,
         rank: int,
         account: str,
-        patience: Patience | None,
+        patience: DownloadDeadline | None,
     ) -> Future[Any]:
         self.read.append(media.data)
         if media.data == BROKEN:

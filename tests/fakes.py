@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, BinaryIO
 
 from shared import media_types
-from shared.adapters.bucket_allowlist import Place, Places
+from shared.adapters.bucket_allowlist import BucketAllowlist, BucketLocation
 from shared.adapters.object_key_rules import check_name
 from shared.errors import (
     ObjectMissing,
@@ -100,10 +100,10 @@ class FakeBuckets:
         self.objects: dict[str, bytes] = {}
         self.media_types: dict[str, str] = {}
         self.away = False
-        self._inputs = Places.of(
+        self._inputs = BucketAllowlist.of(
             "s3://inbox/rows/", field="input_url", setting="PIGEONHOLE_S3_INPUTS"
         )
-        self._outputs = Places.of(
+        self._outputs = BucketAllowlist.of(
             "s3://outbox/results/", field="output_url", setting="PIGEONHOLE_S3_OUTPUTS"
         )
 
@@ -139,7 +139,7 @@ class FakeBuckets:
         data = self.objects[url]
         return BucketObject(url=url, bytes=len(data), etag=blake2b(data).hexdigest())
 
-    def _object(self, places: Places, url: str) -> Place:
+    def _object(self, places: BucketAllowlist, url: str) -> BucketLocation:
         place = places.find(url)
         if url.endswith("/"):
             refuse(places.field, "must name one object here, not all below a prefix")

@@ -7,13 +7,13 @@ from collections import Counter
 from typing import Any
 
 from shared import ids, object_keys
-from shared.batches import BadRow, BatchRequest, BatchResult, DryRunResult, File, Plan
+from shared.batches import BadRow, BatchRequest, BatchResult, DryRunResult, Plan, StoredFile
 from shared.errors import InvalidRequest
 from shared.jobs import Job
 from shared.messages import encode, failure_of
 from shared.types import Usage
 from tests.fakes import FakeStore
-from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.row_bitmap import RowBitmap
 
 
 class TinyBatches:
@@ -36,7 +36,7 @@ class TinyBatches:
         ]
         self._put_plan(job, len(lines), bad)
         good = [line for line, code in judged if code is None]
-        done, final = RowSet(), RowSet()
+        done, final = RowBitmap(), RowBitmap()
         for number, (_, code) in enumerate(judged):
             (final if code else done).add(number)
         self._store.put(object_keys.done_rows(job.account, job.id), done.dumps())
@@ -88,7 +88,7 @@ class TinyBatches:
             return None
         content = b"".join(line + b"\n" for line in lines)
         self._store.put(object_keys.file_content(job.account, file_id), content)
-        file = File(
+        file = StoredFile(
             id=file_id,
             purpose="batch_output",
             filename=f"{ids.batch_id_of(job.id)}_{what}.jsonl",

@@ -19,6 +19,7 @@ from shared.jobs import Job
 from shared.messages import Body, encode
 from shared.relabelling import Relabelling
 from shared.types import (
+    ClassifierVersion,
     ClassifyRequest,
     EvaluateRequest,
     EvaluateResult,
@@ -26,17 +27,16 @@ from shared.types import (
     ImportRequest,
     LabelQuality,
     NewClassifier,
-    Progressive,
+    ProgressiveEvaluation,
     RebuildRequest,
     RelabelRequest,
     ReliabilityBin,
-    Remark,
+    TrainingWarning,
     TrainRequest,
     TrainResult,
+    UncertainItem,
     Usage,
     VersionReport,
-    Weights,
-    WorthLabelling,
 )
 from tests.classifier_files import weights_file
 from tests.fakes import FakeStore
@@ -44,7 +44,7 @@ from workers.handlers.example_files import ExampleFiles
 
 IMPORTED = ("p", "q")
 PLOTS = ("confusion_matrix.png", "confusion_matrix.svg", "reliability.png", "reliability.svg")
-PROGRESSIVE = Progressive(
+PROGRESSIVE = ProgressiveEvaluation(
     accuracy=0.5, log_loss=0.7, curve=((0, 0.0), (1, 0.5)), trust={"prior": 1.0}, label_strength=0.4
 )
 
@@ -56,9 +56,9 @@ class TinyTrainer:
         self._store = store
         self._files = example_files
         self.records = ClassifierStore(store=store)
-        self.remarks: tuple[Remark, ...] = ()
+        self.remarks: tuple[TrainingWarning, ...] = ()
 
-    def labels(self, weights: Weights) -> tuple[str, ...]:
+    def labels(self, weights: ClassifierVersion) -> tuple[str, ...]:
         """What a version knows."""
         record, _ = self.records.load(weights.account, weights.classifier_id)
         return self.records.report(record, weights.file).labels
@@ -173,9 +173,7 @@ class TinyTrainer:
             ),
             confusion=tuple(tuple(1 for _ in labels) for _ in labels),
             reliability=(ReliabilityBin(upper=1.0, confidence=0.6, accuracy=0.5, count=2),),
-            worth_labelling=(
-                WorthLabelling(index=0, prediction=labels[0], score=0.5, margin=0.01),
-            ),
+            worth_labelling=(UncertainItem(index=0, prediction=labels[0], score=0.5, margin=0.01),),
             plots=PLOTS,
         )
 

@@ -12,17 +12,17 @@ from collections.abc import Mapping
 
 from shared.messages import CONTROL, model_of, priority_of
 from shared.types import Priority
-from workers.embedding.texts import Model
-from workers.handlers.sync_calls import Calls
+from workers.embedding.texts import LoadedModel
+from workers.handlers.sync_calls import SyncCalls
 
 _PASSES_AHEAD = 2  # claimed work that waits in this process, in forward passes
 _OPEN_CALLS = 64  # of an account that has that much here
 
 
-class Room:
+class ClaimCapacity:
     """The room in front of the models of this process."""
 
-    def __init__(self, models: Mapping[str, Model], calls: Calls) -> None:
+    def __init__(self, models: Mapping[str, LoadedModel], calls: SyncCalls) -> None:
         self._models = models
         self._calls = calls
 

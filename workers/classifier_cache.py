@@ -20,9 +20,9 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound, ObjectMissing
 from shared.messages import encode
 from shared.ports import ObjectStore
-from shared.types import NewClassifier, VersionReport, Weights
+from shared.types import ClassifierVersion, NewClassifier, VersionReport
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.classifier_file import Trained, dumps, loads
+from workers.classifier_file import TrainedClassifier, dumps, loads
 from workers.futures import done
 
 _CACHE_BYTES = 512 * 2**20
@@ -31,19 +31,19 @@ _TURNS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class DraftVersion:
     """A version that may become the next one. `samples`: examples in it, over all calls."""
 
     account: str
     classifier_id: str
     job_id: str
     made_by: MadeBy
-    trained: Trained
+    trained: TrainedClassifier
     report: VersionReport
     samples: int
 
 
-class Classifiers:
+class ClassifierCache:
     """The classifiers of all accounts, from the store; safe for any thread."""
 
     def __init__(
@@ -58,13 +58,13 @@ class Classifiers:
         self.records = ClassifierStore(store=store, clock=clock)
         self._versions_kept = versions_kept
         self._clock = clock
-        self._kept = ByteCache[tuple[str, str], Trained](max_bytes=cache_bytes)
-        self._reading: dict[tuple[str, str], Future[Trained]] = {}
+        self._kept = ByteCache[tuple[str, str], TrainedClassifier](max_bytes=cache_bytes)
+        self._reading: dict[tuple[str, str], Future[TrainedClassifier]] = {}
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")
         self._turns = [threading.Lock() for _ in range(_TURNS)]
 
-    def of(self, weights: Weights) -> Future[Trained]:
+    def of(self, weights: ClassifierVersion) -> Future[TrainedClassifier]:
         """What a version has learnt: kept here, or on its way from the store.
 
         The future raises NotFound where the version is no longer kept, Unavailable where the store
@@ -84,7 +84,7 @@ class Classifiers:
         with self._turns[hash(classifier_id) % _TURNS]:
             yield
 
-    def commit(self, draft: Draft, before: Classifier, etag: str) -> Classifier | None:
+    def commit(self, draft: DraftVersion, before: Classifier, etag: str) -> Classifier | None:
         """Make the draft the version after `before`; None if somebody else was faster.
 
         Raises:
@@ -108,7 +108,7 @@ class Classifiers:
         self.records.drop(before, after)
         return after
 
-    def create(self, draft: Draft, new: NewClassifier) -> Classifier | None:
+    def create(self, draft: DraftVersion, new: NewClassifier) -> Classifier | None:
         """Make a classifier whose first version is the draft; None if it is there already.
 
         Raises:
@@ -136,7 +136,7 @@ class Classifiers:
         return record
 
     def _version(
-        self, draft: Draft, number: int, *, learnt: tuple[tuple[int, int], ...]
+        self, draft: DraftVersion, number: int, *, learnt: tuple[tuple[int, int], ...]
     ) -> Version:
         progressive = draft.report.progressive
         return Version(
@@ -152,7 +152,7 @@ class Classifiers:
             learnt=learnt,
         )
 
-    def _written(self, draft: Draft, version: Version) -> tuple[str, str]:
+    def _written(self, draft: DraftVersion, version: Version) -> tuple[str, str]:
         """Weights and report on the store, under names that no record holds yet."""
         place = (draft.account, draft.classifier_id, version.file)
         names = object_keys.weights(*place), object_keys.report(*place)
@@ -178,7 +178,7 @@ class Classifiers:
         for name in names:
             self.store.delete(name)
 
-    def _read(self, key: tuple[str, str], weights: Weights) -> Trained:
+    def _read(self, key: tuple[str, str], weights: ClassifierVersion) -> TrainedClassifier:
         try:
             name = object_keys.weights(weights.account, weights.classifier_id, weights.file)
             trained = loads(self.store.get(name).data)
@@ -190,5 +190,5 @@ class Classifiers:
         self._keep(key, trained)
         return trained
 
-    def _keep(self, key: tuple[str, str], trained: Trained) -> None:
+    def _keep(self, key: tuple[str, str], trained: TrainedClassifier) -> None:
         self._kept.put(key, trained, size_bytes=trained.size_bytes + OVERHEAD_BYTES)

@@ -24,7 +24,7 @@ from workers import classifier_file_limits
 from workers.core import fit, zero_shot
 from workers.core.learner import Learner
 from workers.core.passive_aggressive import Kind
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 from workers.models.port import Rows
 
 SCHEMA = 1
@@ -34,7 +34,7 @@ _MOST = 2.0**53  # the whole numbers below it are exact, whatever reads them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class TrainedClassifier:
     """What a classifier has learnt, and by which model. `counts` are examples per label."""
 
     model: str
@@ -80,7 +80,7 @@ class Trained:
         return arrays + self.learner.prior.nbytes
 
 
-def dumps(trained: Trained) -> bytes:
+def dumps(trained: TrainedClassifier) -> bytes:
     """The file."""
     said = {
         "schema": SCHEMA,
@@ -95,7 +95,7 @@ def dumps(trained: Trained) -> bytes:
     return save(arrays, metadata={_ENTRY: json.dumps(said)})
 
 
-def loads(data: bytes, *, limits: Limits | None = None) -> Trained:
+def loads(data: bytes, *, limits: Limits | None = None) -> TrainedClassifier:
     """Read a file back, to the bit.
 
     What is worked out of the arrays grows with the square of labels and dimensions, so the file has
@@ -132,7 +132,7 @@ def loads(data: bytes, *, limits: Limits | None = None) -> Trained:
             learner = Learner.from_arrays(said["learner"], arrays)
             if limits is not None:
                 classifier_file_limits.check(learner)
-        return Trained(
+        return TrainedClassifier(
             model=str(said["model"]),
             revision=str(said["revision"]),
             counts=tuple(said["counts"]),
@@ -195,7 +195,9 @@ def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None
 @cache
 def _dtypes() -> dict[str, np.dtype[Any]]:
     """The types of a learner's arrays, by name."""
-    least = Learner.start(["label"], np.ones((1, 1), np.float32), Scale(temperature=1.0))
+    least = Learner.start(
+        ["label"], np.ones((1, 1), np.float32), CosineCalibration(temperature=1.0)
+    )
     return {name: array.dtype for name, array in least.arrays().items()}
 
 

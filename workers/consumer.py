@@ -31,7 +31,7 @@ _ROOM_WAIT_S = 0.5
 _LOOK_AGAIN_S = 0.02  # while some account has enough here
 
 
-class RoomPort(Protocol):
+class CapacityPort(Protocol):
     """What is asked of `workers.claim_capacity`."""
 
     def full_accounts(self, queue: str) -> Collection[str]:
@@ -48,14 +48,14 @@ class RoomPort(Protocol):
 
 
 @dataclass(kw_only=True)
-class Drain:
+class Consumer:
     """Attends queues."""
 
     ledger: Ledger
     worker: str
     begin_call: Callable[[bytes], None]
     run_part: Callable[[Claim], None]
-    room: RoomPort
+    room: CapacityPort
     stopping: threading.Event
     lease_s: float
     queues: int = 5  # that may be attended at once

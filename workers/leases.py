@@ -14,7 +14,7 @@ from shared.telemetry import Log
 log = Log("leases")
 
 
-class Hold:
+class Lease:
     """A lease while its task runs. `abandoned`: the job was cancelled or has failed elsewhere."""
 
     def __init__(self, claim: Claim) -> None:
@@ -56,16 +56,16 @@ class Leases:
     def __init__(self, ledger: Ledger, *, lease_s: float) -> None:
         self._ledger = ledger
         self._lease_s = lease_s
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
         self._thread.start()
 
     @contextmanager
-    def held(self, claim: Claim) -> Iterator[Hold]:
+    def held(self, claim: Claim) -> Iterator[Lease]:
         """Keep the claim's lease while the block runs."""
-        hold = Hold(claim)
+        hold = Lease(claim)
         with self._lock:
             self._holds[claim.token] = hold
         try:

@@ -36,30 +36,30 @@ from shared.settings import Settings
 from shared.telemetry import Log, start_logging
 from shared.types import JobKind
 from workers import metrics, tasks
-from workers.claim_capacity import Room
-from workers.classifier_cache import Classifiers
-from workers.consumer import Drain
+from workers.claim_capacity import ClaimCapacity
+from workers.classifier_cache import ClassifierCache
+from workers.consumer import Consumer
 from workers.cpu_quota import usable_cores
-from workers.embedding.items import Viewer
+from workers.embedding.items import ItemEmbedder
 from workers.embedding.media_decoder import Decoders
 from workers.embedding.media_loader import MediaReader
-from workers.handlers.batch.assemble_output import Assembler
-from workers.handlers.batch.cut_parts import Planner
+from workers.handlers.batch.assemble_output import OutputAssembler
+from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.input_reader import Reader
-from workers.handlers.batch.plain_rows import Documents
+from workers.handlers.batch.plain_rows import PlainRows
 from workers.handlers.batch.request_rows import Requests
 from workers.handlers.batch.run_part import PartRunner
-from workers.handlers.batch.train_request_rows import Lessons
-from workers.handlers.classify import Classify
-from workers.handlers.evaluate import Evaluate
+from workers.handlers.batch.train_request_rows import TrainRequestRows
+from workers.handlers.classify import ClassifyHandler
+from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
-from workers.handlers.sync_calls import Calls
-from workers.handlers.task_runner import Parts
-from workers.handlers.train import Train
+from workers.handlers.sync_calls import SyncCalls
+from workers.handlers.task_runner import TaskRunner
+from workers.handlers.train import TrainHandler
 from workers.inputs.media_fetcher import Fetcher, bounds_of
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.row import TableLimits
 from workers.inputs.tables.sandbox_task import (
     PIECE_BYTES,
     arrow_pieces,
@@ -68,12 +68,12 @@ from workers.inputs.tables.sandbox_task import (
     rows_of,
 )
 from workers.leases import Leases
-from workers.microbatching.throughput import Pace
+from workers.microbatching.throughput import Throughput
 from workers.model_loader import load_models
 from workers.outbound_http.client import Outbound
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.sandbox.readers import FileReaders
-from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, Watched
+from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, WatchedState
 
 log = Log("worker")
 ROLE = "worker"
@@ -100,7 +100,7 @@ def reader_of(
     return Reader(
         store=store,
         buckets=buckets,
-        bounds=Bounds(max_row_bytes=settings.max_row_bytes),
+        bounds=TableLimits(max_row_bytes=settings.max_row_bytes),
         parquet_rows=lambda stream, *, skip, bounds, wanted=None: rows_of(
             tables.read(parquet_pieces, stream, skip, bounds, wanted)
         ),
@@ -149,7 +149,7 @@ def _run(settings: Settings) -> None:
     probe(store)
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
-    pace = Pace()
+    pace = Throughput()
     device, models = load_models(catalogue, settings, observe=pace.watching(metrics.observer))
     gc.collect()
     gc.freeze()  # the models' objects stay: looking through them again and again costs each row
@@ -159,11 +159,11 @@ def _run(settings: Settings) -> None:
     stopping = threading.Event()
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     limits = Limits.of(settings)
-    classifiers = Classifiers(store, versions_kept=settings.versions_kept)
+    classifiers = ClassifierCache(store, versions_kept=settings.versions_kept)
     pictures = any(model.pictures is not None for model in models.values())
     media = _media(store, buckets, settings, eager=pictures)
-    viewer = Viewer(limits=limits, media=media)
-    classify = Classify(models, limits, classifiers, viewer)
+    viewer = ItemEmbedder(limits=limits, media=media)
+    classify = ClassifyHandler(models, limits, classifiers, viewer)
     tables = tables_of(settings)
     reader = reader_of(store, buckets, tables, settings)
     example_files = ExampleFiles(
@@ -173,14 +173,14 @@ def _run(settings: Settings) -> None:
         bounds=replace(reader.bounds, max_expanded_bytes=_EXAMPLES * settings.max_body_bytes),
         parquet_rows=reader.parquet_rows,
     )
-    train = Train(
+    train = TrainHandler(
         models=models,
         limits=limits,
         classifiers=classifiers,
         viewer=viewer,
         example_files=example_files,
     )
-    evaluate = Evaluate(
+    evaluate = EvaluateHandler(
         models=models,
         limits=limits,
         classifiers=classifiers,
@@ -189,9 +189,9 @@ def _run(settings: Settings) -> None:
         example_files=example_files,
     )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
-    calls = Calls(classify, RedisReplies(client))
+    calls = SyncCalls(classify, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
-    parts = Parts(
+    parts = TaskRunner(
         ledger=ledger,
         store=store,
         work={
@@ -203,20 +203,20 @@ def _run(settings: Settings) -> None:
             JobKind.EVALUATE: evaluate.run,
             JobKind.DRY_RUN: dry_run.run,
         },
-        planner=Planner(
+        planner=BatchPlanner(
             store=store, ledger=ledger, doorbell=doorbell, reader=reader, limits=limits
         ),
         part_runner=PartRunner(
             store=store,
             ledger=ledger,
-            documents=Documents(classify=classify, store=store),
+            documents=PlainRows(classify=classify, store=store),
             requests=Requests(
                 classify=classify,
                 records=classifiers.records,
                 catalogue=catalogue,
                 limits=limits,
             ),
-            lessons=Lessons(
+            lessons=TrainRequestRows(
                 train=train,
                 records=classifiers.records,
                 catalogue=catalogue,
@@ -227,7 +227,7 @@ def _run(settings: Settings) -> None:
         finaliser=Finaliser(
             ledger=ledger,
             store=store,
-            assembler=Assembler(store=store, buckets=buckets, reader=reader),
+            assembler=OutputAssembler(store=store, buckets=buckets, reader=reader),
             lease_s=settings.lease_s,
         ),
         leases=leases,
@@ -237,12 +237,12 @@ def _run(settings: Settings) -> None:
         lease_s=settings.lease_s,
     )
     member = ids.token()
-    drain = Drain(
+    drain = Consumer(
         ledger=ledger,
         worker=member,
         begin_call=calls.begin,
         run_part=parts.run,
-        room=Room(models, calls),
+        room=ClaimCapacity(models, calls),
         stopping=stopping,
         lease_s=settings.lease_s,
         queues=len(queues),
@@ -268,7 +268,7 @@ def _run(settings: Settings) -> None:
             )
         ),
         queues=queues,
-        watched=Watched(
+        watched=WatchedState(
             healthy=lambda: (
                 calls.healthy()
                 and leases.healthy()

@@ -16,7 +16,7 @@ import numpy as np
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import Priority
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.model_loader import load_models
 from workers.models.port import Rows
 
@@ -54,7 +54,7 @@ def tried(entry: ModelEntry, settings: Settings) -> list[str]:
     return lines
 
 
-def _measured(model: Model, speed: _Speed) -> list[str]:
+def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
     """What came out of texts, and of pictures where the model reads them."""
     encoder, embedder = model.embedder.encoder, model.embedder
     tokens = embedder.tokenise([_TEXT])[0]

@@ -18,15 +18,15 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding.texts import Embedder, Model, Pictures, Stills
-from workers.microbatching.microbatcher import MicroBatcher, Observe
+from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder, LoadedModel
+from workers.microbatching.microbatcher import Microbatcher, Observe
 from workers.models import model_files
 from workers.models.hashing import HashingEncoder
 from workers.models.port import TextEncoder
-from workers.models.prompt_prefix import Prefixed
+from workers.models.prompt_prefix import PromptPrefixEncoder
 
 if TYPE_CHECKING:
-    from workers.models.clip import Clip  # which imports torch
+    from workers.models.clip import ClipModel  # which imports torch
 
 log = Log("models")
 _WARM_UP_S = 120.0
@@ -44,14 +44,14 @@ class _Loaded:
     """A model's towers, and the tokens of a forward pass of each."""
 
     texts: TextEncoder
-    clip: Clip | None
+    clip: ClipModel | None
     text_tokens: int
     picture_tokens: int
 
 
 def load_models(
     catalogue: Catalogue, settings: Settings, *, observe: Callable[[str], Observe]
-) -> tuple[str, dict[str, Model]]:
+) -> tuple[str, dict[str, LoadedModel]]:
     """The device of this worker, as its queues name it, and its models.
 
     Each model has classified an item. What the operator named must be loadable, and so must the
@@ -68,7 +68,7 @@ def load_models(
     where = _where(settings.device)
     device = _QUEUES[where]
     named = bool(settings.models)
-    towers: dict[str, tuple[TextEncoder, Clip | None]] = {}
+    towers: dict[str, tuple[TextEncoder, ClipModel | None]] = {}
     for entry in _chosen(catalogue, settings, device):
         try:
             towers[entry.name] = _load(entry, where, settings)
@@ -136,7 +136,7 @@ def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> s
 
 
 def _with_budgets(
-    towers: dict[str, tuple[TextEncoder, Clip | None]], where: Where, told: int
+    towers: dict[str, tuple[TextEncoder, ClipModel | None]], where: Where, told: int
 ) -> dict[str, _Loaded]:
     """The models with the tokens of a forward pass: what the operator said, or what fits.
 
@@ -151,7 +151,7 @@ def _with_budgets(
             from workers.microbatching import token_budget
             from workers.models.gpu_memory import CudaMemory
 
-            part = token_budget.Part(memory=CudaMemory(where), of=len(towers))
+            part = token_budget.MemoryShare(memory=CudaMemory(where), of=len(towers))
             text_tokens = token_budget.of_texts(texts, part)
             if clip is not None:
                 picture_tokens = token_budget.of_pictures(clip.pictures, part)
@@ -161,25 +161,25 @@ def _with_budgets(
     return found
 
 
-def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> Model:
+def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
     """The model with its towers, each behind a batcher of its own."""
-    batcher = MicroBatcher(
+    batcher = Microbatcher(
         loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
     )
     clip, pictures = loaded.clip, None
     if clip is not None:
-        picture_batcher = MicroBatcher(
-            Stills(clip.pictures),
+        picture_batcher = Microbatcher(
+            ImageBatcherModel(clip.pictures),
             budget_tokens=loaded.picture_tokens,
             name=f"{entry.name} pictures",
             window_tokens=clip.pictures.picture_tokens,
             observe=observe,
         )
-        pictures = Pictures(clip.pictures, picture_batcher, logit_scale=clip.logit_scale)
-    return Model(entry=entry, embedder=Embedder(loaded.texts, batcher), pictures=pictures)
+        pictures = ImageEmbedder(clip.pictures, picture_batcher, logit_scale=clip.logit_scale)
+    return LoadedModel(entry=entry, embedder=Embedder(loaded.texts, batcher), pictures=pictures)
 
 
-def _warm_up(model: Model) -> None:
+def _warm_up(model: LoadedModel) -> None:
     """Send an item through every tower."""
     tokens = model.embedder.tokenise(["warm"])
     warm = [model.embedder.embed(tokens, priority=Priority.FAST, deadline=None)]
@@ -191,7 +191,9 @@ def _warm_up(model: Model) -> None:
         rows.result(_WARM_UP_S)
 
 
-def _load(entry: ModelEntry, where: Where, settings: Settings) -> tuple[TextEncoder, Clip | None]:
+def _load(
+    entry: ModelEntry, where: Where, settings: Settings
+) -> tuple[TextEncoder, ClipModel | None]:
     """The model's text tower, and the whole of it if it reads pictures too."""
     if entry.engine == "hashing":
         return HashingEncoder(name=entry.name), None
@@ -224,7 +226,7 @@ def _load(entry: ModelEntry, where: Where, settings: Settings) -> tuple[TextEnco
             engine=settings.cpu_engine,
             allow_download=settings.allow_downloads,
         )
-        return Prefixed(encoder, entry.prefix) if entry.prefix else encoder, None
+        return PromptPrefixEncoder(encoder, entry.prefix) if entry.prefix else encoder, None
     both = clip.load(
         checkpoint,
         name=entry.name,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.messages import DRAIN
-from workers.consumer import Drain
+from workers.consumer import Consumer
 
 if TYPE_CHECKING:
     from celery import Celery
 
 
-def register(app: Celery, drain: Drain) -> None:
+def register(app: Celery, drain: Consumer) -> None:
     """Give the app the task that doorbells name."""
 
     @app.task(name=DRAIN, ignore_result=True)  # type: ignore[untyped-decorator]

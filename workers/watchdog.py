@@ -26,7 +26,7 @@ EXIT_FULL = 75  # above its bound of memory; nothing failed, and another is to b
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class WatchedState:
     """What the watchdog looks at."""
 
     healthy: Callable[[], bool]
@@ -43,7 +43,7 @@ class Watchdog:
     member: str
     report: Callable[[], bytes]
     queues: Sequence[str]
-    watched: Watched
+    watched: WatchedState
     forward_limit_s: float
     exit: Callable[[int], object] = os._exit
     _closing: threading.Event = field(default_factory=threading.Event)

@@ -21,7 +21,7 @@ from api.schemas.job import render_job
 from api.schemas.result import render
 from api.services.duplicate_calls import DuplicateCalls
 from api.services.idempotency import Idempotency, StoredAnswer, canonical
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from shared.dialects.jina import NAME
 from shared.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
@@ -32,10 +32,10 @@ _GOES_ON = frozenset({202, 504})  # answers of a job that has not ended
 
 
 @dataclass(frozen=True, kw_only=True)
-class Durable:
+class AsyncResponder:
     """Calls that are jobs, also where the caller waits for them. `timeout_s` bounds the wait."""
 
-    submit: Submit
+    submit: JobSubmission
     jobs: Jobs
     idempotency: Idempotency
     timeout_s: float

@@ -11,7 +11,7 @@ from shared.errors import TooBusy
 RESERVED_THREADS = 16  # never given to such calls: health, polling and metrics always get one
 
 
-class Slots:
+class ConcurrencyLimit:
     """A bounded number of calls; one more is refused, not queued."""
 
     def __init__(self, count: int) -> None:

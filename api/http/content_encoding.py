@@ -47,7 +47,7 @@ def decoded(data: bytes, encoding: str | None, *, max_bytes: int) -> bytes:
     found = bytearray()
     try:
         while data:  # both formats may be a row of members
-            member = _Gzip() if name == "gzip" else _zstd_member()
+            member = _GzipDecoder() if name == "gzip" else _zstd_member()
             found += member.decompress(data, max_bytes + 1 - len(found))
             if len(found) > max_bytes:
                 message = f"has more than {max_bytes} bytes once it is decoded"
@@ -78,7 +78,7 @@ def checked(encoding: str | None, *, allowed: tuple[str, ...] = ()) -> str:
     return name
 
 
-class _Gzip:
+class _GzipDecoder:
     """One member of gzip, with the interface of `zstd.ZstdDecompressor`."""
 
     def __init__(self) -> None:

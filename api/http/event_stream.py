@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from flask import Response, request
 
-from api.http.concurrency import Slots
-from api.http.sse import Events
+from api.http.concurrency import ConcurrencyLimit
+from api.http.sse import EventFollower
 from api.http.streaming_response import streamed
 
 EVENTS = "text/event-stream"
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listening:
+class ListenerSlots:
     """Who listens holds one of the slots of all calls, and one of the fewer for `listeners`."""
 
-    slots: Slots
-    listeners: Slots
+    slots: ConcurrencyLimit
+    listeners: ConcurrencyLimit
 
-    def answer(self, events: Events[T], now: T) -> Response:
+    def answer(self, events: EventFollower[T], now: T) -> Response:
         """The stream of what is `now` so, after the last event that the client has.
 
         Raises:

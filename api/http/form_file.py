@@ -12,7 +12,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from api.schemas import body
-from api.schemas.example_file import FILE_TYPES, File
+from api.schemas.example_file import FILE_TYPES, UploadedFile
 from shared.validation import refuse, shown
 
 MULTIPART = "multipart/form-data"
@@ -22,10 +22,10 @@ _CHUNK = 16 * 1024  # must be well below: the parser counts what it has not yet 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upload:
+class UploadedForm:
     """A file and the fields beside it; a field that was left empty is none."""
 
-    file: File
+    file: UploadedFile
     fields: dict[str, str]
 
     @property
@@ -35,7 +35,7 @@ class Upload:
         return body.dump(said) + b"\n" + self.file.data
 
 
-def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Upload | None:
+def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> UploadedForm | None:
     """The upload that a body is; None where the body is no file, but to be read as JSON.
 
     Args:
@@ -51,14 +51,14 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Upload 
     media_type = media_type.lower()
     if media_type in FILE_TYPES:
         said = query.items(multi=True) if isinstance(query, MultiDict) else query.items()
-        return Upload(file=File(data=data, media_type=media_type), fields=_once(said))
+        return UploadedForm(file=UploadedFile(data=data, media_type=media_type), fields=_once(said))
     if media_type != MULTIPART:
         return None
     if not options.get("boundary"):
         refuse("Content-Type", "names no boundary; let your client set this header")
     fields, files = _parts(data, options["boundary"])
     file = _the_file(fields, files)
-    return Upload(file=file, fields=_once(fields.items(multi=True)))
+    return UploadedForm(file=file, fields=_once(fields.items(multi=True)))
 
 
 def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
@@ -95,7 +95,7 @@ def _once(fields: Iterable[tuple[str | None, str]]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> File:
+def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> UploadedFile:
     sent = files.getlist("file")
     if len(sent) > 1:
         refuse("file", "stands twice; send one file")
@@ -105,4 +105,4 @@ def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -
     if other := next((name for name in files if name != "file"), None):
         refuse(shown(other), "was sent as a file; only the examples are one, as the part 'file'")
     part = sent[0]
-    return File(data=part.stream.read(), name=part.filename or "", media_type=part.mimetype)
+    return UploadedFile(data=part.stream.read(), name=part.filename or "", media_type=part.mimetype)

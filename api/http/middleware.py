@@ -18,7 +18,7 @@ from api.http import cors
 from api.server.request import REFUSAL
 from api.services.auth import Authenticator
 from api.services.caller import Caller
-from api.services.metrics import Metrics
+from api.services.metrics import ApiMetrics
 from shared import ids
 from shared.errors import PigeonholeError
 from shared.telemetry import Log, bound
@@ -29,7 +29,7 @@ REQUEST_ID = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def install(app: Flask, *, authenticator: Authenticator, metrics: Metrics) -> None:
+def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) -> None:
     """Set the door into the app."""
 
     @app.before_request

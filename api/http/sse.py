@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from api.schemas import body
-from api.schemas.openai.batch import Standing, render_batch
+from api.schemas.openai.batch import BatchStatus, render_batch
 from api.services.batches import Batches
 from api.services.jobs import Jobs
 from shared.errors import NotFound, Unavailable
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Events(Generic[T]):
+class EventFollower(Generic[T]):
     """Follows things of one kind, each in the thread of who listens.
 
     Args:
@@ -85,9 +85,9 @@ class Events(Generic[T]):
         return b"".join((b"id: ", mark, b"\nevent: progress\ndata: ", data, b"\n\n"))
 
 
-def of_batches(batches: Batches) -> Events[Standing]:
+def of_batches(batches: Batches) -> EventFollower[BatchStatus]:
     """Batches, whenever their counts or their status change."""
-    return Events(
+    return EventFollower(
         wait=lambda standing, timeout_s: batches.wait(standing, timeout_s=timeout_s),
         mark=lambda standing: standing.mark,
         ended=lambda standing: standing.job.state.terminal,
@@ -95,9 +95,9 @@ def of_batches(batches: Batches) -> Events[Standing]:
     )
 
 
-def of_jobs(jobs: Jobs, render: Callable[[Job], dict[str, Any]]) -> Events[Job]:
+def of_jobs(jobs: Jobs, render: Callable[[Job], dict[str, Any]]) -> EventFollower[Job]:
     """Jobs, whenever their counts or their status change."""
-    return Events(
+    return EventFollower(
         wait=lambda job, timeout_s: jobs.wait(job, timeout_s=timeout_s),
         mark=lambda job: "-".join(map(str, (job.state, *job.progress.model_dump().values()))),
         ended=lambda job: job.state.terminal,

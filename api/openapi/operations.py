@@ -29,7 +29,7 @@ from api.schemas.classifier import (
     ClassifierAnswer,
     ClassifierChangeBody,
     ClassifierList,
-    Deleted,
+    DeletedObject,
     ForgottenExamples,
     RebuildBody,
     RollbackBody,
@@ -39,7 +39,7 @@ from api.schemas.classifier_transfer import MEDIA_TYPE, ImportFields, ImportFile
 from api.schemas.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody
 from api.schemas.example_file import FILE_TYPES, TYPES
 from api.schemas.job import BatchAnswer, JobList, JobObject
-from api.schemas.model import Model, ModelList
+from api.schemas.model import ModelList, ModelObject
 from api.schemas.train import TrainFileBody
 from api.services.jobs import MAX_LOOKED_AT, PLOTS
 from api.services.readiness import Liveness, Readiness
@@ -167,7 +167,7 @@ OPERATIONS = (
         summary="Delete a classifier, with its versions and the examples it kept; "
         "jobs that were accepted before still classify with it.",
         parameters=(CLASSIFIER_ID,),
-        answers={200: Deleted},
+        answers={200: DeletedObject},
         problems=(*_KEYED, 404, 422),
     ),
     Operation(
@@ -256,7 +256,7 @@ OPERATIONS = (
         name="getModel",
         summary="A model, by its id or an alias.",
         parameters=(MODEL_ID,),
-        answers={200: Model},
+        answers={200: ModelObject},
         problems=(*_KEYED, 404),
     ),
     Operation(

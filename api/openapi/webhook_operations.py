@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.openapi.model import IDEMPOTENCY_KEY, TEXT, Operation, Parameter, after, limit
-from api.schemas.classifier import Deleted
+from api.schemas.classifier import DeletedObject
 from api.schemas.webhook import (
     DeliveryList,
     DeliveryObject,
@@ -75,7 +75,7 @@ OPERATIONS = (
         name="deleteWebhook",
         summary="Delete a webhook and its log; what it was not yet told it never is.",
         parameters=(_WEBHOOK_ID,),
-        answers={200: Deleted},
+        answers={200: DeletedObject},
         problems=(*_KEYED, 404),
     ),
     Operation(

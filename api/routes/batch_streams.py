@@ -7,18 +7,22 @@ from contextlib import ExitStack
 from flask import Blueprint, Response
 
 from api.http import middleware
-from api.http.concurrency import Slots
-from api.http.event_stream import Listening
-from api.http.sse import Events
+from api.http.concurrency import ConcurrencyLimit
+from api.http.event_stream import ListenerSlots
+from api.http.sse import EventFollower
 from api.http.streaming_response import streamed, streamed_file
-from api.schemas.openai.batch import Standing
+from api.schemas.openai.batch import BatchStatus
 from api.services.batches import Batches
 from shared.errors import NotFound
 from shared.media_types import JSONL
 
 
 def blueprint(
-    *, batches: Batches, events: Events[Standing], slots: Slots, listening: Listening
+    *,
+    batches: Batches,
+    events: EventFollower[BatchStatus],
+    slots: ConcurrencyLimit,
+    listening: ListenerSlots,
 ) -> Blueprint:
     """The routes."""
     routes = Blueprint("batch_streams", __name__)

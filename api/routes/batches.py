@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware, pagination
-from api.http.async_response import Durable
+from api.http.async_response import AsyncResponder
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.routes import filters
@@ -35,7 +35,7 @@ _MOST_LISTED = 100
 def blueprint(
     *,
     batches: Batches,
-    durable: Durable,
+    durable: AsyncResponder,
     idempotency: Idempotency,
     max_body_bytes: int,
     most_window_s: float,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from api.http import json_body, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import Slots
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import ConcurrencyLimit
 from api.http.json_response import reply
 from api.schemas import body
 from api.schemas.classifier import parse_rebuild
-from api.services.classifiers import Classifiers
+from api.services.classifiers import ClassifierService
 from shared.errors import Conflict
 from shared.model_catalogue import Catalogue
 from shared.types import RebuildRequest
@@ -18,10 +18,10 @@ from shared.types import RebuildRequest
 
 def blueprint(
     *,
-    classifiers: Classifiers,
+    classifiers: ClassifierService,
     catalogue: Catalogue,
-    durable: Durable,
-    slots: Slots,
+    durable: AsyncResponder,
+    slots: ConcurrencyLimit,
     max_body_bytes: int,
 ) -> Blueprint:
     """The routes."""

@@ -9,8 +9,8 @@ from typing import BinaryIO, cast
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import Slots
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import ConcurrencyLimit
 from api.http.download import download
 from api.http.multipart import MOST_FORM_BYTES, MULTIPART, FormFile
 from api.http.stored_form_file import stored_upload
@@ -26,7 +26,7 @@ from api.schemas.classifier_transfer import (
     read_header,
     size_of,
 )
-from api.services.classifiers import Classifiers
+from api.services.classifiers import ClassifierService
 from shared import ids, object_keys
 from shared.classifier_record import Classifier, Version
 from shared.errors import (
@@ -45,11 +45,11 @@ from shared.validation import refuse, shown
 def blueprint(
     *,
     store: ObjectStore,
-    classifiers: Classifiers,
+    classifiers: ClassifierService,
     catalogue: Catalogue,
     limits: Limits,
-    durable: Durable,
-    slots: Slots,
+    durable: AsyncResponder,
+    slots: ConcurrencyLimit,
     max_import_bytes: int,
 ) -> Blueprint:
     """The routes."""

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from flask import Blueprint, Response
 
 from api.http import json_body, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import Slots
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.schemas import body
@@ -20,7 +20,7 @@ from api.schemas.classifier import (
     render_row,
     render_versions,
 )
-from api.services.classifiers import Classifiers
+from api.services.classifiers import ClassifierService
 from api.services.idempotency import Idempotency
 from shared.classifier_record import Classifier, Version
 from shared.errors import NotFound
@@ -33,10 +33,10 @@ _READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 
 def blueprint(
     *,
-    classifiers: Classifiers,
+    classifiers: ClassifierService,
     idempotency: Idempotency,
-    durable: Durable,
-    slots: Slots,
+    durable: AsyncResponder,
+    slots: ConcurrencyLimit,
     limits: Limits,
     max_body_bytes: int,
 ) -> Blueprint:

@@ -8,18 +8,18 @@ from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware, prefer_header
 from api.http.async_response import answer, job_as_it_stands
-from api.http.concurrency import Slots
+from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.http.prefer_header import Prefer
 from api.schemas import body
-from api.services.hit_counter import Uses
+from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
-from api.services.request_resolver import Resolve
+from api.services.request_resolver import RequestResolver
 from shared.dialects.registry import Dialect, pick
-from shared.dialects.requested import Asked
+from shared.dialects.requested import UnresolvedRequest
 from shared.settings import Settings
 from shared.types import ClassifyRequest
 
@@ -28,12 +28,12 @@ from shared.types import ClassifyRequest
 class _Classify:
     """One classify request, read and understood."""
 
-    submit: Submit
+    submit: JobSubmission
     jobs: Jobs
-    resolve: Resolve
-    uses: Uses
+    resolve: RequestResolver
+    uses: HitCounter
     dialect: Dialect
-    said: Asked
+    said: UnresolvedRequest
     prefer: Prefer
     timeout_s: float
 
@@ -79,12 +79,12 @@ class _Classify:
 
 def blueprint(
     *,
-    submit: Submit,
+    submit: JobSubmission,
     jobs: Jobs,
-    resolve: Resolve,
-    uses: Uses,
+    resolve: RequestResolver,
+    uses: HitCounter,
     idempotency: Idempotency,
-    slots: Slots,
+    slots: ConcurrencyLimit,
     default_model: str,
     settings: Settings,
 ) -> Blueprint:

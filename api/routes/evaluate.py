@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import Slots
-from api.http.form_file import Upload
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import ConcurrencyLimit
+from api.http.form_file import UploadedForm
 from api.http.form_file import read as read_upload
 from api.http.stored_form_file import stored_upload
 from api.schemas import body, evaluation
 from api.schemas.evaluation import Evaluation
-from api.services.classifiers import Classifiers
-from api.services.request_resolver import Resolve
+from api.services.classifiers import ClassifierService
+from api.services.request_resolver import RequestResolver
 from shared.limits import Limits
 from shared.ports import ObjectStore
 from shared.types import EvaluateRequest
@@ -28,9 +28,9 @@ from shared.types import EvaluateRequest
 class _Evaluate:
     """One evaluate request, read and understood."""
 
-    classifiers: Classifiers
+    classifiers: ClassifierService
     limits: Limits
-    resolve: Resolve
+    resolve: RequestResolver
     said: Evaluation
     ref: str
 
@@ -60,11 +60,11 @@ class _Evaluate:
 def blueprint(
     *,
     store: ObjectStore,
-    classifiers: Classifiers,
+    classifiers: ClassifierService,
     limits: Limits,
-    resolve: Resolve,
-    durable: Durable,
-    slots: Slots,
+    resolve: RequestResolver,
+    durable: AsyncResponder,
+    slots: ConcurrencyLimit,
     max_body_bytes: int,
 ) -> Blueprint:
     """The route."""
@@ -86,7 +86,7 @@ def blueprint(
             call = asked(evaluation.parse(body.parse(data)), classifier_id)
             return durable.call(data, call.ask, metadata=call.said.metadata)
 
-    def evaluate_file(found: Upload, classifier_id: str) -> Response:
+    def evaluate_file(found: UploadedForm, classifier_id: str) -> Response:
         evaluation.parse_file(found.fields, found.file, place="")  # before it is stored
         account, now = middleware.caller().account, durable.submit.clock()
         with stored_upload(store, found.file.data, account=account, now=now) as upload:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware, pagination
-from api.http.concurrency import Slots
+from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.http.multipart import MOST_FORM_BYTES, FormFile, too_large
@@ -25,7 +25,7 @@ from api.schemas.openai.file import (
 from api.services.files import Files
 from api.services.idempotency import Idempotency
 from shared import ids
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.errors import PigeonholeError
 from shared.validation import refuse
 
@@ -38,7 +38,7 @@ def blueprint(
     *,
     files: Files,
     idempotency: Idempotency,
-    slots: Slots,
+    slots: ConcurrencyLimit,
     max_file_bytes: int,
     keep_s: float,
 ) -> Blueprint:
@@ -74,7 +74,7 @@ def blueprint(
         def keep(_: str | None) -> Response:
             nonlocal kept
             now = files.clock()
-            file = File(
+            file = StoredFile(
                 id=file_id,
                 purpose=form.fields["purpose"],
                 filename=filename(form.name),

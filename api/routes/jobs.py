@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from api.http import middleware, pagination
-from api.http.event_stream import Listening
+from api.http.event_stream import ListenerSlots
 from api.http.json_response import reply
 from api.http.sse import of_jobs
 from api.routes import filters
@@ -25,7 +25,7 @@ _DEFAULT_LIMIT = 20
 _MOST_LISTED = 100
 
 
-def blueprint(*, jobs: Jobs, listening: Listening, inline_result_bytes: int) -> Blueprint:
+def blueprint(*, jobs: Jobs, listening: ListenerSlots, inline_result_bytes: int) -> Blueprint:
     """The routes."""
     routes = Blueprint("jobs", __name__)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from api.services.metrics import MEDIA_TYPE, Metrics
+from api.services.metrics import MEDIA_TYPE, ApiMetrics
 
 
-def blueprint(*, metrics: Metrics) -> Blueprint:
+def blueprint(*, metrics: ApiMetrics) -> Blueprint:
     """The route; it needs no key and holds no user's words."""
     routes = Blueprint("metrics", __name__)
 

@@ -6,22 +6,22 @@ from flask import Blueprint, Response
 
 from api.http import middleware
 from api.http.json_response import reply
-from api.schemas.model import Model, ModelList
-from api.services.worker_registry import Members
+from api.schemas.model import ModelList, ModelObject
+from api.services.worker_registry import WorkerRegistry
 from shared import service_clock
 from shared.errors import ModelNotFound, NotFound, Unavailable
 from shared.model_catalogue import Catalogue, ModelEntry
 
 
-def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) -> Blueprint:
+def blueprint(*, catalogue: Catalogue, members: WorkerRegistry, text_fallback: bool) -> Blueprint:
     """The routes."""
     routes = Blueprint("models", __name__)
     created = int(service_clock.now())
 
-    def view(entry: ModelEntry) -> Model:
+    def view(entry: ModelEntry) -> ModelObject:
         available = _available(entry, members)
         falls_back = text_fallback and entry.reads_pictures and not available and entry.aliases
-        return Model(
+        return ModelObject(
             id=entry.name,
             created=created,
             aliases=entry.aliases,
@@ -49,7 +49,7 @@ def blueprint(*, catalogue: Catalogue, members: Members, text_fallback: bool) ->
     return routes
 
 
-def _available(entry: ModelEntry, members: Members) -> bool:
+def _available(entry: ModelEntry, members: WorkerRegistry) -> bool:
     try:
         members.device_for(entry)
     except (ModelNotFound, Unavailable):

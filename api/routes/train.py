@@ -8,14 +8,14 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware
-from api.http.async_response import Durable
-from api.http.concurrency import Slots
-from api.http.form_file import Upload
+from api.http.async_response import AsyncResponder
+from api.http.concurrency import ConcurrencyLimit
+from api.http.form_file import UploadedForm
 from api.http.form_file import read as read_upload
 from api.http.stored_form_file import stored_upload
 from api.schemas import body
 from api.schemas.train import parse_file
-from api.services.request_resolver import Resolve
+from api.services.request_resolver import RequestResolver
 from shared.dialects import train
 from shared.ports import ObjectStore
 from shared.types import TrainRequest
@@ -24,9 +24,9 @@ from shared.types import TrainRequest
 def blueprint(
     *,
     store: ObjectStore,
-    durable: Durable,
-    resolve: Resolve,
-    slots: Slots,
+    durable: AsyncResponder,
+    resolve: RequestResolver,
+    slots: ConcurrencyLimit,
     max_body_bytes: int,
 ) -> Blueprint:
     """The route."""
@@ -51,7 +51,7 @@ def blueprint(
                 )
             return learn_file(found, account)
 
-    def learn_file(found: Upload, account: str) -> Response:
+    def learn_file(found: UploadedForm, account: str) -> Response:
         parse_file(found.fields, found.file, place="")  # before it is stored
         now = durable.submit.clock()
         with stored_upload(store, found.file.data, account=account, now=now) as upload:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from api.http import json_body, middleware
-from api.http.concurrency import Slots
+from api.http.concurrency import ConcurrencyLimit
 from api.http.json_response import reply
 from api.http.multipart import MOST_FORM_BYTES, FormFile
 from api.schemas import body
@@ -21,14 +21,14 @@ from api.schemas.openai.upload import (
     render_urls,
 )
 from api.services.uploads import Uploads
-from shared.batches import Upload
+from shared.batches import MultipartUpload
 from shared.errors import PigeonholeError
 
 
 def blueprint(
     *,
     uploads: Uploads,
-    slots: Slots,
+    slots: ConcurrencyLimit,
     max_body_bytes: int,
     max_file_bytes: int,
     keep_s: float,
@@ -71,7 +71,7 @@ def blueprint(
                 said.drain()
                 raise
 
-    def added(upload: Upload, form: FormFile) -> Response:
+    def added(upload: MultipartUpload, form: FormFile) -> Response:
         account, whole = middleware.caller().account, False
         form.find()
         part_id = uploads.add(account, upload, form)

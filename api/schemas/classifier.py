@@ -22,9 +22,14 @@ from shared.classifier_record import (
     check_description,
     check_name,
 )
-from shared.dialects.evaluation_report import Metrics, RemarkAnswer, render_metrics, render_remark
+from shared.dialects.evaluation_report import (
+    RemarkAnswer,
+    TrainingMetrics,
+    render_metrics,
+    render_remark,
+)
 from shared.dialects.metadata import Metadata
-from shared.schema_base import Shape, bounded
+from shared.schema_base import Schema, bounded
 from shared.types import Access, VersionReport
 from shared.validation import refuse, translated
 
@@ -105,7 +110,9 @@ class ClassifierAnswer(BaseModel):
     model: str
     labels: list[LabelCount]
     num_samples: int = Field(description="Examples that are in the version, over all calls.")
-    metrics: Metrics | None = Field(description="Of the call that made the version, if one did.")
+    metrics: TrainingMetrics | None = Field(
+        description="Of the call that made the version, if one did."
+    )
     remarks: list[RemarkAnswer]
     aliases: dict[str, int]
     versions: list[VersionRow]
@@ -115,7 +122,7 @@ class ClassifierAnswer(BaseModel):
     updated_at: datetime
 
 
-class Deleted(BaseModel):
+class DeletedObject(BaseModel):
     """What is gone."""
 
     message: str
@@ -128,13 +135,13 @@ class ForgottenExamples(BaseModel):
     deleted: int = Field(description="Train calls whose examples were kept until now.")
 
 
-class _Written(Shape):
+class _ClassifierInput(Schema):
     """A body that people write: what is not known is refused, not passed over."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class ClassifierChangeBody(_Written):
+class ClassifierChangeBody(_ClassifierInput):
     """What is to change of a classifier; what is left out stays."""
 
     name: str | None = Field(
@@ -165,14 +172,14 @@ class ClassifierChangeBody(_Written):
         return frozenset(self.model_fields_set)
 
 
-class RollbackBody(_Written):
+class RollbackBody(_ClassifierInput):
     """The version to go back to: one of the two, unless the path says which."""
 
     version: int | None = None
     alias: str | None = None
 
 
-class RebuildBody(_Written):
+class RebuildBody(_ClassifierInput):
     """The model that is to learn the kept examples anew."""
 
     model: str = Field(description="Model or alias; may be the one that the classifier has.")

@@ -25,7 +25,7 @@ from shared.classifier_record import (
 )
 from shared.dialects.metadata import Metadata
 from shared.errors import MessageUndecodable
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.types import Access, NewClassifier
 from shared.validation import faults_of, refuse, shown, translated
 
@@ -42,7 +42,7 @@ _HOW = (
 _NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class FileHeader(Shape):
+class FileHeader(Schema):
     """What a file says of itself, as far as it matters before a worker reads it."""
 
     schema_number: int = Field(alias="schema")
@@ -52,7 +52,7 @@ class FileHeader(Shape):
     labels: list[str]
 
 
-class ImportFields(Shape):
+class ImportFields(Schema):
     """What stands in the query, or in the form, beside the file; its fields are words."""
 
     model_config = ConfigDict(strict=False, frozen=True, extra="forbid")

@@ -8,15 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.schemas.example_file import ABOUT, File, FileFields, example_file, with_file
+from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
 from shared.dialects.examples import ExampleInputs, example_of
 from shared.dialects.metadata import Metadata
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.types import EvaluateResult, Example, ExampleFile
 from shared.validation import refuse, translated
 
 
-class EvaluateBody(Shape):
+class EvaluateBody(Schema):
     """An evaluate request."""
 
     input: ExampleInputs = Field(
@@ -67,7 +67,7 @@ class ReliabilityPoint(BaseModel):
     count: int
 
 
-class Candidate(BaseModel):
+class LabelingCandidate(BaseModel):
     """An example that the classifier is unsure of."""
 
     index: int = Field(description="Of the example in the request, from 0.")
@@ -97,7 +97,7 @@ class EvaluateAnswer(BaseModel):
     labels: list[LabelReport]
     confusion_matrix: ConfusionMatrix
     reliability: list[ReliabilityPoint]
-    most_worth_labelling: list[Candidate]
+    most_worth_labelling: list[LabelingCandidate]
     thresholds: dict[str, float] = Field(
         description="The threshold of each label; may be sent as `threshold` of a classify request."
     )
@@ -129,7 +129,7 @@ def parse(body: object) -> Evaluation:
     return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
 
 
-def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Evaluation:
+def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> Evaluation:
     """What the fields beside a file say, which lies on the store under `place`.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from shared.batches import MAX_SKIPPED_LINES, Kind, delimiter_of, encoding_of
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.types import ExampleFile
 from shared.validation import refuse
 
@@ -35,7 +35,7 @@ FILE_TYPES = frozenset({*TYPES, *_OTHER_TYPES})
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
+class UploadedFile:
     """What was sent as a file; its name and media type may be empty."""
 
     data: bytes
@@ -43,7 +43,7 @@ class File:
     media_type: str = ""
 
 
-class FileFields(Shape):
+class FileFields(Schema):
     """Where a file has its examples, and how it is to be read."""
 
     text_column: str | None = Field(
@@ -63,7 +63,7 @@ class FileFields(Shape):
     )
 
 
-def example_file(said: FileFields, sent: File, *, place: str) -> ExampleFile:
+def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> ExampleFile:
     """The file that a worker is to read, which lies on the store under `place`.
 
     Raises:

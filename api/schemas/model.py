@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class Model(BaseModel):
+class ModelObject(BaseModel):
     """A model of the catalogue."""
 
     id: str
@@ -28,4 +28,4 @@ class ModelList(BaseModel):
     """The models on offer."""
 
     object: Literal["list"] = "list"
-    data: list[Model]
+    data: list[ModelObject]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import ConfigDict, ValidationError
 
-from api.schemas.example_file import ABOUT, File, FileFields, example_file, with_file
-from shared.dialects.train import TrainFields, Training, training
+from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
+from shared.dialects.train import TrainFields, UnresolvedTrainRequest, training
 from shared.validation import translated
 
 
@@ -17,7 +17,9 @@ class TrainFileBody(TrainFields, FileFields):
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
 
 
-def parse_file(fields: Mapping[str, str], sent: File, *, place: str) -> Training:
+def parse_file(
+    fields: Mapping[str, str], sent: UploadedFile, *, place: str
+) -> UnresolvedTrainRequest:
     """What the fields beside a file say, which lies on the store under `place`.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shared.schema_base import Shape, bounded
+from shared.schema_base import Schema, bounded
 from shared.validation import refuse, translated
 from shared.webhooks import EVENTS, MAX_DESCRIPTION_CHARS, Delivery, DeliveryState, Event, Webhook
 
@@ -79,13 +79,13 @@ class DeliveryList(BaseModel):
     has_more: bool
 
 
-class _Written(Shape):
+class _WebhookInput(Schema):
     """A body that people write: what is not known is refused, not passed over."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class WebhookBody(_Written):
+class WebhookBody(_WebhookInput):
     """A new webhook."""
 
     url: str = Field(description=_URL_ABOUT)
@@ -95,7 +95,7 @@ class WebhookBody(_Written):
     description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
 
 
-class WebhookChangeBody(_Written):
+class WebhookChangeBody(_WebhookInput):
     """What is to change of a webhook; what is left out stays."""
 
     url: str = Field("", description=_URL_ABOUT)

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import BinaryIO, Protocol, cast
 
-from api.server.client_deadlines import BYTES_PER_S, Pace
-from api.server.request import Request
-from api.server.shared_state import Site
+from api.server.client_deadlines import BYTES_PER_S, TransferDeadline
+from api.server.request import HttpRequest
+from api.server.shared_state import ServerState
 from api.server.upload_stream import UploadStream
 from shared.errors import (
     BodyTimeout,
@@ -35,7 +35,7 @@ _DISCARD_S = 10.0
 _NEVER = math.inf
 
 
-class Client(Protocol):
+class BodySource(Protocol):
     """The connection, as its body sees it."""
 
     address: str
@@ -77,7 +77,13 @@ class Body:
     """
 
     def __init__(
-        self, site: Site, client: Client, request: Request, *, max_bytes: int, streamed: bool
+        self,
+        site: ServerState,
+        client: BodySource,
+        request: HttpRequest,
+        *,
+        max_bytes: int,
+        streamed: bool,
     ) -> None:
         self._site = site
         self._client = client
@@ -87,7 +93,7 @@ class Body:
         self._pieces: list[bytes] = []
         self._size = 0
         self._stream: UploadStream | None = None
-        self._pace = Pace(site.body_timeout_s, now=site.now())
+        self._pace = TransferDeadline(site.body_timeout_s, now=site.now())
         self._paused_at: float | None = None
         self._key_checked = False
         self._awaits_continue = request.awaits_continue

@@ -5,13 +5,13 @@ from __future__ import annotations
 BYTES_PER_S = 32 * 1024
 
 
-class Pace:
+class TransferDeadline:
     """A deadline that moves with the bytes of one transfer.
 
     Between two pieces `timeout_s` may pass, and the whole may take `timeout_s` and a second for
     each 32 KiB that have arrived: a byte at a time does not keep a transfer alive.
 
-    >>> pace = Pace(15, now=0)
+    >>> pace = TransferDeadline(15, now=0)
     >>> pace.moved(1, now=10)
     >>> round(pace.deadline, 1)
     15.0

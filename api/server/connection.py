@@ -20,10 +20,10 @@ from typing import cast
 from api.server.body import Body
 from api.server.exchange import Exchange
 from api.server.failed_auth_limiter import network_of
-from api.server.parser import Malformed, Parser
-from api.server.request import REFUSAL, Request, environ_of
+from api.server.parser import MalformedRequest, Parser
+from api.server.request import REFUSAL, HttpRequest, environ_of
 from api.server.route_limits import Route
-from api.server.shared_state import Site
+from api.server.shared_state import ServerState
 from api.server.writer import Writer
 from shared.errors import TooBusy
 from shared.telemetry import Log
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
         client_has_left: It sends nothing more.
     """
 
-    def __init__(self, site: Site, *, refused: bool = False) -> None:
+    def __init__(self, site: ServerState, *, refused: bool = False) -> None:
         self._site = site
         self._refused = refused
         self._loop = asyncio.get_running_loop()
@@ -57,8 +57,8 @@ class Connection(asyncio.Protocol):
         self.client_has_left = False
         self._parser = Parser(self)
         self._unparsed = b""
-        self._waiting: deque[Request] = deque()
-        self._request: Request | None = None
+        self._waiting: deque[HttpRequest] = deque()
+        self._request: HttpRequest | None = None
         self._path = self._query = ""
         self._body: Body | None = None
         self._exchange: Exchange | None = None
@@ -164,10 +164,10 @@ class Connection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         try:
             self._unparsed = self._parser.feed(data) + self._unparsed
-        except Malformed as exc:
+        except MalformedRequest as exc:
             self._end_with(exc.status)
 
-    def head(self, request: Request) -> None:
+    def head(self, request: HttpRequest) -> None:
         """Called by the parser: begin, unless another request is answered before."""
         self._settle()
         if self._request is None and not self._closes:
@@ -175,14 +175,14 @@ class Connection(asyncio.Protocol):
         else:
             self._waiting.append(request)
 
-    def piece(self, request: Request, data: bytes) -> None:
+    def piece(self, request: HttpRequest, data: bytes) -> None:
         """Called by the parser: a piece of the body."""
         if request is self._request and self._body is not None:
             self._body.receive(data)
         else:
             request.early.append(data)
 
-    def end(self, request: Request) -> None:
+    def end(self, request: HttpRequest) -> None:
         """Called by the parser: the request is complete."""
         if request is self._request and self._body is not None:
             if self._answered:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._body.complete()
 
-    def _begin(self, request: Request) -> None:
+    def _begin(self, request: HttpRequest) -> None:
         self._request = request
         self.deadline = _NEVER
         self._answered = False
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
         return bool(request and request.keep_alive and not self._closes and not site.stopping)
 
     def write(self, buffers: list[bytes], *, go_on: bool) -> bool:
-        """Send bytes from a thread: see `api.server.exchange.Client`."""
+        """Send bytes from a thread: see `api.server.exchange.AnswerTarget`."""
         return self._writer.write(buffers, go_on=go_on)
 
     def pause_writing(self) -> None:

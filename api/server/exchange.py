@@ -37,7 +37,7 @@ def _phrase(code: int) -> str:
         return ""
 
 
-class Client(Protocol):
+class AnswerTarget(Protocol):
     """The connection, as the answer sees it."""
 
     client_has_left: bool
@@ -70,7 +70,7 @@ class Exchange:
     def __init__(
         self,
         app: WSGIApplication,
-        client: Client,
+        client: AnswerTarget,
         environ: dict[str, Any],
         *,
         http_1_0: bool,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import httptools
 
-from api.server.request import Request
+from api.server.request import HttpRequest
 from shared.telemetry import Log
 
 log = Log("http")
@@ -14,7 +14,7 @@ log = Log("http")
 _MAX_HEAD_BYTES = 64 * 1024
 
 
-class Malformed(Exception):
+class MalformedRequest(Exception):
     """Raised when bytes are no request; nothing after them can be understood."""
 
     def __init__(self, status: bytes) -> None:
@@ -22,26 +22,26 @@ class Malformed(Exception):
         self.status = status
 
 
-class Owner(Protocol):
+class ParserEvents(Protocol):
     """What is told of requests while they arrive."""
 
-    def head(self, request: Request) -> None:
+    def head(self, request: HttpRequest) -> None:
         """All headers of a request are there."""
 
-    def piece(self, request: Request, data: bytes) -> None:
+    def piece(self, request: HttpRequest, data: bytes) -> None:
         """A piece of its body is there."""
 
-    def end(self, request: Request) -> None:
+    def end(self, request: HttpRequest) -> None:
         """It is complete."""
 
 
 class Parser:
     """Takes bytes, and calls the owner. Its methods that begin with `on_` are for llhttp."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ParserEvents) -> None:
         self._owner = owner
         self._parser = httptools.HttpRequestParser(self)
-        self._request = Request()
+        self._request = HttpRequest()
         self._overhead = 0  # bytes since the last head or piece of a body
 
     def feed(self, data: bytes) -> bytes:
@@ -60,14 +60,14 @@ class Parser:
         except httptools.HttpParserError as exc:
             if isinstance(exc, httptools.HttpParserCallbackError):
                 log.error("http.failed", exc=exc)
-            raise Malformed(b"400 Bad Request") from None
+            raise MalformedRequest(b"400 Bad Request") from None
         if self._overhead > _MAX_HEAD_BYTES:
-            raise Malformed(b"431 Request Header Fields Too Large")
+            raise MalformedRequest(b"431 Request Header Fields Too Large")
         return rest
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._request = Request()
+        self._request = HttpRequest()
 
     def on_url(self, url: bytes) -> None:
         """The target, or a piece of it."""

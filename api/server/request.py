@@ -12,7 +12,7 @@ import httptools
 REFUSAL = "pigeonhole.refusal"  # an error that the server found; `api.http.middleware` raises it
 
 
-class Request:
+class HttpRequest:
     """One request while it arrives.
 
     Attributes:
@@ -86,7 +86,7 @@ class Request:
 
 
 def environ_of(
-    request: Request, *, path: str, query: str, client: str, server: tuple[str, str]
+    request: HttpRequest, *, path: str, query: str, client: str, server: tuple[str, str]
 ) -> dict[str, Any]:
     """The WSGI environment, but for `wsgi.input`."""
     environ: dict[str, Any] = {

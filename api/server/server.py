@@ -13,7 +13,7 @@ from api.server.body import SMALL_BYTES
 from api.server.client_limits import ByteBudget, PerAddress
 from api.server.connection import Connection
 from api.server.route_limits import Route, Routing
-from api.server.shared_state import Site
+from api.server.shared_state import ServerState
 from api.server.trusted_proxies import TrustedProxies
 from shared.errors import PigeonholeError, Unavailable
 from shared.settings import Settings
@@ -52,7 +52,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._routing = routing = Routing(settings)
         largest = settings.max_body_bytes + SMALL_BYTES
-        self._site = Site(
+        self._site = ServerState(
             app=app,
             route_of=routing.route_of,
             check_key=check_key,

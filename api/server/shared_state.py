@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.server.client_limits import ByteBudget, PerAddress
 from api.server.failed_auth_limiter import network_of
-from api.server.request import Request
+from api.server.request import HttpRequest
 from api.server.route_limits import Route
 from api.server.thread_pool import ThreadPool
 from api.server.trusted_proxies import TrustedProxies
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Site:
+class ServerState:
     """One process of the API, as its connections see it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Site:
     connections: set[Any] = field(default_factory=set)
     now: Callable[[], float] = time.monotonic
 
-    def sender(self, proxy: str, request: Request) -> tuple[str, str]:
+    def sender(self, proxy: str, request: HttpRequest) -> tuple[str, str]:
         """For whose address a request of a trusted proxy counts, and its prefix of the path."""
         client = self.proxies.client(proxy, request.header(b"x-forwarded-for") or "")
         prefix = (request.header(b"x-forwarded-prefix") or "").rpartition(",")[2].strip()

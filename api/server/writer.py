@@ -11,8 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from api.server.client_deadlines import Pace
-from api.server.shared_state import Site
+from api.server.client_deadlines import TransferDeadline
+from api.server.shared_state import ServerState
 
 
 class ClientGone(Exception):
@@ -32,7 +32,7 @@ class Writer:
 
     def __init__(
         self,
-        site: Site,
+        site: ServerState,
         transport: asyncio.Transport,
         *,
         sent: Callable[[bool], None],
@@ -46,7 +46,7 @@ class Writer:
         self._abandoned = abandoned
         self._lock = threading.Lock()
         self._goes_on = False
-        self._pace: Pace | None = None
+        self._pace: TransferDeadline | None = None
         self._idle_since = 0.0
         self._full_since = 0.0
         self._size = 0  # of what the transport held when we last looked
@@ -127,7 +127,7 @@ class Writer:
         self._goes_on = go_on
         self._full_since = now = self._site.now()
         if self._pace is None:
-            self._pace = Pace(self._site.answer_timeout_s, now=now)
+            self._pace = TransferDeadline(self._site.answer_timeout_s, now=now)
         else:
             self._pace.resumed(now - self._idle_since, now=now)
         self._transport.write(data)

@@ -31,7 +31,7 @@ from shared.types import Value
 _RESERVE_S = 30.0  # longest time that accepting a batch takes
 
 
-class Mark(Value):
+class RetryMarker(Value):
     """What stands beside a batch that is retried."""
 
     job_id: str  # of the retry
@@ -39,7 +39,7 @@ class Mark(Value):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retries:
+class BatchRetries:
     """The retries of batches. `clock` gives seconds since 1970."""
 
     jobs: Jobs
@@ -102,15 +102,15 @@ class Retries:
         except ObjectMissing:
             return None
 
-    def _reserved(self, account: str, name: str, job_id: str | None) -> tuple[Mark, str]:
+    def _reserved(self, account: str, name: str, job_id: str | None) -> tuple[RetryMarker, str]:
         now = self.clock()
         wanted = job_id or ids.job_id(int(now * 1000), ids.random_bits())
-        mark = Mark(job_id=wanted, until=now + _RESERVE_S)
+        mark = RetryMarker(job_id=wanted, until=now + _RESERVE_S)
         try:
             with suppress(PreconditionFailed):
                 return mark, self.store.put(name, _bytes(mark), if_absent=True)
             stored = self.store.get(name)
-            earlier = Mark.model_validate_json(stored.data)
+            earlier = RetryMarker.model_validate_json(stored.data)
             if earlier.job_id != wanted:  # else it is the same call, sent again
                 self._refuse_second(account, earlier.job_id)
                 if earlier.until > now:
@@ -134,7 +134,7 @@ class Retries:
             )
 
 
-def _bytes(mark: Mark) -> bytes:
+def _bytes(mark: RetryMarker) -> bytes:
     return mark.model_dump_json().encode()
 
 

@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
 
-from api.schemas.openai.batch import Standing, states_of
+from api.schemas.openai.batch import BatchStatus, states_of
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import PURPOSE
 from api.schemas.openai.new_batch import BatchBody, window_s
 from api.schemas.openai.row_request import PLACE
 from api.schemas.openai.row_request import parse as parse_asking
-from api.services.batch_retries import Retries
+from api.services.batch_retries import BatchRetries
 from api.services.caller import Caller
 from api.services.files import Files
-from api.services.hit_counter import Uses
-from api.services.job_submission import Submit
+from api.services.hit_counter import HitCounter
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs, Page, holds
-from api.services.request_resolver import Resolve
+from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
-from shared.batches import BatchRequest, BatchResult, PartReport, Plan, RetryRows, Rows
+from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
 from shared.errors import (
     BrokerUnavailable,
     Conflict,
@@ -50,14 +50,14 @@ _CHUNK_BYTES = 64 * 1024
 class Batches:
     """Batches of accounts. A batch of another account is not found."""
 
-    submit: Submit
+    submit: JobSubmission
     jobs: Jobs
     files: Files
-    resolve: Resolve
+    resolve: RequestResolver
     ledger: Ledger
     store: ObjectStore
     buckets: Buckets
-    uses: Uses
+    uses: HitCounter
     default_model: str
     file_keep_s: float
 
@@ -93,7 +93,7 @@ class Batches:
 
     def create(
         self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
-    ) -> Standing:
+    ) -> BatchStatus:
         """Accept a batch; with the `job_id` of one that was accepted before, it is that again.
 
         Raises:
@@ -107,7 +107,7 @@ class Batches:
             asked = begun if isinstance(begun, BatchRequest) else asked
             return self._accepted(asked, caller, request_id, only_id)
 
-    def get(self, account: str, batch_id: str) -> Standing:
+    def get(self, account: str, batch_id: str) -> BatchStatus:
         """A batch as it stands.
 
         Raises:
@@ -115,7 +115,7 @@ class Batches:
         """
         return self._standing(*self._found(account, batch_id))
 
-    def wait(self, standing: Standing, *, timeout_s: float) -> Standing:
+    def wait(self, standing: BatchStatus, *, timeout_s: float) -> BatchStatus:
         """The batch when it has ended, or as it stands when the time is over.
 
         Raises:
@@ -132,7 +132,7 @@ class Batches:
         limit: int,
         status: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> tuple[list[Standing], Page]:
+    ) -> tuple[list[BatchStatus], Page]:
         """Batches of the account, newest first, after the one called `after`, of the status and
         with the metadata where these are given; and the page of jobs that they are.
         """
@@ -147,7 +147,7 @@ class Batches:
             under=object_keys.batches_of(account),
             wanted=wanted if status or metadata else None,
         )
-        listed: list[Standing] = []
+        listed: list[BatchStatus] = []
         for job in page.jobs:
             with suppress(NotFound):  # expired between the listing and the look
                 standing = self._standing(job, self._asked(job))
@@ -181,7 +181,7 @@ class Batches:
             }
         )
 
-    def cancel(self, account: str, batch_id: str) -> Standing:
+    def cancel(self, account: str, batch_id: str) -> BatchStatus:
         """Ask for the end of a batch; what is finished is kept.
 
         Raises:
@@ -243,8 +243,8 @@ class Batches:
                 self.buckets.check(asked.output_url + name, write=True)
 
     @property
-    def _retries(self) -> Retries:
-        return Retries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
+    def _retries(self) -> BatchRetries:
+        return BatchRetries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
 
     def _look_at(self, url: str) -> None:
         """Refuse at once an address where there is nothing."""
@@ -253,7 +253,7 @@ class Batches:
         elif next(self.buckets.list(url), None) is None:
             refuse("input_url", "holds no objects")
 
-    def _rows(self, account: str, said: BatchBody) -> Rows:
+    def _rows(self, account: str, said: BatchBody) -> ColumnMapping:
         """What is asked of each row: checked with one that stands for all."""
         assert said.classify is not None
         asked = parse_asking(said.classify, default_model=self.default_model)
@@ -267,7 +267,7 @@ class Batches:
             self.submit.limits.check(ask)
         except PigeonholeError as exc:
             raise within(PLACE, exc) from None
-        return Rows(
+        return ColumnMapping(
             id_column="id" if said.input_items else said.id_column,
             id_columns=tuple(said.id_columns or ()),
             text_column=said.text_column or "text",
@@ -278,7 +278,7 @@ class Batches:
 
     def _accepted(
         self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
-    ) -> Standing:
+    ) -> BatchStatus:
         job = self.submit.later(
             asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
         )
@@ -301,10 +301,10 @@ class Batches:
         assert isinstance(body, BatchRequest)
         return body
 
-    def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> Standing:
+    def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> BatchStatus:
         job, done = self._counted(job)
         now = self.submit.clock()
-        return Standing(
+        return BatchStatus(
             job=job,
             asked=asked,
             plan=plan or self._plan(job),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from api.schemas.classifier import ClassifierChangeBody
-from api.services.hit_counter import Used, used
+from api.services.hit_counter import HitCount, used
 from shared import object_keys, service_clock
 from shared.classifier_record import Classifier, Version, check_aliases, rolled_back
 from shared.classifier_store import ClassifierStore
@@ -22,7 +22,7 @@ _READERS = 8  # of a listing: one after the other, 100 rows take a second on S3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifiers:
+class ClassifierService:
     """Classifiers as accounts see them. `clock` gives seconds since 1970."""
 
     store: ObjectStore
@@ -68,7 +68,7 @@ class Classifiers:
             )
         return self.records.own(account, parsed)
 
-    def listing(self, account: str) -> list[tuple[Classifier, Used]]:
+    def listing(self, account: str) -> list[tuple[Classifier, HitCount]]:
         """The caller's classifiers, newest first, and how often each was asked."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="listing") as readers:
             rows = list(
@@ -77,7 +77,7 @@ class Classifiers:
         found = [row for row in rows if row is not None]
         return sorted(found, key=lambda row: (row[0].created_at, row[0].id), reverse=True)
 
-    def used(self, record: Classifier) -> Used:
+    def used(self, record: Classifier) -> HitCount:
         """How often a classifier was asked."""
         return used(self.store, record.account, record.id)
 
@@ -168,7 +168,7 @@ class Classifiers:
         """
         self.records.check_new(account, new, most=self.max_classifiers)
 
-    def _row(self, account: str, classifier_id: str) -> tuple[Classifier, Used] | None:
+    def _row(self, account: str, classifier_id: str) -> tuple[Classifier, HitCount] | None:
         try:
             record, _ = self.records.load(account, classifier_id)
         except NotFound:

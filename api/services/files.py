@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from api.schemas.body_stream import Readable
 from shared import deletions, ids, media_types, object_keys, service_clock
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.errors import NotFound, ObjectMissing, Unavailable
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
@@ -35,7 +35,7 @@ class Files:
         self.store.put(name, cast("BinaryIO", content), media_type=kind)
         return file_id
 
-    def keep(self, account: str, file: File) -> None:
+    def keep(self, account: str, file: StoredFile) -> None:
         """Make a file of bytes that were written."""
         self.store.put(object_keys.file(account, file.id), encode(file))
 
@@ -45,7 +45,7 @@ class Files:
             self.store.delete(object_keys.file(account, file_id))
             self.store.delete(object_keys.file_content(account, file_id))
 
-    def get(self, account: str, file_id: str) -> File:
+    def get(self, account: str, file_id: str) -> StoredFile:
         """What is known of a file.
 
         Raises:
@@ -69,7 +69,7 @@ class Files:
 
     def list(
         self, account: str, *, after: str, limit: int, purpose: str | None, newest_first: bool
-    ) -> tuple[list[File], bool]:
+    ) -> tuple[list[StoredFile], bool]:
         """Files after the one called `after`; and whether there are more."""
         found = (self._found(account, each) for each in self._ids(account, after, newest_first))
         wanted = (f for f in found if f is not None and purpose in (None, f.purpose))
@@ -93,9 +93,9 @@ class Files:
         """The id of a file to be."""
         return ids.file_id(int(self.clock() * 1000), ids.random_bits())
 
-    def _found(self, account: str, file_id: str) -> File | None:
+    def _found(self, account: str, file_id: str) -> StoredFile | None:
         try:
-            file = decode(File, self.store.get(object_keys.file(account, file_id)).data)
+            file = decode(StoredFile, self.store.get(object_keys.file(account, file_id)).data)
         except ObjectMissing:
             return None
         expired = file.expires_at is not None and file.expires_at <= self.clock()

@@ -27,22 +27,22 @@ _STOP_S = 5.0  # longest that the end of the process waits for the last round
 _Key = tuple[str, str]  # the owner's account and the classifier's id
 
 
-class Used(Value):
+class HitCount(Value):
     """How often a classifier was asked, by whomever, and when last."""
 
     number: int = 0
     at: datetime | None = None
 
 
-def used(store: ObjectStore, account: str, classifier_id: str) -> Used:
+def used(store: ObjectStore, account: str, classifier_id: str) -> HitCount:
     """What is known of a classifier's use; up to some seconds old."""
     try:
-        return decode(Used, store.get(object_keys.used(account, classifier_id)).data)
+        return decode(HitCount, store.get(object_keys.used(account, classifier_id)).data)
     except ObjectMissing:
-        return Used()
+        return HitCount()
 
 
-class Uses:
+class HitCounter:
     """The counts of one process. `start` and `stop` belong to who made it."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Uses:
         self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: dict[_Key, Used] = {}
+        self._counts: dict[_Key, HitCount] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -74,7 +74,7 @@ class Uses:
     def count(self, account: str, classifier_id: str) -> None:
         """One call to a classifier of the account."""
         now = datetime.fromtimestamp(self._clock(), UTC)
-        self._add({(account, classifier_id): Used(number=1, at=now)})
+        self._add({(account, classifier_id): HitCount(number=1, at=now)})
 
     def flush(self) -> None:
         """Add what was counted to the store; while that is away, keep it for the next time."""
@@ -91,13 +91,13 @@ class Uses:
             except PigeonholeError as exc:
                 log.warning("usage.lost", reason=exc.detail, classifier_id=key[1])
 
-    def _add(self, counts: dict[_Key, Used]) -> None:
+    def _add(self, counts: dict[_Key, HitCount]) -> None:
         with self._lock:
             for key, more in counts.items():
                 if key in self._counts or len(self._counts) < _MOST_CLASSIFIERS:
-                    self._counts[key] = _sum(self._counts.get(key, Used()), more)
+                    self._counts[key] = _sum(self._counts.get(key, HitCount()), more)
 
-    def _carry(self, key: _Key, more: Used) -> None:
+    def _carry(self, key: _Key, more: HitCount) -> None:
         """Add to one object, by compare-and-set; nothing if the classifier has gone.
 
         Raises:
@@ -112,7 +112,7 @@ class Uses:
                 found = None
             try:
                 if found is not None:
-                    total = _sum(decode(Used, found.data), more)
+                    total = _sum(decode(HitCount, found.data), more)
                     self._store.put(name, encode(total), if_match=found.etag)
                 elif self._exists(key):
                     self._store.put(name, encode(more), if_absent=True)
@@ -136,6 +136,6 @@ class Uses:
         self.flush()
 
 
-def _sum(one: Used, other: Used) -> Used:
+def _sum(one: HitCount, other: HitCount) -> HitCount:
     times = [used.at for used in (one, other) if used.at is not None]
-    return Used(number=one.number + other.number, at=max(times, default=None))
+    return HitCount(number=one.number + other.number, at=max(times, default=None))

@@ -43,7 +43,7 @@ class StoredAnswer(Value):
     body: str  # base 64
 
 
-class Use(Value):
+class IdempotencyRecord(Value):
     """What a key was used for."""
 
     fingerprint: str
@@ -58,7 +58,7 @@ class Reservation:
 
     name: str
     etag: str
-    use: Use
+    use: IdempotencyRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Idempotency:
         fingerprint = hashlib.sha256(payload).hexdigest()
         now = self.clock()
         job_id = ids.job_id(int(now * 1000), ids.random_bits())
-        use = Use(fingerprint=fingerprint, job_id=job_id, until=now + reserve_s)
+        use = IdempotencyRecord(fingerprint=fingerprint, job_id=job_id, until=now + reserve_s)
         try:
             etag = self.store.put(name, _bytes(use), if_absent=True)
         except PreconditionFailed:
@@ -113,13 +113,13 @@ class Idempotency:
         with suppress(PreconditionFailed, ObjectMissing):
             self.store.put(held.name, _bytes(use), if_match=held.etag)
 
-    def _again(self, name: str, use: Use) -> Reservation | StoredAnswer:
+    def _again(self, name: str, use: IdempotencyRecord) -> Reservation | StoredAnswer:
         """The key was used before: replay, refuse, or take over a reservation that ran out."""
         try:
             stored = self.store.get(name)
         except ObjectMissing:
             raise _busy() from None  # freed this moment: the next try succeeds
-        earlier = Use.model_validate_json(stored.data)
+        earlier = IdempotencyRecord.model_validate_json(stored.data)
         if earlier.until <= self.clock():
             ran_out = earlier.answer is None and earlier.until > _FREED
             if ran_out and earlier.fingerprint == use.fingerprint:
@@ -159,7 +159,7 @@ def unpack(answer: StoredAnswer) -> bytes:
     return b64decode(answer.body)
 
 
-def _bytes(use: Use) -> bytes:
+def _bytes(use: IdempotencyRecord) -> bytes:
     return use.model_dump_json().encode()
 
 

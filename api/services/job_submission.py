@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from api.services.caller import Caller
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared import ids, object_keys, service_clock
 from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import (
@@ -56,7 +56,7 @@ log = Log("submit")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submit:
+class JobSubmission:
     """Turns checked requests into work. `clock` gives seconds since 1970."""
 
     ledger: Ledger
@@ -64,7 +64,7 @@ class Submit:
     doorbell: Doorbell
     store: ObjectStore
     catalogue: Catalogue
-    members: Members
+    members: WorkerRegistry
     limits: Limits
     max_waiting: int
     result_keep_s: float

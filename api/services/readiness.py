@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from api.services.caller import Caller
-from api.services.job_submission import Submit
-from api.services.worker_registry import Members
+from api.services.job_submission import JobSubmission
+from api.services.worker_registry import WorkerRegistry
 from shared import ids, service_clock
 from shared.errors import ObjectMissing, PigeonholeError, Unavailable
 from shared.ports import Ledger, ObjectStore
@@ -37,7 +37,7 @@ class Liveness(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Parts(BaseModel):
+class ComponentStatus(BaseModel):
     """What the service stands on: `ok`, or the reason why not."""
 
     redis: str
@@ -47,7 +47,7 @@ class Parts(BaseModel):
     model: str
 
 
-class Clocks(BaseModel):
+class ClockStatus(BaseModel):
     """How right the clocks of the machines are: `ok`, or how far the worst one is off.
 
     The service goes by the clock of Redis, so it is ready all the same. A keeper whose own clock is
@@ -63,18 +63,18 @@ class Readiness(BaseModel):
     """Whether the service can do its work, and what is missing."""
 
     ready: bool
-    parts: Parts
-    clocks: Clocks
+    parts: ComponentStatus
+    clocks: ClockStatus
 
 
 @dataclass(kw_only=True)
 class ReadinessProbe:
     """Looks whether the service is ready."""
 
-    submit: Submit
+    submit: JobSubmission
     store: ObjectStore
     ledger: Ledger
-    members: Members
+    members: WorkerRegistry
     default_model: str
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _last: Readiness | None = None
@@ -95,7 +95,7 @@ class ReadinessProbe:
     def _look(self) -> Readiness:
         """Ask all parts at once; a part that hangs keeps its thread until its own deadline."""
         pool = ThreadPoolExecutor(
-            max_workers=len(Parts.model_fields) + 1, thread_name_prefix="ready"
+            max_workers=len(ComponentStatus.model_fields) + 1, thread_name_prefix="ready"
         )
         asked = {
             "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
@@ -110,14 +110,14 @@ class ReadinessProbe:
         wait(futures, timeout=LIMIT_S)
         return _readiness(asked, clocks.result() if clocks.done() else None)
 
-    def _clocks(self) -> Clocks:
+    def _clocks(self) -> ClockStatus:
         own = _clock([service_clock.CLOCK.offset_s()])
         try:
             keepers = [each.clock_offset_s for each in self.members.keepers()]
             workers = [each.clock_offset_s for each in self.members.workers()]
         except Unavailable:
-            return Clocks(api=own, keeper=_NOT_KNOWN, worker=_NOT_KNOWN)
-        return Clocks(api=own, keeper=_clock(keepers), worker=_clock(workers))
+            return ClockStatus(api=own, keeper=_NOT_KNOWN, worker=_NOT_KNOWN)
+        return ClockStatus(api=own, keeper=_clock(keepers), worker=_clock(workers))
 
     def _ask_store(self) -> None:
         try:
@@ -161,14 +161,14 @@ def _clock(offsets_s: Sequence[float]) -> str:
     return OK if abs(worst_s) <= service_clock.MAX_OFFSET_S else service_clock.describe(worst_s)
 
 
-def _readiness(asked: dict[str, Future[str]], clocks: Clocks | None = None) -> Readiness:
+def _readiness(asked: dict[str, Future[str]], clocks: ClockStatus | None = None) -> Readiness:
     late = f"no answer within {LIMIT_S:g} s"
     parts = {
         part: answer.result() if (answer := asked.get(part)) and answer.done() else late
-        for part in Parts.model_fields
+        for part in ComponentStatus.model_fields
     }
     return Readiness(
         ready=set(parts.values()) == {OK},
-        parts=Parts(**parts),
-        clocks=clocks or Clocks(api=_NOT_KNOWN, keeper=_NOT_KNOWN, worker=_NOT_KNOWN),
+        parts=ComponentStatus(**parts),
+        clocks=clocks or ClockStatus(api=_NOT_KNOWN, keeper=_NOT_KNOWN, worker=_NOT_KNOWN),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from api.services.classifiers import Classifiers
-from api.services.worker_registry import Members
+from api.services.classifiers import ClassifierService
+from api.services.worker_registry import WorkerRegistry
 from shared import ids
-from shared.dialects.requested import Asked
-from shared.dialects.train import Training
+from shared.dialects.requested import UnresolvedRequest
+from shared.dialects.train import UnresolvedTrainRequest
 from shared.errors import BrokerUnavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
@@ -18,17 +18,17 @@ from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolve:
+class RequestResolver:
     """Completes what dialects parsed."""
 
-    classifiers: Classifiers
+    classifiers: ClassifierService
     catalogue: Catalogue
     limits: Limits
-    members: Members
+    members: WorkerRegistry
     text_fallback: bool
 
     def classify(
-        self, asked: Asked, *, account: str, texts_only: bool | None = None
+        self, asked: UnresolvedRequest, *, account: str, texts_only: bool | None = None
     ) -> ClassifyRequest:
         """The request, with the version of the classifier that the caller means.
 
@@ -72,7 +72,7 @@ class Resolve:
             offered = True  # for all we know
         return None if offered else self.catalogue.default.name
 
-    def for_pictures(self, asked: Asked) -> Asked:
+    def for_pictures(self, asked: UnresolvedRequest) -> UnresolvedRequest:
         """What is asked of pictures that are not seen yet: by a model that reads them.
 
         Raises:
@@ -87,7 +87,7 @@ class Resolve:
         model = self.catalogue.find(model).name
         return replace(asked, request=asked.request.model_copy(update={"model": model}))
 
-    def train(self, said: Training, *, account: str) -> TrainRequest:
+    def train(self, said: UnresolvedTrainRequest, *, account: str) -> TrainRequest:
         """The request to train a classifier of the caller's, or a new one.
 
         Raises:

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 from api.schemas.body_stream import Readable
 from api.services.files import Files
 from shared import ids, object_keys, service_clock
-from shared.batches import File, Upload
+from shared.batches import MultipartUpload, StoredFile
 from shared.errors import (
     Conflict,
     InvalidRequest,
@@ -44,10 +44,10 @@ class Uploads:
 
     def create(
         self, account: str, *, purpose: str, filename: str, size: int, file_keep_s: float
-    ) -> Upload:
+    ) -> MultipartUpload:
         """Begin an upload of a file of `size` bytes."""
         now = self.clock()
-        upload = Upload(
+        upload = MultipartUpload(
             id=ids.upload_id(int(now * 1000), ids.random_bits()),
             purpose=purpose,
             filename=filename,
@@ -58,7 +58,7 @@ class Uploads:
         self.store.put(object_keys.upload_record(account, upload.id), encode(upload))
         return upload
 
-    def pending(self, account: str, upload_id: str) -> Upload:
+    def pending(self, account: str, upload_id: str) -> MultipartUpload:
         """An upload that takes parts.
 
         Raises:
@@ -69,20 +69,20 @@ class Uploads:
         _require_pending(upload)
         return upload
 
-    def add(self, account: str, upload: Upload, content: Readable) -> str:
+    def add(self, account: str, upload: MultipartUpload, content: Readable) -> str:
         """Keep the bytes of a part; the id of it."""
         part_id = ids.part_id()
         name = object_keys.upload_part(account, upload.id, part_id)
         self.store.put(name, cast("BinaryIO", content))
         return part_id
 
-    def discard(self, account: str, upload: Upload, part_id: str) -> None:
+    def discard(self, account: str, upload: MultipartUpload, part_id: str) -> None:
         """Delete a part that was not sent as it must be."""
         with suppress(Unavailable):  # the keeper deletes what stays
             self.store.delete(object_keys.upload_part(account, upload.id, part_id))
 
     def part_urls(
-        self, account: str, upload: Upload, count: int
+        self, account: str, upload: MultipartUpload, count: int
     ) -> tuple[list[tuple[str, str]], int]:
         """New parts, each by its id and the URL that takes its bytes; for how many seconds.
 
@@ -105,7 +105,7 @@ class Uploads:
 
     def complete(
         self, account: str, upload_id: str, part_ids: Sequence[str], *, md5: str | None
-    ) -> tuple[Upload, File | None]:
+    ) -> tuple[MultipartUpload, StoredFile | None]:
         """The upload as ended, with the file; asked again, the same (None: deleted since).
 
         Raises:
@@ -130,7 +130,7 @@ class Uploads:
             self.files.discard(account, file.id)
             raise
 
-    def cancel(self, account: str, upload_id: str) -> Upload:
+    def cancel(self, account: str, upload_id: str) -> MultipartUpload:
         """End an upload without a file; asked again, the same.
 
         Raises:
@@ -143,16 +143,16 @@ class Uploads:
         _require_pending(upload)
         return self._end(account, upload.model_copy(update={"status": "cancelled"}), etag)
 
-    def _found(self, account: str, upload_id: str) -> tuple[Upload, str]:
+    def _found(self, account: str, upload_id: str) -> tuple[MultipartUpload, str]:
         if ids.is_upload_id(upload_id):
             with suppress(ObjectMissing):
                 found = self.store.get(object_keys.upload_record(account, upload_id))
-                upload = decode(Upload, found.data)
+                upload = decode(MultipartUpload, found.data)
                 if upload.expires_at > self.clock():
                     return upload, found.etag
         raise NotFound("no such upload; it may have expired, a day after it was begun")
 
-    def _check_parts(self, account: str, upload: Upload, part_ids: Sequence[str]) -> None:
+    def _check_parts(self, account: str, upload: MultipartUpload, part_ids: Sequence[str]) -> None:
         """Refuse before gigabytes are read what cannot become the file."""
         prefix = object_keys.upload_parts(account, upload.id)
         there = {name.removeprefix(prefix) for name in self.store.list(prefix)}
@@ -164,7 +164,9 @@ class Uploads:
                 refuse(f"part_ids[{place}]", "stands twice; name each part once")
             seen.add(part_id)
 
-    def _contents(self, account: str, upload: Upload, part_ids: Sequence[str]) -> Iterator[bytes]:
+    def _contents(
+        self, account: str, upload: MultipartUpload, part_ids: Sequence[str]
+    ) -> Iterator[bytes]:
         """The bytes of the parts, one after the other."""
         for place, part_id in enumerate(part_ids):
             try:
@@ -174,9 +176,9 @@ class Uploads:
             with part:
                 yield from iter(partial(part.read, _CHUNK_BYTES), b"")
 
-    def _file(self, upload: Upload, file_id: str) -> File:
+    def _file(self, upload: MultipartUpload, file_id: str) -> StoredFile:
         now = self.clock()
-        return File(
+        return StoredFile(
             id=file_id,
             purpose=upload.purpose,
             filename=upload.filename,
@@ -185,7 +187,7 @@ class Uploads:
             expires_at=now + upload.file_keep_s,
         )
 
-    def _end(self, account: str, upload: Upload, etag: str) -> Upload:
+    def _end(self, account: str, upload: MultipartUpload, etag: str) -> MultipartUpload:
         """Write down how the upload ended, unless another call was faster; then delete the parts.
 
         Raises:
@@ -202,7 +204,7 @@ class Uploads:
         return upload
 
 
-def _require_pending(upload: Upload) -> None:
+def _require_pending(upload: MultipartUpload) -> None:
     if upload.status != "pending":
         raise Conflict(f"the upload is {upload.status}; begin a new one")
 

@@ -16,7 +16,7 @@ _PROBE = "probe"
 OFFER_KEPT_S = 600.0  # a worker that restarts or is replaced is expected back within this time
 
 
-class Members:
+class WorkerRegistry:
     """The living workers and keepers. One look at the ledger serves all calls of `fresh_s`."""
 
     def __init__(self, ledger: Ledger, *, fresh_s: float = 1.0) -> None:

@@ -13,8 +13,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from ops.bench import batches, targets
-from ops.bench.cluster import Fleet, fleet
-from ops.bench.service import Caller, Service, call_all
+from ops.bench.cluster import Cluster, fleet
+from ops.bench.service import HttpCaller, Service, call_all
 
 _ACCEPTED_PER_S = 100
 _END_LIMIT_S = 300.0
@@ -78,14 +78,14 @@ def measure(jobs: int, callers: int) -> None:
 
 def _submit(service: Service, requests: list[bytes]) -> list[str]:
     """The ids of the jobs, sent one after the other over one connection."""
-    caller = Caller(service)
+    caller = HttpCaller(service)
     try:
         return [str(json.loads(caller.call(request))["id"]) for request in requests]
     finally:
         caller.close()
 
 
-def _await_ends(service: Fleet, jobs: int) -> Counter[str]:
+def _await_ends(service: Cluster, jobs: int) -> Counter[str]:
     """How often each job has ended, once so many have.
 
     Raises:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ops.bench import baselines, batches, targets
-from ops.bench.cluster import Fleet, fleet
+from ops.bench.cluster import Cluster, fleet
 from ops.bench.service import HOST, free_port
 from ops.bench.speed import seconds
 from ops.bench.texts import mixed_texts
@@ -95,7 +95,7 @@ def _print(
     )
 
 
-def _passes_s(service: Fleet) -> float:
+def _passes_s(service: Cluster) -> float:
     """Seconds that the worker has spent in forward passes."""
     url = f"http://{HOST}:{service.settings.metrics_port}/metrics"
     with urllib.request.urlopen(url, timeout=10) as answer:

@@ -39,7 +39,7 @@ _HASHING = '[[model]]\nname = "hashing"\nengine = "hashing"\n'
 
 
 @dataclass(kw_only=True)
-class Fleet:
+class Cluster:
     """Running processes by name: redis, keeper, worker, api, and further workers."""
 
     settings: Settings
@@ -130,7 +130,7 @@ class Fleet:
 @contextmanager
 def fleet(
     *, workers: int = 1, pinned: bool = False, hashing: bool = False, **chosen: object
-) -> Iterator[Fleet]:
+) -> Iterator[Cluster]:
     """A ready service in an empty directory.
 
     Args:
@@ -159,7 +159,7 @@ def fleet(
             settings |= {"default_model": "hashing", "models": "hashing"}
         variables = {f"{PREFIX}{n.upper()}": str(v) for n, v in {**settings, **chosen}.items()}
         env = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)} | variables
-        running = Fleet(settings=Settings.from_env(variables), folder=folder)
+        running = Cluster(settings=Settings.from_env(variables), folder=folder)
         halves = _halves() if pinned else [frozenset[int]()]
         try:
             running.start(Program(name="redis", command=redis.command, env=env))
@@ -185,7 +185,7 @@ def fleet(
             running.stop()
 
 
-def _await(running: Fleet) -> None:
+def _await(running: Cluster) -> None:
     """Wait for the service and every worker of it.
 
     Raises:

@@ -23,11 +23,11 @@ from shared.limits import Limits
 from shared.settings import Settings
 from shared.types import FileReading, Item, Media, Priority
 from workers.cpu_quota import usable_cores
-from workers.embedding.items import Viewer
+from workers.embedding.items import ItemEmbedder
 from workers.embedding.media_decoder import Decoders
 from workers.embedding.media_loader import MediaReader
-from workers.embedding.pooling import Views
-from workers.embedding.texts import Model
+from workers.embedding.pooling import ViewBatch
+from workers.embedding.texts import LoadedModel
 from workers.inputs.media_fetcher import Fetcher, bounds_of
 from workers.model_loader import load_models
 from workers.outbound_http.client import Outbound
@@ -53,9 +53,9 @@ def catalogue_of(folder: Path) -> str:
 class Worker:
     """The part of a worker that looks: a model, a reader of media, and its children."""
 
-    def __init__(self, model: Model, media: MediaReader, limits: Limits) -> None:
+    def __init__(self, model: LoadedModel, media: MediaReader, limits: Limits) -> None:
         self.model = model
-        self._viewer = Viewer(limits=limits, media=media)
+        self._viewer = ItemEmbedder(limits=limits, media=media)
 
     def look(self, items: Sequence[Item]) -> None:
         """Look at items part by part.
@@ -63,7 +63,7 @@ class Worker:
         Raises:
             RuntimeError: One could not be looked at.
         """
-        looks: deque[Future[Views]] = deque()
+        looks: deque[Future[ViewBatch]] = deque()
         for first in range(0, len(items), PART):
             if len(looks) == _PARTS:
                 _check(looks.popleft())
@@ -108,7 +108,7 @@ def worker(folder: Path, place: Path) -> Iterator[Worker]:
             batcher.close()
 
 
-def _check(ready: Future[Views]) -> None:
+def _check(ready: Future[ViewBatch]) -> None:
     failed = ready.result(_LIMIT_S).failed
     if failed:
         raise RuntimeError(f"{len(failed)} items failed: {failed}")
@@ -119,7 +119,7 @@ def pictures(jpegs: Sequence[bytes]) -> list[Item]:
     return [Item(images=(Media(data=base64.b64encode(jpeg).decode()),)) for jpeg in jpegs]
 
 
-def bare(folder: Path, like: Model) -> Callable[[Sequence[bytes]], None]:
+def bare(folder: Path, like: LoadedModel) -> Callable[[Sequence[bytes]], None]:
     """The bare library in the precision and with the batches of a worker's model."""
     import open_clip
     import torch

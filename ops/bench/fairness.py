@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ops.bench import batches, targets
 from ops.bench.cluster import fleet
-from ops.bench.service import Caller, Service
+from ops.bench.service import HttpCaller, Service
 from ops.bench.speed import SHORT_CHARS, TWO, seconds
 from ops.bench.texts import mixed_texts
 
@@ -68,7 +68,7 @@ def _calls(
     priority: str,
     alone_s: float,
 ) -> None:
-    caller = Caller(other)
+    caller = HttpCaller(other)
     alone = [seconds(partial(caller.call, next(requests))) for _ in range(_ALONE)]
     caller.close()
     for name, pause_s in (("one at a time", 0.0), (f"{_CALLS_PER_S:g} a second", 1 / _CALLS_PER_S)):
@@ -108,7 +108,7 @@ def _beside(
     failed: list[BaseException] = []
 
     def call() -> None:
-        caller = Caller(other)
+        caller = HttpCaller(other)
         try:
             due = time.monotonic()
             while not over.is_set():

@@ -19,19 +19,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ops.bench import machine
-from ops.bench.service import Caller, Service, running
+from ops.bench.service import HttpCaller, Service, running
 from ops.bench.speed import SHORT_CHARS, WORDS, row, sample_texts, seconds
 from shared import model_catalogue
 from shared.settings import Settings
 from shared.types import Priority
 from workers.core.learner import Learner
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 from workers.model_loader import load_models
 
 LABELS, EXAMPLES = 10, 1000
 MANY, DIMENSIONS = 1024, 384
 _EMBED_LIMIT_S = 120.0
-_SCALE = Scale(temperature=0.059, by_spread=True)  # of the bundled model; it changes no cost
+_SCALE = CosineCalibration(
+    temperature=0.059, by_spread=True
+)  # of the bundled model; it changes no cost
 
 Example = dict[str, str]
 Embed = Callable[[Sequence[str]], object]
@@ -50,7 +52,7 @@ def main() -> None:
     print(f"# {machine.describe()}", flush=True)
     print("| what | measured | baseline | ratio |\n| --- | --- | --- | --- |", flush=True)
     with running() as service:
-        caller = Caller(service)
+        caller = HttpCaller(service)
         _rows_train(service, caller, embed, examples, options.rounds)
         classifier = _train(service, caller, examples)
         _rows_classify(service, caller, embed, mixed, classifier, options.rounds)
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def _rows_train(
-    service: Service, caller: Caller, embed: Embed, examples: list[Example], rounds: int
+    service: Service, caller: HttpCaller, embed: Embed, examples: list[Example], rounds: int
 ) -> None:
     """A new classifier in each round, with new labels: no prompt of theirs is remembered."""
     inputs = [example["text"] for example in examples]
@@ -82,7 +84,7 @@ def _rows_train(
 
 def _rows_classify(
     service: Service,
-    caller: Caller,
+    caller: HttpCaller,
     embed: Embed,
     mixed: list[str],
     classifier: str,
@@ -104,7 +106,7 @@ def _rows_classify(
 
 def _rows_single(
     service: Service,
-    caller: Caller,
+    caller: HttpCaller,
     short: list[str],
     example: Example,
     classifier: str,
@@ -205,7 +207,7 @@ def _embedder() -> Embed:
     return embed
 
 
-def _train(service: Service, caller: Caller, examples: list[Example]) -> str:
+def _train(service: Service, caller: HttpCaller, examples: list[Example]) -> str:
     """The id of a new classifier."""
     answer = json.loads(caller.call(_to_train(service, {"input": examples})))
     return str(answer["classifier_id"])

@@ -20,7 +20,7 @@ from typing import Any
 
 from ops.bench import targets
 from ops.bench.cluster import fleet
-from ops.bench.service import Caller, Service
+from ops.bench.service import HttpCaller, Service
 from ops.bench.speed import TWO, seconds
 from ops.bench.texts import WORDS
 
@@ -42,7 +42,7 @@ def main() -> None:
     targets.head()
     with fleet() as service:
         other = service.account("other")
-        caller = Caller(other)
+        caller = HttpCaller(other)
         for _ in range(5):
             caller.call(other.request({"input": "warm", "labels": TWO}))
         full_s = statistics.median(
@@ -112,7 +112,7 @@ def load(accounts: Sequence[Service], body: Callable[[], Body]) -> Iterator[None
 
     def send(service: Service) -> None:
         while not over.is_set():
-            caller = Caller(service)
+            caller = HttpCaller(service)
             try:
                 caller.call(service.request(body()))
             except (OSError, RuntimeError):
@@ -135,7 +135,7 @@ def load(accounts: Sequence[Service], body: Callable[[], Body]) -> Iterator[None
 def short_calls(service: Service, *, for_s: float) -> list[float]:
     """Seconds of short calls, one after the other with a pause between."""
     took: list[float] = []
-    caller = Caller(service)
+    caller = HttpCaller(service)
     until = time.monotonic() + for_s
     while time.monotonic() < until:
         took.append(

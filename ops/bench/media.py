@@ -26,7 +26,7 @@ import pypdfium2 as pdfium
 from ops.bench import batches, embedding_pipeline, process_tree, synthetic_media, targets
 from ops.bench.cluster import fleet
 from ops.bench.resource_sampler import watching
-from ops.bench.service import Caller, Service
+from ops.bench.service import HttpCaller, Service
 from ops.bench.speed import seconds
 from shared.settings import Settings
 from workers.cpu_quota import usable_cores
@@ -269,7 +269,7 @@ def _taken() -> dict[str, float]:
 
 
 def _called_s(service: Service, request: bytes) -> float:
-    caller = Caller(service)
+    caller = HttpCaller(service)
     try:
         return seconds(partial(caller.call, request))
     finally:

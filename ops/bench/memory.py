@@ -19,8 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 from ops.bench import embedding_pipeline, synthetic_media, targets
-from ops.bench.cluster import Fleet, fleet
-from ops.bench.odd_inputs import KINDS, Sender
+from ops.bench.cluster import Cluster, fleet
+from ops.bench.odd_inputs import KINDS, OddInputSender
 from ops.bench.service import own_rss_mib, rss_mib
 from ops.bench.texts import mixed_texts
 
@@ -64,7 +64,7 @@ def main() -> None:
 class Traffic:
     """Callers that send one request after another until they are stopped."""
 
-    def __init__(self, running: Fleet, texts: list[str], folder: Path, *, pause_s: float) -> None:
+    def __init__(self, running: Cluster, texts: list[str], folder: Path, *, pause_s: float) -> None:
         self._running = running
         self._texts = texts
         self._folder = folder
@@ -77,7 +77,7 @@ class Traffic:
     def start(self, callers: int) -> None:
         """Begin to send."""
         for number in range(callers):
-            sender = Sender(
+            sender = OddInputSender(
                 service=self._running.account(f"caller {number}"),
                 texts=self._texts,
                 image_model=embedding_pipeline.NAME,
@@ -102,7 +102,7 @@ class Traffic:
             shown = ", ".join(f"{count} of {status}" for status, count in statuses.items())
             print(f"# {name}: {shown}", flush=True)
 
-    def _send(self, sender: Sender) -> None:
+    def _send(self, sender: OddInputSender) -> None:
         kinds, weights = list(KINDS), list(KINDS.values())
         while not self._over.is_set():
             (kind,) = sender.pick.choices(kinds, weights)

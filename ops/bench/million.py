@@ -11,8 +11,8 @@ import random
 from collections.abc import Iterator
 
 from ops.bench import batches, targets
-from ops.bench.cluster import Fleet, fleet
-from ops.bench.resource_sampler import Seen, watching
+from ops.bench.cluster import Cluster, fleet
+from ops.bench.resource_sampler import Samples, watching
 from ops.bench.speed import seconds
 from ops.bench.texts import WORDS
 
@@ -53,7 +53,7 @@ def _texts(rows: int) -> Iterator[str]:
     return (" ".join(rng.choices(WORDS, k=10)) for _ in range(rows))
 
 
-def _look(service: Fleet) -> dict[str, float]:
+def _look(service: Cluster) -> dict[str, float]:
     rss = service.rss_mib()
     return {
         **{name: rss[name] for name in _WATCHED},
@@ -62,7 +62,7 @@ def _look(service: Fleet) -> dict[str, float]:
     }
 
 
-def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Seen) -> None:
+def _print(rows: int, sent_s: float, took_s: float, file_mib: float, seen: Samples) -> None:
     targets.line(
         f"send a file of {rows:,} rows, {file_mib:.0f} MiB, MiB/s", f"{file_mib / sent_s:.0f}"
     )

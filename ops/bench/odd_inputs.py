@@ -35,7 +35,7 @@ _BATCH_ROWS = 200
 
 
 @dataclass(kw_only=True)
-class Sender:
+class OddInputSender:
     """One caller. `texts` are real ones or random words, `folder` takes files for a moment."""
 
     service: Service
@@ -88,59 +88,59 @@ class Sender:
         return self.classify(image, model=self.image_model)
 
 
-Kind = Callable[[Sender], list[int]]
+Kind = Callable[[OddInputSender], list[int]]
 
 
-def short_texts(sender: Sender) -> list[int]:
+def short_texts(sender: OddInputSender) -> list[int]:
     """A few texts with labels of their own."""
     return sender.classify(*sender.pick.sample(sender.texts, 4), labels=sender.labels())
 
 
-def many_texts(sender: Sender) -> list[int]:
+def many_texts(sender: OddInputSender) -> list[int]:
     """Two hundred texts."""
     return sender.classify(*sender.pick.sample(sender.texts, 200))
 
 
-def described_labels(sender: Sender) -> list[int]:
+def described_labels(sender: OddInputSender) -> list[int]:
     """Sixty labels with long descriptions, all of them new."""
     labels = [f"{label} {n}" for n in range(15) for label in sender.labels()]
     described = {label: sender.words(40) for label in labels}
     return sender.classify(sender.texts[0], labels=labels, descriptions=described)
 
 
-def long_text(sender: Sender) -> list[int]:
+def long_text(sender: OddInputSender) -> list[int]:
     """A text near the limit of one input."""
     return sender.classify(sender.words(7_000))
 
 
-def text_over_limit(sender: Sender) -> list[int]:
+def text_over_limit(sender: OddInputSender) -> list[int]:
     """A text that is refused for its length."""
     return sender.classify(sender.words(60_000))
 
 
-def odd_words(sender: Sender) -> list[int]:
+def odd_words(sender: OddInputSender) -> list[int]:
     """Words that no tokenizer has met: random letters, emoji and one word of 20,000 letters."""
     strange = " ".join(f"{sender.pick.randrange(16**12):x}" for _ in range(500))
     return sender.classify(strange, "🦊" * 400 + "\u202e‮", "x" * 20_000)
 
 
-def text_document(sender: Sender) -> list[int]:
+def text_document(sender: OddInputSender) -> list[int]:
     """A plain text of 10,000 words."""
     return sender.file(sender.words(10_000).encode())
 
 
-def document_under_limit(sender: Sender) -> list[int]:
+def document_under_limit(sender: OddInputSender) -> list[int]:
     """A document of nearly a million tokens, of equal windows: costs memory, and little time."""
     return sender.file(b"word " * _JUST_UNDER)
 
 
-def document_over_limit(sender: Sender) -> list[int]:
+def document_over_limit(sender: OddInputSender) -> list[int]:
     """A document of more than a million tokens, which is refused."""
     text = sender.words(20_000).encode()
     return sender.file((text + b" ") * (_FAR_OVER // 20_000))
 
 
-def pdf_text(sender: Sender) -> list[int]:
+def pdf_text(sender: OddInputSender) -> list[int]:
     """A PDF of some pages, judged page by page too."""
     return sender.file(
         synthetic_media.pdf(sender.pick.randrange(1, 20), sender.pick.randrange(10**6)),
@@ -148,7 +148,7 @@ def pdf_text(sender: Sender) -> list[int]:
     )
 
 
-def pdf_drawn(sender: Sender) -> list[int]:
+def pdf_drawn(sender: OddInputSender) -> list[int]:
     """A PDF judged by its pages as images."""
     return sender.file(
         synthetic_media.pdf(4, sender.pick.randrange(10**6)),
@@ -157,7 +157,7 @@ def pdf_drawn(sender: Sender) -> list[int]:
     )
 
 
-def broken_documents(sender: Sender) -> list[int]:
+def broken_documents(sender: OddInputSender) -> list[int]:
     """A PDF cut short, a DOCX that expands to 300 MB, a page of HTML, and noise."""
     noise = sender.pick.randbytes(100_000)
     whole = synthetic_media.pdf(10, 1)
@@ -165,21 +165,21 @@ def broken_documents(sender: Sender) -> list[int]:
     return [status for data in found for status in sender.file(data)]
 
 
-def docx(sender: Sender) -> list[int]:
+def docx(sender: OddInputSender) -> list[int]:
     """A DOCX of 3,000 words."""
     text = sender.words(3_000)
     paragraph = f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
     return sender.file(_docx(f"<w:body>{paragraph}</w:body>".encode()))
 
 
-def images(sender: Sender) -> list[int]:
+def images(sender: OddInputSender) -> list[int]:
     """Eight photos in one call."""
     chosen = sender.pick.sample(sender.jpegs, 8)
     items = [{"image": base64.b64encode(each).decode()} for each in chosen]
     return sender.classify(*items, model=sender.image_model)
 
 
-def odd_images(sender: Sender) -> list[int]:
+def odd_images(sender: OddInputSender) -> list[int]:
     """An image cut short, one of 36 megapixels of one colour, and one that is none."""
     plain = io.BytesIO()
     Image.new("RGB", (6000, 6000), "red").save(plain, "PNG")
@@ -187,7 +187,7 @@ def odd_images(sender: Sender) -> list[int]:
     return [status for data in found for status in sender.image(data)]
 
 
-def train(sender: Sender) -> list[int]:
+def train(sender: OddInputSender) -> list[int]:
     """Make a classifier, go on with it, ask it, and delete every other one."""
     examples = [
         {"text": text, "label": f"label {n % 5}"}
@@ -208,7 +208,7 @@ def train(sender: Sender) -> list[int]:
     return statuses
 
 
-def parquet_batch(sender: Sender) -> list[int]:
+def parquet_batch(sender: OddInputSender) -> list[int]:
     """A batch of a Parquet file with a dictionary."""
     texts = sender.pick.sample(sender.texts, _BATCH_ROWS)
     table = pa.table({"id": [f"r{n}" for n in range(_BATCH_ROWS)], "text": texts})
@@ -218,7 +218,7 @@ def parquet_batch(sender: Sender) -> list[int]:
     return _batch(sender, place)
 
 
-def csv_batch(sender: Sender) -> list[int]:
+def csv_batch(sender: OddInputSender) -> list[int]:
     """A batch of a CSV file, packed by gzip."""
     lines = [f'r{n},"{sender.words(20)}"' for n in range(_BATCH_ROWS)]
     place = _place(sender, "csv.gz")
@@ -226,7 +226,7 @@ def csv_batch(sender: Sender) -> list[int]:
     return _batch(sender, place)
 
 
-def odd_batches(sender: Sender) -> list[int]:
+def odd_batches(sender: OddInputSender) -> list[int]:
     """A Parquet file cut short, a row of 5 MB, and lines of no schema."""
     broken, long, foreign = (_place(sender, kind) for kind in ("parquet", "jsonl", "jsonl"))
     pq.write_table(pa.table({"id": ["a"] * 1000, "text": ["b" * 100] * 1000}), broken)
@@ -260,11 +260,11 @@ KINDS: dict[Kind, int] = {
 """How often each is sent, of all."""
 
 
-def _place(sender: Sender, kind: str) -> Path:
+def _place(sender: OddInputSender, kind: str) -> Path:
     return sender.folder / f"{sender.pick.randrange(10**12)}.{kind}"
 
 
-def _batch(sender: Sender, place: Path) -> list[int]:
+def _batch(sender: OddInputSender, place: Path) -> list[int]:
     """Send a file, make a batch of it, wait for its end, and delete the file."""
     try:
         file_id = batches.upload(sender.service, place)

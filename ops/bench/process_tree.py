@@ -11,7 +11,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ProcessUsage:
     """By one process, or by several together. `cpu_s` is processor time since each began."""
 
     rss_mib: float = 0.0
@@ -19,9 +19,9 @@ class Taken:
     threads: int = 0
     cpu_s: float = 0.0
 
-    def plus(self, other: Taken) -> Taken:
+    def plus(self, other: ProcessUsage) -> ProcessUsage:
         """By both."""
-        return Taken(
+        return ProcessUsage(
             rss_mib=self.rss_mib + other.rss_mib,
             descriptors=self.descriptors + other.descriptors,
             threads=self.threads + other.threads,
@@ -29,9 +29,9 @@ class Taken:
         )
 
 
-def taken() -> tuple[Taken, Taken]:
+def taken() -> tuple[ProcessUsage, ProcessUsage]:
     """By this process; by those that it started and by theirs."""
-    children = Taken()
+    children = ProcessUsage()
     for pid in _below(os.getpid()):
         children = children.plus(_taken(pid))
     return _taken(os.getpid()), children
@@ -43,19 +43,19 @@ def cpu_s() -> float:
     return us.cpu_s + children.cpu_s
 
 
-def _taken(pid: int) -> Taken:
+def _taken(pid: int) -> ProcessUsage:
     place = Path(f"/proc/{pid}")
     try:
         # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html; fields from the third on
         stat = (place / "stat").read_text().rpartition(")")[2].split()
-        return Taken(
+        return ProcessUsage(
             rss_mib=int((place / "statm").read_text().split()[1]) / _MIB,
             descriptors=len(os.listdir(place / "fd")),
             threads=int(stat[17]),
             cpu_s=(int(stat[11]) + int(stat[12])) * _TICK_S,
         )
     except OSError:
-        return Taken()  # it has just ended
+        return ProcessUsage()  # it has just ended
 
 
 def _below(pid: int) -> list[int]:

@@ -48,7 +48,7 @@ DRIFT_ITERS = (20, 30, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class Dataset:
     """A data set with the embeddings of its labels, of "team1", ..., and of labels all alike."""
 
     name: str
@@ -83,7 +83,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class QualityCell:
     """Means over seeds: macro-F1 of `METHODS`, and the calibration error of few-shot."""
 
     problem: str
@@ -125,12 +125,12 @@ def main() -> None:
         draw(p, [c for c in cells if c.problem == p.name], arguments.docs)
 
 
-def problem(data: Path, name: str, embed: Embed, cache: Path | None) -> Problem:
+def problem(data: Path, name: str, embed: Embed, cache: Path | None) -> Dataset:
     """Read a data set and embed it, or find its embeddings in the cache."""
     train, test = (read(data / name, split, _cached(embed, cache)) for split in ("train", "test"))
     teams = [f"team{k + 1}" for k in range(len(test.labels))]
     prior = label_embeddings(test.labels, TEMPLATES, embed)
-    return Problem(
+    return Dataset(
         name=name,
         train=train,
         test=test,
@@ -140,7 +140,7 @@ def problem(data: Path, name: str, embed: Embed, cache: Path | None) -> Problem:
     )
 
 
-def cell(p: Problem, size: int, seeds: Sequence[int]) -> Cell:
+def cell(p: Dataset, size: int, seeds: Sequence[int]) -> QualityCell:
     """Everybody on the same samples."""
     zero = macro_f1(p.test.y, scores(p.test.x, p.prior, scale=SCALE).argmax(axis=1))
     rows, errors, floors = [], [], []
@@ -154,7 +154,7 @@ def cell(p: Problem, size: int, seeds: Sequence[int]) -> Cell:
         floors.append(floor(found))
     f1 = tuple(float(v) for v in np.mean(rows, axis=0))
     mean, least = float(np.mean(errors)), float(np.mean(floors))
-    return Cell(problem=p.name, size=size, f1=f1, ece=mean, floor=least)
+    return QualityCell(problem=p.name, size=size, f1=f1, ece=mean, floor=least)
 
 
 def linear_svm(x: Floats, y: Ints) -> Callable[[Floats], Ints]:
@@ -177,7 +177,7 @@ def floor(p: Floats) -> float:
     return float(np.mean(total))
 
 
-def table(cells: Sequence[Cell], problems: Sequence[Problem]) -> None:
+def table(cells: Sequence[QualityCell], problems: Sequence[Dataset]) -> None:
     """Macro-F1 in percent and the calibration error, then the means that the targets speak of."""
     print(f"| data set | examples | {' | '.join(METHODS)} | ahead | ECE | chance alone |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -195,7 +195,7 @@ def table(cells: Sequence[Cell], problems: Sequence[Problem]) -> None:
           f"{np.mean(many):+.2f} above; over 1.0 behind: {missed or 'nowhere'}.\n")  # fmt: skip
 
 
-def meaningless(problems: Sequence[Problem], sizes: Sequence[int], seeds: Sequence[int]) -> None:
+def meaningless(problems: Sequence[Dataset], sizes: Sequence[int], seeds: Sequence[int]) -> None:
     """Labels renamed team1, team2, ... against a learner whose labels are all alike."""
     print("| labels mean nothing | examples | from nothing | team1, ... | difference |")
     print("|---|---|---|---|---|")
@@ -210,7 +210,7 @@ def meaningless(problems: Sequence[Problem], sizes: Sequence[int], seeds: Sequen
             print(f"| {p.name} | {name} | {nothing:.1f} | {teams:.1f} | {teams - nothing:+.1f} |")
 
 
-def streams(problems: Sequence[Problem], seeds: Sequence[int]) -> None:
+def streams(problems: Sequence[Dataset], seeds: Sequence[int]) -> None:
     """Order, calls and drift, at 400 examples."""
     print("\n| 400 examples | five orders: highest - lowest | farthest from their mean "
           "| 20 calls of 20 - one call | fresh "
@@ -235,7 +235,7 @@ def streams(problems: Sequence[Problem], seeds: Sequence[int]) -> None:
               f"| {fresh:.1f} | {' | '.join(f'{v - fresh:+.1f}' for v in after)} |")  # fmt: skip
 
 
-def cost(problems: Sequence[Problem], embed: Embed) -> None:
+def cost(problems: Sequence[Dataset], embed: Embed) -> None:
     """Seconds for 1,000 texts: embedding them, learning them, scoring them."""
     print("\n| 1,000 examples | labels | embed | learn | of embedding | score | of embedding |")
     print("|---|---|---|---|---|---|---|")
@@ -254,7 +254,7 @@ def images(data: Path) -> str:
     return f"CIFAR-10 was left out: no image model is bundled (the data {there})."
 
 
-def draw(p: Problem, cells: Sequence[Cell], docs: Path) -> None:
+def draw(p: Dataset, cells: Sequence[QualityCell], docs: Path) -> None:
     """Macro-F1 over the number of examples as PNG and SVG."""
     importlib.import_module("matplotlib").rcParams["svg.hashsalt"] = p.name  # no random ids
     plots = importlib.import_module("matplotlib.figure")
@@ -277,7 +277,7 @@ def draw(p: Problem, cells: Sequence[Cell], docs: Path) -> None:
                        metadata={"Date": None} if form == "svg" else None)  # fmt: skip
 
 
-def _drift(p: Problem, x: Floats, y: Ints) -> tuple[float, ...]:
+def _drift(p: Dataset, x: Floats, y: Ints) -> tuple[float, ...]:
     """Fresh from 200 examples with every label moved on by one; and from these after 200 others."""
     labels = len(p.prior)
     moved, truth = (y[200:] + 1) % labels, (p.test.y + 1) % labels

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from workers.core.calibration import expected_calibration_error, fit_temperature
 from workers.core.prompts import NULL_LABELS, average, prompts
 from workers.core.selection import select
-from workers.core.zero_shot import Scale, cosines, scores, single_label, spread
+from workers.core.zero_shot import CosineCalibration, cosines, scores, single_label, spread
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
@@ -35,9 +35,9 @@ SETS = ("ag_news", "banking77", "emotion", "sms_spam")
 MULTI_LABEL_SETS = SETS[:3]  # a message is spam or not: two at once make no sense
 BARE = ("{label}",)
 TEMPLATES = ("{label}", "This text is about {label}.", "The topic is {label}.")
-SCALE = Scale(temperature=0.059, null_bias=2.0)
+SCALE = CosineCalibration(temperature=0.059, null_bias=2.0)
 # Without null labels another bias is the best one; the comparison grants it.
-SCALE_WITHOUT_NULL = Scale(temperature=0.059, null_bias=0.9)
+SCALE_WITHOUT_NULL = CosineCalibration(temperature=0.059, null_bias=0.9)
 CANDIDATES = (
     BARE,
     ("This text is about {label}.",),

@@ -16,7 +16,7 @@ Look = Callable[[], dict[str, float]]
 
 
 @dataclass(kw_only=True)
-class Seen:
+class Samples:
     """What was seen of each name, in the order of time."""
 
     series: dict[str, list[float]] = field(default_factory=dict)
@@ -33,13 +33,13 @@ class Seen:
 
 
 @contextmanager
-def watching(look: Look) -> Iterator[Seen]:
+def watching(look: Look) -> Iterator[Samples]:
     """Look on while the block runs; once before it, and once at its end.
 
     Raises:
         Exception: What looking raised, at the end of the block.
     """
-    seen, over = Seen(), threading.Event()
+    seen, over = Samples(), threading.Event()
     failed: list[BaseException] = []
 
     def once() -> None:

@@ -39,7 +39,7 @@ class Service:
         return found
 
     def request(self, body: dict[str, Any], *, durable: bool = False) -> bytes:
-        """The bytes of a classify request, for `Caller.call`; `durable` asks for a job."""
+        """The bytes of a classify request, for `HttpCaller.call`; `durable` asks for a job."""
         data = json.dumps(body).encode()
         prefer = "Prefer: respond-async\r\n" if durable else ""
         head = (
@@ -49,7 +49,7 @@ class Service:
         return head.encode() + data
 
 
-class Caller:
+class HttpCaller:
     """One kept-alive connection, with as little work on this side as HTTP allows."""
 
     def __init__(self, service: Service) -> None:
@@ -96,7 +96,7 @@ def call_all(service: Service, requests: Sequence[bytes], *, callers: int) -> li
     failed: list[BaseException] = []
 
     def work() -> None:
-        caller = Caller(service)
+        caller = HttpCaller(service)
         try:
             while not failed:
                 with lock:

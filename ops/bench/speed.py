@@ -18,7 +18,7 @@ from typing import Any
 
 from ops.bench import machine
 from ops.bench.baselines import bare_model
-from ops.bench.service import Caller, Service, call_all, running
+from ops.bench.service import HttpCaller, Service, call_all, running
 from ops.bench.texts import WORDS as WORDS
 from ops.bench.texts import mixed_texts
 
@@ -70,7 +70,7 @@ def _baseline(mixed: list[str], short: list[str]) -> dict[str, float]:
 
 
 def _row_bulk(service: Service, mixed: list[str], baseline: float) -> None:
-    caller = Caller(service)
+    caller = HttpCaller(service)
     request = service.request({"input": mixed, "labels": TWO})
     caller.call(request)
     rate = len(mixed) / _median(lambda: caller.call(request), times=7)
@@ -78,7 +78,7 @@ def _row_bulk(service: Service, mixed: list[str], baseline: float) -> None:
 
 
 def _row_single(service: Service, short: list[str], forward_ms: float) -> None:
-    caller = Caller(service)
+    caller = HttpCaller(service)
     requests = [service.request({"input": text, "labels": TWO}) for text in short]
     for request in requests[:20]:
         caller.call(request)
@@ -108,7 +108,7 @@ def _row_callers(service: Service, short: list[str], baseline: float) -> None:
 
 
 def _rows_labels(service: Service, mixed: list[str], short: list[str]) -> None:
-    caller = Caller(service)
+    caller = HttpCaller(service)
     for what, texts, times in (("one short text", short[:1], 100), ("1,024 texts", mixed, 7)):
         two = service.request({"input": texts, "labels": TWO})
         many = service.request({"input": texts, "labels": MANY})
@@ -130,7 +130,7 @@ def _rows_labels(service: Service, mixed: list[str], short: list[str]) -> None:
 
 
 def _rows_memory(service: Service, mixed: list[str], soak: int) -> None:
-    caller = Caller(service)
+    caller = HttpCaller(service)
     request = service.request({"input": mixed, "labels": TWO})
     before = service.rss_mib()
     for _ in range(-(-soak // len(mixed))):

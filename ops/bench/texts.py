@@ -7,9 +7,35 @@ import random
 from pathlib import Path
 
 _SETS = ("ag_news", "banking77", "emotion", "sms_spam")
-WORDS = """order refund late card account money bank transfer weather game team market price
-report phone battery update screen doctor hotel flight music film city river science law""".split()
-# noqa: SIM905
+WORDS = [
+    "order",
+    "refund",
+    "late",
+    "card",
+    "account",
+    "money",
+    "bank",
+    "transfer",
+    "weather",
+    "game",
+    "team",
+    "market",
+    "price",
+    "report",
+    "phone",
+    "battery",
+    "update",
+    "screen",
+    "doctor",
+    "hotel",
+    "flight",
+    "music",
+    "film",
+    "city",
+    "river",
+    "science",
+    "law",
+]
 
 
 def mixed_texts(data: Path, count: int | None = None) -> list[str]:

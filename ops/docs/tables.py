@@ -14,7 +14,7 @@ from api.openapi.operations import OPERATIONS
 from api.server.route_limits import BATCH_BODY_BYTES, SMALL_BODY_BYTES
 from api.services.auth import SCOPES
 from api.services.idempotency import MAX_CHARS
-from api.services.metrics import Metrics, _LedgerCollector
+from api.services.metrics import ApiMetrics, _LedgerCollector
 from ops.docs import wording
 from ops.docs.pages import table
 from shared import settings
@@ -66,7 +66,7 @@ def metrics() -> str:
         LookupError: `wording.METRICS` lacks a metric, or has one that no process exposes.
     """
     ledger: Any = _EmptyLedger()
-    found = [*_instruments(Metrics(ledger)), *_instruments(worker_metrics)]
+    found = [*_instruments(ApiMetrics(ledger)), *_instruments(worker_metrics)]
     known = {**_shapes(found), **_shapes(_LedgerCollector(ledger).collect())}
     if known.keys() != wording.METRICS.keys():
         names = known.keys() ^ wording.METRICS.keys()

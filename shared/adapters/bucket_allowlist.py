@@ -17,7 +17,7 @@ _SCHEME = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
-class Place(NamedTuple):
+class BucketLocation(NamedTuple):
     """A bucket and a key of it; a key that is empty or ends in `/` stands for all below it."""
 
     bucket: str
@@ -28,17 +28,17 @@ class Place(NamedTuple):
         """As it is written in a request."""
         return f"{_SCHEME}{self.bucket}/{self.key}"
 
-    def holds(self, other: Place) -> bool:
+    def holds(self, other: BucketLocation) -> bool:
         """Whether the other one is below this one, or is it.
 
-        >>> Place("b", "in/").holds(Place("b", "in/x")), Place("b", "in/").holds(Place("b", "in2"))
+        >>> BucketLocation("b", "in/").holds(BucketLocation("b", "in/x")), BucketLocation("b", "in/").holds(BucketLocation("b", "in2"))
         (True, False)
         """
         return self.bucket == other.bucket and other.key.startswith(self.key)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class BucketAllowlist:
     """The places that requests may read from, or write to.
 
     Attributes:
@@ -48,16 +48,16 @@ class Places:
 
     field: str
     setting: str
-    allowed: tuple[Place, ...]
+    allowed: tuple[BucketLocation, ...]
 
     @classmethod
-    def of(cls, said: str, *, field: str, setting: str) -> Places:
+    def of(cls, said: str, *, field: str, setting: str) -> BucketAllowlist:
         """The places that a setting lists, separated by commas; each is a folder.
 
         Raises:
             ConfigurationError: One of them is no such address.
 
-        >>> Places.of("s3://one/in, s3://two", field="f", setting="S").allowed
+        >>> BucketAllowlist.of("s3://one/in, s3://two", field="f", setting="S").allowed
         (Place(bucket='one', key='in/'), Place(bucket='two', key=''))
         """
         allowed = []
@@ -70,7 +70,7 @@ class Places:
             allowed.append(place)
         return cls(field=field, setting=setting, allowed=tuple(allowed))
 
-    def find(self, url: str) -> Place:
+    def find(self, url: str) -> BucketLocation:
         """The place that a request names.
 
         Raises:
@@ -90,7 +90,7 @@ class Places:
         return place
 
 
-def _place(url: str) -> Place | None:
+def _place(url: str) -> BucketLocation | None:
     """A URL taken apart, if it is one that we read."""
     bucket, slash, key = url.removeprefix(_SCHEME).partition("/")
     if not url.startswith(_SCHEME) or not slash or not _BUCKET.fullmatch(bucket):
@@ -100,4 +100,4 @@ def _place(url: str) -> Place | None:
             check_name(key.removesuffix("/"))
     except InvalidRequest:
         return None
-    return Place(bucket, key)
+    return BucketLocation(bucket, key)

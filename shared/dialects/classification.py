@@ -10,18 +10,18 @@ from typing import Literal
 from pydantic import Field
 
 from shared.dialects import classify_response
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.types import FileBy
 
 
-class LabelScore(Shape):
+class LabelScore(Schema):
     """A label and how well it fits."""
 
     label: str
     score: float
 
 
-class PageAnswer(Shape):
+class PageAnswer(Schema):
     """What one page of a document was found to be."""
 
     prediction: str | dict[str, str | None] | None
@@ -29,7 +29,7 @@ class PageAnswer(Shape):
     predictions: list[LabelScore] | dict[str, list[LabelScore]]
 
 
-class FileAnswer(Shape):
+class FileAnswer(Schema):
     """What was read of a document."""
 
     kind: str = Field(description="`pdf`, `docx` or `text`.")
@@ -46,7 +46,7 @@ class FileAnswer(Shape):
     )
 
 
-class ItemError(Shape):
+class ItemError(Schema):
     """Why an item has no answer."""
 
     code: str
@@ -54,7 +54,7 @@ class ItemError(Shape):
     field: str | None = Field(default=None, description="Present where a field is at fault.")
 
 
-class Classification(Shape):
+class Classification(Schema):
     """The answer for one input. With groups of labels, the three answers are objects by group."""
 
     object: Literal["classification"]
@@ -98,14 +98,14 @@ class Classification(Shape):
     )
 
 
-class Tokens(Shape):
+class Tokens(Schema):
     """What the request cost: tokens of inputs and labels; of inputs alone with a classifier."""
 
     total_tokens: int
     prompt_tokens: int
 
 
-class ClassifyWarning(Shape):
+class ClassifyWarning(Schema):
     """What in the request makes its answers worse, and what to do."""
 
     code: Literal["labels_alike"]
@@ -114,7 +114,7 @@ class ClassifyWarning(Shape):
     group: str | None = Field(default=None, description="Of the labels, where they have one.")
 
 
-class ClassifyAnswer(Shape):
+class ClassifyAnswer(Schema):
     """Answers in the order of the inputs."""
 
     usage: Tokens

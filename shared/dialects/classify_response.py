@@ -19,7 +19,7 @@ UNCERTAIN_MARGIN = 0.2
 Questions = tuple[Question, ...]
 
 
-class Scored(msgspec.Struct, gc=False):
+class ScoredLabel(msgspec.Struct, gc=False):
     """A label and its score; an answer may hold 262,144, so they are lighter than dicts."""
 
     label: str
@@ -90,7 +90,7 @@ def _rows(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
 def _row(question: Question, answer: Answer) -> dict[str, Any]:
     labels, best = question.labels, answer.best
     predictions = [
-        Scored(label, score)
+        ScoredLabel(label, score)
         for label, score in zip(labels, answer.scores, strict=True)
         if score is not None
     ]

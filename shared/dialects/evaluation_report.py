@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from shared.types import LabelsAlike, Progressive, Remark, RemarkKind
+from shared.types import LabelsAlike, ProgressiveEvaluation, RemarkKind, TrainingWarning
 from shared.validation import shown
 
 _MOST_NAMED = 10  # items in one sentence; the list beside it has all
@@ -20,7 +20,7 @@ class LearningPoint(BaseModel):
     accuracy: float
 
 
-class Metrics(BaseModel):
+class TrainingMetrics(BaseModel):
     """How the examples of this call were predicted, each before it was learnt."""
 
     accuracy: float
@@ -46,7 +46,7 @@ class RemarkAnswer(BaseModel):
 
 
 def render_metrics(
-    progressive: Progressive | None, *, before: Iterable[Progressive] = ()
+    progressive: ProgressiveEvaluation | None, *, before: Iterable[ProgressiveEvaluation] = ()
 ) -> dict[str, Any] | None:
     """How a call's examples were predicted; None for a version that no examples made.
 
@@ -69,7 +69,7 @@ def render_metrics(
     }
 
 
-def render_remark(remark: Remark) -> dict[str, Any]:
+def render_remark(remark: TrainingWarning) -> dict[str, Any]:
     """A remark, with a sentence that says what to do."""
     return {
         "kind": remark.kind,
@@ -90,7 +90,7 @@ def render_alike(alike: LabelsAlike) -> dict[str, Any]:
     return said if alike.group is None else {**said, "group": alike.group}
 
 
-def _message(remark: Remark) -> str:
+def _message(remark: TrainingWarning) -> str:
     labels = _named(remark.labels)
     match remark.kind:
         case "conflicting_duplicates":

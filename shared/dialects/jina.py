@@ -16,14 +16,14 @@ from shared.dialects import classify_response
 from shared.dialects.evaluation_report import render_alike
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
-from shared.dialects.requested import Asked
+from shared.dialects.requested import UnresolvedRequest
 from shared.errors import LabelsRequired
 from shared.normal_form import LabelSpellings, normal_form
 from shared.schema_base import (
     MOST_ENTRIES,
     ItemInput,
     Number,
-    Shape,
+    Schema,
     as_list,
     bounded,
     one_kind,
@@ -83,7 +83,7 @@ _Threshold = Annotated[
 _Texts = Annotated[dict[str, str], BeforeValidator(bounded)]
 
 
-class ClassifyBody(Shape):
+class ClassifyBody(Schema):
     """A classify request. Optional fields may be null, which means what leaving them out does."""
 
     model: str | None = Field(None, description="Model or alias; the server's default if absent.")
@@ -163,7 +163,7 @@ class ClassifyBody(Shape):
     )
 
 
-def parse(body: dict[str, object], *, default_model: str) -> Asked:
+def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     """What a body says.
 
     Raises:
@@ -190,7 +190,7 @@ def parse(body: dict[str, object], *, default_model: str) -> Asked:
         refused=refused,
     )
     added = _zero_shot(said) if said.classifier_id is None else _few_shot(said)
-    return Asked(
+    return UnresolvedRequest(
         request=request.model_copy(update=added),
         classifier=said.classifier_id,
         model=said.model,

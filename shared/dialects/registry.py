@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from shared.dialects import jina
-from shared.dialects.requested import Asked
+from shared.dialects.requested import UnresolvedRequest
 from shared.errors import MessageUndecodable
 from shared.types import ClassifyRequest, ClassifyResult
 from shared.validation import refuse
@@ -18,7 +18,7 @@ class Dialect(Protocol):
 
     NAME: str
 
-    def parse(self, body: dict[str, object], *, default_model: str) -> Asked:
+    def parse(self, body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         """What a body says."""
 
     def render(self, request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from shared.types import ClassifyRequest, Priority
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class UnresolvedRequest:
     """A request that is whole but for the classifier, which `classifier` refers to.
 
     `model` is the one that the caller names, None where he names none, and `priority` the class

@@ -14,10 +14,15 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.classifier_record import MAX_DESCRIPTION_CHARS, check_description, check_name
-from shared.dialects.evaluation_report import Metrics, RemarkAnswer, render_metrics, render_remark
+from shared.dialects.evaluation_report import (
+    RemarkAnswer,
+    TrainingMetrics,
+    render_metrics,
+    render_remark,
+)
 from shared.dialects.examples import LabelledInputs, example_of
 from shared.dialects.metadata import Metadata
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.types import Access, Example, ExampleFile, NewClassifier, TrainResult
 from shared.validation import refuse, translated
 
@@ -25,7 +30,7 @@ _NUM_ITERS = 10  # the vendor's default
 _NEW = ("name", "access", "description", "keep_examples")  # of a classifier that is made
 
 
-class TrainFields(Shape):
+class TrainFields(Schema):
     """What a train call says beside its examples."""
 
     model: str | None = Field(
@@ -74,7 +79,7 @@ class TrainAnswer(BaseModel):
     usage: TrainTokens
     version: int
     labels: list[str] = Field(description="All that the classifier knows by now.")
-    metrics: Metrics | None
+    metrics: TrainingMetrics | None
     remarks: list[RemarkAnswer]
     job_id: str
 
@@ -85,7 +90,7 @@ def place(index: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class UnresolvedTrainRequest:
     """What a train call says: `classifier` refers to one, or `create` describes a new one."""
 
     model: str | None
@@ -98,7 +103,7 @@ class Training:
     metadata: dict[str, str] = field(default_factory=dict)  # of the job
 
 
-def parse(body: object) -> Training:
+def parse(body: object) -> UnresolvedTrainRequest:
     """What a JSON body says.
 
     Raises:
@@ -134,13 +139,13 @@ def training(
     place: Callable[[int], str] = place,
     *,
     file: ExampleFile | None = None,
-) -> Training:
+) -> UnresolvedTrainRequest:
     """What the fields say of the examples.
 
     Raises:
         InvalidRequest: Some belong to a new classifier only, or are wrong.
     """
-    return Training(
+    return UnresolvedTrainRequest(
         model=said.model,
         classifier=said.classifier_id,
         create=_new(said),

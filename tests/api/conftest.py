@@ -17,13 +17,13 @@ from werkzeug.test import TestResponse
 from api.app import Services, create_app
 from api.server.failed_auth_limiter import WrongKeys
 from api.services.auth import Authenticator, create_key
-from api.services.classifiers import Classifiers
-from api.services.hit_counter import Uses
+from api.services.classifiers import ClassifierService
+from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
@@ -31,7 +31,7 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from tests.tiny_worker import TinyWorker
 from workers.handlers.example_files import ExampleFiles
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.row import TableLimits
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
 CATALOGUE = Catalogue(
@@ -91,11 +91,11 @@ def make_world(
     store, ledger, replies = FakeStore(), ledger or FakeLedger(), FakeReplies()
     buckets = FakeBuckets()
     example_files = ExampleFiles(
-        store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=Bounds()
+        store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=TableLimits()
     )
     worker = TinyWorker(ledger, replies, store, example_files)
     doorbell = FakeDoorbell(worker.drain)
-    members = Members(ledger, fresh_s=0.0)
+    members = WorkerRegistry(ledger, fresh_s=0.0)
     key_uses = KeyUses(store, clock=clock)
     services = Services(
         settings=settings,
@@ -108,7 +108,7 @@ def make_world(
             store, cache_s=0.0, wrong_keys=wrong_keys, uses=key_uses, clock=clock
         ),
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
-        submit=Submit(
+        submit=JobSubmission(
             ledger=ledger,
             replies=replies,
             doorbell=doorbell,
@@ -121,13 +121,13 @@ def make_world(
             clock=clock,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
-        classifiers=Classifiers(
+        classifiers=ClassifierService(
             store=store,
             max_classifiers=settings.max_classifiers,
             versions_kept=settings.versions_kept,
             clock=clock,
         ),
-        uses=Uses(store, clock=clock),
+        uses=HitCounter(store, clock=clock),
         key_uses=key_uses,
     )
     app = create_app(services)

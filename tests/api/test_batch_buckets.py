@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from api.schemas.openai.batch import BatchObject
 from shared import ids, object_keys
-from shared.batches import BatchRequest, BatchResult, Source
+from shared.batches import BatchRequest, BatchResult, RowSource
 from shared.jobs import Finalise, Start, Succeed, advance
 from shared.messages import Submission, decode, encode
 from tests.api.conftest import World
@@ -50,7 +50,7 @@ def asked(client: FlaskClient, world: World, **said: Any) -> BatchRequest:
 def test_the_worker_is_told_where_to_read_and_write(client: FlaskClient, world: World, url: str):
     body = asked(client, world, input_url=url, output_url=OUT, delimiter=";")
 
-    assert body.source == Source(url=url, delimiter=";")
+    assert body.source == RowSource(url=url, delimiter=";")
     assert body.output_url == OUT
 
 

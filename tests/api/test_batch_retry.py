@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.schemas.openai.batch import BatchObject
-from api.services.batch_retries import Mark
+from api.services.batch_retries import RetryMarker
 from shared import ids, object_keys
 from shared.batches import BatchRequest
 from shared.errors import StoreUnavailable
@@ -134,9 +134,9 @@ class TestTheOnlyOne:
         headers = {} if key is None else {"Idempotency-Key": key}
         return client.post(f"/v1/batches/{batch}/retry", json=ALL, headers=headers)
 
-    def mark(self, world: World, batch: str) -> Mark:
+    def mark(self, world: World, batch: str) -> RetryMarker:
         name = object_keys.retry("acme", ids.job_id_of(batch))
-        return Mark.model_validate_json(world.store.get(name).data)
+        return RetryMarker.model_validate_json(world.store.get(name).data)
 
     def die_before(self, world: World, name: Callable[[str], bool]) -> None:
         """Let the process die where it is to write an object of such a name, once."""

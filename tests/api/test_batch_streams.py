@@ -14,11 +14,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.http.concurrency import RESERVED_THREADS
-from api.http.sse import Events, of_batches
-from api.schemas.openai.batch import BatchObject, Standing
+from api.http.sse import EventFollower, of_batches
+from api.schemas.openai.batch import BatchObject, BatchStatus
 from api.services.batches import Batches
 from api.services.files import Files
-from api.services.request_resolver import Resolve
+from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import PartReport
 from shared.errors import StoreUnavailable
@@ -126,7 +126,7 @@ class TestFollowing:
             submit=services.submit,
             jobs=services.jobs,
             files=Files(store=world.store),
-            resolve=Resolve(
+            resolve=RequestResolver(
                 members=services.members,
                 text_fallback=True,
                 classifiers=services.classifiers,
@@ -142,15 +142,15 @@ class TestFollowing:
         )
 
     @pytest.fixture
-    def events(self, batches: Batches) -> Events[Standing]:
+    def events(self, batches: Batches) -> EventFollower[BatchStatus]:
         return replace(of_batches(batches), every_s=0.01, silent_s=0.05, longest_s=60)
 
     @pytest.fixture
-    def standing(self, batches: Batches, waiting: str) -> Standing:
+    def standing(self, batches: Batches, waiting: str) -> BatchStatus:
         return batches.get("acme", waiting)
 
     def follow(
-        self, events: Events[Standing], standing: Standing, seen: str = ""
+        self, events: EventFollower[BatchStatus], standing: BatchStatus, seen: str = ""
     ) -> Iterator[bytes]:
         stream = events.follow(standing, seen=seen)
         assert next(stream) == b": connected\n"
@@ -163,7 +163,7 @@ class TestFollowing:
         assert world.ledger.replace(job, job.model_copy(update={"progress": progress}))
 
     def test_says_nothing_twice_but_that_it_is_there(
-        self, events: Events[Standing], standing: Standing, waiting: str, world: World
+        self, events: EventFollower[BatchStatus], standing: BatchStatus, waiting: str, world: World
     ):
         stream = self.follow(events, standing)
 
@@ -175,18 +175,22 @@ class TestFollowing:
             said = next(stream)
         assert said.startswith(b"id: validating-9-0-0\n")
 
-    def test_begins_after_what_was_seen(self, events: Events[Standing], standing: Standing):
+    def test_begins_after_what_was_seen(
+        self, events: EventFollower[BatchStatus], standing: BatchStatus
+    ):
         stream = self.follow(events, standing, seen="validating-0-0-0")
 
         assert next(stream) == b": still here\n"
 
-    def test_ends_after_its_longest_time(self, events: Events[Standing], standing: Standing):
+    def test_ends_after_its_longest_time(
+        self, events: EventFollower[BatchStatus], standing: BatchStatus
+    ):
         stream = self.follow(replace(events, longest_s=0.1), standing)
 
         assert len(events_of(b"".join(stream))) == 1
 
     def test_waits_out_a_store_that_is_away(
-        self, events: Events[Standing], standing: Standing, waiting: str, world: World
+        self, events: EventFollower[BatchStatus], standing: BatchStatus, waiting: str, world: World
     ):
         stream = self.follow(events, standing)
         next(stream)
@@ -199,7 +203,7 @@ class TestFollowing:
         assert events_of(b"".join(stream))[-1][1]["status"] == "completed"
 
     def test_ends_where_the_batch_is_forgotten(
-        self, events: Events[Standing], standing: Standing, waiting: str, world: World
+        self, events: EventFollower[BatchStatus], standing: BatchStatus, waiting: str, world: World
     ):
         stream = self.follow(events, standing)
         next(stream)

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from api.http.concurrency import RESERVED_THREADS
 from api.services.hit_counter import used
-from api.services.idempotency import Use
+from api.services.idempotency import IdempotencyRecord
 from shared import object_keys
 from shared.errors import (
     DeadlineExceeded,
@@ -491,7 +491,7 @@ class TestIdempotency:
         client = world.client()
         first = client.post("/v1/classify", json=BODY, headers=headers)
         (use,) = world.store.list("idempotency/")
-        kept = Use.model_validate_json(world.store.get(use).data)
+        kept = IdempotencyRecord.model_validate_json(world.store.get(use).data)
         died = kept.model_copy(update={"answer": None, "until": now[0] + 60})
         world.store.put(use, died.model_dump_json().encode())
 

@@ -16,7 +16,7 @@ from api.http.concurrency import RESERVED_THREADS
 from api.http.multipart import MOST_FORM_BYTES
 from api.schemas.openai.file import FileDeleted, FileList, FileObject
 from shared import ids, object_keys
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.errors import StoreUnavailable
 from shared.messages import encode
 from tests.api.conftest import World, make_world
@@ -267,7 +267,7 @@ class TestListing:
         """Files of five seconds, the newest first; the third is what a batch has made."""
         found = []
         for second in range(5):
-            file = File(
+            file = StoredFile(
                 id=ids.file_id(second * 1000, second),
                 purpose="batch_output" if second == 2 else "batch",
                 filename="x",

@@ -10,8 +10,8 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.test import encode_multipart
 
 from api.http import form_file
-from api.http.form_file import Upload
-from api.schemas.example_file import File
+from api.http.form_file import UploadedForm
+from api.schemas.example_file import UploadedFile
 from shared.errors import InvalidRequest
 
 BOUNDARY = "multipart/form-data; boundary=x"
@@ -23,7 +23,7 @@ def multipart(**parts: object) -> tuple[bytes, str]:
     return data, f"multipart/form-data; boundary={boundary}"
 
 
-def read(data: bytes, content_type: str, **query: str) -> Upload | None:
+def read(data: bytes, content_type: str, **query: str) -> UploadedForm | None:
     return form_file.read(data, content_type=content_type, query=query)
 
 
@@ -61,8 +61,8 @@ def test_a_form_has_a_file_and_fields():
 
     found = read(data, content_type)
 
-    assert found == Upload(
-        file=File(data=b"text,label\r\n", name="x.csv", media_type="text/csv"),
+    assert found == UploadedForm(
+        file=UploadedFile(data=b"text,label\r\n", name="x.csv", media_type="text/csv"),
         fields={"name": "spam", "num_iters": "3"},
     )
 
@@ -80,7 +80,7 @@ def test_a_large_file_comes_through_as_it_is(line: bytes):
 def test_the_boundary_does_not_make_two_uploads_differ():
     part = 'Content-Disposition: form-data; name="file"; filename="x.csv"\r\n\r\na,b\r\n'
 
-    def sent(boundary: str) -> Upload | None:
+    def sent(boundary: str) -> UploadedForm | None:
         data = f"--{boundary}\r\n{part}--{boundary}--\r\n"
         return read(data.encode(), f"multipart/form-data; boundary={boundary}")
 

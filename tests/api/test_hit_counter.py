@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.services import hit_counter
-from api.services.hit_counter import Used, Uses, used
+from api.services.hit_counter import HitCount, HitCounter, used
 from shared import object_keys
 from shared.ports import StoredObject
 from tests.fakes import FakeStore
@@ -31,7 +31,7 @@ def store_with(*classifiers: str) -> FakeStore:
 
 def test_calls_are_added_up():
     store, clock = store_with("x", "y"), Clock()
-    uses = Uses(store, clock=clock)
+    uses = HitCounter(store, clock=clock)
 
     uses.count("acme", "x")
     uses.flush()
@@ -42,12 +42,12 @@ def test_calls_are_added_up():
     uses.flush()
     uses.flush()
 
-    assert used(store, "acme", "x") == Used(number=3, at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    assert used(store, "acme", "x") == HitCount(number=3, at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert used(store, "acme", "y").number == 1
 
 
 def test_what_was_never_asked_was_used_never():
-    assert used(FakeStore(), "acme", "x") == Used(number=0, at=None)
+    assert used(FakeStore(), "acme", "x") == HitCount(number=0, at=None)
 
 
 def test_two_processes_lose_no_call():
@@ -56,7 +56,7 @@ def test_two_processes_lose_no_call():
             found = super().get(name)
             if name == object_keys.used("acme", "x") and other.number:
                 other.number -= 1
-                Uses.flush(other.uses)
+                HitCounter.flush(other.uses)
             return found
 
     class Other:
@@ -64,8 +64,8 @@ def test_two_processes_lose_no_call():
 
     other, store = Other(), Racing()
     store.put(object_keys.classifier("acme", "x"), b"{}")
-    other.uses = Uses(store)
-    uses = Uses(store)
+    other.uses = HitCounter(store)
+    uses = HitCounter(store)
     uses.count("acme", "x")
     uses.flush()
 
@@ -79,7 +79,7 @@ def test_two_processes_lose_no_call():
 
 def test_what_cannot_be_added_waits_for_the_store():
     store = store_with("x", "y")
-    uses = Uses(store)
+    uses = HitCounter(store)
     uses.count("acme", "x")
     uses.count("acme", "y")
     store.away = True
@@ -95,7 +95,7 @@ def test_what_cannot_be_added_waits_for_the_store():
 
 def test_what_was_deleted_is_not_made_again():
     store = store_with("x")
-    uses = Uses(store)
+    uses = HitCounter(store)
     uses.count("acme", "x")
     store.delete(object_keys.classifier("acme", "x"))
 
@@ -107,7 +107,7 @@ def test_what_was_deleted_is_not_made_again():
 def test_an_object_that_cannot_be_read_harms_no_other():
     store = store_with("x", "y")
     store.put(object_keys.used("acme", "y"), b"?")
-    uses = Uses(store)
+    uses = HitCounter(store)
     uses.count("acme", "x")
     uses.count("acme", "y")
 
@@ -119,7 +119,7 @@ def test_an_object_that_cannot_be_read_harms_no_other():
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hit_counter, "_MOST_CLASSIFIERS", 2)
     store = store_with("x", "y", "z")
-    uses = Uses(store)
+    uses = HitCounter(store)
     for classifier_id in "xyzx":
         uses.count("acme", classifier_id)
 
@@ -140,7 +140,7 @@ def test_the_thread_carries_over_by_itself():
 
     store = Telling()
     store.put(object_keys.classifier("acme", "x"), b"{}")
-    uses = Uses(store, every_s=0.01)
+    uses = HitCounter(store, every_s=0.01)
     uses.start()
     uses.count("acme", "x")
 
@@ -150,7 +150,7 @@ def test_the_thread_carries_over_by_itself():
 
 def test_the_end_of_the_process_carries_over_what_is_left():
     store = store_with("x")
-    uses = Uses(store, every_s=3600)
+    uses = HitCounter(store, every_s=3600)
     uses.start()
     uses.count("acme", "x")
 

@@ -20,7 +20,7 @@ from api.schemas.example_file import TYPES
 from api.schemas.openai.error import OpenAIError, spoken_at
 from api.server.failed_auth_limiter import WrongKeys
 from shared import ids, object_keys
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.classifier_store import ClassifierStore
 from shared.errors import PreconditionFailed
 from shared.messages import encode
@@ -88,7 +88,7 @@ def a_classifier() -> str:
 
 def a_file() -> str:
     """The id of a fresh file."""
-    file = File(
+    file = StoredFile(
         id=ids.file_id(0, ids.random_bits()),
         purpose="batch",
         filename="größe.jsonl",

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.services import readiness
-from api.services.metrics import Metrics
+from api.services.metrics import ApiMetrics
 from shared.member_reports import MemberReport
 from shared.messages import encode
 from tests.api.conftest import World
@@ -156,7 +156,7 @@ class TestMetrics:
         assert "pigeonhole_queue_waiting" not in answer.get_data(as_text=True)
 
     def test_two_apps_do_not_share_counts(self):
-        one, other = Metrics(FakeLedger()), Metrics(FakeLedger())
+        one, other = ApiMetrics(FakeLedger()), ApiMetrics(FakeLedger())
 
         one.count(method="GET", route="/", status=200, seconds=0.1)
 

@@ -11,12 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.services.idempotency import Use
+from api.services.idempotency import IdempotencyRecord
 from shared import ids
 from shared.dialects.train import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
 from shared.messages import train_queue
-from shared.types import NewClassifier, Remark
+from shared.types import NewClassifier, TrainingWarning
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
 from tests.workers.inputs.test_compression import zstd
@@ -101,7 +101,9 @@ class TestCreating:
         assert answer.status_code == 200
 
     def test_remarks_say_what_to_do(self, train: Train, world: World):
-        world.worker.trainer.remarks = (Remark(kind="few_examples", labels=("team1",), value=1.0),)
+        world.worker.trainer.remarks = (
+            TrainingWarning(kind="few_examples", labels=("team1",), value=1.0),
+        )
 
         (remark,) = train().get_json()["remarks"]
 
@@ -551,7 +553,7 @@ class TestIdempotency:
         sent = {"json": {"input": EXAMPLES, **said}, "headers": KEY}
         first = client.post("/v1/train", **sent)
         (use,) = world.store.list("idempotency/")
-        kept = Use.model_validate_json(world.store.get(use).data)
+        kept = IdempotencyRecord.model_validate_json(world.store.get(use).data)
         died = kept.model_copy(update={"answer": None, "until": now[0] + 60})
         world.store.put(use, died.model_dump_json().encode())
 

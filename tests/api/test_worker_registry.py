@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared.errors import BrokerFull, BrokerUnavailable, ModelNotFound, Unavailable
 from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
@@ -18,8 +18,8 @@ def ledger() -> FakeLedger:
 
 
 @pytest.fixture
-def members(ledger: FakeLedger) -> Members:
-    return Members(ledger, fresh_s=0.0)
+def members(ledger: FakeLedger) -> WorkerRegistry:
+    return WorkerRegistry(ledger, fresh_s=0.0)
 
 
 def live(ledger: FakeLedger, device: str, *models: str, ttl_s: float = 60) -> None:
@@ -32,7 +32,7 @@ def model(device: str) -> ModelEntry:
 
 
 def test_a_model_that_prefers_a_gpu_goes_to_the_cpu_while_no_gpu_worker_lives(
-    ledger: FakeLedger, members: Members
+    ledger: FakeLedger, members: WorkerRegistry
 ):
     live(ledger, "cpu", "m")
     assert members.device_for(model("gpu-preferred")) == "cpu"
@@ -45,7 +45,7 @@ def test_a_model_that_prefers_a_gpu_goes_to_the_cpu_while_no_gpu_worker_lives(
 
 
 def test_a_redis_that_takes_no_reports_is_not_one_without_workers(
-    ledger: FakeLedger, members: Members, monkeypatch: pytest.MonkeyPatch
+    ledger: FakeLedger, members: WorkerRegistry, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: object, **__: object) -> None:
         raise BrokerFull("Redis takes no writes: its disk is full", retry_after_s=10)
@@ -59,7 +59,9 @@ def test_a_redis_that_takes_no_reports_is_not_one_without_workers(
     assert members.usual_device(model("cpu")) == "cpu"  # a job waits
 
 
-def test_a_worker_that_holds_other_models_does_not_count(ledger: FakeLedger, members: Members):
+def test_a_worker_that_holds_other_models_does_not_count(
+    ledger: FakeLedger, members: WorkerRegistry
+):
     live(ledger, "gpu", "other")
     live(ledger, "cpu", "m")
 
@@ -75,7 +77,7 @@ def test_a_worker_that_holds_other_models_does_not_count(ledger: FakeLedger, mem
     ],
 )
 def test_without_a_worker_calls_are_told_which_one_is_missing_and_what_to_do(
-    ledger: FakeLedger, members: Members, device: str, alive: str | None, wanted: str
+    ledger: FakeLedger, members: WorkerRegistry, device: str, alive: str | None, wanted: str
 ):
     if alive:
         live(ledger, alive, "m")
@@ -89,7 +91,7 @@ def test_without_a_worker_calls_are_told_which_one_is_missing_and_what_to_do(
 
 
 def test_a_model_that_no_running_worker_holds_is_named_as_missing(
-    ledger: FakeLedger, members: Members
+    ledger: FakeLedger, members: WorkerRegistry
 ):
     live(ledger, "cpu", "another")
 
@@ -97,7 +99,9 @@ def test_a_model_that_no_running_worker_holds_is_named_as_missing(
         members.device_for(model("cpu"))
 
 
-def test_a_model_whose_worker_restarts_is_expected_back(ledger: FakeLedger, members: Members):
+def test_a_model_whose_worker_restarts_is_expected_back(
+    ledger: FakeLedger, members: WorkerRegistry
+):
     live(ledger, "cpu", "m")
     members.workers()
     live(ledger, "cpu", "another")
@@ -111,12 +115,12 @@ def test_a_model_whose_worker_restarts_is_expected_back(ledger: FakeLedger, memb
 @pytest.mark.parametrize(
     ("device", "queue"), [("gpu-only", "gpu"), ("cpu", "cpu"), ("gpu-preferred", "cpu")]
 )
-def test_a_durable_job_waits_for_a_worker(members: Members, device: str, queue: str):
+def test_a_durable_job_waits_for_a_worker(members: WorkerRegistry, device: str, queue: str):
     assert members.usual_device(model(device)) == queue
 
 
 def test_one_look_serves_the_calls_of_a_moment(ledger: FakeLedger):
-    members = Members(ledger, fresh_s=60.0)
+    members = WorkerRegistry(ledger, fresh_s=60.0)
     live(ledger, "cpu", "m")
     members.device_for(model("cpu"))
 
@@ -124,4 +128,4 @@ def test_one_look_serves_the_calls_of_a_moment(ledger: FakeLedger):
 
     assert members.device_for(model("cpu")) == "cpu"
     with pytest.raises(BrokerUnavailable):
-        Members(ledger, fresh_s=60.0).device_for(model("cpu"))
+        WorkerRegistry(ledger, fresh_s=60.0).device_for(model("cpu"))

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-from shared.adapters.bucket_allowlist import Places
+from shared.adapters.bucket_allowlist import BucketAllowlist
 from shared.adapters.s3.buckets import S3Buckets, buckets_of
 from shared.adapters.s3.calls import S3Calls
 from shared.errors import ConfigurationError, InvalidRequest, StoreUnavailable
@@ -60,8 +60,8 @@ def s3_bench(client: Any, endpoint: str, *, timeout_s: float = 5.0) -> Bench:
         return {"Bucket": bucket, "Key": key}
 
     buckets = S3Buckets(
-        inputs=Places.of(f"s3://inbox/{prefix}/rows/", field="input_url", setting="READ"),
-        outputs=Places.of(f"s3://inbox/{prefix}/out", field="output_url", setting="WRITE"),
+        inputs=BucketAllowlist.of(f"s3://inbox/{prefix}/rows/", field="input_url", setting="READ"),
+        outputs=BucketAllowlist.of(f"s3://inbox/{prefix}/out", field="output_url", setting="WRITE"),
         calls=S3Calls(
             endpoint=endpoint,
             region=None,
@@ -239,7 +239,7 @@ class TestWhatIsAllowed:
     ],
 )
 def test_only_what_lies_below_an_allowed_place_is_found(url: str, allowed: bool) -> None:
-    places = Places.of("s3://allowed/pre, s3://whole", field="input_url", setting="X")
+    places = BucketAllowlist.of("s3://allowed/pre, s3://whole", field="input_url", setting="X")
 
     if allowed:
         assert places.find(url).url == url

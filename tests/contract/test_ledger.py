@@ -17,7 +17,7 @@ from shared.adapters.redis.ledger import RedisLedger
 from shared.errors import BrokerUnavailable, LeaseLost, TooBusy
 from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, advance
 from shared.messages import CONTROL
-from shared.ports import FINALISE, PLAN, Claim, Finished, Ledger
+from shared.ports import FINALISE, PLAN, Claim, FinishedPart, Ledger
 from shared.types import JobKind, Usage
 from tests.fake_ledger import FakeLedger
 from tests.servers import HOST, free_port
@@ -504,7 +504,7 @@ class TestPlanning:
     def test_parts_whose_results_are_there_are_not_made(self, ledger: Ledger):
         job = a_job()
         plan = plan_of(ledger, job)
-        finished = {0: Finished(outcome=b"zero", completed=5, failed=1)}
+        finished = {0: FinishedPart(outcome=b"zero", completed=5, failed=1)}
         ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
         ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
         (part,) = take(ledger, parts=9)

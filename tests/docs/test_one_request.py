@@ -23,13 +23,13 @@ from flask.testing import FlaskClient
 
 from api.app import Services, create_app
 from api.services.auth import Authenticator, create_key
-from api.services.classifiers import Classifiers as Named
-from api.services.hit_counter import Uses
+from api.services.classifiers import ClassifierService as Named
+from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
-from api.services.job_submission import Submit
+from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
-from api.services.worker_registry import Members
+from api.services.worker_registry import WorkerRegistry
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.directory.object_store import DirectoryStore
 from shared.adapters.redis.client import connect
@@ -44,12 +44,12 @@ from tests.fake_media import FakeMedia
 from tests.fakes import FakeBuckets
 from tests.servers import HOST, valkey_server
 from workers import tasks
-from workers.claim_capacity import Room
-from workers.classifier_cache import Classifiers
-from workers.consumer import Drain
-from workers.embedding.items import Viewer
-from workers.handlers.classify import Classify
-from workers.handlers.sync_calls import Calls
+from workers.claim_capacity import ClaimCapacity
+from workers.classifier_cache import ClassifierCache
+from workers.consumer import Consumer
+from workers.embedding.items import ItemEmbedder
+from workers.handlers.classify import ClassifyHandler
+from workers.handlers.sync_calls import SyncCalls
 from workers.model_loader import load_models
 
 pytestmark = pytest.mark.integration
@@ -122,16 +122,16 @@ def worker(
 ) -> Iterator[None]:
     """A worker with nothing but what calls need, on threads."""
     device, models = load_models(CATALOGUE, settings, observe=lambda _: lambda *_: None)
-    classifiers = Classifiers(store, versions_kept=settings.versions_kept)
-    viewer = Viewer(limits=Limits(), media=FakeMedia())
-    calls = Calls(Classify(models, Limits(), classifiers, viewer), replies)
+    classifiers = ClassifierCache(store, versions_kept=settings.versions_kept)
+    viewer = ItemEmbedder(limits=Limits(), media=FakeMedia())
+    calls = SyncCalls(ClassifyHandler(models, Limits(), classifiers, viewer), replies)
     stopping = threading.Event()
-    drain = Drain(
+    drain = Consumer(
         ledger=ledger,
         worker="worker",
         begin_call=calls.begin,
         run_part=lambda _: None,
-        room=Room(models, calls),
+        room=ClaimCapacity(models, calls),
         stopping=stopping,
         lease_s=10,
     )
@@ -154,7 +154,7 @@ def services(
     settings: Settings, ledger: RedisLedger, replies: RedisReplies, store: DirectoryStore
 ) -> Services:
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=2)
-    members = Members(ledger)
+    members = WorkerRegistry(ledger)
     key_uses = KeyUses(store)
     return Services(
         settings=settings,
@@ -165,7 +165,7 @@ def services(
         authenticator=Authenticator(store, cache_s=0, uses=key_uses),
         buckets=FakeBuckets(),
         idempotency=Idempotency(store=store, keep_s=60),
-        submit=Submit(
+        submit=JobSubmission(
             ledger=ledger,
             replies=replies,
             doorbell=doorbell,
@@ -182,7 +182,7 @@ def services(
             max_classifiers=settings.max_classifiers,
             versions_kept=settings.versions_kept,
         ),
-        uses=Uses(store),
+        uses=HitCounter(store),
         key_uses=key_uses,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench import memory
-from ops.bench.resource_sampler import Seen, watching
+from ops.bench.resource_sampler import Samples, watching
 from ops.bench.texts import mixed_texts
 
 
@@ -29,8 +29,8 @@ def test_texts_are_made_up_where_there_are_no_data(tmp_path: Path):
 
 
 def test_growth_is_told_apart_from_a_high_start():
-    flat = Seen(series={"rss": [1, 9, 9, 9, 9, 9, 9, 9]})
-    leak = Seen(series={"rss": [1, 2, 3, 4, 5, 6, 7, 8]})
+    flat = Samples(series={"rss": [1, 9, 9, 9, 9, 9, 9, 9]})
+    leak = Samples(series={"rss": [1, 2, 3, 4, 5, 6, 7, 8]})
 
     assert (flat.growth("rss"), flat.peak("rss")) == (0, 9)
     assert leak.growth("rss") == 4

@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import ids
-from shared.adapters.bucket_allowlist import Places
+from shared.adapters.bucket_allowlist import BucketAllowlist
 from shared.adapters.object_key_rules import check_name
-from shared.batches import BatchRequest, Source
+from shared.batches import BatchRequest, RowSource
 from shared.output_names import DEFAULT, PLACEHOLDERS, fault_of, for_retry, input_name, rendered
 
 JOB = ids.job_id(10**12, 7)
 BATCH = ids.batch_id_of(JOB)
 AT = datetime(2026, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=2)))
-OUT = Places.of("s3://outbox", field="output_url", setting="S")
+OUT = BucketAllowlist.of("s3://outbox", field="output_url", setting="S")
 
 
 def a_batch(**changes: object) -> BatchRequest:
-    source = Source(object="file-1", filename="Tickets.csv.gz")
+    source = RowSource(object="file-1", filename="Tickets.csv.gz")
     return BatchRequest(model="m", source=source).model_copy(update=changes)
 
 

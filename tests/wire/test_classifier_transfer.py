@@ -14,9 +14,9 @@ from shared.errors import InvalidRequest
 from shared.types import NewClassifier
 from tests.classifier_files import safetensors, weights_file
 from tests.classifiers import a_record
-from workers.classifier_file import Trained, dumps
+from workers.classifier_file import TrainedClassifier, dumps
 from workers.core.learner import Learner
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 
 
 def read(data: bytes) -> FileHeader:
@@ -33,8 +33,10 @@ def test_a_file_says_what_it_is():
 
 
 def test_what_a_worker_has_written_is_read():
-    learner = Learner.start(["red", "grün"], np.eye(2, 8, dtype=np.float32), Scale(temperature=0.1))
-    trained = Trained(model="tiny", revision="1", counts=(2, 2), learner=learner)
+    learner = Learner.start(
+        ["red", "grün"], np.eye(2, 8, dtype=np.float32), CosineCalibration(temperature=0.1)
+    )
+    trained = TrainedClassifier(model="tiny", revision="1", counts=(2, 2), learner=learner)
 
     found = read(dumps(trained))
 

@@ -4,15 +4,15 @@ import pytest
 
 from api.schemas import body, evaluation
 from api.schemas.evaluation import EvaluateAnswer
-from api.schemas.example_file import File
+from api.schemas.example_file import UploadedFile
 from shared.errors import InvalidRequest
 from shared.types import (
     EvaluateResult,
     ExampleFile,
     LabelQuality,
     ReliabilityBin,
+    UncertainItem,
     Usage,
-    WorthLabelling,
 )
 
 RESULT = EvaluateResult(
@@ -30,7 +30,7 @@ RESULT = EvaluateResult(
     ),
     confusion=((1, 0), (1, 0)),
     reliability=(ReliabilityBin(upper=1.0, confidence=0.75, accuracy=0.5, count=2),),
-    worth_labelling=(WorthLabelling(index=7, prediction="x", score=0.5, margin=0.0),),
+    worth_labelling=(UncertainItem(index=7, prediction="x", score=0.5, margin=0.0),),
     plots=("confusion_matrix.png", "confusion_matrix.svg", "reliability.png", "reliability.svg"),
 )
 
@@ -44,7 +44,7 @@ def test_examples_may_lack_a_label():
 def test_those_of_a_file_are_for_a_worker_to_read():
     fields = {"text_column": "t", "skip_rows": "1"}
 
-    said = evaluation.parse_file(fields, File(data=b"", name="f.csv"), place="there")
+    said = evaluation.parse_file(fields, UploadedFile(data=b"", name="f.csv"), place="there")
 
     assert said.examples == ()
     assert said.file == ExampleFile(object="there", filename="f.csv", text_column="t", skip_rows=1)
@@ -53,7 +53,7 @@ def test_those_of_a_file_are_for_a_worker_to_read():
 @pytest.mark.parametrize(("field", "value"), [("delimiter", "||"), ("encoding", "no")])
 def test_a_wrong_field_beside_a_file_is_refused(field: str, value: str):
     with pytest.raises(InvalidRequest) as caught:
-        evaluation.parse_file({field: value}, File(data=b"text,label\na,x\n"), place="")
+        evaluation.parse_file({field: value}, UploadedFile(data=b"text,label\na,x\n"), place="")
 
     assert caught.value.fields[0].field == field
 

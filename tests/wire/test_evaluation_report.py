@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from shared.dialects.evaluation_report import render_metrics, render_remark
-from shared.types import Remark
+from shared.types import TrainingWarning
 from tests.classifiers import PROGRESSIVE
 
 
 def test_a_remark_names_the_items_as_far_as_a_reader_reads():
-    remark = Remark(
+    remark = TrainingWarning(
         kind="conflicting_duplicates", labels=("a", "b", "c"), items=tuple(range(14)), value=1.0
     )
 
@@ -20,7 +20,7 @@ def test_a_remark_names_the_items_as_far_as_a_reader_reads():
 
 
 def test_a_long_label_is_cut_in_a_sentence():
-    remark = Remark(kind="few_examples", labels=("x" * 200,), value=2.0)
+    remark = TrainingWarning(kind="few_examples", labels=("x" * 200,), value=2.0)
 
     message = render_remark(remark)["message"]
 

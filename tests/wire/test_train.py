@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.schemas import body
-from api.schemas.example_file import File
+from api.schemas.example_file import UploadedFile
 from api.schemas.train import parse_file
 from shared.dialects import train
 from shared.dialects.train import TrainAnswer
@@ -73,7 +73,7 @@ def test_examples_beyond_all_reason_are_not_even_looked_into():
 
 
 class TestFromAFile:
-    FILE = File(data=b"note;kind\nhello;a\nbye;b\n", name="x.csv")
+    FILE = UploadedFile(data=b"note;kind\nhello;a\nbye;b\n", name="x.csv")
 
     def test_the_fields_are_words(self):
         fields = {

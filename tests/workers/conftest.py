@@ -19,26 +19,26 @@ from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
-from workers.classifier_cache import Classifiers
-from workers.embedding.items import Viewer
-from workers.embedding.texts import Embedder, Model, Pictures, Stills
-from workers.handlers.batch.assemble_output import Assembler
-from workers.handlers.batch.cut_parts import Planner
+from workers.classifier_cache import ClassifierCache
+from workers.embedding.items import ItemEmbedder
+from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder, LoadedModel
+from workers.handlers.batch.assemble_output import OutputAssembler
+from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.input_reader import Reader
-from workers.handlers.batch.plain_rows import Documents
+from workers.handlers.batch.plain_rows import PlainRows
 from workers.handlers.batch.request_rows import Requests
 from workers.handlers.batch.run_part import PartRunner
-from workers.handlers.batch.train_request_rows import Lessons
-from workers.handlers.classify import Classify
-from workers.handlers.evaluate import Evaluate
+from workers.handlers.batch.train_request_rows import TrainRequestRows
+from workers.handlers.classify import ClassifyHandler
+from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
-from workers.handlers.task_runner import Parts
-from workers.handlers.train import Train
-from workers.inputs.tables.row import Bounds
+from workers.handlers.task_runner import TaskRunner
+from workers.handlers.train import TrainHandler
+from workers.inputs.tables.row import TableLimits
 from workers.leases import Leases
-from workers.microbatching.microbatcher import MicroBatcher
+from workers.microbatching.microbatcher import Microbatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
 
@@ -96,33 +96,33 @@ class Bench:
     rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.batcher = MicroBatcher(self.encoder, budget_tokens=256, name="tiny")
-        stills = Stills(self.colours)
-        self.picture_batcher = MicroBatcher(
+        self.batcher = Microbatcher(self.encoder, budget_tokens=256, name="tiny")
+        stills = ImageBatcherModel(self.colours)
+        self.picture_batcher = Microbatcher(
             stills, budget_tokens=64, name="tiny", window_tokens=self.colours.picture_tokens
         )
-        model = Model(
+        model = LoadedModel(
             entry=ModelEntry(name="tiny", engine="hashing", picture_templates=("{label}",)),
             embedder=Embedder(self.encoder, self.batcher),
-            pictures=Pictures(self.colours, self.picture_batcher, logit_scale=20.0)
+            pictures=ImageEmbedder(self.colours, self.picture_batcher, logit_scale=20.0)
             if self.reads_pictures
             else None,
         )
         self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
-        self.classifiers = Classifiers(self.store, versions_kept=3)
-        self.viewer = Viewer(limits=self.limits, media=self.media)
-        self.classify = Classify(self.models, self.limits, self.classifiers, self.viewer)
+        self.classifiers = ClassifierCache(self.store, versions_kept=3)
+        self.viewer = ItemEmbedder(limits=self.limits, media=self.media)
+        self.classify = ClassifyHandler(self.models, self.limits, self.classifiers, self.viewer)
         self.example_files = ExampleFiles(
-            store=self.store, catalogue=CATALOGUE, limits=self.limits, bounds=Bounds()
+            store=self.store, catalogue=CATALOGUE, limits=self.limits, bounds=TableLimits()
         )
-        self.train = Train(
+        self.train = TrainHandler(
             models=self.models,
             limits=self.limits,
             classifiers=self.classifiers,
             viewer=self.viewer,
             example_files=self.example_files,
         )
-        self.evaluate = Evaluate(
+        self.evaluate = EvaluateHandler(
             models=self.models,
             limits=self.limits,
             classifiers=self.classifiers,
@@ -131,24 +131,24 @@ class Bench:
             example_files=self.example_files,
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
-        self.reader = Reader(store=self.store, buckets=self.buckets, bounds=Bounds())
+        self.reader = Reader(store=self.store, buckets=self.buckets, bounds=TableLimits())
         self.finaliser = Finaliser(
             ledger=self.ledger,
             store=self.store,
-            assembler=Assembler(store=self.store, buckets=self.buckets, reader=self.reader),
+            assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
             lease_s=1.0,
         )
         self.part_runner = PartRunner(
             store=self.store,
             ledger=self.ledger,
-            documents=Documents(classify=self.classify, store=self.store),
+            documents=PlainRows(classify=self.classify, store=self.store),
             requests=Requests(
                 classify=self.classify,
                 records=self.classifiers.records,
                 catalogue=CATALOGUE,
                 limits=self.limits,
             ),
-            lessons=Lessons(
+            lessons=TrainRequestRows(
                 train=self.train,
                 records=self.classifiers.records,
                 catalogue=CATALOGUE,
@@ -156,7 +156,7 @@ class Bench:
                 most_classifiers=5,
             ),
         )
-        self.parts = Parts(
+        self.parts = TaskRunner(
             ledger=self.ledger,
             store=self.store,
             work={
@@ -169,7 +169,7 @@ class Bench:
                     reader=self.reader, models=self.models, limits=self.limits, ledger=self.ledger
                 ).run,
             },
-            planner=Planner(
+            planner=BatchPlanner(
                 store=self.store,
                 ledger=self.ledger,
                 doorbell=FakeDoorbell(self.rung.append),

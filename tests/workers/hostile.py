@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import FieldError, InvalidLabels, InvalidRequest, UnreadableInput
-from workers.sandbox.wire import Stretch, encode
+from workers.sandbox.wire import ReadRange, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def broken_after(file: BinaryIO, pieces: int, how: str) -> Iterator[bytes]:
         case "nap":
             time.sleep(60)
         case "beyond":
-            lie(encode(Stretch(-5, 10)), len(encode(Stretch(-5, 10))))
+            lie(encode(ReadRange(-5, 10)), len(encode(ReadRange(-5, 10))))
         case "large":
             yield bytes(10_000_000)
 

@@ -10,12 +10,12 @@ import pytest
 from shared import object_keys
 from shared.errors import NotFound
 from shared.ports import StoredObject
-from shared.types import Weights
+from shared.types import ClassifierVersion
 from tests.fakes import FakeStore
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
 from workers.byte_cache import OVERHEAD_BYTES
-from workers.classifier_cache import Classifiers
+from workers.classifier_cache import ClassifierCache
 
 
 class CountingStore(FakeStore):
@@ -41,7 +41,7 @@ def store(bench: Bench) -> CountingStore:
     return counting
 
 
-def a_version(bench: Bench) -> Weights:
+def a_version(bench: Bench) -> ClassifierVersion:
     body = creation()
     bench.train.train(a_job(), body, hold())
     record, _ = bench.classifiers.records.load(ME, body.classifier_id)
@@ -49,7 +49,7 @@ def a_version(bench: Bench) -> Weights:
 
 
 def test_is_read_once_however_many_ask(bench: Bench, store: CountingStore):
-    weights, classifiers = a_version(bench), Classifiers(store, versions_kept=3)
+    weights, classifiers = a_version(bench), ClassifierCache(store, versions_kept=3)
     store.free.clear()
     asked = [classifiers.of(weights) for _ in range(20)]
     store.free.set()
@@ -59,7 +59,7 @@ def test_is_read_once_however_many_ask(bench: Bench, store: CountingStore):
 
 
 def test_never_reads_in_the_thread_that_asks(bench: Bench, store: CountingStore):
-    weights, classifiers = a_version(bench), Classifiers(store, versions_kept=3)
+    weights, classifiers = a_version(bench), ClassifierCache(store, versions_kept=3)
     store.free.clear()
     future = classifiers.of(weights)
     assert not future.done()
@@ -70,7 +70,7 @@ def test_never_reads_in_the_thread_that_asks(bench: Bench, store: CountingStore)
 def test_keeps_no_more_than_it_may(bench: Bench, store: CountingStore):
     versions = [a_version(bench) for _ in range(4)]
     size = bench.classifiers.of(versions[0]).result(5).size_bytes
-    classifiers = Classifiers(store, versions_kept=3, cache_bytes=2 * (size + OVERHEAD_BYTES))
+    classifiers = ClassifierCache(store, versions_kept=3, cache_bytes=2 * (size + OVERHEAD_BYTES))
     for weights in versions:
         classifiers.of(weights).result(5)
     classifiers.of(versions[3]).result(5)
@@ -80,7 +80,7 @@ def test_keeps_no_more_than_it_may(bench: Bench, store: CountingStore):
 
 
 def test_a_read_that_failed_is_tried_again(bench: Bench, store: CountingStore):
-    weights, classifiers = a_version(bench), Classifiers(store, versions_kept=3)
+    weights, classifiers = a_version(bench), ClassifierCache(store, versions_kept=3)
     name = object_keys.weights(ME, weights.classifier_id, weights.file)
     kept = store.objects.pop(name)
     with pytest.raises(NotFound):
@@ -92,7 +92,7 @@ def test_a_read_that_failed_is_tried_again(bench: Bench, store: CountingStore):
 def test_many_threads_at_once(bench: Bench, store: CountingStore):
     versions = [a_version(bench) for _ in range(5)]
     size = bench.classifiers.of(versions[0]).result(5).size_bytes
-    classifiers = Classifiers(store, versions_kept=3, cache_bytes=3 * (size + OVERHEAD_BYTES))
+    classifiers = ClassifierCache(store, versions_kept=3, cache_bytes=3 * (size + OVERHEAD_BYTES))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: classifiers.of(versions[i % 5]).result(5), range(200)))
     assert {trained.labels for trained in found} == {("red", "green")}

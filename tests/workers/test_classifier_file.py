@@ -11,17 +11,19 @@ from safetensors.numpy import load, save
 
 from shared.errors import InvalidRequest, LabelLimitExceeded
 from shared.limits import Limits
-from workers.classifier_file import Trained, dumps, loads
+from workers.classifier_file import TrainedClassifier, dumps, loads
 from workers.core.learner import Learner
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 
 
 @pytest.fixture
-def trained() -> Trained:
-    learner = Learner.start(["red", "grün"], np.eye(2, 8, dtype=np.float32), Scale(temperature=0.1))
+def trained() -> TrainedClassifier:
+    learner = Learner.start(
+        ["red", "grün"], np.eye(2, 8, dtype=np.float32), CosineCalibration(temperature=0.1)
+    )
     x = np.eye(8, dtype=np.float32)[:4]
     learner, _ = learner.learn(x, np.array([0, 1, 0, 1]))
-    return Trained(model="tiny", revision="1", counts=(2, 2), learner=learner)
+    return TrainedClassifier(model="tiny", revision="1", counts=(2, 2), learner=learner)
 
 
 def resaved(data: bytes, **changes: object) -> bytes:
@@ -31,14 +33,14 @@ def resaved(data: bytes, **changes: object) -> bytes:
     return save(load(data), metadata={"pigeonhole": json.dumps(said | changes)})
 
 
-def taken_apart(trained: Trained) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def taken_apart(trained: TrainedClassifier) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of the file and its metadata."""
     data = dumps(trained)
     size = int.from_bytes(data[:8], "little")
     return load(data), json.loads(data[8 : 8 + size])["__metadata__"]
 
 
-def test_comes_back_to_the_bit(trained: Trained):
+def test_comes_back_to_the_bit(trained: TrainedClassifier):
     again = loads(dumps(trained))
     assert (again.model, again.revision, again.counts) == ("tiny", "1", (2, 2))
     assert again.labels == ("red", "grün")
@@ -47,7 +49,7 @@ def test_comes_back_to_the_bit(trained: Trained):
     assert dumps(again) == dumps(trained)
 
 
-def test_learns_on_as_if_it_had_never_been_away(trained: Trained):
+def test_learns_on_as_if_it_had_never_been_away(trained: TrainedClassifier):
     x, y = np.eye(8, dtype=np.float32)[4:], np.array([1, 0, 1, 0])
     one, _ = trained.learner.learn(x, y)
     other, _ = loads(dumps(trained)).learner.learn(x, y)
@@ -70,7 +72,7 @@ def test_learns_on_as_if_it_had_never_been_away(trained: Trained):
         ({"counts": [float("inf"), 2]}, "no file of weights"),
     ],
 )
-def test_refuses_a_header_that_does_not_fit(trained: Trained, changes: dict, reason: str):
+def test_refuses_a_header_that_does_not_fit(trained: TrainedClassifier, changes: dict, reason: str):
     with pytest.raises(InvalidRequest, match=reason):
         loads(resaved(dumps(trained), **changes))
 
@@ -86,7 +88,7 @@ def test_refuses_a_header_that_does_not_fit(trained: Trained, changes: dict, rea
         ("ab", "no text"),
     ],
 )
-def test_refuses_labels_that_are_none(trained: Trained, labels: Any, reason: str):
+def test_refuses_labels_that_are_none(trained: TrainedClassifier, labels: Any, reason: str):
     header = trained.learner.header() | {"labels": labels}
     if isinstance(labels, str):
         labels = list(labels)
@@ -109,18 +111,18 @@ def test_refuses_labels_that_are_none(trained: Trained, labels: Any, reason: str
         {"scale": {"temperature": 1, "other": 2}},
     ],
 )
-def test_refuses_a_learner_that_could_not_go_on(trained: Trained, changes: dict):
+def test_refuses_a_learner_that_could_not_go_on(trained: TrainedClassifier, changes: dict):
     with pytest.raises(InvalidRequest):
         loads(resaved(dumps(trained), learner=trained.learner.header() | changes))
 
 
-def test_refuses_a_header_nested_without_end(trained: Trained):
+def test_refuses_a_header_nested_without_end(trained: TrainedClassifier):
     deep = save(load(dumps(trained)), metadata={"pigeonhole": "[" * 100_000 + "]" * 100_000})
     with pytest.raises(InvalidRequest):
         loads(deep)
 
 
-def test_a_small_file_cannot_ask_for_much_memory(trained: Trained):
+def test_a_small_file_cannot_ask_for_much_memory(trained: TrainedClassifier):
     arrays, metadata = taken_apart(trained)
     arrays["prior"] = np.ones((2, 200_000), np.float32)  # its second moments would take 320 GB
     with pytest.raises(InvalidRequest, match="prior"):
@@ -130,7 +132,7 @@ def test_a_small_file_cannot_ask_for_much_memory(trained: Trained):
         loads(save(arrays, metadata={"pigeonhole": json.dumps(said)}))
 
 
-def test_a_stranger_s_file_has_no_more_labels_than_are_allowed(trained: Trained):
+def test_a_stranger_s_file_has_no_more_labels_than_are_allowed(trained: TrainedClassifier):
     data = dumps(trained)
     assert loads(data, limits=Limits(max_classifier_labels=2)).labels == ("red", "grün")
     with pytest.raises(LabelLimitExceeded):
@@ -140,28 +142,30 @@ def test_a_stranger_s_file_has_no_more_labels_than_are_allowed(trained: Trained)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.bool_, np.float16, np.float64])
-def test_refuses_arrays_of_another_type(trained: Trained, dtype: type):
+def test_refuses_arrays_of_another_type(trained: TrainedClassifier, dtype: type):
     arrays, metadata = taken_apart(trained)
     arrays["rows"] = arrays["rows"].astype(dtype)
     with pytest.raises(InvalidRequest, match="float32 was expected"):
         loads(save(arrays, metadata=metadata))
 
 
-def test_refuses_arrays_that_are_not_known(trained: Trained):
+def test_refuses_arrays_that_are_not_known(trained: TrainedClassifier):
     arrays, metadata = taken_apart(trained)
     with pytest.raises(InvalidRequest, match="extra"):
         loads(save({**arrays, "extra": np.zeros(8)}, metadata=metadata))
 
 
-def test_refuses_arrays_of_another_shape(trained: Trained):
+def test_refuses_arrays_of_another_shape(trained: TrainedClassifier):
     arrays, metadata = taken_apart(trained)
     arrays["rows"] = arrays["rows"][:, :3].copy()
     with pytest.raises(InvalidRequest, match="rows"):
         loads(save(arrays, metadata=metadata))
 
 
-def test_a_stranger_s_file_that_was_exported_is_taken(trained: Trained):
-    fresh = Learner.start(["a", "b"], np.eye(2, 8, dtype=np.float32), Scale(temperature=0.1))
+def test_a_stranger_s_file_that_was_exported_is_taken(trained: TrainedClassifier):
+    fresh = Learner.start(
+        ["a", "b"], np.eye(2, 8, dtype=np.float32), CosineCalibration(temperature=0.1)
+    )
     chance = np.random.default_rng(1)
     x = chance.standard_normal((50, 8)).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -174,7 +178,7 @@ def test_a_stranger_s_file_that_was_exported_is_taken(trained: Trained):
     grown = heavy.grow(["c"], np.eye(8, dtype=np.float32)[2:3])
     for learner in (fresh, heavy, grown, trained.learner):
         counts = (1,) * len(learner.labels)
-        sent = Trained(model="tiny", revision="1", counts=counts, learner=learner)
+        sent = TrainedClassifier(model="tiny", revision="1", counts=counts, learner=learner)
         assert loads(dumps(sent), limits=Limits()).labels == learner.labels
 
 
@@ -200,7 +204,7 @@ def test_a_stranger_s_file_that_was_exported_is_taken(trained: Trained):
     ],
 )
 def test_a_stranger_s_numbers_are_those_of_something_learnt(
-    trained: Trained, name: str, change: Any, reason: str
+    trained: TrainedClassifier, name: str, change: Any, reason: str
 ):
     arrays, metadata = taken_apart(trained)
     arrays[name] = change(arrays[name]).astype(arrays[name].dtype)
@@ -222,7 +226,9 @@ def test_a_stranger_s_numbers_are_those_of_something_learnt(
         ({"seen": 0}, "'squares' does not fit"),
     ],
 )
-def test_a_stranger_s_header_fits_its_numbers(trained: Trained, changes: dict, reason: str):
+def test_a_stranger_s_header_fits_its_numbers(
+    trained: TrainedClassifier, changes: dict, reason: str
+):
     data = resaved(dumps(trained), learner=trained.learner.header() | changes)
     with pytest.raises(InvalidRequest, match=reason):
         loads(data, limits=Limits())

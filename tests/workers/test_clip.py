@@ -18,7 +18,7 @@ import pytest
 from shared.errors import ConfigurationError, Unavailable
 from tests import tiny_clip
 from workers.core.learner import Learner
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 from workers.inputs.images.frame import Frame
 
 pytestmark = pytest.mark.slow
@@ -483,7 +483,7 @@ def test_ten_drawings_teach_a_word_that_means_nothing_yet(clip: Any) -> None:
     kinds = len(NEW_WORDS)
     labels = clip.texts.encode(windows(clip.texts, NEW_WORDS))
     examples = clip.pictures.encode(pixels(tiny_clip.draw_all(10 * kinds, seed=5)))
-    scale = Scale(temperature=1 / clip.logit_scale, by_spread=False)
+    scale = CosineCalibration(temperature=1 / clip.logit_scale, by_spread=False)
 
     learner, _ = Learner.start(NEW_WORDS, labels, scale).learn(
         examples, np.arange(len(examples)) % kinds

@@ -10,7 +10,7 @@ from shared.errors import BrokerUnavailable
 from shared.messages import CONTROL
 from shared.ports import Claim
 from tests.workers.conftest import QUEUE, Bench
-from workers.consumer import Drain
+from workers.consumer import Consumer
 
 
 class Work:
@@ -51,8 +51,8 @@ class Work:
             self.at_once -= 1
         self.bench.ledger.complete(claim, lease_s=10)
 
-    def drain(self) -> Drain:
-        return Drain(
+    def drain(self) -> Consumer:
+        return Consumer(
             ledger=self.bench.ledger,
             worker="w",
             begin_call=self.calls.append,

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared import ids, object_keys
-from shared.batches import UPLOAD_KEPT_S, BatchResult, File
+from shared.batches import UPLOAD_KEPT_S, BatchResult, StoredFile
 from shared.errors import BrokerUnavailable, ClocksDisagree
 from shared.jobs import Job, State
 from shared.member_reports import WorkerReport
@@ -19,7 +19,7 @@ from tests.workers.handlers.test_batch import a_batch, run_all
 from tests.workers.keeper.test_retention import NO_LIMIT, put_upload, uploads
 from workers.keeper.main import Keeper
 from workers.keeper.retention import expire_call_records, expire_files, expire_jobs
-from workers.keeper.webhook_delivery import Courier
+from workers.keeper.webhook_delivery import WebhookDelivery
 from workers.outbound_http.client import Outbound
 
 
@@ -34,7 +34,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         ledger=bench.ledger,
         store=bench.store,
         doorbell=FakeDoorbell(rung.append),
-        courier=Courier(WebhookStore(store=bench.store), Outbound()),
+        courier=WebhookDelivery(WebhookStore(store=bench.store), Outbound()),
         max_attempts=3,
         lease_s=10,
         audit_s=3600,
@@ -275,7 +275,7 @@ def test_used_idempotency_keys_expire(bench: Bench):
 
 def put_file(bench: Bench, made_at: int, expires_at: float | None, *, whole: bool = True) -> str:
     file_id = ids.file_id(made_at * 1000, 1)
-    file = File(
+    file = StoredFile(
         id=file_id,
         purpose="batch",
         filename="x",

@@ -42,7 +42,7 @@ def test_a_model_of_the_hub_is_here_once_its_weights_are(cache: Path):
 
     (snapshot / "model.safetensors").write_bytes(b"123")
 
-    assert model_files.find(entry("acme/m")) == model_files.Stock(place=snapshot, size_bytes=8)
+    assert model_files.find(entry("acme/m")) == model_files.LocalModel(place=snapshot, size_bytes=8)
 
 
 def test_a_name_without_an_owner_is_of_sentence_transformers(cache: Path):
@@ -82,7 +82,7 @@ def test_a_folder_and_a_file_of_weights_are_where_they_are(tmp_path: Path, cache
 
     found = model_files.find(entry(f"ViT-B-32@{weights}", "open_clip"))
 
-    assert found == model_files.Stock(place=weights, size_bytes=3)
+    assert found == model_files.LocalModel(place=weights, size_bytes=3)
     assert model_files.find(entry(str(tmp_path / "nowhere"))) is None
     assert model_files.repository_of(entry(str(tmp_path / "nowhere"))) is None
 

@@ -11,7 +11,7 @@ from shared.errors import ConfigurationError
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from workers import model_loader
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.model_loader import load_models
 
 
@@ -22,9 +22,9 @@ def entry(name: str, **changes: object) -> ModelEntry:
 @pytest.fixture
 def load() -> Iterator:
     """Loads entries; the first is the default."""
-    loaded: list[Model] = []
+    loaded: list[LoadedModel] = []
 
-    def load(*entries: ModelEntry, **settings: object) -> tuple[str, dict[str, Model]]:
+    def load(*entries: ModelEntry, **settings: object) -> tuple[str, dict[str, LoadedModel]]:
         catalogue = Catalogue(entries, default=entries[0].name)
         chosen = Settings(**{"device": "cpu", **settings})
         device, models = load_models(catalogue, chosen, observe=lambda _: lambda *_: None)

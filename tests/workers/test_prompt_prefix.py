@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workers.models.hashing import HashingEncoder
-from workers.models.prompt_prefix import Prefixed
+from workers.models.prompt_prefix import PromptPrefixEncoder
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def plain() -> HashingEncoder:
 
 
 def test_every_window_is_encoded_behind_the_prefix(plain: HashingEncoder):
-    encoder = Prefixed(plain, "query:")
+    encoder = PromptPrefixEncoder(plain, "query:")
     texts = ["a red rose", "", "green"]
 
     rows = encoder.encode(encoder.tokenise(texts))
@@ -22,7 +22,7 @@ def test_every_window_is_encoded_behind_the_prefix(plain: HashingEncoder):
 
 
 def test_nobody_is_charged_for_it_and_it_has_room_in_the_window(plain: HashingEncoder):
-    encoder = Prefixed(plain, "query:")
+    encoder = PromptPrefixEncoder(plain, "query:")
     taken = len(plain.tokenise(["query:"])[0])
 
     assert encoder.tokenise(["a red rose"]) == plain.tokenise(["a red rose"])
@@ -32,6 +32,6 @@ def test_nobody_is_charged_for_it_and_it_has_room_in_the_window(plain: HashingEn
 
 
 def test_vectors_of_another_prefix_are_of_another_revision(plain: HashingEncoder):
-    revisions = {Prefixed(plain, prefix).revision for prefix in ("query:", "passage:")}
+    revisions = {PromptPrefixEncoder(plain, prefix).revision for prefix in ("query:", "passage:")}
 
     assert len(revisions | {plain.revision}) == 3

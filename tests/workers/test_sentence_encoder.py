@@ -18,7 +18,7 @@ import pytest
 
 from shared.errors import ConfigurationError, Unavailable
 from workers.embedding.texts import Embedder
-from workers.microbatching.microbatcher import MicroBatcher, Priority
+from workers.microbatching.microbatcher import Microbatcher, Priority
 from workers.models.port import TextEncoder
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def encoder(load: Any, folder: str) -> Iterator[TextEncoder]:
 
 @pytest.fixture(scope="module")
 def embedder(encoder: TextEncoder) -> Iterator[Embedder]:
-    with MicroBatcher(encoder, budget_tokens=1024, name="minilm") as batcher:
+    with Microbatcher(encoder, budget_tokens=1024, name="minilm") as batcher:
         yield Embedder(encoder, batcher)
 
 
@@ -94,7 +94,7 @@ def test_every_engine_agrees_with_plain_float32(
     texts = [*sample(60, 50), "", "a", "naïve café 東京 🙂", " padded \n"]
     encoder = load(folder, name="minilm", engine=engine, precision=precision)
 
-    with MicroBatcher(encoder, budget_tokens=512, name="minilm") as batcher:
+    with Microbatcher(encoder, budget_tokens=512, name="minilm") as batcher:
         rows = embed(Embedder(encoder, batcher), texts)
 
     wanted = plain.encode(texts, normalize_embeddings=True, show_progress_bar=False)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.workers.conftest import QUEUE, Bench
 from workers import watchdog
-from workers.watchdog import EXIT_UNFIT, Watchdog, Watched
+from workers.watchdog import EXIT_UNFIT, Watchdog, WatchedState
 
 
 def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[int]]:
@@ -20,7 +20,7 @@ def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[i
         member="w",
         report=lambda: b"{}",
         queues=(QUEUE,),
-        watched=Watched(**{**watched, **seen}),
+        watched=WatchedState(**{**watched, **seen}),
         forward_limit_s=1.0,
         exit=exits.append,
     )

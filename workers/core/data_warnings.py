@@ -24,7 +24,7 @@ MOST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remark:
+class DataWarning:
     """A finding: the labels and the items (indices of this call) it is about.
 
     `value` is the number that gave rise to it: a count of examples or a cosine.
@@ -42,7 +42,7 @@ def remarks(
     x: Floats,
     y: Indices,
     counts: NDArray[np.floating[Any]] | None = None,
-) -> tuple[Remark, ...]:
+) -> tuple[DataWarning, ...]:
     """All remarks on the examples of one call, at most `MOST` of a kind.
 
     Args:
@@ -63,7 +63,7 @@ def remarks(
     )
 
 
-def conflicting_duplicates(labels: Sequence[str], x: Floats, y: Indices) -> tuple[Remark, ...]:
+def conflicting_duplicates(labels: Sequence[str], x: Floats, y: Indices) -> tuple[DataWarning, ...]:
     """Equal examples with different labels, the first `MOST` groups.
 
     Only neighbours along one fixed direction are compared: N log N instead of N * N.
@@ -74,7 +74,7 @@ def conflicting_duplicates(labels: Sequence[str], x: Floats, y: Indices) -> tupl
     order = np.argsort(place, kind="stable")
     # Rows at this cosine are this far apart, so their places along any direction are, at most.
     reach = float(np.sqrt(2.0 - 2.0 * SAME_TEXT_COSINE))
-    found: list[Remark] = []
+    found: list[DataWarning] = []
     grouped = np.zeros(len(x), np.bool_)
     ends = np.searchsorted(place[order], place[order] + reach, side="right")
     for rank, first in enumerate(order):
@@ -88,14 +88,14 @@ def conflicting_duplicates(labels: Sequence[str], x: Floats, y: Indices) -> tupl
             cosine = float(min((x[same] @ x[first]).min(), 1.0))
             items = tuple(int(i) for i in same)
             found.append(
-                Remark(kind="conflicting_duplicates", labels=names, items=items, value=cosine)
+                DataWarning(kind="conflicting_duplicates", labels=names, items=items, value=cosine)
             )
     return tuple(sorted(found, key=lambda remark: remark.items))[:MOST]
 
 
 def few_examples(
     labels: Sequence[str], counts: NDArray[np.floating[Any]] | Indices
-) -> tuple[Remark, ...]:
+) -> tuple[DataWarning, ...]:
     """Labels with fewer than `FEW_EXAMPLES`, the poorest first.
 
     >>> [r.labels for r in few_examples(["a", "b"], np.array([9, 1]))]
@@ -103,12 +103,12 @@ def few_examples(
     """
     poor = [int(k) for k in np.argsort(counts, kind="stable") if counts[k] < FEW_EXAMPLES]
     return tuple(
-        Remark(kind="few_examples", labels=(labels[k],), value=float(counts[k]))
+        DataWarning(kind="few_examples", labels=(labels[k],), value=float(counts[k]))
         for k in poor[:MOST]
     )
 
 
-def similar_labels(labels: Sequence[str], prior: Floats) -> tuple[Remark, ...]:
+def similar_labels(labels: Sequence[str], prior: Floats) -> tuple[DataWarning, ...]:
     """Pairs of labels whose embeddings are nearly one, the closest first.
 
     >>> p = np.array([[1, 0], [0.99, 0.1411], [0, 1]], np.float32)
@@ -119,7 +119,7 @@ def similar_labels(labels: Sequence[str], prior: Floats) -> tuple[Remark, ...]:
     rows, columns = np.nonzero(cosine >= SIMILAR_LABELS_COSINE)
     order = np.argsort(-cosine[rows, columns], kind="stable")[:MOST]
     return tuple(
-        Remark(
+        DataWarning(
             kind="similar_labels",
             labels=(labels[rows[i]], labels[columns[i]]),
             value=float(min(cosine[rows[i], columns[i]], 1.0)),

@@ -21,7 +21,7 @@ NO_THRESHOLD = 0.5  # of a label that has none to tune
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quality:
+class QualityMetrics:
     """Shares in 0..1. Per label (L,): `precision`, `recall`, `f1`; `support` counts true items.
 
     `macro_f1` is the mean over labels that occur, as truth or as prediction; `micro_f1` pools all
@@ -37,7 +37,7 @@ class Quality:
     support: Ints
 
 
-def quality(confusion: Ints) -> Quality:
+def quality(confusion: Ints) -> QualityMetrics:
     """All of it from a confusion matrix (L, L).
 
     >>> q = quality(np.array([[3, 1], [0, 4]]))
@@ -49,7 +49,7 @@ def quality(confusion: Ints) -> Quality:
     f1 = _ratio(2.0 * hits, (true + found).astype(np.float64))
     occurs = (true + found) > 0
     accuracy = float(hits.sum() / max(int(confusion.sum()), 1))
-    return Quality(
+    return QualityMetrics(
         accuracy=accuracy,
         macro_f1=float(f1[occurs].mean()) if occurs.any() else 0.0,
         micro_f1=accuracy,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model_catalogue import ExampleFit, LabelFit
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 from workers.core.zero_shot import cosines
 
 Floats = NDArray[np.float32]
@@ -97,7 +97,7 @@ class Learnt:
     other: float
 
     @classmethod
-    def measure(cls, moments: Moments, prior: Floats) -> Self:
+    def measure(cls, moments: SufficientStatistics, prior: Floats) -> Self:
         """Of the sums of L labels whose embeddings are `prior` (L, D).
 
         The cosine of a new example with the mean of n others follows from the mean cosine c of
@@ -126,7 +126,7 @@ class Learnt:
         """The fit of items (N, D), unit rows: (N,), 0 to 1.
 
         >>> x = np.eye(3, dtype=np.float32)
-        >>> m = Moments.empty(2, 3).add(x[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), np.ones(4))
+        >>> m = SufficientStatistics.empty(2, 3).add(x[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), np.ones(4))
         >>> near, far = Learnt.measure(m, x[:2]).fit(x[[0, 2]], None)
         >>> near > far
         np.True_

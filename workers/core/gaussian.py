@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -42,7 +42,7 @@ STRENGTH_KAPPA = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class LinearScorer:
     """Scores x @ rows.T + bias, of one model or of E of them."""
 
     rows: Floats  # (L, D) or (E, L, D)
@@ -55,19 +55,19 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clouds:
+class GaussianEnsemble:
     """The models of `GRID`, (E, L, D), and what the label embeddings alone say, (L, D).
 
     `meant`, 0..1: how likely labels are to mean something, over how likely before any example.
     """
 
-    models: Linear
-    labels: Linear
+    models: LinearScorer
+    labels: LinearScorer
     strength: float
     meant: float
 
 
-def fit(moments: Moments, prior: Doubles, temperature: float) -> Clouds:
+def fit(moments: SufficientStatistics, prior: Doubles, temperature: float) -> GaussianEnsemble:
     """Every model of the grid.
 
     Args:
@@ -76,7 +76,7 @@ def fit(moments: Moments, prior: Doubles, temperature: float) -> Clouds:
         temperature: of zero-shot, in cosine: the strength that holds until examples speak.
 
     >>> prior = np.eye(2)
-    >>> m = Moments.empty(2, 2).add(prior.astype(np.float32), np.array([0, 1]), np.ones(2))
+    >>> m = SufficientStatistics.empty(2, 2).add(prior.astype(np.float32), np.array([0, 1]), np.ones(2))
     >>> clouds = fit(m, prior, 0.05)
     >>> round(clouds.strength, 2), clouds.meant  # the examples lie where the labels do
     (0.16, 1.0)
@@ -105,9 +105,9 @@ def fit(moments: Moments, prior: Doubles, temperature: float) -> Clouds:
         w = _centres(trust, *_shaped(beyond, meanings, within, freedom, variance, alpha))
         rows.append(w.astype(np.float32))
         bias.append((log_share - 0.5 * np.einsum("kld,kld->kl", mu, w)).astype(np.float32))
-    return Clouds(
-        models=Linear(rows=np.concatenate(rows), bias=np.concatenate(bias)),
-        labels=Linear(
+    return GaussianEnsemble(
+        models=LinearScorer(rows=np.concatenate(rows), bias=np.concatenate(bias)),
+        labels=LinearScorer(
             rows=(prior * (meant / temperature)).astype(np.float32),
             bias=np.zeros(len(prior), np.float32),
         ),
@@ -119,7 +119,7 @@ def fit(moments: Moments, prior: Doubles, temperature: float) -> Clouds:
 def _strength(
     counts: Doubles, means: Doubles, prior: Doubles, variance: float
 ) -> tuple[float, float]:
-    """How strongly examples follow the label embeddings, and `Clouds.meant`.
+    """How strongly examples follow the label embeddings, and `GaussianEnsemble.meant`.
 
     Bayes' rule between two explanations of the regression: labels mean nothing, and it is 0 but
     for its error; or they mean something, and it is about `STRENGTH_GUESS`.

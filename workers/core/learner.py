@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.core import gaussian
-from workers.core.gaussian import Linear
+from workers.core.gaussian import LinearScorer
 from workers.core.hedge import Hedge
 from workers.core.output_calibration import Calibration, softmax
 from workers.core.passive_aggressive import Kind, PassiveAggressive
-from workers.core.sufficient_statistics import Moments
-from workers.core.zero_shot import Scale, temperature
+from workers.core.sufficient_statistics import SufficientStatistics
+from workers.core.zero_shot import CosineCalibration, temperature
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -68,7 +68,7 @@ FADE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class LearningReport:
     """What `learn` saw, each example predicted by a learner that had not seen it.
 
     `log_loss` in nats. `curve`: (examples learnt, share right) of the call's examples, for the
@@ -94,20 +94,20 @@ class Learner:
 
     labels: tuple[str, ...]
     prior: Floats  # (L, D)
-    scale: Scale
+    scale: CosineCalibration
     seen: int
     meant: float
-    moments: Moments
+    moments: SufficientStatistics
     margins: PassiveAggressive
     clouds: Hedge
     sources: Hedge
     blends: Hedge
     calibration: Calibration
-    model: Linear
+    model: LinearScorer
 
     @classmethod
     def start(
-        cls, labels: Sequence[str], prior: Floats, scale: Scale, *, kind: Kind = "PA-I"
+        cls, labels: Sequence[str], prior: Floats, scale: CosineCalibration, *, kind: Kind = "PA-I"
     ) -> Learner:
         """Without examples: it ranks as zero-shot does.
 
@@ -124,13 +124,13 @@ class Learner:
             scale=scale,
             seen=0,
             meant=1.0,
-            moments=Moments.empty(*rows.shape),
+            moments=SufficientStatistics.empty(*rows.shape),
             margins=PassiveAggressive.start(rows, kind=kind),
             clouds=Hedge.start(CLOUD_PENALTY, centre=CLOUD_TEMPERATURE),
             sources=Hedge.start(np.zeros(2), worth=2.0),
             blends=Hedge.start(BLEND_PENALTY, worth=8.0),
             calibration=Calibration.start(),
-            model=Linear(rows=rows, bias=np.zeros(len(rows), np.float32)),
+            model=LinearScorer(rows=rows, bias=np.zeros(len(rows), np.float32)),
         )
         return empty._compiled(empty._fit())
 
@@ -153,7 +153,7 @@ class Learner:
 
     def learn(
         self, x: Floats, y: Ints, *, weights: Doubles | None = None, iters: Ints | None = None
-    ) -> tuple[Learner, Report]:
+    ) -> tuple[Learner, LearningReport]:
         """Learn N examples, in the order given.
 
         Fold by fold, examples are predicted by what is learnt from the rest; then all are learnt.
@@ -168,13 +168,15 @@ class Learner:
 
         >>> from workers.core.zero_shot import Scale
         >>> x = np.eye(2, dtype=np.float32)
-        >>> start = Learner.start(["a", "b"], x, Scale(temperature=0.1))
+        >>> start = Learner.start(["a", "b"], x, CosineCalibration(temperature=0.1))
         >>> learner, report = start.learn(x[::-1], np.array([0, 1]))  # the labels are swapped
         >>> report.accuracy, learner.seen, start.seen
         (0.0, 2, 0)
         """
         if not len(x):
-            nothing = Report(accuracy=0.0, log_loss=0.0, curve=(), trust=self.trust(), strength=0.0)
+            nothing = LearningReport(
+                accuracy=0.0, log_loss=0.0, curve=(), trust=self.trust(), strength=0.0
+            )
             return self, replace(nothing, strength=self._fit().strength)
         weights = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
         iters = np.full(len(x), DEFAULT_ITERS) if iters is None else np.asarray(iters)
@@ -188,7 +190,7 @@ class Learner:
         now, mixed = now._weighed(fitted)._judged(self, logits, y, emphasis)
         p = softmax(mixed, *now.calibration.fitted())  # (N, L)
         accuracy = float((p.argmax(axis=1) == y).mean())
-        return now._compiled(fitted), Report(
+        return now._compiled(fitted), LearningReport(
             accuracy=accuracy,
             log_loss=-float(np.log(np.maximum(p[np.arange(len(p)), y], 1e-7)).mean()),
             curve=((self.seen, before), (held[0].seen, accuracy)),
@@ -251,7 +253,7 @@ class Learner:
         if header.get("schema") != SCHEMA:
             raise ValueError(f"schema {header.get('schema')!r} is not {SCHEMA}")
         labels = tuple(header["labels"])
-        start = cls.start(labels, np.asarray(arrays["prior"]), Scale(**header["scale"]))
+        start = cls.start(labels, np.asarray(arrays["prior"]), CosineCalibration(**header["scale"]))
         for name, array in start.arrays().items():
             if array.shape != arrays[name].shape:
                 raise ValueError(f"{name} is {arrays[name].shape}, {array.shape} was expected")
@@ -262,7 +264,7 @@ class Learner:
             start,
             seen=int(header["seen"]),
             meant=meant,
-            moments=Moments(
+            moments=SufficientStatistics(
                 counts=arrays["counts"],
                 sums=arrays["sums"],
                 second=arrays["second"],
@@ -284,10 +286,10 @@ class Learner:
                 heard=heard,
             ),
             calibration=Calibration(losses=arrays["calibration"]),
-            model=Linear(rows=arrays["rows"], bias=arrays["bias"]),
+            model=LinearScorer(rows=arrays["rows"], bias=arrays["bias"]),
         )
 
-    def _fit(self) -> gaussian.Clouds:
+    def _fit(self) -> gaussian.GaussianEnsemble:
         t = temperature(self.prior, self.scale)
         return gaussian.fit(self.moments, self.prior.astype(np.float64), t)
 
@@ -328,7 +330,7 @@ class Learner:
         """
         every = np.arange(int(fold_of.max()) + 1)
         seen = np.concatenate([fold_of != every[:, None], np.ones((1, len(y)), np.bool_)])
-        nothing = Moments.empty(*self.prior.shape)
+        nothing = SufficientStatistics.empty(*self.prior.shape)
         of_fold = [nothing.add(x[m], y[m], emphasis[m]) for m in ~seen[:-1]]
         whole = sum(of_fold, start=self.moments)
         moments = [*(whole - part for part in of_fold), whole]
@@ -358,12 +360,12 @@ class Learner:
         )
         return judged, mixed
 
-    def _weighed(self, fitted: gaussian.Clouds) -> Learner:
+    def _weighed(self, fitted: gaussian.GaussianEnsemble) -> Learner:
         """With a penalty on blends of examples that holds as far as labels mean something."""
         blends = replace(self.blends, penalty=BLEND_PENALTY * fitted.meant)
         return replace(self, meant=fitted.meant, blends=blends)
 
-    def _compiled(self, fitted: gaussian.Clouds) -> Learner:
+    def _compiled(self, fitted: gaussian.GaussianEnsemble) -> Learner:
         """With the mixture as one linear model."""
         share = self.blends.combination().astype(np.float64) @ BLENDS  # (3,)
         share[1:] /= self.sources.temperature()
@@ -371,11 +373,11 @@ class Learner:
         a, b, c = (np.float32(s) for s in share)
         rows = a * np.tensordot(clouds, fitted.models.rows, 1) + b * margins.rows + c * labels.rows
         bias = a * np.tensordot(clouds, fitted.models.bias, 1) + b * margins.bias + c * labels.bias
-        return replace(self, model=Linear(rows=rows, bias=bias))
+        return replace(self, model=LinearScorer(rows=rows, bias=bias))
 
-    def _margins(self) -> Linear:
+    def _margins(self) -> LinearScorer:
         average = np.float32(MARGIN_LOGIT) * self.margins.average  # (L, D + 1)
-        return Linear(rows=average[:, :-1], bias=average[:, -1])
+        return LinearScorer(rows=average[:, :-1], bias=average[:, -1])
 
 
 def _cross_fitted(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from workers.core.learner import Learner
 from workers.core.passive_aggressive import PassiveAggressive
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 
 Floats = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ def relabelled(
     ).refitted()
 
 
-def _moments(moments: Moments, onto: NDArray[np.float64]) -> Moments:
+def _moments(moments: SufficientStatistics, onto: NDArray[np.float64]) -> SufficientStatistics:
     kept = onto.sum(axis=0)  # (L,): 1 where the examples stay
     counts, sums = onto @ moments.counts, onto @ moments.sums
     total, left = float(moments.counts.sum()), float(counts.sum())
@@ -76,7 +76,7 @@ def _moments(moments: Moments, onto: NDArray[np.float64]) -> Moments:
     between = (staying / own[:, None]).T @ staying
     freedom = np.where(seen, np.maximum(moments.counts * moments.unit - 1.0, 0.0), 0.0)  # (L,)
     share = float(kept @ freedom / freedom.sum()) if freedom.any() else 0.0
-    return Moments(
+    return SufficientStatistics(
         counts=counts,
         sums=sums,
         second=between + share * within,

@@ -19,7 +19,7 @@ Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moments:
+class SufficientStatistics:
     """Weighted sums over all examples so far; float64, for they are subtracted from each other."""
 
     counts: Doubles  # (L,) sum of weights
@@ -37,19 +37,19 @@ class Moments:
             squares=0.0,
         )
 
-    def grow(self, more: int) -> Moments:
+    def grow(self, more: int) -> SufficientStatistics:
         """With `more` labels at the end, each without examples."""
-        return Moments(
+        return SufficientStatistics(
             counts=np.concatenate([self.counts, np.zeros(more)]),
             sums=np.concatenate([self.sums, np.zeros((more, self.sums.shape[1]))]),
             second=self.second,
             squares=self.squares,
         )
 
-    def add(self, x: Floats, y: Ints, weights: Doubles) -> Moments:
+    def add(self, x: Floats, y: Ints, weights: Doubles) -> SufficientStatistics:
         """With N more examples: x (N, D), y (N,) indices, weights (N,) above 0.
 
-        >>> m = Moments.empty(2, 2).add(np.eye(2, dtype=np.float32), np.array([1, 1]), np.ones(2))
+        >>> m = SufficientStatistics.empty(2, 2).add(np.eye(2, dtype=np.float32), np.array([1, 1]), np.ones(2))
         >>> m.counts.tolist(), m.sums.tolist()
         ([0.0, 2.0], [[0.0, 0.0], [1.0, 1.0]])
         """
@@ -59,33 +59,33 @@ class Moments:
         sums = self.sums.copy()
         if len(y):
             sums[present] += np.add.reduceat(rows * np.sqrt(weights[order])[:, None], first)
-        return Moments(
+        return SufficientStatistics(
             counts=self.counts + np.bincount(y, weights, minlength=len(self.counts)),
             sums=sums,
             second=self.second + rows.T @ rows,  # a matrix by itself: half the work
             squares=self.squares + float(weights @ weights),
         )
 
-    def __add__(self, other: Moments) -> Moments:
+    def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
         """Of the examples of both."""
-        return Moments(
+        return SufficientStatistics(
             counts=self.counts + other.counts,
             sums=self.sums + other.sums,
             second=self.second + other.second,
             squares=self.squares + other.squares,
         )
 
-    def __sub__(self, other: Moments) -> Moments:
+    def __sub__(self, other: SufficientStatistics) -> SufficientStatistics:
         """Without examples that were added as `other`.
 
         A label that has no more examples has sums of exactly 0: nothing but 0 was added to it.
 
-        >>> one, two = (Moments.empty(2, 1).add(np.ones((1, 1), np.float32), np.array([k]),
+        >>> one, two = (SufficientStatistics.empty(2, 1).add(np.ones((1, 1), np.float32), np.array([k]),
         ...                                     np.ones(1)) for k in (0, 1))
         >>> ((one + two) - two).counts.tolist()
         [1.0, 0.0]
         """
-        return Moments(
+        return SufficientStatistics(
             counts=self.counts - other.counts,
             sums=self.sums - other.sums,
             second=self.second - other.second,
@@ -99,7 +99,7 @@ class Moments:
         Weights of 10 for all are worth the same as weights of 1 for all; 200 examples of weight
         10 after 200 of weight 1 are worth 240 in all, of which the later ones make 218.
 
-        >>> m = Moments.empty(1, 1)
+        >>> m = SufficientStatistics.empty(1, 1)
         >>> m.add(np.ones((4, 1), np.float32), np.zeros(4, np.intp), np.full(4, 10.0)).unit
         0.1
         """

@@ -28,7 +28,7 @@ SAME_LABEL_COSINE = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class CosineCalibration:
     """What a model's cosines mean, fitted once per model.
 
     `temperature` is in cosine per unit of label spread when `by_spread`, else in cosine (CLIP:
@@ -49,7 +49,7 @@ def scores(
     x: Floats,
     labels: Floats,
     *,
-    scale: Scale,
+    scale: CosineCalibration,
     mode: Mode = "calibrated",
     multi_label: bool = False,
     null: Floats | None = None,
@@ -69,9 +69,9 @@ def scores(
         (N, L), float32.
 
     >>> x, labels = np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[:2]
-    >>> scores(x, labels, scale=Scale(temperature=0.5)).round(2).tolist()
+    >>> scores(x, labels, scale=CosineCalibration(temperature=0.5)).round(2).tolist()
     [[0.800000011920929, 0.20000000298023224]]
-    >>> scores(x, labels, scale=Scale(temperature=0.5), mode="jina").round(2).tolist()
+    >>> scores(x, labels, scale=CosineCalibration(temperature=0.5), mode="jina").round(2).tolist()
     [[0.7300000190734863, 0.27000001072883606]]
     """
     measured = LabelSet.measure(labels, scale=scale, null=null if multi_label else None)
@@ -88,7 +88,9 @@ class LabelSet:
     null_bias: float
 
     @classmethod
-    def measure(cls, labels: Floats, *, scale: Scale, null: Floats | None = None) -> Self:
+    def measure(
+        cls, labels: Floats, *, scale: CosineCalibration, null: Floats | None = None
+    ) -> Self:
         """The label set (L, D), with its competitors (M, D) when each label stands for itself."""
         rest = np.empty((0, labels.shape[1]), np.float32) if null is None else null
         rest = rest[(rest @ labels.T).max(axis=1, initial=-1.0) < SAME_LABEL_COSINE]
@@ -168,13 +170,13 @@ def multi_label_scores(
     return probabilities
 
 
-def temperature(labels: Floats, scale: Scale) -> float:
+def temperature(labels: Floats, scale: CosineCalibration) -> float:
     """The softmax temperature of a label set, in cosine.
 
     >>> labels = np.array([[1, 0], [0.8, 0.6]], np.float32)  # 0.63 apart
-    >>> round(temperature(labels, Scale(temperature=0.06)), 4)
+    >>> round(temperature(labels, CosineCalibration(temperature=0.06)), 4)
     0.0379
-    >>> temperature(labels, Scale(temperature=0.06, by_spread=False))
+    >>> temperature(labels, CosineCalibration(temperature=0.06, by_spread=False))
     0.06
     """
     return scale.temperature * (spread(labels) if scale.by_spread else 1.0)

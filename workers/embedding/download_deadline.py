@@ -19,7 +19,7 @@ _SHARE = 0.8  # of the time of a call; the rest is for judging what came last
 _T = TypeVar("_T")
 
 
-class Patience:
+class DownloadDeadline:
     """That of one call. `start` it once all is held, `stop` it when the call has ended."""
 
     def __init__(self, *, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -21,29 +21,29 @@ from shared.errors import PigeonholeError, UnreadableInput
 from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media, Priority
 from shared.validation import refuse
-from workers.embedding.download_deadline import Patience
+from workers.embedding.download_deadline import DownloadDeadline
 from workers.embedding.long_texts import TokenIds
 from workers.embedding.media_loader import MediaReader
 from workers.embedding.pooling import (
     FileViews,
     ItemViews,
     View,
-    Views,
+    ViewBatch,
     mean,
     of_texts,
     pages_of,
     put_together,
 )
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.futures import done, mapped, settled, then, without_variables
 from workers.inputs.documents.model import Document
-from workers.inputs.images.decode import Picture, tokens_of
+from workers.inputs.images.decode import FramedImage, tokens_of
 from workers.inputs.media_fetcher import host_of
 from workers.models.port import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Viewer:
+class ItemEmbedder:
     """Looks at items with the models of this process."""
 
     limits: Limits
@@ -51,7 +51,7 @@ class Viewer:
 
     def look(
         self,
-        model: Model,
+        model: LoadedModel,
         items: Sequence[Item],
         files: FileReading,
         *,
@@ -61,7 +61,7 @@ class Viewer:
         job: str = "",
         per_item: bool = False,
         aside: Mapping[int, PigeonholeError] | None = None,
-    ) -> Future[Views]:
+    ) -> Future[ViewBatch]:
         """Begin to look at N items of an account, as a part of a `job` of bulk if any.
 
         Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
@@ -79,7 +79,7 @@ class Viewer:
         """
         patience = None
         if deadline is not None and any(item.media for item in items):
-            patience = Patience(deadline=deadline)
+            patience = DownloadDeadline(deadline=deadline)
         look = _Look(
             self, model, files, priority, deadline, account, job, patience, per_item, aside or {}
         )
@@ -93,19 +93,19 @@ class Viewer:
 class _Look:
     """How the media of one call are looked at."""
 
-    viewer: Viewer
-    model: Model
+    viewer: ItemEmbedder
+    model: LoadedModel
     files: FileReading
     priority: Priority
     deadline: float | None
     account: str
     job: str
-    patience: Patience | None
+    patience: DownloadDeadline | None
     per_item: bool
     aside: Mapping[int, PigeonholeError]
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
-    def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[Views]:
+    def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[ViewBatch]:
         """The items, whose texts are these tokens."""
         failed = self._failed(items, tokens)
         counts = tuple(0 if i in failed else len(ids) for i, ids in enumerate(tokens))
@@ -186,7 +186,7 @@ class _Look:
         ]
         return then(settled(read), lambda _: self._embedded([each.result() for each in read]))
 
-    def _embedded(self, pictures: Sequence[Picture]) -> Future[ItemViews]:
+    def _embedded(self, pictures: Sequence[FramedImage]) -> Future[ItemViews]:
         assert self.model.pictures is not None
         rows = self.model.pictures.embed(
             [picture.pixels for picture in pictures],
@@ -334,7 +334,7 @@ def _dealt(items: Sequence[Item]) -> list[Item]:
     return sorted(dict.fromkeys(items), key=place)
 
 
-def _check_reads(model: Model, index: int, item: Item, files: FileReading) -> None:
+def _check_reads(model: LoadedModel, index: int, item: Item, files: FileReading) -> None:
     if model.pictures is not None or not item.media:
         return
     name = f"the model {model.entry.name}"

@@ -18,7 +18,7 @@ from shared.types import ClassifyRequest, LabelsAlike, Priority, Question
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.core import fit, prompts, zero_shot
 from workers.core.data_warnings import similar_labels
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.futures import done, without_variables
 from workers.models.port import Rows
 
@@ -48,7 +48,7 @@ _CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
 
 
 def embed_labels(
-    model: Model,
+    model: LoadedModel,
     labels: Sequence[str],
     *,
     priority: Priority,
@@ -77,19 +77,19 @@ def embed_labels(
     return made
 
 
-def _templates(model: Model, pictures: bool) -> tuple[str, ...]:
+def _templates(model: LoadedModel, pictures: bool) -> tuple[str, ...]:
     return model.entry.picture_templates if pictures else model.entry.templates
 
 
-def scale_of(model: Model, *, pictures: bool = False) -> zero_shot.Scale:
+def scale_of(model: LoadedModel, *, pictures: bool = False) -> zero_shot.CosineCalibration:
     """What the model's cosines of labels with texts mean, or with pictures."""
     entry = model.entry
     if pictures:
         assert model.pictures is not None
-        return zero_shot.Scale(
+        return zero_shot.CosineCalibration(
             temperature=1 / model.pictures.logit_scale, by_spread=False, null_bias=entry.null_bias
         )
-    return zero_shot.Scale(
+    return zero_shot.CosineCalibration(
         temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
     )
 
@@ -105,7 +105,7 @@ class LabelSets:
 
     def of(
         self,
-        model: Model,
+        model: LoadedModel,
         request: ClassifyRequest,
         question: Question,
         priority: Priority,
@@ -155,7 +155,7 @@ class LabelSets:
 
 
 def _make(
-    model: Model,
+    model: LoadedModel,
     request: ClassifyRequest,
     question: Question,
     described: tuple[str, ...],
@@ -204,7 +204,7 @@ def _measured(
     question: Question,
     rows: Rows,
     null: Rows | None,
-    scale: zero_shot.Scale,
+    scale: zero_shot.CosineCalibration,
     tokens: int,
 ) -> Labels:
     """What scoring and fit need of labels (L, D) and null labels (M, D)."""

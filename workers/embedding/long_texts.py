@@ -24,7 +24,7 @@ from shared.errors import DeadlineExceeded
 from shared.types import Priority
 from workers.embedding.tokenization import Tokenise, token_steps
 from workers.futures import end, without_variables
-from workers.microbatching.fair_order import AccountTurns
+from workers.microbatching.fair_order import FairOrder
 
 STEP_CHARS = 65_536
 TokenIds = list[Sequence[int]]
@@ -55,7 +55,7 @@ class LongTexts:
         self._tokenise = tokenise
         self._clock = clock
         self._lock = threading.Lock()
-        self._turns = AccountTurns()
+        self._turns = FairOrder()
         self._numbers = itertools.count()
         self._waiting: list[_Work] = []
         self._running = False

@@ -20,7 +20,7 @@ from workers.futures import cancel_with, copy, end, without_variables
 from workers.inputs.documents import reader
 from workers.inputs.documents.model import Document, DocumentBounds
 from workers.inputs.images import decode
-from workers.inputs.images.decode import Picture, PictureBounds
+from workers.inputs.images.decode import FramedImage, ImageLimits
 from workers.inputs.images.frame import Frame
 from workers.sandbox.pool import Sandbox
 
@@ -65,9 +65,9 @@ class Decoders:
             gives_way=True,
         )
 
-    def picture(self, data: bytes, frame: Frame) -> Decoding[Picture]:
+    def picture(self, data: bytes, frame: Frame) -> Decoding[FramedImage]:
         """A picture, brought into a frame."""
-        return self._decoded(decode.read, data, frame, PictureBounds())
+        return self._decoded(decode.read, data, frame, ImageLimits())
 
     def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Decoding[Document]:
         """So many pages of a document; as pictures too if there is a frame."""

@@ -35,11 +35,11 @@ from shared.errors import (
 )
 from shared.ports import Buckets, ObjectStore
 from shared.types import Media, Priority
-from workers.embedding.download_deadline import Patience
+from workers.embedding.download_deadline import DownloadDeadline
 from workers.embedding.media_decoder import Decoders, Decoding
 from workers.futures import cancel_with, copy, end, mapped, then, without_variables
 from workers.inputs.documents.model import Document
-from workers.inputs.images.decode import Picture
+from workers.inputs.images.decode import FramedImage
 from workers.inputs.images.frame import Frame
 from workers.inputs.media_fetcher import Fetcher, Kind
 
@@ -79,12 +79,12 @@ class MediaReader:
         self._most_bytes = most_bytes
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="media")
         self._reading = {
-            turns: Turns(_UNDER_WAY, clock)
+            turns: PrioritySemaphore(_UNDER_WAY, clock)
             for turns in itertools.product(Priority, ("picture", "document"), (False, True))
         }
-        self._decoding = Turns(decoders.at_once, clock)
-        self._documents = Turns(decoders.documents_at_once, clock)
-        self._bulk_documents = Turns(decoders.documents_at_once, clock)
+        self._decoding = PrioritySemaphore(decoders.at_once, clock)
+        self._documents = PrioritySemaphore(decoders.documents_at_once, clock)
+        self._bulk_documents = PrioritySemaphore(decoders.documents_at_once, clock)
 
     def picture(
         self,
@@ -95,8 +95,8 @@ class MediaReader:
         deadline: float | None,
         rank: int = 0,
         account: str = "",
-        patience: Patience | None = None,
-    ) -> Future[Picture]:
+        patience: DownloadDeadline | None = None,
+    ) -> Future[FramedImage]:
         """A picture, brought into a frame. `rank` is how many of its call go before it.
 
         Raises:
@@ -106,7 +106,7 @@ class MediaReader:
             DeadlineExceeded: by the future: its turn came too late.
         """
 
-        def decode(data: bytes) -> Future[Picture]:
+        def decode(data: bytes) -> Future[FramedImage]:
             return self._decoding.take(
                 lambda: self._decoders.picture(data, frame),
                 priority=priority,
@@ -130,7 +130,7 @@ class MediaReader:
         deadline: float | None,
         rank: int = 0,
         account: str = "",
-        patience: Patience | None = None,
+        patience: DownloadDeadline | None = None,
     ) -> Future[_T]:
         """What `use` makes of a document; its pages are there as pictures too if there is a frame.
 
@@ -187,7 +187,7 @@ class MediaReader:
         deadline: float | None,
         rank: int,
         account: str,
-        patience: Patience | None,
+        patience: DownloadDeadline | None,
     ) -> Future[_T]:
         """What follows from the bytes, once it is their turn to be read and they have come."""
         far = _is_far(media)
@@ -280,7 +280,7 @@ def _bounded(stream: BinaryIO, most_bytes: int, kind: Kind) -> bytes:
     return data
 
 
-class Turns:
+class PrioritySemaphore:
     """Lets so many pieces of work be under way at once; the others wait, by priority and rank."""
 
     def __init__(self, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:

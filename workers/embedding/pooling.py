@@ -37,7 +37,7 @@ class FileViews:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class ViewBatch:
     """N items as V views. `items` says which views are of which item; None: one each, in order."""
 
     x: Rows  # (V, D)
@@ -85,9 +85,9 @@ def pages_of(
     return tuple(pages)
 
 
-def of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) -> Views:
+def of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) -> ViewBatch:
     """N items that are texts and nothing else."""
-    return Views(
+    return ViewBatch(
         x=rows,
         of_pictures=np.zeros(len(rows), np.bool_),
         items=None,
@@ -104,7 +104,7 @@ def put_together(
     counts: tuple[int, ...],
     windowed: tuple[int, ...],
     aside: Mapping[int, PigeonholeError],
-) -> Views:
+) -> ViewBatch:
     """All items, once each has been looked at or has failed; those `aside` had failed before.
 
     Raises:
@@ -134,7 +134,7 @@ def put_together(
             pages = tuple(_added(views, page) for page in seen.pages)
             files.append(replace(seen.file, index=index, pages=pages))
     width = rows.result().shape[1]
-    return Views(
+    return ViewBatch(
         x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
         of_pictures=np.array([of_pictures for _, of_pictures in views], np.bool_),
         items=tuple(items),

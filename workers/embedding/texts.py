@@ -26,8 +26,8 @@ from workers.embedding.tokenization import token_ids
 from workers.embedding.window_stream import WHOLE_WINDOWS, means_of_windows
 from workers.futures import done, mapped
 from workers.inputs.images.frame import Pixels
-from workers.microbatching.microbatcher import MicroBatcher
-from workers.models.port import PictureEncoder, Rows, TextEncoder
+from workers.microbatching.microbatcher import Microbatcher
+from workers.models.port import ImageEncoder, Rows, TextEncoder
 
 _CACHE_BYTES = 32 * 2**20
 _SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
@@ -43,7 +43,7 @@ class Embedder:
     """
 
     def __init__(
-        self, encoder: TextEncoder, batcher: MicroBatcher, *, cache_bytes: int = _CACHE_BYTES
+        self, encoder: TextEncoder, batcher: Microbatcher, *, cache_bytes: int = _CACHE_BYTES
     ) -> None:
         self.encoder = encoder
         self.batcher = batcher
@@ -163,7 +163,7 @@ class Embedder:
         return ready
 
 
-class Still:
+class ImageItem:
     """A picture as a batcher takes it: pictures with the same pixels are the same."""
 
     __slots__ = ("_hash", "pixels")
@@ -174,7 +174,7 @@ class Still:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Still)
+            isinstance(other, ImageItem)
             and self._hash == other._hash
             and np.array_equal(self.pixels, other.pixels)
         )
@@ -183,30 +183,28 @@ class Still:
         return self._hash
 
 
-class Stills:
+class ImageBatcherModel:
     """The picture tower of a model, as a batcher asks it."""
 
-    def __init__(self, encoder: PictureEncoder) -> None:
+    def __init__(self, encoder: ImageEncoder) -> None:
         self._encoder = encoder
         self.dimensions = encoder.dimensions
 
-    def encode(self, windows: Sequence[Still], /) -> Rows:
+    def encode(self, windows: Sequence[ImageItem], /) -> Rows:
         """(N, D) unit rows."""
         return self._encoder.encode([still.pixels for still in windows])
 
 
-class Pictures:
+class ImageEmbedder:
     """Pictures to vectors: what handlers use beside an `Embedder`, safe for any thread.
 
     Args:
         encoder: the picture tower of a model.
-        batcher: in front of it, of `Stills`.
+        batcher: in front of it, of `ImageBatcherModel`.
         logit_scale: what cosines between pictures and texts are to be multiplied with.
     """
 
-    def __init__(
-        self, encoder: PictureEncoder, batcher: MicroBatcher, *, logit_scale: float
-    ) -> None:
+    def __init__(self, encoder: ImageEncoder, batcher: Microbatcher, *, logit_scale: float) -> None:
         self.encoder = encoder
         self.batcher = batcher
         self.logit_scale = logit_scale
@@ -225,22 +223,22 @@ class Pictures:
         Raises:
             Unavailable: when the model has stopped.
         """
-        stills = [Still(pixels) for pixels in pictures]
+        stills = [ImageItem(pixels) for pixels in pictures]
         return self.batcher.submit(
             stills, priority=priority, deadline=deadline, account=account, job=job
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class LoadedModel:
     """A loaded model: its entry in the catalogue, and how texts and pictures become vectors."""
 
     entry: ModelEntry
     embedder: Embedder
-    pictures: Pictures | None = None
+    pictures: ImageEmbedder | None = None
 
     @property
-    def batchers(self) -> tuple[MicroBatcher, ...]:
+    def batchers(self) -> tuple[Microbatcher, ...]:
         """Of all its towers."""
         if self.pictures is None:
             return (self.embedder.batcher,)

@@ -30,7 +30,7 @@ WHOLE_WINDOWS = CHUNK_WINDOWS * _AHEAD
 """A request of no more is submitted whole."""
 
 
-class Submit(Protocol):
+class SubmitToBatcher(Protocol):
     """A batcher's `submit`, its options chosen."""
 
     def __call__(
@@ -40,7 +40,10 @@ class Submit(Protocol):
 
 
 def means_of_windows(
-    submit: Submit, texts: Iterator[Sequence[Sequence[int]]], counts: Sequence[int], dimensions: int
+    submit: SubmitToBatcher,
+    texts: Iterator[Sequence[Sequence[int]]],
+    counts: Sequence[int],
+    dimensions: int,
 ) -> Future[Rows]:
     """The mean vector of each text's windows, weighted by their lengths: (N, D), unit rows.
 
@@ -64,7 +67,7 @@ class _Stream:
 
     def __init__(
         self,
-        submit: Submit,
+        submit: SubmitToBatcher,
         texts: Iterator[Sequence[Sequence[int]]],
         counts: Sequence[int],
         dimensions: int,

@@ -1,7 +1,7 @@
 """Classification, zero-shot or by a classifier: what inline calls and durable parts both do.
 
-`begin` tokenises, checks and hands windows to the micro-batcher; `Pending.result` turns the vectors
-into answers. In between nobody waits but the model.
+`begin` tokenises, checks and hands windows to the micro-batcher; `PendingClassification.result`
+turns the vectors into answers. In between nobody waits but the model.
 """
 
 from __future__ import annotations
@@ -29,47 +29,48 @@ from shared.types import (
     Priority,
     Usage,
 )
-from workers.classifier_cache import Classifiers
-from workers.classifier_file import Trained
+from workers.classifier_cache import ClassifierCache
+from workers.classifier_file import TrainedClassifier
 from workers.core import zero_shot
 from workers.core.evaluation import margins
 from workers.core.selection import NONE, select, thresholds
-from workers.embedding.items import Viewer
+from workers.embedding.items import ItemEmbedder
 from workers.embedding.labels import Labels, LabelSets
-from workers.embedding.pooling import FileViews, Views
-from workers.embedding.texts import Model
+from workers.embedding.pooling import FileViews, ViewBatch
+from workers.embedding.texts import LoadedModel
 from workers.handlers.training_set import PART_LIMIT_S, check_revision, model_of
-from workers.leases import Hold
+from workers.leases import Lease
 from workers.models.port import Rows
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
 
 
-class Classify:
+class ClassifyHandler:
     """Begins classify requests on the models of this process."""
 
     def __init__(
         self,
-        models: Mapping[str, Model],
+        models: Mapping[str, LoadedModel],
         limits: Limits,
-        classifiers: Classifiers,
-        viewer: Viewer,
+        classifiers: ClassifierCache,
+        viewer: ItemEmbedder,
     ) -> None:
         self._models = models
         self._viewer = viewer
         self._label_sets = LabelSets(limits)
         self._classifiers = classifiers
 
-    def run(self, job: Job, body: ClassifyRequest, hold: Hold) -> ClassifyResult:
+    def run(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
         """Classify the items of a durable job.
 
         Raises:
-            PigeonholeError: As for `begin` and `Pending.result`; or no item could be read.
+            PigeonholeError: As for `begin` and `PendingClassification.result`; or no item could be
+            read.
             CancelledError: The job was cancelled, or the lease lost.
         """
         return answered(body, self.read(job, body, hold))
 
-    def read(self, job: Job, body: ClassifyRequest, hold: Hold) -> ClassifyResult:
+    def read(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
         """As `run`, also where no item could be read."""
         pending = self.begin(
             body,
@@ -93,7 +94,7 @@ class Classify:
         deadline: float | None,
         account: str = "",
         job: str = "",
-    ) -> Pending:
+    ) -> PendingClassification:
         """Hand the request's windows to its model.
 
         Args:
@@ -129,7 +130,7 @@ class Classify:
             }
             for question in request.questions
         ]
-        return Pending(
+        return PendingClassification(
             request=request,
             model=model,
             views=views,
@@ -140,7 +141,7 @@ class Classify:
         )
 
 
-def _views_of(request: ClassifyRequest, model: Model) -> list[bool]:
+def _views_of(request: ClassifyRequest, model: LoadedModel) -> list[bool]:
     """What labels may have to be compared with: False for texts, True for pictures."""
     if not any(item.media for item in request.items):
         return [False]
@@ -169,17 +170,17 @@ def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pending:
+class PendingClassification:
     """A request whose items are on their way through the model.
 
     `label_sets` has those of each question, by what they are compared with (`_views_of`).
     """
 
     request: ClassifyRequest
-    model: Model
-    views: Future[Views]
+    model: LoadedModel
+    views: Future[ViewBatch]
     label_sets: list[dict[bool, Future[Labels]]]
-    classifier: Future[Trained] | None
+    classifier: Future[TrainedClassifier] | None
 
     @property
     def item_tokens(self) -> tuple[int, ...]:
@@ -270,7 +271,7 @@ class Pending:
         )
 
     def _answers(
-        self, views: Views, targets: _Targets, labels: tuple[str, ...], scorers: _Scorers
+        self, views: ViewBatch, targets: _Targets, labels: tuple[str, ...], scorers: _Scorers
     ) -> list[Answer]:
         """The answer to one question for each target."""
         request = self.request
@@ -305,18 +306,18 @@ class Pending:
         ]
 
 
-_Scorers = Trained | dict[bool, Labels]
+_Scorers = TrainedClassifier | dict[bool, Labels]
 
 
 def _scored(
-    views: Views,
+    views: ViewBatch,
     scorers: _Scorers,
     *,
     mode: zero_shot.Mode = "calibrated",
     multi_label: bool = False,
 ) -> Rows:
     """A score per view and label, (V, L): labels are compared with what each view is of."""
-    if isinstance(scorers, Trained):
+    if isinstance(scorers, TrainedClassifier):
         return scorers.scores(views.x, mode=mode, multi_label=multi_label)
     if len(scorers) == 1:
         (labels,) = scorers.values()
@@ -330,13 +331,13 @@ def _scored(
     return scores
 
 
-def _fitted(views: Views, scorers: _Scorers, entry: ModelEntry) -> Rows:
+def _fitted(views: ViewBatch, scorers: _Scorers, entry: ModelEntry) -> Rows:
     """The fit of each view, (V, 1). The constants of a model are for texts."""
     fits = np.empty((len(views.x), 1), np.float32)
     for pictures in (False, True):
         of_these = views.of_pictures == pictures
         x = views.x[of_these]
-        if isinstance(scorers, Trained):
+        if isinstance(scorers, TrainedClassifier):
             fits[of_these, 0] = scorers.learnt.fit(x, None if pictures else entry.example_fit)
         elif len(x):
             described = scorers[pictures].described
@@ -354,11 +355,11 @@ def _unknown(fit: float | None, request: ClassifyRequest) -> bool:
 class _Targets:
     """What is answered for, by its views: M items that could be read, and pages of documents."""
 
-    views: Views
+    views: ViewBatch
     groups: tuple[tuple[int, ...], ...] | None  # None: each view by itself, in order
 
     @classmethod
-    def of(cls, views: Views) -> Self:
+    def of(cls, views: ViewBatch) -> Self:
         """The items, then the pages that have a view."""
         if views.items is None:
             return cls(views=views, groups=None)

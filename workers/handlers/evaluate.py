@@ -17,34 +17,34 @@ from shared.types import (
     EvaluateResult,
     LabelQuality,
     ReliabilityBin,
-    WorthLabelling,
+    UncertainItem,
 )
 from workers import plots
-from workers.classifier_cache import Classifiers
+from workers.classifier_cache import ClassifierCache
 from workers.core import evaluation
 from workers.core.calibration import expected_calibration_error
-from workers.embedding.items import Viewer
-from workers.embedding.texts import Model
+from workers.embedding.items import ItemEmbedder
+from workers.embedding.texts import LoadedModel
 from workers.handlers import training_set
 from workers.handlers.example_files import ExampleFiles
-from workers.leases import Hold
+from workers.leases import Lease
 
 _MOST_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class EvaluateHandler:
     """Judges classifiers with the models of this process."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, LoadedModel]
     limits: Limits
-    classifiers: Classifiers
-    viewer: Viewer
+    classifiers: ClassifierCache
+    viewer: ItemEmbedder
     store: ObjectStore
     example_files: ExampleFiles
 
-    def run(self, job: Job, body: EvaluateRequest, hold: Hold) -> EvaluateResult:
+    def run(self, job: Job, body: EvaluateRequest, hold: Lease) -> EvaluateResult:
         """Score the examples, compare with their labels, draw.
 
         Examples without a label are only ranked by how unsure the classifier is of them. An
@@ -126,13 +126,13 @@ def _worth_labelling(
     scores: evaluation.Floats,
     known: np.ndarray[tuple[int], np.dtype[np.bool_]],
     labels: tuple[str, ...],
-) -> tuple[WorthLabelling, ...]:
+) -> tuple[UncertainItem, ...]:
     """The items without a label, or all where each has one, the least sure first."""
     margins = evaluation.margins(scores)
     wanted = ~known if not known.all() else known
     order = [int(i) for i in evaluation.most_worth_labelling(scores) if wanted[i]]
     return tuple(
-        WorthLabelling(
+        UncertainItem(
             index=i,
             prediction=labels[int(scores[i].argmax())],
             score=_short(scores[i].max()),

@@ -26,10 +26,10 @@ from shared.validation import MOST_SHOWN, faults_of, invalid, refuse, shown
 from workers.inputs.tables import parquet
 from workers.inputs.tables.column_mapping import name_of
 from workers.inputs.tables.detect_format import format_of
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.reader import ParquetRows, read_rows
-from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.row import Row, TableLimits
 
 _HEAD_BYTES = 64 * 1024  # of which some are no blank
 _MAX_BLANK = 65_536  # rows without a word that are passed over
@@ -47,7 +47,7 @@ class ExampleFiles:
     store: ObjectStore
     catalogue: Catalogue
     limits: Limits
-    bounds: Bounds
+    bounds: TableLimits
     parquet_rows: ParquetRows = parquet.rows
 
     def training(
@@ -66,7 +66,7 @@ class ExampleFiles:
         """
         if request.file is None:
             return request
-        reading = _Reading(request.file, self, check, judge=self._judge_example)
+        reading = _ExampleRead(request.file, self, check, judge=self._judge_example)
         examples = reading.examples()
         model = request.model
         if request.file.default_model and request.create is not None:
@@ -85,7 +85,7 @@ class ExampleFiles:
         """
         if request.file is None:
             return request
-        reading = _Reading(request.file, self, check, labelled=False)
+        reading = _ExampleRead(request.file, self, check, labelled=False)
         examples = reading.examples()
         found = request.model_copy(update={"examples": examples})
         self.limits.check_evaluation(found, place=reading.place)
@@ -114,7 +114,7 @@ class ExampleFiles:
             self.limits.check_training(alone, place=lambda _: place)
 
 
-class _Reading:
+class _ExampleRead:
     """One file as it is read.
 
     Args:
@@ -163,7 +163,7 @@ class _Reading:
         with self._opened() as stream:
             if not stream.read(_HEAD_BYTES).strip():
                 refuse("file", "is empty: send JSONL or Parquet, or CSV with a header")
-        said = Said(
+        said = DeclaredFormat(
             format=self._file.format,
             delimiter=self._file.delimiter,
             encoding=self._file.encoding,
@@ -226,12 +226,12 @@ class _Reading:
         except ObjectMissing:
             raise InvalidRequest("file: was deleted; send the request again") from None
 
-    def _wanted(self) -> Wanted:
+    def _wanted(self) -> RequestedColumns:
         required = {"text_column": self._columns["text"]}
         if self._labelled:
             required["label_column"] = self._columns["label"]
         optional = [name for name in self._columns.values() if name not in required.values()]
-        return Wanted(required=required, optional=optional)
+        return RequestedColumns(required=required, optional=optional)
 
     def _is_blank(self, row: Row) -> bool:
         """Whether it is a row of a table with nothing in it, as spreadsheets write below theirs."""

@@ -32,7 +32,7 @@ from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, JobKind, Usage, Value
 from workers import metrics
-from workers.handlers.batch.assemble_output import Assembler
+from workers.handlers.batch.assemble_output import OutputAssembler
 from workers.job_completion.purge_inputs import forget
 from workers.job_completion.webhook_events import announce
 
@@ -57,7 +57,7 @@ class Finaliser:
 
     ledger: Ledger
     store: ObjectStore
-    assembler: Assembler
+    assembler: OutputAssembler
     lease_s: float = 10.0
     clock: Callable[[], float] = service_clock.now
 

@@ -8,18 +8,18 @@ import numpy as np
 
 from shared.relabelling import Changes, Relabelling
 from shared.types import Priority, VersionReport
-from workers.classifier_file import Trained
+from workers.classifier_file import TrainedClassifier
 from workers.core.data_warnings import remarks
 from workers.core.relabel import relabelled as learner_of
 from workers.embedding.labels import embed_labels, scale_of
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.handlers.training_set import check_revision, remarks_of, wait
 from workers.models.port import Rows
 
 
 def relabelled(
-    before: Trained, changes: Changes, model: Model, *, account: str
-) -> tuple[Trained, VersionReport]:
+    before: TrainedClassifier, changes: Changes, model: LoadedModel, *, account: str
+) -> tuple[TrainedClassifier, VersionReport]:
     """What the changes make of a classifier, and what is known of it.
 
     New names are embedded, since scores lean on what labels mean.
@@ -52,7 +52,9 @@ def relabelled(
     )
 
 
-def _prior(before: Trained, labels: tuple[str, ...], model: Model, account: str) -> Rows:
+def _prior(
+    before: TrainedClassifier, labels: tuple[str, ...], model: LoadedModel, account: str
+) -> Rows:
     """The embeddings of labels (L, D): those that are known, and of new names their own."""
     known = dict(zip(before.labels, before.learner.prior, strict=True))
     fresh = tuple(label for label in labels if label not in known)

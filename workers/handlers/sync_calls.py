@@ -24,7 +24,7 @@ from shared.telemetry import Log, bound
 from shared.types import Priority
 from workers import metrics
 from workers.futures import without_variables
-from workers.handlers.classify import Classify, Pending, answered
+from workers.handlers.classify import ClassifyHandler, PendingClassification, answered
 
 log = Log("call")
 _KEEP_S = 60.0  # an answer nobody waits for any more
@@ -32,15 +32,15 @@ _CRASHED = PigeonholeError("the worker failed on this request")
 _MAX_OPEN_BYTES = 64 * 2**20
 """Of the messages of open calls: two of the largest bodies, or documents of ten million tokens."""
 _FEW_BYTES = 64 * 2**10
-_Ready = tuple[Call, Pending | PigeonholeError, int]  # and the bytes of its message
+_Ready = tuple[Call, PendingClassification | PigeonholeError, int]  # and the bytes of its message
 
 
-class Calls:
+class SyncCalls:
     """Begins inline calls and replies to them. `clock` gives seconds since 1970."""
 
     def __init__(
         self,
-        classify: Classify,
+        classify: ClassifyHandler,
         replies: Replies,
         *,
         max_open_bytes: int = _MAX_OPEN_BYTES,
@@ -168,7 +168,7 @@ class Calls:
             self._changed.notify_all()
         return not ended
 
-    def _answer(self, call: Call, work: Pending | PigeonholeError) -> Reply:
+    def _answer(self, call: Call, work: PendingClassification | PigeonholeError) -> Reply:
         with bound(request_id=call.request_id):
             try:
                 if isinstance(work, PigeonholeError):

@@ -39,17 +39,17 @@ from shared.types import (
     TrainRequest,
     TrainResult,
 )
-from workers.handlers.batch.cut_parts import Planner
+from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.run_part import PartRunner
 from workers.handlers.finalise import Finaliser, Outcome
 from workers.job_completion.deadlines import lapse, over
-from workers.leases import Hold, Leases
+from workers.leases import Lease, Leases
 
 log = Log("part")
 _OUTAGE_S = 60.0  # how long a finished part insists on being counted while Redis is away
 _SLOWEST_RETRY_S = 30.0
 
-Work = Callable[[Job, Any, Hold], Result]
+Work = Callable[[Job, Any, Lease], Result]
 """What one kind of job does with its request; the second argument is of that kind's `Body`.
 
 It raises CancelledError where the hold ended, and may be run twice: it leaves the same behind.
@@ -57,13 +57,13 @@ It raises CancelledError where the hold ended, and may be run twice: it leaves t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class TaskRunner:
     """Runs claimed tasks. `stopping` is set when the process is told to end."""
 
     ledger: Ledger
     store: ObjectStore
     work: Mapping[JobKind, Work]
-    planner: Planner
+    planner: BatchPlanner
     part_runner: PartRunner
     finaliser: Finaliser
     leases: Leases
@@ -79,7 +79,9 @@ class Parts:
         if elected is not None:
             self._guarded(elected, self._finalise)
 
-    def _guarded(self, claim: Claim, action: Callable[[Claim, Hold], Claim | None]) -> Claim | None:
+    def _guarded(
+        self, claim: Claim, action: Callable[[Claim, Lease], Claim | None]
+    ) -> Claim | None:
         """Run one task under its lease; every way it can fail ends here."""
         with bound(job_id=claim.job_id, task=claim.task):
             try:
@@ -100,7 +102,7 @@ class Parts:
                 self._release(claim, delay_s=delay_s, burn=True)
             return None
 
-    def _work(self, claim: Claim, hold: Hold) -> Claim | None:
+    def _work(self, claim: Claim, hold: Lease) -> Claim | None:
         """Do the part; the claim to finalise with, if this was the last one."""
         job = self._started(claim)
         if job is None:
@@ -128,7 +130,7 @@ class Parts:
             )
         )
 
-    def _said(self, claim: Claim, job: Job, body: Body, hold: Hold) -> tuple[bytes, int, int]:
+    def _said(self, claim: Claim, job: Job, body: Body, hold: Lease) -> tuple[bytes, int, int]:
         """What the task says once its result is on the store: its outcome, and how many items."""
         if isinstance(body, BatchRequest):
             if claim.task == PLAN:
@@ -146,7 +148,7 @@ class Parts:
         outcome = Outcome(completed=completed, failed=failed, usage=result.usage)
         return encode(outcome), outcome.completed, outcome.failed
 
-    def _finalise(self, claim: Claim, hold: Hold) -> None:  # noqa: ARG002  its end is not stopped
+    def _finalise(self, claim: Claim, hold: Lease) -> None:  # noqa: ARG002  its end is not stopped
         self.finaliser.run(claim)
 
     def _started(self, claim: Claim) -> Job | None:

@@ -28,29 +28,29 @@ from shared.types import (
     Usage,
     VersionReport,
 )
-from workers.classifier_cache import Classifiers, Draft
-from workers.classifier_file import Trained, loads
-from workers.embedding.items import Viewer
-from workers.embedding.texts import Model
+from workers.classifier_cache import ClassifierCache, DraftVersion
+from workers.classifier_file import TrainedClassifier, loads
+from workers.embedding.items import ItemEmbedder
+from workers.embedding.texts import LoadedModel
 from workers.handlers import example_store, relabel, training_set
 from workers.handlers.example_files import ExampleFiles
-from workers.handlers.training_set import Lesson
-from workers.leases import Hold
+from workers.handlers.training_set import TrainingSet
+from workers.leases import Lease
 
 _ATTEMPTS = 100  # of others being faster; each of them wins once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class TrainHandler:
     """Makes versions of classifiers: trained, rebuilt with another model, imported."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, LoadedModel]
     limits: Limits
-    classifiers: Classifiers
-    viewer: Viewer
+    classifiers: ClassifierCache
+    viewer: ItemEmbedder
     example_files: ExampleFiles
 
-    def train(self, job: Job, body: TrainRequest, hold: Hold) -> TrainResult:
+    def train(self, job: Job, body: TrainRequest, hold: Lease) -> TrainResult:
         """Learn the examples of a request.
 
         Raises:
@@ -85,7 +85,7 @@ class Train:
             example_store.delete(self.classifiers.store, record, record.jobs[job.id])
         return self._result(job, record, len(body.examples), vectors.usage)
 
-    def rebuild(self, job: Job, body: RebuildRequest, hold: Hold) -> TrainResult:
+    def rebuild(self, job: Job, body: RebuildRequest, hold: Lease) -> TrainResult:
         """Learn all that was kept anew, by the request's model.
 
         Raises:
@@ -103,7 +103,7 @@ class Train:
         vectors = self._seen(job, model, examples, 1, hold)
         return self._result(job, record, len(examples), vectors.usage)
 
-    def relabel(self, job: Job, body: RelabelRequest, hold: Hold) -> TrainResult:
+    def relabel(self, job: Job, body: RelabelRequest, hold: Lease) -> TrainResult:
         """Rename, merge or take away labels, in the examples that are kept, too.
 
         Raises:
@@ -126,7 +126,7 @@ class Train:
                 example_store.delete(store, record, version)
         return self._result(job, record, 0, Usage())
 
-    def load(self, job: Job, body: ImportRequest, hold: Hold) -> TrainResult:
+    def load(self, job: Job, body: ImportRequest, hold: Lease) -> TrainResult:
         """Make a classifier from a file of weights.
 
         Raises:
@@ -138,7 +138,7 @@ class Train:
         if record is None:
             trained = loads(self.classifiers.store.get(body.upload).data, limits=self.limits)
             training_set.check_revision(trained, model)
-            draft = Draft(
+            draft = DraftVersion(
                 account=job.account,
                 classifier_id=body.classifier_id,
                 job_id=job.id,
@@ -164,7 +164,7 @@ class Train:
             raise
         return record if job.id in record.jobs else None
 
-    def _first(self, draft: Draft, new: NewClassifier, hold: Hold) -> Classifier:
+    def _first(self, draft: DraftVersion, new: NewClassifier, hold: Lease) -> Classifier:
         """The classifier with the draft as its first version."""
         hold.check()
         made = self.classifiers.create(draft, new)
@@ -176,7 +176,7 @@ class Train:
         return record
 
     def _next(
-        self, job: Job, classifier_id: str, hold: Hold, make: Callable[[Classifier], Draft]
+        self, job: Job, classifier_id: str, hold: Lease, make: Callable[[Classifier], DraftVersion]
     ) -> Classifier:
         """The classifier with one more version, drafted on whatever is the latest."""
         with self.classifiers.turn(classifier_id):
@@ -191,13 +191,13 @@ class Train:
                     return after
         raise Conflict("the classifier is being trained by many; try again", retry_after_s=1)
 
-    def _further(self, job: Job, now: Classifier, vectors: Lesson) -> Draft:
+    def _further(self, job: Job, now: Classifier, vectors: TrainingSet) -> DraftVersion:
         """A draft that has learnt the lesson on top of the latest version."""
         check_model(now, vectors.model.entry.name)
         before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
         return self._drafted(job, now.id, vectors, before, now.latest.samples)
 
-    def _rebuilt(self, job: Job, now: Classifier, model: Model, hold: Hold) -> Draft:
+    def _rebuilt(self, job: Job, now: Classifier, model: LoadedModel, hold: Lease) -> DraftVersion:
         """A draft that has learnt all that was kept, and nothing else."""
         examples = example_store.get(self.classifiers.store, now)
         if len(examples) != now.latest.samples or not examples:
@@ -208,12 +208,14 @@ class Train:
         draft = self._drafted(job, now.id, self._seen(job, model, examples, 1, hold), None, 0)
         return replace(draft, made_by="rebuild")
 
-    def _relabelled(self, job: Job, now: Classifier, model: Model, body: RelabelRequest) -> Draft:
+    def _relabelled(
+        self, job: Job, now: Classifier, model: LoadedModel, body: RelabelRequest
+    ) -> DraftVersion:
         """A draft that has learnt what the latest version has, under other labels."""
         check_model(now, model.entry.name)
         before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
         trained, report = relabel.relabelled(before, body.labels, model, account=job.account)
-        return Draft(
+        return DraftVersion(
             account=job.account,
             classifier_id=now.id,
             job_id=job.id,
@@ -224,17 +226,22 @@ class Train:
         )
 
     def _seen(
-        self, job: Job, model: Model, examples: Sequence[Example], num_iters: int, hold: Hold
-    ) -> Lesson:
+        self, job: Job, model: LoadedModel, examples: Sequence[Example], num_iters: int, hold: Lease
+    ) -> TrainingSet:
         return training_set.see(
             self.viewer, model, examples, num_iters=num_iters, account=job.account, hold=hold
         )
 
     def _drafted(
-        self, job: Job, classifier_id: str, vectors: Lesson, before: Trained | None, samples: int
-    ) -> Draft:
+        self,
+        job: Job,
+        classifier_id: str,
+        vectors: TrainingSet,
+        before: TrainedClassifier | None,
+        samples: int,
+    ) -> DraftVersion:
         trained, report = training_set.learn(vectors, before, self.limits)
-        return Draft(
+        return DraftVersion(
             account=job.account,
             classifier_id=classifier_id,
             job_id=job.id,

@@ -25,20 +25,20 @@ from shared.types import (
     FileReading,
     Item,
     Priority,
-    Progressive,
-    Remark,
+    ProgressiveEvaluation,
+    TrainingWarning,
     Usage,
     VersionReport,
 )
-from workers.classifier_file import Trained
-from workers.core.data_warnings import Remark as Finding
+from workers.classifier_file import TrainedClassifier
+from workers.core.data_warnings import DataWarning as Finding
 from workers.core.data_warnings import remarks
-from workers.core.learner import Learner, Report
-from workers.embedding.items import Viewer
+from workers.core.learner import Learner, LearningReport
+from workers.embedding.items import ItemEmbedder
 from workers.embedding.labels import embed_labels, scale_of
 from workers.embedding.pooling import mean
-from workers.embedding.texts import Model
-from workers.leases import Hold
+from workers.embedding.texts import LoadedModel
+from workers.leases import Lease
 from workers.models.port import Rows
 
 PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
@@ -50,13 +50,13 @@ _DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class TrainingSet:
     """N examples as vectors. `labels` (N,), None where an example has none.
 
     `usage` counts the tokens of each example once for each iteration.
     """
 
-    model: Model
+    model: LoadedModel
     account: str
     x: Rows  # (N, D)
     of_pictures: bool
@@ -66,7 +66,7 @@ class Lesson:
     usage: Usage
 
 
-def model_of(models: Mapping[str, Model], name: str) -> Model:
+def model_of(models: Mapping[str, LoadedModel], name: str) -> LoadedModel:
     """The loaded model of the name.
 
     Raises:
@@ -89,14 +89,14 @@ def usage_of(tokens: Sequence[int], iters: NDArray[np.intp]) -> Usage:
 
 
 def see(
-    viewer: Viewer,
-    model: Model,
+    viewer: ItemEmbedder,
+    model: LoadedModel,
     examples: Sequence[Example],
     *,
     num_iters: int,
     account: str,
-    hold: Hold,
-) -> Lesson:
+    hold: Lease,
+) -> TrainingSet:
     """Send the examples of an account through the model; the end of the lease stops it.
 
     Raises:
@@ -137,7 +137,7 @@ def see(
             f"{failed[0].field}: {failed[0].message}{more}", fields=tuple(failed[:_MOST_NAMED])
         )
     iters = iterations(examples, num_iters)
-    return Lesson(
+    return TrainingSet(
         model=model,
         account=account,
         x=np.concatenate(rows),
@@ -154,7 +154,9 @@ def _unread(index: int, item: Item, error: PigeonholeError) -> FieldError:
     return FieldError(field=f"input[{index}].{what}", message=error.detail)
 
 
-def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Trained, VersionReport]:
+def learn(
+    lesson: TrainingSet, before: TrainedClassifier | None, limits: Limits
+) -> tuple[TrainedClassifier, VersionReport]:
     """What the examples make of what was learnt before, and how it went.
 
     Raises:
@@ -174,7 +176,7 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
     counts[: len(known)] = () if before is None else before.counts
     counts += np.bincount(y, minlength=len(counts))
     found = remarks(learner.labels, learner.prior, lesson.x, y, counts.astype(np.float64))
-    trained = Trained(
+    trained = TrainedClassifier(
         model=model.entry.name,
         revision=model.embedder.encoder.revision,
         counts=tuple(counts.tolist()),
@@ -189,15 +191,17 @@ def learn(lesson: Lesson, before: Trained | None, limits: Limits) -> tuple[Train
     return trained, report
 
 
-def remarks_of(found: Sequence[Finding]) -> tuple[Remark, ...]:
+def remarks_of(found: Sequence[Finding]) -> tuple[TrainingWarning, ...]:
     """What was found of examples and labels, as it is stored."""
-    return tuple(Remark(kind=r.kind, labels=r.labels, items=r.items, value=r.value) for r in found)
+    return tuple(
+        TrainingWarning(kind=r.kind, labels=r.labels, items=r.items, value=r.value) for r in found
+    )
 
 
 def grown(
-    before: Trained | None,
+    before: TrainedClassifier | None,
     fresh: Sequence[str],
-    model: Model,
+    model: LoadedModel,
     *,
     account: str = "",
     pictures: bool = False,
@@ -219,7 +223,7 @@ def grown(
     return before.learner.grow(fresh, prior)
 
 
-def check_revision(trained: Trained, model: Model) -> None:
+def check_revision(trained: TrainedClassifier, model: LoadedModel) -> None:
     """Refuse vectors that are not those of the classifier.
 
     Raises:
@@ -250,8 +254,8 @@ def _priority(examples: int) -> Priority:
     return Priority.STANDARD if examples <= _SMALL else Priority.BULK
 
 
-def _progressive(report: Report) -> Progressive:
-    return Progressive(
+def _progressive(report: LearningReport) -> ProgressiveEvaluation:
+    return ProgressiveEvaluation(
         accuracy=round(report.accuracy, _DECIMALS),
         log_loss=round(report.log_loss, _DECIMALS),
         curve=tuple((seen, round(share, _DECIMALS)) for seen, share in report.curve),

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from shared.errors import FetchFailed, Unavailable
 from shared.settings import Settings
 from workers.outbound_http.client import Fetched, Outbound
-from workers.outbound_http.host_executor import Turns
+from workers.outbound_http.host_executor import KeyedExecutor
 
 Kind = Literal["picture", "document"]
 
@@ -38,18 +38,18 @@ _ENTRY_BYTES = 1024  # what an entry of the cache costs beside its content
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
+class DownloadLimits:
     """What is accepted of one kind."""
 
     most_bytes: int
     accept: Callable[[str], bool]
 
 
-def bounds_of(settings: Settings) -> dict[Kind, Bounds]:
+def bounds_of(settings: Settings) -> dict[Kind, DownloadLimits]:
     """As the operator set them."""
     return {
-        "picture": Bounds(most_bytes=settings.max_image_bytes, accept=is_picture),
-        "document": Bounds(most_bytes=settings.max_document_bytes, accept=is_document),
+        "picture": DownloadLimits(most_bytes=settings.max_image_bytes, accept=is_picture),
+        "document": DownloadLimits(most_bytes=settings.max_document_bytes, accept=is_document),
     }
 
 
@@ -91,7 +91,7 @@ class Fetcher:
     def __init__(
         self,
         outbound: Outbound,
-        bounds: dict[Kind, Bounds],
+        bounds: dict[Kind, DownloadLimits],
         *,
         timeout_s: float,
         at_once: int = 16,
@@ -120,7 +120,7 @@ class Fetcher:
         self._kept: OrderedDict[tuple[Kind, str], _Kept] = OrderedDict()  # oldest first
         self._kept_bytes = 0
         self._closed = False
-        self._turns = Turns("fetch", at_once=at_once, per_key=per_host)
+        self._turns = KeyedExecutor("fetch", at_once=at_once, per_key=per_host)
 
     @classmethod
     def of(cls, settings: Settings) -> Fetcher:

@@ -47,7 +47,7 @@ from workers.keeper.retention import (
     expire_jobs,
     expire_uploads,
 )
-from workers.keeper.webhook_delivery import Courier
+from workers.keeper.webhook_delivery import WebhookDelivery
 from workers.outbound_http.client import Outbound
 
 log = Log("keeper")
@@ -75,7 +75,7 @@ class Keeper:
     ledger: Ledger
     store: ObjectStore
     doorbell: Doorbell
-    courier: Courier
+    courier: WebhookDelivery
     max_attempts: int
     lease_s: float
     audit_s: float
@@ -216,7 +216,7 @@ def _run(settings: Settings) -> None:
     ledger, store = RedisLedger(client), store_of(settings)
     clock = service_clock.CLOCK
     clock.follow(ledger.now, substitute=store.now)
-    courier = Courier(WebhookStore(store=store), Outbound.of(settings))
+    courier = WebhookDelivery(WebhookStore(store=store), Outbound.of(settings))
     keeper = Keeper(
         ledger=ledger,
         store=store,

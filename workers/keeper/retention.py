@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
 
 from shared import ids, object_keys
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.deletions import OpenJobs
 from shared.errors import (
     IllegalTransition,
@@ -105,7 +105,7 @@ def expire_files(store: ObjectStore, *, before: float, now: float, limit: Deleti
         for file_id in store.children(object_keys.files_of(account)):
             record = object_keys.file(account, file_id)
             try:
-                expires_at = decode(File, store.get(record).data).expires_at
+                expires_at = decode(StoredFile, store.get(record).data).expires_at
                 expired = expires_at is not None and expires_at <= now
                 if expires_at is not None and expired:
                     expired = not open_jobs.need(account, at=expires_at)

@@ -22,11 +22,11 @@ from itertools import islice
 from shared import ids
 from shared.errors import Conflict, FetchFailed, NotFound, PigeonholeError, Unavailable
 from shared.telemetry import Log
-from shared.webhook_store import Due, WebhookStore
+from shared.webhook_store import DueDelivery, WebhookStore
 from shared.webhooks import SCHEDULE_S, SILENT_S, Attempt, Delivery, Webhook, signed
 from workers import metrics
 from workers.outbound_http.client import Outbound
-from workers.outbound_http.host_executor import Turns
+from workers.outbound_http.host_executor import KeyedExecutor
 
 log = Log("courier")
 TIMEOUT_S = 15.0
@@ -38,7 +38,7 @@ _TAKEN = 10_000  # deliveries that wait for their turn in this process,
 _TAKEN_OF_WEBHOOK = 200  # and those of one webhook among them
 
 
-class Courier:
+class WebhookDelivery:
     """Tries deliveries in threads of its own, so that a slow receiver delays no other."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Courier:
         self._schedule_s = schedule_s
         self._timeout_s = timeout_s
         self._jitter = jitter
-        self._turns = Turns("courier", at_once=_AT_ONCE, per_key=_PER_WEBHOOK)
+        self._turns = KeyedExecutor("courier", at_once=_AT_ONCE, per_key=_PER_WEBHOOK)
         self._changed = threading.Condition()
         self._taken: set[tuple[str, str, str]] = set()
         self._taken_of: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class Courier:
         """Begin nothing more; what is under way may be cut off."""
         self._turns.close()
 
-    def _deliver(self, name: str, due: Due) -> None:
+    def _deliver(self, name: str, due: DueDelivery) -> None:
         try:
             self._deliver_one(name, due)
         except (Unavailable, Conflict) as exc:  # it is still due, and met again
@@ -109,7 +109,7 @@ class Courier:
                     del self._taken_of[due.webhook_id]
                 self._changed.notify_all()
 
-    def _deliver_one(self, name: str, due: Due) -> None:
+    def _deliver_one(self, name: str, due: DueDelivery) -> None:
         try:
             delivery, etag = self._webhooks.delivery(*due[1:])
         except NotFound:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 
-class AccountTurns:
+class FairOrder:
     """Virtual time of accounts."""
 
     def __init__(self) -> None:

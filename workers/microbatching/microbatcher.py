@@ -23,7 +23,12 @@ import numpy as np
 from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
 from shared.types import Priority
 from workers.futures import without_variables
-from workers.microbatching.scheduler import SPECIAL_TOKENS, BatchPlan, Pick, Request
+from workers.microbatching.scheduler import (
+    SPECIAL_TOKENS,
+    EmbeddingRequest,
+    MicrobatchScheduler,
+    ScheduledWindow,
+)
 from workers.models.port import Rows
 
 logger = logging.getLogger("pigeonhole.microbatch")
@@ -48,7 +53,7 @@ Observe = Callable[[int, int, int, float], None]
 """Called after each forward pass: windows, tokens, padded tokens, seconds."""
 
 
-class MicroBatcher:
+class Microbatcher:
     """One thread that owns the model's `encode`; any thread may submit.
 
     Start is construction, stop is `close`; `with` does both.
@@ -82,8 +87,8 @@ class MicroBatcher:
         lock = threading.Lock()
         self._work = threading.Condition(lock)  # something to run, or closing
         self._room = threading.Condition(lock)  # the backlog shrank, or closing
-        self._plan = BatchPlan(budget_tokens)
-        self._open: set[Request] = set()  # every request whose future has not ended
+        self._plan = MicrobatchScheduler(budget_tokens)
+        self._open: set[EmbeddingRequest] = set()  # every request whose future has not ended
         self._closed = False
         self._pass_began: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"microbatch-{name}", daemon=True)
@@ -118,7 +123,7 @@ class MicroBatcher:
         Raises:
             Unavailable: when the batcher was closed or its thread has died.
         """
-        request = Request.of(
+        request = EmbeddingRequest.of(
             windows,
             priority,
             deadline,
@@ -239,7 +244,7 @@ class MicroBatcher:
         self._forward(picks)
         return True
 
-    def _forward(self, picks: list[Pick]) -> None:
+    def _forward(self, picks: list[ScheduledWindow]) -> None:
         """Run a batch; where it raises, run its halves, until the bad window stands alone."""
         stack = [picks]
         while stack:
@@ -265,7 +270,7 @@ class MicroBatcher:
             else:
                 self._deliver(batch, rows)
 
-    def _shrink(self, batch: list[Pick]) -> None:
+    def _shrink(self, batch: list[ScheduledWindow]) -> None:
         """Let no later batch be larger than half of this one, which found no memory."""
         tokens = len(batch) * max(self._sizes(batch))
         with self._work:
@@ -277,11 +282,11 @@ class MicroBatcher:
                 self._name, len(batch), tokens, tokens // 2,
             )  # fmt: skip
 
-    def _sizes(self, batch: list[Pick]) -> list[int]:
+    def _sizes(self, batch: list[ScheduledWindow]) -> list[int]:
         return [self._window_tokens or len(pick.window) + SPECIAL_TOKENS for pick in batch]
 
-    def _wanted(self, picks: list[Pick]) -> list[Pick]:
-        wanted: list[Pick] = []
+    def _wanted(self, picks: list[ScheduledWindow]) -> list[ScheduledWindow]:
+        wanted: list[ScheduledWindow] = []
         for pick in picks:
             if pick.request.over():
                 self._end(pick.request)  # tells those who wait for a cancelled future
@@ -289,7 +294,7 @@ class MicroBatcher:
                 wanted.append(pick)
         return wanted
 
-    def _encode(self, batch: list[Pick]) -> Rows:
+    def _encode(self, batch: list[ScheduledWindow]) -> Rows:
         self._pass_began = began = self._clock()
         try:
             rows = self._encoder.encode([pick.window for pick in batch])  # (N, D)
@@ -302,7 +307,7 @@ class MicroBatcher:
         self._report(batch, self._clock() - began)
         return rows
 
-    def _report(self, batch: list[Pick], seconds: float) -> None:
+    def _report(self, batch: list[ScheduledWindow], seconds: float) -> None:
         if self._observe is None:
             return
         sizes = self._sizes(batch)
@@ -311,7 +316,7 @@ class MicroBatcher:
         except Exception:
             logger.exception("Counting a batch of %s failed; its rows are good.", self._name)
 
-    def _deliver(self, batch: list[Pick], rows: Rows) -> None:
+    def _deliver(self, batch: list[ScheduledWindow], rows: Rows) -> None:
         start = 0
         for request, picks in groupby(batch, key=lambda pick: pick.request):
             places = [pick.place for pick in picks]
@@ -321,7 +326,7 @@ class MicroBatcher:
             if not request.missing:
                 self._end(request)
 
-    def _end(self, request: Request, error: BaseException | None = None) -> None:
+    def _end(self, request: EmbeddingRequest, error: BaseException | None = None) -> None:
         """End the request's future, once, whoever comes first."""
         with self._work:
             if request not in self._open:

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from shared.types import Priority
-from workers.microbatching.fair_order import AccountTurns
+from workers.microbatching.fair_order import FairOrder
 from workers.models.port import Rows
 
 SPECIAL_TOKENS = 2
@@ -55,7 +55,7 @@ OLDEST_LEADS = 4
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class Request:
+class EmbeddingRequest:
     """One submit: its distinct windows, those still waiting (by size), and the rows so far.
 
     A window is what the model takes: content ids of a text, or a picture.
@@ -133,10 +133,10 @@ def _key(window: Sequence[int]) -> Any:
     return window.tobytes() if isinstance(window, array) else tuple(window)
 
 
-class Pick(NamedTuple):
+class ScheduledWindow(NamedTuple):
     """One window of a batch, and where its row goes."""
 
-    request: Request
+    request: EmbeddingRequest
     place: int
 
     @property
@@ -145,15 +145,17 @@ class Pick(NamedTuple):
         return self.request.windows[self.place]
 
 
-class BatchPlan:
+class MicrobatchScheduler:
     """The waiting requests, and which of their windows run next. Not thread-safe, no clock."""
 
     def __init__(self, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
-        self._queues: dict[Priority, list[Request]] = {priority: [] for priority in Priority}
+        self._queues: dict[Priority, list[EmbeddingRequest]] = {
+            priority: [] for priority in Priority
+        }
         self._tokens: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
-        self._call_turns = AccountTurns()  # `fast` and `standard`: any caller may say `fast`
-        self._bulk_turns = AccountTurns()
+        self._call_turns = FairOrder()  # `fast` and `standard`: any caller may say `fast`
+        self._bulk_turns = FairOrder()
         self._jumped = False  # whether the last batch was `fast` before an account's turn
         self._ran: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
         self._bulk_led: Counter[str] = Counter()  # batches of bulk where an account had a choice
@@ -171,7 +173,7 @@ class BatchPlan:
         self.budget_tokens = max(1, budget_tokens)
         return True
 
-    def add(self, request: Request) -> None:
+    def add(self, request: EmbeddingRequest) -> None:
         """Let a request wait for its turn."""
         if request.sizes:
             cost = _rounded(request.tokens, self.budget_tokens // SMALL_DIVISOR)
@@ -197,9 +199,9 @@ class BatchPlan:
             queue.clear()
             self._forget(priority)
 
-    def drop(self, now: float) -> list[Request]:
+    def drop(self, now: float) -> list[EmbeddingRequest]:
         """Take out the requests that were cancelled, ended or are past their deadline."""
-        dropped: list[Request] = []
+        dropped: list[EmbeddingRequest] = []
         for priority, queue in self._queues.items():
             gone = {r for r in queue if r.over() or (r.deadline is not None and r.deadline <= now)}
             if gone:
@@ -210,7 +212,7 @@ class BatchPlan:
                 dropped += gone
         return dropped
 
-    def cut(self) -> list[Pick]:
+    def cut(self) -> list[ScheduledWindow]:
         """Take out the next batch: padded within the budget, or one window alone."""
         fast, standard, bulk = ({r.account for r in queue} for queue in self._queues.values())
         self._call_turns.advance(fast | standard)
@@ -259,10 +261,10 @@ class BatchPlan:
         self._jumped = late and not self._jumped
         return waiting[1 if late and not self._jumped else 0]
 
-    def _turns(self, priority: Priority) -> AccountTurns:
+    def _turns(self, priority: Priority) -> FairOrder:
         return self._bulk_turns if priority is Priority.BULK else self._call_turns
 
-    def _shelves(self, priority: Priority) -> list[list[Request]]:
+    def _shelves(self, priority: Priority) -> list[list[EmbeddingRequest]]:
         """The requests that give windows together, by accounts in turn; the first leads."""
         in_turn = self._in_turn(priority)
         first = in_turn[0][1]
@@ -270,13 +272,13 @@ class BatchPlan:
             self._bulk_led[first[0][0].account] += 1
         return [shelf for _, shelves in in_turn for shelf in shelves]
 
-    def _in_turn(self, priority: Priority) -> list[tuple[float, list[list[Request]]]]:
+    def _in_turn(self, priority: Priority) -> list[tuple[float, list[list[EmbeddingRequest]]]]:
         """Where the next batch of each account would end in virtual time, and its shelves."""
-        by_account: dict[str, list[Request]] = {}
+        by_account: dict[str, list[EmbeddingRequest]] = {}
         for request in self._queues[priority]:
             by_account.setdefault(request.account, []).append(request)
         turns = self._turns(priority)
-        ordered: list[tuple[float, list[list[Request]]]] = []
+        ordered: list[tuple[float, list[list[EmbeddingRequest]]]] = []
         for account, requests in by_account.items():
             if priority is Priority.BULK:
                 shelves = self._jobs(account, requests)
@@ -287,9 +289,11 @@ class BatchPlan:
             ordered.append((turns.place(account) + cost, shelves))
         return sorted(ordered, key=lambda each: each[0])
 
-    def _jobs(self, account: str, requests: Sequence[Request]) -> list[list[Request]]:
+    def _jobs(
+        self, account: str, requests: Sequence[EmbeddingRequest]
+    ) -> list[list[EmbeddingRequest]]:
         """An account's requests of bulk by job: the one that leads, and then the others by age."""
-        jobs: dict[object, list[Request]] = {}
+        jobs: dict[object, list[EmbeddingRequest]] = {}
         for request in requests:
             jobs.setdefault(request.job or id(request), []).append(request)
         shelves = list(jobs.values())
@@ -299,7 +303,9 @@ class BatchPlan:
             shelves.insert(0, smallest)
         return shelves
 
-    def _rooms(self, shelves: Sequence[Sequence[Request]], leader: Request) -> dict[str, float]:
+    def _rooms(
+        self, shelves: Sequence[Sequence[EmbeddingRequest]], leader: EmbeddingRequest
+    ) -> dict[str, float]:
         """Tokens that each account may have of a batch: none gets a whole batch ahead by it."""
         turns = self._turns(leader.priority)
         rooms = {
@@ -310,7 +316,7 @@ class BatchPlan:
         rooms[leader.account] = max(rooms[leader.account], self._batch_cost(shelves[0]))
         return rooms
 
-    def _batch_cost(self, shelf: Sequence[Request]) -> int:
+    def _batch_cost(self, shelf: Sequence[EmbeddingRequest]) -> int:
         """Padded tokens of the next batch of some requests, if nothing else joined."""
         longest = max(request.sizes[-1] for request in shelf)
         windows = min(sum(len(r.sizes) for r in shelf), max(1, self.budget_tokens // longest))
@@ -318,13 +324,13 @@ class BatchPlan:
 
     def _take(
         self,
-        shelves: Iterable[Sequence[Request]],
+        shelves: Iterable[Sequence[EmbeddingRequest]],
         room: int,
         longest: int,
         room_of: dict[str, float],
-    ) -> list[Pick]:
+    ) -> list[ScheduledWindow]:
         """Up to `room` windows of at most `longest`: of each shelf in turn the longest."""
-        picks: list[Pick] = []
+        picks: list[ScheduledWindow] = []
         for shelf in shelves:
             if len(picks) >= room:
                 break
@@ -333,7 +339,7 @@ class BatchPlan:
             ends = [bisect_right(request.sizes, longest) for request in shelf]
             starts = _longest(shelf, ends, most)
             for request, start, end in zip(shelf, starts, ends, strict=True):
-                picks += [Pick(request, place) for place in request.waiting[start:end]]
+                picks += [ScheduledWindow(request, place) for place in request.waiting[start:end]]
                 taken = sum(request.sizes[start:end])
                 self._tokens[request.priority][account] -= taken
                 request.tokens -= taken
@@ -341,7 +347,7 @@ class BatchPlan:
                 del request.sizes[start:end], request.waiting[start:end]
         return picks
 
-    def _charge(self, priority: Priority, picks: Sequence[Pick], longest: int) -> None:
+    def _charge(self, priority: Priority, picks: Sequence[ScheduledWindow], longest: int) -> None:
         """Count a batch for those that it is run for: each window costs what the longest does."""
         windows = Counter(pick.request.account for pick in picks)
         for account, count in windows.items():
@@ -358,7 +364,7 @@ class BatchPlan:
             for account in self._bulk_led.keys() - waiting:
                 del self._bulk_led[account]
 
-    def _count(self, served: list[Request], padded_tokens: int) -> None:
+    def _count(self, served: list[EmbeddingRequest], padded_tokens: int) -> None:
         """Remember for each class how much ran ahead of it."""
         for priority, queue in self._queues.items():
             if queue is served or not queue:
@@ -379,7 +385,7 @@ def _rounded(tokens: int, least: int) -> int:
     return rounded
 
 
-def _longest(shelf: Sequence[Request], ends: Sequence[int], room: int) -> list[int]:
+def _longest(shelf: Sequence[EmbeddingRequest], ends: Sequence[int], room: int) -> list[int]:
     """Where in each request the `room` longest of all windows before `ends` begin."""
     starts = list(ends)
     tops = [

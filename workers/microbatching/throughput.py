@@ -11,7 +11,7 @@ _FULL_TOKENS = 256  # a pass with fewer costs nearly as much, and says nothing o
 _PASSES = 256  # that are remembered
 
 
-class Pace:
+class Throughput:
     """Watches forward passes; safe for any thread."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from shared.errors import ConfigurationError, Unavailable
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.gpu_memory import MemoryProbe, measure_budget
-from workers.models.port import PictureEncoder, TextEncoder
+from workers.models.port import ImageEncoder, TextEncoder
 
 MOST_TOKENS = 32_768
 """No larger batch, however much memory there is: who comes next waits for the whole of it, and a
@@ -23,7 +23,7 @@ _PROBES = (8, 4, 2)  # windows of the larger of two batches; the next where they
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class MemoryShare:
     """A part of a device's memory: the towers of a process may all run at once."""
 
     memory: MemoryProbe
@@ -54,7 +54,7 @@ def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, most_tokens: int = MO
 
 
 def of_pictures(
-    encoder: PictureEncoder, memory: MemoryProbe, *, most_tokens: int = MOST_TOKENS
+    encoder: ImageEncoder, memory: MemoryProbe, *, most_tokens: int = MOST_TOKENS
 ) -> int:
     """Tokens of a batch of pictures, each of `picture_tokens`.
 

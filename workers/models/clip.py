@@ -25,10 +25,10 @@ from shared.errors import ConfigurationError, Unavailable
 from workers.cpu_quota import usable_cores
 from workers.inputs.images.frame import Frame, Pixels
 from workers.models.clip_checkpoint import TEXTS, Checkpoint, probe_pictures, reason
-from workers.models.clip_tokenizer import ClipTokeniser
+from workers.models.clip_tokenizer import ClipTokenizer
 from workers.models.gpu_memory import freeing
 from workers.models.inference_engines import Precision, half_precision
-from workers.models.port import PictureEncoder, Rows, TextEncoder
+from workers.models.port import ImageEncoder, Rows, TextEncoder
 
 logger = logging.getLogger("pigeonhole.models")
 
@@ -36,7 +36,7 @@ AGREEMENT = 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class ClipModel:
     """A loaded, warm model.
 
     One thread at a time may call the `encode` of each tower; two threads may call both at once.
@@ -45,7 +45,7 @@ class Clip:
     """
 
     texts: TextEncoder
-    pictures: PictureEncoder
+    pictures: ImageEncoder
     logit_scale: float
     logit_bias: float
 
@@ -64,7 +64,7 @@ def load(
     precision: Literal["auto"] | Precision = "auto",
     allow_download: bool = False,
     threads: int | None = None,
-) -> Clip:
+) -> ClipModel:
     """Load a checkpoint, choose a precision for each tower, and run both once.
 
     Args:
@@ -91,18 +91,18 @@ def load(
     read = reader(checkpoint, model=name, device=device, allow_download=allow_download)
     turn = threading.Lock()
     texts, text_precision = _agreeing(
-        lambda p: _Texts(name, read, _Tower(name, read.texts, p, device, turn)),
+        lambda p: _TextTower(name, read, _Tower(name, read.texts, p, device, turn)),
         _probe_texts, read.text_rows, _precisions(device, precision), f"the texts of {name}",
     )  # fmt: skip
     pictures, picture_precision = _agreeing(
-        lambda p: _Pictures(name, read, _Tower(name, read.pictures, p, device, turn)),
+        lambda p: _ImageTower(name, read, _Tower(name, read.pictures, p, device, turn)),
         _probe_pictures, read.picture_rows, _precisions(device, precision), f"pictures of {name}",
     )  # fmt: skip
     logger.info(
         "%s runs by %s on %s; texts in %s, pictures in %s",
         name, engine, device, text_precision, picture_precision,
     )  # fmt: skip
-    return Clip(texts=texts, pictures=pictures, logit_scale=read.scale, logit_bias=read.bias)
+    return ClipModel(texts=texts, pictures=pictures, logit_scale=read.scale, logit_bias=read.bias)
 
 
 class _Tower:
@@ -148,7 +148,7 @@ class _Tower:
         return np.asarray(rows, np.float32)
 
 
-class _Texts:
+class _TextTower:
     """The text tower behind the port.
 
     With other batch mates a row differs as far as the precision rounds: in bfloat16 by up to 0.0013
@@ -160,7 +160,7 @@ class _Texts:
         self.revision = read.revision
         self.dimensions = read.text_rows.shape[1]
         self.window = read.tokeniser.window
-        self.tokenise: ClipTokeniser = read.tokeniser
+        self.tokenise: ClipTokenizer = read.tokeniser
         self._tower = tower
 
     def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
@@ -175,7 +175,7 @@ class _Texts:
         self._tower.close()
 
 
-class _Pictures:
+class _ImageTower:
     """The picture tower behind the port; its rows depend on batch mates as those of texts do."""
 
     def __init__(self, name: str, read: Checkpoint, tower: _Tower) -> None:
@@ -211,7 +211,7 @@ class _Pictures:
         return levels.sub_(self._mean).div_(self._std).to(self._tower.dtype)  # (N, 3, H, W)
 
 
-_Encoder = TypeVar("_Encoder", _Texts, _Pictures)
+_Encoder = TypeVar("_Encoder", _TextTower, _ImageTower)
 
 
 def _precisions(device: str, wanted: Literal["auto"] | Precision) -> list[Precision]:
@@ -244,9 +244,9 @@ def _agreeing(
     raise ConfigurationError(f"{what} do not come out as in its library: {found}")
 
 
-def _probe_texts(encoder: _Texts) -> Rows:
+def _probe_texts(encoder: _TextTower) -> Rows:
     return encoder.encode([ids[: encoder.window] for ids in encoder.tokenise(TEXTS)])
 
 
-def _probe_pictures(encoder: _Pictures) -> Rows:
+def _probe_pictures(encoder: _ImageTower) -> Rows:
     return encoder.encode(probe_pictures(encoder.frame))

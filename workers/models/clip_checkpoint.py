@@ -20,7 +20,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from workers.inputs.images.frame import Frame, Pixels
-from workers.models.clip_tokenizer import ClipTokeniser
+from workers.models.clip_tokenizer import ClipTokenizer
 from workers.models.port import Rows
 
 TEXTS = (
@@ -44,7 +44,7 @@ class Checkpoint:
 
     texts: nn.Module
     pictures: nn.Module
-    tokeniser: ClipTokeniser
+    tokeniser: ClipTokenizer
     frame: Frame
     mean: tuple[float, ...]
     std: tuple[float, ...]

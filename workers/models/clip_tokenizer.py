@@ -15,13 +15,13 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
-from workers.models.tokenizer import Ids, Tokeniser, width
+from workers.models.tokenizer import Ids, WindowTokenizer, width
 
 _PIECE_CHARS = 256
 Contents = Callable[[Sequence[str]], list[list[int]]]
 
 
-class ClipTokeniser:
+class ClipTokenizer:
     """Content ids, and the frame of special tokens that a text tower wants around them.
 
     Args:
@@ -100,7 +100,7 @@ def byte_pairs(tokenizer: Any) -> Contents:
     return contents
 
 
-def cleaned(tokeniser: Tokeniser, clean: Callable[[str], str]) -> Contents:
+def cleaned(tokeniser: WindowTokenizer, clean: Callable[[str], str]) -> Contents:
     """A tokenizer of transformers behind a cleaning of texts."""
     return lambda texts: tokeniser([in_pieces(clean, text) for text in texts])
 
@@ -129,7 +129,7 @@ def in_pieces(clean: Callable[[str], str], text: str) -> str:
     return "".join(cleaned)
 
 
-def specials(tokeniser: Tokeniser) -> tuple[list[int], list[int]]:
+def specials(tokeniser: WindowTokenizer) -> tuple[list[int], list[int]]:
     """The ids that a tokenizer of transformers puts before and behind a text."""
     ids, mask = tokeniser.pad([[_CONTENT]])
     row = ids[0][mask[0] == 1].tolist()

@@ -27,7 +27,7 @@ _OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stock:
+class LocalModel:
     """A model that is here. `place` is a folder or a file; None for one that is code."""
 
     place: Path | None
@@ -66,10 +66,10 @@ def repository_of(entry: ModelEntry) -> str | None:
     return checkpoint if "/" in checkpoint else f"{_OWNER}/{checkpoint}"
 
 
-def find(entry: ModelEntry) -> Stock | None:
+def find(entry: ModelEntry) -> LocalModel | None:
     """The model, if a worker could load it without fetching anything."""
     if entry.engine == "hashing":
-        return Stock(place=None, size_bytes=0)
+        return LocalModel(place=None, size_bytes=0)
     try:
         checkpoint = place_of(entry)
     except ConfigurationError:
@@ -82,10 +82,10 @@ def find(entry: ModelEntry) -> Stock | None:
     files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
     if not any(path.suffix in _WEIGHTS or place.is_file() for path in files):
         return None  # begun and not ended
-    return Stock(place=place, size_bytes=sum(path.stat().st_size for path in files))
+    return LocalModel(place=place, size_bytes=sum(path.stat().st_size for path in files))
 
 
-def fetch(entry: ModelEntry) -> Stock:
+def fetch(entry: ModelEntry) -> LocalModel:
     """Have the model here: what is missing comes from its hub, the weights last.
 
     Progress goes to standard error. What was fetched before is not fetched again, and an

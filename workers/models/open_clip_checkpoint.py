@@ -32,9 +32,9 @@ from workers.models.clip_checkpoint import (
     quiet,
     reason,
 )
-from workers.models.clip_tokenizer import ClipTokeniser, byte_pairs, cleaned, specials
+from workers.models.clip_tokenizer import ClipTokenizer, byte_pairs, cleaned, specials
 from workers.models.port import Rows
-from workers.models.tokenizer import Tokeniser
+from workers.models.tokenizer import WindowTokenizer
 
 with quiet():  # open_clip warns when it is imported
     import open_clip
@@ -53,7 +53,7 @@ _PICTURE_SQUARE = 16  # pixels of a side; where a tower has no patches
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class _OpenClipSource:
     """What open_clip is asked for; `pretrained` is a tag or a file."""
 
     architecture: str
@@ -108,8 +108,8 @@ def _checkpoint(loaded: Any, tokenizer: Any, revision: str, model: str, device: 
         text_rows = loaded.encode_text(tokenizer(list(TEXTS)).to(device), normalize=True)
         picture_rows = loaded.encode_image(pictures.to(device), normalize=True)
     return Checkpoint(
-        texts=_Texts(loaded.text),
-        pictures=_Pictures(loaded.visual),
+        texts=_OpenClipTexts(loaded.text),
+        pictures=_OpenClipImages(loaded.visual),
         tokeniser=_tokeniser(tokenizer, _may_be_shorter(loaded.text), model),
         frame=frame,
         mean=_triple(wanted["mean"]),
@@ -123,7 +123,7 @@ def _checkpoint(loaded: Any, tokenizer: Any, revision: str, model: str, device: 
     )
 
 
-class _Texts(nn.Module):
+class _OpenClipTexts(nn.Module):
     """The text tower: ids and mask (N, T) to (N, D)."""
 
     def __init__(self, tower: nn.Module) -> None:
@@ -140,7 +140,7 @@ class _Texts(nn.Module):
         return _first(self.tower(ids))
 
 
-class _Pictures(nn.Module):
+class _OpenClipImages(nn.Module):
     """The picture tower: (N, 3, H, W) to (N, D)."""
 
     def __init__(self, tower: nn.Module) -> None:
@@ -151,7 +151,7 @@ class _Pictures(nn.Module):
         return _first(self.tower(pictures))
 
 
-def _source(checkpoint: str, model: str) -> _Source:
+def _source(checkpoint: str, model: str) -> _OpenClipSource:
     folder = Path(checkpoint)
     if folder.is_dir():
         return _folder(folder, model)
@@ -159,7 +159,9 @@ def _source(checkpoint: str, model: str) -> _Source:
         repository = checkpoint.removeprefix(HUB)
         hub.file(repository, [CONFIG], revision=None, model=model)
         weights = hub.file(repository, WEIGHTS, revision=None, model=model)
-        return _Source(architecture=checkpoint, pretrained=None, revision=hub.commit(weights))
+        return _OpenClipSource(
+            architecture=checkpoint, pretrained=None, revision=hub.commit(weights)
+        )
     architecture, at, pretrained = checkpoint.partition("@")
     if not at or not pretrained:
         raise ConfigurationError(
@@ -169,7 +171,7 @@ def _source(checkpoint: str, model: str) -> _Source:
     return _built_in(architecture, pretrained, model)
 
 
-def _folder(folder: Path, model: str) -> _Source:
+def _folder(folder: Path, model: str) -> _OpenClipSource:
     weights = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if not weights:
         raise ConfigurationError(
@@ -185,14 +187,14 @@ def _folder(folder: Path, model: str) -> _Source:
             f"vision_cfg ({reason(exc)})"
         ) from exc
     beside = [path for path in folder.iterdir() if path.suffix in _TOKENISER_FILES]
-    return _Source(
+    return _OpenClipSource(
         architecture=f"local-dir:{folder}",
         pretrained=None,
         revision=fingerprint([*beside, weights[0]]),
     )
 
 
-def _built_in(architecture: str, pretrained: str, model: str) -> _Source:
+def _built_in(architecture: str, pretrained: str, model: str) -> _OpenClipSource:
     """A configuration that open_clip carries, with weights of a tag or of a file."""
     config = open_clip.get_model_config(architecture)
     if config is None:
@@ -206,7 +208,7 @@ def _built_in(architecture: str, pretrained: str, model: str) -> _Source:
         if path.suffix not in _WEIGHT_FILES:
             kinds = ", ".join(sorted(_WEIGHT_FILES))
             raise ConfigurationError(f"the model {model}: {path} is none of {kinds}")
-        return _Source(
+        return _OpenClipSource(
             architecture=architecture, pretrained=pretrained, revision=fingerprint([path])
         )
     tag = get_pretrained_cfg(architecture, pretrained)
@@ -226,13 +228,13 @@ def _built_in(architecture: str, pretrained: str, model: str) -> _Source:
     weights = hub.file(repository, names, revision=None, model=model)
     identity = f"{architecture}@{pretrained}@{hub.commit(weights)}"
     revision = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
-    return _Source(architecture=architecture, pretrained=pretrained, revision=revision)
+    return _OpenClipSource(architecture=architecture, pretrained=pretrained, revision=revision)
 
 
-def _tokeniser(tokenizer: Any, shorter: bool, model: str) -> ClipTokeniser:
+def _tokeniser(tokenizer: Any, shorter: bool, model: str) -> ClipTokenizer:
     """open_clip's own tokenizer, without its truncation."""
     if type(tokenizer) is SimpleTokenizer and tokenizer.reduction_fn is None:
-        return ClipTokeniser(
+        return ClipTokenizer(
             byte_pairs(tokenizer),
             before=[tokenizer.sot_token_id],
             behind=[tokenizer.eot_token_id],
@@ -241,12 +243,12 @@ def _tokeniser(tokenizer: Any, shorter: bool, model: str) -> ClipTokeniser:
             shorter=shorter,
         )
     if type(tokenizer) is HFTokenizer and not tokenizer.tokenizer_mode:
-        own = Tokeniser(tokenizer.tokenizer)
+        own = WindowTokenizer(tokenizer.tokenizer)
         before, behind = specials(own)
         if tokenizer.strip_sep_token:
             sep = tokenizer.tokenizer.sep_token_id
             behind = [0 if token == sep else token for token in behind]
-        return ClipTokeniser(
+        return ClipTokenizer(
             cleaned(own, tokenizer.clean_fn),
             before=before,
             behind=behind,

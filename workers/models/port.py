@@ -68,7 +68,7 @@ class TextEncoder(Protocol):
         """Free the model's memory; nothing but `tokenise` may be called afterwards."""
 
 
-class PictureEncoder(Protocol):
+class ImageEncoder(Protocol):
     """The other tower of a model that reads pictures: its vectors lie where those of texts do."""
 
     @property

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from workers.models.port import Rows, TextEncoder
 
 
-class Prefixed:
+class PromptPrefixEncoder:
     """An encoder with the same prefix before all that it encodes.
 
     Args:

@@ -28,9 +28,9 @@ from workers.models.clip_checkpoint import (
     quiet,
     reason,
 )
-from workers.models.clip_tokenizer import ClipTokeniser, specials
+from workers.models.clip_tokenizer import ClipTokenizer, specials
 from workers.models.port import Rows
-from workers.models.tokenizer import Tokeniser
+from workers.models.tokenizer import WindowTokenizer
 
 _REVISION_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 _INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's
@@ -70,14 +70,14 @@ def read(checkpoint: str, *, model: str, device: str, allow_download: bool) -> C
 def _checkpoint(loaded: Any, checkpoint: str, model: str) -> Checkpoint:
     towers, processor = loaded[0].model, loaded[0].processor
     frame = _frame(processor.image_processor, model)
-    own = Tokeniser(processor.tokenizer)
+    own = WindowTokenizer(processor.tokenizer)
     before, behind = specials(own)
     pictures = [Image.fromarray(pixels) for pixels in probe_pictures(frame)]
     patch = towers.config.vision_config.patch_size
     return Checkpoint(
-        texts=_Texts(towers.text_model, towers.text_projection),
-        pictures=_Pictures(towers.vision_model, towers.visual_projection),
-        tokeniser=ClipTokeniser(
+        texts=_SentenceClipTexts(towers.text_model, towers.text_projection),
+        pictures=_SentenceClipImages(towers.vision_model, towers.visual_projection),
+        tokeniser=ClipTokenizer(
             own,
             before=before,
             behind=behind,
@@ -97,7 +97,7 @@ def _checkpoint(loaded: Any, checkpoint: str, model: str) -> Checkpoint:
     )
 
 
-class _Texts(nn.Module):
+class _SentenceClipTexts(nn.Module):
     """The text tower: ids and mask (N, T) to (N, D)."""
 
     def __init__(self, tower: nn.Module, projection: nn.Module) -> None:
@@ -109,7 +109,7 @@ class _Texts(nn.Module):
         return self.projection(pooled)  # type: ignore[no-any-return]
 
 
-class _Pictures(nn.Module):
+class _SentenceClipImages(nn.Module):
     """The picture tower: (N, 3, H, W) to (N, D)."""
 
     def __init__(self, tower: nn.Module, projection: nn.Module) -> None:

@@ -39,7 +39,7 @@ from workers.models.inference_engines import (
     torch_forward,
 )
 from workers.models.port import Rows, TextEncoder
-from workers.models.tokenizer import Tokeniser
+from workers.models.tokenizer import WindowTokenizer
 
 logger = logging.getLogger("pigeonhole.models")
 
@@ -83,7 +83,7 @@ def load(
     """
     with _quiet():
         model = _model(path_or_name, device, revision, allow_download)
-        tokeniser = Tokeniser(model.tokenizer)
+        tokeniser = WindowTokenizer(model.tokenizer)
         window = int(model.max_seq_length or _DEFAULT_LENGTH) - tokeniser.specials
         reference = model.encode(
             list(PROBES), prompt="", normalize_embeddings=True, show_progress_bar=False
@@ -111,7 +111,7 @@ class _SentenceEncoder:
     """
 
     def __init__(
-        self, *, name: str, revision: str, dimensions: int, window: int, tokeniser: Tokeniser
+        self, *, name: str, revision: str, dimensions: int, window: int, tokeniser: WindowTokenizer
     ) -> None:
         self.name = name
         self.revision = revision

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 Ids = npt.NDArray[np.int64]
 
 
-class Tokeniser:
+class WindowTokenizer:
     """What a checkpoint's tokenizer does, without its truncation and its shared state.
 
     Args:

@@ -21,8 +21,8 @@ import httpcore
 from shared import service_clock
 from shared.errors import FetchFailed, FetchInterrupted, InvalidRequest
 from shared.settings import Settings
-from shared.url_policy import Network, Target, check_url, networks_of, ports_of
-from workers.outbound_http.connection import Deadline, Dialler, Line, Resolver
+from shared.url_policy import CheckedUrl, Network, check_url, networks_of, ports_of
+from workers.outbound_http.connection import BoundedConnection, Deadline, Dialler, HostResolver
 
 MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -47,7 +47,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class PostOutcome:
     """What became of something posted."""
 
     status: int
@@ -62,7 +62,7 @@ class Outbound:
         *,
         networks: Collection[Network] = (),
         ports: Collection[int] = (),
-        resolver: Resolver | None = None,
+        resolver: HostResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Connect to nothing yet.
@@ -75,7 +75,7 @@ class Outbound:
         """
         self._networks = networks
         self._ports = ports
-        self._resolver = resolver or Resolver()
+        self._resolver = resolver or HostResolver()
         self._tls = tls or httpcore.default_ssl_context()
 
     @classmethod
@@ -117,7 +117,7 @@ class Outbound:
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
-    ) -> Answered:
+    ) -> PostOutcome:
         """Send a body once; a redirect is an answer like others, and no answer's body is read.
 
         Raises:
@@ -130,20 +130,20 @@ class Outbound:
             _about(target.origin, deadline),
             closing(self._exchange("POST", target, headers, body, deadline)) as exchange,
         ):
-            return Answered(
+            return PostOutcome(
                 status=exchange.status,
                 retry_after_s=_retry_after_s(
                     exchange.header("retry-after"), date=exchange.header("date")
                 ),
             )
 
-    def _checked(self, url: str) -> Target:
+    def _checked(self, url: str) -> CheckedUrl:
         try:
             return check_url(url, ports=self._ports, allowed_networks=self._networks)
         except InvalidRequest as exc:
             raise FetchFailed(f"the URL {exc.detail}") from exc
 
-    def _redirected(self, target: Target, location: str) -> Target:
+    def _redirected(self, target: CheckedUrl, location: str) -> CheckedUrl:
         if not location:
             raise FetchFailed("redirects without saying where to")
         try:
@@ -157,7 +157,7 @@ class Outbound:
     def _exchange(
         self,
         method: str,
-        target: Target,
+        target: CheckedUrl,
         headers: Mapping[str, str],
         body: bytes,
         deadline: Deadline,
@@ -174,7 +174,7 @@ class _Exchange:
         dialler: Dialler,
         tls: ssl.SSLContext,
         method: str,
-        target: Target,
+        target: CheckedUrl,
         headers: Mapping[str, str],
         body: bytes,
     ) -> None:
@@ -208,7 +208,7 @@ class _Exchange:
             self._connection.close()
             raise
         assert dialler.line is not None  # it was connected
-        self._line: Line = dialler.line
+        self._line: BoundedConnection = dialler.line
         self.status = self._answer.status
 
     def header(self, name: str) -> str:
@@ -234,7 +234,7 @@ class _Exchange:
         encoding = self.header("content-encoding").lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
             raise FetchFailed(f"is packed as {encoding[:80]}; gzip is understood")
-        unpack = _Gzip(most_bytes) if encoding.endswith("gzip") else None
+        unpack = _BoundedGunzip(most_bytes) if encoding.endswith("gzip") else None
         self._line.allow(2 * most_bytes + _FRAMING_BYTES)  # chunks of some bytes have as much frame
         data, received = bytearray(), 0
         for chunk in self._answer.iter_stream():
@@ -251,7 +251,7 @@ class _Exchange:
         self._connection.close()
 
 
-class _Gzip:
+class _BoundedGunzip:
     """Unpacks gzip, and stops where it grows beyond the bound."""
 
     def __init__(self, most_bytes: int) -> None:

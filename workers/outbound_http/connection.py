@@ -58,7 +58,7 @@ class Deadline:
         return FetchInterrupted(f"took longer than {self._after_s:g} s")
 
 
-class Resolver:
+class HostResolver:
     """Resolves names in threads of its own, for the system's resolver cannot be interrupted."""
 
     def __init__(self, resolve: Resolve = by_system) -> None:
@@ -103,7 +103,7 @@ class Resolver:
             self._free.release()
 
 
-class Line(httpcore.NetworkStream):
+class BoundedConnection(httpcore.NetworkStream):
     """A connection whose deadline is that of the exchange, and whose bytes are counted."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
@@ -141,7 +141,7 @@ class Line(httpcore.NetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
-    ) -> Line:
+    ) -> BoundedConnection:
         """Encrypt it, and see that the other end is who the URL says; on the same deadline."""
         self._stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left_s())
         return self
@@ -155,12 +155,12 @@ class Dialler(httpcore.NetworkBackend):
     """Connects one exchange. Its `line` is there once it is connected."""
 
     def __init__(
-        self, resolver: Resolver, networks: Collection[Network], deadline: Deadline
+        self, resolver: HostResolver, networks: Collection[Network], deadline: Deadline
     ) -> None:
         self._resolver = resolver
         self._networks = networks
         self._deadline = deadline
-        self.line: Line | None = None
+        self.line: BoundedConnection | None = None
 
     def connect_tcp(
         self,
@@ -169,7 +169,7 @@ class Dialler(httpcore.NetworkBackend):
         timeout: float | None = None,  # noqa: ARG002
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
-    ) -> Line:
+    ) -> BoundedConnection:
         """Resolve, judge every address, and dial them one after another.
 
         Raises:
@@ -187,7 +187,7 @@ class Dialler(httpcore.NetworkBackend):
                 stream = httpcore.SyncBackend().connect_tcp(str(address), port, share_s)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-            self.line = Line(stream, self._deadline)
+            self.line = BoundedConnection(stream, self._deadline)
             return self.line
         self._deadline.left_s()
         raise FetchInterrupted("does not answer")

@@ -17,7 +17,7 @@ log = Log("turns")
 Action = Callable[[], object]
 
 
-class Turns:
+class KeyedExecutor:
     """Runs actions in threads of its own, which end when nothing waits. Any thread may add some.
 
     The threads do not keep the process alive: an action must be such that it may be cut off.

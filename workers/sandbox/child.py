@@ -27,14 +27,14 @@ from workers.sandbox.wire import (
     MAX_STRETCH_BYTES,
     STOP,
     Answer,
+    ChannelClosed,
     Crashed,
-    Cut,
-    Done,
     Function,
-    Piece,
-    Refused,
-    Stretch,
-    Task,
+    ReadRange,
+    ResultPiece,
+    SandboxTask,
+    TaskDone,
+    TaskRefused,
     TooLarge,
     decode,
     encode,
@@ -81,7 +81,7 @@ class RemoteFile(io.RawIOBase):
         size = min(len(buffer), self._size - self._place, MAX_STRETCH_BYTES)
         if size <= 0:
             return 0
-        send(self._channel, encode(Stretch(self._place, size)))
+        send(self._channel, encode(ReadRange(self._place, size)))
         data = receive(self._channel, max_bytes=size)
         buffer[: len(data)] = data
         self._place += len(data)
@@ -101,14 +101,14 @@ def main(arguments: Sequence[str]) -> None:
             send(channel, b"")
             _mute()
             while True:
-                task = msgspec.msgpack.decode(receive(channel), type=Task)
+                task = msgspec.msgpack.decode(receive(channel), type=SandboxTask)
                 module, _, name = task.function.partition(":")
                 send(channel, encode(_answer(getattr(loaded[module], name), task, channel)))
-        except Cut:
+        except ChannelClosed:
             return
 
 
-def _answer(function: Function, task: Task, channel: socket.socket) -> Answer:
+def _answer(function: Function, task: SandboxTask, channel: socket.socket) -> Answer:
     """Run one task; whatever it raises is an answer."""
     _allow_cpu(task.limit_s)
     try:
@@ -117,11 +117,11 @@ def _answer(function: Function, task: Task, channel: socket.socket) -> Answer:
         if task.file_bytes >= 0:
             file = io.BufferedReader(RemoteFile(channel, task.file_bytes), _BUFFER_BYTES)
             _tell(channel, cast("_Reading", function)(file, *arguments), task.limit_s)
-            return Done(msgspec.Raw(encode(None)))
-        return Done(msgspec.Raw(encode(function(*arguments))))
+            return TaskDone(msgspec.Raw(encode(None)))
+        return TaskDone(msgspec.Raw(encode(function(*arguments))))
     except (InvalidRequest, UnreadableInput) as exc:
         fields = tuple((each.field, each.message) for each in exc.fields)
-        return Refused(type(exc).__name__, exc.detail, fields)
+        return TaskRefused(type(exc).__name__, exc.detail, fields)
     except MemoryError:
         return TooLarge()
     except Exception as exc:  # noqa: BLE001  a parser of hostile bytes may raise anything
@@ -131,7 +131,7 @@ def _answer(function: Function, task: Task, channel: socket.socket) -> Answer:
 def _tell(channel: socket.socket, pieces: Iterator[bytes], limit_s: float) -> None:
     """Send what a function yields, as long as more is wanted."""
     for piece in pieces:
-        send(channel, encode(Piece(piece)))
+        send(channel, encode(ResultPiece(piece)))
         if receive(channel, max_bytes=len(STOP)) == STOP:
             return
         _allow_cpu(limit_s)

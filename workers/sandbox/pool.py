@@ -29,10 +29,10 @@ from workers.futures import without_variables
 from workers.sandbox.process import DYING_S, ChildProcess, closing, death, refusal, too_slow
 from workers.sandbox.wire import (
     Answer,
+    ChannelClosed,
     Crashed,
-    Cut,
-    Done,
-    Task,
+    SandboxTask,
+    TaskDone,
     TooLarge,
     decode,
     encode,
@@ -127,7 +127,7 @@ class Sandbox:
         _, returned = signature(function)
         arguments = msgspec.Raw(encode(args))
         task: _Waiting = _Waiting(
-            message=encode(Task(name, limit_s, arguments)),
+            message=encode(SandboxTask(name, limit_s, arguments)),
             name=name,
             returned=returned,
             limit_s=limit_s if yields_s is None else yields_s,
@@ -249,7 +249,7 @@ class Sandbox:
             fresh = ChildProcess(self._modules, self._memory_bytes)
             if self._gives_way:
                 fresh.give_way()
-        except (OSError, Cut) as exc:
+        except (OSError, ChannelClosed) as exc:
             log.error("sandbox.no_child", exc=exc)
             raise Unavailable("The reader of inputs cannot be started.", retry_after_s=5) from exc
         with self._work:
@@ -276,7 +276,7 @@ class Sandbox:
                 raise TimeoutError from None
             log.warning("sandbox.too_slow", function=task.name, limit_s=task.said_s)
             raise too_slow(task.said_s) from None
-        except (Cut, msgspec.DecodeError) as exc:  # it is dying, or lies
+        except (ChannelClosed, msgspec.DecodeError) as exc:  # it is dying, or lies
             status = self._bury(child, grace_s=DYING_S)
             if self._closed:
                 raise closing() from exc
@@ -291,7 +291,7 @@ class Sandbox:
 
     def _believed(self, child: ChildProcess, task: _Waiting, answer: bytearray) -> object:
         found = decode(answer, Answer)
-        if isinstance(found, Done):
+        if isinstance(found, TaskDone):
             return decode(found.value, task.returned)
         if isinstance(found, TooLarge):
             self._bury(child)  # it may have lost what it could not free

@@ -20,7 +20,15 @@ from shared.errors import (
     UnreadableInput,
     tree,
 )
-from workers.sandbox.wire import Crashed, Cut, Failure, Refused, TooLarge, receive, send
+from workers.sandbox.wire import (
+    ChannelClosed,
+    Crashed,
+    Failure,
+    TaskRefused,
+    TooLarge,
+    receive,
+    send,
+)
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 DYING_S = 1.0  # from the end of its channel to that of a child that dies; then how is known
@@ -74,7 +82,7 @@ class ChildProcess:
                 raise
         try:
             receive(self.channel, max_bytes=0, deadline=time.monotonic() + _START_S)
-        except (OSError, Cut):
+        except (OSError, ChannelClosed):
             self.bury()
             raise
         self._idle_bytes = self._size_bytes()
@@ -188,7 +196,7 @@ def closing() -> Unavailable:
 def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
     """The error that an answer stands for."""
     match failure:
-        case Refused(error, detail, fields):
+        case TaskRefused(error, detail, fields):
             told = tuple(
                 FieldError(field=_shown(each), message=_shown(why)) for each, why in fields
             )

@@ -27,12 +27,12 @@ from workers.sandbox.wire import (
     MORE,
     STOP,
     Answer,
-    Cut,
-    Done,
-    Piece,
-    Refused,
-    Stretch,
-    Task,
+    ChannelClosed,
+    ReadRange,
+    ResultPiece,
+    SandboxTask,
+    TaskDone,
+    TaskRefused,
     Told,
     decode,
     encode,
@@ -103,9 +103,9 @@ class FileReaders:
         if function.__module__ not in self._modules:
             raise ValueError(f"{name} is no function that the sandbox runs")
         size = file.seek(0, io.SEEK_END)
-        task = Task(name, self._limit_s, msgspec.Raw(encode(args)), size)
+        task = SandboxTask(name, self._limit_s, msgspec.Raw(encode(args)), size)
         with self._held() as child:
-            reading = _Reading(child, task, file, self._memory_bytes, self._max_piece_bytes)
+            reading = _ReaderLease(child, task, file, self._memory_bytes, self._max_piece_bytes)
             yield from reading.pieces()
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class FileReaders:
             child.bury()
         try:
             return ChildProcess(self._modules, self._memory_bytes)
-        except (OSError, Cut) as exc:
+        except (OSError, ChannelClosed) as exc:
             log.error("sandbox.no_child", exc=exc)
             raise Unavailable("The reader of tables cannot be started.", retry_after_s=5) from exc
 
@@ -153,13 +153,13 @@ class FileReaders:
             return True
 
 
-class _Reading:
+class _ReaderLease:
     """A child that reads a file; it is buried where it is not ready for another afterwards."""
 
     def __init__(
         self,
         child: ChildProcess,
-        task: Task,
+        task: SandboxTask,
         file: BinaryIO,
         memory_bytes: int,
         max_piece_bytes: int,
@@ -179,7 +179,7 @@ class _Reading:
         ready = False
         try:
             self._say(encode(task))
-            while isinstance(told := self._heard(), Piece):
+            while isinstance(told := self._heard(), ResultPiece):
                 self._left_s += len(told.value) / _BYTES_PER_S
                 self._say(MORE)
                 try:
@@ -187,13 +187,13 @@ class _Reading:
                 except GeneratorExit:
                     ready = self._stopped()
                     raise
-            ready = isinstance(told, Done | Refused)
+            ready = isinstance(told, TaskDone | TaskRefused)
         except TimeoutError:
             # Of the next piece, or of all that was waited for so far.
             limit_s = task.limit_s if self._left_s >= task.limit_s else round(self._spent_s)
             log.warning("sandbox.too_slow", function=task.function, limit_s=limit_s)
             raise too_slow(limit_s) from None
-        except (Cut, msgspec.DecodeError) as exc:  # it is dying, or lies
+        except (ChannelClosed, msgspec.DecodeError) as exc:  # it is dying, or lies
             status, filled = child.bury(grace_s=DYING_S), child.filled()
             log.warning("sandbox.child_died", function=task.function, status=status, filled=filled)
             if status == -signal.SIGKILL:
@@ -204,14 +204,14 @@ class _Reading:
         finally:
             if not ready:
                 child.bury()
-        if not isinstance(told, Done):
+        if not isinstance(told, TaskDone):
             raise refusal(told, self._memory_bytes)
 
     def _say(self, message: bytes) -> None:
         deadline = time.monotonic() + self._task.limit_s
         send(self._child.channel, message, deadline=deadline)
 
-    def _heard(self) -> Piece | Answer:
+    def _heard(self) -> ResultPiece | Answer:
         """What comes next, once it has the stretches of the file that it asks for."""
         left_s = min(self._task.limit_s, self._left_s)
         while True:
@@ -221,29 +221,29 @@ class _Reading:
             left_s -= spent_s
             self._left_s -= spent_s
             self._spent_s += spent_s
-            if not isinstance(told, Stretch):
+            if not isinstance(told, ReadRange):
                 return told
             self._say(self._stretch(told))
 
-    def _stretch(self, wanted: Stretch) -> bytes:
+    def _stretch(self, wanted: ReadRange) -> bytes:
         inside = 0 <= wanted.start < wanted.start + wanted.size <= self._task.file_bytes
         if not inside or wanted.size > MAX_STRETCH_BYTES:
-            raise Cut
+            raise ChannelClosed
         self._file.seek(wanted.start)
         data = bytearray()
         while len(data) < wanted.size:
             more = self._file.read(wanted.size - len(data))
             if not more:
-                raise Cut  # the file is shorter than it was
+                raise ChannelClosed  # the file is shorter than it was
             data += more
         return bytes(data)
 
     def _stopped(self) -> bool:
         """Have it leave the file, as its reader has; False where it does not within its time."""
         self._left_s = _STOPPING_S
-        with suppress(TimeoutError, Cut, msgspec.DecodeError):
-            if isinstance(told := self._heard(), Piece):
+        with suppress(TimeoutError, ChannelClosed, msgspec.DecodeError):
+            if isinstance(told := self._heard(), ResultPiece):
                 self._say(STOP)
                 told = self._heard()
-            return isinstance(told, Done | Refused)
+            return isinstance(told, TaskDone | TaskRefused)
         return False

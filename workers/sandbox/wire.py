@@ -29,7 +29,7 @@ MORE = b"more"
 STOP = b"stop"
 
 
-class Task(msgspec.Struct, frozen=True):
+class SandboxTask(msgspec.Struct, frozen=True):
     """Which function, `module:name`, of which arguments; `limit_s` bounds its processor time.
 
     `file_bytes` is the size of the file that the function reads, -1 where it reads none.
@@ -41,26 +41,26 @@ class Task(msgspec.Struct, frozen=True):
     file_bytes: int = -1
 
 
-class Stretch(msgspec.Struct, frozen=True, tag=True):
+class ReadRange(msgspec.Struct, frozen=True, tag=True):
     """The function wants these bytes of its file."""
 
     start: int
     size: int
 
 
-class Piece(msgspec.Struct, frozen=True, tag=True):
+class ResultPiece(msgspec.Struct, frozen=True, tag=True):
     """A part of what the function yields; the processor time of a task is counted anew."""
 
     value: bytes
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class TaskDone(msgspec.Struct, frozen=True, tag=True):
     """What the function returned."""
 
     value: msgspec.Raw
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class TaskRefused(msgspec.Struct, frozen=True, tag=True):
     """The function refused its input: the class of the error and its sentence."""
 
     error: str
@@ -78,9 +78,9 @@ class Crashed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Failure = Refused | TooLarge | Crashed
-Answer = Done | Failure
-Told = Stretch | Piece | Answer
+Failure = TaskRefused | TooLarge | Crashed
+Answer = TaskDone | Failure
+Told = ReadRange | ResultPiece | Answer
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
@@ -90,7 +90,7 @@ class _Array(msgspec.Struct, frozen=True, array_like=True):
     data: memoryview
 
 
-class Cut(Exception):
+class ChannelClosed(Exception):
     """The other side has gone, or sent more than was agreed."""
 
 
@@ -130,7 +130,7 @@ def send(channel: socket.socket, message: bytes, *, deadline: float | None = Non
     except TimeoutError:
         raise
     except OSError as exc:
-        raise Cut from exc
+        raise ChannelClosed from exc
 
 
 def receive(
@@ -144,7 +144,7 @@ def receive(
     """
     (size,) = _LENGTH.unpack(_received(channel, _LENGTH.size, deadline))
     if max_bytes is not None and size > max_bytes:
-        raise Cut
+        raise ChannelClosed
     return _received(channel, size, deadline)
 
 
@@ -162,9 +162,9 @@ def _received(channel: socket.socket, size: int, deadline: float | None) -> byte
                 except TimeoutError:
                     raise
                 except OSError as exc:
-                    raise Cut from exc
+                    raise ChannelClosed from exc
                 if not got:
-                    raise Cut
+                    raise ChannelClosed
                 place += got
     return message
 

@@ -35,7 +35,7 @@ _LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
 
 
 def states_of(status: str) -> frozenset[State]:
-    """The states of a job whose batch may have the status; `Standing.status` tells which it has."""
+    """The states of a job whose batch may have the status; `BatchStatus.status` tells which it has."""
     states = {state for state, each in _STATUSES.items() if each == status}
     if status == "expired":
         states |= _LAPSING
@@ -43,7 +43,7 @@ def states_of(status: str) -> frozenset[State]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class BatchStatus:
     """A batch as it stands: what was asked, what its file holds, how far it is, what came out.
 
     `rate_per_s` is how many rows a second have come out of late. `attended` says whether a worker
@@ -201,7 +201,7 @@ class BatchList(BaseModel):
     has_more: bool
 
 
-def render_batch(standing: Standing) -> dict[str, Any]:
+def render_batch(standing: BatchStatus) -> dict[str, Any]:
     """The batch object."""
     job, asked, plan, result = standing.job, standing.asked, standing.plan, standing.result
     output = None if result is None else result.output_file
@@ -275,7 +275,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _progress(standing: Standing) -> dict[str, Any]:
+def _progress(standing: BatchStatus) -> dict[str, Any]:
     phase = _phase(standing)
     rate = _mean_rate(standing) if phase == "ended" else standing.rate_per_s
     open_rows = standing.total - standing.completed - standing.failed
@@ -288,7 +288,7 @@ def _progress(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _mean_rate(standing: Standing) -> float | None:
+def _mean_rate(standing: BatchStatus) -> float | None:
     """Rows a second over the whole run of a batch that has ended."""
     job, done = standing.job, standing.completed + standing.failed
     if job.started_at is None or job.finished_at is None or standing.plan is None or not done:
@@ -297,7 +297,7 @@ def _mean_rate(standing: Standing) -> float | None:
     return done / spent_s if spent_s > 0 else None
 
 
-def _phase(standing: Standing) -> Phase:
+def _phase(standing: BatchStatus) -> Phase:
     match standing.job.state:
         case State.QUEUED:
             return "waiting"
@@ -311,7 +311,7 @@ def _phase(standing: Standing) -> Phase:
             return "ended"
 
 
-def _expired_at(standing: Standing) -> int | None:
+def _expired_at(standing: BatchStatus) -> int | None:
     if standing.status != "expired":
         return None
     return _seconds(standing.job.finished_at or standing.job.deadline)

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.validation import refuse
 
 LEAST_KEPT_S = 3600
 
 
-class ExpiresAfter(Shape):
+class ExpiresAfter(Schema):
     """When a file is deleted, counted from when it was made."""
 
     anchor: Literal["created_at"]

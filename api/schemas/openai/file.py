@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.schemas.example_file import with_file
 from api.schemas.openai.expiry import ExpiresAfter
-from shared.batches import File
+from shared.batches import StoredFile
 from shared.validation import refuse, translated, within
 
 PURPOSE = "batch"
@@ -107,7 +107,7 @@ def filename(sent: str) -> str:
     return "".join(each for each in name if each.isprintable())[-_MOST_NAME_CHARS:] or "file"
 
 
-def render_file(file: File) -> dict[str, Any]:
+def render_file(file: StoredFile) -> dict[str, Any]:
     """The file object."""
     return {
         "id": file.id,

@@ -10,9 +10,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from api.schemas.openai.expiry import ExpiresAfter
 from api.schemas.openai.row_request import Asking
 from shared import output_names
-from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, Source, delimiter_of, encoding_of
+from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, RowSource, delimiter_of, encoding_of
 from shared.dialects.metadata import Metadata
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.validation import refuse, translated
 
 Endpoint = Literal["/v1/classify", "/v1/train"]
@@ -27,7 +27,7 @@ _OF_FILES = (
 _OF_ROWS = (*_OF_FILES, "output_format", "csv_formulas")
 
 
-class BatchBody(Shape):
+class BatchBody(Schema):
     """A file to be worked through: rows with one question for all, or a request in each line."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -112,9 +112,9 @@ class BatchBody(Shape):
         """The completion window."""
         return window_s(self.completion_window)
 
-    def source(self, filename: str) -> Source:
+    def source(self, filename: str) -> RowSource:
         """The file, and what is said of it. Requests are always lines of JSON."""
-        return Source(
+        return RowSource(
             object=self.input_file_id or "",
             url=self.input_url or "",
             items=self.input_items is not None,

@@ -6,13 +6,13 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from api.schemas import body as json_body
 from shared.batches import RetryRows
-from shared.schema_base import Shape
+from shared.schema_base import Schema
 from shared.validation import refuse, translated
 
 DEFAULT: RetryRows = "retryable"
 
 
-class RetryBody(Shape):
+class RetryBody(Schema):
     """Which rows of a batch are run again."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")

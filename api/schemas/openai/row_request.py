@@ -8,7 +8,7 @@ from pydantic import WithJsonSchema
 
 from shared.dialects import jina
 from shared.dialects.jina import ClassifyBody
-from shared.dialects.requested import Asked
+from shared.dialects.requested import UnresolvedRequest
 from shared.errors import PigeonholeError
 from shared.validation import refuse, shown, within
 
@@ -39,7 +39,7 @@ Asking = Annotated[dict[str, object], WithJsonSchema(_schema())]
 """A classify request without its input, as it was sent."""
 
 
-def parse(said: Asking, *, default_model: str) -> Asked:
+def parse(said: Asking, *, default_model: str) -> UnresolvedRequest:
     """What is asked, of one row that stands for all.
 
     Raises:

@@ -10,18 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.schemas.example_file import with_file
 from api.schemas.openai.expiry import ExpiresAfter
 from api.schemas.openai.file import FileObject, check_purpose, render_file
-from shared.batches import File, Upload
-from shared.schema_base import Shape
+from shared.batches import MultipartUpload, StoredFile
+from shared.schema_base import Schema
 from shared.validation import refuse, translated
 
 MOST_PART_BYTES = 64 * 1024 * 1024
 MOST_PARTS = 10_000
 MOST_URLS = 1000
 
-_Body = TypeVar("_Body", bound=Shape)
+_Body = TypeVar("_Body", bound=Schema)
 
 
-class NewUploadBody(Shape):
+class NewUploadBody(Schema):
     """A file that will come in parts."""
 
     bytes: int = Field(ge=1, description="Of the whole file; the parts must have as many.")
@@ -39,13 +39,13 @@ class UploadPartBody(BaseModel):
     )
 
 
-class PartUrlsBody(Shape):
+class PartUrlsBody(Schema):
     """How many parts will be sent straight to the object store."""
 
     count: int = Field(ge=1, le=MOST_URLS)
 
 
-class CompleteUploadBody(Shape):
+class CompleteUploadBody(Schema):
     """The parts that make the file, in order."""
 
     part_ids: list[str] = Field(min_length=1, max_length=MOST_PARTS)
@@ -121,7 +121,7 @@ def parse_complete(body: object) -> CompleteUploadBody:
     return _parse(CompleteUploadBody, body)
 
 
-def render_upload(upload: Upload, file: File | None = None) -> dict[str, Any]:
+def render_upload(upload: MultipartUpload, file: StoredFile | None = None) -> dict[str, Any]:
     """The upload object."""
     return {
         "id": upload.id,
@@ -136,7 +136,7 @@ def render_upload(upload: Upload, file: File | None = None) -> dict[str, Any]:
     }
 
 
-def render_part(upload: Upload, part_id: str, *, now: float) -> dict[str, Any]:
+def render_part(upload: MultipartUpload, part_id: str, *, now: float) -> dict[str, Any]:
     """The object of a part."""
     return {
         "id": part_id,
@@ -147,7 +147,7 @@ def render_part(upload: Upload, part_id: str, *, now: float) -> dict[str, Any]:
 
 
 def render_urls(
-    upload: Upload, urls: Sequence[tuple[str, str]], *, now: float, expires_s: int
+    upload: MultipartUpload, urls: Sequence[tuple[str, str]], *, now: float, expires_s: int
 ) -> dict[str, Any]:
     """Parts by their ids, each with its URL."""
     return {

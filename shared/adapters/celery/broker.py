@@ -47,7 +47,7 @@ def celery_app(
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # a Redis that takes no writes is waited for,
         worker_consumer="shared.adapters.celery.consumer:PatientConsumer",  # with pauses
-        broker_transport="shared.adapters.celery.transport:Transport",
+        broker_transport="shared.adapters.celery.transport:DoorbellTransport",
         broker_transport_options={
             "dropped": None if dropped is None else _Hook(dropped),
             "visibility_timeout": 600,

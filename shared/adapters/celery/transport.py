@@ -58,7 +58,7 @@ def doorbell(message: object, queue: str) -> dict[str, Any] | None:
     }
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
+class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no types
     """Reads queues."""
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -96,10 +96,10 @@ class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
                     self.connection.drop(queue, f"a {kind}")
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class DoorbellTransport(redis.Transport):  # type: ignore[misc]
     """Delivers doorbells. The option `dropped` is called for each message that is none."""
 
-    Channel = Channel
+    DoorbellChannel = DoorbellChannel
     delivers = False  # what was read last
 
     def _deliver(self, message: Any, queue: str) -> None:

@@ -18,7 +18,7 @@ from shared.adapters.redis.client import broker_errors
 from shared.errors import LeaseLost, TooBusy, WorkFailed
 from shared.jobs import Job
 from shared.messages import CONTROL, decode, encode, failure_of
-from shared.ports import FINALISE, Claim, Finished, Reaped, Taken
+from shared.ports import FINALISE, Claim, ClaimedWork, FinishedPart, ReapReport
 from shared.work_rate import WorkDone, WorkSample, moving_rate
 
 _SLICE_S = 1.0  # longest single blocking wait: a frozen server is noticed within the timeout
@@ -68,7 +68,7 @@ class RedisLedger:
         last: bool,
         low: int,
         cost: int,
-        finished: Mapping[int, Finished] | None = None,
+        finished: Mapping[int, FinishedPart] | None = None,
     ) -> bool:
         done = [
             field
@@ -93,7 +93,7 @@ class RedisLedger:
         leaving: bool = False,
         pass_over: Collection[str] = (),
         short_only: Collection[str] = (),
-    ) -> Taken:
+    ) -> ClaimedWork:
         messages, claims = self._run(
             "claim",
             queue,
@@ -108,7 +108,7 @@ class RedisLedger:
             *pass_over,
             *short_only,
         )
-        return Taken(messages=tuple(messages), claims=tuple(map(_claim, claims)))
+        return ClaimedWork(messages=tuple(messages), claims=tuple(map(_claim, claims)))
 
     def linger(self, queue: str, *, timeout_s: float) -> bool:
         with broker_errors():
@@ -202,7 +202,7 @@ class RedisLedger:
                 # The token goes back to where it came from, for whoever else waits.
                 self._client.blmove(ended, ended, min(left, _SLICE_S))
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> Reaped:
+    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         failure = encode(
             failure_of(
                 WorkFailed(
@@ -211,7 +211,7 @@ class RedisLedger:
             )
         )
         expired, ring = self._run("reap", attempts, limit, failure)
-        return Reaped(expired=expired, ring=tuple(queue.decode() for queue in ring))
+        return ReapReport(expired=expired, ring=tuple(queue.decode() for queue in ring))
 
     def now(self) -> float:
         with broker_errors():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from shared import media_types
-from shared.adapters.bucket_allowlist import Place, Places
+from shared.adapters.bucket_allowlist import BucketAllowlist, BucketLocation
 from shared.adapters.s3.calls import S3Calls
 from shared.adapters.s3.listing import objects
 from shared.adapters.s3.multipart_upload import read_full, send_parts, upload
@@ -40,8 +40,8 @@ class S3Buckets:
     def __init__(
         self,
         *,
-        inputs: Places,
-        outputs: Places,
+        inputs: BucketAllowlist,
+        outputs: BucketAllowlist,
         calls: S3Calls | None,
         part_bytes: int = 8 << 20,
     ) -> None:
@@ -83,7 +83,7 @@ class S3Buckets:
 
         for found in objects(page, place.key):
             yield BucketObject(
-                url=Place(place.bucket, found["Key"]).url,
+                url=BucketLocation(place.bucket, found["Key"]).url,
                 bytes=int(found["Size"]),
                 etag=_bare(found["ETag"]),
             )
@@ -115,7 +115,7 @@ class S3Buckets:
         assert self._client is not None, "no place is allowed, so none was found"
         return self._client
 
-    def _object(self, places: Places, url: str) -> Place:
+    def _object(self, places: BucketAllowlist, url: str) -> BucketLocation:
         place = places.find(url)
         if not place.key or place.key.endswith("/"):
             refuse(places.field, "must name one object here, not all below a prefix")
@@ -128,12 +128,16 @@ def buckets_of(settings: Settings) -> S3Buckets:
     Raises:
         ConfigurationError: A place is no address, or holds our own store, or lies in it.
     """
-    inputs = Places.of(settings.s3_inputs, field="input_url", setting=f"{PREFIX}S3_INPUTS")
-    outputs = Places.of(settings.s3_outputs, field="output_url", setting=f"{PREFIX}S3_OUTPUTS")
+    inputs = BucketAllowlist.of(settings.s3_inputs, field="input_url", setting=f"{PREFIX}S3_INPUTS")
+    outputs = BucketAllowlist.of(
+        settings.s3_outputs, field="output_url", setting=f"{PREFIX}S3_OUTPUTS"
+    )
     allowed = (*inputs.allowed, *outputs.allowed)
     if not allowed:
         return S3Buckets(inputs=inputs, outputs=outputs, calls=None)
-    for own in Places.of(_own(settings), field="", setting=f"{PREFIX}OBJECT_STORE").allowed:
+    for own in BucketAllowlist.of(
+        _own(settings), field="", setting=f"{PREFIX}OBJECT_STORE"
+    ).allowed:
         if any(own.holds(place) or place.holds(own) for place in allowed):
             raise ConfigurationError(
                 f"{inputs.setting} and {outputs.setting} must not reach the service's own object "
@@ -156,7 +160,7 @@ def _own(settings: Settings) -> str:
 
 
 @contextmanager
-def _refused(places: Places) -> Iterator[None]:
+def _refused(places: BucketAllowlist) -> Iterator[None]:
     """What the server says of an address, to the caller who named it."""
     try:
         yield
@@ -168,7 +172,7 @@ def _refused(places: Places) -> Iterator[None]:
         )
 
 
-def _where(place: Place) -> dict[str, str]:
+def _where(place: BucketLocation) -> dict[str, str]:
     return {"Bucket": place.bucket, "Key": place.key}
 
 

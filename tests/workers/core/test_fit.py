@@ -5,7 +5,7 @@ import pytest
 
 from shared.model_catalogue import ExampleFit, LabelFit
 from workers.core.fit import Described, Floats, Learnt
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 
 D = 32
 OF_LABELS = LabelFit(nearest=11.0, null=-4.5, generic=14.0, log_labels=-0.5, offset=-6.8)
@@ -41,7 +41,7 @@ def test_texts_near_the_examples_fit_better_than_others(each: int, constants: Ex
     centres = rows(4, 0)
     y = np.tile(np.arange(4), each)
     x = np.concatenate([near(centres, 0.3, 10 + k) for k in range(each)])
-    learnt = Learnt.measure(Moments.empty(4, D).add(x, y, np.ones(len(y))), rows(4, 5))
+    learnt = Learnt.measure(SufficientStatistics.empty(4, D).add(x, y, np.ones(len(y))), rows(4, 5))
 
     own, others = learnt.fit(near(centres, 0.3, 2), constants), learnt.fit(rows(50, 3), constants)
 
@@ -52,7 +52,9 @@ def test_the_expected_cosine_is_that_of_further_examples():
     centres, each = rows(3, 0), 8
     x = np.concatenate([near(centres, 0.8, 10 + k) for k in range(each)])
     y = np.tile(np.arange(3), each)
-    learnt = Learnt.measure(Moments.empty(3, D).add(x, y, np.ones(len(y))), 0 * rows(3, 5))
+    learnt = Learnt.measure(
+        SufficientStatistics.empty(3, D).add(x, y, np.ones(len(y))), 0 * rows(3, 5)
+    )
     further = np.concatenate([near(centres, 0.8, 500 + k) for k in range(200)])
 
     found = (further * learnt.centres[np.tile(np.arange(3), 200)]).sum(axis=1).mean()
@@ -63,7 +65,7 @@ def test_the_expected_cosine_is_that_of_further_examples():
 def test_weights_that_are_alike_change_nothing():
     x, y = rows(12, 0), np.tile(np.arange(3), 4)
     one, ten = (
-        Learnt.measure(Moments.empty(3, D).add(x, y, np.full(12, w)), rows(3, 1))
+        Learnt.measure(SufficientStatistics.empty(3, D).add(x, y, np.full(12, w)), rows(3, 1))
         for w in (1.0, 10.0)
     )
 
@@ -74,7 +76,7 @@ def test_weights_that_are_alike_change_nothing():
 def test_labels_without_examples_are_their_embeddings():
     prior = rows(3, 0)
 
-    learnt = Learnt.measure(Moments.empty(3, D), prior)
+    learnt = Learnt.measure(SufficientStatistics.empty(3, D), prior)
 
     assert np.allclose(learnt.centres, prior, atol=1e-6)
     assert learnt.fit(prior, OF_EXAMPLES).min() > learnt.fit(rows(20, 1), OF_EXAMPLES).mean()
@@ -84,5 +86,5 @@ def test_one_label_is_enough():
     one = rows(1, 0)
 
     assert Described.measure(one, rows(12, 1), temperature=0.05).fit(one, OF_LABELS)[0] > 0.5
-    moments = Moments.empty(1, D).add(one, np.array([0]), np.ones(1))
+    moments = SufficientStatistics.empty(1, D).add(one, np.array([0]), np.ones(1))
     assert Learnt.measure(moments, one).fit(one, OF_EXAMPLES)[0] > 0.5

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.core import gaussian
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 
 DIM = 12
 seeds = st.integers(0, 2**32 - 1)
@@ -19,7 +19,7 @@ def world(seed, labels, n=60):
     y = np.concatenate([np.arange(labels), rng.integers(labels, size=n)])
     x = prior[y] + 0.3 * rng.normal(size=(len(y), DIM))
     x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    return prior, x, Moments.empty(labels, DIM).add(x, y, np.ones(len(y))), y
+    return prior, x, SufficientStatistics.empty(labels, DIM).add(x, y, np.ones(len(y))), y
 
 
 # Two rows per label: less than DIM is solved for, more goes through the inverse.

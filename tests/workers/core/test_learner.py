@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from workers.core.calibration import expected_calibration_error
 from workers.core.learner import Learner
-from workers.core.zero_shot import Scale, scores
+from workers.core.zero_shot import CosineCalibration, scores
 
-SCALE = Scale(temperature=0.059)
+SCALE = CosineCalibration(temperature=0.059)
 DIM = 12
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 30)

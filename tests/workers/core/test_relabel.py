@@ -7,10 +7,10 @@ import pytest
 
 from workers.core.learner import Floats, Ints, Learner
 from workers.core.relabel import relabelled
-from workers.core.zero_shot import Scale
+from workers.core.zero_shot import CosineCalibration
 
 D, L, EACH = 32, 4, 25
-SCALE = Scale(temperature=0.06)
+SCALE = CosineCalibration(temperature=0.06)
 LABELS = ("a", "b", "c", "d")
 
 

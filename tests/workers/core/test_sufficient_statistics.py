@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.core.sufficient_statistics import Moments
+from workers.core.sufficient_statistics import SufficientStatistics
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -27,7 +27,7 @@ def same(a, b):
 def test_they_are_the_weighted_sums(seed):
     x, y, weights = world(seed)
 
-    found = Moments.empty(4, 5).add(x, y, weights)
+    found = SufficientStatistics.empty(4, 5).add(x, y, weights)
 
     for k in range(4):
         assert np.isclose(found.counts[k], weights[y == k].sum())
@@ -40,7 +40,7 @@ def test_they_are_the_weighted_sums(seed):
 @settings(max_examples=20, deadline=None)
 def test_parts_add_up_and_can_be_taken_away_again(seed, cut):
     x, y, weights = world(seed)
-    empty = Moments.empty(4, 5)
+    empty = SufficientStatistics.empty(4, 5)
     one = empty.add(x[:cut], y[:cut], weights[:cut])
     two = empty.add(x[cut:], y[cut:], weights[cut:])
 
@@ -55,7 +55,7 @@ def test_parts_add_up_and_can_be_taken_away_again(seed, cut):
 def test_a_label_without_further_examples_is_left_with_exactly_nothing(seed):
     x, y, weights = world(seed)
     held = y == 1
-    parts = [Moments.empty(4, 5).add(x[m], y[m], weights[m]) for m in (held, ~held)]
+    parts = [SufficientStatistics.empty(4, 5).add(x[m], y[m], weights[m]) for m in (held, ~held)]
 
     left = parts[0] + parts[1] - parts[0]
 

@@ -5,9 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.zero_shot import MIN_SPREAD, Scale, cosines, scores, spread, temperature
+from workers.core.zero_shot import (
+    MIN_SPREAD,
+    CosineCalibration,
+    cosines,
+    scores,
+    spread,
+    temperature,
+)
 
-SCALE = Scale(temperature=0.059, null_bias=2.0)
+SCALE = CosineCalibration(temperature=0.059, null_bias=2.0)
 MODES = ("calibrated", "jina", "raw")
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 8)
@@ -99,7 +106,7 @@ def test_closer_labels_get_a_lower_temperature():
 
 
 def test_a_fixed_temperature_ignores_the_labels():
-    fixed = Scale(temperature=0.01, by_spread=False)
+    fixed = CosineCalibration(temperature=0.01, by_spread=False)
 
     assert temperature(unit_rows(0, 5), fixed) == 0.01
 
@@ -171,4 +178,4 @@ def test_no_items_give_no_rows():
 
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ValueError, match="above 0"):
-        Scale(temperature=0.0)
+        CosineCalibration(temperature=0.0)

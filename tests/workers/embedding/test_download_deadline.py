@@ -7,14 +7,14 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from shared.errors import FetchFailed
-from workers.embedding.download_deadline import Patience
+from workers.embedding.download_deadline import DownloadDeadline
 from workers.futures import done, failed
 
 BOUND_S = 10.0
 
 
-def patience(left_s: float = 1_000.0) -> Patience:
-    return Patience(deadline=left_s, clock=lambda: 0.0)
+def patience(left_s: float = 1_000.0) -> DownloadDeadline:
+    return DownloadDeadline(deadline=left_s, clock=lambda: 0.0)
 
 
 def until_it_comes(reading: Future[str]) -> Callable[[Callable[[], object]], Future[str]]:

@@ -25,9 +25,9 @@ from shared.errors import (
 from shared.ports import StoredObject
 from shared.types import Media, Priority
 from tests.fakes import FakeBuckets, FakeStore
-from workers.embedding.download_deadline import Patience
+from workers.embedding.download_deadline import DownloadDeadline
 from workers.embedding.media_decoder import Decoders
-from workers.embedding.media_loader import MediaReader, Turns, from_base64
+from workers.embedding.media_loader import MediaReader, PrioritySemaphore, from_base64
 from workers.futures import done, failed, mapped
 from workers.inputs.documents.model import Document
 from workers.inputs.images.frame import Frame
@@ -68,12 +68,12 @@ class Work:
         self.futures[name].set_result(name)
 
 
-def bulk(turns: Turns, work: Work, *names: object) -> list[Future[object]]:
+def bulk(turns: PrioritySemaphore, work: Work, *names: object) -> list[Future[object]]:
     return [turns.take(work.piece(n), priority=Priority.BULK, deadline=None) for n in names]
 
 
 def test_no_more_than_so_many_are_under_way_and_each_that_ends_lets_another_begin():
-    turns, work = Turns(2), Work()
+    turns, work = PrioritySemaphore(2), Work()
     futures = bulk(turns, work, 1, 2, 3, 4)
     assert work.begun == [1, 2]
 
@@ -87,7 +87,7 @@ def test_no_more_than_so_many_are_under_way_and_each_that_ends_lets_another_begi
 
 
 def test_who_waits_for_an_answer_goes_before_bulk_and_equals_in_their_order():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     bulk(turns, work, "under way", "bulk 1", "bulk 2")
     for name in ("fast 1", "fast 2"):
         turns.take(work.piece(name), priority=Priority.FAST, deadline=None)
@@ -100,7 +100,7 @@ def test_who_waits_for_an_answer_goes_before_bulk_and_equals_in_their_order():
 
 
 def test_of_equals_each_calls_first_goes_before_anyones_second():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     for rank, name in enumerate(("many 0", "many 1", "many 2")):
         turns.take(work.piece(name), priority=Priority.BULK, deadline=None, rank=rank)
     turns.take(work.piece("one"), priority=Priority.BULK, deadline=None, rank=0)
@@ -113,7 +113,7 @@ def test_of_equals_each_calls_first_goes_before_anyones_second():
 
 
 def test_the_next_begins_before_whoever_waited_for_the_last_is_told():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     first, _ = bulk(turns, work, 1, 2)
     seen: list[object] = []
     first.add_done_callback(lambda _: seen.extend(work.begun))
@@ -125,7 +125,7 @@ def test_the_next_begins_before_whoever_waited_for_the_last_is_told():
 
 def test_what_is_late_ends_with_that_and_takes_nobodys_place():
     clock = Clock()
-    turns, work = Turns(1, clock), Work()
+    turns, work = PrioritySemaphore(1, clock), Work()
     bulk(turns, work, "under way")
     late = turns.take(work.piece("late"), priority=Priority.FAST, deadline=105.0)
     turns.take(work.piece("in time"), priority=Priority.FAST, deadline=106.0)
@@ -139,7 +139,7 @@ def test_what_is_late_ends_with_that_and_takes_nobodys_place():
 
 
 def test_work_may_take_more_turns_than_one_and_gives_them_back():
-    turns, work = Turns(3), Work()
+    turns, work = PrioritySemaphore(3), Work()
     bulk(turns, work, 1, 2)
     turns.hold(4)
     bulk(turns, work, 3, 4)
@@ -153,7 +153,7 @@ def test_work_may_take_more_turns_than_one_and_gives_them_back():
 
 
 def test_what_was_cancelled_while_it_waited_is_never_begun():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     _, gone, _ = bulk(turns, work, 1, 2, 3)
 
     assert gone.cancel()
@@ -163,7 +163,7 @@ def test_what_was_cancelled_while_it_waited_is_never_begun():
 
 
 def test_cancelling_what_is_under_way_cancels_the_work_and_lets_the_next_begin():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     first, _ = bulk(turns, work, 1, 2)
 
     assert first.cancel()
@@ -173,7 +173,7 @@ def test_cancelling_what_is_under_way_cancels_the_work_and_lets_the_next_begin()
 
 
 def test_work_that_cannot_be_begun_ends_with_its_error_and_lets_the_next_begin():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
 
     def broken() -> Future[object]:
         raise Unavailable("away")
@@ -187,7 +187,7 @@ def test_work_that_cannot_be_begun_ends_with_its_error_and_lets_the_next_begin()
 
 
 def test_thousands_that_fail_at_once_are_no_deep_call():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     bulk(turns, work, "under way")
     many = [
         turns.take(lambda: failed(KeyError()), priority=Priority.BULK, deadline=None)
@@ -200,7 +200,7 @@ def test_thousands_that_fail_at_once_are_no_deep_call():
 
 
 def test_what_waits_when_it_is_closed_ends_and_nothing_is_taken_any_more():
-    turns, work = Turns(1), Work()
+    turns, work = PrioritySemaphore(1), Work()
     _, waiting = bulk(turns, work, 1, 2)
 
     turns.close()
@@ -310,7 +310,7 @@ class Room:
         priority: Priority = Priority.BULK,
         deadline: float | None = None,
         rank: int = 0,
-        patience: Patience | None = None,
+        patience: DownloadDeadline | None = None,
     ) -> Future[Any]:
         return self.reader.picture(
             media, FRAME, priority=priority, deadline=deadline, rank=rank, patience=patience
@@ -320,7 +320,7 @@ class Room:
         self,
         media: Media,
         use: Callable[[Document], Future[Any]],
-        patience: Patience | None = None,
+        patience: DownloadDeadline | None = None,
     ) -> Future[Any]:
         return self.reader.document(
             media,
@@ -438,7 +438,7 @@ def test_who_sends_the_bytes_waits_for_no_stranger(room: Room):
 
 def test_strangers_have_the_patience_of_the_call_and_what_has_come_is_not_cut_off(room: Room):
     room.decoders.held = True
-    patience = Patience(deadline=130.0, clock=room.clock)
+    patience = DownloadDeadline(deadline=130.0, clock=room.clock)
     come = room.picture(at("come"), patience=patience)
     slow = [room.picture(at("slow"), patience=patience) for _ in range(UNDER_WAY + 2)]
     paper = room.document(at("slow"), done, patience=patience)
@@ -455,7 +455,7 @@ def test_strangers_have_the_patience_of_the_call_and_what_has_come_is_not_cut_of
 
 
 def test_whose_patience_is_at_an_end_leaves_the_place_to_others(room: Room):
-    patience = Patience(deadline=130.0, clock=room.clock)
+    patience = DownloadDeadline(deadline=130.0, clock=room.clock)
     for _ in range(2 * UNDER_WAY):
         room.picture(at("slow"), patience=patience)
     other = room.picture(at("other"))
@@ -561,7 +561,7 @@ def test_nothing_that_was_read_stays_behind_an_answer(room: Room):
 
     gc.disable()  # which would find cycles, at a time that nobody knows
     try:
-        patience = Patience(deadline=130.0, clock=room.clock)
+        patience = DownloadDeadline(deadline=130.0, clock=room.clock)
         answer = mapped(room.picture(at("a"), patience=patience), lambda _: "seen")
         left = weakref.ref(room.decoders.finish_and_forget())
         assert answer.result(0) == "seen"

@@ -18,7 +18,7 @@ from shared.types import Priority
 from workers.byte_cache import OVERHEAD_BYTES
 from workers.embedding.texts import Embedder, weighted_means, windows
 from workers.embedding.window_stream import CHUNK_WINDOWS, WHOLE_WINDOWS
-from workers.microbatching.microbatcher import MicroBatcher
+from workers.microbatching.microbatcher import Microbatcher
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
@@ -45,7 +45,7 @@ def encoder() -> CountingEncoder:
 
 @pytest.fixture
 def embedder(encoder: CountingEncoder) -> Iterator[Embedder]:
-    with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=64, name="hashing") as batcher:
         yield Embedder(
             encoder, batcher, cache_bytes=4 * (64 * 4 + sys.getsizeof("a") + OVERHEAD_BYTES)
         )
@@ -54,7 +54,7 @@ def embedder(encoder: CountingEncoder) -> Iterator[Embedder]:
 @pytest.fixture
 def wide(encoder: CountingEncoder) -> Iterator[Embedder]:
     """Whose forward passes hold a hundred windows."""
-    with MicroBatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
         yield Embedder(encoder, batcher)
 
 
@@ -126,7 +126,7 @@ class WatchingEncoder(CountingEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.batcher: MicroBatcher | None = None
+        self.batcher: Microbatcher | None = None
         self.waiting: list[int] = []
         self.hold = threading.Event()
         self.hold.set()
@@ -176,7 +176,7 @@ def test_many_texts_of_some_windows_are_the_same_means(wide: Embedder) -> None:
 
 def test_of_a_very_long_text_a_few_windows_wait_at_a_time() -> None:
     encoder = WatchingEncoder()
-    with MicroBatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
         encoder.batcher = batcher
         text = " ".join(f"word{n}" for n in range(LONG_WORDS * 2))
 
@@ -188,7 +188,7 @@ def test_of_a_very_long_text_a_few_windows_wait_at_a_time() -> None:
 
 def test_what_is_left_of_a_very_long_text_ends_with_its_future() -> None:
     encoder = WatchingEncoder()
-    with MicroBatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
         encoder.hold.clear()
         embedder = Embedder(encoder, batcher)
         tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS * 2))])
@@ -203,7 +203,7 @@ def test_what_is_left_of_a_very_long_text_ends_with_its_future() -> None:
 
 def test_a_very_long_text_fails_with_its_windows_and_in_time() -> None:
     encoder = WatchingEncoder()
-    with MicroBatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
         embedder = Embedder(encoder, batcher)
         tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS))])
         late = embedder.embed(tokens, priority=Priority.STANDARD, deadline=time.monotonic() - 1)
@@ -280,7 +280,7 @@ def test_asking_for_prompts_does_not_wait_for_the_model() -> None:
             return super().encode(windows)
 
     encoder = Hanging()
-    with MicroBatcher(encoder, budget_tokens=64, name="hashing") as batcher:
+    with Microbatcher(encoder, budget_tokens=64, name="hashing") as batcher:
         asked = Embedder(encoder, batcher).embed_prompts(["red"])
         assert not asked.done()
         released.set()

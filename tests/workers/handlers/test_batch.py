@@ -17,7 +17,16 @@ import pytest
 
 from api.schemas import body
 from shared import ids, object_keys
-from shared.batches import BadRow, BatchRequest, BatchResult, File, Inputs, Plan, Rows, Source
+from shared.batches import (
+    BadRow,
+    BatchInputs,
+    BatchRequest,
+    BatchResult,
+    ColumnMapping,
+    Plan,
+    RowSource,
+    StoredFile,
+)
 from shared.dialects import jina
 from shared.errors import LeaseLost, ObjectMissing
 from shared.jobs import Cancel, Job, Lapse, State, advance
@@ -39,10 +48,10 @@ def a_batch(bench: Bench, data: bytes, **changes: Any) -> Job:
     file = ids.file_id(10**12, ids.random_bits())
     bench.store.put(object_keys.file_content(ME, file), data)
     said = changes.pop("rows", {"id_column": "id"})
-    rows = None if said is None else Rows(**{"ask": ASK, **said})
+    rows = None if said is None else ColumnMapping(**{"ask": ASK, **said})
     body = BatchRequest(
         model="tiny",
-        source=Source(
+        source=RowSource(
             object=file,
             filename=changes.pop("filename", "rows.jsonl"),
             skip_rows=changes.pop("skip_rows", 0),
@@ -85,7 +94,7 @@ def result(bench: Bench, job: Job) -> BatchResult:
 def content(bench: Bench, file: str | None) -> bytes:
     assert file is not None
     data = bench.store.get(object_keys.file_content(ME, file)).data
-    assert decode(File, bench.store.get(object_keys.file(ME, file)).data).bytes == len(data)
+    assert decode(StoredFile, bench.store.get(object_keys.file(ME, file)).data).bytes == len(data)
     return data
 
 
@@ -322,8 +331,8 @@ def grouped(bench: Bench, kind: str) -> bytes:
     data = b"id,text,score_mood\n1,a red happy rose,mine\n2,sad green grass,too\n"
     body = BatchRequest(
         model="tiny",
-        source=Source(object=ids.file_id(10**12, ids.random_bits()), filename="rows.csv"),
-        rows=Rows(ask=ask, id_column="id"),
+        source=RowSource(object=ids.file_id(10**12, ids.random_bits()), filename="rows.csv"),
+        rows=ColumnMapping(ask=ask, id_column="id"),
         output_format=kind,  # type: ignore[arg-type]
         output_file=ids.file_id(10**12, ids.random_bits()),
     )
@@ -390,7 +399,7 @@ def test_groups_have_numbers_and_booleans_in_parquet(bench: Bench):
 
 def test_doubt_is_a_boolean_in_parquet_without_groups_too(bench: Bench):
     ask = ASK.model_copy(update={"return_uncertainty": True})
-    rows = Rows(ask=ask, id_column="id")
+    rows = ColumnMapping(ask=ask, id_column="id")
     job = a_batch(bench, jsonl({"id": 1, "text": "red"}), output_format="parquet")
     body = decode_body(bench, job).model_copy(update={"rows": rows})
     job = bench.submit(body)
@@ -530,7 +539,7 @@ class TestEndedEarly:
             rows = ({"id": f"{name}{n}", "text": "red"} for n in range(8))
             bench.buckets.objects[place + name] = jsonl(*rows)
         made = a_batch(bench, b"")
-        body = decode_body(bench, made).model_copy(update={"source": Source(url=place)})
+        body = decode_body(bench, made).model_copy(update={"source": RowSource(url=place)})
         bench.ledger.__init__()  # type: ignore[misc]  # the first batch was only its pattern
         job = bench.submit(body)
         self.one_part(bench)
@@ -544,8 +553,8 @@ class TestEndedEarly:
         known = ["a5", "a6", "a7", "b0", "b1"]  # of parts that were cut before
         assert [line["id"] for line in errors] == known + [None] * 6
         assert result(bench, job).codes == {"batch_expired": 11}
-        assert decode(Inputs, before) == decode(
-            Inputs, bench.store.get(object_keys.inputs(ME, job.id)).data
+        assert decode(BatchInputs, before) == decode(
+            BatchInputs, bench.store.get(object_keys.inputs(ME, job.id)).data
         )
 
     def test_before_its_file_was_read_it_has_no_lines(self, bench: Bench):
@@ -663,7 +672,7 @@ class TestFailedMidway:
         url = "s3://inbox/rows/all.jsonl"
         bench.buckets.objects[url] = jsonl(*({"id": n, "text": "red"} for n in range(40)))
         made = a_batch(bench, b"")
-        body = decode_body(bench, made).model_copy(update={"source": Source(url=url)})
+        body = decode_body(bench, made).model_copy(update={"source": RowSource(url=url)})
         bench.ledger.__init__()  # type: ignore[misc]  # the first batch was only its pattern
         job = bench.submit(body)
         bench.parts.run(bench.claim(CONTROL))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import ids, object_keys
-from shared.batches import BatchRequest, File, Inputs, Plan, Rows, Source
+from shared.batches import BatchInputs, BatchRequest, ColumnMapping, Plan, RowSource, StoredFile
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
 from tests.workers.conftest import Bench
@@ -38,8 +38,8 @@ def a_batch(bench: Bench, url: str, **changes: Any) -> Job:
     rows = changes.pop("rows", {"id_column": "id"})
     body = BatchRequest(
         model="tiny",
-        source=Source(url=url, **changes.pop("said", {})),
-        rows=None if rows is None else Rows(ask=ASK, **rows),
+        source=RowSource(url=url, **changes.pop("said", {})),
+        rows=None if rows is None else ColumnMapping(ask=ASK, **rows),
         output_file=ids.file_id(10**12, ids.random_bits()),
         error_file=ids.file_id(10**12, ids.random_bits()),
         **changes,
@@ -188,7 +188,7 @@ def test_reading_goes_on_in_the_object_where_it_stopped(
     assert [line["id"] for line in found] == [str(each) for each in range(24)]
     at = [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]  # the rows of a, c and d
     assert [line["line"] for line in found][:12] == at
-    inputs = decode(Inputs, bench.store.get(object_keys.inputs(ME, job.id)).data)
+    inputs = decode(BatchInputs, bench.store.get(object_keys.inputs(ME, job.id)).data)
     assert [each.rows for each in inputs.objects] == [4, 0, 1, 7, 12]
     assert opened.count(f"{PLACE}a.csv") < opened.count(f"{PLACE}e.csv")
 
@@ -302,7 +302,7 @@ def test_a_retry_leaves_the_files_of_the_first_batch(bench: Bench):
 
 
 def named(bench: Bench, file: str | None) -> str:
-    return decode(File, bench.store.get(object_keys.file(ME, file or "")).data).filename
+    return decode(StoredFile, bench.store.get(object_keys.file(ME, file or "")).data).filename
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import ids, object_keys
-from shared.batches import CLASSIFY, TRAIN, BadRow, BatchRequest, Plan, Source
+from shared.batches import CLASSIFY, TRAIN, BadRow, BatchRequest, Plan, RowSource
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import decode
@@ -15,15 +15,15 @@ from tests.workers.conftest import Bench
 from tests.workers.handlers.test_batch import ME, a_batch, ended, jsonl, lines, result, run_all
 from tests.workers.handlers.test_batch_dry_run import tried
 from workers.handlers.batch.part_rows import PartRow
-from workers.handlers.batch.request_validation import Bodies
+from workers.handlers.batch.request_validation import RequestValidator
 
 GOOD = {"input": "a red thing", "labels": ["red", "green"]}
 PAIRS = [{"text": "a rose", "label": "red"}, {"text": "grass", "label": "green"}]
 
 
-def bodies(endpoint: str = CLASSIFY, limits: Limits | None = None) -> Bodies:
-    body = BatchRequest(model="tiny", source=Source(), endpoint=endpoint)
-    return Bodies(body, limits or Limits())
+def bodies(endpoint: str = CLASSIFY, limits: Limits | None = None) -> RequestValidator:
+    body = BatchRequest(model="tiny", source=RowSource(), endpoint=endpoint)
+    return RequestValidator(body, limits or Limits())
 
 
 def judged(body: dict[str, object], **said: Any) -> tuple[str, str | None] | None:

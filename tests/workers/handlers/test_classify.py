@@ -11,13 +11,13 @@ from shared.errors import (
     Unavailable,
 )
 from shared.types import (
+    ClassifierVersion,
     ClassifyRequest,
     ClassifyResult,
     Priority,
     Question,
     Threshold,
     TrainRequest,
-    Weights,
 )
 from tests.workers.conftest import Bench, a_request
 from tests.workers.handlers.test_train import a_job, creation, examples, hold
@@ -203,25 +203,27 @@ class TestByClassifier:
     """Requests that name a version of a classifier instead of labels."""
 
     @pytest.fixture
-    def weights(self, bench: Bench) -> Weights:
+    def weights(self, bench: Bench) -> ClassifierVersion:
         body = creation()
         bench.train.train(a_job(), body, hold())
         record, _ = bench.classifiers.records.load("acme", body.classifier_id)
         return record.weights(record.latest)
 
-    def ask(self, bench: Bench, weights: Weights, *texts: str, **changes: object) -> ClassifyResult:
+    def ask(
+        self, bench: Bench, weights: ClassifierVersion, *texts: str, **changes: object
+    ) -> ClassifyResult:
         request = a_request(*texts, questions=(), classifier=weights, **changes)
         pending = bench.classify.begin(request, priority=Priority.STANDARD, deadline=None)
         return pending.result(timeout_s=5)
 
-    def test_answers_with_what_was_learnt(self, bench: Bench, weights: Weights):
+    def test_answers_with_what_was_learnt(self, bench: Bench, weights: ClassifierVersion):
         result = self.ask(bench, weights, "a red rose", "green grass")
         assert result.labels == ("red", "green")
         assert [answers[0].best for answers in result.answers] == [0, 1]
         assert sum(s or 0 for s in result.answers[0][0].scores) == pytest.approx(1, abs=1e-5)
         assert (result.usage.input_tokens, result.usage.label_tokens) == (5, 0)
 
-    def test_a_version_stays_what_it_was(self, bench: Bench, weights: Weights):
+    def test_a_version_stays_what_it_was(self, bench: Bench, weights: ClassifierVersion):
         before = self.ask(bench, weights, "a red rose")
         update = TrainRequest(
             model="tiny",
@@ -234,24 +236,26 @@ class TestByClassifier:
         latest = self.ask(bench, record.weights(record.latest), "a red rose")
         assert (latest.answers[0][0].scores[1] or 0) > (before.answers[0][0].scores[1] or 0)
 
-    def test_threshold_and_top_k_remove_labels(self, bench: Bench, weights: Weights):
+    def test_threshold_and_top_k_remove_labels(self, bench: Bench, weights: ClassifierVersion):
         (answers,) = self.ask(bench, weights, "a red rose", top_k=1).answers
         assert [score is None for score in answers[0].scores] == [False, True]
         none = self.ask(bench, weights, "rose", threshold=Threshold(default=0.999)).answers
         assert none[0][0].best is None
 
-    def test_other_scores(self, bench: Bench, weights: Weights):
+    def test_other_scores(self, bench: Bench, weights: ClassifierVersion):
         raw = self.ask(bench, weights, "a red rose", scores="raw").answers[0][0]
         jina = self.ask(bench, weights, "a red rose", scores="jina").answers[0][0]
         assert raw.best == jina.best == 0
         assert sum(s or 0 for s in jina.scores) == pytest.approx(1, abs=1e-5)
 
-    def test_the_margin_is_that_of_the_calibrated_scores(self, bench: Bench, weights: Weights):
+    def test_the_margin_is_that_of_the_calibrated_scores(
+        self, bench: Bench, weights: ClassifierVersion
+    ):
         plain = self.ask(bench, weights, "a red rose").answers[0][0].scores
         asked = self.ask(bench, weights, "a red rose", scores="raw", return_uncertainty=True)
         assert asked.answers[0][0].margin == pytest.approx(plain[0] - plain[1], abs=2e-6)
 
-    def test_the_fit_is_that_to_its_examples(self, bench: Bench, weights: Weights):
+    def test_the_fit_is_that_to_its_examples(self, bench: Bench, weights: ClassifierVersion):
         texts = ("a red rose", "an unrelated sentence about taxes")
         (near,), (far,) = self.ask(bench, weights, *texts, return_fit=True).answers
         assert near.fit is not None
@@ -261,18 +265,20 @@ class TestByClassifier:
         assert unknown.unknown
         assert unknown.best is not None
 
-    def test_a_version_that_is_gone(self, bench: Bench, weights: Weights):
+    def test_a_version_that_is_gone(self, bench: Bench, weights: ClassifierVersion):
         with pytest.raises(NotFound):
             self.ask(bench, weights.model_copy(update={"file": "9-gone"}), "a")
 
-    def test_a_store_that_is_away_costs_only_what_is_not_kept(self, bench: Bench, weights: Weights):
+    def test_a_store_that_is_away_costs_only_what_is_not_kept(
+        self, bench: Bench, weights: ClassifierVersion
+    ):
         self.ask(bench, weights, "a")
         bench.store.away = True
         assert self.ask(bench, weights, "a").labels == ("red", "green")
         with pytest.raises(StoreUnavailable):
             self.ask(bench, weights.model_copy(update={"file": "9-other"}), "a")
 
-    def test_another_revision_of_the_model(self, bench: Bench, weights: Weights):
+    def test_another_revision_of_the_model(self, bench: Bench, weights: ClassifierVersion):
         bench.encoder.revision = "2"
         with pytest.raises(Conflict, match="revision"):
             self.ask(bench, weights, "a")

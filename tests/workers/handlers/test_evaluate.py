@@ -9,7 +9,7 @@ import pytest
 
 from shared import ids, object_keys
 from shared.errors import Conflict, LabelLimitExceeded, NotFound
-from shared.types import EvaluateRequest, EvaluateResult, JobKind, Weights
+from shared.types import ClassifierVersion, EvaluateRequest, EvaluateResult, JobKind
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
 from workers import plots
@@ -23,7 +23,7 @@ PLOTS = {
 
 
 @pytest.fixture
-def weights(bench: Bench) -> Weights:
+def weights(bench: Bench) -> ClassifierVersion:
     body = creation()
     bench.train.train(a_job(), body, hold())
     record, _ = bench.classifiers.records.load(ME, body.classifier_id)
@@ -31,7 +31,7 @@ def weights(bench: Bench) -> Weights:
 
 
 def evaluate(
-    bench: Bench, weights: Weights, *pairs: tuple[str, str | None], job: object = None
+    bench: Bench, weights: ClassifierVersion, *pairs: tuple[str, str | None], job: object = None
 ) -> EvaluateResult:
     body = EvaluateRequest(
         model="tiny",
@@ -42,7 +42,7 @@ def evaluate(
 
 
 @pytest.mark.slow
-def test_counts_what_is_right(bench: Bench, weights: Weights):
+def test_counts_what_is_right(bench: Bench, weights: ClassifierVersion):
     pairs = (("a red rose", "red"), ("red wine", "green"), ("green grass", "green"))
     job = a_job(JobKind.EVALUATE)
     result = evaluate(bench, weights, *pairs, job=job)
@@ -61,14 +61,14 @@ def test_counts_what_is_right(bench: Bench, weights: Weights):
     assert set(result.plots) == set(PLOTS)
 
 
-def test_ranks_what_has_no_label_by_doubt(bench: Bench, weights: Weights):
+def test_ranks_what_has_no_label_by_doubt(bench: Bench, weights: ClassifierVersion):
     pairs = (("a red rose", "red"), ("something else", None), ("green grass", None))
     found = evaluate(bench, weights, *pairs).worth_labelling
     assert [w.index for w in found] == [1, 2]
     assert found[0].margin <= found[1].margin
 
 
-def test_ranks_everything_where_all_have_labels(bench: Bench, weights: Weights):
+def test_ranks_everything_where_all_have_labels(bench: Bench, weights: ClassifierVersion):
     found = evaluate(bench, weights, ("a red rose", "red"), ("grass", "green")).worth_labelling
     assert {w.index for w in found} == {0, 1}
 
@@ -92,7 +92,9 @@ def test_drawings_are_xml_whatever_a_label_holds(letters: str):
 
 
 @pytest.mark.slow
-def test_a_label_that_the_version_does_not_know_counts_as_wrong(bench: Bench, weights: Weights):
+def test_a_label_that_the_version_does_not_know_counts_as_wrong(
+    bench: Bench, weights: ClassifierVersion
+):
     result = evaluate(bench, weights, ("a red rose", "red"), ("a blue sky", "blue"))
 
     assert [each.label for each in result.labels] == ["red", "green", "blue"]
@@ -104,26 +106,26 @@ def test_a_label_that_the_version_does_not_know_counts_as_wrong(bench: Bench, we
 
 
 @pytest.mark.slow
-def test_another_spelling_of_a_label_is_that_label(bench: Bench, weights: Weights):
+def test_another_spelling_of_a_label_is_that_label(bench: Bench, weights: ClassifierVersion):
     result = evaluate(bench, weights, ("a red rose", "red\u00a0"), ("a red car", "\u200bred"))
 
     assert [each.label for each in result.labels] == ["red", "green"]
     assert result.accuracy == 1.0
 
 
-def test_refuses_more_labels_than_a_classifier_may_have(bench: Bench, weights: Weights):
+def test_refuses_more_labels_than_a_classifier_may_have(bench: Bench, weights: ClassifierVersion):
     pairs = tuple((f"text {i}", f"label {i}") for i in range(bench.limits.max_classifier_labels))
     with pytest.raises(LabelLimitExceeded, match="would have 1026"):
         evaluate(bench, weights, *pairs)
 
 
-def test_refuses_a_version_that_is_gone(bench: Bench, weights: Weights):
+def test_refuses_a_version_that_is_gone(bench: Bench, weights: ClassifierVersion):
     gone = weights.model_copy(update={"file": f"9-{ids.token()}"})
     with pytest.raises(NotFound):
         evaluate(bench, gone, ("a", "red"))
 
 
-def test_refuses_another_revision(bench: Bench, weights: Weights):
+def test_refuses_another_revision(bench: Bench, weights: ClassifierVersion):
     bench.encoder.revision = "2"
     with pytest.raises(Conflict):
         evaluate(bench, weights, ("a", "red"))

@@ -19,13 +19,20 @@ from shared.errors import InvalidRequest, PigeonholeError
 from shared.jobs import Job, Progress, State
 from shared.limits import Limits
 from shared.messages import decode
-from shared.types import EvaluateRequest, Example, ExampleFile, NewClassifier, TrainRequest, Weights
+from shared.types import (
+    ClassifierVersion,
+    EvaluateRequest,
+    Example,
+    ExampleFile,
+    NewClassifier,
+    TrainRequest,
+)
 from tests.fakes import FakeStore
 from tests.workers.conftest import CATALOGUE, Bench
 from tests.workers.handlers.test_train import a_job
 from tests.workers.inputs.test_compression import zstd
 from workers.handlers.example_files import ExampleFiles
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.row import TableLimits
 
 BOM = b"\xef\xbb\xbf"
 CSV = b"text,label\none,a\n"
@@ -42,13 +49,13 @@ def read(
         store=store,
         catalogue=CATALOGUE,
         limits=Limits(max_num_iters=10, max_input_tokens=10_000),
-        bounds=Bounds(max_row_bytes=400_000),
+        bounds=TableLimits(max_row_bytes=400_000),
     )
     file = ExampleFile(object="file", filename=name, **fields)
     if labelled:
         body = TrainRequest(model="tiny", classifier_id="c", num_iters=1, file=file)
         return files.training(a_job(), body, lambda: CHECKS.append(1)).examples
-    weights = Weights(account="a", classifier_id="c", version=1, file="f")
+    weights = ClassifierVersion(account="a", classifier_id="c", version=1, file="f")
     asked = EvaluateRequest(model="tiny", classifier=weights, file=file)
     return files.evaluation(a_job(), asked, lambda: CHECKS.append(1)).examples
 
@@ -100,7 +107,7 @@ class TestKinds:
 
     def test_one_that_was_deleted_is_told(self):
         files = ExampleFiles(
-            store=FakeStore(), catalogue=CATALOGUE, limits=Limits(), bounds=Bounds()
+            store=FakeStore(), catalogue=CATALOGUE, limits=Limits(), bounds=TableLimits()
         )
         body = TrainRequest(model="tiny", classifier_id="c", file=ExampleFile(object="gone"))
         with pytest.raises(InvalidRequest, match="was deleted"):

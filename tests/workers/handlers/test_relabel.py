@@ -12,7 +12,7 @@ from shared.errors import Conflict, InvalidLabels, InvalidRequest, NotFound
 from shared.types import JobKind, RebuildRequest, RelabelRequest, TrainResult
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, creation, examples, hold, record, update
-from workers.classifier_file import Trained
+from workers.classifier_file import TrainedClassifier
 from workers.handlers import example_store
 from workers.handlers.training_set import wait
 
@@ -47,8 +47,8 @@ def rebuild(bench: Bench, classifier_id: str) -> TrainResult:
     return bench.train.rebuild(a_job(JobKind.REBUILD), body, hold())
 
 
-def trained(bench: Bench, stored: Classifier) -> Trained:
-    found: Trained = wait(bench.classifiers.of(stored.weights(stored.latest)))
+def trained(bench: Bench, stored: Classifier) -> TrainedClassifier:
+    found: TrainedClassifier = wait(bench.classifiers.of(stored.weights(stored.latest)))
     return found
 
 
@@ -136,7 +136,7 @@ def test_examples_of_later_calls_keep_their_labels(bench: Bench, made: str):
 
 def test_a_rollback_finds_the_old_names(bench: Bench, made: str):
     relabel(bench, made, crimsn="crimson")
-    named = api.services.classifiers.Classifiers(
+    named = api.services.classifiers.ClassifierService(
         store=bench.store, max_classifiers=9, versions_kept=9
     )
 

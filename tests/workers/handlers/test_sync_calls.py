@@ -12,13 +12,13 @@ from shared.messages import Call, Reply, decode, encode
 from shared.types import ClassifyRequest, Item, Media, Priority
 from tests.fake_media import BROKEN
 from tests.workers.conftest import Bench, a_request
-from workers.handlers.classify import Pending
-from workers.handlers.sync_calls import Calls
+from workers.handlers.classify import PendingClassification
+from workers.handlers.sync_calls import SyncCalls
 
 
 @pytest.fixture
-def calls(bench: Bench) -> Iterator[Calls]:
-    made = Calls(bench.classify, bench.replies)
+def calls(bench: Bench) -> Iterator[SyncCalls]:
+    made = SyncCalls(bench.classify, bench.replies)
     yield made
     bench.encoder.free.set()
     made.close(timeout_s=5)
@@ -54,7 +54,7 @@ def failure_code(bench: Bench, reply_to: str) -> str:
     return failure.code
 
 
-def test_every_call_is_answered_to_its_caller(bench: Bench, calls: Calls):
+def test_every_call_is_answered_to_its_caller(bench: Bench, calls: SyncCalls):
     for n in range(50):
         calls.begin(a_call(f"r{n}", a_request(("red", "green")[n % 2])))
 
@@ -63,14 +63,14 @@ def test_every_call_is_answered_to_its_caller(bench: Bench, calls: Calls):
     assert [r and r.answers[0][0].best for r in results] == [n % 2 for n in range(50)]
 
 
-def test_a_call_past_its_deadline_never_reaches_the_model(bench: Bench, calls: Calls):
+def test_a_call_past_its_deadline_never_reaches_the_model(bench: Bench, calls: SyncCalls):
     calls.begin(a_call("late", deadline_s=-1))
 
     assert failure_code(bench, "late") == "SERVICE_TIMEOUT"
     assert bench.encoder.ran == 0
 
 
-def test_a_call_whose_deadline_passes_in_the_queue_is_dropped(bench: Bench, calls: Calls):
+def test_a_call_whose_deadline_passes_in_the_queue_is_dropped(bench: Bench, calls: SyncCalls):
     bench.encoder.free.clear()
     calls.begin(a_call("first"))
     time.sleep(0.05)
@@ -82,13 +82,13 @@ def test_a_call_whose_deadline_passes_in_the_queue_is_dropped(bench: Bench, call
     assert failure_code(bench, "second") == "SERVICE_TIMEOUT"
 
 
-def test_a_refusal_is_an_answer(bench: Bench, calls: Calls):
+def test_a_refusal_is_an_answer(bench: Bench, calls: SyncCalls):
     calls.begin(a_call("long", a_request("word " * 51)))
 
     assert failure_code(bench, "long") == "INPUT_TOKEN_LIMIT_EXCEEDED"
 
 
-def test_a_crash_of_the_model_is_an_answer_that_says_nothing_of_it(bench: Bench, calls: Calls):
+def test_a_crash_of_the_model_is_an_answer_that_says_nothing_of_it(bench: Bench, calls: SyncCalls):
     bench.encoder.error = ValueError("secret internals")
     calls.begin(a_call("crash"))
 
@@ -99,14 +99,16 @@ def test_a_crash_of_the_model_is_an_answer_that_says_nothing_of_it(bench: Bench,
     assert "secret" not in failure.detail
 
 
-def test_a_newer_message_is_answered_by_what_can_be_read_of_it(bench: Bench, calls: Calls):
+def test_a_newer_message_is_answered_by_what_can_be_read_of_it(bench: Bench, calls: SyncCalls):
     calls.begin(b'{"schema_number": 99, "reply_to": "newer"}')
 
     assert failure_code(bench, "newer") == "INTERNAL_ERROR"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff", b"[]", b"{}", b"null"])
-def test_garbage_is_dropped_and_the_next_call_answered(bench: Bench, calls: Calls, garbage: bytes):
+def test_garbage_is_dropped_and_the_next_call_answered(
+    bench: Bench, calls: SyncCalls, garbage: bytes
+):
     calls.begin(garbage)
     calls.begin(a_call("next"))
 
@@ -115,7 +117,7 @@ def test_garbage_is_dropped_and_the_next_call_answered(bench: Bench, calls: Call
 
 
 def test_open_calls_leave_room_until_they_take_their_bytes(bench: Bench):
-    calls = Calls(bench.classify, bench.replies, max_open_bytes=1000)
+    calls = SyncCalls(bench.classify, bench.replies, max_open_bytes=1000)
     bench.encoder.free.clear()
 
     def room(priority: Priority) -> bool:
@@ -152,11 +154,11 @@ def test_open_calls_leave_room_until_they_take_their_bytes(bench: Bench):
 def test_nothing_of_an_answered_call_stays(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, items: list[Item]
 ):
-    calls = Calls(bench.classify, bench.replies)
+    calls = SyncCalls(bench.classify, bench.replies)
     begun: list[weakref.ref[Item]] = []
     begin = bench.classify.begin
 
-    def watched(request: ClassifyRequest, **options: Any) -> Pending:
+    def watched(request: ClassifyRequest, **options: Any) -> PendingClassification:
         begun.extend(map(weakref.ref, request.items))
         return begin(request, **options)
 
@@ -175,7 +177,7 @@ def test_nothing_of_an_answered_call_stays(
         calls.close(timeout_s=5)
 
 
-def test_closing_answers_what_was_begun(bench: Bench, calls: Calls):
+def test_closing_answers_what_was_begun(bench: Bench, calls: SyncCalls):
     bench.encoder.free.clear()
     calls.begin(a_call("begun"))
     bench.encoder.free.set()
@@ -187,7 +189,7 @@ def test_closing_answers_what_was_begun(bench: Bench, calls: Calls):
 
 
 def test_beyond_the_bound_of_bytes_accounts_without_large_calls_go_on(bench: Bench):
-    calls = Calls(bench.classify, bench.replies, max_open_bytes=100_000)
+    calls = SyncCalls(bench.classify, bench.replies, max_open_bytes=100_000)
     bench.encoder.free.clear()
     large = a_request("word " * 40 + "x" * 70_000)
     calls.begin(a_call("first", large, account="heavy"))

@@ -12,7 +12,7 @@ from shared.messages import CONTROL, decode
 from shared.ports import FINALISE, Claim
 from shared.types import ClassifyResult, Item, Media
 from tests.workers.conftest import QUEUE, Bench, a_request
-from workers.handlers.task_runner import Parts
+from workers.handlers.task_runner import TaskRunner
 
 
 def hot(bench: Bench, job: Job) -> Job:
@@ -175,7 +175,7 @@ def test_a_finaliser_killed_after_its_record_was_written_is_followed_by_one_that
     assert hot(bench, job).state is State.SUCCEEDED
 
 
-def _ignoring_exit(parts: Parts, claim: Claim) -> None:
+def _ignoring_exit(parts: TaskRunner, claim: Claim) -> None:
     try:
         parts.run(claim)
     except SystemExit:

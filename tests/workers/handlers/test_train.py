@@ -36,10 +36,10 @@ from shared.types import (
     TrainRequest,
 )
 from tests.workers.conftest import Bench
-from workers.classifier_cache import Classifiers
+from workers.classifier_cache import ClassifierCache
 from workers.classifier_file import dumps, loads
-from workers.handlers.train import Train
-from workers.leases import Hold
+from workers.handlers.train import TrainHandler
+from workers.leases import Lease
 
 ME = "acme"
 COLOURS = (("a red rose", "red"), ("green grass", "green"), ("red wine", "red"))
@@ -65,8 +65,8 @@ def a_job(kind: JobKind = JobKind.TRAIN, *, account: str = ME) -> Job:
     )
 
 
-def hold() -> Hold:
-    return Hold(Claim(job_id="j", account=ME, task="part:0", attempt=1, token="t"))
+def hold() -> Lease:
+    return Lease(Claim(job_id="j", account=ME, task="part:0", attempt=1, token="t"))
 
 
 def creation(classifier_id: str | None = None, **new: object) -> TrainRequest:
@@ -192,9 +192,9 @@ class TestUpdate:
 
     def test_eight_trainers_lose_nothing(self, bench: Bench, made: str):
         """Two processes of four threads each: half of them share no lock."""
-        other = Classifiers(bench.store, versions_kept=100)
+        other = ClassifierCache(bench.store, versions_kept=100)
         trains = [replace(bench.train, classifiers=c) for c in (
-            Classifiers(bench.store, versions_kept=100), other
+            ClassifierCache(bench.store, versions_kept=100), other
         )]  # fmt: skip
         start = threading.Barrier(8)
 
@@ -246,7 +246,7 @@ class TestRefusals:
         self.check_unchanged(bench, made, update(made, ("red " * 51, "red")), TokenLimitExceeded)
 
     def test_too_many_labels(self, bench: Bench, made: str):
-        bench.train = Train(
+        bench.train = TrainHandler(
             models=bench.models,
             limits=Limits(max_classifier_labels=3),
             classifiers=bench.classifiers,
@@ -300,7 +300,7 @@ class TestRefusals:
 
 def forget_all(bench: Bench, classifier_id: str) -> None:
     """What the front end does when the owner wants no examples kept."""
-    front = api.services.classifiers.Classifiers(
+    front = api.services.classifiers.ClassifierService(
         store=bench.store, max_classifiers=9, versions_kept=9
     )
     front.forget_examples(ME, classifier_id)

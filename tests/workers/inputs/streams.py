@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import BinaryIO, cast
 
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.reader import read_rows
-from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.row import Row, TableLimits
 from workers.inputs.tables.sniff import HEAD_BYTES, sniff
 
 
@@ -66,11 +66,11 @@ def rows_of(
     data: bytes,
     *,
     found: Format | None = None,
-    said: Said | None = None,
+    said: DeclaredFormat | None = None,
     filename: str = "",
     skip: int = 0,
-    bounds: Bounds | None = None,
-    wanted: Wanted | None = None,
+    bounds: TableLimits | None = None,
+    wanted: RequestedColumns | None = None,
 ) -> list[Row]:
     """Everything that is read from a file."""
     found = found or sniff(data[:HEAD_BYTES], filename=filename, said=said, wanted=wanted)

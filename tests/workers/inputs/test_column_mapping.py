@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.inputs.tables.column_mapping import Picked, own_id, pick
-from workers.inputs.tables.row import Fault
+from workers.inputs.tables.column_mapping import RowContent, own_id, pick
+from workers.inputs.tables.row import RowFault
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from workers.inputs.tables.row import Fault
 )
 def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
     found = pick(data, 1, column="text")
-    assert isinstance(found, Fault)
+    assert isinstance(found, RowFault)
     assert reason in found.message
     assert found.param == "text"
 
@@ -43,21 +43,21 @@ def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
 )  # fmt: skip
 def test_an_id_is_a_text_or_a_whole_number_and_none_is_made_up(value: object, name: str | None):
     found = pick({"id": value, "text": "t"}, 12, column="text", id_columns=["id"])
-    assert found == Picked(id=name, said="t")
+    assert found == RowContent(id=name, said="t")
 
 
 @pytest.mark.parametrize("value", [True, 1.5, float("inf"), ["a"], {"a": 1}, b"\xff"])
 def test_another_id_is_none(value: object):
     found = pick({"id": value, "text": "t"}, 12, column="text", id_columns=["id"])
-    assert isinstance(found, Fault)
+    assert isinstance(found, RowFault)
     assert (found.code, found.param) == ("invalid_id", "id")
 
 
 def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number():
     found = pick({"text": "t"}, 12, column="text", id_columns=["id"])
-    assert isinstance(found, Fault)
+    assert isinstance(found, RowFault)
     assert found.code == "missing_column"
-    assert pick({"text": "t"}, 12, column="text") == Picked(id="12", said="t")
+    assert pick({"text": "t"}, 12, column="text") == RowContent(id="12", said="t")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_ids_of_two_columns_are_equal_only_if_both_are(pairs: list[tuple[str, st
     values = [(row["a"].strip(), row["b"].strip()) for row in rows]
     assert (found[0] == found[1]) == (values[0] == values[1])
     for row, name in zip(rows, found, strict=True):
-        assert pick(row, 1, column="text", id_columns=["a", "b"]) == Picked(id=name, said="t")
+        assert pick(row, 1, column="text", id_columns=["a", "b"]) == RowContent(id=name, said="t")
 
 
 def test_a_column_of_several_that_cannot_be_an_id_is_named():
@@ -93,7 +93,7 @@ def test_a_column_of_several_that_cannot_be_an_id_is_named():
     wrong = pick(row, 1, column="text", id_columns=["id", "dt"])
     missing = pick(row, 1, column="text", id_columns=["id", "none"])
 
-    assert isinstance(wrong, Fault)
+    assert isinstance(wrong, RowFault)
     assert (wrong.code, wrong.param) == ("invalid_id", "dt")
-    assert isinstance(missing, Fault)
+    assert isinstance(missing, RowFault)
     assert (missing.code, missing.param) == ("missing_column", "none")

@@ -18,7 +18,7 @@ from tests.workers.inputs.streams import Dribble, Repeated, binary, data_of
 from workers.inputs.tables.compression import compression_of, expanded, expanded_head
 from workers.inputs.tables.file_format import Compression, Format
 from workers.inputs.tables.reader import read_rows
-from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.row import Row, TableLimits
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,8 +32,8 @@ COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {
 BOTH = pytest.mark.parametrize("name", ["gzip", "zstd"])
 
 
-def all_of(data: bytes, name: Compression, bounds: Bounds | None = None) -> bytes:
-    return b"".join(expanded(io.BytesIO(data), name, bounds or Bounds()))
+def all_of(data: bytes, name: Compression, bounds: TableLimits | None = None) -> bytes:
+    return b"".join(expanded(io.BytesIO(data), name, bounds or TableLimits()))
 
 
 @BOTH
@@ -46,7 +46,7 @@ def test_members_follow_one_another_however_they_arrive(
 ):
     data = b"".join(map(COMPRESS[name], members))
 
-    found = b"".join(expanded(binary(Dribble(data, sizes)), name, Bounds()))
+    found = b"".join(expanded(binary(Dribble(data, sizes)), name, TableLimits()))
 
     assert compression_of(data) == name
     assert found == b"".join(members)
@@ -119,7 +119,7 @@ def test_a_bomb_is_stopped_by_its_ratio_in_little_memory(name: Compression):
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequest, match="more than 200 times its size"):
-            sum(map(len, expanded(io.BytesIO(data), name, Bounds())))
+            sum(map(len, expanded(io.BytesIO(data), name, TableLimits())))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -130,14 +130,14 @@ def test_a_bomb_is_stopped_by_its_ratio_in_little_memory(name: Compression):
 def test_a_bomb_is_stopped_by_its_size(name: Compression):
     data = COMPRESS[name](bytes(3_000_000))
     with pytest.raises(InvalidRequest, match="more than 1000000 bytes"):
-        all_of(data, name, Bounds(max_expanded_bytes=1_000_000))
-    assert len(all_of(data, name, Bounds(max_expanded_bytes=3_000_000))) == 3_000_000
+        all_of(data, name, TableLimits(max_expanded_bytes=1_000_000))
+    assert len(all_of(data, name, TableLimits(max_expanded_bytes=3_000_000))) == 3_000_000
 
 
 def test_the_size_is_bounded_without_compression_too():
     stream = binary(Repeated(b"x", size=10_000_000))
     with pytest.raises(InvalidRequest, match="more than 1000 bytes"):
-        list(expanded(stream, "none", Bounds(max_expanded_bytes=1000)))
+        list(expanded(stream, "none", TableLimits(max_expanded_bytes=1000)))
 
 
 @BOTH

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.workers.inputs.streams import chunks
-from workers.inputs.tables.csv_grammar import Record, Records
+from workers.inputs.tables.csv_grammar import CsvRecords, Record
 from workers.inputs.tables.lines import lines
-from workers.inputs.tables.row import Fault
+from workers.inputs.tables.row import RowFault
 
 CELLS = st.text(
     st.sampled_from('ab",;\r\n é😀\u2028\x85') | st.characters(exclude_categories=["Cs"])
@@ -27,12 +27,12 @@ def records_of(
     text: str, *, delimiter: str = ",", encoding: str = "utf-8", sizes: list[int], most: int = 1000
 ) -> list[Record]:
     cut = lines(chunks(text.encode(encoding), sizes), max_bytes=most)
-    return list(Records(cut, delimiter=delimiter, encoding=encoding, max_bytes=most))
+    return list(CsvRecords(cut, delimiter=delimiter, encoding=encoding, max_bytes=most))
 
 
 def cells_of(text: str, delimiter: str = ",") -> list[list[str] | str]:
     found = records_of(text, delimiter=delimiter, sizes=[1 << 20])
-    return [cells.code if isinstance(cells, Fault) else cells for _, cells in found]
+    return [cells.code if isinstance(cells, RowFault) else cells for _, cells in found]
 
 
 @given(
@@ -158,7 +158,7 @@ def test_blanks_are_no_blanks_where_they_are_the_delimiter():
 )
 def test_a_stray_quote_is_named(text: str, how: str):
     ((_, found),) = records_of(text, sizes=[1 << 20])
-    assert isinstance(found, Fault)
+    assert isinstance(found, RowFault)
     assert how in found.message
 
 
@@ -190,7 +190,7 @@ def test_a_record_within_the_bound_is_one_and_beyond_it_is_not():
 def test_quotes_in_every_line_are_read_in_time_in_proportion(line: str):
     count = 0
 
-    class Counted(Records):
+    class Counted(CsvRecords):
         def _next(self):
             nonlocal count
             count += 1
@@ -205,15 +205,15 @@ def test_quotes_in_every_line_are_read_in_time_in_proportion(line: str):
 
 def test_lines_given_up_together_are_named():
     cut = lines(iter([b'a",b"c,"d\n' * 10_000]), max_bytes=10_000)
-    found = list(Records(cut, delimiter=",", encoding="utf-8", max_bytes=10_000))
+    found = list(CsvRecords(cut, delimiter=",", encoding="utf-8", max_bytes=10_000))
 
     passed = [
         each.message
         for _, each in found
-        if isinstance(each, Fault) and "passed over" in each.message
+        if isinstance(each, RowFault) and "passed over" in each.message
     ]
     assert passed
-    assert all(isinstance(each, Fault) for _, each in found)
+    assert all(isinstance(each, RowFault) for _, each in found)
 
 
 def test_a_quote_never_closed_is_held_up_to_the_bound_only():
@@ -221,7 +221,7 @@ def test_a_quote_never_closed_is_held_up_to_the_bound_only():
     try:
         blocks = [b'1,"stray\n', *[b"1," + b"x" * 4000 + b"\n"] * 10_000]
         cut = lines(iter(blocks), max_bytes=1 << 20)
-        found = sum(1 for _ in Records(cut, delimiter=",", encoding="utf-8", max_bytes=1 << 20))
+        found = sum(1 for _ in CsvRecords(cut, delimiter=",", encoding="utf-8", max_bytes=1 << 20))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -241,8 +241,8 @@ def test_nul_bytes_are_a_fault_also_alone():
 def test_a_broken_line_within_quotes_is_a_fault_of_its_record():
     data = b'a,"b\n\xff\nc"\nd,e\n'
     cut = lines([data], max_bytes=1000)
-    found = list(Records(cut, delimiter=",", encoding="utf-8", max_bytes=1000))
-    assert [each.code if isinstance(each, Fault) else each for _, each in found] == [
+    found = list(CsvRecords(cut, delimiter=",", encoding="utf-8", max_bytes=1000))
+    assert [each.code if isinstance(each, RowFault) else each for _, each in found] == [
         "undecodable",
         ["d", "e"],
     ]
@@ -250,5 +250,5 @@ def test_a_broken_line_within_quotes_is_a_fault_of_its_record():
 
 def test_a_head_ends_before_the_record_that_it_cuts():
     cut = lines([b'a,b\n1,"c\nd'], max_bytes=1000)
-    found = list(Records(cut, delimiter=",", encoding="utf-8", max_bytes=1000, whole=False))
+    found = list(CsvRecords(cut, delimiter=",", encoding="utf-8", max_bytes=1000, whole=False))
     assert found == [(1, ["a", "b"])]

@@ -9,9 +9,9 @@ import pytest
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import Dribble, binary, codes_of, data_of, rows_of
-from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.file_format import DeclaredFormat, Format
 from workers.inputs.tables.reader import read_rows
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.row import TableLimits
 from workers.inputs.tables.sniff import sniff
 
 CSV = Format(kind="csv")
@@ -69,7 +69,7 @@ def test_a_row_of_another_length_says_so(line: str, message: str):
 )
 def test_a_header_that_names_no_columns_makes_the_file_unreadable(header: str, reason: str):
     with pytest.raises(InvalidRequest, match=reason) as caught:
-        rows_of(f"{header}\n1,a,b\n".encode(), found=CSV, bounds=Bounds(max_row_bytes=1000))
+        rows_of(f"{header}\n1,a,b\n".encode(), found=CSV, bounds=TableLimits(max_row_bytes=1000))
     assert caught.value.fields[0].field == "file"
 
 
@@ -109,7 +109,7 @@ def test_rows_are_passed_over_by_number_the_wrong_ones_too(skip: int):
 
 def test_what_is_said_wins_over_what_is_found():
     data = "id;text,more\n1;é,x\n".encode("cp1252")
-    said = Said(format="csv", delimiter=",", encoding="cp1252")
+    said = DeclaredFormat(format="csv", delimiter=",", encoding="cp1252")
     assert data_of(rows_of(data, said=said)) == [{"id;text": "1;é", "more": "x"}]
 
 

@@ -15,14 +15,14 @@ from tests.workers.inputs.test_encodings import GERMAN, RUSSIAN
 from workers.inputs.tables.charset import guessed
 from workers.inputs.tables.compression import CHUNK_BYTES
 from workers.inputs.tables.detect_format import format_of
-from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.file_format import DeclaredFormat, Format
 from workers.inputs.tables.sniff import HEAD_BYTES
 
 PLAIN = "1,an ordinary ticket without an accent\n"
 LATE = "id,text\n" + PLAIN * (2 * HEAD_BYTES // len(PLAIN))
 
 
-def found_of(data: bytes, said: Said | None = None) -> tuple[Format, int]:
+def found_of(data: bytes, said: DeclaredFormat | None = None) -> tuple[Format, int]:
     """What it is, and how often it was opened."""
     opened = 0
 
@@ -65,11 +65,11 @@ def test_most_lines_decide_wherever_they_stand(late: str):
         (LATE.encode("utf-16"), None),
         (LATE.encode("utf-8-sig"), None),
         (LATE.encode("utf-16-le"), None),
-        (LATE.encode(), Said(encoding="cp1252")),
+        (LATE.encode(), DeclaredFormat(encoding="cp1252")),
         (GERMAN.encode("cp1252"), None),
     ],
 )
-def test_what_is_decided_is_not_read_to_its_end(data: bytes, said: Said | None):
+def test_what_is_decided_is_not_read_to_its_end(data: bytes, said: DeclaredFormat | None):
     assert found_of(data, said)[1] == 1
 
 

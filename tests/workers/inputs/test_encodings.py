@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import chunks, codes_of, data_of, rows_of
 from workers.inputs.tables.encodings import encoding_of, utf8
-from workers.inputs.tables.file_format import Said
+from workers.inputs.tables.file_format import DeclaredFormat
 
 WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
 BOMS = {
@@ -163,9 +163,9 @@ def test_what_cannot_be_decoded_is_a_fault_of_its_line_alone(encoding: str, brok
     def coded(text: str) -> bytes:
         return broken.join(each.encode(encoding) for each in text.split("?"))
 
-    said = Said(format="csv", encoding=encoding)
+    said = DeclaredFormat(format="csv", encoding=encoding)
     csv = rows_of(coded("id,text\n1,one\n2,t?o\n3,three\n"), said=said)
-    said = Said(format="jsonl", encoding=encoding)
+    said = DeclaredFormat(format="jsonl", encoding=encoding)
     jsonl = rows_of(coded('{"a":1}\n{"a":"?"}\n{"a":3}\n'), said=said)
 
     assert codes_of(csv) == codes_of(jsonl) == [None, "undecodable", None]
@@ -177,13 +177,13 @@ def test_what_cannot_be_decoded_is_a_fault_of_its_line_alone(encoding: str, brok
 @pytest.mark.parametrize("encoding", WIDE)
 def test_a_file_that_ends_within_a_character_has_a_fault_in_its_last_line(encoding: str):
     data = "text\none\ntwo".encode(encoding)[:-1]
-    assert codes_of(rows_of(data, said=Said(format="csv", encoding=encoding))) == [
+    assert codes_of(rows_of(data, said=DeclaredFormat(format="csv", encoding=encoding))) == [
         None,
         "undecodable",
     ]
 
 
 def test_the_fault_names_the_byte_and_its_place():
-    (row,) = rows_of(b'{"a":"\xe9"}', said=Said(encoding="utf-8"))
+    (row,) = rows_of(b'{"a":"\xe9"}', said=DeclaredFormat(encoding="utf-8"))
     assert row.fault is not None
     assert "is not UTF-8: byte 0xE9 at position 7 " in row.fault.message

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import codes_of, data_of, rows_of
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted, columns, listed
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns, columns, listed
 from workers.inputs.tables.sniff import sniff
 
-TEXT = Wanted(required={"text_column": "text"})
-BOTH = Wanted(required={"text_column": "text", "id_column": "id"}, optional=("weight",))
+TEXT = RequestedColumns(required={"text_column": "text"})
+BOTH = RequestedColumns(required={"text_column": "text", "id_column": "id"}, optional=("weight",))
 
 
 @given(st.lists(st.sampled_from(["", "a", "a_2", "column_1", "column_2", "column_2_2"])))
@@ -61,7 +61,7 @@ def test_what_is_not_named_may_stand_twice_or_be_missing():
 
 
 def test_a_column_without_a_name_may_be_named():
-    wanted = Wanted(required={"id_column": "column_1"})
+    wanted = RequestedColumns(required={"id_column": "column_1"})
     assert columns(["", "text"], wanted) == ["column_1", "text"]
 
 
@@ -106,7 +106,7 @@ def test_the_delimiter_is_the_one_that_cuts_out_the_columns_named(data: str, del
 
 
 def test_what_the_request_says_of_the_delimiter_wins():
-    found = sniff(b"id;text\n1;a\n", said=Said(delimiter=","), wanted=BOTH)
+    found = sniff(b"id;text\n1;a\n", said=DeclaredFormat(delimiter=","), wanted=BOTH)
     assert found.delimiter == ","
 
 
@@ -117,7 +117,7 @@ TITLED = "Extract of 2025-01-06\n\nid,text\n1,Where is my parcel\n"
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_lines_above_the_header_are_skipped_where_the_request_says_so(end: str, encoding: str):
     data = TITLED.replace("\n", end).encode(encoding)
-    said = Said(skip_rows=2)
+    said = DeclaredFormat(skip_rows=2)
 
     (row,) = rows_of(data, said=said, wanted=BOTH)
 
@@ -150,12 +150,15 @@ def test_a_row_that_has_not_all_names_is_not_taken_for_the_header():
 
 
 def test_more_lines_are_skipped_than_there_are():
-    assert rows_of(b"id,text\n1,a\n", said=Said(format="csv", skip_rows=9), wanted=BOTH) == []
+    assert (
+        rows_of(b"id,text\n1,a\n", said=DeclaredFormat(format="csv", skip_rows=9), wanted=BOTH)
+        == []
+    )
 
 
 def test_only_csv_has_lines_to_skip():
     with pytest.raises(InvalidRequest, match="skip_rows: is of CSV, but the file is JSONL"):
-        rows_of(b'title\n{"text":"a"}\n', said=Said(skip_rows=1))
+        rows_of(b'title\n{"text":"a"}\n', said=DeclaredFormat(skip_rows=1))
 
 
 def test_a_header_is_checked_also_where_no_row_can_be_read():

@@ -24,18 +24,18 @@ from tests.workers.inputs.synthetic_images import (
     saved,
 )
 from workers.inputs.images import decode
-from workers.inputs.images.decode import Picture, PictureBounds, read, sent_size, tokens_of
+from workers.inputs.images.decode import FramedImage, ImageLimits, read, sent_size, tokens_of
 from workers.inputs.images.frame import Frame, Pixels
 from workers.sandbox.pool import Sandbox
 
 SMALL = Frame(height=16, width=16, resize="squash")
-BOUNDS = PictureBounds()
+BOUNDS = ImageLimits()
 WHITE = (255, 255, 255)
 unheard = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as in a child
 IMAGES = Path(__file__).parents[3].parent / "shared" / "data" / "images"
 
 
-def read_small(data: bytes) -> Picture:
+def read_small(data: bytes) -> FramedImage:
     return read(data, SMALL, BOUNDS)
 
 
@@ -261,8 +261,8 @@ def test_the_head_of_every_webp_is_understood(kind: str):
     assert data[12:16].strip() == kind.encode()
 
     with pytest.raises(UnreadableInput, match="megapixels"):
-        read(data, SMALL, PictureBounds(max_pixels=90 * 60 - 1))
-    read(data, SMALL, PictureBounds(max_pixels=90 * 60))
+        read(data, SMALL, ImageLimits(max_pixels=90 * 60 - 1))
+    read(data, SMALL, ImageLimits(max_pixels=90 * 60))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_what_stands_beside_a_picture_cannot_take_much_memory(extra: bytes, chil
 
     outcome = through(children, data)
 
-    assert isinstance(outcome, Picture) or "memory" not in outcome
+    assert isinstance(outcome, FramedImage) or "memory" not in outcome
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def children() -> Iterator[Sandbox]:
         yield made
 
 
-def through(children: Sandbox, data: bytes, frame: Frame = SMALL) -> Picture | str:
+def through(children: Sandbox, data: bytes, frame: Frame = SMALL) -> FramedImage | str:
     try:
         return children.submit(read, data, frame, BOUNDS, limit_s=10).result(60)
     except UnreadableInput as exc:
@@ -355,7 +355,7 @@ def test_bytes_changed_by_chance_give_a_picture_or_a_refusal(data: bytes, childr
         if isinstance(outcome, str):
             assert "crashed" not in outcome
             assert "within" not in outcome
-    assert isinstance(through(children, data), Picture)
+    assert isinstance(through(children, data), FramedImage)
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
@@ -376,7 +376,7 @@ def test_children_give_what_the_function_gives(children: Sandbox):
 
     got, direct = through(children, data, frame), read(data, frame, BOUNDS)
 
-    assert isinstance(got, Picture)
+    assert isinstance(got, FramedImage)
     assert np.array_equal(got.pixels, direct.pixels)
     assert (got.width, got.height) == (300, 200)
 
@@ -423,7 +423,7 @@ def test_a_line_is_a_picture_too(size: tuple[int, int], resize: Any, children: S
         Frame(height=224, width=192, resize=resize, fill=7),
     )
 
-    assert isinstance(outcome, Picture)
+    assert isinstance(outcome, FramedImage)
     assert (outcome.pixels == RED).all(axis=-1).any()
 
 

@@ -21,7 +21,7 @@ from tests.workers.inputs.streams import (
 )
 from workers.inputs.tables.file_format import Format
 from workers.inputs.tables.reader import read_rows, text_rows
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.row import TableLimits
 
 JSONL = Format(kind="jsonl")
 ENCODINGS = ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "gb18030"]
@@ -47,7 +47,9 @@ def test_any_object_comes_back_in_any_encoding_wherever_chunks_end(
     text = "".join(json.dumps(each, ensure_ascii=ascii_only) + end for each in objects)
     found = Format(kind="jsonl", encoding=encoding)
 
-    rows = list(text_rows(chunks(text.encode(encoding), sizes), found, skip=0, bounds=Bounds()))
+    rows = list(
+        text_rows(chunks(text.encode(encoding), sizes), found, skip=0, bounds=TableLimits())
+    )
 
     assert data_of(rows) == objects
     assert [row.number for row in rows] == list(range(1, len(objects) + 1))
@@ -152,7 +154,7 @@ def test_integers_are_exact():
 @pytest.mark.parametrize("skip", range(6))
 def test_rows_are_passed_over_by_number_the_wrong_ones_too(skip: int):
     data = b'{"a":1}\n\nwrong\n' + b"x" * 100 + b'\n\n{"a":4}\n\xff\n'
-    bounds = Bounds(max_row_bytes=50)
+    bounds = TableLimits(max_row_bytes=50)
     everything = rows_of(data, found=JSONL, bounds=bounds)
     assert [row.number for row in everything] == [1, 2, 3, 4, 5]
     assert rows_of(data, found=JSONL, skip=skip, bounds=bounds) == everything[skip:]
@@ -162,7 +164,7 @@ def test_a_line_beyond_the_bound_is_a_fault_and_never_held():
     stream = Repeated(b"x", size=50_000_000, first=b'{"a":1}\n', last=b'\n{"a":3}\n')
     tracemalloc.start()
     try:
-        rows = list(read_rows(binary(stream), JSONL, bounds=Bounds(max_row_bytes=1_000_000)))
+        rows = list(read_rows(binary(stream), JSONL, bounds=TableLimits(max_row_bytes=1_000_000)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -11,7 +11,7 @@ from shared.settings import Settings
 from tests.third_party_servers import LOOPBACK, page, stranger
 from workers.inputs.media_fetcher import Fetcher, bounds_of
 from workers.outbound_http.client import Fetched, Outbound
-from workers.outbound_http.connection import Resolver
+from workers.outbound_http.connection import HostResolver
 
 WAIT_S = 10
 
@@ -51,7 +51,7 @@ def fetchers():
     made = []
 
     def make(server, **more) -> Fetcher:
-        loopback = Resolver(lambda _name: [ipaddress.ip_address("127.0.0.1")])
+        loopback = HostResolver(lambda _name: [ipaddress.ip_address("127.0.0.1")])
         outbound = Outbound(networks=LOOPBACK, ports={server.port}, resolver=loopback)
         settings = replace(Settings(), max_image_bytes=5000, max_document_bytes=9000)
         made.append(Fetcher(outbound, bounds_of(settings), **{"timeout_s": 5.0} | more))

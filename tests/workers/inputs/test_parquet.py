@@ -22,9 +22,9 @@ from shared.errors import InvalidRequest, Unavailable
 from tests.workers.inputs.streams import Dribble, binary, codes_of, data_of, rows_of
 from workers.inputs.tables.column_mapping import pick
 from workers.inputs.tables.file_format import Format
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.reader import read_rows
-from workers.inputs.tables.row import Bounds, Fault
+from workers.inputs.tables.row import RowFault, TableLimits
 from workers.inputs.tables.sniff import sniff
 
 PARQUET = Format(kind="parquet")
@@ -128,20 +128,22 @@ def test_nan_and_infinities_stay_until_they_are_written():
 
 def test_bytes_of_a_column_that_is_named_for_texts_are_one():
     table = pa.table({"id": [b"1", b"2"], "text": ["é".encode(), b"\xff"], "raw": [b"a", b"b"]})
-    wanted = Wanted(required={"text_column": "text", "id_column": "id"})
+    wanted = RequestedColumns(required={"text_column": "text", "id_column": "id"})
 
     rows = rows_of(written(table), found=PARQUET, wanted=wanted)
 
     assert rows[0].data == {"id": "1", "text": "é", "raw": "YQ=="}
     assert rows[1].data == {"id": "2", "text": b"\xff", "raw": "Yg=="}
     found = pick(rows[1].data, 2, column="text")
-    assert isinstance(found, Fault)
+    assert isinstance(found, RowFault)
     assert (found.code, found.message) == ("invalid_text", "must be a text, but is binary data")
 
 
 def test_bytes_of_images_are_base64():
     table = pa.table({"photo": [b"\x89PNG"]})
-    rows = rows_of(written(table), found=PARQUET, wanted=Wanted(required={"image_column": "photo"}))
+    rows = rows_of(
+        written(table), found=PARQUET, wanted=RequestedColumns(required={"image_column": "photo"})
+    )
     assert data_of(rows) == [{"photo": "iVBORw=="}]
 
 
@@ -175,7 +177,7 @@ def test_a_text_that_is_not_utf8_is_a_fault_of_its_row():
 
 def test_a_row_beyond_the_bound_is_a_fault():
     data = column(["a", "b" * 2000, "c"])
-    rows = rows_of(data, found=PARQUET, bounds=Bounds(max_row_bytes=1000))
+    rows = rows_of(data, found=PARQUET, bounds=TableLimits(max_row_bytes=1000))
     assert codes_of(rows) == [None, "row_too_long", None]
 
 
@@ -200,7 +202,7 @@ def test_what_is_spooled_is_bounded():
     with pytest.raises(InvalidRequest, match="more than 1000 bytes"):
         list(
             read_rows(
-                binary(Dribble(data, [9999])), PARQUET, bounds=Bounds(max_expanded_bytes=1000)
+                binary(Dribble(data, [9999])), PARQUET, bounds=TableLimits(max_expanded_bytes=1000)
             )
         )
 
@@ -227,7 +229,7 @@ def test_a_file_that_says_it_expands_too_far_is_refused():
     with pytest.raises(InvalidRequest, match="more than 200 times its size"):
         rows_of(data, found=PARQUET)
     with pytest.raises(InvalidRequest, match="more than 5000000 bytes"):
-        rows_of(data, found=PARQUET, bounds=Bounds(max_expanded_bytes=5_000_000))
+        rows_of(data, found=PARQUET, bounds=TableLimits(max_expanded_bytes=5_000_000))
 
 
 def test_columns_without_names_of_their_own_get_some():
@@ -247,7 +249,9 @@ def test_columns_without_names_of_their_own_get_some():
 def test_columns_that_a_request_names_are_there_once(names: list[str], field: str, says: str):
     table = pa.Table.from_arrays([pa.array([], pa.string())] * 2, names=names)
     with pytest.raises(InvalidRequest, match=says) as caught:
-        rows_of(written(table), found=PARQUET, wanted=Wanted(required={"text_column": "text"}))
+        rows_of(
+            written(table), found=PARQUET, wanted=RequestedColumns(required={"text_column": "text"})
+        )
     assert caught.value.fields[0].field == field
 
 

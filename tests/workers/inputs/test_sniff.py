@@ -14,7 +14,7 @@ import pytest
 from shared.batches import Kind
 from shared.errors import InvalidRequest
 from tests.workers.inputs.test_compression import zstd
-from workers.inputs.tables.file_format import Said
+from workers.inputs.tables.file_format import DeclaredFormat
 from workers.inputs.tables.sniff import HEAD_BYTES, sniff
 
 
@@ -119,27 +119,27 @@ def test_a_name_tells_where_content_does_not(filename: str, kind: str):
 
 
 def test_what_is_said_wins():
-    said = Said(format="csv", delimiter="tab", encoding="latin-1")
+    said = DeclaredFormat(format="csv", delimiter="tab", encoding="latin-1")
     found = sniff(b'{"a":1}\n', said=said)
     assert (found.kind, found.delimiter, found.encoding) == ("csv", "\t", "iso8859-1")
-    assert sniff(b"a,b\n1,2\n", said=Said(delimiter=";")).delimiter == ";"
-    assert sniff(b"a,b\n1,2\n", said=Said(format="jsonl")).kind == "jsonl"
+    assert sniff(b"a,b\n1,2\n", said=DeclaredFormat(delimiter=";")).delimiter == ";"
+    assert sniff(b"a,b\n1,2\n", said=DeclaredFormat(format="jsonl")).kind == "jsonl"
 
 
 @pytest.mark.parametrize("said", ["", "ab", '"', "\n", "\r", "\0"])
 def test_a_delimiter_that_is_none_is_refused(said: str):
     with pytest.raises(InvalidRequest, match="must be one character") as caught:
-        sniff(b"a,b\n", said=Said(delimiter=said))
+        sniff(b"a,b\n", said=DeclaredFormat(delimiter=said))
     assert caught.value.fields[0].field == "delimiter"
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_parquet_and_text_are_not_taken_for_each_other(kind: Kind):
     with pytest.raises(InvalidRequest, match=f"is Parquet, not {kind}"):
-        sniff(parquet(), said=Said(format=kind))
+        sniff(parquet(), said=DeclaredFormat(format=kind))
     for data in (b"a,b\n", b"", b"PAR"):
         with pytest.raises(InvalidRequest, match="is not Parquet"):
-            sniff(data, said=Said(format="parquet"))
+            sniff(data, said=DeclaredFormat(format="parquet"))
 
 
 def zipped() -> bytes:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import Dribble, binary, chunks, rows_of
-from workers.inputs.tables.file_format import Format, Said
+from workers.inputs.tables.file_format import DeclaredFormat, Format
 from workers.inputs.tables.reader import read_rows, text_rows
-from workers.inputs.tables.row import Bounds, Row
+from workers.inputs.tables.row import Row, TableLimits
 from workers.inputs.tables.sniff import sniff
 
 BYTES = st.lists(
@@ -32,7 +32,7 @@ FORMATS = st.builds(
     encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-32-be", "cp1252", "gb18030"]),
     delimiter=st.sampled_from(",;"),
 )
-SMALL = Bounds(max_row_bytes=40)
+SMALL = TableLimits(max_row_bytes=40)
 
 
 def all_of(data: bytes, found: Format, skip: int = 0) -> list[Row] | str:
@@ -75,7 +75,7 @@ def test_skipping_gives_the_rows_that_would_have_come(data: bytes, found: Format
 def test_a_sniffed_encoding_with_a_mark_is_always_right(text: str, encoding: str):
     assume("\0" not in text and text.strip() and not text.startswith(("[", "{", "sep=", "\ufeff")))
     data = f'x|y\n"{text.replace(chr(34), "")}"|1\n'.encode(encoding)
-    (row,) = rows_of(data, said=Said(format="csv", delimiter="|"))
+    (row,) = rows_of(data, said=DeclaredFormat(format="csv", delimiter="|"))
     assert row.data == {"x": text.replace('"', ""), "y": "1"}
 
 

@@ -18,13 +18,13 @@ from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import data_of, rows_of
 from tests.workers.inputs.test_jsonl import OBJECTS
 from workers.inputs.tables.file_format import Format
-from workers.inputs.tables.output_columns import Column, ListOf, Struct
+from workers.inputs.tables.output_columns import ListOf, OutputColumn, Struct
 from workers.inputs.tables.parquet_writer import GROUP_BYTES, GROUP_ROWS
 from workers.inputs.tables.writers import PIECE_BYTES, write_rows
 
 KINDS: list[Kind] = ["jsonl", "csv", "parquet"]
 TEXTS = st.text().map(lambda text: text.replace("\0", ""))
-COLUMNS = ["id", "text", Column(name="score", type="number")]
+COLUMNS = ["id", "text", OutputColumn(name="score", type="number")]
 
 
 def back(data: bytes, kind: Kind) -> list[dict[str, object] | None]:
@@ -52,7 +52,7 @@ def test_numbers_come_back_from_parquet_as_such(values: list[tuple[str, float | 
 
 def test_booleans_come_back_from_parquet_as_such_and_are_words_in_csv():
     rows: list[dict[str, object]] = [{"x": True}, {"x": False}, {"x": None}]
-    columns = [Column(name="x", type="boolean")]
+    columns = [OutputColumn(name="x", type="boolean")]
 
     table = pq.read_table(io.BytesIO(b"".join(write_rows(rows, "parquet", columns))))
 
@@ -138,7 +138,7 @@ def test_no_rows_are_a_file_with_its_columns():
     [("number", "a"), ("integer", 1.5), ("integer", 2**70), ("boolean", 3), ("number", True)],
 )
 def test_a_value_that_is_not_of_its_parquet_column_is_refused_by_name(kind: str, value: object):
-    columns = [Column(name="x", type=kind)]  # type: ignore[arg-type]
+    columns = [OutputColumn(name="x", type=kind)]  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match=rf"columns\[x\]: a value is no {kind}"):
         b"".join(write_rows([{"x": value}], "parquet", columns))
 
@@ -174,7 +174,7 @@ def test_parquet_groups_are_bounded_by_what_is_nested_too():
     value = [{"label": f"label {n}", "score": n / 256} for n in range(256)]
     rows: list[dict[str, object]] = [{"x": value}] * 3000
 
-    pieces = write_rows(rows, "parquet", [Column(name="x", type=labelled)])
+    pieces = write_rows(rows, "parquet", [OutputColumn(name="x", type=labelled)])
     found = pq.ParquetFile(io.BytesIO(b"".join(pieces)))
 
     assert found.metadata.num_rows == 3000
@@ -185,7 +185,7 @@ def test_parquet_groups_are_bounded_by_what_is_nested_too():
 
 
 def test_a_nested_value_of_another_type_is_refused_by_name():
-    column = Column(name="x", type=ListOf(Struct((("label", "text"),))))
+    column = OutputColumn(name="x", type=ListOf(Struct((("label", "text"),))))
     with pytest.raises(
         InvalidRequest, match=r"columns\[x\]: a value is no list or object of its type"
     ):

@@ -10,7 +10,7 @@ import pytest
 
 from api.services.files import Files
 from shared import ids, object_keys
-from shared.batches import BatchRequest, File
+from shared.batches import BatchRequest, StoredFile
 from shared.classifier_store import ClassifierStore
 from shared.deletions import MARGIN_S
 from shared.errors import InvalidRequest, NotFound
@@ -57,7 +57,7 @@ def files(bench: Bench) -> Files:
 
 def a_file(bench: Bench, data: bytes = b"x", *, account: str = ME, expires_at: float | None = None):
     file_id = ids.file_id(10**12, ids.random_bits())
-    file = File(
+    file = StoredFile(
         id=file_id, purpose="batch", filename="x", bytes=1, created_at=1.0, expires_at=expires_at
     )
     bench.store.put(object_keys.file_content(account, file_id), data)
@@ -69,7 +69,7 @@ def begun(bench: Bench) -> tuple[Job, str]:
     """A batch of which a first part is done, and its file."""
     job = a_batch(bench, jsonl(*ROWS))
     file_id = decode_body(bench, job).source.object
-    file = File(id=file_id, purpose="batch", filename="rows", bytes=1, created_at=1.0)
+    file = StoredFile(id=file_id, purpose="batch", filename="rows", bytes=1, created_at=1.0)
     files(bench).keep(ME, file)
     bench.parts.run(bench.claim(CONTROL))
     bench.parts.run(bench.claim(QUEUE))
@@ -138,7 +138,7 @@ class TestFiles:
         files(bench).delete(ME, file_id)
         bench.store.delete(object_keys.open_marker(job.id))
         files(bench).keep(  # as if the call had died before the record went
-            ME, File(id=file_id, purpose="batch", filename="x", bytes=1, created_at=1.0)
+            ME, StoredFile(id=file_id, purpose="batch", filename="x", bytes=1, created_at=1.0)
         )
 
         assert finish(bench) == 1

@@ -17,7 +17,7 @@ from shared.webhooks import SILENT_S, Delivery, Webhook, new_secret, trial_of
 from tests.fakes import FakeStore
 from tests.third_party_servers import LOOPBACK, Stranger, redirect, stranger
 from tests.webhook_receiver import Receiver
-from workers.keeper.webhook_delivery import Courier
+from workers.keeper.webhook_delivery import WebhookDelivery
 from workers.outbound_http.client import Outbound
 
 SCHEDULE_S = (0.0, 10.0, 100.0)
@@ -31,13 +31,13 @@ class Post:
         self.store = FakeStore()
         self.now_s = START_S
         self.records = WebhookStore(store=self.store, clock=lambda: self.now_s)
-        self.couriers: list[Courier] = []
+        self.couriers: list[WebhookDelivery] = []
         self.ports: set[int] = set()
 
-    def courier(self, **more: Any) -> Courier:
+    def courier(self, **more: Any) -> WebhookDelivery:
         outbound = Outbound(networks=LOOPBACK, ports=self.ports)
         options = {"schedule_s": SCHEDULE_S, "timeout_s": 5.0, "jitter": lambda: 0.0} | more
-        self.couriers.append(Courier(self.records, outbound, **options))
+        self.couriers.append(WebhookDelivery(self.records, outbound, **options))
         return self.couriers[-1]
 
     def webhook(self, server: Stranger | None = None, **changes: object) -> Webhook:
@@ -60,7 +60,7 @@ class Post:
         self.records.add(delivery)
         return delivery
 
-    def look(self, courier: Courier | None = None) -> None:
+    def look(self, courier: WebhookDelivery | None = None) -> None:
         """Begin what is due and wait for its end."""
         courier = courier or self.courier()
         courier.deliver_due()
@@ -185,7 +185,7 @@ def test_who_cannot_be_reached_is_named_and_tried_again(post: Post):
 def test_an_address_inside_is_never_posted_to(post: Post):
     with receiving() as (receiver, server):
         delivery = post.send(post.webhook(server))
-        courier = Courier(post.records, Outbound(ports=post.ports))
+        courier = WebhookDelivery(post.records, Outbound(ports=post.ports))
         post.look(courier)
 
     assert receiver.messages == []

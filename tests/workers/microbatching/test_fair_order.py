@@ -13,9 +13,9 @@ from shared.types import Priority
 from workers.microbatching.scheduler import (
     PASS_COST_DIVISOR,
     SPECIAL_TOKENS,
-    BatchPlan,
-    Pick,
-    Request,
+    EmbeddingRequest,
+    MicrobatchScheduler,
+    ScheduledWindow,
 )
 
 BUDGET = 1024
@@ -26,21 +26,21 @@ class Load:
     """Makes requests without two equal windows, which would merge."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.plan = BatchPlan(budget)
+        self.plan = MicrobatchScheduler(budget)
         self._windows = 0
 
     def add(
         self, account: str, lengths: Sequence[int], priority: Priority = Priority.STANDARD
-    ) -> Request:
+    ) -> EmbeddingRequest:
         windows = []
         for length in lengths:
             self._windows += 1
             windows.append([self._windows] + [0] * (length - 1))
-        request = Request.of(windows, priority, None, 4, account=account)
+        request = EmbeddingRequest.of(windows, priority, None, 4, account=account)
         self.plan.add(request)
         return request
 
-    def batches_until(self, request: Request, *, most: int = 1000) -> int:
+    def batches_until(self, request: EmbeddingRequest, *, most: int = 1000) -> int:
         """How many batches run until the last window of the request was in one."""
         for count in range(1, most + 1):
             self.plan.cut()
@@ -49,7 +49,7 @@ class Load:
         raise AssertionError(f"not within {most} batches")
 
 
-def charged(picks: Sequence[Pick]) -> Counter[str]:
+def charged(picks: Sequence[ScheduledWindow]) -> Counter[str]:
     """What a batch costs each account: its windows, padded."""
     longest = max(map(size, picks))
     return Counter(
@@ -57,7 +57,7 @@ def charged(picks: Sequence[Pick]) -> Counter[str]:
     )
 
 
-def size(pick: Pick) -> int:
+def size(pick: ScheduledWindow) -> int:
     return len(pick.window) + SPECIAL_TOKENS
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
 from shared.types import Priority
-from workers.microbatching.microbatcher import MicroBatcher
+from workers.microbatching.microbatcher import Microbatcher
 from workers.microbatching.scheduler import (
     AGEING_BATCHES,
     SMALL_DIVISOR,
     SPECIAL_TOKENS,
-    BatchPlan,
-    Pick,
-    Request,
+    EmbeddingRequest,
+    MicrobatchScheduler,
+    ScheduledWindow,
     _rounded,
 )
 from workers.models.port import Rows
@@ -69,11 +69,11 @@ def row_of(window: Sequence[int]) -> Rows:
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[..., MicroBatcher]]:
-    batchers: list[tuple[MicroBatcher, FakeEncoder]] = []
+def started() -> Iterator[Callable[..., Microbatcher]]:
+    batchers: list[tuple[Microbatcher, FakeEncoder]] = []
 
-    def start(encoder: FakeEncoder, *, budget_tokens: int = 64, **more: object) -> MicroBatcher:
-        batcher = MicroBatcher(encoder, budget_tokens=budget_tokens, name="fake", **more)
+    def start(encoder: FakeEncoder, *, budget_tokens: int = 64, **more: object) -> Microbatcher:
+        batcher = Microbatcher(encoder, budget_tokens=budget_tokens, name="fake", **more)
         batchers.append((batcher, encoder))
         return batcher
 
@@ -85,7 +85,7 @@ def started() -> Iterator[Callable[..., MicroBatcher]]:
 
 
 def submit(
-    batcher: MicroBatcher,
+    batcher: Microbatcher,
     windows: Sequence[Sequence[int]],
     priority: Priority = Priority.STANDARD,
     deadline: float | None = None,
@@ -94,8 +94,8 @@ def submit(
 
 
 def held_with_one_running(
-    started: Callable[..., MicroBatcher], **more: object
-) -> tuple[MicroBatcher, FakeEncoder, Future[Rows]]:
+    started: Callable[..., Microbatcher], **more: object
+) -> tuple[Microbatcher, FakeEncoder, Future[Rows]]:
     """A batcher whose thread sits in a forward pass until the gate is released."""
     encoder = FakeEncoder(held=True)
     batcher = started(encoder, **more)
@@ -110,13 +110,13 @@ def request(
     start: int = 0,
     job: str = "",
     account: str = "",
-) -> Request:
+) -> EmbeddingRequest:
     # Each window is different, or equal ones would merge.
     windows = [[start + i] + [0] * (length - 1) for i, length in enumerate(lengths)]
-    return Request.of(windows, priority, None, 4, job=job, account=account)
+    return EmbeddingRequest.of(windows, priority, None, 4, job=job, account=account)
 
 
-def padded(picks: Sequence[Pick]) -> int:
+def padded(picks: Sequence[ScheduledWindow]) -> int:
     return len(picks) * max(len(pick.window) + SPECIAL_TOKENS for pick in picks)
 
 
@@ -136,7 +136,7 @@ window = st.lists(st.integers(0, 30), max_size=20)
 def test_the_batches_are_a_partition_within_the_budget(
     asked: list[tuple[list[int], Priority, str]], budget: int
 ) -> None:
-    plan = BatchPlan(budget)
+    plan = MicrobatchScheduler(budget)
     requests = [request(lengths, priority, job=job) for lengths, priority, job in asked]
     for one in requests:
         plan.add(one)
@@ -157,7 +157,7 @@ def test_the_batches_are_a_partition_within_the_budget(
 def test_of_one_account_the_smaller_request_leads_and_of_equals_the_older(
     asked: list[list[int]], budget: int
 ) -> None:
-    plan = BatchPlan(budget)
+    plan = MicrobatchScheduler(budget)
     requests = [request(lengths) for lengths in asked]
     for one in requests:
         plan.add(one)
@@ -175,7 +175,7 @@ def test_of_one_account_the_smaller_request_leads_and_of_equals_the_older(
 
 
 def test_single_windows_of_different_lengths_share_a_batch() -> None:
-    plan = BatchPlan(1024)
+    plan = MicrobatchScheduler(1024)
     for length in (5, 6, 8, 7):
         plan.add(request([length]))
 
@@ -183,7 +183,7 @@ def test_single_windows_of_different_lengths_share_a_batch() -> None:
 
 
 def test_a_long_window_does_not_stretch_a_batch_of_short_ones() -> None:
-    plan = BatchPlan(1024)
+    plan = MicrobatchScheduler(1024)
     plan.add(request([5] * 10))
     plan.add(request([60]))
 
@@ -191,7 +191,7 @@ def test_a_long_window_does_not_stretch_a_batch_of_short_ones() -> None:
 
 
 def test_the_oldest_is_not_starved_by_younger_requests_of_its_class() -> None:
-    plan = BatchPlan(64)
+    plan = MicrobatchScheduler(64)
     oldest = request([30] * 10)
     plan.add(oldest)
 
@@ -206,7 +206,7 @@ def test_the_oldest_is_not_starved_by_younger_requests_of_its_class() -> None:
 
 
 def test_of_bulk_the_smallest_leads_and_now_and_then_the_oldest() -> None:
-    plan = BatchPlan(100)
+    plan = MicrobatchScheduler(100)
     large = request([8] * 60, Priority.BULK)
     small = request([8] * 20, Priority.BULK, start=70)
     plan.add(large)
@@ -219,7 +219,7 @@ def test_of_bulk_the_smallest_leads_and_now_and_then_the_oldest() -> None:
 
 
 def test_parts_of_one_job_give_windows_together() -> None:
-    plan = BatchPlan(120)
+    plan = MicrobatchScheduler(120)
     parts = [request([8, 18, 28, 38], Priority.BULK, start, "job") for start in (0, 10, 20)]
     for part in parts:
         plan.add(part)
@@ -233,7 +233,7 @@ def test_parts_of_one_job_give_windows_together() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [3, 60])
 def test_bulk_creeps_on_under_constant_load_from_above(length: int) -> None:
-    plan = BatchPlan(64)
+    plan = MicrobatchScheduler(64)
     plan.add(request([60] * 2000, Priority.BULK))
     bulk = fast = 0
     for turn in range(2000):
@@ -250,7 +250,7 @@ def test_bulk_creeps_on_under_constant_load_from_above(length: int) -> None:
 
 
 def test_a_class_that_runs_dry_starts_again_with_no_credit() -> None:
-    plan = BatchPlan(64)
+    plan = MicrobatchScheduler(64)
     bulk = request([60], Priority.BULK)
     plan.add(bulk)
     for _ in range(AGEING_BATCHES - 2):
@@ -273,7 +273,7 @@ def test_a_class_that_runs_dry_starts_again_with_no_credit() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(window, max_size=12), max_size=8), st.integers(1, 200))
 def test_rows_come_back_in_the_order_given(asked: list[list[list[int]]], budget: int) -> None:
-    with MicroBatcher(FakeEncoder(), budget_tokens=budget, name="fake") as batcher:
+    with Microbatcher(FakeEncoder(), budget_tokens=budget, name="fake") as batcher:
         futures = [submit(batcher, windows) for windows in asked]
 
         for windows, future in zip(asked, futures, strict=True):
@@ -302,7 +302,7 @@ def test_every_future_ends(
 ) -> None:
     encoder = FakeEncoder()
     encoder.raises = SystemExit if end == "die" else RuntimeError
-    batcher = MicroBatcher(encoder, budget_tokens=budget, name="fake")
+    batcher = Microbatcher(encoder, budget_tokens=budget, name="fake")
     futures: list[Future[Rows]] = []
     try:
         for windows, priority, wish in asked:
@@ -335,7 +335,7 @@ def test_every_future_ends(
             assert future.result(0).shape == (len(windows), 4)
 
 
-def test_equal_windows_of_one_submit_run_once(started: Callable[..., MicroBatcher]) -> None:
+def test_equal_windows_of_one_submit_run_once(started: Callable[..., Microbatcher]) -> None:
     encoder = FakeEncoder()
     batcher = started(encoder)
 
@@ -345,7 +345,7 @@ def test_equal_windows_of_one_submit_run_once(started: Callable[..., MicroBatche
     np.testing.assert_array_equal(rows, [row_of([n]) for n in (1, 2, 1, 1)])
 
 
-def test_windows_of_several_requests_share_a_batch(started: Callable[..., MicroBatcher]) -> None:
+def test_windows_of_several_requests_share_a_batch(started: Callable[..., Microbatcher]) -> None:
     batcher, encoder, _ = held_with_one_running(started)
     futures = [submit(batcher, [[n]]) for n in range(5)]
     assert encoder.gate is not None
@@ -356,7 +356,7 @@ def test_windows_of_several_requests_share_a_batch(started: Callable[..., MicroB
 
 
 def test_fast_waits_for_no_more_than_the_running_batch(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     batcher, encoder, _ = held_with_one_running(started, budget_tokens=8)
     bulk = submit(batcher, [[1, n] for n in range(10)], Priority.BULK)
@@ -371,7 +371,7 @@ def test_fast_waits_for_no_more_than_the_running_batch(
 
 
 def test_the_good_windows_of_a_bad_batch_get_their_rows(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     batcher, encoder, _ = held_with_one_running(started)
     good = [submit(batcher, [[n], [n + 10]]) for n in range(3)]
@@ -387,7 +387,7 @@ def test_the_good_windows_of_a_bad_batch_get_their_rows(
 
 
 def test_what_is_past_its_deadline_is_dropped_before_it_is_batched(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     now = [100.0]
     batcher, encoder, _ = held_with_one_running(started, clock=lambda: now[0])
@@ -403,7 +403,7 @@ def test_what_is_past_its_deadline_is_dropped_before_it_is_batched(
     assert (1,) not in {window for batch in encoder.batches for window in batch}
 
 
-def test_a_cancelled_future_is_skipped(started: Callable[..., MicroBatcher]) -> None:
+def test_a_cancelled_future_is_skipped(started: Callable[..., Microbatcher]) -> None:
     batcher, encoder, _ = held_with_one_running(started)
     cancelled = submit(batcher, [[1]])
     kept = submit(batcher, [[2]])
@@ -418,7 +418,7 @@ def test_a_cancelled_future_is_skipped(started: Callable[..., MicroBatcher]) -> 
 
 
 def test_close_ends_even_the_futures_of_a_pass_that_hangs(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     batcher, _, running = held_with_one_running(started)
     pending = submit(batcher, [[1]])
@@ -433,7 +433,7 @@ def test_close_ends_even_the_futures_of_a_pass_that_hangs(
     assert not batcher.healthy()
 
 
-def test_the_death_of_the_thread_ends_everything(started: Callable[..., MicroBatcher]) -> None:
+def test_the_death_of_the_thread_ends_everything(started: Callable[..., Microbatcher]) -> None:
     batcher, encoder, running = held_with_one_running(started)
     encoder.raises = SystemExit
     pending = [submit(batcher, [[POISON]]), submit(batcher, [[1]] * 3, Priority.BULK)]
@@ -449,7 +449,7 @@ def test_the_death_of_the_thread_ends_everything(started: Callable[..., MicroBat
         submit(batcher, [[1]])
 
 
-def test_it_tells_how_long_the_running_pass_takes(started: Callable[..., MicroBatcher]) -> None:
+def test_it_tells_how_long_the_running_pass_takes(started: Callable[..., Microbatcher]) -> None:
     now = [50.0]
     batcher, encoder, running = held_with_one_running(started, clock=lambda: now[0])
     now[0] = 57.0
@@ -463,7 +463,7 @@ def test_it_tells_how_long_the_running_pass_takes(started: Callable[..., MicroBa
 
 
 def test_the_backlog_counts_what_waits_and_can_be_waited_for(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     batcher, encoder, _ = held_with_one_running(started)
     assert batcher.backlog_tokens() == 0
@@ -479,7 +479,7 @@ def test_the_backlog_counts_what_waits_and_can_be_waited_for(
 
 
 def test_each_pass_is_reported_and_a_bad_report_harms_nothing(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     seen: list[tuple[int, int, int]] = []
 
@@ -495,7 +495,7 @@ def test_each_pass_is_reported_and_a_bad_report_harms_nothing(
     assert batcher.healthy()
 
 
-def test_an_error_while_finishing_reaches_the_caller(started: Callable[..., MicroBatcher]) -> None:
+def test_an_error_while_finishing_reaches_the_caller(started: Callable[..., Microbatcher]) -> None:
     batcher = started(FakeEncoder())
 
     def finish(rows: Rows) -> Rows:
@@ -538,7 +538,7 @@ class Cramped(FakeEncoder):
 
 @pytest.mark.parametrize("error", [Unavailable, MemoryError])
 def test_batches_stay_within_what_the_memory_held(
-    started: Callable[..., MicroBatcher], caplog: pytest.LogCaptureFixture, error: type[Exception]
+    started: Callable[..., Microbatcher], caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     encoder = Cramped(100, error)
     batcher = started(encoder, budget_tokens=640)
@@ -555,7 +555,7 @@ def test_batches_stay_within_what_the_memory_held(
     assert [line.rpartition("at most ")[2] for line in told] == ["320.", "160.", "80."]
 
 
-def test_the_longest_window_is_always_tried_alone(started: Callable[..., MicroBatcher]) -> None:
+def test_the_longest_window_is_always_tried_alone(started: Callable[..., Microbatcher]) -> None:
     encoder = Cramped(30, MemoryError)
     batcher = started(encoder, budget_tokens=640)
 
@@ -571,7 +571,7 @@ def test_the_longest_window_is_always_tried_alone(started: Callable[..., MicroBa
 
 
 def test_other_errors_leave_the_batches_as_large_as_they_were(
-    started: Callable[..., MicroBatcher],
+    started: Callable[..., Microbatcher],
 ) -> None:
     batcher = started(FakeEncoder(), budget_tokens=64)
 

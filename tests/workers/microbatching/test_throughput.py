@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from workers.microbatching.throughput import Pace
+from workers.microbatching.throughput import Throughput
 
 
 def test_full_passes_say_how_fast_a_model_is():
     seen: list[tuple[object, ...]] = []
-    pace = Pace()
+    pace = Throughput()
     observe = pace.watching(lambda model: lambda *said: seen.append((model, *said)))("tiny")
 
     observe(1, 5, 8, 0.1)
@@ -19,7 +19,7 @@ def test_full_passes_say_how_fast_a_model_is():
 
 
 def test_only_what_was_of_late_counts():
-    pace = Pace()
+    pace = Throughput()
     observe = pace.watching(lambda _: lambda *_: None)("tiny")
 
     for _ in range(1000):

@@ -94,7 +94,7 @@ def test_pictures_are_counted_in_pictures():
 def test_models_that_share_a_device_share_its_memory():
     device = Device(10**6)
 
-    half = token_budget.of_texts(Texts(device), token_budget.Part(memory=device, of=2))
+    half = token_budget.of_texts(Texts(device), token_budget.MemoryShare(memory=device, of=2))
 
     assert half == pytest.approx(token_budget.of_texts(Texts(device), device) / 2, abs=64)
 

@@ -21,13 +21,13 @@ from shared.errors import FetchFailed, FetchInterrupted, Unavailable
 from shared.telemetry import start_logging
 from tests.third_party_servers import LOOPBACK, dripping, endless, page, redirect, saying, stranger
 from workers.outbound_http.client import Outbound, _retry_after_s
-from workers.outbound_http.connection import Resolver
+from workers.outbound_http.connection import HostResolver
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
 MOST = 1000
 
 
-def resolver(*answers: list[str]) -> Resolver:
+def resolver(*answers: list[str]) -> HostResolver:
     """Answers one after another, the last again and again."""
     left = list(answers)
 
@@ -35,7 +35,7 @@ def resolver(*answers: list[str]) -> Resolver:
         texts = left.pop(0) if len(left) > 1 else left[0]
         return [ipaddress.ip_address(text) for text in texts]
 
-    return Resolver(resolve)
+    return HostResolver(resolve)
 
 
 def way_out(server, **more) -> Outbound:
@@ -271,7 +271,7 @@ class TestDeadline:
             return []
 
         with stranger(page()) as server:
-            slow = Resolver(resolve)
+            slow = HostResolver(resolve)
             reason = refused(server, server.url(host="a.example"), deadline_s=0.3, resolver=slow)
             hangs.set()
 
@@ -285,7 +285,7 @@ class TestDeadline:
             hangs.wait(10)
             return []
 
-        slow = Resolver(resolve)
+        slow = HostResolver(resolve)
         with stranger(page()) as server:
             refused(server, server.url(host="a.example"), deadline_s=0.1, resolver=slow)
             with pytest.raises(Unavailable, match="resolved too slowly"):

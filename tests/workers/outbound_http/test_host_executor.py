@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from workers.outbound_http.host_executor import Turns
+from workers.outbound_http.host_executor import KeyedExecutor
 
 WAIT_S = 10
 
@@ -41,7 +41,7 @@ class Inside:
 
 
 def test_all_run_a_few_at_a_time_of_one_key_fewer():
-    turns, inside = Turns("test", at_once=5, per_key=2), Inside()
+    turns, inside = KeyedExecutor("test", at_once=5, per_key=2), Inside()
 
     for key in "aaaaaaaabbbbbbbbcccccccc":
         turns.add(key, partial(inside.enter, key))
@@ -55,7 +55,7 @@ def test_all_run_a_few_at_a_time_of_one_key_fewer():
 
 
 def test_who_is_slow_is_passed_by():
-    turns, slow, quick = Turns("test", at_once=4, per_key=2), Inside(), Inside()
+    turns, slow, quick = KeyedExecutor("test", at_once=4, per_key=2), Inside(), Inside()
     quick.opened.set()
 
     for _ in range(50):
@@ -70,7 +70,7 @@ def test_who_is_slow_is_passed_by():
 
 
 def test_keys_take_turns():
-    turns, gate, inside = Turns("test", at_once=1, per_key=1), Inside(), Inside()
+    turns, gate, inside = KeyedExecutor("test", at_once=1, per_key=1), Inside(), Inside()
     inside.opened.set()
     turns.add("first", partial(gate.enter, "first"))
     gate.wait_for(1)
@@ -84,7 +84,7 @@ def test_keys_take_turns():
 
 
 def test_an_action_that_raises_takes_nobodys_place(caplog):
-    turns, inside = Turns("test", at_once=1, per_key=1), Inside()
+    turns, inside = KeyedExecutor("test", at_once=1, per_key=1), Inside()
     inside.opened.set()
 
     turns.add("a", lambda: 1 / 0)
@@ -95,7 +95,7 @@ def test_an_action_that_raises_takes_nobodys_place(caplog):
 
 
 def test_closed_it_begins_nothing_more():
-    turns, inside = Turns("test", at_once=1, per_key=1), Inside()
+    turns, inside = KeyedExecutor("test", at_once=1, per_key=1), Inside()
     turns.add("a", partial(inside.enter, "a"))
     inside.wait_for(1)
     turns.add("a", partial(inside.enter, "waits"))

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import BinaryIO, cast
 
 from shared import media_types, object_keys, service_clock
-from shared.batches import BatchRequest, BatchResult, File, PartReport, Plan
+from shared.batches import BatchRequest, BatchResult, PartReport, Plan, StoredFile
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
@@ -28,10 +28,10 @@ from shared.telemetry import Log
 from shared.types import Failure, Usage
 from workers.handlers.batch import completed_rows as done_rows
 from workers.handlers.batch import output_columns
-from workers.handlers.batch.byte_pieces import Pieces
+from workers.handlers.batch.byte_pieces import PieceStream
 from workers.handlers.batch.cut_parts import number_of, report_of
 from workers.handlers.batch.input_reader import Reader
-from workers.handlers.batch.unprocessed_rows import Unbegun, reason_of
+from workers.handlers.batch.unprocessed_rows import UnprocessedRows, reason_of
 
 log = Log("batch")
 _CHUNK_BYTES = 1024 * 1024
@@ -39,7 +39,7 @@ _PURPOSE = "batch_output"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assembler:
+class OutputAssembler:
     """Puts results together. `reader` is the one that batches are planned with: another might
     count their rows differently. `clock` gives seconds since 1970.
     """
@@ -81,7 +81,7 @@ class Assembler:
             self._write_output(job, body, parts, plan)
         others = None
         if plan is not None and ended is not None and plan.total > completed + failed:
-            others = Unbegun(
+            others = UnprocessedRows(
                 reader=self.reader,
                 job=job,
                 body=body,
@@ -193,13 +193,13 @@ class Assembler:
         pieces: Iterable[bytes],
     ) -> None:
         """A file of the account: its bytes, then its record, from when on it is there."""
-        stream = Pieces(pieces)
+        stream = PieceStream(pieces)
         file_id = _id_of(body, kind)
         name = object_keys.file_content(job.account, file_id)
         media_type = _media_type(body, kind)
         self.store.put(name, cast("BinaryIO", stream), media_type=media_type)
         now = self.clock()
-        record = File(
+        record = StoredFile(
             id=file_id,
             purpose=_PURPOSE,
             filename=_name(job, body, kind).rpartition("/")[2],
@@ -223,7 +223,7 @@ def _media_type(body: BatchRequest, kind: FileKind) -> str:
 
 
 def _counted(
-    rows: Unbegun | None, codes: Counter[str], check: Callable[[], object]
+    rows: UnprocessedRows | None, codes: Counter[str], check: Callable[[], object]
 ) -> Generator[bytes, None, None]:
     """The lines of rows that were never begun, counted in `codes`."""
     if rows is not None:

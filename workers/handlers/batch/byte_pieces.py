@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 
 
-class Pieces(io.RawIOBase):
+class PieceStream(io.RawIOBase):
     """Pieces of bytes as a stream to be read once; `size` counts what was read."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:

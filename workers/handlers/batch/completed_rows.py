@@ -10,7 +10,7 @@ from shared.batches import BatchRequest, PartReport
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job
 from shared.ports import ObjectStore
-from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.row_bitmap import RowBitmap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,11 @@ class RowOutcomes:
     retry cures it.
     """
 
-    done: RowSet = field(default_factory=RowSet)
-    final: RowSet = field(default_factory=RowSet)
+    done: RowBitmap = field(default_factory=RowBitmap)
+    final: RowBitmap = field(default_factory=RowBitmap)
 
     @property
-    def passed_over(self) -> RowSet:
+    def passed_over(self) -> RowBitmap:
         """Both."""
         return self.done | self.final
 
@@ -40,7 +40,7 @@ def before(store: ObjectStore, job: Job, body: BatchRequest) -> RowOutcomes:
         return RowOutcomes()
     for job_id in (job.id, body.retry_of):  # its own is kept: the other batch may be deleted
         try:
-            done = RowSet(store.get(object_keys.done_rows(job.account, job_id)).data)
+            done = RowBitmap(store.get(object_keys.done_rows(job.account, job_id)).data)
         except ObjectMissing:
             continue
         if body.retry_rows == "all":
@@ -84,9 +84,9 @@ def count_retryable(reports: Iterable[PartReport]) -> int:
     )
 
 
-def _final(store: ObjectStore, account: str, job_id: str) -> RowSet:
+def _final(store: ObjectStore, account: str, job_id: str) -> RowBitmap:
     """Those of one batch; none of a batch that ended under a version that did not keep them."""
     try:
-        return RowSet(store.get(object_keys.final_rows(account, job_id)).data)
+        return RowBitmap(store.get(object_keys.final_rows(account, job_id)).data)
     except ObjectMissing:
-        return RowSet()
+        return RowBitmap()

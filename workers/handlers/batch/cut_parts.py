@@ -22,15 +22,15 @@ from shared.errors import BrokerUnavailable, LeaseLost, ObjectMissing, Precondit
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import decode, encode
-from shared.ports import Claim, Doorbell, Finished, Ledger, ObjectStore
+from shared.ports import Claim, Doorbell, FinishedPart, Ledger, ObjectStore
 from shared.telemetry import Log
 from workers.handlers.batch import completed_rows as done_rows
 from workers.handlers.batch import part_rows
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.part_rows import PartRow
-from workers.handlers.batch.row_bitmap import RowSet
-from workers.handlers.batch.validate_input import DUPLICATE, Judged, judge
-from workers.leases import Hold
+from workers.handlers.batch.row_bitmap import RowBitmap
+from workers.handlers.batch.validate_input import DUPLICATE, InputReport, judge
+from workers.leases import Lease
 
 log = Log("plan")
 _MOST_ROWS = 500  # of a part: four objects for each thousand rows
@@ -43,7 +43,7 @@ _EVERY = 1000  # rows between two looks at the lease
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planner:
+class BatchPlanner:
     """Plans batches. Lines that are requests are judged by `limits`."""
 
     store: ObjectStore
@@ -52,7 +52,7 @@ class Planner:
     reader: Reader
     limits: Limits
 
-    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> None:
+    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Lease) -> None:
         """Judge the file if that was not done yet, then cut the next parts.
 
         Raises:
@@ -81,7 +81,7 @@ class Planner:
             with suppress(BrokerUnavailable):  # then the keeper rings
                 self.doorbell.ring(job.queue)
 
-    def _plan(self, job: Job, body: BatchRequest, hold: Hold) -> tuple[Plan, str]:
+    def _plan(self, job: Job, body: BatchRequest, hold: Lease) -> tuple[Plan, str]:
         name = object_keys.plan(job.account, job.id)
         try:
             found = self.store.get(name)
@@ -93,7 +93,7 @@ class Planner:
                 found = self.store.get(name)
         return decode(Plan, found.data), found.etag
 
-    def _judged(self, job: Job, body: BatchRequest, hold: Hold) -> Plan:
+    def _judged(self, job: Job, body: BatchRequest, hold: Lease) -> Plan:
         """What the whole file holds; what only cutting needs of it is put beside the plan."""
         earlier = done_rows.before(self.store, job, body)
         judged = judge(
@@ -121,7 +121,7 @@ class Planner:
         )
 
     def _cut(
-        self, job: Job, body: BatchRequest, plan: Plan, etag: str, window: int, hold: Hold
+        self, job: Job, body: BatchRequest, plan: Plan, etag: str, window: int, hold: Lease
     ) -> Plan:
         """The plan with the next parts, whose rows are on the store."""
         repeated = self._repeated(job, plan)
@@ -152,10 +152,10 @@ class Planner:
             raise LeaseLost("another planner was faster") from None
         return cut
 
-    def _repeated(self, job: Job, plan: Plan) -> RowSet:
+    def _repeated(self, job: Job, plan: Plan) -> RowBitmap:
         if not plan.repeated:
-            return RowSet()
-        return RowSet(self.store.get(object_keys.repeated_rows(job.account, job.id)).data)
+            return RowBitmap()
+        return RowBitmap(self.store.get(object_keys.repeated_rows(job.account, job.id)).data)
 
     def _count(self, job: Job, total: int) -> None:
         """Let the job's record say how many rows there are."""
@@ -171,20 +171,20 @@ class Planner:
         names = self.store.list(object_keys.parts(job.account, job.id))
         return [number_of(name) for name in names if name.endswith(".out")]
 
-    def _finished(self, job: Job, results: list[int]) -> dict[int, Finished]:
+    def _finished(self, job: Job, results: list[int]) -> dict[int, FinishedPart]:
         """Parts with results of which the ledger, being new, knows nothing."""
         known = self.ledger.outcomes(job.id)
         found = {}
         for number in results:
             if f"part:{number}" not in known:
                 report = report_of(self.store, job, number).short
-                found[number] = Finished(
+                found[number] = FinishedPart(
                     outcome=encode(report), completed=report.completed, failed=report.failed
                 )
         return found
 
 
-def rows_per_part(judged: Judged, body: BatchRequest) -> int:
+def rows_per_part(judged: InputReport, body: BatchRequest) -> int:
     """How many rows a part has, if they are as long as they are on average."""
     most = _MOST_LESSONS if body.endpoint == TRAIN else _MOST_ROWS
     return min(most, max(1, _PART_BYTES * judged.total // max(judged.size, 1)))
@@ -222,7 +222,11 @@ def report_of(store: ObjectStore, job: Job, number: int) -> PartReport:
 
 
 def _left(
-    rows: Iterator[tuple[PartRow, int]], first: int, done: RowSet, repeated: RowSet, hold: Hold
+    rows: Iterator[tuple[PartRow, int]],
+    first: int,
+    done: RowBitmap,
+    repeated: RowBitmap,
+    hold: Lease,
 ) -> Iterator[tuple[PartRow, int]]:
     """Rows that are to be worked on, numbered, those marked whose id came before."""
     for number, (row, row_bytes) in enumerate(rows, start=first):

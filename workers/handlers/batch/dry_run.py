@@ -12,14 +12,14 @@ from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import failure_of
 from shared.ports import Ledger
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.handlers.batch.cut_parts import rows_per_part
-from workers.handlers.batch.estimate import Sample, Tokens, label_runs
+from workers.handlers.batch.estimate import Sample, TokenCounter, label_runs
 from workers.handlers.batch.input_reader import Reader
-from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.row_bitmap import RowBitmap
 from workers.handlers.batch.validate_input import judge
 from workers.handlers.training_set import model_of
-from workers.leases import Hold
+from workers.leases import Lease
 
 WORKER = "worker"
 
@@ -29,11 +29,11 @@ class DryRun:
     """Tries batches."""
 
     reader: Reader
-    models: Mapping[str, Model]
+    models: Mapping[str, LoadedModel]
     limits: Limits
     ledger: Ledger
 
-    def run(self, job: Job, body: DryRunRequest, hold: Hold) -> DryRunResult:
+    def run(self, job: Job, body: DryRunRequest, hold: Lease) -> DryRunResult:
         """What would become of the batch.
 
         Raises:
@@ -42,7 +42,7 @@ class DryRun:
         """
         asked = body.batch
         model = model_of(self.models, body.model)
-        count = Tokens(models=self.models, default=model, limits=self.limits)
+        count = TokenCounter(models=self.models, default=model, limits=self.limits)
         sample = Sample(tokens_of=lambda row: count.of_row(asked, row))
         try:
             judged = judge(
@@ -50,7 +50,7 @@ class DryRun:
                 job,
                 asked,
                 limits=self.limits,
-                done=RowSet(),
+                done=RowBitmap(),
                 check=hold.check,
                 see=sample.see,
             )

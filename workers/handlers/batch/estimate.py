@@ -11,7 +11,7 @@ from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
-from workers.embedding.texts import Model
+from workers.embedding.texts import LoadedModel
 from workers.handlers.batch.cut_parts import parts_of
 from workers.handlers.batch.part_rows import PartRow
 
@@ -19,7 +19,7 @@ _MOST_SAMPLED = 4096
 
 
 @dataclass(frozen=True)
-class Seen:
+class SampledRow:
     """A sampled row: its tokens, None if it would not come out; and its bytes."""
 
     tokens: int | None
@@ -31,14 +31,14 @@ class Sample:
     """Every row of a file; of a longer one every second, fourth, and so on."""
 
     tokens_of: Callable[[PartRow], int | None]
-    rows: list[Seen] = field(default_factory=list)
+    rows: list[SampledRow] = field(default_factory=list)
     _stride: int = 1
     _met: int = 0
 
     def see(self, row: PartRow, size: int, good: bool) -> None:
         """Take a row into the sample, if it is its turn."""
         if self._met % self._stride == 0:
-            self.rows.append(Seen(self.tokens_of(row) if good else None, size))
+            self.rows.append(SampledRow(self.tokens_of(row) if good else None, size))
             if len(self.rows) > _MOST_SAMPLED:
                 self.rows = self.rows[::2]
                 self._stride *= 2
@@ -58,14 +58,14 @@ class Sample:
 
 
 @dataclass(kw_only=True)
-class Tokens:
+class TokenCounter:
     """Counts what rows cost.
 
     Pictures and documents are not looked at: they count nothing, and `unread` says so.
     """
 
-    models: Mapping[str, Model]
-    default: Model
+    models: Mapping[str, LoadedModel]
+    default: LoadedModel
     limits: Limits
     unread: bool = False
     _labels: dict[object, int] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Tokens:
         iters = [example.num_iters or said.num_iters for example in said.examples]
         return sum((text or 0) * times for text, times in zip(texts, iters, strict=True))
 
-    def of_labels(self, model: Model, asked: ClassifyRequest) -> int:
+    def of_labels(self, model: LoadedModel, asked: ClassifyRequest) -> int:
         """Tokens of the labels of a request, and of their descriptions."""
         key = (model.entry.name, asked.questions, tuple(asked.descriptions.items()))
         if key not in self._labels:
@@ -116,7 +116,9 @@ class Tokens:
             self._labels[key] = sum(map(len, model.embedder.tokenise([*words, *described])))
         return self._labels[key]
 
-    def _texts(self, model: Model, items: Iterable[Item], *, per_item: bool = False) -> int | None:
+    def _texts(
+        self, model: LoadedModel, items: Iterable[Item], *, per_item: bool = False
+    ) -> int | None:
         items = tuple(items)
         self.unread = self.unread or any(item.media for item in items)
         counts = [len(ids) for ids in model.embedder.tokenise([item.text for item in items])]

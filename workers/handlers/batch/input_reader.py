@@ -19,13 +19,13 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from shared import object_keys
-from shared.batches import TRAIN, BatchRequest, Input, Inputs, Rows, Source
+from shared.batches import TRAIN, BatchInputs, BatchRequest, ColumnMapping, Input, RowSource
 from shared.errors import InvalidRequest, ObjectMissing, PreconditionFailed
 from shared.jobs import Job
 from shared.messages import decode, encode
 from shared.ports import BucketObject, Buckets, ObjectStore
 from shared.validation import refuse
-from workers.handlers.batch.byte_pieces import Pieces
+from workers.handlers.batch.byte_pieces import PieceStream
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.partitions import (
     batch_with_partitions,
@@ -35,10 +35,10 @@ from workers.handlers.batch.partitions import (
 from workers.inputs.tables import parquet
 from workers.inputs.tables.column_mapping import own_id, pick
 from workers.inputs.tables.detect_format import format_of
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.reader import ArrowBatches, ParquetRows, read_batches, read_rows
-from workers.inputs.tables.row import Bounds, Fault, Row, unreadable
+from workers.inputs.tables.row import Row, RowFault, TableLimits, unreadable
 
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
@@ -54,7 +54,7 @@ class OpenFile:
     """What a batch reads. `found` are the formats that were met; `held` is let go of at the end."""
 
     job: Job
-    source: Source
+    source: RowSource
     objects: tuple[Input, ...]
     held: ExitStack
     found: list[Format] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Reader:
 
     store: ObjectStore
     buckets: Buckets
-    bounds: Bounds
+    bounds: TableLimits
     parquet_rows: ParquetRows = parquet.rows
     arrow_batches: ArrowBatches = parquet.record_batches
     encodings: dict[tuple[str, str], str] = field(default_factory=dict)  # of objects, by ETag
@@ -147,7 +147,7 @@ class Reader:
             read.append(each.model_copy(update={"rows": rows, "lines": lines}))
         if file.source.url and tuple(read) != file.objects:
             name = object_keys.inputs(file.job.account, file.job.id)
-            self.store.put(name, encode(Inputs(objects=tuple(read))))
+            self.store.put(name, encode(BatchInputs(objects=tuple(read))))
 
     def _objects(self, job: Job, body: BatchRequest) -> tuple[Input, ...]:
         """What is to be read, as it was when this was asked first; or for the batch retried."""
@@ -159,15 +159,15 @@ class Reader:
         for job_id in filter(None, (job.id, body.retry_of)):
             try:
                 found = self.store.get(object_keys.inputs(job.account, job_id))
-                return decode(Inputs, found.data).objects
+                return decode(BatchInputs, found.data).objects
             except ObjectMissing:
                 pass
-        listed = Inputs(objects=tuple(self._listed(body.source.url)))
+        listed = BatchInputs(objects=tuple(self._listed(body.source.url)))
         name = object_keys.inputs(job.account, job.id)
         try:
             self.store.put(name, encode(listed), if_absent=True)
         except PreconditionFailed:  # another planner was faster
-            listed = decode(Inputs, self.store.get(name).data)
+            listed = decode(BatchInputs, self.store.get(name).data)
         return listed.objects
 
     def _list_items(self, job: Job, body: BatchRequest) -> None:
@@ -177,7 +177,7 @@ class Reader:
             return
         before = object_keys.items(job.account, body.retry_of) if body.retry_of else ""
         rows = self.store.open(before) if before and any(self.store.list(before)) else None
-        stream = rows or Pieces(self._item_rows(body.source.url))
+        stream = rows or PieceStream(self._item_rows(body.source.url))
         with closing(stream), suppress(PreconditionFailed):  # another planner was faster
             self.store.put(name, cast("BinaryIO", stream), if_absent=True)
 
@@ -226,7 +226,12 @@ class Reader:
             raise InvalidRequest(detail, fields=exc.fields) from exc
 
     def _format(
-        self, file: OpenFile, each: Input, name: str, body: BatchRequest, wanted: Wanted | None
+        self,
+        file: OpenFile,
+        each: Input,
+        name: str,
+        body: BatchRequest,
+        wanted: RequestedColumns | None,
     ) -> Format:
         """What an object is. Its encoding is judged by all of it, once in each process.
 
@@ -237,7 +242,7 @@ class Reader:
         source = body.source
         key = (each.url or file.source.object, each.etag)
         encoding = source.encoding or self.encodings.get(key)
-        said = Said(
+        said = DeclaredFormat(
             format=source.format,
             delimiter=source.delimiter,
             encoding=encoding,
@@ -245,7 +250,7 @@ class Reader:
         )
         if body.rows is None:
             # Told by the content alone: whatever it is called, a table would fail line by line.
-            name, said = "", Said(delimiter=",", encoding=encoding)
+            name, said = "", DeclaredFormat(delimiter=",", encoding=encoding)
         found = format_of(
             lambda: self._opened(file, each),
             filename=name,
@@ -287,12 +292,14 @@ def _refuse_table(found: Format, endpoint: str) -> NoReturn:
     )
 
 
-def _wanted(said: Rows, key: str) -> Wanted:
+def _wanted(said: ColumnMapping, key: str) -> RequestedColumns:
     """The columns that a batch names, and that an object has to have, as its key says them not."""
     named = {f"{said.holds}_column": said.column, **said.ids}
     known = partitions_of(key)
     required = {field: name for field, name in named.items() if name not in known}
-    return Wanted(required=required, optional=[name for name in named.values() if name in known])
+    return RequestedColumns(
+        required=required, optional=[name for name in named.values() if name in known]
+    )
 
 
 def _told(
@@ -323,7 +330,7 @@ def _name_of(file: OpenFile, each: Input) -> str:
     return each.url.removeprefix(file.source.url)
 
 
-def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
+def _picked(row: Row, rows: ColumnMapping) -> tuple[PartRow, int]:
     """A plain row, by its columns."""
     ids = list(rows.ids.values())
     name = own_id(row.data, row.number, ids)
@@ -331,14 +338,14 @@ def _picked(row: Row, rows: Rows) -> tuple[PartRow, int]:
         assert row.fault is not None
         return _bad(row, row.fault, name), _ROW_BYTES
     found = pick(row.data, row.number, column=rows.column, kind=rows.holds, id_columns=ids)
-    if isinstance(found, Fault):
+    if isinstance(found, RowFault):
         return _bad(row, found, name), _ROW_BYTES
     size = len(found.said)
     size = _MEDIA_BYTES + size // _MEDIA_SHARE if rows.media else _ROW_BYTES + size
     return PartRow(line=row.line, id=found.id, data=row.data), size
 
 
-def _bad(row: Row, fault: Fault, name: str | None) -> PartRow:
+def _bad(row: Row, fault: RowFault, name: str | None) -> PartRow:
     said = (fault.code, fault.message, fault.param)
     return PartRow(line=row.line, id=name, data=row.data, bad=said)
 

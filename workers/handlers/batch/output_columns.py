@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from shared.batches import BatchRequest, Plan, Rows
+from shared.batches import BatchRequest, ColumnMapping, Plan
 from shared.jobs import Job
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.output_types import type_of
-from workers.inputs.tables.output_columns import Column, Type, Values
+from workers.inputs.tables.output_columns import OutputColumn, Type, Values
 from workers.inputs.tables.parquet_append import appended
 from workers.inputs.tables.row import unreadable
 from workers.inputs.tables.writers import write_rows
@@ -41,8 +41,8 @@ class _Ours:
     type: Type
 
     @property
-    def column(self) -> Column:
-        return Column(name=self.name, type=self.type)
+    def column(self) -> OutputColumn:
+        return OutputColumn(name=self.name, type=self.type)
 
     def value(self, line: dict[str, Any]) -> object:
         """What a line has for it."""
@@ -112,7 +112,7 @@ def _table(
     *,
     rest: str | None,
 ) -> Iterator[bytes]:
-    columns = [*(Column(name=name) for name in first["row"]), *(each.column for each in ours)]
+    columns = [*(OutputColumn(name=name) for name in first["row"]), *(each.column for each in ours)]
     rows = ({**line["row"], **{each.name: each.value(line) for each in ours}} for line in lines)
     return write_rows(
         rows, body.output_format, columns, rest=rest, escape_formulas=body.escape_formulas
@@ -143,7 +143,7 @@ def _ours(body: BatchRequest, line: dict[str, Any]) -> list[_Ours]:
     return found
 
 
-def _asked(rows: Rows, line: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+def _asked(rows: ColumnMapping, line: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Which fields of such a line become columns, with their groups: each has its own."""
     if not rows.ids:
         yield "id", None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from shared.batches import BadRow, BatchRequest, Rows
+from shared.batches import BadRow, BatchRequest, ColumnMapping
 from shared.dialects import classify_response
 from shared.jobs import Job
 from shared.ports import ObjectStore
@@ -17,20 +17,20 @@ from shared.types import Item, Question
 from workers.handlers.batch.output_lines import bad_row
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
-from workers.handlers.classify import Classify
-from workers.leases import Hold
+from workers.handlers.classify import ClassifyHandler
+from workers.leases import Lease
 
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, kw_only=True)
-class Documents:
+class PlainRows:
     """Classifies plain rows."""
 
-    classify: Classify
+    classify: ClassifyHandler
     store: ObjectStore
 
-    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of good rows, all at once.
 
         Raises:
@@ -72,7 +72,7 @@ class Documents:
         return bad_row(row, reason)
 
 
-def _item(row: PartRow, rows: Rows) -> Item:
+def _item(row: PartRow, rows: ColumnMapping) -> Item:
     said = str((row.data or {})[rows.column])
     if rows.image_column is not None:
         return Item(images=(media_of(said),))

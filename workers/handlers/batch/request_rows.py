@@ -24,13 +24,13 @@ from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, 
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
-from workers.handlers.classify import Classify, Pending, answered
+from workers.handlers.classify import ClassifyHandler, PendingClassification, answered
 from workers.handlers.training_set import PART_LIMIT_S
-from workers.leases import Hold
+from workers.leases import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RowRequest:
     """A line that can be worked on."""
 
     row: PartRow
@@ -43,7 +43,7 @@ class Asked:
 class Requests:
     """Answers lines that are requests."""
 
-    classify: Classify
+    classify: ClassifyHandler
     records: ClassifierStore
     catalogue: Catalogue
     limits: Limits
@@ -53,7 +53,7 @@ class Requests:
         job: Job,
         body: BatchRequest,  # noqa: ARG002  each line says for itself what it asks
         rows: Sequence[PartRow],
-        hold: Hold,
+        hold: Lease,
     ) -> Lines:
         """The lines of requests, all at once; one that is refused is an error line.
 
@@ -61,7 +61,7 @@ class Requests:
             PigeonholeError: One cannot be worked on together with the others, or none can.
             CancelledError: The job was cancelled, or the lease lost.
         """
-        groups: defaultdict[bytes, list[Asked]] = defaultdict(list)
+        groups: defaultdict[bytes, list[RowRequest]] = defaultdict(list)
         failed = Lines()
         for place, row in enumerate(rows):
             try:
@@ -107,7 +107,7 @@ class Requests:
         """The line of a request that was never made."""
         return bad_line(job, row, reason)
 
-    def _asked(self, job: Job, row: PartRow, place: int) -> Asked:
+    def _asked(self, job: Job, row: PartRow, place: int) -> RowRequest:
         """What a line asks.
 
         Raises:
@@ -125,9 +125,9 @@ class Requests:
         request = self.limits.check(request)
         model = self.catalogue.find(request.model).name
         request = request.model_copy(update={"model": model})
-        return Asked(row=row, place=place, dialect=dialect, request=request)
+        return RowRequest(row=row, place=place, dialect=dialect, request=request)
 
-    def _begun(self, job: Job, group: list[Asked]) -> Pending:
+    def _begun(self, job: Job, group: list[RowRequest]) -> PendingClassification:
         items: list[Item] = []
         aside: list[FailedItem] = []
         for asked in group:
@@ -144,7 +144,9 @@ class Requests:
         )
 
 
-def _shared_out(group: list[Asked], pending: Pending) -> Iterator[tuple[Asked, ClassifyResult]]:
+def _shared_out(
+    group: list[RowRequest], pending: PendingClassification
+) -> Iterator[tuple[RowRequest, ClassifyResult]]:
     """What each request of a group would have been answered by itself."""
     result = pending.result(timeout_s=PART_LIMIT_S)
     windowed = frozenset(result.windowed)

@@ -26,7 +26,7 @@ _MOST_KNOWN = 4096
 _encode = msgspec.json.Encoder().encode
 
 
-class Bodies:
+class RequestValidator:
     """Judges the bodies of a batch's lines; those that differ only in a text are parsed once."""
 
     def __init__(self, body: BatchRequest, limits: Limits) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-class RowSet:
+class RowBitmap:
     """Rows by their numbers, from 0. It grows as rows are added.
 
-    >>> rows = RowSet()
+    >>> rows = RowBitmap()
     >>> rows.add(2, 9)
     >>> [number for number in range(12) if number in rows], len(rows)
     ([2, 3, 4, 5, 6, 7, 8, 9], 8)
@@ -30,10 +30,10 @@ class RowSet:
         place = number >> 3
         return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
 
-    def __or__(self, other: RowSet) -> RowSet:
+    def __or__(self, other: RowBitmap) -> RowBitmap:
         mine, theirs = (int.from_bytes(each.dumps(), "little") for each in (self, other))
         size = max(len(self.dumps()), len(other.dumps()))
-        return RowSet((mine | theirs).to_bytes(size, "little"))
+        return RowBitmap((mine | theirs).to_bytes(size, "little"))
 
     def __len__(self) -> int:
         return int.from_bytes(self._bits, "little").bit_count()

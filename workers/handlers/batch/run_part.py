@@ -28,7 +28,7 @@ from shared.types import Usage
 from workers.handlers.batch import part_rows
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.row_bitmap import ranges
-from workers.leases import Hold
+from workers.leases import Lease
 
 log = Log("batch")
 _DEATHS_ALONE = 2  # of a row that was running alone; one may be somebody else's fault
@@ -36,7 +36,7 @@ _NOBODY = -1
 _MOST_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
 
 
-class Run(msgspec.Struct, array_like=True):
+class RowRun(msgspec.Struct, array_like=True):
     """Rows `first` to `last`, which run together; how often the worker died of them."""
 
     first: int
@@ -49,10 +49,10 @@ class Run(msgspec.Struct, array_like=True):
         return self.last - self.first == 1
 
 
-class Note(msgspec.Struct):
+class PartCheckpoint(msgspec.Struct):
     """What an attempt leaves for the next: the runs, and which of them is under way."""
 
-    runs: list[Run]
+    runs: list[RowRun]
     running: int
 
 
@@ -89,10 +89,10 @@ class Lines:
         )
 
 
-class Kind(Protocol):
+class RowKind(Protocol):
     """What the rows of a batch are."""
 
-    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of good rows.
 
         Raises:
@@ -110,13 +110,13 @@ class PartRunner:
 
     store: ObjectStore
     ledger: Ledger
-    documents: Kind
-    requests: Kind
-    lessons: Kind
+    documents: RowKind
+    requests: RowKind
+    lessons: RowKind
     # Parts that a worker died of run one after the other, or one would be blamed for another.
     _suspects: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Hold) -> PartReport:
+    def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Lease) -> PartReport:
         """The part's report, once its result is on the store.
 
         Raises:
@@ -154,9 +154,9 @@ class PartRunner:
         self.store.put(object_keys.part_result(job.account, job.id, number), result)
         return report.short
 
-    def _note(self, claim: Claim, runs: list[Run], running: int) -> None:
+    def _note(self, claim: Claim, runs: list[RowRun], running: int) -> None:
         if claim.attempt > 1:
-            self.ledger.note(claim, msgspec.json.encode(Note(runs=runs, running=running)))
+            self.ledger.note(claim, msgspec.json.encode(PartCheckpoint(runs=runs, running=running)))
 
     def _lines(
         self,
@@ -164,8 +164,8 @@ class PartRunner:
         job: Job,
         body: BatchRequest,
         rows: Sequence[PartRow],
-        run: Run,
-        hold: Hold,
+        run: RowRun,
+        hold: Lease,
     ) -> Lines:
         hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
         if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
@@ -175,7 +175,7 @@ class PartRunner:
         return self._classified(job, body, rows[run.first : run.last], hold)
 
     def _classified(
-        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold
+        self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease
     ) -> Lines:
         """The rows together; where that fails in halves, so that the bad one stands alone."""
         good = [row for row in rows if row.bad is None]
@@ -223,35 +223,35 @@ class PartRunner:
             lines.fail(row, line, reason.code, retryable=reason.retryable)
         return lines
 
-    def _kind(self, body: BatchRequest) -> Kind:
+    def _kind(self, body: BatchRequest) -> RowKind:
         if body.rows is not None:
             return self.documents
         return self.lessons if body.endpoint == TRAIN else self.requests
 
 
-def _runs(claim: Claim, rows: int) -> list[Run]:
+def _runs(claim: Claim, rows: int) -> list[RowRun]:
     """What runs together in this attempt, from what the last one left."""
     if claim.attempt == 1 or rows == 0:
-        return [Run(0, rows)]
+        return [RowRun(0, rows)]
     if not claim.note:  # the first attempt leaves none: it ran everything at once
-        return _split(Run(0, rows, 1))
-    note = msgspec.json.decode(claim.note, type=Note)
-    runs: list[Run] = []
+        return _split(RowRun(0, rows, 1))
+    note = msgspec.json.decode(claim.note, type=PartCheckpoint)
+    runs: list[RowRun] = []
     for index, run in enumerate(note.runs):
         if index != note.running:
             runs.append(run)
         else:
-            died = Run(run.first, run.last, run.deaths + 1)
+            died = RowRun(run.first, run.last, run.deaths + 1)
             runs += [died] if run.alone else _split(died)
     return runs
 
 
-def _split(run: Run) -> list[Run]:
+def _split(run: RowRun) -> list[RowRun]:
     """Halves of what died once; every row by itself of what died again."""
     size = run.last - run.first
     if size <= 1:
         return [run]
     if run.deaths == 1:
         middle = run.first + size // 2
-        return [Run(run.first, middle, 1), Run(middle, run.last, 1)]
-    return [Run(row, row + 1, 0) for row in range(run.first, run.last)]
+        return [RowRun(run.first, middle, 1), RowRun(middle, run.last, 1)]
+    return [RowRun(row, row + 1, 0) for row in range(run.first, run.last)]

@@ -23,21 +23,21 @@ from shared.types import TrainRequest, TrainResult
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
-from workers.handlers.train import Train
-from workers.leases import Hold
+from workers.handlers.train import TrainHandler
+from workers.leases import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lessons:
+class TrainRequestRows:
     """Learns lines that are train requests."""
 
-    train: Train
+    train: TrainHandler
     records: ClassifierStore
     catalogue: Catalogue
     limits: Limits
     most_classifiers: int
 
-    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Hold) -> Lines:
+    def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of requests, in order; one that is refused is an error line.
 
         Raises:
@@ -70,7 +70,7 @@ class Lessons:
         """The line of a request that was never made."""
         return bad_line(job, row, reason)
 
-    def _learnt(self, learner: Job, row: PartRow, hold: Hold) -> TrainResult:
+    def _learnt(self, learner: Job, row: PartRow, hold: Lease) -> TrainResult:
         request = self._asked(learner, row)
         if request.model not in self.train.models:
             raise not_held(request.model)

@@ -32,7 +32,7 @@ from workers.handlers.batch.cut_parts import number_of
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.output_lines import bad_line, bad_row
 from workers.handlers.batch.part_rows import PartRow
-from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.row_bitmap import RowBitmap
 
 _EVERY = 10_000  # rows between two looks at the lease, each a word with Redis: half a second
 
@@ -58,7 +58,7 @@ def reason_of(job: Job, failure: Failure | None) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unbegun:
+class UnprocessedRows:
     """The rows of a batch that are in no finished part.
 
     `finished` are the numbers of the parts with results; `done` are rows that are not the batch's
@@ -70,7 +70,7 @@ class Unbegun:
     body: BatchRequest
     plan: Plan
     finished: Collection[int]
-    done: RowSet
+    done: RowBitmap
     reason: tuple[str, str]
 
     def lines(self, *, check: Callable[[], object]) -> Iterator[bytes]:

@@ -15,8 +15,8 @@ from shared.jobs import Job
 from shared.limits import Limits
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.part_rows import PartRow
-from workers.handlers.batch.request_validation import Bodies
-from workers.handlers.batch.row_bitmap import RowSet
+from workers.handlers.batch.request_validation import RequestValidator
+from workers.handlers.batch.row_bitmap import RowBitmap
 
 _MOST_BAD = 100  # bad rows that are listed before anything runs
 _IDS_COMPARED = 5_000_000  # ids beyond are not compared with those before: 8 bytes each, and more
@@ -28,7 +28,7 @@ See = Callable[[PartRow, int, bool], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class InputReport:
     """What a file holds. `total` rows are to be worked on, of the `rows` of the file."""
 
     format: str
@@ -37,7 +37,7 @@ class Judged:
     size: int  # bytes to work on
     bad_count: int
     bad: tuple[BadRow, ...]
-    repeated: RowSet
+    repeated: RowBitmap
 
 
 def judge(
@@ -46,10 +46,10 @@ def judge(
     body: BatchRequest,
     *,
     limits: Limits,
-    done: RowSet,
+    done: RowBitmap,
     check: Callable[[], None],
     see: See = lambda *_: None,
-) -> Judged:
+) -> InputReport:
     """Read a whole file.
 
     Args:
@@ -66,8 +66,8 @@ def judge(
     """
     bad: list[BadRow] = []
     seen: set[bytes] = set()
-    repeated = RowSet()
-    bodies = None if body.rows else Bodies(body, limits)
+    repeated = RowBitmap()
+    bodies = None if body.rows else RequestValidator(body, limits)
     rows = total = size = bad_count = 0
     with reader.open(job, body) as file:
         for number, (row, row_bytes) in enumerate(reader.rows(file, body, skip=0)):
@@ -96,7 +96,7 @@ def judge(
         described = file.describe()
     if rows == 0:
         raise InvalidRequest("file: holds no rows; send one row at least")
-    return Judged(
+    return InputReport(
         format=described,
         rows=rows,
         total=total,

@@ -21,11 +21,11 @@ from workers.inputs.documents.model import (
     refuse,
     whole,
 )
-from workers.inputs.documents.opc_package import Package, Relation
-from workers.inputs.documents.paginate import Flow
-from workers.inputs.documents.wordml import Found, NoteKey, words
+from workers.inputs.documents.opc_package import Package, Relationship
+from workers.inputs.documents.paginate import TextFlow
+from workers.inputs.documents.wordml import NoteKey, WordmlContent, words
 from workers.inputs.images import decode
-from workers.inputs.images.decode import Picture, PictureBounds
+from workers.inputs.images.decode import FramedImage, ImageLimits
 from workers.inputs.images.frame import Frame
 
 _MAIN = "word/document.xml"
@@ -37,7 +37,7 @@ _FOREIGN = (
 )
 _ARCHIVE = "is a zip archive, not a DOCX: unpack it, and send each document"
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-_PICTURE = PictureBounds(max_pixels=50_000_000)
+_PICTURE = ImageLimits(max_pixels=50_000_000)
 
 
 def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
@@ -53,7 +53,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     package = Package(data, bounds)
     main = _main(package)
     relations = package.relations(main)
-    flow = Flow(most_pages=most_pages, max_characters=bounds.max_characters)
+    flow = TextFlow(most_pages=most_pages, max_characters=bounds.max_characters)
     found = _text(package, main, relations, flow)
     unread = [cut_off(bounds.max_characters)] if flow.full else []
     if found.aliens:
@@ -104,7 +104,9 @@ def _main(package: Package) -> str:
     return main
 
 
-def _text(package: Package, main: str, relations: dict[str, Relation], flow: Flow) -> Found:
+def _text(
+    package: Package, main: str, relations: dict[str, Relationship], flow: TextFlow
+) -> WordmlContent:
     """Every line into the flow; what else the body holds."""
 
     def parts(kind: str) -> Iterator[str]:
@@ -121,7 +123,7 @@ def _text(package: Package, main: str, relations: dict[str, Relation], flow: Flo
     return found
 
 
-def _margin(package: Package, parts: Iterator[str], flow: Flow) -> None:
+def _margin(package: Package, parts: Iterator[str], flow: TextFlow) -> None:
     """Headers, or footers: first pages, even and odd ones often have the same."""
     seen: set[tuple[str, ...]] = set()
     for part in parts:
@@ -133,7 +135,7 @@ def _margin(package: Package, parts: Iterator[str], flow: Flow) -> None:
         seen.add(tuple(lines))
 
 
-def _images(found: Found, relations: dict[str, Relation]) -> Iterator[str]:
+def _images(found: WordmlContent, relations: dict[str, Relationship]) -> Iterator[str]:
     """The parts of the pictures, in the order of the text, each once."""
     referred = (relations[each] for each in found.pictures if each in relations)
     return iter(dict.fromkeys(each.part for each in referred if each.kind == "image"))
@@ -141,9 +143,9 @@ def _images(found: Found, relations: dict[str, Relation]) -> Iterator[str]:
 
 def _seen(
     package: Package, parts: list[str], frame: Frame, most: int, bounds: DocumentBounds
-) -> tuple[list[Picture], int]:
+) -> tuple[list[FramedImage], int]:
     """The first pictures that are of use, and how many before the last of them are not."""
-    seen: list[Picture] = []
+    seen: list[FramedImage] = []
     useless = 0
     for part in parts:
         if len(seen) == most:

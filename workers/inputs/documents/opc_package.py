@@ -28,7 +28,7 @@ _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships Relat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relation:
+class Relationship:
     """A part that another one refers to.
 
     Attributes:
@@ -78,17 +78,17 @@ class Package:
                     refuse(f"expands to more than {most} bytes, the most that is read: split it")
                 yield chunk
 
-    def relations(self, part: str = "") -> dict[str, Relation]:
+    def relations(self, part: str = "") -> dict[str, Relationship]:
         """What a part refers to, by id; without a name, what the package itself refers to."""
         folder, name = posixpath.split(part)
         listing = posixpath.join(folder, "_rels", f"{name}.rels")
-        found: dict[str, Relation] = {}
+        found: dict[str, Relationship] = {}
 
         def start(name: str, attributes: Mapping[str, str]) -> None:
             inside = attributes.get("TargetMode") != "External"
             target = attributes.get("Target", "")
             if name == _RELATIONS and inside and target:
-                found[attributes.get("Id", "")] = Relation(
+                found[attributes.get("Id", "")] = Relationship(
                     kind=attributes.get("Type", "").rpartition("/")[2],
                     part=posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/"),
                 )

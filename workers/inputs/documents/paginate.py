@@ -15,7 +15,7 @@ from workers.inputs.documents.model import plain
 PAGE_CHARACTERS = 3000
 
 
-class Flow:
+class TextFlow:
     """Lines that run from page to page; a page without a word is none.
 
     Args:

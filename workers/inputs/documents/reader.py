@@ -16,7 +16,7 @@ from workers.inputs.documents.model import (
     cut_off,
     refuse,
 )
-from workers.inputs.documents.paginate import Flow
+from workers.inputs.documents.paginate import TextFlow
 from workers.inputs.images.frame import Frame
 
 __all__ = ["Document", "DocumentBounds", "Page", "read"]
@@ -89,7 +89,7 @@ def _read_text(data: bytes, most_pages: int, bounds: DocumentBounds) -> Document
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         refuse(_NEITHER, cause=exc)
-    flow = Flow(most_pages=most_pages, max_characters=bounds.max_characters)
+    flow = TextFlow(most_pages=most_pages, max_characters=bounds.max_characters)
     for piece in text.split("\f"):
         for line in piece.split("\n"):
             flow.add(line)

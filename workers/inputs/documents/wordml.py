@@ -71,7 +71,7 @@ NoteKey = tuple[str, str]  # footnote or endnote, and its id
 
 
 @dataclass(kw_only=True)
-class Found:
+class WordmlContent:
     """What a part holds beside its lines.
 
     Attributes:
@@ -91,7 +91,7 @@ def words(
     *,
     line: Callable[[str], None],
     notes: Mapping[NoteKey, str] | None = None,
-) -> Found:
+) -> WordmlContent:
     """Read a part.
 
     Args:
@@ -109,7 +109,7 @@ def words(
 
 class _Reader:
     def __init__(self, line: Callable[[str], None], notes: Mapping[NoteKey, str]) -> None:
-        self.found = Found()
+        self.found = WordmlContent()
         self._line = line
         self._notes = notes
         self._open: list[list[str]] = []  # what each block under way holds so far

@@ -78,14 +78,14 @@ _BROKEN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureBounds:
+class ImageLimits:
     """What a picture may ask of us; a bound of memory or time is the sandbox's."""
 
     max_pixels: int = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class FramedImage:
     """A picture in a frame.
 
     Attributes:
@@ -98,7 +98,7 @@ class Picture:
     height: int
 
 
-def read(data: bytes, frame: Frame, bounds: PictureBounds) -> Picture:
+def read(data: bytes, frame: Frame, bounds: ImageLimits) -> FramedImage:
     """Decode a picture into the frame.
 
     Raises:
@@ -121,7 +121,7 @@ def read(data: bytes, frame: Frame, bounds: PictureBounds) -> Picture:
         except (OSError, ValueError, OverflowError) as exc:
             _refuse_broken(image.format, exc)
     width, height = sent_size(*size)
-    return Picture(pixels=pixels, width=width, height=height)
+    return FramedImage(pixels=pixels, width=width, height=height)
 
 
 def sent_size(width: int, height: int) -> tuple[int, int]:
@@ -154,7 +154,7 @@ def _opened(data: bytes) -> Image.Image:
         _refuse_broken(_format_of(data), exc)
 
 
-def _check_pixels(size: tuple[int, int], bounds: PictureBounds) -> None:
+def _check_pixels(size: tuple[int, int], bounds: ImageLimits) -> None:
     pixels = size[0] * size[1]
     if pixels > bounds.max_pixels:
         raise UnreadableInput(

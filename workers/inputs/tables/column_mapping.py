@@ -10,7 +10,7 @@ import msgspec
 
 from shared.normal_form import is_empty
 from workers.inputs.tables.header import listed
-from workers.inputs.tables.row import Fault, FaultCode
+from workers.inputs.tables.row import FaultCode, RowFault
 
 Kind = Literal["text", "image", "file"]
 
@@ -21,7 +21,7 @@ _EMPTY: dict[Kind, FaultCode] = {
 }
 
 
-class Picked(msgspec.Struct, frozen=True, kw_only=True):
+class RowContent(msgspec.Struct, frozen=True, kw_only=True):
     """What is worked on: a text, or the address or the bytes in base64 of an image or a file.
 
     `id` is None where the row has none of its own: one made up might be that of another row.
@@ -38,7 +38,7 @@ def pick(
     column: str,
     kind: Kind = "text",
     id_columns: Sequence[str] = (),
-) -> Picked | Fault:
+) -> RowContent | RowFault:
     """What is classified of a row, and its id.
 
     Args:
@@ -61,16 +61,16 @@ def pick(
         return _no_text(data, column, kind)
     if is_empty(found):
         what = "has no visible characters" if found.strip() else "is empty"
-        return Fault(_EMPTY[kind], f"{what}: there is no {kind} to classify", column)
+        return RowFault(_EMPTY[kind], f"{what}: there is no {kind} to classify", column)
     names: list[str] = []
     for column in id_columns:
         if column not in data:
             return _missing(data, column)
         name = name_of(data[column])
         if name is None:
-            return Fault("invalid_id", "must be a text or a whole number", column)
+            return RowFault("invalid_id", "must be a text or a whole number", column)
         names.append(name)
-    return Picked(id=_joined(names) if id_columns else str(number), said=found)
+    return RowContent(id=_joined(names) if id_columns else str(number), said=found)
 
 
 def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[str]) -> str | None:
@@ -115,17 +115,17 @@ def name_of(value: object) -> str | None:
     return None
 
 
-def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> Fault:
+def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> RowFault:
     if column not in data:
         return _missing(data, column)
     value = data[column]
     if value is None:
-        return Fault(_EMPTY[kind], f"is null: there is no {kind} to classify", column)
+        return RowFault(_EMPTY[kind], f"is null: there is no {kind} to classify", column)
     types = {bool: "true or false", int: "a number", float: "a number", bytes: "binary data"}
-    return Fault(
+    return RowFault(
         "invalid_text", f"must be a text, but is {types.get(type(value), 'nested')}", column
     )
 
 
-def _missing(data: Mapping[str, object], column: str) -> Fault:
-    return Fault("missing_column", f"is missing; there are: {listed(list(data))}", column)
+def _missing(data: Mapping[str, object], column: str) -> RowFault:
+    return RowFault("missing_column", f"is missing; there are: {listed(list(data))}", column)

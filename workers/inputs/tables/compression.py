@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from shared.errors import InvalidRequest
 from workers.inputs.tables.file_format import Compression
-from workers.inputs.tables.row import Bounds, unreadable
+from workers.inputs.tables.row import TableLimits, unreadable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -42,18 +42,18 @@ def compression_of(head: bytes) -> Compression:
     return "none"
 
 
-def expanded(stream: BinaryIO, compression: Compression, bounds: Bounds) -> Iterator[bytes]:
+def expanded(stream: BinaryIO, compression: Compression, bounds: TableLimits) -> Iterator[bytes]:
     """The bytes of a file in chunks of about `CHUNK_BYTES`, expanded.
 
     Raises:
         InvalidRequest: They are broken, end in the middle, or expand beyond the bounds.
     """
-    source = _Source(stream)
+    source = _CountingReader(stream)
     pieces: Iterable[bytes]
     if compression == "none":
         pieces = iter(source.read, b"")
     else:
-        pieces = _members(source.read, _Gzip if compression == "gzip" else _zstd, compression)
+        pieces = _members(source.read, _GzipMember if compression == "gzip" else _zstd, compression)
     total = 0
     for chunk in _gathered(pieces):
         total += len(chunk)
@@ -66,7 +66,9 @@ def expanded_head(head: bytes, compression: Compression, *, size: int) -> bytes:
     if compression == "none":
         return head[:size]
     parts: list[bytes] = []
-    pieces = _members(io.BytesIO(head).read, _Gzip if compression == "gzip" else _zstd, compression)
+    pieces = _members(
+        io.BytesIO(head).read, _GzipMember if compression == "gzip" else _zstd, compression
+    )
     try:
         for piece in pieces:
             parts.append(piece)
@@ -77,7 +79,7 @@ def expanded_head(head: bytes, compression: Compression, *, size: int) -> bytes:
     return b"".join(parts)[:size]
 
 
-class _Source:
+class _CountingReader:
     """Reads a stream in chunks, and counts."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -102,7 +104,7 @@ class _Member(Protocol):
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
-class _Gzip:
+class _GzipMember:
     """A member of a gzip file, with the port of one of zstd."""
 
     def __init__(self) -> None:

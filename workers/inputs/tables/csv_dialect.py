@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from shared import batches
-from workers.inputs.tables.csv_grammar import Record, Records
+from workers.inputs.tables.csv_grammar import CsvRecords, Record
 from workers.inputs.tables.csv_rows import MOST_ABOVE_HEADER, without_sep
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.lines import lines
-from workers.inputs.tables.row import Fault, unreadable
+from workers.inputs.tables.row import RowFault, unreadable
 
 _USUAL = ",;\t|"
 _OTHERS = "\x1f\x01^~¦§:"
@@ -23,7 +23,7 @@ _RECORDS = 1000
 _SEP = re.compile(r"\ufeff?sep=([^\"\r\n])[\r\n]")
 
 
-def delimiter_of(text: str, wanted: Wanted | None = None) -> str:
+def delimiter_of(text: str, wanted: RequestedColumns | None = None) -> str:
     r"""The delimiter of the table that begins so.
 
     A header of a single column has no delimiter in it; then it is one that the rows do not need.
@@ -36,7 +36,7 @@ def delimiter_of(text: str, wanted: Wanted | None = None) -> str:
     ';'
     >>> delimiter_of("text\none, two\nthree\n")
     ';'
-    >>> delimiter_of("a;b;c|text\n1;2;3|x\n", Wanted(required={"text_column": "text"}))
+    >>> delimiter_of("a;b;c|text\n1;2;3|x\n", RequestedColumns(required={"text_column": "text"}))
     '|'
     """
     if told := delimiter_told(text):
@@ -75,13 +75,13 @@ def delimiter_said(said: str) -> str:
     return delimiter
 
 
-def _cut(text: str, delimiter: str, wanted: Wanted) -> tuple[int, int]:
+def _cut(text: str, delimiter: str, wanted: RequestedColumns) -> tuple[int, int]:
     """How many of the columns the header has when cut so, and how far down it stands, negated.
 
     A title may stand above the header.
     """
     above = islice(_records(text, delimiter), MOST_ABOVE_HEADER)
-    found = [0 if isinstance(cells, Fault) else wanted.found(cells) for _, cells in above]
+    found = [0 if isinstance(cells, RowFault) else wanted.found(cells) for _, cells in above]
     most = max(found, default=0)
     return most, -found.index(most) if most else 0
 
@@ -89,7 +89,7 @@ def _cut(text: str, delimiter: str, wanted: Wanted) -> tuple[int, int]:
 def _fit(text: str, delimiter: str) -> float:
     """The share of records that have as many fields as the first; half, where that is one."""
     counts = [
-        0 if isinstance(cells, Fault) else len(cells)
+        0 if isinstance(cells, RowFault) else len(cells)
         for _, cells in islice(_records(text, delimiter), _RECORDS)
     ]
     if not counts or not counts[0]:
@@ -100,5 +100,7 @@ def _fit(text: str, delimiter: str) -> float:
 def _records(text: str, delimiter: str) -> Iterator[Record]:
     data = text.encode()
     cut = lines([data], max_bytes=len(data))
-    records = Records(cut, delimiter=delimiter, encoding="utf-8", max_bytes=len(data), whole=False)
+    records = CsvRecords(
+        cut, delimiter=delimiter, encoding="utf-8", max_bytes=len(data), whole=False
+    )
     return without_sep(records)

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator
 
 from workers.inputs.tables.encodings import is_unicode, undecodable
 from workers.inputs.tables.lines import Line
-from workers.inputs.tables.row import Fault, too_long
+from workers.inputs.tables.row import RowFault, too_long
 
-Record = tuple[int, list[str] | Fault]  # the line it begins in, and its cells
+Record = tuple[int, list[str] | RowFault]  # the line it begins in, and its cells
 
 _Held = tuple[int, bytes]  # a line that may be read again
 
@@ -31,10 +31,10 @@ _Held = tuple[int, bytes]  # a line that may be read again
 # each open a quote to the bound would otherwise take its size times that bound.
 _MOST_AGAIN = 8
 
-_NUL = Fault("nul_byte", "holds a NUL byte, which no text has: is it in another encoding?")
+_NUL = RowFault("nul_byte", "holds a NUL byte, which no text has: is it in another encoding?")
 
 
-class Records:
+class CsvRecords:
     """The records of a CSV file, one after another; blank lines are none.
 
     Args:
@@ -96,7 +96,7 @@ class Records:
             self._bytes_first += len(line[1] or b"")
         return line
 
-    def _decoded(self, raw: bytes) -> tuple[str, Fault | None]:
+    def _decoded(self, raw: bytes) -> tuple[str, RowFault | None]:
         """A line as text; a broken one too, since its quotes count."""
         try:
             text = raw.decode(self._codec)
@@ -107,12 +107,12 @@ class Records:
             return text, _NUL
         return text, None
 
-    def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | Fault | None:
+    def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | RowFault | None:
         """The cells of a record with a quote in it, and of as many lines as it has."""
         cells, parts = self._split(text)
         held: list[_Held] = []
         size = len(raw)
-        fault: Fault | None = None
+        fault: RowFault | None = None
         while parts:
             if _is_closed(parts[-1]):
                 return self._given_up(number, held, _misplaced(len(cells) + 1, parts[-1]))
@@ -156,7 +156,7 @@ class Records:
         end = text[len(text.rstrip("\r\n")) :]
         return cells[:-1], [rest[1:] + end]
 
-    def _given_up(self, number: int, held: list[_Held], fault: Fault) -> Fault:
+    def _given_up(self, number: int, held: list[_Held], fault: RowFault) -> RowFault:
         """The fault of the line with the quote; those below it are read again, within reason."""
         size = sum(len(raw) for _, raw in held)
         if self._bytes_again + size <= _MOST_AGAIN * self._bytes_first:
@@ -164,7 +164,7 @@ class Records:
             self._again.extendleft(reversed(held))
         elif held:
             passed = f"; lines {number} to {held[-1][0]} are passed over"
-            return Fault(fault.code, fault.message + passed)
+            return RowFault(fault.code, fault.message + passed)
         return fault
 
 
@@ -177,19 +177,19 @@ def _is_closed(text: str) -> bool:
     return inside is not None and inside.end() < len(text)
 
 
-def _unclosed(how: str) -> Fault:
-    return Fault(
+def _unclosed(how: str) -> RowFault:
+    return RowFault(
         "unclosed_quote",
         f"opens a quote that is {how}: put two quotes for one, around the field too",
     )
 
 
-def _misplaced(place: int, text: str) -> Fault:
+def _misplaced(place: int, text: str) -> RowFault:
     """The fault of a cell whose closing quote something else follows than a delimiter."""
     inside = _INSIDE.match(text)
     escaped = inside is not None and inside[0].endswith("\\")
     how = "escaped by a backslash" if escaped else "followed by neither a delimiter nor a line end"
-    return Fault(
+    return RowFault(
         "stray_quote",
         f"has a quote within field {place} that is {how}: within quotes, put two quotes for one",
     )

@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from workers.inputs.tables.csv_grammar import Record, Records
-from workers.inputs.tables.header import Wanted, columns
-from workers.inputs.tables.row import Fault, Row, unreadable
+from workers.inputs.tables.csv_grammar import CsvRecords, Record
+from workers.inputs.tables.header import RequestedColumns, columns
+from workers.inputs.tables.row import Row, RowFault, unreadable
 
 MOST_ABOVE_HEADER = 20  # records that a header is looked for in
 _SEP = re.compile(r"sep=(.?)")  # the delimiter is gone where the line was split at it
 
 
-def rows(records: Records, *, skip: int, wanted: Wanted | None = None) -> Iterator[Row]:
+def rows(
+    records: CsvRecords, *, skip: int, wanted: RequestedColumns | None = None
+) -> Iterator[Row]:
     """The rows of CSV, but for the first `skip`, which are only counted.
 
     Raises:
@@ -37,7 +39,7 @@ def rows(records: Records, *, skip: int, wanted: Wanted | None = None) -> Iterat
         number += 1
         if number <= skip:
             continue
-        if isinstance(cells, Fault):
+        if isinstance(cells, RowFault):
             yield Row(number=number, line=line, fault=cells)
         elif len(cells) == len(names):
             yield Row(number=number, line=line, data=dict(zip(names, cells, strict=True)))
@@ -55,19 +57,19 @@ def without_sep(records: Iterable[Record]) -> Iterator[Record]:
     return below
 
 
-def _columns(first: Record, below: Iterator[Record], wanted: Wanted | None) -> list[str]:
+def _columns(first: Record, below: Iterator[Record], wanted: RequestedColumns | None) -> list[str]:
     """The names in the first record; where they are not those wanted, the ones below may be."""
     line, cells = first
-    header = [] if isinstance(cells, Fault) else [name.strip() for name in cells]
+    header = [] if isinstance(cells, RowFault) else [name.strip() for name in cells]
     hint = ""
     if wanted is not None and not wanted.all_in(columns(header)):
         hint = _hint(below, wanted)
-    if isinstance(cells, Fault):
+    if isinstance(cells, RowFault):
         unreadable(f"the header in line {line} {cells.message}{hint and f'. {hint}'}")
     return columns(header, wanted, hint=hint)
 
 
-def _hint(below: Iterator[Record], wanted: Wanted) -> str:
+def _hint(below: Iterator[Record], wanted: RequestedColumns) -> str:
     """Which line looks like the header, where one of the next does."""
     for line, cells in islice(below, MOST_ABOVE_HEADER):
         if isinstance(cells, list) and wanted.all_in(cells):
@@ -75,10 +77,10 @@ def _hint(below: Iterator[Record], wanted: Wanted) -> str:
     return ""
 
 
-def _miscounted(found: int, named: int) -> Fault:
+def _miscounted(found: int, named: int) -> RowFault:
     more = found > named
     hint = ": put a field that holds the delimiter into quotes" if more else ""
-    return Fault(
+    return RowFault(
         "field_count",
         f"has {found} field{'' if found == 1 else 's'}, but the header has {named}{hint}",
     )

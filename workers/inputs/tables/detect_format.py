@@ -15,9 +15,9 @@ from shared.errors import InvalidRequest
 from workers.inputs.tables.charset import guessed
 from workers.inputs.tables.compression import expanded
 from workers.inputs.tables.encodings import is_unicode
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted
-from workers.inputs.tables.row import Bounds
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns
+from workers.inputs.tables.row import TableLimits
 from workers.inputs.tables.sniff import HEAD_BYTES, sniff
 
 
@@ -25,9 +25,9 @@ def format_of(
     opened: Callable[[], BinaryIO],
     *,
     filename: str = "",
-    said: Said | None = None,
-    wanted: Wanted | None = None,
-    bounds: Bounds | None = None,
+    said: DeclaredFormat | None = None,
+    wanted: RequestedColumns | None = None,
+    bounds: TableLimits | None = None,
 ) -> Format:
     """What a file is.
 
@@ -41,7 +41,7 @@ def format_of(
     Raises:
         InvalidRequest: As `sniff`.
     """
-    said = said or Said()
+    said = said or DeclaredFormat()
     with closing(opened()) as stream:
         head = stream.read(HEAD_BYTES)
     found = sniff(head, filename=filename, said=said, wanted=wanted)
@@ -51,7 +51,7 @@ def format_of(
     if decided or wide or whole:
         return found
     with closing(opened()) as stream:
-        chunks = expanded(stream, found.compression, bounds or Bounds())
+        chunks = expanded(stream, found.compression, bounds or TableLimits())
         encoding = guessed(_as_far_as_it_goes(chunks), whole=True)
     if encoding == found.encoding:
         return found

@@ -15,7 +15,7 @@ from operator import and_
 from shared import batches
 from workers.inputs.tables.charset import guessed, is_utf8
 from workers.inputs.tables.file_format import encoding_name
-from workers.inputs.tables.row import Fault, unreadable
+from workers.inputs.tables.row import RowFault, unreadable
 
 # The longer first: UTF-32LE begins as UTF-16LE does.
 _BOMS = (
@@ -68,19 +68,19 @@ def is_unicode(encoding: str) -> bool:
     return encoding == "utf-8" or encoding in _WIDE
 
 
-def undecodable(raw: bytes, encoding: str) -> Fault:
+def undecodable(raw: bytes, encoding: str) -> RowFault:
     """The fault of a line that is not of its encoding."""
     name = encoding_name(encoding)
     try:
         raw.decode("utf-8" if encoding in _WIDE else encoding)
     except UnicodeDecodeError as exc:
         if encoding not in _WIDE:
-            return Fault(
+            return RowFault(
                 "undecodable",
                 f"is not {name}: byte 0x{raw[exc.start]:02X} at position {exc.start + 1} of its "
                 "line; if the whole file is in another encoding, say which",
             )
-    return Fault("undecodable", f"is not {name}: it holds a code that stands for no character")
+    return RowFault("undecodable", f"is not {name}: it holds a code that stands for no character")
 
 
 def _known(said: str) -> str:

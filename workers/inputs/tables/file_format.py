@@ -22,7 +22,7 @@ _DELIMITERS = {"\t": "tab", "\x1f": "unit separator", "\x01": "^A"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class DeclaredFormat:
     """What the caller says of a file; None is for us to find out. It wins over every guess."""
 
     format: Kind | None = None

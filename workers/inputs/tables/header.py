@@ -19,7 +19,7 @@ _SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RequestedColumns:
     """The columns that a request names.
 
     Attributes:
@@ -34,7 +34,7 @@ class Wanted:
     def texts(self) -> frozenset[str]:
         """The columns that hold texts, whatever type they have; others may hold images, as bytes.
 
-        >>> sorted(Wanted(required={"image_column": "photo", "id_column": "id"}).texts)
+        >>> sorted(RequestedColumns(required={"image_column": "photo", "id_column": "id"}).texts)
         ['id']
         """
         media = ("image_column", "file_column")
@@ -43,7 +43,7 @@ class Wanted:
     def found(self, names: Sequence[str]) -> int:
         """How many of the required columns there are among the names.
 
-        >>> Wanted(required={"text_column": "text", "id_column": "id"}).found(["no", " text"])
+        >>> RequestedColumns(required={"text_column": "text", "id_column": "id"}).found(["no", " text"])
         1
         """
         there = {name.strip() for name in names}
@@ -54,7 +54,9 @@ class Wanted:
         return bool(self.required) and self.found(names) == len(self.required)
 
 
-def columns(header: Sequence[str], wanted: Wanted | None = None, *, hint: str = "") -> list[str]:
+def columns(
+    header: Sequence[str], wanted: RequestedColumns | None = None, *, hint: str = ""
+) -> list[str]:
     """What the columns of a table are called: each has a name of its own.
 
     Args:
@@ -95,7 +97,9 @@ def listed(names: Sequence[str]) -> str:
     return shown + (", …" if len(names) > _SHOWN_COLUMNS else "")
 
 
-def _check(header: Sequence[str], names: Sequence[str], wanted: Wanted, hint: str) -> None:
+def _check(
+    header: Sequence[str], names: Sequence[str], wanted: RequestedColumns, hint: str
+) -> None:
     advice = hint or (
         "Name one of those; if they are the first row, put a header with the names above it"
     )

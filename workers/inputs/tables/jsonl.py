@@ -14,7 +14,7 @@ import msgspec
 
 from workers.inputs.tables.encodings import is_unicode, undecodable
 from workers.inputs.tables.lines import Line
-from workers.inputs.tables.row import Bounds, Fault, Row, too_long
+from workers.inputs.tables.row import Row, RowFault, TableLimits, too_long
 
 # Python's own limit depends on who calls, so that a row could be right in one place and wrong in
 # another.
@@ -27,7 +27,7 @@ _TYPES: dict[type, str] = {
 }  # fmt: skip
 
 
-def rows(lines: Iterable[Line], *, encoding: str, skip: int, bounds: Bounds) -> Iterator[Row]:
+def rows(lines: Iterable[Line], *, encoding: str, skip: int, bounds: TableLimits) -> Iterator[Row]:
     """The rows of JSONL, but for the first `skip`, which are only counted."""
     text_of = None if is_unicode(encoding) else encoding
     number = 0
@@ -47,19 +47,19 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
         data = _decode(raw if text_of is None else raw.decode(text_of))
         if type(data) is not dict:
             what = _TYPES.get(type(data), "null")
-            fault = Fault("not_an_object", f"must be a JSON object, not {what}")
+            fault = RowFault("not_an_object", f"must be a JSON object, not {what}")
         # Each key has a colon. Without further ones no key came twice, which is 9 times quicker to
         # see than by parsing again.
         elif raw.count(b":") == _keys(data) or not _has_twice(raw.decode(text_of or "utf-8")):
             return Row(number=number, line=line, data=data)
         else:
-            fault = Fault("duplicate_key", "has a key twice in one object: which one counts?")
+            fault = RowFault("duplicate_key", "has a key twice in one object: which one counts?")
     except UnicodeDecodeError:
         fault = undecodable(raw, encoding)
     except msgspec.DecodeError as exc:
         fault = _why(exc, raw.decode(text_of or "utf-8", "replace"))
     except RecursionError:
-        fault = Fault("invalid_json_line", "is nested too deeply")
+        fault = RowFault("invalid_json_line", "is nested too deeply")
     return Row(number=number, line=line, fault=fault)
 
 
@@ -88,7 +88,7 @@ def _has_twice(text: str) -> bool:
     return twice
 
 
-def _why(error: msgspec.DecodeError, text: str) -> Fault:
+def _why(error: msgspec.DecodeError, text: str) -> RowFault:
     """What is wrong with a line, in more words where the parser has few."""
     constant = None
 
@@ -102,9 +102,11 @@ def _why(error: msgspec.DecodeError, text: str) -> Fault:
         reason = str(error).removeprefix("JSON is malformed: ")
         if reason == "Input data was truncated":
             reason = "it ends in the middle"
-        return Fault("invalid_json_line", f"is not valid JSON: {reason}")
+        return RowFault("invalid_json_line", f"is not valid JSON: {reason}")
     if constant is not None:
-        return Fault("invalid_number", f"holds {constant}, which JSON does not have")
+        return RowFault("invalid_number", f"holds {constant}, which JSON does not have")
     if "out of range" in str(error):
-        return Fault("invalid_number", "holds a number that is too large")
-    return Fault("invalid_text", r"holds half of a surrogate pair (\ud800 to \udfff), no character")
+        return RowFault("invalid_number", "holds a number that is too large")
+    return RowFault(
+        "invalid_text", r"holds half of a surrogate pair (\ud800 to \udfff), no character"
+    )

@@ -33,7 +33,7 @@ Type = Scalar | ListOf | Struct
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class OutputColumn:
     """A column of the output. Its type is one of Parquet's; the other formats write what comes.
 
     In a `text` column what is no text is written as JSON; so are lists and objects in CSV.

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.errors import InvalidRequest, Unavailable
-from workers.inputs.tables.header import Wanted, columns
+from workers.inputs.tables.header import RequestedColumns, columns
 from workers.inputs.tables.parquet_values import UNREADABLE, values_of
-from workers.inputs.tables.row import MAX_COLUMNS, Bounds, Fault, Row, too_long, unreadable
+from workers.inputs.tables.row import MAX_COLUMNS, Row, RowFault, TableLimits, too_long, unreadable
 
 _BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
 _BATCH_BYTES = 8 * 1024 * 1024  # fewer rows, where they are large
@@ -40,14 +40,14 @@ _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
 
 
 def rows(
-    stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+    stream: BinaryIO, *, skip: int, bounds: TableLimits, wanted: RequestedColumns | None = None
 ) -> Iterator[Row]:
     """The rows of a Parquet file, but for the first `skip`; else as `batches`."""
     return chain.from_iterable(batches(stream, skip=skip, bounds=bounds, wanted=wanted))
 
 
 def batches(
-    stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+    stream: BinaryIO, *, skip: int, bounds: TableLimits, wanted: RequestedColumns | None = None
 ) -> Iterator[list[Row]]:
     """The same, some at a time; none for what was only read over.
 
@@ -74,7 +74,7 @@ def batches(
         number += batch.num_rows - over
 
 
-def record_batches(stream: BinaryIO, *, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+def record_batches(stream: BinaryIO, *, bounds: TableLimits) -> Iterator[pa.RecordBatch]:
     """All rows of a Parquet file as Arrow has them, some at a time.
 
     Raises:
@@ -109,7 +109,7 @@ def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
 
 
 def _weighed(
-    table: pq.ParquetFile, stream: BinaryIO, *, skip: int, bounds: Bounds
+    table: pq.ParquetFile, stream: BinaryIO, *, skip: int, bounds: TableLimits
 ) -> Iterator[pa.RecordBatch | int]:
     """The batches of a file, first how many rows of whole groups are passed over."""
     with _translated():
@@ -168,7 +168,7 @@ def _translated() -> Iterator[None]:
         )
 
 
-def _check_weight(weight: int, sent_bytes: int, bounds: Bounds) -> None:
+def _check_weight(weight: int, sent_bytes: int, bounds: TableLimits) -> None:
     """Refuse a file whose rows are far more than it says of itself."""
     if weight > _FREE_WEIGHT or weight > bounds.max_expanded_bytes:
         bounds.check_expanded(weight, sent_bytes=sent_bytes)
@@ -197,7 +197,7 @@ def _iterated(table: pq.ParquetFile, groups: range, rows: int) -> Iterator[pa.Re
 
 
 def _rows(
-    batch: pa.RecordBatch, names: list[str], texts: frozenset[str], before: int, bounds: Bounds
+    batch: pa.RecordBatch, names: list[str], texts: frozenset[str], before: int, bounds: TableLimits
 ) -> Iterator[Row]:
     """The rows of a batch, which `before` others come before."""
     with _translated():
@@ -212,11 +212,11 @@ def _rows(
         for each in batch.schema
     )
     for number, row in enumerate(zip(*values, strict=True), start=before + 1):
-        fault: Fault | None = None
+        fault: RowFault | None = None
         data = dict(zip(names, row, strict=True))
         if UNREADABLE in row:
             name = names[row.index(UNREADABLE)]
-            fault = Fault(
+            fault = RowFault(
                 "unreadable_value", "holds a value that is none of its column's type", param=name
             )
         elif large and len(msgspec.json.encode(data)) > bounds.max_row_bytes:

@@ -12,15 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.inputs.tables.header import columns as names_of
-from workers.inputs.tables.output_columns import Column, Values
-from workers.inputs.tables.parquet_writer import GROUP_BYTES, GROUP_ROWS, Sink, schema_of, table_of
+from workers.inputs.tables.output_columns import OutputColumn, Values
+from workers.inputs.tables.parquet_writer import (
+    GROUP_BYTES,
+    GROUP_ROWS,
+    OutputBuffer,
+    schema_of,
+    table_of,
+)
 from workers.inputs.tables.row import unreadable
 
 
 def appended(
     batches: Iterable[pa.RecordBatch],
     rows: Iterable[tuple[int, Values]],
-    columns: Sequence[Column],
+    columns: Sequence[OutputColumn],
 ) -> Iterator[bytes]:
     """A Parquet file of rows of a table, in pieces.
 
@@ -34,7 +40,7 @@ def appended(
         InvalidRequest: The table does not have such a row, its schema changes, or a value is not of
             its column's type.
     """
-    sink = Sink()
+    sink = OutputBuffer()
     writer: pq.ParquetWriter | None = None
     held: list[pa.Table] = []
     count = size = 0
@@ -58,7 +64,9 @@ def appended(
 
 
 def _joined(
-    batches: Iterable[pa.RecordBatch], rows: Iterable[tuple[int, Values]], columns: Sequence[Column]
+    batches: Iterable[pa.RecordBatch],
+    rows: Iterable[tuple[int, Values]],
+    columns: Sequence[OutputColumn],
 ) -> Iterator[pa.Table]:
     """The rows that are written of each batch, with the further columns."""
     remaining = iter(rows)
@@ -90,7 +98,7 @@ def _joined(
         unreadable("has fewer rows than it had")
 
 
-def _with_columns(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
+def _with_columns(schema: pa.Schema, columns: Sequence[OutputColumn]) -> pa.Schema:
     """The schema with a name of its own for each column, and further columns."""
     fields = [
         field.with_name(name) for field, name in zip(schema, names_of(schema.names), strict=True)

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.inputs.tables.output_columns import Column, ListOf, Struct, Type, Values, text_of
+from workers.inputs.tables.output_columns import ListOf, OutputColumn, Struct, Type, Values, text_of
 from workers.inputs.tables.row import unreadable
 
 GROUP_ROWS = 16_384
@@ -35,7 +35,7 @@ _TAKEN: dict[str, frozenset[type]] = {
 }
 
 
-def write_parquet(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[bytes]:
+def write_parquet(rows: Iterable[Values], columns: Sequence[OutputColumn]) -> Iterator[bytes]:
     """A Parquet file of the rows, in pieces.
 
     Args:
@@ -45,7 +45,7 @@ def write_parquet(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator
     Raises:
         InvalidRequest: A value is not of its column's type.
     """
-    sink = Sink()
+    sink = OutputBuffer()
     with pq.ParquetWriter(
         pa.PythonFile(sink, mode="w"), schema_of(columns), compression="snappy"
     ) as writer:
@@ -55,7 +55,7 @@ def write_parquet(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator
     yield sink.taken()
 
 
-def schema_of(columns: Sequence[Column]) -> pa.Schema:
+def schema_of(columns: Sequence[OutputColumn]) -> pa.Schema:
     """The types that columns have in Parquet."""
     return pa.schema([pa.field(column.name, _arrow_type(column.type)) for column in columns])
 
@@ -68,7 +68,7 @@ def _arrow_type(type_: Type) -> pa.DataType:
     return _SCALARS[type_]
 
 
-def table_of(group: Sequence[list[object]], columns: Sequence[Column]) -> pa.Table:
+def table_of(group: Sequence[list[object]], columns: Sequence[OutputColumn]) -> pa.Table:
     """The values of columns as a table.
 
     Raises:
@@ -90,7 +90,9 @@ def table_of(group: Sequence[list[object]], columns: Sequence[Column]) -> pa.Tab
     return pa.Table.from_arrays(arrays, schema=schema_of(columns))
 
 
-def _groups(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[list[list[object]]]:
+def _groups(
+    rows: Iterable[Values], columns: Sequence[OutputColumn]
+) -> Iterator[list[list[object]]]:
     """The values of each column, for as many rows as a group holds."""
     group: list[list[object]] = [[] for _ in columns]
     count, size = 0, 0
@@ -113,7 +115,7 @@ def _groups(rows: Iterable[Values], columns: Sequence[Column]) -> Iterator[list[
         yield group
 
 
-class Sink(io.RawIOBase):
+class OutputBuffer(io.RawIOBase):
     """What was written since it was last taken."""
 
     def __init__(self) -> None:

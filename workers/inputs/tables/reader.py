@@ -10,19 +10,24 @@ import pyarrow as pa
 
 from workers.inputs.tables import csv_rows, jsonl, parquet
 from workers.inputs.tables.compression import expanded
-from workers.inputs.tables.csv_grammar import Records
+from workers.inputs.tables.csv_grammar import CsvRecords
 from workers.inputs.tables.encodings import utf8
 from workers.inputs.tables.file_format import Format
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.lines import lines
-from workers.inputs.tables.row import Bounds, Row, unreadable
+from workers.inputs.tables.row import Row, TableLimits, unreadable
 
 
 class ParquetRows(Protocol):
     """Reads Parquet, as `workers.inputs.tables.parquet.rows` does."""
 
     def __call__(
-        self, stream: BinaryIO, *, skip: int, bounds: Bounds, wanted: Wanted | None = None
+        self,
+        stream: BinaryIO,
+        *,
+        skip: int,
+        bounds: TableLimits,
+        wanted: RequestedColumns | None = None,
     ) -> Iterator[Row]:
         """The rows of a seekable file, but for the first `skip`."""
 
@@ -30,7 +35,7 @@ class ParquetRows(Protocol):
 class ArrowBatches(Protocol):
     """Reads Parquet, as `workers.inputs.tables.parquet.record_batches` does."""
 
-    def __call__(self, stream: BinaryIO, *, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+    def __call__(self, stream: BinaryIO, *, bounds: TableLimits) -> Iterator[pa.RecordBatch]:
         """All rows of a seekable file."""
 
 
@@ -39,8 +44,8 @@ def read_rows(
     found: Format,
     *,
     skip: int = 0,
-    bounds: Bounds | None = None,
-    wanted: Wanted | None = None,
+    bounds: TableLimits | None = None,
+    wanted: RequestedColumns | None = None,
     parquet_rows: ParquetRows = parquet.rows,
 ) -> Generator[Row, None, None]:
     """The rows of a file, one after another, in bounded memory.
@@ -53,7 +58,7 @@ def read_rows(
         stream: the bytes as they were sent, at their beginning; it may give any number at a time.
         found: what `sniff` says of them.
         skip: rows not to give out; the first row that comes has the number `skip` + 1.
-        bounds: the defaults of `Bounds`, if None.
+        bounds: the defaults of `TableLimits`, if None.
         wanted: the columns that a table must have; JSONL may have other keys in each line.
         parquet_rows: reads Parquet; in this process, if not said: a worker has it read in a child.
 
@@ -61,7 +66,7 @@ def read_rows(
         InvalidRequest: The file cannot be read, or not to its end, or lacks a column.
         Unavailable: There is no room for a temporary file.
     """
-    bounds = bounds or Bounds()
+    bounds = bounds or TableLimits()
     if found.kind == "parquet":
         if found.compression == "none" and stream.seekable():
             yield from parquet_rows(stream, skip=skip, bounds=bounds, wanted=wanted)
@@ -74,7 +79,7 @@ def read_rows(
 
 
 def read_batches(
-    stream: BinaryIO, found: Format, *, bounds: Bounds, arrow_batches: ArrowBatches
+    stream: BinaryIO, found: Format, *, bounds: TableLimits, arrow_batches: ArrowBatches
 ) -> Generator[pa.RecordBatch, None, None]:
     """The rows of a Parquet file as Arrow has them, one batch after another; as `read_rows`.
 
@@ -96,14 +101,14 @@ def text_rows(
     found: Format,
     *,
     skip: int,
-    bounds: Bounds,
-    wanted: Wanted | None = None,
+    bounds: TableLimits,
+    wanted: RequestedColumns | None = None,
 ) -> Iterator[Row]:
     """The rows of JSONL or CSV, by the chunks of what is inside the compression, of any size."""
     cut = lines(utf8(chunks, found.encoding), max_bytes=bounds.max_row_bytes)
     if found.kind == "jsonl":
         return jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)
-    records = Records(
+    records = CsvRecords(
         islice(cut, found.skip_rows, None),
         delimiter=found.delimiter,
         encoding=found.encoding,

@@ -34,7 +34,7 @@ FaultCode = Literal[
 
 
 @dataclass(frozen=True)
-class Fault:
+class RowFault:
     """Why a row cannot be worked on; `message` is a sentence about the row, without its words."""
 
     code: FaultCode
@@ -56,11 +56,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     line: int
     data: dict[str, object] | None = None
-    fault: Fault | None = None
+    fault: RowFault | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
+class TableLimits:
     """What reading a file may take.
 
     Attributes:
@@ -91,9 +91,11 @@ class Bounds:
             )
 
 
-def too_long(bounds_bytes: int) -> Fault:
+def too_long(bounds_bytes: int) -> RowFault:
     """The fault of a row beyond `max_row_bytes`."""
-    return Fault("row_too_long", f"is longer than {bounds_bytes} bytes, the most that a row may be")
+    return RowFault(
+        "row_too_long", f"is longer than {bounds_bytes} bytes, the most that a row may be"
+    )
 
 
 def unreadable(message: str, *, field: str = "file") -> NoReturn:

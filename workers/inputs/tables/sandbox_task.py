@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from shared.errors import UnreadableInput
 from workers.inputs.tables import parquet
-from workers.inputs.tables.header import Wanted
-from workers.inputs.tables.row import Bounds, Row, unreadable
+from workers.inputs.tables.header import RequestedColumns
+from workers.inputs.tables.row import Row, TableLimits, unreadable
 
 PIECE_BYTES = 512 * 1024
 _PIECE_ROWS = 1024
@@ -30,7 +30,7 @@ _decode = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 def parquet_pieces(
-    file: BinaryIO, skip: int, bounds: Bounds, wanted: Wanted | None
+    file: BinaryIO, skip: int, bounds: TableLimits, wanted: RequestedColumns | None
 ) -> Iterator[bytes]:
     """The rows of a Parquet file, but for the first `skip`, some in each piece.
 
@@ -56,7 +56,7 @@ def parquet_pieces(
         yield _encode(held)
 
 
-def arrow_pieces(file: BinaryIO, bounds: Bounds) -> Iterator[bytes]:
+def arrow_pieces(file: BinaryIO, bounds: TableLimits) -> Iterator[bytes]:
     """The rows of a Parquet file as Arrow has them, some in each piece, an Arrow stream by itself.
 
     Raises:
@@ -66,7 +66,7 @@ def arrow_pieces(file: BinaryIO, bounds: Bounds) -> Iterator[bytes]:
         yield from _streams(batch, bounds)
 
 
-def _streams(batch: pa.RecordBatch, bounds: Bounds) -> Iterator[bytes]:
+def _streams(batch: pa.RecordBatch, bounds: TableLimits) -> Iterator[bytes]:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)

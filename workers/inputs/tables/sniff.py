@@ -9,8 +9,8 @@ from shared.batches import Kind
 from workers.inputs.tables.compression import compression_of, expanded_head
 from workers.inputs.tables.csv_dialect import delimiter_of, delimiter_said, delimiter_told
 from workers.inputs.tables.encodings import encoding_of, is_unicode, utf8
-from workers.inputs.tables.file_format import Format, Said
-from workers.inputs.tables.header import Wanted
+from workers.inputs.tables.file_format import DeclaredFormat, Format
+from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.row import unreadable
 
 HEAD_BYTES = 64 * 1024
@@ -46,7 +46,11 @@ _ARRAY = re.compile(r"""\s*\[\s*(\{\s*["}]|"[^"]*"\s*[,\]]|\[)""")
 
 
 def sniff(
-    head: bytes, *, filename: str = "", said: Said | None = None, wanted: Wanted | None = None
+    head: bytes,
+    *,
+    filename: str = "",
+    said: DeclaredFormat | None = None,
+    wanted: RequestedColumns | None = None,
 ) -> Format:
     """What a file is.
 
@@ -60,7 +64,7 @@ def sniff(
         InvalidRequest: It is nothing that is read, or not what was said; or no encoding or
             delimiter is as said.
     """
-    said = said or Said()
+    said = said or DeclaredFormat()
     compression = compression_of(head)
     inside = expanded_head(head, compression, size=HEAD_BYTES)
     if inside.startswith(_PARQUET):
@@ -92,7 +96,7 @@ def sniff(
     )
 
 
-def _check_skip(said: Said, what: str) -> None:
+def _check_skip(said: DeclaredFormat, what: str) -> None:
     if said.skip_rows:
         unreadable(f"is of CSV, but the file is {what}", field="skip_rows")
 

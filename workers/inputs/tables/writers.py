@@ -17,7 +17,7 @@ from itertools import chain
 import msgspec
 
 from shared.batches import Kind
-from workers.inputs.tables.output_columns import Column, Values, text_of
+from workers.inputs.tables.output_columns import OutputColumn, Values, text_of
 from workers.inputs.tables.parquet_writer import write_parquet
 from workers.inputs.tables.row import unreadable
 
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 def write_rows(
     rows: Iterable[Values],
     kind: Kind,
-    columns: Sequence[Column | str] | None = None,
+    columns: Sequence[OutputColumn | str] | None = None,
     *,
     rest: str | None = None,
     escape_formulas: bool = False,
@@ -55,12 +55,12 @@ def write_rows(
         return _jsonl(rows)
     first, rows = _peeked(rows)
     declared = [
-        Column(name=each) if isinstance(each, str) else each
+        OutputColumn(name=each) if isinstance(each, str) else each
         for each in (first if columns is None else columns)
     ]
     names = [column.name for column in declared]
     if rest is not None:
-        declared.append(Column(name=rest))
+        declared.append(OutputColumn(name=rest))
     if len({column.name for column in declared}) < len(declared):
         unreadable("two columns of the output have the same name", field="columns")
     ordered = _ordered(rows, names, rest)
