@@ -218,7 +218,7 @@ def create_app(services: Services) -> Flask:
             durable=durable,
             idempotency=services.idempotency,
             max_body_bytes=batch_body_bytes(settings),
-            most_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
+            max_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
         )
     )
     app.register_blueprint(

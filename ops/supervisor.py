@@ -1,7 +1,7 @@
 """Keeps programs running and ends them in order: one thread decides, one thread per child reads.
 
 A child that dies is started again after a pause that doubles from `_FIRST_PAUSE_S` up to
-`_LONGEST_PAUSE_S` and starts over once it has lived for `_SETTLED_S`. Stopping goes from the last
+`_MAX_PAUSE_S` and starts over once it has lived for `_SETTLED_S`. Stopping goes from the last
 started to the first: SIGTERM, and after the grace SIGKILL to whatever is left of its process group.
 """
 
@@ -24,11 +24,11 @@ from ops import exec_with_parent_death_signal
 from ops.log_formatter import LogView
 
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 10.0
+_MAX_PAUSE_S = 10.0
 _SETTLED_S = 30.0
 _LOOK_AGAIN_S = 5.0  # the longest the loop sleeps, should a signal of a child's death be lost
 _LAST_WORDS_S = 1.0
-_LONGEST_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _read(self, name: str, pipe: IO[bytes]) -> None:
         with pipe:
-            while raw := pipe.readline(_LONGEST_LINE_BYTES):
+            while raw := pipe.readline(_MAX_LINE_BYTES):
                 self._log.line(name, raw)
 
     def _bury(self, child: _Child) -> None:
@@ -201,7 +201,7 @@ class Supervisor:
             f"{child.program.name} {why}; starting it again in {child.pause_s:g} s",
             level="warning",
         )
-        child.pause_s = min(2 * child.pause_s, _LONGEST_PAUSE_S)
+        child.pause_s = min(2 * child.pause_s, _MAX_PAUSE_S)
 
 
 def _has_ended(child: _Child) -> bool:

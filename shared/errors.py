@@ -165,7 +165,7 @@ class FetchInterrupted(FetchFailed):
 
 
 class UnreadableInput(PigeonholeError):
-    """Raised when a picture or a document is broken, too large, or of a kind that is not read."""
+    """Raised when a image or a document is broken, too large, or of a kind that is not read."""
 
     code = "INPUT_UNREADABLE"
 

@@ -29,9 +29,9 @@ from shared.types import (
     TrainRequest,
 )
 
-_LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 1000.0  # their squares and quotients stay numbers
-_MOST_URL_CHARS = 2048
-_MOST_DATA_URI_CHARS = 256  # before the base64 of a data URI, and padding behind it
+_MIN_WEIGHT, _MAX_WEIGHT = 0.001, 1000.0  # their squares and quotients stay numbers
+_MAX_URL_CHARS = 2048
+_MAX_DATA_URI_CHARS = 256  # before the base64 of a data URI, and padding behind it
 _CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
 
 
@@ -249,8 +249,8 @@ class Limits:
             self._check_length(f"{where}.label", example.label or "", self.max_label_chars)
             if example.num_iters is not None:
                 self.check_num_iters(example.num_iters, field=f"{where}.num_iters")
-            if not _LEAST_WEIGHT <= example.weight <= _MOST_WEIGHT:
-                _refuse(f"{where}.weight", f"must be from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}")
+            if not _MIN_WEIGHT <= example.weight <= _MAX_WEIGHT:
+                _refuse(f"{where}.weight", f"must be from {_MIN_WEIGHT:g} to {_MAX_WEIGHT:g}")
 
     def _checked(self, index: int, item: Item) -> Item:
         self._check_item(_input(index), item)
@@ -271,18 +271,18 @@ class Limits:
         if item.file is not None:
             self._check_media(f"{where}.file", item.file, self.max_document_bytes)
 
-    def _check_media(self, where: str, media: Media, most_bytes: int) -> None:
-        if len(media.url) > _MOST_URL_CHARS:
-            _refuse(where, f"an address may have {_MOST_URL_CHARS} characters")
+    def _check_media(self, where: str, media: Media, max_bytes: int) -> None:
+        if len(media.url) > _MAX_URL_CHARS:
+            _refuse(where, f"an address may have {_MAX_URL_CHARS} characters")
         scheme = media.url.partition(":")[0].lower()
         if media.url and scheme not in {"http", "https", "s3"}:
             _refuse(where, "must be base64, a data URI, or an address with http, https or s3")
         if not (media.url or media.file_id or media.object or media.data):
             _refuse(where, "must not be empty; leave the item out")
-        if len(media.data) > most_bytes * 4 // 3 + _MOST_DATA_URI_CHARS:
+        if len(media.data) > max_bytes * 4 // 3 + _MAX_DATA_URI_CHARS:
             _refuse(
                 where,
-                f"has {len(media.data) * 3 // 4} bytes; at most {most_bytes} are read: send a "
+                f"has {len(media.data) * 3 // 4} bytes; at most {max_bytes} are read: send a "
                 "smaller one",
             )
 
@@ -290,8 +290,8 @@ class Limits:
         if is_empty(text):
             what = "has no visible characters" if text.strip() else "must not be empty"
             _refuse(f"{where}.text", f"{what}; leave the item out")
-        most_chars = self.max_input_tokens * _CHARS_PER_TOKEN
-        if len(text) > most_chars:  # spares the tokenizer what it would refuse
+        max_chars = self.max_input_tokens * _CHARS_PER_TOKEN
+        if len(text) > max_chars:  # spares the tokenizer what it would refuse
             _refuse(
                 where,
                 f"has {len(text)} characters, far beyond {self.max_input_tokens} tokens: "

@@ -54,7 +54,7 @@ class ModelEntry(_Written):
     languages: tuple[str, ...] = ()
     prefix: str = Field(default="", max_length=64)
     templates: tuple[str, ...] = ("{label}",)
-    picture_templates: tuple[str, ...] = ("a photo of {label}.", "a picture of {label}.", "{label}")
+    image_templates: tuple[str, ...] = ("a photo of {label}.", "a picture of {label}.", "{label}")
     temperature: float = Field(default=0.06, gt=0)
     by_spread: bool = True
     null_bias: float = 0.0
@@ -67,8 +67,8 @@ class ModelEntry(_Written):
         return {"cpu": ("cpu",), "gpu-preferred": ("gpu", "cpu"), "gpu-only": ("gpu",)}[self.device]
 
     @property
-    def reads_pictures(self) -> bool:
-        """Whether pictures and texts lie in one space of vectors."""
+    def reads_images(self) -> bool:
+        """Whether images and texts lie in one space of vectors."""
         return self.engine in {"sentence_clip", "open_clip"}
 
 
@@ -84,10 +84,10 @@ class Catalogue:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
 
-    def for_pictures(self) -> ModelEntry:
-        """The model for pictures where none is named: the first that reads them, if one does."""
-        able = [entry for entry in self.entries.values() if entry.reads_pictures]
-        return self.default if self.default.reads_pictures or not able else able[0]
+    def for_images(self) -> ModelEntry:
+        """The model for images where none is named: the first that reads them, if one does."""
+        able = [entry for entry in self.entries.values() if entry.reads_images]
+        return self.default if self.default.reads_images or not able else able[0]
 
     def find(self, name: str) -> ModelEntry:
         """The model of a name or alias.

@@ -224,7 +224,7 @@ class Ledger(Protocol):
         BrokerUnavailable: From every method, when Redis does not answer in time.
     """
 
-    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
+    def enqueue_call(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
         """Let an inline message of an account wait in the queue; True: ring.
 
         Raises:
@@ -232,14 +232,14 @@ class Ledger(Protocol):
                 share `bound` evenly.
         """
 
-    def enrol(self, job: Job, *, parts: int) -> str | None:
+    def create_job(self, job: Job, *, parts: int) -> str | None:
         """Record a new job and make its parts ready, or with 0 its `PLAN`; nothing if it is known.
 
         Returns:
             The queue to ring, if one must be rung.
         """
 
-    def extend(
+    def add_parts(
         self,
         claim: Claim,
         *,
@@ -290,17 +290,17 @@ class Ledger(Protocol):
         ends its attendance, atomically.
         """
 
-    def linger(self, queue: str, *, timeout_s: float) -> bool:
+    def wait_for_work(self, queue: str, *, timeout_s: float) -> bool:
         """Wait until there may be work (True) or the time is over; below the attendance's life."""
 
-    def beat(self, claim: Claim, *, lease_s: float) -> bool:
+    def heartbeat(self, claim: Claim, *, lease_s: float) -> bool:
         """Extend the lease; False: the job was abandoned, stop and release.
 
         Raises:
             LeaseLost: Another token holds the task, or nobody does.
         """
 
-    def note(self, claim: Claim, note: bytes) -> None:
+    def save_checkpoint(self, claim: Claim, note: bytes) -> None:
         """Leave something for the next attempt of the task, should this one end silently.
 
         Raises:
@@ -334,13 +334,13 @@ class Ledger(Protocol):
             LeaseLost: As for `beat`; the part is not counted.
         """
 
-    def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
+    def requeue(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
         """Give a task back, ready after `delay_s`; `burn=False` uncounts the attempt.
 
         Does nothing if the lease is lost.
         """
 
-    def abandon(self, job_id: str) -> bool:
+    def abort_job(self, job_id: str) -> bool:
         """Hand nothing of the job out any more. True: ring `control`."""
 
     def progress(self, job_id: str) -> WorkDone | None:
@@ -358,13 +358,13 @@ class Ledger(Protocol):
     def replace(self, old: Job, new: Job) -> bool:
         """Store `new` if the record still equals `old`; False if somebody was faster."""
 
-    def retire(self, job: Job, *, keep_s: float) -> None:
+    def finish_job(self, job: Job, *, keep_s: float) -> None:
         """Keep a terminal record for `keep_s`, drop all else of the job, wake who waits for it."""
 
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
         """Wait until the job is retired (True) or the time is over (False)."""
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
+    def reclaim_expired(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         """Make expired leases and due delayed tasks ready; abandon jobs out of `attempts`."""
 
     def now(self) -> float:
@@ -385,7 +385,7 @@ class Ledger(Protocol):
     def queues(self) -> tuple[str, ...]:
         """Every queue where something waits, sorted; until the next `reap` also where it did."""
 
-    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
+    def move_queue(self, queue: str, to: str, *, limit: int = 1000) -> None:
         """Move what waits in a queue to the end of another: all inline messages, `limit` jobs.
 
         What else becomes ready of these jobs, and what is leased of them, counts as of the other

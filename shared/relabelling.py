@@ -12,7 +12,7 @@ from shared.normal_form import LabelSpellings, normal_form
 Changes = Mapping[str, str | None]
 """The new name of each label that changes; None takes the label and its examples away."""
 
-LEAST_LABELS = 2
+MIN_LABELS = 2
 _SHOWN_CHARS = 40
 
 
@@ -57,8 +57,8 @@ class Relabelling:
         spellings = LabelSpellings(label for label in before if label not in new)
         spelt = [None if name is None else spellings.add(name) for name in names]
         after = tuple(dict.fromkeys(name for name in spelt if name is not None))
-        if len(after) < LEAST_LABELS:
-            raise _refusal(None, f"at least {LEAST_LABELS} labels must remain", InvalidLabels)
+        if len(after) < MIN_LABELS:
+            raise _refusal(None, f"at least {MIN_LABELS} labels must remain", InvalidLabels)
         if after == tuple(before):
             raise _refusal(None, "changes nothing: each label keeps its name")
         index = {name: place for place, name in enumerate(after)}

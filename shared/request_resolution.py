@@ -128,7 +128,7 @@ def examples_for(
     """Examples, with the objects of the files that they name; `accepted_at` as for `with_files`.
 
     Raises:
-        InvalidRequest: The model reads no pictures, or there is no such file.
+        InvalidRequest: The model reads no images, or there is no such file.
     """
     items = [example.item for example in examples]
     if not any(item.media for item in items):
@@ -158,31 +158,31 @@ def _trainable(said: str, account: str, records: ClassifierStore) -> Classifier:
 
 
 def model_for(items: Sequence[Item], catalogue: Catalogue) -> ModelEntry:
-    """The model where none is named: the default, or one that reads pictures if there are some."""
-    pictures = any(item.images for item in items)
-    return catalogue.for_pictures() if pictures else catalogue.default
+    """The model where none is named: the default, or one that reads images if there are some."""
+    images = any(item.images for item in items)
+    return catalogue.for_images() if images else catalogue.default
 
 
 def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -> None:
-    """Refuse pictures for a model of texts.
+    """Refuse images for a model of texts.
 
     Raises:
-        InvalidRequest: Names the first one, and the models that read pictures.
+        InvalidRequest: Names the first one, and the models that read images.
     """
     for index, item in enumerate(items):
         _check_read(index, item, model, catalogue)
 
 
 def _check_read(index: int, item: Item, model: ModelEntry, catalogue: Catalogue) -> None:
-    if model.reads_pictures or not item.images:
+    if model.reads_images or not item.images:
         return
-    able = [entry.name for entry in catalogue.entries.values() if entry.reads_pictures]
+    able = [entry.name for entry in catalogue.entries.values() if entry.reads_images]
     hint = (
         f"name one that does: {', '.join(able)}"
         if able
         else "nor does another of this service; its operator adds one to the catalogue"
     )
-    refuse(f"input[{index}].image", f"the model {model.name} reads no pictures; {hint}")
+    refuse(f"input[{index}].image", f"the model {model.name} reads no images; {hint}")
 
 
 def with_files(

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from shared import ids
 from shared.types import Item, Media
 
-MOST_ENTRIES = 65_536  # of one list or object: bounds the memory that a hostile body can take
+MAX_ENTRIES = 65_536  # of one list or object: bounds the memory that a hostile body can take
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}:")  # no base64 has a colon
 
@@ -98,8 +98,8 @@ def bounded(value: object) -> object:
     size = len(value) if isinstance(value, list | dict) else 0
     if isinstance(value, dict):
         size += sum(len(each) for each in value.values() if isinstance(each, list))
-    if size > MOST_ENTRIES:
-        raise PydanticCustomError("value_error", f"at most {MOST_ENTRIES} entries are read")
+    if size > MAX_ENTRIES:
+        raise PydanticCustomError("value_error", f"at most {MAX_ENTRIES} entries are read")
     return value
 
 

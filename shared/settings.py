@@ -196,7 +196,7 @@ class Settings:
         "", "Networks that URLs may lead to although not public: `10.1.0.0/16,fd00::/8`."
     )
     fetch_ports: str = _setting("", "Ports that URLs may name beside 80 and 443: `8080,8443`.")
-    max_image_bytes: Bytes = _setting(8 * 2**20, "Largest picture.", least=1024)
+    max_image_bytes: Bytes = _setting(8 * 2**20, "Largest image.", least=1024)
     max_document_bytes: Bytes = _setting(32 * 2**20, "Largest document.", least=1024)
     decoders: int = _setting(
         0, "Child processes of a worker that read images and documents; 0: one more than cores."

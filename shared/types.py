@@ -56,7 +56,7 @@ class Media(Value):
 
 
 class Item(Value):
-    """One thing to classify: a text, pictures of one thing, or a document."""
+    """One thing to classify: a text, images of one thing, or a document."""
 
     text: str = ""
     images: tuple[Media, ...] = ()
@@ -69,7 +69,7 @@ class Item(Value):
 
 
 class FileReading(Value):
-    """How documents are judged: by their text, by their pages as pictures, or by both.
+    """How documents are judged: by their text, by their pages as images, or by both.
 
     `auto`: by the text where there is some, else by the pages. `both`: the mean of the scores, or
     those of the one that there is. Text without pages of its own is read whole; so many of its

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 
-MOST_SHOWN = 20  # faults listed of one request; the detail says how many more there are
+MAX_SHOWN = 20  # faults listed of one request; the detail says how many more there are
 _SENTENCES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -84,7 +84,7 @@ def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
     others = len(faults) - 1
     more = f" (and {others} more error{'s' * (others > 1)})" if others else ""
     detail = f"{faults[0].field}: {faults[0].message}{more}"
-    return InvalidRequest(detail, fields=tuple(faults[:MOST_SHOWN]))
+    return InvalidRequest(detail, fields=tuple(faults[:MAX_SHOWN]))
 
 
 def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:

@@ -30,7 +30,7 @@ TEST = "webhook.test"
 SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 """The wait before each attempt; there are no more."""
 JITTER = 0.1  # of a wait, at most: what failed together is not tried together again
-MOST_RETRY_AFTER_S = 86400.0  # a receiver's word is followed for so long
+MAX_RETRY_AFTER_S = 86400.0  # a receiver's word is followed for so long
 BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs beside the new one
 SILENT_S = 5 * 86400.0  # a webhook of which all failed for so long is disabled
 MAX_DESCRIPTION_CHARS = 200
@@ -38,7 +38,7 @@ _ATTEMPTS_KEPT = 30
 _MAX_ROTATED = 20  # secrets that sign beside the newest
 _SECRET = "whsec_"
 _SECRET_BYTES = 32
-_MOST_FAULTS, _MOST_CHARS = 20, 500  # of an error inside a payload
+_MAX_FAULTS, _MAX_CHARS = 20, 500  # of an error inside a payload
 _BATCH_EVENTS: dict[State, Event] = {
     State.SUCCEEDED: "batch.completed",
     State.FAILED: "batch.failed",
@@ -193,7 +193,7 @@ class Delivery(Value):
             return after.ended("failed", f"given up after {after.tries} attempts")
         wait_s = schedule_s[after.tries] * (1 + JITTER * jitter)
         if retry_after_s is not None:
-            wait_s = max(wait_s, min(retry_after_s, MOST_RETRY_AFTER_S))
+            wait_s = max(wait_s, min(retry_after_s, MAX_RETRY_AFTER_S))
         wait_s = max(wait_s, 0.001)  # its name under `due/` must be another than this one's
         due = attempt.at + timedelta(milliseconds=attempt.duration_ms, seconds=wait_s)
         return after._free(next_attempt_at=_whole(due))
@@ -253,10 +253,10 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
         }
     error = job.error and {
         "code": job.error.code,
-        "detail": job.error.detail[:_MOST_CHARS],
+        "detail": job.error.detail[:_MAX_CHARS],
         "errors": [
-            {"field": field[:_MOST_CHARS], "message": message[:_MOST_CHARS], "type": kind}
-            for field, message, kind in job.error.fields[:_MOST_FAULTS]
+            {"field": field[:_MAX_CHARS], "message": message[:_MAX_CHARS], "type": kind}
+            for field, message, kind in job.error.fields[:_MAX_FAULTS]
         ],
     }
     said = job.model_dump(

@@ -56,18 +56,18 @@ def moving_rate(samples: Sequence[WorkSample], now_s: float) -> float | None:
     Returns:
         None where no items came out yet.
     """
-    items, worked_s, longest_s = 0, 0.0, 0.0
+    items, worked_s, max_s = 0, 0.0, 0.0
     window_s = WINDOW_S
     for before, sample in reversed(list(pairwise(samples))):
         if not sample.start:
             interval_s = max(0.0, sample.at_s - before.at_s)
             items, worked_s = items + sample.items, worked_s + interval_s
-            longest_s = max(longest_s, interval_s)
-        window_s = max(WINDOW_S, _INTERVALS * longest_s)
+            max_s = max(max_s, interval_s)
+        window_s = max(WINDOW_S, _INTERVALS * max_s)
         if worked_s >= window_s:
             break
     if not items or not worked_s:
         return None
     quiet_s = now_s - samples[-1].at_s
-    overdue_s = max(0.0, quiet_s - max(WINDOW_S, 2 * longest_s))
+    overdue_s = max(0.0, quiet_s - max(WINDOW_S, 2 * max_s))
     return 0.0 if overdue_s > _STALLED * window_s else items / (worked_s + overdue_s)

@@ -54,7 +54,7 @@ class FakeLedger:
         self._members: dict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
         self._epoch: str | None = None
 
-    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
+    def enqueue_call(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
         with self._open():
             accounts, turns = self._calls[queue], self._turns[_calls_of(queue)]
             waiting = accounts.get(account, [])
@@ -68,7 +68,7 @@ class FakeLedger:
                 turns[account] = place
             return self._summon(queue)
 
-    def enrol(self, job: Job, *, parts: int) -> str | None:
+    def create_job(self, job: Job, *, parts: int) -> str | None:
         with self._open():
             if self._known(job.id):
                 return None
@@ -80,7 +80,7 @@ class FakeLedger:
             queue = job.queue if parts else CONTROL
             return queue if self._summon(queue) else None
 
-    def extend(
+    def add_parts(
         self,
         claim: Claim,
         *,
@@ -137,17 +137,17 @@ class FakeLedger:
                 self._attending[queue].discard(worker)
             return taken
 
-    def linger(self, queue: str, *, timeout_s: float) -> bool:
+    def wait_for_work(self, queue: str, *, timeout_s: float) -> bool:
         with self._open():
             return self._changed.wait_for(lambda: self._backlog(queue) > 0, timeout_s)
 
-    def beat(self, claim: Claim, *, lease_s: float) -> bool:
+    def heartbeat(self, claim: Claim, *, lease_s: float) -> bool:
         with self._open():
             work = self._held(claim)
             work.leases[claim.task] = (claim.token, self._clock() + lease_s)
             return not work.abandoned
 
-    def note(self, claim: Claim, note: bytes) -> None:
+    def save_checkpoint(self, claim: Claim, note: bytes) -> None:
         with self._open():
             self._held(claim).notes[claim.task] = note
 
@@ -185,7 +185,7 @@ class FakeLedger:
             replanned = not work.abandoned and self._replan(work)
             return CONTROL if replanned and self._summon(CONTROL) else None
 
-    def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
+    def requeue(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
         with self._open():
             try:
                 work = self._held(claim)
@@ -200,7 +200,7 @@ class FakeLedger:
             else:
                 self._make_ready(claim.job_id, claim.task)
 
-    def abandon(self, job_id: str) -> bool:
+    def abort_job(self, job_id: str) -> bool:
         with self._open():
             work = self._work.get(job_id)
             if work is None:
@@ -233,7 +233,7 @@ class FakeLedger:
             self._records[old.id] = (new, self._records[old.id][1])
             return True
 
-    def retire(self, job: Job, *, keep_s: float) -> None:
+    def finish_job(self, job: Job, *, keep_s: float) -> None:
         with self._open():
             if work := self._work.pop(job.id, None):
                 for queue in (work.queue, CONTROL):
@@ -249,7 +249,7 @@ class FakeLedger:
         with self._open():
             return self._changed.wait_for(ended, timeout_s)
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
+    def reclaim_expired(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         with self._open():
             expired = [
                 (work, task)
@@ -294,7 +294,7 @@ class FakeLedger:
         with self._open():
             return tuple(q for q in sorted({*self._calls, *self._ready}) if self._backlog(q))
 
-    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
+    def move_queue(self, queue: str, to: str, *, limit: int = 1000) -> None:
         with self._open():
             for account, calls in self._calls[queue].items():
                 merged = [*self._calls[to].get(account, []), *calls]

@@ -1,4 +1,4 @@
-"""Media that are what their data says: "red" a red picture, "one|two" a document of two pages."""
+"""Media that are what their data says: "red" a red image, "one|two" a document of two pages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FakeMedia:
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    def picture(
+    def image(
         self,
         media: Media,
         frame: Frame,
@@ -49,7 +49,7 @@ class FakeMedia:
     ) -> Future[FramedImage]:
         self.read.append(media.data)
         if media.data not in COLOURS:
-            return failed(UnreadableInput("is not a picture"))
+            return failed(UnreadableInput("is not a image"))
         return done(FramedImage(pixels=solid(media.data), width=300, height=200))
 
     def document(
@@ -57,7 +57,7 @@ class FakeMedia:
         media: Media,
         frame: Frame | None,
         *,
-        most_pages: int,
+        max_pages: int,
         use: Callable[[Document], Future[Any]],
         priority: Priority,
         deadline: float | None,
@@ -71,7 +71,7 @@ class FakeMedia:
         if media.data.startswith(NOTHING):
             return then(done(_without_anything(media.data.removeprefix(NOTHING))), use)
         if media.data.startswith(CUTS):
-            return then(done(_text(media.data.removeprefix(CUTS).split("|"), most_pages)), use)
+            return then(done(_text(media.data.removeprefix(CUTS).split("|"), max_pages)), use)
         scanned = media.data.startswith(SCAN)
         words = media.data.removeprefix(SCAN).split("|")
         pages = tuple(
@@ -82,7 +82,7 @@ class FakeMedia:
                 width=0 if frame is None else 200,
                 height=0 if frame is None else 200,
             )
-            for number, word in enumerate(words[:most_pages], 1)
+            for number, word in enumerate(words[:max_pages], 1)
         )
         found = Document(
             kind="pdf",
@@ -96,7 +96,7 @@ class FakeMedia:
 
 
 _UNREAD = {
-    "metafile": ("Pictures that are broken were not read: 1.",),
+    "metafile": ("Images that are broken were not read: 1.",),
     "more pages": ("Page 1 was not read: 0 is the most.",),
 }
 
@@ -112,34 +112,34 @@ def _without_anything(kind: str) -> Document:
     )
 
 
-def _text(words: list[str], most_pages: int) -> Document:
-    pages = tuple(Page(number=n, text=word) for n, word in enumerate(words[:most_pages], 1))
+def _text(words: list[str], max_pages: int) -> Document:
+    pages = tuple(Page(number=n, text=word) for n, word in enumerate(words[:max_pages], 1))
     return Document(
         kind="text",
         total_pages=len(words),
         pages_read=len(words),
         pages=pages,
-        rest="\n\n".join(words[most_pages:]),
+        rest="\n\n".join(words[max_pages:]),
     )
 
 
 class ColourEncoder:
-    """The picture tower of the hashing model: a colour lies where its word does."""
+    """The image tower of the hashing model: a colour lies where its word does."""
 
     name = "tiny"
     revision = "1"
     dimensions = DIMENSIONS
     frame = FRAME
-    picture_tokens = 8
+    image_tokens = 8
 
     def __init__(self) -> None:
         self.ran = 0
         self._words = HashingEncoder()
 
-    def encode(self, pictures: Sequence[Pixels]) -> Rows:
-        self.ran += len(pictures)
+    def encode(self, images: Sequence[Pixels]) -> Rows:
+        self.ran += len(images)
         names = {rgb: name for name, rgb in COLOURS.items()}
-        words = [names[tuple(picture[0, 0].tolist())] for picture in pictures]
+        words = [names[tuple(image[0, 0].tolist())] for image in images]
         return self._words.encode(self._words.tokenise(words))
 
     def close(self) -> None:

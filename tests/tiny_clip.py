@@ -1,4 +1,4 @@
-"""A small open_clip model, trained on pictures that are drawn here: shapes in colours.
+"""A small open_clip model, trained on images that are drawn here: shapes in colours.
 
 `trained` gives a folder as open_clip's own push to a hub writes it, made once per recipe and kept
 between runs; `untrained` and `sentence` are of random weights, for tests that look at shapes.
@@ -60,9 +60,9 @@ TINY: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A picture and what is true of it."""
+    """A image and what is true of it."""
 
-    picture: Image.Image
+    image: Image.Image
     colour: str
     shape: str
     size: str
@@ -82,12 +82,12 @@ def draw(colour: str, shape: str, pick: random.Random, *, side: int = SIZE) -> D
     tint = tuple(max(0, min(255, ground + pick.randint(-20, 20))) for _ in range(3))
     paint = tuple(max(0, min(255, part + pick.randint(-22, 22))) for part in COLOURS[colour])
 
-    picture = Image.new("RGB", (side, side), tint)
-    _SHAPES[shape](ImageDraw.Draw(picture), x, y, radius, paint)
+    image = Image.new("RGB", (side, side), tint)
+    _SHAPES[shape](ImageDraw.Draw(image), x, y, radius, paint)
     noise = np.random.default_rng(pick.getrandbits(32)).integers(-6, 7, (side, side, 3))
-    pixels = np.clip(np.asarray(picture, np.int16) + noise, 0, 255).astype(np.uint8)
+    pixels = np.clip(np.asarray(image, np.int16) + noise, 0, 255).astype(np.uint8)
     return Drawing(
-        picture=Image.fromarray(pixels), colour=colour, shape=shape, size=size, place=place
+        image=Image.fromarray(pixels), colour=colour, shape=shape, size=size, place=place
     )
 
 
@@ -191,7 +191,7 @@ def _train(folder: Path) -> None:
     tokenise = SimpleTokenizer(context_length=MODEL["text_cfg"]["context_length"])
     transform = image_transform(SIZE, is_train=False)
     drawings = draw_all(_DRAWINGS, seed=1)
-    pictures = torch.stack([transform(drawing.picture) for drawing in drawings])
+    images = torch.stack([transform(drawing.image) for drawing in drawings])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=_RATE, weight_decay=0.05, betas=(0.9, 0.98))
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, _STEPS, pct_start=0.15)
@@ -200,7 +200,7 @@ def _train(folder: Path) -> None:
         places = pick.sample(range(_DRAWINGS), _BATCH)
         batch = [drawings[place] for place in places]
         captions, traits = zip(*(caption(drawing, pick) for drawing in batch), strict=True)
-        loss = _loss(model, pictures[places], tokenise(list(captions)), _true(batch, traits))
+        loss = _loss(model, images[places], tokenise(list(captions)), _true(batch, traits))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -235,9 +235,9 @@ def _sentence(folder: Path) -> None:
     vision = {"hidden_size": 32, "image_size": 32, "patch_size": 16} | side
     torch.manual_seed(7)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
-    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     model.save_pretrained(inner)
-    CLIPProcessor(pictures, tokenizer).save_pretrained(inner)
+    CLIPProcessor(images, tokenizer).save_pretrained(inner)
     module = {"idx": 0, "name": "0", "path": inner.name, "type": _MODULE}
     (folder / "modules.json").write_text(json.dumps([module]))
 
@@ -256,9 +256,9 @@ def _true(drawings: Sequence[Drawing], traits: Sequence[tuple[str | None, ...]])
     ])  # fmt: skip
 
 
-def _loss(model: Any, pictures: Any, tokens: Any, true: Any) -> Any:
+def _loss(model: Any, images: Any, tokens: Any, true: Any) -> Any:
     """CLIP's loss where a batch holds several true captions of a drawing."""
-    images = model.encode_image(pictures, normalize=True)  # (N, D)
+    images = model.encode_image(images, normalize=True)  # (N, D)
     texts = model.encode_text(tokens, normalize=True)  # (N, D)
     logits = model.logit_scale.exp() * images @ texts.T  # (N, N)
     wanted = true.float()

@@ -92,7 +92,7 @@ class TinyWorker:
     def _end(self, old: Job, new: Job) -> None:
         self._store.put(object_keys.job(new.account, new.id), encode(new))
         self._ledger.replace(old, new)
-        self._ledger.retire(new, keep_s=3600)
+        self._ledger.finish_job(new, keep_s=3600)
         if new.kind is not JobKind.IMPORT:  # tests look at what was imported
             forget(self._store, new.account, new.id)
         self._store.delete(object_keys.open_marker(new.id))

@@ -53,7 +53,7 @@ class Receiver:
         self._headers = headers
         self._changed = threading.Condition()
         self._inside = 0
-        self.most_inside = 0
+        self.max_inside = 0
 
     def __call__(self, connection: socket.socket, head: bytes) -> None:
         start, _, body = head.partition(b"\r\n\r\n")
@@ -65,7 +65,7 @@ class Receiver:
             self.messages.append(Message(headers=headers, body=body))
             status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
             self._inside += 1
-            self.most_inside = max(self.most_inside, self._inside)
+            self.max_inside = max(self.max_inside, self._inside)
             self._changed.notify_all()
         self.holds.wait(20)
         with self._changed:

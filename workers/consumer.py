@@ -146,7 +146,7 @@ class Consumer:
             elif idle:
                 return
             else:
-                idle = not self.ledger.linger(queue, timeout_s=_LINGER_S)
+                idle = not self.ledger.wait_for_work(queue, timeout_s=_LINGER_S)
         self.ledger.claim(
             queue, self.worker, calls=0, parts=0, lease_s=self.lease_s, leaving=True
         )  # so that the next bell is rung for another worker at once

@@ -4,9 +4,9 @@ What is cancelled at the end is cancelled where it is under way. Which thread go
 is whichever ended the step before: what it is given to do must be quick.
 
 A future keeps its callbacks when it has ended. So nothing here keeps both ways: what had come in
-between would stay until the interpreter looks for cycles, a gigabyte of pictures later. Nor does an
+between would stay until the interpreter looks for cycles, a gigabyte of images later. Nor does an
 error that ends a future: its traceback holds the frames it came through, and with them the text or
-picture that they were at and the future itself: see `without_variables`.
+image that they were at and the future itself: see `without_variables`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from shared.errors import PigeonholeError
 
-_LONGEST_CHAIN = 20  # of causes
+_MAX_CHAIN = 20  # of causes
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 _E = TypeVar("_E", bound=BaseException)
@@ -116,7 +116,7 @@ def without_variables(error: _E) -> _E:
     frames that still run hold stays with it.
     """
     each: BaseException | None = error
-    for _ in range(_LONGEST_CHAIN):
+    for _ in range(_MAX_CHAIN):
         if each is None:
             break
         if isinstance(each, PigeonholeError):

@@ -97,7 +97,7 @@ class Leases:
                 holds = list(self._holds.values())
             for hold in holds:
                 try:
-                    if not self._ledger.beat(hold.claim, lease_s=self._lease_s):
+                    if not self._ledger.heartbeat(hold.claim, lease_s=self._lease_s):
                         hold.end(abandoned=True)
                 except LeaseLost:
                     hold.end(abandoned=False)

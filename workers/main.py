@@ -117,12 +117,12 @@ def _media(store: ObjectStore, buckets: Buckets, settings: Settings, *, eager: b
         buckets=buckets,
         fetcher=Fetcher(Outbound.of(settings), bounds, timeout_s=settings.fetch_timeout_s),
         decoders=Decoders(
-            children=settings.decoders or usable_cores() + 1,  # documents leave one to pictures
+            children=settings.decoders or usable_cores() + 1,  # documents leave one to images
             memory_bytes=settings.decoder_bytes,
             limit_s=settings.decode_limit_s,
             at_once=eager,
         ),
-        most_bytes={kind: each.most_bytes for kind, each in bounds.items()},
+        max_bytes={kind: each.max_bytes for kind, each in bounds.items()},
     )
 
 
@@ -160,8 +160,8 @@ def _run(settings: Settings) -> None:
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     limits = Limits.of(settings)
     classifiers = ClassifierCache(store, versions_kept=settings.versions_kept)
-    pictures = any(model.pictures is not None for model in models.values())
-    media = _media(store, buckets, settings, eager=pictures)
+    images = any(model.images is not None for model in models.values())
+    media = _media(store, buckets, settings, eager=images)
     viewer = ItemEmbedder(limits=limits, media=media)
     classify = ClassifyHandler(models, limits, classifiers, viewer)
     tables = tables_of(settings)
@@ -221,7 +221,7 @@ def _run(settings: Settings) -> None:
                 records=classifiers.records,
                 catalogue=catalogue,
                 limits=limits,
-                most_classifiers=settings.max_classifiers,
+                max_classifiers=settings.max_classifiers,
             ),
         ),
         finaliser=Finaliser(

@@ -1,4 +1,4 @@
-"""Tries a model: loads it as a worker does, sends texts and pictures through it, and measures.
+"""Tries a model: loads it as a worker does, sends texts and images through it, and measures.
 
 Importing this module imports numpy; loading a model imports its engine.
 """
@@ -55,7 +55,7 @@ def tried(entry: ModelEntry, settings: Settings) -> list[str]:
 
 
 def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
-    """What came out of texts, and of pictures where the model reads them."""
+    """What came out of texts, and of images where the model reads them."""
     encoder, embedder = model.embedder.encoder, model.embedder
     tokens = embedder.tokenise([_TEXT])[0]
     # Each is different, for equal ones would go through the model once.
@@ -68,20 +68,19 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
         f"texts: {speed.tokens / speed.seconds:,.0f} tokens/s, "
         f"{embedder.batcher.budget_tokens} tokens in a forward pass",
     ]
-    if model.pictures is not None:
-        frame = model.pictures.encoder.frame
+    if model.images is not None:
+        frame = model.images.encoder.frame
         noise = np.random.default_rng(0)
-        pictures = [
+        images = [
             noise.integers(0, 256, (frame.height, frame.width, 3), np.uint8)
             for _ in range(_AT_ONCE)
         ]
-        seen = model.pictures
-        at_once = max(1, seen.batcher.budget_tokens // seen.encoder.picture_tokens)
-        speed.of(lambda: seen.embed(pictures, priority=Priority.BULK, deadline=None))
+        seen = model.images
+        at_once = max(1, seen.batcher.budget_tokens // seen.encoder.image_tokens)
+        speed.of(lambda: seen.embed(images, priority=Priority.BULK, deadline=None))
         lines += [
-            f"pictures: {frame.width} x {frame.height} pixels, logit scale {seen.logit_scale:.1f}",
-            f"pictures: {speed.windows / speed.seconds:,.1f} pictures/s, "
-            f"{at_once} in a forward pass",
+            f"images: {frame.width} x {frame.height} pixels, logit scale {seen.logit_scale:.1f}",
+            f"images: {speed.windows / speed.seconds:,.1f} images/s, {at_once} in a forward pass",
         ]
     return lines
 

@@ -32,9 +32,9 @@ log = Log("models")
 _WARM_UP_S = 120.0
 CPU_TOKENS = 1024
 """Of one forward pass: measured for MiniLM on 2 cores; larger batches are not faster there."""
-CPU_PICTURES = 8
+CPU_IMAGES = 8
 """Of one forward pass: ViT-B/32 on 2 cores ran 19 a second in batches of 8 and 15 in batches of 20,
-and who waits for one picture waits for half as long."""
+and who waits for one image waits for half as long."""
 _QUEUES: dict[str, str] = {"cpu": "cpu", "cuda": "gpu"}
 Where = Literal["cpu", "cuda"]
 
@@ -46,7 +46,7 @@ class _Loaded:
     texts: TextEncoder
     clip: ClipModel | None
     text_tokens: int
-    picture_tokens: int
+    image_tokens: int
 
 
 def load_models(
@@ -144,9 +144,9 @@ def _with_budgets(
     """
     found = {}
     for name, (texts, clip) in towers.items():
-        text_tokens = picture_tokens = told or CPU_TOKENS
+        text_tokens = image_tokens = told or CPU_TOKENS
         if clip is not None and not told:
-            picture_tokens = CPU_PICTURES * clip.pictures.picture_tokens
+            image_tokens = CPU_IMAGES * clip.images.image_tokens
         if where == "cuda" and not told and not isinstance(texts, HashingEncoder):
             from workers.microbatching import token_budget
             from workers.models.gpu_memory import CudaMemory
@@ -154,9 +154,9 @@ def _with_budgets(
             part = token_budget.MemoryShare(memory=CudaMemory(where), of=len(towers))
             text_tokens = token_budget.of_texts(texts, part)
             if clip is not None:
-                picture_tokens = token_budget.of_pictures(clip.pictures, part)
+                image_tokens = token_budget.of_images(clip.images, part)
         found[name] = _Loaded(
-            texts=texts, clip=clip, text_tokens=text_tokens, picture_tokens=picture_tokens
+            texts=texts, clip=clip, text_tokens=text_tokens, image_tokens=image_tokens
         )
     return found
 
@@ -166,27 +166,27 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
     batcher = Microbatcher(
         loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
     )
-    clip, pictures = loaded.clip, None
+    clip, images = loaded.clip, None
     if clip is not None:
-        picture_batcher = Microbatcher(
-            ImageBatcherModel(clip.pictures),
-            budget_tokens=loaded.picture_tokens,
-            name=f"{entry.name} pictures",
-            window_tokens=clip.pictures.picture_tokens,
+        image_batcher = Microbatcher(
+            ImageBatcherModel(clip.images),
+            budget_tokens=loaded.image_tokens,
+            name=f"{entry.name} images",
+            window_tokens=clip.images.image_tokens,
             observe=observe,
         )
-        pictures = ImageEmbedder(clip.pictures, picture_batcher, logit_scale=clip.logit_scale)
-    return LoadedModel(entry=entry, embedder=Embedder(loaded.texts, batcher), pictures=pictures)
+        images = ImageEmbedder(clip.images, image_batcher, logit_scale=clip.logit_scale)
+    return LoadedModel(entry=entry, embedder=Embedder(loaded.texts, batcher), images=images)
 
 
 def _warm_up(model: LoadedModel) -> None:
     """Send an item through every tower."""
     tokens = model.embedder.tokenise(["warm"])
     warm = [model.embedder.embed(tokens, priority=Priority.FAST, deadline=None)]
-    if model.pictures is not None:
-        frame = model.pictures.encoder.frame
+    if model.images is not None:
+        frame = model.images.encoder.frame
         grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
-        warm.append(model.pictures.embed([grey], priority=Priority.FAST, deadline=None))
+        warm.append(model.images.embed([grey], priority=Priority.FAST, deadline=None))
     for rows in warm:
         rows.result(_WARM_UP_S)
 
@@ -194,7 +194,7 @@ def _warm_up(model: LoadedModel) -> None:
 def _load(
     entry: ModelEntry, where: Where, settings: Settings
 ) -> tuple[TextEncoder, ClipModel | None]:
-    """The model's text tower, and the whole of it if it reads pictures too."""
+    """The model's text tower, and the whole of it if it reads images too."""
     if entry.engine == "hashing":
         return HashingEncoder(name=entry.name), None
     away = model_files.repository_of(entry) is not None and model_files.find(entry) is None

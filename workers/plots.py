@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAMED = 60  # labels whose names still fit beside a matrix
 _NUMBERED = 20  # labels whose counts still fit into its cells
-_LONGEST_NAME = 30
+_MAX_NAME = 30
 # matplotlib keeps fonts and settings in globals; an evaluation draws two figures in half a second.
 _drawing = threading.Lock()
 
@@ -86,7 +86,7 @@ def _name(label: str) -> str:
     'a b'
     """
     drawn = "".join(letter if letter.isprintable() else " " for letter in label)
-    return drawn if len(drawn) <= _LONGEST_NAME else drawn[: _LONGEST_NAME - 1] + "…"
+    return drawn if len(drawn) <= _MAX_NAME else drawn[: _MAX_NAME - 1] + "…"
 
 
 def _files(name: str, figure: Figure) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ _TRIM_EVERY_S = 10.0
 _TRIM_STEP_BYTES = 16 * 2**20
 _ABOVE_S = 3.0  # above the bound although free memory was given back: no single large request
 _SHARE_OF_CONTAINER = 0.8  # the rest is for the children that read files
-_LEAST_ROOM = 1.1  # a bound below what a fresh worker takes times this would replace it for ever
+_MIN_ROOM = 1.1  # a bound below what a fresh worker takes times this would replace it for ever
 _M_ARENA_MAX = -8  # of malloc.h
 _ARENAS = 2
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of version 2, of version 1
@@ -98,8 +98,8 @@ class MemoryGuard:
     def measure_fresh(self) -> None:
         """What the process takes now is what a fresh one takes: a bound below that is raised."""
         fresh_bytes = self.rss_bytes()
-        if 0 < self.max_bytes < fresh_bytes * _LEAST_ROOM:
-            raised_bytes = int(fresh_bytes * _LEAST_ROOM)
+        if 0 < self.max_bytes < fresh_bytes * _MIN_ROOM:
+            raised_bytes = int(fresh_bytes * _MIN_ROOM)
             log.warning(
                 "memory.bound_too_low",
                 max_bytes=self.max_bytes,

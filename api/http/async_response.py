@@ -60,7 +60,7 @@ class AsyncResponder:
             metadata: What the caller gives the job to find it by.
         """
         account = middleware.caller().account
-        preferred = prefer_header.read(request.headers.get("Prefer"), longest_wait_s=self.timeout_s)
+        preferred = prefer_header.read(request.headers.get("Prefer"), max_wait_s=self.timeout_s)
 
         def accepted(new_id: str | None, known: Body | None) -> tuple[Job, Body]:
             asked = known or ask()

@@ -16,8 +16,8 @@ from api.schemas.example_file import FILE_TYPES, UploadedFile
 from shared.validation import refuse, shown
 
 MULTIPART = "multipart/form-data"
-_MOST_PARTS = 32
-_MOST_FIELD_BYTES = 64 * 1024
+_MAX_PARTS = 32
+_MAX_FIELD_BYTES = 64 * 1024
 _CHUNK = 16 * 1024  # must be well below: the parser counts what it has not yet taken apart, too
 
 
@@ -64,16 +64,14 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Uploade
 def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
     parser = MultiPartParser(
         stream_factory=lambda *_, **__: io.BytesIO(),
-        max_form_memory_size=_MOST_FIELD_BYTES,
+        max_form_memory_size=_MAX_FIELD_BYTES,
         buffer_size=_CHUNK,
-        max_form_parts=_MOST_PARTS,
+        max_form_parts=_MAX_PARTS,
     )
     try:
         return parser.parse(io.BytesIO(data), boundary.encode(), len(data))
     except RequestEntityTooLarge:
-        most = (
-            f"at most {_MOST_PARTS} parts, each but the file of at most {_MOST_FIELD_BYTES} bytes"
-        )
+        most = f"at most {_MAX_PARTS} parts, each but the file of at most {_MAX_FIELD_BYTES} bytes"
         refuse("body", f"{most}, are read")
     except ValueError:
         refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")

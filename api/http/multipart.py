@@ -18,9 +18,9 @@ from shared.errors import BodyTooLarge
 from shared.validation import refuse
 
 MULTIPART = "multipart/form-data"
-MOST_FORM_BYTES = 1024 * 1024  # of all that is not the file
-_MOST_PARTS = 32
-_MOST_FIELD_BYTES = 16 * 1024
+MAX_FORM_BYTES = 1024 * 1024  # of all that is not the file
+_MAX_PARTS = 32
+_MAX_FIELD_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
 _BUFFER_BYTES = 4 * _CHUNK_BYTES  # the decoder holds what may be the beginning of a boundary
 
@@ -113,8 +113,8 @@ class FormFile:
         for data in self._events:
             assert isinstance(data, Data)
             held += data.data
-            if len(held) > _MOST_FIELD_BYTES:
-                refuse("body", f"each part but the file may have {_MOST_FIELD_BYTES} bytes")
+            if len(held) > _MAX_FIELD_BYTES:
+                refuse("body", f"each part but the file may have {_MAX_FIELD_BYTES} bytes")
             if not data.more_data:
                 break
         if isinstance(event, Field):
@@ -136,7 +136,7 @@ def too_large(max_bytes: int, part: str = "file") -> None:
 
 def _events(body: Readable, boundary: bytes) -> Iterator[Event]:
     """What the form consists of, to its end."""
-    decoder = MultipartDecoder(boundary, _BUFFER_BYTES, max_parts=_MOST_PARTS)
+    decoder = MultipartDecoder(boundary, _BUFFER_BYTES, max_parts=_MAX_PARTS)
     try:
         while True:
             event = decoder.next_event()
@@ -147,6 +147,6 @@ def _events(body: Readable, boundary: bytes) -> Iterator[Event]:
             else:
                 yield event
     except RequestEntityTooLarge:
-        refuse("body", f"a form may have {_MOST_PARTS} parts, with small headers")
+        refuse("body", f"a form may have {_MAX_PARTS} parts, with small headers")
     except ValueError:
         refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")

@@ -18,10 +18,10 @@ class Prefer:
         return ", ".join(parts if self.wait_s is None else [*parts, f"wait={self.wait_s}"])
 
 
-def read(header: str | None, *, longest_wait_s: float) -> Prefer:
+def read(header: str | None, *, max_wait_s: float) -> Prefer:
     """The preferences of a header; unknown and malformed ones are ignored, as the RFC asks.
 
-    >>> read("respond-async, wait=100", longest_wait_s=30)
+    >>> read("respond-async, wait=100", max_wait_s=30)
     Prefer(respond_async=True, wait_s=30)
     """
     said: dict[str, str] = {}
@@ -32,5 +32,5 @@ def read(header: str | None, *, longest_wait_s: float) -> Prefer:
     wait_s = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else None
     return Prefer(
         respond_async="respond-async" in said,
-        wait_s=None if wait_s is None else min(wait_s, int(longest_wait_s)),
+        wait_s=None if wait_s is None else min(wait_s, int(max_wait_s)),
     )

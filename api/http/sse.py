@@ -35,7 +35,7 @@ class EventFollower(Generic[T]):
         render: The view that an event holds.
         every_s: Between two looks, and so between two events.
         silent_s: After which a comment keeps the connection open.
-        longest_s: After which the stream ends; the client comes back by itself.
+        max_s: After which the stream ends; the client comes back by itself.
     """
 
     wait: Callable[[T, float], T]
@@ -44,7 +44,7 @@ class EventFollower(Generic[T]):
     render: Callable[[T], dict[str, Any]]
     every_s: float = 1.0
     silent_s: float = 15.0
-    longest_s: float = 3600.0
+    max_s: float = 3600.0
 
     def over(self, now: T, *, seen: str) -> bool:
         """Whether who has seen that event has seen the last one."""
@@ -67,7 +67,7 @@ class EventFollower(Generic[T]):
                 seen, spoke = self.mark(now), time.monotonic()
                 yield retry + self._event(now)
                 retry = b""
-            if self.ended(now) or time.monotonic() - began > self.longest_s:
+            if self.ended(now) or time.monotonic() - began > self.max_s:
                 return
             if time.monotonic() - spoke >= self.silent_s:
                 spoke = time.monotonic()

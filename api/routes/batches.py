@@ -29,7 +29,7 @@ from shared.validation import refuse
 
 _DRY_RUN = "dry_run"
 _DEFAULT_LIMIT = 20
-_MOST_LISTED = 100
+_MAX_LISTED = 100
 
 
 def blueprint(
@@ -38,7 +38,7 @@ def blueprint(
     durable: AsyncResponder,
     idempotency: Idempotency,
     max_body_bytes: int,
-    most_window_s: float,
+    max_window_s: float,
 ) -> Blueprint:
     """The routes."""
     routes = Blueprint("batches", __name__)
@@ -87,7 +87,7 @@ def blueprint(
         if dry not in {"true", "false"}:
             refuse(_DRY_RUN, "must be true or false")
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse(body.parse(data), most_window_s=most_window_s)
+        said = parse(body.parse(data), max_window_s=max_window_s)
         if dry == "true":
             return tried(data, said)
         return made(data, lambda: batches.asked(middleware.caller().account, said))
@@ -101,7 +101,7 @@ def blueprint(
     @routes.get("/v1/batches")
     def listing() -> Response:
         after = pagination.after(lambda said: ids.is_job_id(ids.job_id_of(said)), what="batch")
-        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)
         filters.one_of("kind", [JobKind.BATCH])
         listed, found = batches.list(
             middleware.caller().account,

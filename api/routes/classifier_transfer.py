@@ -12,7 +12,7 @@ from api.http import json_body, middleware
 from api.http.async_response import AsyncResponder
 from api.http.concurrency import ConcurrencyLimit
 from api.http.download import download
-from api.http.multipart import MOST_FORM_BYTES, MULTIPART, FormFile
+from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile
 from api.http.stored_form_file import stored_upload
 from api.schemas import body
 from api.schemas.body_stream import LargeBody
@@ -90,7 +90,7 @@ def blueprint(
     def load() -> Response:
         with slots.one():
             as_form = request.mimetype == MULTIPART
-            most = max_import_bytes + (MOST_FORM_BYTES if as_form else 0)
+            most = max_import_bytes + (MAX_FORM_BYTES if as_form else 0)
             data = json_body.stream(max_bytes=most)
             try:
                 if not as_form:

@@ -108,7 +108,7 @@ def blueprint(
                 uses=uses,
                 dialect=dialect,
                 said=dialect.parse(said, default_model=default_model),
-                prefer=prefer_header.read(request.headers.get("Prefer"), longest_wait_s=timeout_s),
+                prefer=prefer_header.read(request.headers.get("Prefer"), max_wait_s=timeout_s),
                 timeout_s=timeout_s,
             )
             return once(

@@ -10,7 +10,7 @@ from api.http import json_body, middleware, pagination
 from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
-from api.http.multipart import MOST_FORM_BYTES, FormFile, too_large
+from api.http.multipart import MAX_FORM_BYTES, FormFile, too_large
 from api.http.streaming_response import streamed_file
 from api.schemas import body
 from api.schemas.openai.expiry import kept_s
@@ -30,8 +30,8 @@ from shared.errors import PigeonholeError
 from shared.validation import refuse
 
 _DEFAULT_LIMIT = 100
-_MOST_LIMIT = 10_000  # what clients of the OpenAI API may ask for
-_MOST_LISTED = 1000  # what they get at once: each is read from the store
+_MAX_LIMIT = 10_000  # what clients of the OpenAI API may ask for
+_MAX_LISTED = 1000  # what they get at once: each is read from the store
 
 
 def blueprint(
@@ -52,9 +52,9 @@ def blueprint(
     @routes.post("/v1/files")
     def upload() -> Response:
         with slots.one():
-            said = json_body.stream(max_bytes=max_file_bytes + MOST_FORM_BYTES)
+            said = json_body.stream(max_bytes=max_file_bytes + MAX_FORM_BYTES)
             try:
-                if (request.content_length or 0) > max_file_bytes + MOST_FORM_BYTES:
+                if (request.content_length or 0) > max_file_bytes + MAX_FORM_BYTES:
                     too_large(max_file_bytes)
                 form = FormFile(
                     said, content_type=request.content_type or "", max_bytes=max_file_bytes
@@ -89,7 +89,7 @@ def blueprint(
         try:
             form.finish()
             check_purpose(form.fields)
-            stays_s = kept_s(parse_expiry(form.fields), "expires_after", most_s=keep_s)
+            stays_s = kept_s(parse_expiry(form.fields), "expires_after", max_s=keep_s)
             same = body.dump([form.name, sorted(form.fields.items())]) + form.sha256
             return once(idempotency, same, keep, reserve_s=MARGIN_S)
         finally:
@@ -104,7 +104,7 @@ def blueprint(
         listed, has_more = files.list(
             middleware.caller().account,
             after=pagination.after(ids.is_file_id, what="file"),
-            limit=min(_MOST_LISTED, pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LIMIT)),
+            limit=min(_MAX_LISTED, pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LIMIT)),
             purpose=request.args.get("purpose"),
             newest_first=order == "desc",
         )

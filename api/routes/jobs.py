@@ -22,7 +22,7 @@ from shared.jobs import Job, State
 from shared.types import JobKind
 
 _DEFAULT_LIMIT = 20
-_MOST_LISTED = 100
+_MAX_LISTED = 100
 
 
 def blueprint(*, jobs: Jobs, listening: ListenerSlots, inline_result_bytes: int) -> Blueprint:
@@ -50,7 +50,7 @@ def blueprint(*, jobs: Jobs, listening: ListenerSlots, inline_result_bytes: int)
     def listing() -> Response:
         middleware.caller().require("jobs")
         after = pagination.after(ids.is_job_id, what="job")
-        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)
         kind, status = filters.one_of("kind", JobKind), filters.one_of("status", State)
         metadata = filters.metadata()
 
@@ -114,5 +114,5 @@ def _result(jobs: Jobs, job: Job, root: str) -> dict[str, Any] | None:
     return render(asked.dialect, asked.body, job.id, found, root=root)
 
 
-def _small(rendered: dict[str, Any] | None, most_bytes: int) -> dict[str, Any] | None:
-    return rendered if rendered and len(body.dump(rendered)) <= most_bytes else None
+def _small(rendered: dict[str, Any] | None, max_bytes: int) -> dict[str, Any] | None:
+    return rendered if rendered and len(body.dump(rendered)) <= max_bytes else None

@@ -20,7 +20,7 @@ def blueprint(*, catalogue: Catalogue, members: WorkerRegistry, text_fallback: b
 
     def view(entry: ModelEntry) -> ModelObject:
         available = _available(entry, members)
-        falls_back = text_fallback and entry.reads_pictures and not available and entry.aliases
+        falls_back = text_fallback and entry.reads_images and not available and entry.aliases
         return ModelObject(
             id=entry.name,
             created=created,

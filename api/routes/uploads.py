@@ -7,12 +7,12 @@ from flask import Blueprint, Response, request
 from api.http import json_body, middleware
 from api.http.concurrency import ConcurrencyLimit
 from api.http.json_response import reply
-from api.http.multipart import MOST_FORM_BYTES, FormFile
+from api.http.multipart import MAX_FORM_BYTES, FormFile
 from api.schemas import body
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import filename
 from api.schemas.openai.upload import (
-    MOST_PART_BYTES,
+    MAX_PART_BYTES,
     parse_complete,
     parse_new,
     parse_urls,
@@ -50,20 +50,20 @@ def blueprint(
             purpose=said.purpose,
             filename=filename(said.filename),
             size=said.bytes,
-            file_keep_s=kept_s(said.expires_after, "expires_after", most_s=keep_s),
+            file_keep_s=kept_s(said.expires_after, "expires_after", max_s=keep_s),
         )
         return reply(render_upload(upload))
 
     @routes.post("/v1/uploads/<upload_id>/parts")
     def add(upload_id: str) -> Response:
         with slots.one():
-            said = json_body.stream(max_bytes=MOST_PART_BYTES + MOST_FORM_BYTES)
+            said = json_body.stream(max_bytes=MAX_PART_BYTES + MAX_FORM_BYTES)
             try:
                 upload = uploads.pending(middleware.caller().account, upload_id)
                 form = FormFile(
                     said,
                     content_type=request.content_type or "",
-                    max_bytes=min(MOST_PART_BYTES, upload.bytes),
+                    max_bytes=min(MAX_PART_BYTES, upload.bytes),
                     part="data",
                 )
                 return added(upload, form)

@@ -21,7 +21,7 @@ from api.services.webhooks import Webhooks
 from shared import ids
 
 _DEFAULT_LIMIT = 20
-_MOST_LISTED = 100
+_MAX_LISTED = 100
 
 
 def blueprint(*, webhooks: Webhooks, idempotency: Idempotency, max_body_bytes: int) -> Blueprint:
@@ -82,7 +82,7 @@ def blueprint(*, webhooks: Webhooks, idempotency: Idempotency, max_body_bytes: i
     @routes.get("/v1/webhooks/<webhook_id>/deliveries")
     def deliveries(webhook_id: str) -> Response:
         after = pagination.after(ids.is_delivery_id, what="delivery")
-        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MOST_LISTED)
+        limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)
         listed, has_more = webhooks.deliveries(
             middleware.caller().account, webhook_id, after=after, limit=limit
         )

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from shared.errors import BodyTooLarge
 from shared.validation import refuse, shown
 
-_MOST_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
+_MAX_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
 _CHUNK = 64 * 1024
 # A client that writes its whole body before it reads would meet a closed connection instead of the
 # refusal. Reading on costs no memory, and is given up after this much.
@@ -70,10 +70,8 @@ def parse(data: bytes) -> object:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         refuse("body", f"is not UTF-8 at byte {exc.start}")
-    if text.count("{") + text.count("[") > _MOST_OPENED:
-        refuse(
-            "body", f"more than {_MOST_OPENED} objects and lists are too many; split the request"
-        )
+    if text.count("{") + text.count("[") > _MAX_OPENED:
+        refuse("body", f"more than {_MAX_OPENED} objects and lists are too many; split the request")
     try:
         value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
@@ -106,9 +104,9 @@ def _too_large(max_bytes: int) -> None:
     refuse("body", f"at most {max_bytes} bytes are allowed; split the request", BodyTooLarge)
 
 
-def drain(stream: BinaryIO, *, most_bytes: int | None = None) -> None:
+def drain(stream: BinaryIO, *, max_bytes: int | None = None) -> None:
     """Read what is left of a refused body, within bounds."""
-    left, until = most_bytes or _DRAIN_BYTES, time.monotonic() + _DRAIN_S
+    left, until = max_bytes or _DRAIN_BYTES, time.monotonic() + _DRAIN_S
     while left > 0 and time.monotonic() < until and (chunk := stream.read(_CHUNK)):
         left -= len(chunk)
 

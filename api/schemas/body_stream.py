@@ -77,7 +77,7 @@ class LargeBody:
     def drain(self) -> None:
         """Read what is left of a body that is refused, so that the client reads the refusal."""
         if self._size or not self._awaits_continue:
-            body.drain(self._stream, most_bytes=2 * self._max_bytes)
+            body.drain(self._stream, max_bytes=2 * self._max_bytes)
 
     def _more(self, size: int) -> bytes:
         data = self._stream.read(size)

@@ -34,7 +34,7 @@ SCHEMA = 1
 _METADATA = "__metadata__"
 _ENTRY = "pigeonhole"
 _SIZE_BYTES = 8
-_MOST_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
+_MAX_HEADER_BYTES = 16 * 2**20  # 1,024 labels of 256 letters, each twice, need 8 at the very most
 _HOW = (
     "send an exported classifier, its bytes as the body (curl --data-binary @FILE), or as the part "
     "'file' of a form (curl -F file=@FILE)"
@@ -114,7 +114,7 @@ def read_header(file: LargeBody) -> FileHeader:
     if not start:
         refuse("file", f"is empty: {_HOW}")
     size = int.from_bytes(start, "little")
-    if len(start) < _SIZE_BYTES or not 0 < size <= _MOST_HEADER_BYTES:
+    if len(start) < _SIZE_BYTES or not 0 < size <= _MAX_HEADER_BYTES:
         refuse("file", f"is no safetensors file: {_HOW}")
     try:
         said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
@@ -132,7 +132,7 @@ def read_header(file: LargeBody) -> FileHeader:
         refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
 
 
-MAX_HEADER_BYTES = _SIZE_BYTES + _MOST_HEADER_BYTES
+MAX_HEADER_BYTES = _SIZE_BYTES + _MAX_HEADER_BYTES
 """How much of a file `size_of` reads at most."""
 
 
@@ -143,7 +143,7 @@ def size_of(stream: BinaryIO) -> int:
         MessageUndecodable: It is no safetensors file.
     """
     head = stream.read(_SIZE_BYTES)
-    head += stream.read(min(int.from_bytes(head, "little"), _MOST_HEADER_BYTES))
+    head += stream.read(min(int.from_bytes(head, "little"), _MAX_HEADER_BYTES))
     try:
         said = json.loads(head[_SIZE_BYTES:])
         ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]

@@ -56,7 +56,7 @@ class ThreadPool:
         return True
 
     @property
-    def longest_wait_s(self) -> float:
+    def max_wait_s(self) -> float:
         """How long the function has waited that is next."""
         with self._lock:
             return time.monotonic() - self._since[0] if self._since else 0.0

@@ -83,7 +83,7 @@ class Batches:
             deadline=self.submit.clock() + said.window_s,
             metadata=said.metadata or {},
             output_keep_s=kept_s(
-                said.output_expires_after, "output_expires_after", most_s=self.file_keep_s
+                said.output_expires_after, "output_expires_after", max_s=self.file_keep_s
             ),
             output_file=self.files.fresh_id(),
             error_file=self.files.fresh_id(),
@@ -257,10 +257,10 @@ class Batches:
         """What is asked of each row: checked with one that stands for all."""
         assert said.classify is not None
         asked = parse_asking(said.classify, default_model=self.default_model)
-        pictures = said.image_column is not None or said.input_items == "image"
-        texts_only = not pictures and said.file_column is None and said.input_items is None
-        if pictures:
-            asked = self.resolve.for_pictures(asked)
+        images = said.image_column is not None or said.input_items == "image"
+        texts_only = not images and said.file_column is None and said.input_items is None
+        if images:
+            asked = self.resolve.for_images(asked)
         try:
             ask = self.resolve.classify(asked, account=account, texts_only=texts_only)
             model = self.submit.catalogue.find(ask.model).name

@@ -20,7 +20,7 @@ from shared.types import Value
 log = Log("usage")
 
 _EVERY_S = 10.0
-_MOST_CLASSIFIERS = 10_000  # counted between two rounds; calls to further ones go uncounted
+_MAX_CLASSIFIERS = 10_000  # counted between two rounds; calls to further ones go uncounted
 _ATTEMPTS = 10  # of an addition that other processes are always faster than
 _STOP_S = 5.0  # longest that the end of the process waits for the last round
 
@@ -94,7 +94,7 @@ class HitCounter:
     def _add(self, counts: dict[_Key, HitCount]) -> None:
         with self._lock:
             for key, more in counts.items():
-                if key in self._counts or len(self._counts) < _MOST_CLASSIFIERS:
+                if key in self._counts or len(self._counts) < _MAX_CLASSIFIERS:
                     self._counts[key] = _sum(self._counts.get(key, HitCount()), more)
 
     def _carry(self, key: _Key, more: HitCount) -> None:

@@ -100,7 +100,9 @@ class JobSubmission:
             account=caller.account,
             body=request.model_copy(update={"model": model.name}),
         )
-        if self.ledger.offer(queue, encode(call), bound=self.max_waiting, account=caller.account):
+        if self.ledger.enqueue_call(
+            queue, encode(call), bound=self.max_waiting, account=caller.account
+        ):
             self.doorbell.ring(queue)
         answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
         if answer is None:
@@ -165,7 +167,7 @@ class JobSubmission:
             return job
         try:
             parts = 0 if job.kind is JobKind.BATCH else 1
-            if queue := self.ledger.enrol(job, parts=parts):
+            if queue := self.ledger.create_job(job, parts=parts):
                 self.doorbell.ring(queue)
         except BrokerUnavailable as exc:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)

@@ -185,7 +185,7 @@ class Jobs:
             cancelled = advance(job, Cancel(), datetime.fromtimestamp(self.clock(), UTC))
             if self.ledger.replace(job, cancelled):
                 with suppress(BrokerUnavailable):  # it is cancelling; the keeper will ring
-                    if self.ledger.abandon(job_id):
+                    if self.ledger.abort_job(job_id):
                         self.doorbell.ring(CONTROL)
                 return cancelled
             if self.ledger.record(job_id) is None:
@@ -196,7 +196,7 @@ class Jobs:
         for name in list(self.store.list(object_keys.job_prefix(job.account, job.id))):
             self.store.delete(name)
         with suppress(BrokerUnavailable):  # then it is known there for an hour
-            self.ledger.retire(job, keep_s=0)
+            self.ledger.finish_job(job, keep_s=0)
 
     def wait(self, job: Job, *, timeout_s: float) -> Job:
         """The job when it has ended, or as it stands when the time is over."""

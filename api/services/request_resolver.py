@@ -64,7 +64,7 @@ class RequestResolver:
             ModelNotFound: There is no model of the name.
         """
         entry = self.catalogue.find(name)
-        if not self.text_fallback or not entry.reads_pictures or name == entry.name:
+        if not self.text_fallback or not entry.reads_images or name == entry.name:
             return None
         try:
             offered = self.members.offers(entry)
@@ -72,8 +72,8 @@ class RequestResolver:
             offered = True  # for all we know
         return None if offered else self.catalogue.default.name
 
-    def for_pictures(self, asked: UnresolvedRequest) -> UnresolvedRequest:
-        """What is asked of pictures that are not seen yet: by a model that reads them.
+    def for_images(self, asked: UnresolvedRequest) -> UnresolvedRequest:
+        """What is asked of images that are not seen yet: by a model that reads them.
 
         Raises:
             ModelNotFound: There is no model of the name.
@@ -121,7 +121,7 @@ class RequestResolver:
         """Examples, with the objects of the files that they name.
 
         Raises:
-            InvalidRequest: The model reads no pictures, or there is no such file.
+            InvalidRequest: The model reads no images, or there is no such file.
         """
         return examples_for(
             examples,

@@ -17,7 +17,7 @@ from shared.validation import refuse
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Delivery, Webhook, new_secret, trial_of
 
-MOST_WEBHOOKS = 16
+MAX_WEBHOOKS = 16
 """Of one account: each of them is told of each job."""
 
 
@@ -46,9 +46,9 @@ class Webhooks:
             ResourceLimitExceeded: The account has as many as it may.
         """
         self._check(said.url)
-        if len(self.records.ids(account)) >= MOST_WEBHOOKS:
+        if len(self.records.ids(account)) >= MAX_WEBHOOKS:
             raise ResourceLimitExceeded(
-                f"an account may have {MOST_WEBHOOKS} webhooks; delete one first"
+                f"an account may have {MAX_WEBHOOKS} webhooks; delete one first"
             )
         now = self.records.now()
         webhook = Webhook(

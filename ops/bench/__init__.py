@@ -9,5 +9,5 @@ worker python -m ops.bench.fairness            what a batch costs other callers 
 python -m ops.bench.million             rows without a model: speed, memory, Redis, objects python
 -m ops.bench.async_jobs             small jobs: accepted, ended, none twice python -m
 ops.bench.two_workers         two workers against one python -m ops.bench.media
-pictures, documents, one picture beside a batch
+images, documents, one image beside a batch
 """

@@ -97,7 +97,7 @@ def worker(folder: Path, place: Path) -> Iterator[Worker]:
             limit_s=settings.decode_limit_s,
             at_once=True,
         ),
-        most_bytes={kind: each.most_bytes for kind, each in bounds.items()},
+        max_bytes={kind: each.max_bytes for kind, each in bounds.items()},
     )
     model = loaded[NAME]
     try:
@@ -114,8 +114,8 @@ def _check(ready: Future[ViewBatch]) -> None:
         raise RuntimeError(f"{len(failed)} items failed: {failed}")
 
 
-def pictures(jpegs: Sequence[bytes]) -> list[Item]:
-    """An item for each picture, as it comes over HTTP."""
+def images(jpegs: Sequence[bytes]) -> list[Item]:
+    """An item for each image, as it comes over HTTP."""
     return [Item(images=(Media(data=base64.b64encode(jpeg).decode()),)) for jpeg in jpegs]
 
 
@@ -124,10 +124,10 @@ def bare(folder: Path, like: LoadedModel) -> Callable[[Sequence[bytes]], None]:
     import open_clip
     import torch
 
-    assert like.pictures is not None
-    tower: Any = like.pictures.encoder
+    assert like.images is not None
+    tower: Any = like.images.encoder
     dtype = tower._tower.dtype  # nothing else tells which precision was chosen
-    batch = max(1, like.pictures.batcher.budget_tokens // tower.picture_tokens)
+    batch = max(1, like.images.batcher.budget_tokens // tower.image_tokens)
     model, preprocess = open_clip.create_model_from_pretrained(
         f"local-dir:{folder}", precision="bf16" if dtype == torch.bfloat16 else "fp32"
     )

@@ -87,7 +87,7 @@ def _fast() -> Body:
     return {**_long_texts(), "priority": "fast"}
 
 
-def _most_text() -> Body:
+def _max_text() -> Body:
     return {"input": [words(6000) for _ in range(200)], "labels": TWO}
 
 
@@ -100,7 +100,7 @@ _LOADS: tuple[tuple[str, int, Callable[[], Body]], ...] = (
     ("two such callers that say `fast`", 2, _fast),
     ("eight such callers, an account each", 8, _long_texts),
     ("sixteen callers of one text of 1,000 words, an account each", 16, _one_pass),
-    ("two callers of 7 MB of text", 2, _most_text),
+    ("two callers of 7 MB of text", 2, _max_text),
     ("two callers of 250 new labels of 40 words", 2, _many_labels),
 )
 

@@ -1,7 +1,7 @@
-"""Pictures and documents: `python -m ops.bench.media [--data DIR] [--pictures N] [--soak N]`.
+"""Images and documents: `python -m ops.bench.media [--data DIR] [--images N] [--soak N]`.
 
-Pictures of 500 by 330 with noise and an untrained ViT-B/32 against bare open_clip; the text of PDFs
-against bare PDFium; memory, descriptors and threads over many pictures; and one picture whose
+Images of 500 by 330 with noise and an untrained ViT-B/32 against bare open_clip; the text of PDFs
+against bare PDFium; memory, descriptors and threads over many images; and one image whose
 caller waits, beside a batch of them. Measured and baseline take turns; a ratio is the median of
 those of the rounds. On a machine with other work processor time says more than seconds do: it is
 that of this process and its children.
@@ -35,14 +35,14 @@ from workers.inputs.documents import pdf
 from workers.inputs.documents.model import Document, DocumentBounds
 from workers.model_loader import CPU_TOKENS
 
-_LIKE_BARE = 0.95  # of the pictures that the bare library encodes in the same time
+_LIKE_BARE = 0.95  # of the images that the bare library encodes in the same time
 _LIKE_PDFIUM = 0.9  # of its pages
 _FLAT_MIB = 50  # from the second quarter of the time to the last
-_PASSES = 2  # of a batch, which may go before a picture whose caller waits
-_PATCHES = 49  # tokens of a picture for a ViT-B/32
+_PASSES = 2  # of a batch, which may go before a image whose caller waits
+_PATCHES = 49  # tokens of a image for a ViT-B/32
 _ALONE = 20  # calls with nothing beside them
-_MOST_PAGES = 1000
-_DISTINCT = 256  # pictures that are drawn; where more are wanted they come again
+_MAX_PAGES = 1000
+_DISTINCT = 256  # images that are drawn; where more are wanted they come again
 _SPREAD = 4  # times that the children get the documents: of unlike lengths, they end unevenly
 _LIMIT_S = 600.0
 _LABELS = ["a circle", "a square"]
@@ -55,9 +55,9 @@ def main() -> None:
     """Print a table of what was measured and of what was asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--pictures", type=int, default=256, help="of a round, and of the batch")
+    parser.add_argument("--images", type=int, default=256, help="of a round, and of the batch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--soak", type=int, default=5000, help="pictures whose memory is watched")
+    parser.add_argument("--soak", type=int, default=5000, help="images whose memory is watched")
     options = parser.parse_args()
     targets.head()
     documents(options.data, options.rounds)
@@ -67,29 +67,29 @@ def main() -> None:
         slight = synthetic_media.clip(folder / "slight", synthetic_media.SLIGHT)
         soak(slight, list(islice(cycle(jpegs), options.soak)))
         real = synthetic_media.clip(folder / "real")
-        round_of = list(islice(cycle(jpegs), options.pictures))
-        pictures(slight, round_of, options.rounds, "a model that costs next to nothing")
-        pictures(real, round_of, options.rounds, synthetic_media.CLIP, least=_LIKE_BARE)
+        round_of = list(islice(cycle(jpegs), options.images))
+        images(slight, round_of, options.rounds, "a model that costs next to nothing")
+        images(real, round_of, options.rounds, synthetic_media.CLIP, least=_LIKE_BARE)
         service(real, round_of)
 
 
-def pictures(
+def images(
     folder: Path, jpegs: Sequence[bytes], rounds: int, name: str, *, least: float | None = None
 ) -> None:
-    """Pictures in parts, base64 to vectors, against the bare library."""
+    """Images in parts, base64 to vectors, against the bare library."""
     with (
         tempfile.TemporaryDirectory() as place,
         embedding_pipeline.worker(folder, Path(place)) as worker,
     ):
         items, bare = (
-            embedding_pipeline.pictures(jpegs),
+            embedding_pipeline.images(jpegs),
             embedding_pipeline.bare(folder, worker.model),
         )
         look, encode = partial(worker.look, items), partial(bare, jpegs)
         worker.look(items[: embedding_pipeline.PART])
         bare(jpegs[: embedding_pipeline.PART])
         turns = _in_turns(look, encode, rounds)
-    what = f"pictures/s, {name}, {usable_cores()} cores; baseline: bare open_clip"
+    what = f"images/s, {name}, {usable_cores()} cores; baseline: bare open_clip"
     _print(what, len(jpegs), turns, least)
 
 
@@ -100,12 +100,12 @@ def documents(data: Path, rounds: int) -> None:
         print("# no documents in the data directory: they are made of random words", flush=True)
         found = [synthetic_media.pdf(pages, seed=pages) for pages in (1, 3, 4, 14, 60)]
     bounds = DocumentBounds()
-    pages = sum(pdf.read(each, None, _MOST_PAGES, bounds).total_pages for each in found)
+    pages = sum(pdf.read(each, None, _MAX_PAGES, bounds).total_pages for each in found)
     loop = partial(_bare_pages, found)
 
     def here() -> None:
         for each in found:
-            pdf.read(each, None, _MOST_PAGES, bounds)
+            pdf.read(each, None, _MAX_PAGES, bounds)
 
     what = f"text of {len(found)} PDFs, {pages} pages, in process, pages/s; baseline: bare PDFium"
     loop()
@@ -121,7 +121,7 @@ def documents(data: Path, rounds: int) -> None:
 
     def spread() -> None:
         read: list[Future[Document]] = [
-            decoders.document(each, None, _MOST_PAGES) for each in found * _SPREAD
+            decoders.document(each, None, _MAX_PAGES) for each in found * _SPREAD
         ]
         for future in read:
             future.result(_LIMIT_S)
@@ -148,12 +148,12 @@ def documents(data: Path, rounds: int) -> None:
 
 
 def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
-    """What many pictures leave behind in this process and its children."""
+    """What many images leave behind in this process and its children."""
     with (
         tempfile.TemporaryDirectory() as place,
         embedding_pipeline.worker(folder, Path(place)) as worker,
     ):
-        items = embedding_pipeline.pictures(jpegs)
+        items = embedding_pipeline.images(jpegs)
         worker.look(items[:_DISTINCT])
         with watching(_taken) as seen:
             worker.look(items)
@@ -161,7 +161,7 @@ def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
         grown = seen.growth(name)
         memory = name.endswith("MiB")
         targets.line(
-            f"{name} over {len(jpegs):,} pictures, peak (end); baseline: after {_DISTINCT}",
+            f"{name} over {len(jpegs):,} images, peak (end); baseline: after {_DISTINCT}",
             f"{seen.peak(name):.0f} ({series[-1]:.0f})",
             f"{series[0]:.0f}",
             series[-1] / series[0],
@@ -171,7 +171,7 @@ def soak(folder: Path, jpegs: Sequence[bytes]) -> None:
 
 
 def service(folder: Path, jpegs: Sequence[bytes]) -> None:
-    """A batch of pictures through everything, and one picture at a time beside it."""
+    """A batch of images through everything, and one image at a time beside it."""
     with tempfile.TemporaryDirectory(prefix="pigeonhole-bench-") as place:
         catalogue = Path(place) / "catalogue.toml"
         catalogue.write_text(embedding_pipeline.catalogue_of(folder))
@@ -180,7 +180,7 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
             default_model=embedding_pipeline.NAME,
             models=embedding_pipeline.NAME,
         ) as running:
-            ours, other = running.account("pictures"), running.account("caller")
+            ours, other = running.account("images"), running.account("caller")
             said = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
             rows = running.folder / "rows.jsonl"
             rows.write_text(
@@ -195,18 +195,18 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
             batch_s = _batch_s(ours, file_id, len(said))
             beside, beside_s = _beside(ours, other, file_id, len(said), lambda: next(calls))
     targets.line(
-        f"a batch of {len(said)} pictures as base64, created to completed, pictures/s",
+        f"a batch of {len(said)} images as base64, created to completed, images/s",
         f"{len(said) / batch_s:.1f}",
     )
     targets.line(
-        "one picture beside a batch of pictures, median (95 %) s; baseline: with nothing beside it",
+        "one image beside a batch of images, median (95 %) s; baseline: with nothing beside it",
         f"{statistics.median(beside):.2f} ({_share(beside):.2f})",
         f"{statistics.median(alone):.2f} ({_share(alone):.2f})",
         statistics.median(beside) / statistics.median(alone),
     )
     each_s, most = beside_s / len(said), _PASSES * CPU_TOKENS // _PATCHES
     targets.line(
-        "pictures of the batch that went before it, median (95 %); baseline: those of the batch",
+        "images of the batch that went before it, median (95 %); baseline: those of the batch",
         f"{statistics.median(beside) / each_s:.0f} ({_share(beside) / each_s:.0f})",
         f"{len(said)}",
         statistics.median(beside) / beside_s,

@@ -1,4 +1,4 @@
-"""What is looked at in measurements: pictures with noise, PDFs of random words, CLIP models.
+"""What is looked at in measurements: images with noise, PDFs of random words, CLIP models.
 
 The models have random weights, so what they say means nothing; what they cost is real.
 """
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from ops.bench.texts import WORDS
 
 WIDTH, HEIGHT = 500, 330  # of an ordinary photo on the web
-_NOISE = 24  # of 255; a picture then has the 50 to 100 KB of a photo
+_NOISE = 24  # of 255; a image then has the 50 to 100 KB of a photo
 _QUALITY = 90
 _LINES, _LINE_WORDS, _LINE_POINTS = 45, 11, 16
 _PAGE_POINTS = 595, 842
@@ -33,7 +33,7 @@ SLIGHT: dict[str, Any] = {
 
 
 def jpegs(count: int) -> list[bytes]:
-    """Pictures of circles on noise, no two alike, always the same ones."""
+    """Images of circles on noise, no two alike, always the same ones."""
     pick, numbers = random.Random(0), np.random.default_rng(0)
     noise = numbers.integers(-_NOISE, _NOISE + 1, (2 * HEIGHT, 2 * WIDTH, 3), np.int16)
     drawn = []

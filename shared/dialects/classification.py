@@ -38,7 +38,7 @@ class FileAnswer(Schema):
     )
     pages_read: int = Field(description="Those of them that were read whole.")
     read_by: FileBy = Field(description="What it was judged by.")
-    scanned: bool = Field(description="It has pictures of pages and no text.")
+    scanned: bool = Field(description="It has images of pages and no text.")
     pages: list[PageAnswer] = Field(
         default=[],
         description="Present with `per_page`: the answer for each of the first `max_pages` pages, "

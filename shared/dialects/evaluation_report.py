@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from shared.types import LabelsAlike, ProgressiveEvaluation, RemarkKind, TrainingWarning
 from shared.validation import shown
 
-_MOST_NAMED = 10  # items in one sentence; the list beside it has all
+_MAX_NAMED = 10  # items in one sentence; the list beside it has all
 
 
 class LearningPoint(BaseModel):
@@ -122,6 +122,6 @@ def _and(words: list[str]) -> str:
     >>> _and(["a", "b", "c"])
     'a, b and c'
     """
-    if len(words) > _MOST_NAMED:
-        words = [*words[:_MOST_NAMED], f"{len(words) - _MOST_NAMED} more"]
+    if len(words) > _MAX_NAMED:
+        words = [*words[:_MAX_NAMED], f"{len(words) - _MAX_NAMED} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -20,7 +20,7 @@ from shared.dialects.requested import UnresolvedRequest
 from shared.errors import LabelsRequired
 from shared.normal_form import LabelSpellings, normal_form
 from shared.schema_base import (
-    MOST_ENTRIES,
+    MAX_ENTRIES,
     ItemInput,
     Number,
     Schema,
@@ -107,7 +107,7 @@ class ClassifyBody(Schema):
         description="Least score of a label in the answer; per label with `{label: number}`, where "
         "`default` stands for the others, or `*` where a label is called `default`.",
     )
-    top_k: int | None = Field(None, ge=1, le=MOST_ENTRIES, description="Most labels answered.")
+    top_k: int | None = Field(None, ge=1, le=MAX_ENTRIES, description="Most labels answered.")
     scores: Scores | None = Field(
         None,
         description="`calibrated` probabilities (default), the bare softmax of `jina`, or the "
@@ -137,7 +137,7 @@ class ClassifyBody(Schema):
     )
     file_by: FileBy | None = Field(
         None,
-        description="What documents are judged by: their `text`, their `pages` as pictures, `both` "
+        description="What documents are judged by: their `text`, their `pages` as images, `both` "
         "(the mean of the scores; of one that lacks either, the other), or `auto` (default): the "
         "text where there is some.",
     )
@@ -149,7 +149,7 @@ class ClassifyBody(Schema):
     max_pages: int | None = Field(
         None,
         ge=1,
-        description="Most pages read of a PDF, and pictures of a DOCX; its text and plain text are "
+        description="Most pages read of a PDF, and images of a DOCX; its text and plain text are "
         "read whole. The operator's limit if absent.",
     )
 

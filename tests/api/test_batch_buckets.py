@@ -72,7 +72,7 @@ def test_a_batch_that_has_ended_says_where_its_files_are(client: FlaskClient, wo
     ended = advance(running, Succeed(progress=job.progress, usage=done.usage), NOW)
     world.store.put(object_keys.job("acme", job.id), encode(ended))
     world.ledger.replace(job, ended)
-    world.ledger.retire(ended, keep_s=60)
+    world.ledger.finish_job(ended, keep_s=60)
 
     found = client.get(f"/v1/batches/{batch['id']}").get_json()
 

@@ -143,7 +143,7 @@ class TestFollowing:
 
     @pytest.fixture
     def events(self, batches: Batches) -> EventFollower[BatchStatus]:
-        return replace(of_batches(batches), every_s=0.01, silent_s=0.05, longest_s=60)
+        return replace(of_batches(batches), every_s=0.01, silent_s=0.05, max_s=60)
 
     @pytest.fixture
     def standing(self, batches: Batches, waiting: str) -> BatchStatus:
@@ -185,7 +185,7 @@ class TestFollowing:
     def test_ends_after_its_longest_time(
         self, events: EventFollower[BatchStatus], standing: BatchStatus
     ):
-        stream = self.follow(replace(events, longest_s=0.1), standing)
+        stream = self.follow(replace(events, max_s=0.1), standing)
 
         assert len(events_of(b"".join(stream))) == 1
 
@@ -209,7 +209,7 @@ class TestFollowing:
         next(stream)
         job = world.ledger.record(ids.job_id_of(waiting))
         assert job is not None
-        world.ledger.retire(job, keep_s=0)
+        world.ledger.finish_job(job, keep_s=0)
         for name in list(world.store.list(object_keys.JOBS)):
             world.store.delete(name)
 

@@ -487,7 +487,7 @@ class TestGoingOn:
         plan = Plan(format="CSV", total=100, bad_count=1, bad=(bad,), rows_per_part=10)
         world.store.put(object_keys.plan("acme", ids.job_id_of(batch)), encode(plan))
         (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
-        world.ledger.extend(claim, first=0, parts=10, last=True, low=0, cost=10)
+        world.ledger.add_parts(claim, first=0, parts=10, last=True, low=0, cost=10)
         world.ledger.complete(claim, lease_s=9)
         for claim in self.claims(world, 2):
             world.ledger.complete(claim, lease_s=9, completed=9, failed=1)
@@ -536,7 +536,7 @@ class TestGoingOn:
         world.store.put(object_keys.plan("acme", ids.job_id_of(batch)), encode(plan))
         (claim,) = world.ledger.claim("control", None, calls=0, parts=1, lease_s=9).claims
         clock[0] += 60  # the file was read that long
-        world.ledger.extend(claim, first=0, parts=300, last=True, low=0, cost=10)
+        world.ledger.add_parts(claim, first=0, parts=300, last=True, low=0, cost=10)
         world.ledger.complete(claim, lease_s=9)
 
         def rows(parts: int, part_s: float) -> dict[str, Any]:

@@ -420,13 +420,13 @@ class TestAsynchronous:
         now = [1_800_000_000.0]
         world = make_world(clock=lambda: now[0])
         world.worker.asleep = True
-        offer = world.ledger.offer
+        offer = world.ledger.enqueue_call
 
         def offered(*args: object, **kwargs: object) -> bool:
             now[0] -= 10
             return offer(*args, **kwargs)
 
-        world.ledger.offer = offered
+        world.ledger.enqueue_call = offered
         began = time.monotonic()
         answer = world.client().post("/v1/classify", json=BODY)
 
@@ -520,13 +520,13 @@ class TestIdempotency:
     def test_of_two_at_once_one_is_refused(self, post: Post, world: World):
         world.worker.asleep = True
         inner: list[TestResponse] = []
-        offer = world.ledger.offer
+        offer = world.ledger.enqueue_call
 
         def offered(*args: object, **kwargs: object) -> bool:
             inner.append(post(headers={"Idempotency-Key": "one"}))
             return offer(*args, **kwargs)
 
-        world.ledger.offer = offered
+        world.ledger.enqueue_call = offered
         post(headers={"Idempotency-Key": "one", "Prefer": "wait=1"})
 
         assert_problem(inner[0], 409, "CONFLICT_RESOURCE_BUSY")

@@ -111,7 +111,7 @@ def test_one_example_may_stand_without_a_list_and_other_keys_are_ignored(
         ({"input": [{"text": "", "label": "x"}]}, "input[0].text", "must not be empty"),
         ({"input": [{"label": "x"}]}, "input[0].text", "is missing"),
         ({"input": ["a"]}, "input[0]", "must be an object"),
-        ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "reads no pictures"),
+        ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "reads no images"),
     ],
 )
 def test_wrong_examples_are_refused(judge: Callable, said: Any, field: str, says: str):

@@ -13,7 +13,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse, encode_multipart
 
 from api.http.concurrency import RESERVED_THREADS
-from api.http.multipart import MOST_FORM_BYTES
+from api.http.multipart import MAX_FORM_BYTES
 from api.schemas.openai.file import FileDeleted, FileList, FileObject
 from shared import ids, object_keys
 from shared.batches import StoredFile
@@ -160,7 +160,7 @@ class TestSending:
 
         fits = send_by(client, b"x" * 2000)
         large = send_by(client, b"x" * 2001)
-        announced = send_by(client, b"x" * (2001 + MOST_FORM_BYTES))
+        announced = send_by(client, b"x" * (2001 + MAX_FORM_BYTES))
 
         assert fits.status_code == 200
         assert_openai_error(large, 413, param="file", says="at most 2000 bytes")

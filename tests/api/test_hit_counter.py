@@ -117,7 +117,7 @@ def test_an_object_that_cannot_be_read_harms_no_other():
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hit_counter, "_MOST_CLASSIFIERS", 2)
+    monkeypatch.setattr(hit_counter, "_MAX_CLASSIFIERS", 2)
     store = store_with("x", "y", "z")
     uses = HitCounter(store)
     for classifier_id in "xyzx":

@@ -23,7 +23,7 @@ from api.http.prefer_header import Prefer, read
     ],
 )
 def test_reads(header: str | None, expected: Prefer):
-    assert read(header, longest_wait_s=30.5) == expected
+    assert read(header, max_wait_s=30.5) == expected
 
 
 def test_says_what_was_applied():

@@ -33,10 +33,10 @@ def test_a_pool_refuses_what_would_wait_beyond_its_bound():
 
     assert accepted == [True, True, True, False]
     assert pool.submit(work, bounded=False)
-    assert pool.longest_wait_s > 0
+    assert pool.max_wait_s > 0
     go.set()
     until(lambda: len(begun) == 4)
-    assert pool.longest_wait_s == 0
+    assert pool.max_wait_s == 0
 
 
 def test_a_thread_outlives_a_function_that_raises():
@@ -138,7 +138,7 @@ def test_a_process_whose_threads_are_all_stuck_does_not_live(monkeypatch: pytest
     live = server._routing.route_of("GET", "/health/live")
     assert server._fault(live) is None
 
-    monkeypatch.setattr(ThreadPool, "longest_wait_s", 100.0)
+    monkeypatch.setattr(ThreadPool, "max_wait_s", 100.0)
 
     assert server._fault(live) is not None
     assert server._fault(server._routing.route_of("GET", "/v1/models")) is None

@@ -487,14 +487,14 @@ class TestAsAJob:
         assert_problem(train(), status, code)
 
     def test_that_was_cancelled_says_so(self, train: Train, client: FlaskClient, world: World):
-        enrol = world.ledger.enrol
+        enrol = world.ledger.create_job
 
         def cancelled(job: object, *, parts: int) -> str | None:
             queue = enrol(job, parts=parts)
             client.delete(f"/v1/jobs/{job.id}")
             return queue
 
-        world.ledger.enrol = cancelled
+        world.ledger.create_job = cancelled
 
         assert_problem(train(), 409, "CONFLICT_RESOURCE_BUSY", says="the job is cancelled")
 

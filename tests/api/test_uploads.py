@@ -238,7 +238,7 @@ class TestParts:
         assert part["upload_id"] == upload
 
     def test_are_bounded(self, sender: Sender, world: World, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("api.routes.uploads.MOST_PART_BYTES", 20)
+        monkeypatch.setattr("api.routes.uploads.MAX_PART_BYTES", 20)
         upload = sender.begin(bytes=1000)
 
         assert sender.part(upload, b"x" * 20).status_code == 200
@@ -315,7 +315,7 @@ class TestPartUrls:
 
         assert_openai_error(answer, 400, says=f"send the parts to /v1/uploads/{upload}/parts")
 
-    @pytest.mark.parametrize("count", [0, -1, wire.MOST_URLS + 1, "3", None, 1.5])
+    @pytest.mark.parametrize("count", [0, -1, wire.MAX_URLS + 1, "3", None, 1.5])
     def test_of_a_wrong_number_are_refused(self, sender: Sender, count: object):
         assert_openai_error(sender.urls(sender.begin(), count), 400, param="count")
 

@@ -15,7 +15,7 @@ from api.schemas.webhook import (
     WebhookList,
     WebhookObject,
 )
-from api.services.webhooks import MOST_WEBHOOKS
+from api.services.webhooks import MAX_WEBHOOKS
 from shared import object_keys
 from shared.errors import StoreUnavailable
 from shared.webhook_store import WebhookStore
@@ -104,7 +104,7 @@ class TestCreate:
         assert answer.status_code == 201, answer.get_json()
 
     def test_an_account_has_a_bounded_number(self, client: FlaskClient, create):
-        made = [create() for _ in range(MOST_WEBHOOKS)]
+        made = [create() for _ in range(MAX_WEBHOOKS)]
 
         answer = client.post("/v1/webhooks", json={"url": URL})
         assert_problem(answer, 403, "AUTHZ_RESOURCE_LIMIT_EXCEEDED", says="16 webhooks")

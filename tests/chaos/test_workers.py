@@ -178,7 +178,7 @@ def test_a_message_that_is_no_message_of_ours_is_dropped_and_the_next_one_served
     with running_stack(tmp_path) as stack:
         ledger = RedisLedger(connect(stack.settings.redis_url, timeout_s=2))
         for garbage in (b"", b"\xff\xfe", b"[]", b'{"schema_number": 99}'):
-            ledger.offer("cpu.standard.tiny", garbage, bound=100)
+            ledger.enqueue_call("cpu.standard.tiny", garbage, bound=100)
 
         assert stack.classify("red").status == 200
         assert len(stack.events("worker", "call.undecodable")) == 4

@@ -83,7 +83,7 @@ def wait_until(condition, *, timeout_s: float = 5.0) -> None:
 class TestInlineMessages:
     def test_come_out_in_the_order_they_were_offered(self, ledger: Ledger):
         for number in range(5):
-            ledger.offer(QUEUE, b"%d" % number, bound=10)
+            ledger.enqueue_call(QUEUE, b"%d" % number, bound=10)
 
         first = ledger.claim(QUEUE, "w", calls=3, parts=0, lease_s=1).messages
         rest = ledger.claim(QUEUE, "w", calls=3, parts=0, lease_s=1).messages
@@ -94,23 +94,27 @@ class TestInlineMessages:
     def test_are_taken_up_to_a_number_of_bytes(self, ledger: Ledger):
         large = b"x" * (5 * 2**20)
         for _ in range(3):
-            ledger.offer(QUEUE, large, bound=10)
+            ledger.enqueue_call(QUEUE, large, bound=10)
 
         counts = [len(claim_calls(ledger, 10)) for _ in range(3)]
 
         assert counts == [1, 1, 1]
 
     def test_beyond_the_bound_are_refused(self, ledger: Ledger):
-        ledger.offer(QUEUE, b"1", bound=1)
+        ledger.enqueue_call(QUEUE, b"1", bound=1)
 
         with pytest.raises(TooBusy, match="1 calls wait"):
-            ledger.offer(QUEUE, b"2", bound=1)
+            ledger.enqueue_call(QUEUE, b"2", bound=1)
 
     def test_are_taken_from_the_account_that_had_the_fewest_bytes(self, ledger: Ledger):
         for number in range(4):
-            ledger.offer(QUEUE, b"large %d" % number + b"." * 5000, bound=99, account="large")
+            ledger.enqueue_call(
+                QUEUE, b"large %d" % number + b"." * 5000, bound=99, account="large"
+            )
         for number in range(8):
-            ledger.offer(QUEUE, b"small %d" % number + b"." * 2493, bound=99, account="small")
+            ledger.enqueue_call(
+                QUEUE, b"small %d" % number + b"." * 2493, bound=99, account="small"
+            )
 
         taken = [message[:7] for message in claim_calls(ledger, 12)]
 
@@ -120,8 +124,8 @@ class TestInlineMessages:
         assert sorted(taken) == sorted(set(taken))
 
     def test_of_an_account_that_has_enough_are_passed_over(self, ledger: Ledger):
-        ledger.offer(QUEUE, b"1", bound=9, account="full")
-        ledger.offer(QUEUE, b"2", bound=9, account="other")
+        ledger.enqueue_call(QUEUE, b"1", bound=9, account="full")
+        ledger.enqueue_call(QUEUE, b"2", bound=9, account="other")
 
         first = ledger.claim(QUEUE, "w", calls=9, parts=0, lease_s=1, pass_over={"full"})
         then = ledger.claim(QUEUE, "w", calls=9, parts=0, lease_s=1)
@@ -131,9 +135,9 @@ class TestInlineMessages:
 
     def test_of_an_account_that_has_enough_short_ones_may_be_taken(self, ledger: Ledger):
         job = a_job(account="full")
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
         for message in (b"." * 5000, b"short", b"short too"):
-            ledger.offer(QUEUE, message, bound=9, account="full")
+            ledger.enqueue_call(QUEUE, message, bound=9, account="full")
 
         taken = ledger.claim(QUEUE, "w", calls=9, parts=9, lease_s=1, short_only={"full"})
         then = ledger.claim(QUEUE, "w", calls=9, parts=9, lease_s=1)
@@ -143,82 +147,82 @@ class TestInlineMessages:
 
     def test_a_short_one_does_not_wait_for_long_ones_of_its_account(self, ledger: Ledger):
         for number in range(3):
-            ledger.offer(QUEUE, b"long %d" % number + b"." * 20_000, bound=9)
-        ledger.offer(QUEUE, b"short", bound=9)
+            ledger.enqueue_call(QUEUE, b"long %d" % number + b"." * 20_000, bound=9)
+        ledger.enqueue_call(QUEUE, b"short", bound=9)
 
         assert claim_calls(ledger, 1) == [b"short"]
 
     def test_a_long_one_does_not_wait_for_ever_for_short_ones(self, ledger: Ledger):
-        ledger.offer(QUEUE, b"long" + b"." * 20_000, bound=99)
+        ledger.enqueue_call(QUEUE, b"long" + b"." * 20_000, bound=99)
         taken: list[bytes] = []
         while b"long" not in taken:
             for _ in range(2):  # twice as much as is taken
-                ledger.offer(QUEUE, b"shrt" + b"." * 4000, bound=99)
+                ledger.enqueue_call(QUEUE, b"shrt" + b"." * 4000, bound=99)
             taken += [message[:4] for message in claim_calls(ledger, 1)]
 
         assert 4 <= len(taken) <= 12
 
     def test_large_ones_end_a_claim(self, ledger: Ledger):
         for _ in range(9):
-            ledger.offer(QUEUE, b"." * 50_000, bound=9)
+            ledger.enqueue_call(QUEUE, b"." * 50_000, bound=9)
 
         assert len(claim_calls(ledger, 9)) == 3
 
     def test_of_one_account_do_not_take_the_room_of_all(self, ledger: Ledger):
         for _ in range(4):
-            ledger.offer(QUEUE, b"x", bound=4, account="greedy")
+            ledger.enqueue_call(QUEUE, b"x", bound=4, account="greedy")
         with pytest.raises(TooBusy):
-            ledger.offer(QUEUE, b"x", bound=4, account="greedy")
+            ledger.enqueue_call(QUEUE, b"x", bound=4, account="greedy")
 
         for _ in range(2):
-            ledger.offer(QUEUE, b"x", bound=4, account="other")
+            ledger.enqueue_call(QUEUE, b"x", bound=4, account="other")
         for account in ("other", "greedy"):
             with pytest.raises(TooBusy):
-                ledger.offer(QUEUE, b"x", bound=4, account=account)
+                ledger.enqueue_call(QUEUE, b"x", bound=4, account=account)
 
     def test_an_account_that_was_away_does_not_get_the_time_that_it_was_away(self, ledger: Ledger):
         for _ in range(20):
-            ledger.offer(QUEUE, b"steady", bound=99, account="steady")
+            ledger.enqueue_call(QUEUE, b"steady", bound=99, account="steady")
         claim_calls(ledger, 10)
         for _ in range(20):
-            ledger.offer(QUEUE, b"late", bound=99, account="late")
+            ledger.enqueue_call(QUEUE, b"late", bound=99, account="late")
 
         taken = claim_calls(ledger, 10)
 
         assert 3 <= taken.count(b"steady") <= 7
 
     def test_ring_when_nobody_attends_but_not_twice_in_a_row(self, ledger: Ledger):
-        assert ledger.offer(QUEUE, b"1", bound=10) is True
-        assert ledger.offer(QUEUE, b"2", bound=10) is False
+        assert ledger.enqueue_call(QUEUE, b"1", bound=10) is True
+        assert ledger.enqueue_call(QUEUE, b"2", bound=10) is False
 
     def test_wake_a_lingering_worker_instead_of_ringing(self, ledger: Ledger):
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
 
-        assert ledger.offer(QUEUE, b"1", bound=10) is False
-        assert ledger.linger(QUEUE, timeout_s=1) is True
+        assert ledger.enqueue_call(QUEUE, b"1", bound=10) is False
+        assert ledger.wait_for_work(QUEUE, timeout_s=1) is True
 
     def test_ring_after_the_last_attendant_has_left(self, ledger: Ledger):
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1, leaving=True)
 
-        assert ledger.offer(QUEUE, b"1", bound=10) is True
+        assert ledger.enqueue_call(QUEUE, b"1", bound=10) is True
 
     def test_ring_for_help_when_the_backlog_outgrows_the_attendants(self, ledger: Ledger):
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
 
-        rings = [ledger.offer(QUEUE, b"x", bound=100) for _ in range(40)]
+        rings = [ledger.enqueue_call(QUEUE, b"x", bound=100) for _ in range(40)]
 
         assert not any(rings[:16])
         assert any(rings)
 
     def test_lingering_ends_after_its_time(self, ledger: Ledger):
-        assert ledger.linger(QUEUE, timeout_s=0.05) is False
+        assert ledger.wait_for_work(QUEUE, timeout_s=0.05) is False
 
 
 class TestDurableTasks:
     def test_a_part_is_claimed_once(self, ledger: Ledger):
         job = a_job()
-        assert ledger.enrol(job, parts=1) == QUEUE
+        assert ledger.create_job(job, parts=1) == QUEUE
 
         claim = take_one(ledger)
 
@@ -228,15 +232,15 @@ class TestDurableTasks:
 
     def test_enrolling_twice_does_nothing(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
 
-        assert ledger.enrol(job, parts=1) is None
+        assert ledger.create_job(job, parts=1) is None
         assert len(take(ledger, parts=10)) == 1
 
     def test_accounts_take_turns_however_much_one_has(self, ledger: Ledger):
         for _ in range(5):
-            ledger.enrol(a_job("big"), parts=4)
-        ledger.enrol(a_job("small"), parts=2)
+            ledger.create_job(a_job("big"), parts=4)
+        ledger.create_job(a_job("small"), parts=2)
 
         accounts = [claim.account for claim in take(ledger, parts=4)]
 
@@ -244,8 +248,8 @@ class TestDurableTasks:
 
     def test_jobs_of_an_account_take_turns(self, ledger: Ledger):
         first, second = a_job(), a_job()
-        ledger.enrol(first, parts=3)
-        ledger.enrol(second, parts=3)
+        ledger.create_job(first, parts=3)
+        ledger.create_job(second, parts=3)
 
         owners = [claim.job_id for claim in take(ledger, parts=4)]
 
@@ -256,7 +260,7 @@ class TestDurableTasks:
     ):
         jobs = [a_job(f"account{n % 3}") for n in range(30)]
         for job in jobs:
-            ledger.enrol(job, parts=5)
+            ledger.create_job(job, parts=5)
 
         def work() -> list[tuple[str, str]]:
             mine = []
@@ -272,7 +276,7 @@ class TestDurableTasks:
 
     def test_the_last_part_elects_its_caller_to_finalise(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=2)
+        ledger.create_job(job, parts=2)
         one, two = take(ledger, parts=2)
 
         first = ledger.complete(one, lease_s=30, outcome=b"1")
@@ -284,7 +288,7 @@ class TestDurableTasks:
         assert ledger.outcomes(job.id) == {"part:0": b"1", "part:1": b"2"}
 
     def test_completing_twice_counts_once(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=2)
+        ledger.create_job(a_job(), parts=2)
         one, _ = take(ledger, parts=2)
         ledger.complete(one, lease_s=30)
 
@@ -292,23 +296,23 @@ class TestDurableTasks:
             ledger.complete(one, lease_s=30)
 
     def test_a_released_part_is_ready_again_and_may_not_count_as_an_attempt(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
 
-        ledger.release(take_one(ledger), burn=False)
+        ledger.requeue(take_one(ledger), burn=False)
         again = take_one(ledger)
-        ledger.release(again)
+        ledger.requeue(again)
         third = take_one(ledger)
 
         assert (again.attempt, third.attempt) == (1, 2)
 
     def test_a_delayed_part_comes_back_with_the_reaper_when_it_is_due(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
-        ledger.release(take_one(ledger), delay_s=0.2)
+        ledger.create_job(a_job(), parts=1)
+        ledger.requeue(take_one(ledger), delay_s=0.2)
 
-        ledger.reap(attempts=3)
+        ledger.reclaim_expired(attempts=3)
         early = take(ledger)
         time.sleep(0.25)
-        ledger.reap(attempts=3)
+        ledger.reclaim_expired(attempts=3)
 
         assert early == []
         assert take_one(ledger).attempt == 2
@@ -316,15 +320,15 @@ class TestDurableTasks:
 
 class TestLeases:
     def test_an_expired_lease_goes_back_and_its_holder_has_lost_it(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
         dead = take_one(ledger, lease_s=0.05)
         time.sleep(0.1)
 
-        assert ledger.reap(attempts=3).expired == 1
+        assert ledger.reclaim_expired(attempts=3).expired == 1
 
         assert take_one(ledger).attempt == 2
         for late in (
-            lambda: ledger.beat(dead, lease_s=1),
+            lambda: ledger.heartbeat(dead, lease_s=1),
             lambda: ledger.complete(dead, lease_s=1),
         ):
             with pytest.raises(LeaseLost):
@@ -332,32 +336,32 @@ class TestLeases:
 
     def test_a_part_that_comes_back_goes_before_those_that_never_began(self, ledger: Ledger):
         killed, waiting = a_job(), a_job()
-        ledger.enrol(killed, parts=1)
+        ledger.create_job(killed, parts=1)
         take_one(ledger, lease_s=0.05)
-        ledger.enrol(waiting, parts=1)
+        ledger.create_job(waiting, parts=1)
         time.sleep(0.1)
 
-        ledger.reap(attempts=3)
+        ledger.reclaim_expired(attempts=3)
 
         assert [claim.job_id for claim in take(ledger, parts=2)] == [killed.id, waiting.id]
 
     def test_a_beaten_lease_is_kept(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
         claim = take_one(ledger, lease_s=0.1)
 
         for _ in range(5):
             time.sleep(0.05)
-            assert ledger.beat(claim, lease_s=0.2) is True
+            assert ledger.heartbeat(claim, lease_s=0.2) is True
 
-        assert ledger.reap(attempts=3).expired == 0
+        assert ledger.reclaim_expired(attempts=3).expired == 0
 
     def test_a_part_out_of_attempts_ends_its_job_with_the_reason(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
         for _ in range(2):
             take_one(ledger, lease_s=0)
             time.sleep(0.01)
-            ledger.reap(attempts=2)
+            ledger.reclaim_expired(attempts=2)
 
         end = take_one(ledger, CONTROL)
 
@@ -366,27 +370,27 @@ class TestLeases:
         assert b"2 attempts" in end.failure
 
     def test_a_finaliser_that_dies_is_followed_by_another(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
         elected = ledger.complete(take_one(ledger), lease_s=0, outcome=b"1")
         assert elected is not None
         time.sleep(0.01)
 
-        ledger.reap(attempts=3)
+        ledger.reclaim_expired(attempts=3)
 
         assert take_one(ledger, CONTROL).task == FINALISE
 
     @pytest.mark.slow
     def test_the_reaper_names_queues_that_nobody_attends(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
-        wait_until(lambda: QUEUE in ledger.reap(attempts=3).ring)
+        ledger.create_job(a_job(), parts=1)
+        wait_until(lambda: QUEUE in ledger.reclaim_expired(attempts=3).ring)
 
 
 class TestAbandoning:
     def test_a_queued_job_is_handed_to_its_end_at_once(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=3)
+        ledger.create_job(job, parts=3)
 
-        assert ledger.abandon(job.id) is True
+        assert ledger.abort_job(job.id) is True
 
         assert take(ledger) == []
         assert take_one(ledger, CONTROL).job_id == job.id
@@ -394,21 +398,21 @@ class TestAbandoning:
 
     def test_a_running_part_hears_of_it_and_its_release_ends_the_job(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=3)
+        ledger.create_job(job, parts=3)
         running = take_one(ledger)
 
-        assert ledger.abandon(job.id) is False
-        assert ledger.beat(running, lease_s=30) is False
-        ledger.release(running)
+        assert ledger.abort_job(job.id) is False
+        assert ledger.heartbeat(running, lease_s=30) is False
+        ledger.requeue(running)
 
         assert take(ledger) == []
         assert take_one(ledger, CONTROL).task == FINALISE
 
     def test_a_part_that_completes_after_all_is_elected(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=3)
+        ledger.create_job(job, parts=3)
         running = take_one(ledger)
-        ledger.abandon(job.id)
+        ledger.abort_job(job.id)
 
         elected = ledger.complete(running, lease_s=30)
 
@@ -417,7 +421,7 @@ class TestAbandoning:
 
     def test_a_failure_abandons_the_job_and_is_remembered(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=3)
+        ledger.create_job(job, parts=3)
         one, two = take(ledger, parts=2)
 
         first = ledger.complete(one, lease_s=30, failure=b"broken")
@@ -430,17 +434,17 @@ class TestAbandoning:
 
     def test_other_jobs_of_the_account_go_on(self, ledger: Ledger):
         kept, gone = a_job(), a_job()
-        ledger.enrol(gone, parts=2)
-        ledger.enrol(kept, parts=1)
+        ledger.create_job(gone, parts=2)
+        ledger.create_job(kept, parts=1)
 
-        ledger.abandon(gone.id)
+        ledger.abort_job(gone.id)
 
         assert [claim.job_id for claim in take(ledger, parts=5)] == [kept.id]
 
 
 def plan_of(ledger: Ledger, job: Job) -> Claim:
     """The leased plan of a new job."""
-    assert ledger.enrol(job, parts=0) in (CONTROL, None)
+    assert ledger.create_job(job, parts=0) in (CONTROL, None)
     plan = take_one(ledger, CONTROL)
     assert (plan.job_id, plan.task) == (job.id, PLAN)
     return plan
@@ -453,12 +457,12 @@ class TestPlanning:
         job = a_job()
         plan = plan_of(ledger, job)
         assert take(ledger, QUEUE, parts=9) == []
-        ledger.extend(plan, first=0, parts=3, last=False, low=1, cost=10)
+        ledger.add_parts(plan, first=0, parts=3, last=False, low=1, cost=10)
         assert [c.task for c in take(ledger, parts=9)] == ["part:0", "part:1", "part:2"]
 
     def test_the_plan_comes_back_when_few_parts_are_left(self, ledger: Ledger):
         plan = plan_of(ledger, a_job())
-        ledger.extend(plan, first=0, parts=3, last=False, low=1, cost=10)
+        ledger.add_parts(plan, first=0, parts=3, last=False, low=1, cost=10)
         assert ledger.complete(plan, lease_s=30) is None
         parts = take(ledger, parts=3)
         assert ledger.complete(parts[0], lease_s=30) is None
@@ -468,7 +472,7 @@ class TestPlanning:
         assert (again.task, again.attempt) == (PLAN, 1)
         ledger.complete(parts[2], lease_s=30)
         assert take(ledger, CONTROL) == [], "it is being planned already"
-        ledger.extend(again, first=3, parts=1, last=True, low=1, cost=10)
+        ledger.add_parts(again, first=3, parts=1, last=True, low=1, cost=10)
         assert ledger.complete(again, lease_s=30) is None
         end = ledger.complete(take_one(ledger), lease_s=30)
         assert isinstance(end, Claim)
@@ -476,14 +480,14 @@ class TestPlanning:
 
     def test_a_plan_that_ends_when_its_parts_already_have_comes_back_at_once(self, ledger: Ledger):
         plan = plan_of(ledger, a_job())
-        ledger.extend(plan, first=0, parts=1, last=False, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=1, last=False, low=0, cost=1)
         ledger.complete(take_one(ledger), lease_s=30)
         ledger.complete(plan, lease_s=30)
         assert take_one(ledger, CONTROL).task == PLAN
 
     def test_the_last_plan_may_be_what_ends_the_job(self, ledger: Ledger):
         plan = plan_of(ledger, a_job())
-        ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=1, last=True, low=0, cost=1)
         assert ledger.complete(take_one(ledger), lease_s=30) is None, "the plan still runs"
         end = ledger.complete(plan, lease_s=30)
         assert isinstance(end, Claim)
@@ -491,22 +495,22 @@ class TestPlanning:
 
     def test_a_job_without_parts_ends_with_its_plan(self, ledger: Ledger):
         plan = plan_of(ledger, a_job())
-        ledger.extend(plan, first=0, parts=0, last=True, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=0, last=True, low=0, cost=1)
         assert isinstance(ledger.complete(plan, lease_s=30), Claim)
 
     def test_planning_again_makes_no_part_twice(self, ledger: Ledger):
         job = a_job()
         plan = plan_of(ledger, job)
-        ledger.extend(plan, first=0, parts=2, last=False, low=0, cost=1)
-        ledger.extend(plan, first=0, parts=3, last=True, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=2, last=False, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=3, last=True, low=0, cost=1)
         assert [c.task for c in take(ledger, parts=9)] == ["part:0", "part:1", "part:2"]
 
     def test_parts_whose_results_are_there_are_not_made(self, ledger: Ledger):
         job = a_job()
         plan = plan_of(ledger, job)
         finished = {0: FinishedPart(outcome=b"zero", completed=5, failed=1)}
-        ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
-        ledger.extend(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
+        ledger.add_parts(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
+        ledger.add_parts(plan, first=0, parts=2, last=True, low=0, cost=6, finished=finished)
         (part,) = take(ledger, parts=9)
         assert part.task == "part:1"
         assert counts(ledger, job) == (5, 1)
@@ -517,22 +521,22 @@ class TestPlanning:
 
     def test_a_plan_that_lost_its_lease_makes_nothing(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=0)
+        ledger.create_job(job, parts=0)
         plan = take_one(ledger, CONTROL, lease_s=0.01)
         time.sleep(0.05)
-        ledger.reap(attempts=5)
+        ledger.reclaim_expired(attempts=5)
         with pytest.raises(LeaseLost):
-            ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+            ledger.add_parts(plan, first=0, parts=1, last=True, low=0, cost=1)
         again = take_one(ledger, CONTROL)
         assert (again.task, again.attempt) == (PLAN, 2)
 
     def test_a_plan_that_never_ends_ends_its_job(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=0)
+        ledger.create_job(job, parts=0)
         for _ in range(2):
             take_one(ledger, CONTROL, lease_s=0.01)
             time.sleep(0.05)
-            ledger.reap(attempts=2)
+            ledger.reclaim_expired(attempts=2)
         end = take_one(ledger, CONTROL)
         assert end.task == FINALISE
         assert end.failure
@@ -540,26 +544,26 @@ class TestPlanning:
     def test_its_parts_are_tried_for_ever(self, ledger: Ledger):
         """They end by giving up rows; the job does not fail of one of them."""
         plan = plan_of(ledger, a_job())
-        ledger.extend(plan, first=0, parts=1, last=True, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=1, last=True, low=0, cost=1)
         ledger.complete(plan, lease_s=30)
         for attempt in range(1, 5):
             assert take_one(ledger, lease_s=0.01).attempt == attempt
             time.sleep(0.05)
-            ledger.reap(attempts=2)
+            ledger.reclaim_expired(attempts=2)
 
     def test_cancelling_takes_the_plan_away(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=0)
-        ledger.abandon(job.id)
+        ledger.create_job(job, parts=0)
+        ledger.abort_job(job.id)
         assert [c.task for c in take(ledger, CONTROL, parts=9)] == [FINALISE]
 
     def test_cancelling_while_it_plans(self, ledger: Ledger):
         job = a_job()
         plan = plan_of(ledger, job)
-        ledger.extend(plan, first=0, parts=2, last=False, low=5, cost=1)
-        ledger.abandon(job.id)
-        assert not ledger.beat(plan, lease_s=30)
-        ledger.extend(plan, first=2, parts=2, last=False, low=5, cost=1)
+        ledger.add_parts(plan, first=0, parts=2, last=False, low=5, cost=1)
+        ledger.abort_job(job.id)
+        assert not ledger.heartbeat(plan, lease_s=30)
+        ledger.add_parts(plan, first=2, parts=2, last=False, low=5, cost=1)
         assert take(ledger, parts=9) == []
         end = ledger.complete(plan, lease_s=30)
         assert isinstance(end, Claim)
@@ -568,16 +572,16 @@ class TestPlanning:
 
 class TestNotes:
     def test_the_next_attempt_finds_what_this_one_left(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
         claim = take_one(ledger, lease_s=0.01)
         assert claim.note == b""
-        ledger.note(claim, b"item 3")
+        ledger.save_checkpoint(claim, b"item 3")
         time.sleep(0.05)
-        ledger.reap(attempts=5)
+        ledger.reclaim_expired(attempts=5)
         again = take_one(ledger)
         assert again.note == b"item 3"
         with pytest.raises(LeaseLost):
-            ledger.note(claim, b"too late")
+            ledger.save_checkpoint(claim, b"too late")
 
 
 class TestShares:
@@ -586,7 +590,7 @@ class TestShares:
     def planned(self, ledger: Ledger, account: str, *, parts: int, cost: int) -> Job:
         job = a_job(account)
         plan = plan_of(ledger, job)
-        ledger.extend(plan, first=0, parts=parts, last=True, low=0, cost=cost)
+        ledger.add_parts(plan, first=0, parts=parts, last=True, low=0, cost=cost)
         ledger.complete(plan, lease_s=30)
         return job
 
@@ -625,14 +629,14 @@ class TestShares:
         self.planned(capped, "big", parts=9, cost=1)
         assert len(take(capped, parts=9, lease_s=0.01)) == 2
         time.sleep(0.05)
-        capped.reap(attempts=5)
+        capped.reclaim_expired(attempts=5)
         assert len(take(capped, parts=9)) == 2
 
 
 class TestRecords:
     def test_are_replaced_only_by_who_saw_the_latest(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
         running = advance(job, Start(), NOW)
 
         assert ledger.replace(job, running) is True
@@ -641,13 +645,13 @@ class TestRecords:
 
     def test_of_unknown_jobs_are_none(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
 
         assert ledger.records(["job_unknown", job.id]) == [None, job]
 
     def test_a_retired_job_leaves_only_its_record_and_wakes_every_waiter(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
         ended = advance(
             advance(job, Finalise(), NOW),
             Succeed(progress=Progress(total=1, completed=1), usage=Usage()),
@@ -657,7 +661,7 @@ class TestRecords:
         with ThreadPoolExecutor(3) as pool:
             waits = [pool.submit(ledger.await_terminal, job.id, timeout_s=5) for _ in range(3)]
             threading.Event().wait(0.1)
-            ledger.retire(ended, keep_s=60)
+            ledger.finish_job(ended, keep_s=60)
             assert [wait.result() for wait in waits] == [True] * 3
 
         record = ledger.record(job.id)
@@ -667,7 +671,7 @@ class TestRecords:
 
     def test_waiting_for_a_job_that_goes_on_ends_after_its_time(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
 
         assert ledger.await_terminal(job.id, timeout_s=0.05) is False
 
@@ -690,8 +694,8 @@ class TestMembers:
         assert ledger.reports("worker") == {}
 
     def test_waiting_counts_messages_and_jobs(self, ledger: Ledger):
-        ledger.offer(QUEUE, b"1", bound=10)
-        ledger.enrol(a_job(), parts=5)
+        ledger.enqueue_call(QUEUE, b"1", bound=10)
+        ledger.create_job(a_job(), parts=5)
 
         assert ledger.waiting(QUEUE) == 2
 
@@ -701,12 +705,12 @@ def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
     ledger = RedisLedger(redis_client)
     jobs = [a_job() for _ in range(20)]
     for job in jobs:
-        ledger.enrol(job, parts=1)
+        ledger.create_job(job, parts=1)
     for claim in take(ledger, parts=20):
         ledger.complete(claim, lease_s=30, outcome=b"1")
     for job in jobs:
-        ledger.retire(job, keep_s=0.05)
-    ledger.reap(attempts=5)
+        ledger.finish_job(job, keep_s=0.05)
+    ledger.reclaim_expired(attempts=5)
 
     def left() -> set[bytes]:
         return {key for key in redis_client.scan_iter() if b":ended" not in key}
@@ -729,22 +733,22 @@ def test_the_epoch_changes_when_everything_was_lost(redis_client: redis.Redis):
 @pytest.mark.integration
 def test_bells_that_nobody_hears_do_not_pile_up(redis_client: redis.Redis):
     ledger = RedisLedger(redis_client)
-    ledger.enrol(a_job(), parts=1)
+    ledger.create_job(a_job(), parts=1)
     for _ in range(8):
         redis_client.lpush(QUEUE, "a bell")  # the broker's list has the queue's own name
     time.sleep(0.55)
 
-    assert ledger.reap(attempts=3).ring == ()
+    assert ledger.reclaim_expired(attempts=3).ring == ()
 
 
 @pytest.mark.integration
 def test_work_that_its_attendant_does_not_take_calls_others(redis_client: redis.Redis):
     ledger = RedisLedger(redis_client)
     for _ in range(5):
-        ledger.enrol(a_job(), parts=1)
+        ledger.create_job(a_job(), parts=1)
     ledger.claim(QUEUE, "busy", calls=0, parts=1, lease_s=30)
 
-    assert ledger.reap(attempts=3).ring == (QUEUE,)
+    assert ledger.reclaim_expired(attempts=3).ring == (QUEUE,)
 
 
 @pytest.fixture
@@ -760,27 +764,27 @@ def test_a_server_that_is_away_is_an_error_of_ours(dead_client: redis.Redis):
     with pytest.raises(BrokerUnavailable):
         ledger.record("job_x")
     with pytest.raises(BrokerUnavailable):
-        ledger.offer(QUEUE, b"1", bound=1)
+        ledger.enqueue_call(QUEUE, b"1", bound=1)
 
 
 class TestMoving:
     OTHER = "gpu.standard"
 
     def test_queues_are_known_while_something_waits(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
-        ledger.offer(self.OTHER, b"1", bound=9)
+        ledger.create_job(a_job(), parts=1)
+        ledger.enqueue_call(self.OTHER, b"1", bound=9)
         assert ledger.queues() == (QUEUE, self.OTHER)
 
         take(ledger)
-        ledger.reap(attempts=5)
+        ledger.reclaim_expired(attempts=5)
 
         assert ledger.queues() == (self.OTHER,)
 
     def test_calls_keep_their_order(self, ledger: Ledger):
         for number in range(3):
-            ledger.offer(QUEUE, b"%d" % number, bound=9)
+            ledger.enqueue_call(QUEUE, b"%d" % number, bound=9)
 
-        ledger.move(QUEUE, self.OTHER)
+        ledger.move_queue(QUEUE, self.OTHER)
 
         taken = ledger.claim(self.OTHER, "w", calls=9, parts=0, lease_s=1)
         assert taken.messages == (b"0", b"1", b"2")
@@ -788,10 +792,10 @@ class TestMoving:
 
     def test_calls_of_each_account_take_turns_in_the_other_queue(self, ledger: Ledger):
         for account in ("acme", "zeta"):
-            ledger.offer(QUEUE, account.encode(), bound=9, account=account)
-            ledger.offer(self.OTHER, account.encode(), bound=9, account=account)
+            ledger.enqueue_call(QUEUE, account.encode(), bound=9, account=account)
+            ledger.enqueue_call(self.OTHER, account.encode(), bound=9, account=account)
 
-        ledger.move(QUEUE, self.OTHER)
+        ledger.move_queue(QUEUE, self.OTHER)
 
         assert ledger.waiting(self.OTHER) == 4
         taken = ledger.claim(self.OTHER, "w", calls=9, parts=0, lease_s=1).messages
@@ -802,9 +806,9 @@ class TestMoving:
     def test_every_part_is_claimed_once_and_only_in_the_other_queue(self, ledger: Ledger):
         jobs = [a_job(account) for account in ("acme", "zeta", "acme")]
         for job in jobs:
-            ledger.enrol(job, parts=3)
+            ledger.create_job(job, parts=3)
 
-        ledger.move(QUEUE, self.OTHER)
+        ledger.move_queue(QUEUE, self.OTHER)
 
         claims = take(ledger, self.OTHER, parts=99)
         assert take(ledger, parts=99) == []
@@ -814,15 +818,15 @@ class TestMoving:
 
     def test_what_was_leased_comes_back_in_the_other_queue(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=3)
+        ledger.create_job(job, parts=3)
         released, late, lost = (*take(ledger, parts=2, lease_s=30), take_one(ledger, lease_s=0.01))
-        ledger.enrol(a_job(), parts=1)  # so that something waits
-        ledger.release(released)
+        ledger.create_job(a_job(), parts=1)  # so that something waits
+        ledger.requeue(released)
 
-        ledger.move(QUEUE, self.OTHER)
-        ledger.release(late, delay_s=0.01)
+        ledger.move_queue(QUEUE, self.OTHER)
+        ledger.requeue(late, delay_s=0.01)
         time.sleep(0.05)
-        ledger.reap(attempts=5)
+        ledger.reclaim_expired(attempts=5)
 
         assert take(ledger, parts=9) == []
         again = {c.task for c in take(ledger, self.OTHER, parts=9) if c.job_id == job.id}
@@ -830,25 +834,25 @@ class TestMoving:
 
     def test_what_an_account_has_under_way_counts_in_the_other_queue(self, capped: Ledger):
         job = a_job()
-        capped.enrol(job, parts=4)
+        capped.create_job(job, parts=4)
         held = take_one(capped)
 
-        capped.move(QUEUE, self.OTHER)
+        capped.move_queue(QUEUE, self.OTHER)
 
         assert len(take(capped, self.OTHER, parts=9)) == 1
         capped.complete(held, lease_s=9)
         assert len(take(capped, self.OTHER, parts=9)) == 1
-        capped.enrol(a_job(), parts=4)
+        capped.create_job(a_job(), parts=4)
         assert len(take(capped, parts=9)) == 2  # nothing is under way in the first
 
     def test_parts_that_are_made_later_are_made_in_the_other_queue(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=0)
+        ledger.create_job(job, parts=0)
         plan = take_one(ledger, CONTROL)
-        ledger.extend(plan, first=0, parts=1, last=False, low=0, cost=1)
+        ledger.add_parts(plan, first=0, parts=1, last=False, low=0, cost=1)
 
-        ledger.move(QUEUE, self.OTHER)
-        ledger.extend(plan, first=1, parts=1, last=True, low=0, cost=1)
+        ledger.move_queue(QUEUE, self.OTHER)
+        ledger.add_parts(plan, first=1, parts=1, last=True, low=0, cost=1)
         ledger.complete(plan, lease_s=9)
 
         assert [c.task for c in take(ledger, self.OTHER, parts=9)] == ["part:0", "part:1"]
@@ -856,9 +860,9 @@ class TestMoving:
 
     def test_a_moved_job_ends(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=2)
+        ledger.create_job(job, parts=2)
         first = take_one(ledger)
-        ledger.move(QUEUE, self.OTHER)
+        ledger.move_queue(QUEUE, self.OTHER)
         second = take_one(ledger, self.OTHER)
 
         assert ledger.complete(first, lease_s=9) is None
@@ -869,24 +873,24 @@ class TestMoving:
 
     def test_an_abandoned_job_leaves_the_other_queue(self, ledger: Ledger):
         job = a_job()
-        ledger.enrol(job, parts=2)
-        ledger.move(QUEUE, self.OTHER)
+        ledger.create_job(job, parts=2)
+        ledger.move_queue(QUEUE, self.OTHER)
 
-        ledger.abandon(job.id)
+        ledger.abort_job(job.id)
 
         assert take(ledger, self.OTHER, parts=9) == []
         assert take_one(ledger, CONTROL).task == FINALISE
 
     def test_it_takes_a_bounded_number_of_jobs(self, ledger: Ledger):
         for _ in range(5):
-            ledger.enrol(a_job(), parts=1)
+            ledger.create_job(a_job(), parts=1)
 
-        ledger.move(QUEUE, self.OTHER, limit=2)
+        ledger.move_queue(QUEUE, self.OTHER, limit=2)
 
         assert (ledger.waiting(QUEUE), ledger.waiting(self.OTHER)) == (3, 2)
 
     def test_the_next_reap_rings(self, ledger: Ledger):
-        ledger.enrol(a_job(), parts=1)
-        ledger.move(QUEUE, self.OTHER)
+        ledger.create_job(a_job(), parts=1)
+        ledger.move_queue(QUEUE, self.OTHER)
 
-        assert self.OTHER in ledger.reap(attempts=5).ring
+        assert self.OTHER in ledger.reclaim_expired(attempts=5).ring

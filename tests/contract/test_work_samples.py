@@ -22,9 +22,9 @@ pytestmark = pytest.mark.integration
 def job(redis_client: redis.Redis) -> Job:
     """A job that was planned, of 500 parts."""
     ledger, job = RedisLedger(redis_client), a_job()
-    ledger.enrol(job, parts=0)
+    ledger.create_job(job, parts=0)
     plan = take_one(ledger, CONTROL)
-    ledger.extend(plan, first=0, parts=500, last=True, low=0, cost=10)
+    ledger.add_parts(plan, first=0, parts=500, last=True, low=0, cost=10)
     ledger.complete(plan, lease_s=30)
     return job
 

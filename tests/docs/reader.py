@@ -115,7 +115,7 @@ def reader(service: Service, folder: Path) -> Reader:
         ("square.jpg", "blue", "square"),
         ("cross.png", "green", "cross"),
     ):
-        tiny_clip.draw(colour, shape, random.Random(5), side=224).picture.save(folder / name)
+        tiny_clip.draw(colour, shape, random.Random(5), side=224).image.save(folder / name)
     lines = (b"Invoice 2026-113 for office chairs", b"Amount due: 420.00 EUR, within 14 days")
     letter = documents.pdf(*map(documents.shown, lines))
     (folder / "letters").mkdir()

@@ -78,7 +78,7 @@ def test_a_toml_block_is_a_catalogue(tmp_path: Path) -> None:
     for number, block in enumerate(each for each in BLOCKS if each.language == "toml"):
         written = tmp_path / f"{number}.toml"
         written.write_text(block.text)
-        assert model_catalogue.load(str(written), default="all-MiniLM-L6-v2").for_pictures()
+        assert model_catalogue.load(str(written), default="all-MiniLM-L6-v2").for_images()
 
 
 def test_every_target_of_make_exists() -> None:

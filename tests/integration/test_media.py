@@ -1,4 +1,4 @@
-"""Pictures and documents through the whole service: real processes, a CLIP model of open_clip.
+"""Images and documents through the whole service: real processes, a CLIP model of open_clip.
 
 The model knows drawings of coloured shapes (`tests.tiny_clip`); documents are drawn and written
 here.
@@ -35,7 +35,7 @@ aliases = ["jina-clip-v2"]
 engine = "open_clip"
 checkpoint = "{folder}"
 device = "gpu-preferred"
-picture_templates = ["{{label}}"]
+image_templates = ["{{label}}"]
 
 [[model]]
 name = "tiny"
@@ -43,14 +43,14 @@ engine = "hashing"
 """
 
 
-def png(picture: Image.Image, kind: str = "PNG") -> bytes:
+def png(image: Image.Image, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind)
+    image.save(stream, kind)
     return stream.getvalue()
 
 
 def drawing(colour: str, shape: str, seed: int = 0, kind: str = "PNG") -> bytes:
-    return png(draw(colour, shape, random.Random(seed)).picture.resize((200, 200)), kind)
+    return png(draw(colour, shape, random.Random(seed)).image.resize((200, 200)), kind)
 
 
 def data_uri(data: bytes) -> str:
@@ -58,7 +58,7 @@ def data_uri(data: bytes) -> str:
 
 
 def scan(*drawings: bytes) -> bytes:
-    """A PDF whose pages are nothing but pictures."""
+    """A PDF whose pages are nothing but images."""
     pages = [Image.open(io.BytesIO(each)).convert("RGB") for each in drawings]
     stream = io.BytesIO()
     pages[0].save(stream, "PDF", save_all=True, append_images=pages[1:])
@@ -161,7 +161,7 @@ def predictions(body: dict[str, Any]) -> list[str | None]:
     return [each["prediction"] for each in body["data"]]
 
 
-def test_texts_and_pictures_in_one_request(stack: Stack, site: tuple[str, list[str]]):
+def test_texts_and_images_in_one_request(stack: Stack, site: tuple[str, list[str]]):
     """The vendor's second example: three texts and three images, four labels."""
     labels = ["a red circle", "a blue square", "a green cross", "a blue circle"]
     inputs = [
@@ -185,10 +185,10 @@ def test_texts_and_pictures_in_one_request(stack: Stack, site: tuple[str, list[s
         "a green cross",
         "a blue circle",
     ]
-    assert body["usage"]["total_tokens"] > 3 * 1_000  # a tile for each of the three pictures
+    assert body["usage"]["total_tokens"] > 3 * 1_000  # a tile for each of the three images
 
 
-def test_pictures_need_no_model_named(stack: Stack):
+def test_images_need_no_model_named(stack: Stack):
     answer = stack.classify([{"image": data_uri(drawing("red", "cross"))}], labels=list(LABELS))
 
     assert answer.status == 200, answer.body
@@ -199,7 +199,7 @@ def test_one_that_cannot_be_read_fails_alone(stack: Stack, site: tuple[str, list
     inputs = [
         {"image": data_uri(drawing("red", "circle"))},
         {"image": f"{site[0]}/nowhere.png"},
-        {"image": base64.b64encode(b"not a picture at all").decode()},
+        {"image": base64.b64encode(b"not a image at all").decode()},
         {"image": "http://169.254.169.254/latest/meta-data"},
         {"image": "file:///etc/passwd"[5:]},
     ]
@@ -259,7 +259,7 @@ def test_an_address_asked_often_is_fetched_once(stack: Stack, site: tuple[str, l
     assert site[1].count("/square.png") == before + 1
 
 
-def test_a_classifier_learns_new_words_from_pictures(stack: Stack):
+def test_a_classifier_learns_new_words_from_images(stack: Stack):
     words = {"circle": "flurb", "square": "quonk", "cross": "zibble"}
     examples = [
         {"image": data_uri(drawing(colour, shape, seed)), "label": word}
@@ -323,7 +323,7 @@ class TestDocuments:
         answer = stack.classify([{"file": pdf}], labels=["red", "green"], model="tiny")
 
         assert answer.status == 422
-        assert "name a model that reads pictures" in answer.json()["detail"]
+        assert "name a model that reads images" in answer.json()["detail"]
 
     def test_an_uploaded_file_by_its_id(self, stack: Stack):
         sent = upload(stack, "a.txt", b"red, all red", "user_data")
@@ -378,7 +378,7 @@ def ended(stack: Stack, **asked: object) -> tuple[dict[str, int], dict[str, Any]
 
 
 class TestBatches:
-    def test_of_pictures_by_address(
+    def test_of_images_by_address(
         self, stack: Stack, site: tuple[str, list[str]], lake: tuple[str, Any]
     ):
         lake[1].put_object(Bucket="lake", Key="one/x.png", Body=drawing("green", "square"))
@@ -405,11 +405,11 @@ class TestBatches:
         assert found == {"1": "a blue circle", "2": "a red cross", "5": "a green square"}
         assert codes == {"3": "input_fetch_failed", "4": "empty_image"}
 
-    def test_of_all_pictures_below_a_prefix(self, stack: Stack, lake: tuple[str, Any]):
+    def test_of_all_images_below_a_prefix(self, stack: Stack, lake: tuple[str, Any]):
         for name, data in {
             "a.png": drawing("red", "circle"),
             "deep/er/b.webp": drawing("blue", "cross", kind="WEBP"),
-            "c.txt": b"no picture",
+            "c.txt": b"no image",
         }.items():
             lake[1].put_object(Bucket="lake", Key=f"photos/{name}", Body=data)
 

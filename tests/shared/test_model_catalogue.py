@@ -38,13 +38,13 @@ def test_a_file_adds_models_and_replaces_those_of_the_same_name(extra):
     assert catalogue.find(DEFAULT).engine == "hashing"
 
 
-def test_pictures_go_to_the_first_that_reads_them_and_the_files_own_come_first(extra):
+def test_images_go_to_the_first_that_reads_them_and_the_files_own_come_first(extra):
     path = extra('[[model]]\nname = "ours"\nengine = "open_clip"\n')
 
-    assert load(default=DEFAULT).for_pictures().name == "ViT-B-32@laion2b_s34b_b79k"
+    assert load(default=DEFAULT).for_images().name == "ViT-B-32@laion2b_s34b_b79k"
     assert load(default=DEFAULT).find("jina-clip-v2").name == "ViT-B-32@laion2b_s34b_b79k"
-    assert load(path, default=DEFAULT).for_pictures().name == "ours"
-    assert load(path, default="ViT-L-14").for_pictures().name == "ViT-L-14@datacomp_xl_s13b_b90k"
+    assert load(path, default=DEFAULT).for_images().name == "ours"
+    assert load(path, default="ViT-L-14").for_images().name == "ViT-L-14@datacomp_xl_s13b_b90k"
 
 
 def test_a_file_takes_aliases_over(extra):

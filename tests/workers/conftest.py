@@ -91,21 +91,21 @@ class Bench:
     encoder: Encoder = field(default_factory=Encoder)
     colours: ColourEncoder = field(default_factory=ColourEncoder)
     media: FakeMedia = field(default_factory=FakeMedia)
-    reads_pictures: bool = True
+    reads_images: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batcher = Microbatcher(self.encoder, budget_tokens=256, name="tiny")
         stills = ImageBatcherModel(self.colours)
-        self.picture_batcher = Microbatcher(
-            stills, budget_tokens=64, name="tiny", window_tokens=self.colours.picture_tokens
+        self.image_batcher = Microbatcher(
+            stills, budget_tokens=64, name="tiny", window_tokens=self.colours.image_tokens
         )
         model = LoadedModel(
-            entry=ModelEntry(name="tiny", engine="hashing", picture_templates=("{label}",)),
+            entry=ModelEntry(name="tiny", engine="hashing", image_templates=("{label}",)),
             embedder=Embedder(self.encoder, self.batcher),
-            pictures=ImageEmbedder(self.colours, self.picture_batcher, logit_scale=20.0)
-            if self.reads_pictures
+            images=ImageEmbedder(self.colours, self.image_batcher, logit_scale=20.0)
+            if self.reads_images
             else None,
         )
         self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
@@ -153,7 +153,7 @@ class Bench:
                 records=self.classifiers.records,
                 catalogue=CATALOGUE,
                 limits=self.limits,
-                most_classifiers=5,
+                max_classifiers=5,
             ),
         )
         self.parts = TaskRunner(
@@ -200,7 +200,7 @@ class Bench:
         submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
         self.store.put(object_keys.request(account, job.id), encode(submission))
         self.store.put(object_keys.open_marker(job.id), account.encode())
-        self.ledger.enrol(job, parts=0 if job.kind is JobKind.BATCH else 1)
+        self.ledger.create_job(job, parts=0 if job.kind is JobKind.BATCH else 1)
         return job
 
     def claim(self, queue: str = QUEUE, *, lease_s: float = 30) -> Claim:
@@ -214,7 +214,7 @@ class Bench:
         self.encoder.free.set()
         self.leases.close()
         self.batcher.close()
-        self.picture_batcher.close()
+        self.image_batcher.close()
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def by_library(open_clip: Any, folder: Path) -> Any:
 
 
 def pixels(drawings: list[tiny_clip.Drawing]) -> list[np.ndarray]:
-    return [np.asarray(drawing.picture) for drawing in drawings]
+    return [np.asarray(drawing.image) for drawing in drawings]
 
 
 def noise(count: int, side: int) -> list[np.ndarray]:
@@ -96,23 +96,23 @@ def rows_of_texts(library: Any, texts: Any) -> np.ndarray:
         return model.encode_text(tokenise(list(texts)), normalize=True).numpy()
 
 
-def rows_of_pictures(library: Any, pictures: list[np.ndarray]) -> np.ndarray:
+def rows_of_images(library: Any, images: list[np.ndarray]) -> np.ndarray:
     import torch
     from PIL import Image
 
     model, transform, _ = library
-    batch = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+    batch = torch.stack([transform(Image.fromarray(image)) for image in images])
     with torch.inference_mode():
         return model.encode_image(batch, normalize=True).numpy()
 
 
 def test_it_tells_what_the_checkpoint_is(exact: Any, library: Any) -> None:
-    texts, pictures = exact.texts, exact.pictures
+    texts, images = exact.texts, exact.images
 
     assert (texts.name, texts.dimensions, texts.window) == ("drawn", 96, 14)
-    assert (pictures.name, pictures.dimensions, pictures.picture_tokens) == ("drawn", 96, 16)
-    assert pictures.frame == Frame(height=64, width=64, resize="shortest", interpolation="bicubic")
-    assert texts.revision == pictures.revision
+    assert (images.name, images.dimensions, images.image_tokens) == ("drawn", 96, 16)
+    assert images.frame == Frame(height=64, width=64, resize="shortest", interpolation="bicubic")
+    assert texts.revision == images.revision
     assert len(texts.revision) == 16
     assert exact.logit_scale == pytest.approx(float(library[0].logit_scale.exp()))
     assert exact.logit_bias == 0
@@ -124,13 +124,13 @@ def test_in_float32_the_vectors_are_the_librarys(
 ) -> None:
     folder = request.getfixturevalue(kind)
     clip, library = load(str(folder), name="m", precision="float32"), by_library(open_clip, folder)
-    pictures = noise(5, clip.pictures.frame.height)
+    images = noise(5, clip.images.frame.height)
 
     texts = clip.texts.encode(windows(clip.texts, TEXTS))
-    seen = clip.pictures.encode(pictures)
+    seen = clip.images.encode(images)
 
     np.testing.assert_allclose(texts, rows_of_texts(library, TEXTS), atol=EXACT)
-    np.testing.assert_allclose(seen, rows_of_pictures(library, pictures), atol=EXACT)
+    np.testing.assert_allclose(seen, rows_of_images(library, images), atol=EXACT)
     assert texts.dtype == seen.dtype == np.float32
 
 
@@ -138,10 +138,10 @@ def test_in_the_precision_of_the_device_they_agree(clip: Any, library: Any) -> N
     drawings = pixels(tiny_clip.draw_all(60, seed=9))
 
     texts = clip.texts.encode(windows(clip.texts, tiny_clip.LABELS))
-    seen = clip.pictures.encode(drawings)
+    seen = clip.images.encode(drawings)
 
     assert (texts * rows_of_texts(library, tiny_clip.LABELS)).sum(axis=1).min() >= 0.999
-    assert (seen * rows_of_pictures(library, drawings)).sum(axis=1).min() >= 0.999
+    assert (seen * rows_of_images(library, drawings)).sum(axis=1).min() >= 0.999
     np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 1, atol=1e-4)
 
@@ -153,8 +153,8 @@ def test_a_row_is_the_same_alone_and_among_mates(clip: Any, exact: Any) -> None:
 
         together = loaded.texts.encode([*short, [320] * loaded.texts.window])[:-1]
         alone = np.concatenate([loaded.texts.encode([window]) for window in short])
-        seen = loaded.pictures.encode(drawings)
-        seen_alone = np.concatenate([loaded.pictures.encode([one]) for one in drawings])
+        seen = loaded.images.encode(drawings)
+        seen_alone = np.concatenate([loaded.images.encode([one]) for one in drawings])
 
         np.testing.assert_allclose(together, alone, atol=tolerance)
         np.testing.assert_allclose(seen, seen_alone, atol=tolerance)
@@ -195,7 +195,7 @@ def test_threads_may_tokenise_while_the_towers_run(exact: Any) -> None:
     wanted = exact.texts.tokenise(list(TEXTS))
 
     with ThreadPoolExecutor(4) as pool:
-        running = pool.submit(exact.pictures.encode, noise(64, 64))
+        running = pool.submit(exact.images.encode, noise(64, 64))
         assert all(ids == wanted for ids in pool.map(exact.texts.tokenise, [list(TEXTS)] * 20))
         running.result(BOUND_S)
 
@@ -203,16 +203,16 @@ def test_threads_may_tokenise_while_the_towers_run(exact: Any) -> None:
 def test_two_threads_may_call_both_towers_at_once(clip: Any) -> None:
     texts = windows(clip.texts, tiny_clip.LABELS)
     drawings = pixels(tiny_clip.draw_all(16, seed=4))
-    wanted_texts, wanted_pictures = clip.texts.encode(texts), clip.pictures.encode(drawings)
+    wanted_texts, wanted_images = clip.texts.encode(texts), clip.images.encode(drawings)
 
     with ThreadPoolExecutor(2) as pool:
         all_texts = pool.submit(lambda: [clip.texts.encode(texts) for _ in range(30)])
-        all_pictures = pool.submit(lambda: [clip.pictures.encode(drawings) for _ in range(30)])
+        all_images = pool.submit(lambda: [clip.images.encode(drawings) for _ in range(30)])
 
         for rows in all_texts.result(BOUND_S):
             np.testing.assert_array_equal(rows, wanted_texts)
-        for rows in all_pictures.result(BOUND_S):
-            np.testing.assert_array_equal(rows, wanted_pictures)
+        for rows in all_images.result(BOUND_S):
+            np.testing.assert_array_equal(rows, wanted_images)
 
 
 def test_what_does_not_fit_is_refused(exact: Any) -> None:
@@ -220,9 +220,9 @@ def test_what_does_not_fit_is_refused(exact: Any) -> None:
     with pytest.raises(ValueError, match="15 tokens; at most 14"):
         exact.texts.encode([[320] * 15])
     with pytest.raises(ValueError, match=r"\(32, 32, 3\); the frame is uint8 \(64, 64, 3\)"):
-        exact.pictures.encode(noise(1, 32))
+        exact.images.encode(noise(1, 32))
     with pytest.raises(ValueError, match="float32"):
-        exact.pictures.encode([np.zeros((64, 64, 3), np.float32)])
+        exact.images.encode([np.zeros((64, 64, 3), np.float32)])
 
 
 def test_a_pass_that_runs_out_of_memory_says_so(load: Any, untrained_clip: Path) -> None:
@@ -231,10 +231,10 @@ def test_a_pass_that_runs_out_of_memory_says_so(load: Any, untrained_clip: Path)
     def full(*_: object) -> Any:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
 
-    clip.pictures._tower._module.register_forward_hook(full)
+    clip.images._tower._module.register_forward_hook(full)
 
-    with pytest.raises(Unavailable, match="memory for 2 pictures of the model m"):
-        clip.pictures.encode(noise(2, 32))
+    with pytest.raises(Unavailable, match="memory for 2 images of the model m"):
+        clip.images.encode(noise(2, 32))
     assert clip.texts.encode([[320]]).shape == (1, 16)
 
 
@@ -245,7 +245,7 @@ def test_a_closed_model_says_so(load: Any, untrained_clip: Path) -> None:
     with pytest.raises(Unavailable, match="m is closed"):
         clip.texts.encode([[320]])
     with pytest.raises(Unavailable, match="m is closed"):
-        clip.pictures.encode(noise(1, 32))
+        clip.images.encode(noise(1, 32))
 
 
 def test_a_precision_that_disagrees_is_left_for_the_next(
@@ -265,7 +265,7 @@ def test_a_precision_that_disagrees_is_left_for_the_next(
         load(str(untrained_clip), name="m")
 
     assert "the texts of m do not run in bfloat16 (cosine" in caplog.text
-    assert "texts in float32, pictures in float32" in caplog.text
+    assert "texts in float32, images in float32" in caplog.text
 
 
 def test_the_revision_is_that_of_weights_and_configuration(
@@ -441,16 +441,16 @@ def test_a_model_of_sentence_transformers_agrees_with_it(load: Any, sentence_cli
         warnings.simplefilter("ignore")
         plain = SentenceTransformer(str(sentence_clip), device="cpu")
     clip = load(str(sentence_clip), name="s", engine="sentence", precision="float32")
-    pictures = noise(3, 32)
+    images = noise(3, 32)
 
     texts = clip.texts.encode(windows(clip.texts, TEXTS))
-    seen = clip.pictures.encode(pictures)
+    seen = clip.images.encode(images)
 
     encode = {"normalize_embeddings": True, "show_progress_bar": False}
     np.testing.assert_allclose(texts, plain.encode(list(TEXTS), **encode), atol=EXACT)
-    images = [Image.fromarray(picture) for picture in pictures]
+    images = [Image.fromarray(image) for image in images]
     np.testing.assert_allclose(seen, plain.encode(images, **encode), atol=EXACT)
-    assert (clip.texts.window, clip.pictures.picture_tokens, clip.texts.dimensions) == (14, 4, 16)
+    assert (clip.texts.window, clip.images.image_tokens, clip.texts.dimensions) == (14, 4, 16)
     assert clip.logit_scale == pytest.approx(float(plain[0].model.logit_scale.exp()))
 
 
@@ -465,7 +465,7 @@ def test_a_model_of_sentence_transformers_that_is_not_here_or_has_no_eyes(
         load("acme/nothing", name="s", engine="sentence")
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         load(str(copy), name="s", engine="sentence")
-    with pytest.raises(ConfigurationError, match="no tower for pictures"):
+    with pytest.raises(ConfigurationError, match="no tower for images"):
         load(str(Path(texts_only.__file__).parent / "model"), name="s", engine="sentence")
 
 
@@ -473,7 +473,7 @@ def test_unseen_drawings_are_told_apart_by_what_labels_mean(clip: Any) -> None:
     count = 50 * len(tiny_clip.LABELS)
     labels = clip.texts.encode(windows(clip.texts, tiny_clip.LABELS))  # (L, D)
 
-    seen = clip.pictures.encode(pixels(tiny_clip.draw_all(count, seed=99)))  # (N, D)
+    seen = clip.images.encode(pixels(tiny_clip.draw_all(count, seed=99)))  # (N, D)
 
     right = (seen @ labels.T).argmax(axis=1) == np.arange(count) % len(labels)
     assert right.mean() >= 0.95
@@ -482,13 +482,13 @@ def test_unseen_drawings_are_told_apart_by_what_labels_mean(clip: Any) -> None:
 def test_ten_drawings_teach_a_word_that_means_nothing_yet(clip: Any) -> None:
     kinds = len(NEW_WORDS)
     labels = clip.texts.encode(windows(clip.texts, NEW_WORDS))
-    examples = clip.pictures.encode(pixels(tiny_clip.draw_all(10 * kinds, seed=5)))
+    examples = clip.images.encode(pixels(tiny_clip.draw_all(10 * kinds, seed=5)))
     scale = CosineCalibration(temperature=1 / clip.logit_scale, by_spread=False)
 
     learner, _ = Learner.start(NEW_WORDS, labels, scale).learn(
         examples, np.arange(len(examples)) % kinds
     )
 
-    seen = clip.pictures.encode(pixels(tiny_clip.draw_all(50 * kinds, seed=99)))
+    seen = clip.images.encode(pixels(tiny_clip.draw_all(50 * kinds, seed=99)))
     right = learner.scores(seen).argmax(axis=1) == np.arange(len(seen)) % kinds
     assert right.mean() >= 0.97

@@ -21,7 +21,7 @@ class Work:
         self.calls: list[bytes] = []
         self.parts: list[str] = []
         self.at_once = 0
-        self.most_at_once = 0
+        self.max_at_once = 0
         self.may_end = threading.Event()
         self.may_end.set()
         self.room = True
@@ -45,7 +45,7 @@ class Work:
         with self._lock:
             self.parts.append(claim.job_id)
             self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.max_at_once = max(self.max_at_once, self.at_once)
         self.may_end.wait(10)
         with self._lock:
             self.at_once -= 1
@@ -82,7 +82,7 @@ def wait_until(condition) -> None:
 @pytest.mark.slow
 def test_it_takes_everything_and_leaves_when_there_is_nothing(bench: Bench, work: Work):
     for n in range(5):
-        bench.ledger.offer(QUEUE, b"%d" % n, bound=10)
+        bench.ledger.enqueue_call(QUEUE, b"%d" % n, bound=10)
     for _ in range(5):
         bench.submit()
 
@@ -90,7 +90,7 @@ def test_it_takes_everything_and_leaves_when_there_is_nothing(bench: Bench, work
 
     wait_until(lambda: len(work.parts) == 5)
     assert work.calls == [b"0", b"1", b"2", b"3", b"4"]
-    assert bench.ledger.offer(QUEUE, b"next", bound=10) is True, "nobody attends any more"
+    assert bench.ledger.enqueue_call(QUEUE, b"next", bound=10) is True, "nobody attends any more"
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_so_many_parts_run_at_once_and_no_more(bench: Bench, work: Work):
     work.may_end.set()
     wait_until(lambda: len(work.parts) == 6)
 
-    assert work.most_at_once == 2
+    assert work.max_at_once == 2
     bench.stopping.set()
     thread.join(10)
 
@@ -137,7 +137,7 @@ def test_calls_are_answered_while_every_slot_for_parts_is_taken(bench: Bench, wo
     thread.start()
     wait_until(lambda: work.at_once == 2)
 
-    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.enqueue_call(QUEUE, b"call", bound=10)
 
     wait_until(lambda: work.calls == [b"call"])
     bench.stopping.set()
@@ -148,7 +148,7 @@ def test_calls_are_answered_while_every_slot_for_parts_is_taken(bench: Bench, wo
 @pytest.mark.slow
 def test_nothing_is_taken_while_the_models_have_no_room(bench: Bench, work: Work):
     work.room = False
-    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.enqueue_call(QUEUE, b"call", bound=10)
     thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
     thread.start()
     time.sleep(0.1)
@@ -164,18 +164,18 @@ def test_nothing_is_taken_while_the_models_have_no_room(bench: Bench, work: Work
 def test_calls_of_others_are_taken_while_enough_of_one_account_waits(bench: Bench, work: Work):
     work.full = {"heavy"}
     long = b"long" + b"." * 5000
-    bench.ledger.offer(QUEUE, long, bound=10, account="heavy")
-    bench.ledger.offer(QUEUE, b"other", bound=10, account="other")
+    bench.ledger.enqueue_call(QUEUE, long, bound=10, account="heavy")
+    bench.ledger.enqueue_call(QUEUE, b"other", bound=10, account="other")
     thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
     thread.start()
 
     wait_until(lambda: work.calls == [b"other"])
-    bench.ledger.offer(QUEUE, b"another", bound=10, account="other")
+    bench.ledger.enqueue_call(QUEUE, b"another", bound=10, account="other")
     wait_until(lambda: work.calls == [b"other", b"another"])
-    bench.ledger.offer(QUEUE, b"short", bound=10, account="heavy")
+    bench.ledger.enqueue_call(QUEUE, b"short", bound=10, account="heavy")
     wait_until(lambda: work.calls == [b"other", b"another", b"short"])
     work.closed = {"heavy"}
-    bench.ledger.offer(QUEUE, b"short", bound=10, account="heavy")
+    bench.ledger.enqueue_call(QUEUE, b"short", bound=10, account="heavy")
     time.sleep(0.1)
     work.full = work.closed = set()
     wait_until(lambda: work.calls == [b"other", b"another", b"short", b"short", long])
@@ -188,7 +188,7 @@ def test_what_is_passed_over_is_offered_to_other_workers(bench: Bench, work: Wor
     thread = threading.Thread(target=work.drain().attend, args=(QUEUE,))
     thread.start()
 
-    assert bench.ledger.offer(QUEUE, b"1", bound=10, account="heavy") is True, "it rings"
+    assert bench.ledger.enqueue_call(QUEUE, b"1", bound=10, account="heavy") is True, "it rings"
 
     bench.stopping.set()
     thread.join(10)
@@ -239,7 +239,7 @@ def test_a_broker_that_goes_away_frees_the_queue_for_the_next_bell(bench: Bench,
     assert not drain.attends(QUEUE)
 
     bench.ledger.away = False
-    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.enqueue_call(QUEUE, b"call", bound=10)
     drain.attend(QUEUE)
 
     assert work.calls == [b"call"]

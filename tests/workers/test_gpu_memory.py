@@ -80,8 +80,8 @@ def test_a_batch_that_does_not_fit_is_freed_before_anyone_is_told(
         held.append(weakref.ref(batch))
         raise kind(said)
 
-    with pytest.raises(Unavailable, match="not enough memory for 9 pictures") as caught:
-        freeing(work, what="9 pictures")
+    with pytest.raises(Unavailable, match="not enough memory for 9 images") as caught:
+        freeing(work, what="9 images")
 
     assert caught.value.__context__ is None
     assert held[0]() is None

@@ -113,7 +113,7 @@ def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper:
     known, ended = bench.submit(), bench.submit()
     bench.store.put(object_keys.job("acme", ended.id), b"{}")
     bench.ledger = keeper.ledger = FakeLedger()
-    bench.ledger.enrol(known, parts=1)
+    bench.ledger.create_job(known, parts=1)
 
     tick(keeper)
 
@@ -244,7 +244,7 @@ def test_a_batch_that_never_ended_in_all_its_time_has_its_error_file(bench: Benc
 
     for _ in range(2):  # the second time it waits for the worker
         expire_jobs(bench.store, bench.ledger, before=2e9, now=2e9, limit=NO_LIMIT)
-    bench.ledger.release(part)
+    bench.ledger.requeue(part)
     run_all(bench)
 
     ended = decode(Job, bench.store.get(object_keys.job("acme", job.id)).data)
@@ -336,7 +336,7 @@ def test_a_keeper_deletes_uploads_an_hour_after_their_day(bench: Bench, keeper: 
 @pytest.mark.slow
 def test_control_work_is_rung_too(bench: Bench, keeper: Keeper, rung: list[str]):
     job = bench.submit()
-    bench.ledger.abandon(job.id)
+    bench.ledger.abort_job(job.id)
     time.sleep(0.55)
 
     tick(keeper)

@@ -229,5 +229,5 @@ def test_what_was_pulled_works(
     assert f"revision {COMMIT}" in text
     for said in ("384 dimensions", "windows of 254 tokens", " tokens/s", "float"):
         assert said in text
-    for said in ("16 dimensions", "32 x 32 pixels", " pictures/s", "pictures in "):
+    for said in ("16 dimensions", "32 x 32 pixels", " images/s", "images in "):
         assert said in clip

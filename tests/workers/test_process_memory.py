@@ -40,8 +40,8 @@ class Process:
         guard.measure_fresh()
         return guard
 
-    def seconds_until_full(self, guard: MemoryGuard, most_s: int = 60) -> int | None:
-        for second in range(most_s):
+    def seconds_until_full(self, guard: MemoryGuard, max_s: int = 60) -> int | None:
+        for second in range(max_s):
             if guard.look():
                 return second
             self.now += 1

@@ -29,9 +29,9 @@ ABSOLUTE_TOLERANCE = 2e-3
 WORDS = ("order", "bank", "rate", "goal", "refund", "late", "parcel", "storm", "the", "of", "to")
 
 
-def sample(count: int, most_words: int) -> list[str]:
+def sample(count: int, max_words: int) -> list[str]:
     pick = random.Random(3)
-    return [" ".join(pick.choices(WORDS, k=pick.randint(0, most_words))) for _ in range(count)]
+    return [" ".join(pick.choices(WORDS, k=pick.randint(0, max_words))) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")

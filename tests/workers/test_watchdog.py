@@ -71,7 +71,7 @@ def test_a_worker_that_hears_no_bell_while_work_waits_ends(
 ):
     monkeypatch.setattr(watchdog, "_DEAF_S", 0.1)
     monkeypatch.setattr(watchdog, "_TICK_S", 0.05)
-    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.enqueue_call(QUEUE, b"call", bound=10)
 
     dog, exits = watch(bench, attends=lambda _: False)
 
@@ -82,7 +82,7 @@ def test_a_worker_that_hears_no_bell_while_work_waits_ends(
 def test_a_broker_that_is_away_is_no_reason_to_end(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(watchdog, "_DEAF_S", 0.1)
     monkeypatch.setattr(watchdog, "_TICK_S", 0.02)
-    bench.ledger.offer(QUEUE, b"call", bound=10)
+    bench.ledger.enqueue_call(QUEUE, b"call", bound=10)
     bench.ledger.away = True
 
     dog, exits = watch(bench, attends=lambda _: False)

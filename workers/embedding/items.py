@@ -1,6 +1,6 @@
-"""Items to vectors: what a model sees of a text, of pictures, of a document.
+"""Items to vectors: what a model sees of a text, of images, of a document.
 
-A view is one vector that an item is judged by. A text is one view; so are pictures of one thing,
+A view is one vector that an item is judged by. A text is one view; so are images of one thing,
 the mean of their vectors. A document is judged by the view of its text, by that of its pages, or by
 both, if it has both; and each page by itself, if that is asked for. An item that cannot be read
 fails alone.
@@ -74,7 +74,7 @@ class ItemEmbedder:
 
         Raises:
             TokenLimitExceeded: A text is too long.
-            InvalidRequest: The model reads no pictures, and is to.
+            InvalidRequest: The model reads no images, and is to.
             Unavailable: The model has stopped.
         """
         patience = None
@@ -167,13 +167,13 @@ class _Look:
 
     def at(self, item: Item) -> Future[ItemViews]:
         """One item that has to be read first."""
-        return self._document(item.file) if item.file is not None else self._pictures(item.images)
+        return self._document(item.file) if item.file is not None else self._images(item.images)
 
-    def _pictures(self, images: Sequence[Media]) -> Future[ItemViews]:
-        assert self.model.pictures is not None
-        frame = self.model.pictures.encoder.frame
+    def _images(self, images: Sequence[Media]) -> Future[ItemViews]:
+        assert self.model.images is not None
+        frame = self.model.images.encoder.frame
         read = [
-            self.viewer.media.picture(
+            self.viewer.media.image(
                 image,
                 frame,
                 priority=self.priority,
@@ -186,28 +186,28 @@ class _Look:
         ]
         return then(settled(read), lambda _: self._embedded([each.result() for each in read]))
 
-    def _embedded(self, pictures: Sequence[FramedImage]) -> Future[ItemViews]:
-        assert self.model.pictures is not None
-        rows = self.model.pictures.embed(
-            [picture.pixels for picture in pictures],
+    def _embedded(self, images: Sequence[FramedImage]) -> Future[ItemViews]:
+        assert self.model.images is not None
+        rows = self.model.images.embed(
+            [image.pixels for image in images],
             priority=self.priority,
             deadline=self.deadline,
             account=self.account,
             job=self.job,
         )
-        tokens = sum(tokens_of(picture.width, picture.height) for picture in pictures)
+        tokens = sum(tokens_of(image.width, image.height) for image in images)
         return mapped(rows, lambda x: ItemViews(views=((mean(x), True),), tokens=tokens))
 
     @property
-    def _most_pages(self) -> int:
+    def _max_pages(self) -> int:
         return self.files.max_pages or self.viewer.limits.max_pages
 
     def _document(self, file: Media) -> Future[ItemViews]:
-        pictures = self.model.pictures
+        images = self.model.images
         return self.viewer.media.document(
             file,
-            None if pictures is None or self.files.by == "text" else pictures.encoder.frame,
-            most_pages=self._most_pages,
+            None if images is None or self.files.by == "text" else images.encoder.frame,
+            max_pages=self._max_pages,
             use=self._read,
             priority=self.priority,
             deadline=self.deadline,
@@ -222,7 +222,7 @@ class _Look:
         return then(self._tokens_of(document, by), partial(self._looked_at, document, by))
 
     def _tokens_of(self, document: Document, by: FileBy) -> Future[TokenIds]:
-        """The token ids of its text, and of each page if they are asked for; none of pictures."""
+        """The token ids of its text, and of each page if they are asked for; none of images."""
         if by == "pages":
             return done([])
         limits = self.viewer.limits
@@ -244,10 +244,10 @@ class _Look:
             windowed = tokens > self.model.embedder.encoder.window
             text_rows = self._rows(token_ids)
         if by in {"pages", "both"}:
-            assert self.model.pictures is not None
+            assert self.model.images is not None
             drawn = [page for page in document.pages if page.pixels is not None]
             tokens += sum(tokens_of(page.width, page.height) for page in drawn)
-            page_rows = self.model.pictures.embed(
+            page_rows = self.model.images.embed(
                 [page.pixels for page in drawn if page.pixels is not None],
                 priority=self.priority,
                 deadline=self.deadline,
@@ -276,7 +276,7 @@ class _Look:
                 tokens=tokens,
                 windowed=windowed,
                 file=file,
-                pages=pages_of(sides, x, y)[: self._most_pages] if self.files.per_page else (),
+                pages=pages_of(sides, x, y)[: self._max_pages] if self.files.per_page else (),
             )
 
         return mapped(settled(waiting), seen)
@@ -288,26 +288,26 @@ class _Look:
             UnreadableInput: It has nothing of what it is to be judged by.
         """
         has_text = any(page.text.strip() for page in document.pages)
-        has_pictures = any(page.pixels is not None for page in document.pages)
+        has_images = any(page.pixels is not None for page in document.pages)
         if not has_text and not document.visible:
             raise UnreadableInput(_empty(document))
         by = self.files.by
-        if by != "text" and self.model.pictures is not None and not (has_text or has_pictures):
+        if by != "text" and self.model.images is not None and not (has_text or has_images):
             raise UnreadableInput(
-                " ".join(("has neither text nor pictures that can be read.", *document.unread))
+                " ".join(("has neither text nor images that can be read.", *document.unread))
             )
         if by == "auto":
-            by = "pages" if has_pictures and (document.scanned or not has_text) else "text"
-        if by == "both" and not (has_text and has_pictures):
+            by = "pages" if has_images and (document.scanned or not has_text) else "text"
+        if by == "both" and not (has_text and has_images):
             by = "text" if has_text else "pages"
         if by == "text" and not has_text:
             hint = (
                 "judge it by its pages (file_by)"
-                if self.model.pictures is not None
-                else "name a model that reads pictures"
+                if self.model.images is not None
+                else "name a model that reads images"
             )
             raise UnreadableInput(f"has no text, as a scan has none: {hint}")
-        if by == "pages" and not has_pictures:
+        if by == "pages" and not has_images:
             raise UnreadableInput("has no page that can be drawn: judge it by its text (file_by)")
         return by
 
@@ -315,8 +315,8 @@ class _Look:
 def _empty(document: Document) -> str:
     """What to say of one of which nothing is there to be judged."""
     if not document.unread:
-        return "is empty: it has neither text nor pictures"
-    return " ".join(("has neither text nor pictures where it was read.", *document.unread))
+        return "is empty: it has neither text nor images"
+    return " ".join(("has neither text nor images where it was read.", *document.unread))
 
 
 def _dealt(items: Sequence[Item]) -> list[Item]:
@@ -335,10 +335,10 @@ def _dealt(items: Sequence[Item]) -> list[Item]:
 
 
 def _check_reads(model: LoadedModel, index: int, item: Item, files: FileReading) -> None:
-    if model.pictures is not None or not item.media:
+    if model.images is not None or not item.media:
         return
     name = f"the model {model.entry.name}"
     if item.images:
-        refuse(f"input[{index}].image", f"{name} reads no pictures")
+        refuse(f"input[{index}].image", f"{name} reads no images")
     if item.file is not None and files.by in {"pages", "both"}:
-        refuse("file_by", f"{name} reads no pictures; leave it out, or say text")
+        refuse("file_by", f"{name} reads no images; leave it out, or say text")

@@ -53,14 +53,14 @@ def embed_labels(
     *,
     priority: Priority,
     account: str = "",
-    pictures: bool = False,
+    images: bool = False,
 ) -> Future[Rows]:
     """The vectors that labels have before there are examples: (L, D), unit rows.
 
     Raises:
         Unavailable: The model has stopped.
     """
-    templates = _templates(model, pictures)
+    templates = _templates(model, images)
     texts = prompts.prompts(labels, templates)  # (L, K)
     embedded = model.embedder.embed_prompts(
         [*chain.from_iterable(texts)], priority=priority, account=account
@@ -77,17 +77,17 @@ def embed_labels(
     return made
 
 
-def _templates(model: LoadedModel, pictures: bool) -> tuple[str, ...]:
-    return model.entry.picture_templates if pictures else model.entry.templates
+def _templates(model: LoadedModel, images: bool) -> tuple[str, ...]:
+    return model.entry.image_templates if images else model.entry.templates
 
 
-def scale_of(model: LoadedModel, *, pictures: bool = False) -> zero_shot.CosineCalibration:
-    """What the model's cosines of labels with texts mean, or with pictures."""
+def scale_of(model: LoadedModel, *, images: bool = False) -> zero_shot.CosineCalibration:
+    """What the model's cosines of labels with texts mean, or with images."""
     entry = model.entry
-    if pictures:
-        assert model.pictures is not None
+    if images:
+        assert model.images is not None
         return zero_shot.CosineCalibration(
-            temperature=1 / model.pictures.logit_scale, by_spread=False, null_bias=entry.null_bias
+            temperature=1 / model.images.logit_scale, by_spread=False, null_bias=entry.null_bias
         )
     return zero_shot.CosineCalibration(
         temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
@@ -111,11 +111,11 @@ class LabelSets:
         priority: Priority,
         *,
         account: str = "",
-        pictures: bool = False,
+        images: bool = False,
     ) -> Future[Labels]:
         """The question's labels: remembered, or on their way through the model.
 
-        `pictures` says what they are to be compared with, instead of texts.
+        `images` says what they are to be compared with, instead of texts.
 
         Raises:
             InvalidRequest: The template has no place for the label, or several.
@@ -125,7 +125,7 @@ class LabelSets:
         given = request.descriptions
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
         mode = (request.multi_label, request.needs_fit)
-        how = (model.entry.name, request.template, mode, pictures)
+        how = (model.entry.name, request.template, mode, images)
         key = (*how, question.labels, described)
         known = self._kept.get(key)
         if known is not None:
@@ -134,7 +134,7 @@ class LabelSets:
             making = self._making.get(key)
         if making is not None:
             return making
-        made = _make(model, request, question, described, priority, self._limits, pictures, account)
+        made = _make(model, request, question, described, priority, self._limits, images, account)
         with self._lock:
             self._making[key] = made  # two may have asked at once; either is as good
         texts = (request.template or "", *question.labels, *described)
@@ -161,11 +161,11 @@ def _make(
     described: tuple[str, ...],
     priority: Priority,
     limits: Limits,
-    pictures: bool,
+    images: bool,
     account: str,
 ) -> Future[Labels]:
     """Send a label set through the model."""
-    templates = _templates(model, pictures)
+    templates = _templates(model, images)
     texts = prompts.prompts(
         question.labels,
         templates,
@@ -174,7 +174,7 @@ def _make(
     )  # (L, K)
     null_labels = prompts.NULL_LABELS if request.multi_label or request.needs_fit else ()
     nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
-    scale = scale_of(model, pictures=pictures)
+    scale = scale_of(model, images=images)
     tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
     limits.check_label_tokens(question.group, tokens)
     made: Future[Labels] = Future()

@@ -1,4 +1,4 @@
-"""Pictures and documents are made of bytes in child processes: which children, and for how long.
+"""Images and documents are made of bytes in child processes: which children, and for how long.
 
 What somebody waits for is begun by quick children. What has taken one of them `_QUICK_S` of
 processor time is begun again by a patient one: so a file that takes long keeps no other waiting for
@@ -40,13 +40,13 @@ class Decoding(Future[_T]):
 
 
 class Decoders:
-    """Decodes pictures and documents in child processes; `close` it to end them.
+    """Decodes images and documents in child processes; `close` it to end them.
 
     Args:
         children: how many quick ones; there are as many patient ones but one.
-        memory_bytes: what one may take for a picture or document.
+        memory_bytes: what one may take for a image or document.
         limit_s: how long it may take for one, in processor time.
-        at_once: start the quick children now, not with the first picture or document.
+        at_once: start the quick children now, not with the first image or document.
     """
 
     def __init__(self, *, children: int, memory_bytes: int, limit_s: float, at_once: bool) -> None:
@@ -65,19 +65,19 @@ class Decoders:
             gives_way=True,
         )
 
-    def picture(self, data: bytes, frame: Frame) -> Decoding[FramedImage]:
-        """A picture, brought into a frame."""
+    def image(self, data: bytes, frame: Frame) -> Decoding[FramedImage]:
+        """A image, brought into a frame."""
         return self._decoded(decode.read, data, frame, ImageLimits())
 
-    def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Decoding[Document]:
-        """So many pages of a document; as pictures too if there is a frame."""
-        return self._decoded(reader.read, data, frame, most_pages, DocumentBounds())
+    def document(self, data: bytes, frame: Frame | None, max_pages: int) -> Decoding[Document]:
+        """So many pages of a document; as images too if there is a frame."""
+        return self._decoded(reader.read, data, frame, max_pages, DocumentBounds())
 
     def document_of_bulk(
-        self, data: bytes, frame: Frame | None, most_pages: int
+        self, data: bytes, frame: Frame | None, max_pages: int
     ) -> Future[Document]:
         """The same, where nobody waits."""
-        return self._patiently(reader.read, data, frame, most_pages, DocumentBounds())
+        return self._patiently(reader.read, data, frame, max_pages, DocumentBounds())
 
     def healthy(self) -> bool:
         """Whether it can be given work."""

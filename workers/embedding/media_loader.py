@@ -1,4 +1,4 @@
-"""What items hold beside text, read: bytes from wherever they are, then pictures and documents.
+"""What items hold beside text, read: bytes from wherever they are, then images and documents.
 
 A few of each priority are under way at a time, so that what has been read but not yet been used
 stays small, and so that bulk that waits for a slow address keeps nobody else from reading. Those of
@@ -6,7 +6,7 @@ addresses have turns of their own: who sends the bytes waits for no stranger. Wh
 decoded in the order of priority: who waits for an answer goes before bulk, behind what the children
 are at. Of equals, each call's first is read before anyone's second, and each account's too, so that
 a call of a thousand, or a thousand calls, keep none of one waiting; and documents, which may take
-long, leave a child to pictures. How bytes are fetched (`workers.inputs.media_fetcher`) and decoded
+long, leave a child to images. How bytes are fetched (`workers.inputs.media_fetcher`) and decoded
 (`workers.embedding.media_decoder`) is not decided here.
 """
 
@@ -57,8 +57,8 @@ class MediaReader:
         store: holds the files of accounts.
         buckets: objects outside of it, of which the operator allowed some.
         fetcher: for other addresses.
-        decoders: make pictures and documents of bytes.
-        most_bytes: of a picture, of a document.
+        decoders: make images and documents of bytes.
+        max_bytes: of a image, of a document.
         clock: monotonic, in seconds.
     """
 
@@ -69,24 +69,24 @@ class MediaReader:
         buckets: Buckets,
         fetcher: Fetcher,
         decoders: Decoders,
-        most_bytes: dict[Kind, int],
+        max_bytes: dict[Kind, int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._buckets = buckets
         self._fetcher = fetcher
         self._decoders = decoders
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="media")
         self._reading = {
             turns: PrioritySemaphore(_UNDER_WAY, clock)
-            for turns in itertools.product(Priority, ("picture", "document"), (False, True))
+            for turns in itertools.product(Priority, ("image", "document"), (False, True))
         }
         self._decoding = PrioritySemaphore(decoders.at_once, clock)
         self._documents = PrioritySemaphore(decoders.documents_at_once, clock)
         self._bulk_documents = PrioritySemaphore(decoders.documents_at_once, clock)
 
-    def picture(
+    def image(
         self,
         media: Media,
         frame: Frame,
@@ -97,7 +97,7 @@ class MediaReader:
         account: str = "",
         patience: DownloadDeadline | None = None,
     ) -> Future[FramedImage]:
-        """A picture, brought into a frame. `rank` is how many of its call go before it.
+        """A image, brought into a frame. `rank` is how many of its call go before it.
 
         Raises:
             UnreadableInput: by the future: it is none, or too large.
@@ -108,7 +108,7 @@ class MediaReader:
 
         def decode(data: bytes) -> Future[FramedImage]:
             return self._decoding.take(
-                lambda: self._decoders.picture(data, frame),
+                lambda: self._decoders.image(data, frame),
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
@@ -116,7 +116,7 @@ class MediaReader:
             )
 
         return self._read_in_turn(
-            media, "picture", decode, priority, deadline, rank, account, patience
+            media, "image", decode, priority, deadline, rank, account, patience
         )
 
     def document(
@@ -124,7 +124,7 @@ class MediaReader:
         media: Media,
         frame: Frame | None,
         *,
-        most_pages: int,
+        max_pages: int,
         use: Callable[[Document], Future[_T]],
         priority: Priority,
         deadline: float | None,
@@ -132,15 +132,15 @@ class MediaReader:
         account: str = "",
         patience: DownloadDeadline | None = None,
     ) -> Future[_T]:
-        """What `use` makes of a document; its pages are there as pictures too if there is a frame.
+        """What `use` makes of a document; its pages are there as images too if there is a frame.
 
-        Until that is done no other begins in its place: pictures of its pages take far more memory
-        than its bytes, and a model may be slower than the children. Raises as `picture`.
+        Until that is done no other begins in its place: images of its pages take far more memory
+        than its bytes, and a model may be slower than the children. Raises as `image`.
         """
 
         def decode(data: bytes) -> Future[Document]:
             return self._decoding.take(
-                lambda: self._decoders.document(data, frame, most_pages),
+                lambda: self._decoders.document(data, frame, max_pages),
                 priority=priority,
                 deadline=deadline,
                 rank=rank,
@@ -151,7 +151,7 @@ class MediaReader:
             turns, start = self._documents, partial(decode, data)
             if priority is Priority.BULK:
                 turns = self._bulk_documents
-                start = partial(self._decoders.document_of_bulk, data, frame, most_pages)
+                start = partial(self._decoders.document_of_bulk, data, frame, max_pages)
             decoded = turns.take(
                 start, priority=priority, deadline=deadline, rank=rank, account=account
             )
@@ -231,7 +231,7 @@ class MediaReader:
         try:
             where = self._buckets.open(media.url) if media.url else self._store.open(media.object)
             with where as stream:
-                return _bounded(stream, self._most_bytes[kind], kind)
+                return _bounded(stream, self._max_bytes[kind], kind)
         except ObjectMissing:
             raise UnreadableInput("the file was deleted") from None
         except InvalidRequest as exc:  # of a bucket: it names a field that the item has not
@@ -269,12 +269,12 @@ def from_base64(said: str) -> bytes:
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def _bounded(stream: BinaryIO, most_bytes: int, kind: Kind) -> bytes:
-    data = stream.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        what = "IMAGE" if kind == "picture" else "DOCUMENT"
+def _bounded(stream: BinaryIO, max_bytes: int, kind: Kind) -> bytes:
+    data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        what = "IMAGE" if kind == "image" else "DOCUMENT"
         raise UnreadableInput(
-            f"is larger than {most_bytes} bytes, which is as much as is read "
+            f"is larger than {max_bytes} bytes, which is as much as is read "
             f"(PIGEONHOLE_MAX_{what}_BYTES)"
         )
     return data

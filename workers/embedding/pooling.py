@@ -1,8 +1,8 @@
-"""What was seen of items, put together: vectors of texts, pictures and pages to views of items.
+"""What was seen of items, put together: vectors of texts, images and pages to views of items.
 
-A view is one vector that an item is judged by, and whether it is of pictures.
+A view is one vector that an item is judged by, and whether it is of images.
 
-Letters: N items, V views, M pictures of an item, D dimensions.
+Letters: N items, V views, M images of an item, D dimensions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workers.futures import without_variables
 from workers.models.port import Rows
 
 View = tuple[Rows, bool]
-"""A vector (D,), and whether it is of pictures."""
+"""A vector (D,), and whether it is of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class ViewBatch:
     """N items as V views. `items` says which views are of which item; None: one each, in order."""
 
     x: Rows  # (V, D)
-    of_pictures: npt.NDArray[np.bool_]  # (V,)
+    of_images: npt.NDArray[np.bool_]  # (V,)
     items: tuple[tuple[int, ...], ...] | None
     tokens: tuple[int, ...]  # of each item
     windowed: tuple[int, ...] = ()
@@ -71,8 +71,8 @@ def mean(x: Rows) -> Rows:
 def pages_of(
     sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None
 ) -> tuple[tuple[View, ...], ...]:
-    """The views of each page: of its text, and of its picture, where `sides` says it has them."""
-    drawn = [i for i, (_, has_picture) in enumerate(sides) if has_picture]
+    """The views of each page: of its text, and of its image, where `sides` says it has them."""
+    drawn = [i for i, (_, has_image) in enumerate(sides) if has_image]
     place = {page: row for row, page in enumerate(drawn)}
     pages: list[tuple[View, ...]] = []
     for i, (has_text, _) in enumerate(sides):
@@ -89,7 +89,7 @@ def of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) 
     """N items that are texts and nothing else."""
     return ViewBatch(
         x=rows,
-        of_pictures=np.zeros(len(rows), np.bool_),
+        of_images=np.zeros(len(rows), np.bool_),
         items=None,
         tokens=counts,
         windowed=windowed,
@@ -136,7 +136,7 @@ def put_together(
     width = rows.result().shape[1]
     return ViewBatch(
         x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
-        of_pictures=np.array([of_pictures for _, of_pictures in views], np.bool_),
+        of_images=np.array([of_images for _, of_images in views], np.bool_),
         items=tuple(items),
         tokens=tuple(tokens),
         windowed=tuple(sorted(long)),

@@ -1,4 +1,4 @@
-"""Texts of any length, and pictures, to vectors, over encoders and their batchers.
+"""Texts of any length, and images, to vectors, over encoders and their batchers.
 
 Decides how a long text is cut into windows, how their vectors become one, and which label prompts
 are remembered. Priorities and batches are the batcher's (`workers.microbatching.microbatcher`).
@@ -164,7 +164,7 @@ class Embedder:
 
 
 class ImageItem:
-    """A picture as a batcher takes it: pictures with the same pixels are the same."""
+    """A image as a batcher takes it: images with the same pixels are the same."""
 
     __slots__ = ("_hash", "pixels")
 
@@ -184,7 +184,7 @@ class ImageItem:
 
 
 class ImageBatcherModel:
-    """The picture tower of a model, as a batcher asks it."""
+    """The image tower of a model, as a batcher asks it."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
         self._encoder = encoder
@@ -196,12 +196,12 @@ class ImageBatcherModel:
 
 
 class ImageEmbedder:
-    """Pictures to vectors: what handlers use beside an `Embedder`, safe for any thread.
+    """Images to vectors: what handlers use beside an `Embedder`, safe for any thread.
 
     Args:
-        encoder: the picture tower of a model.
+        encoder: the image tower of a model.
         batcher: in front of it, of `ImageBatcherModel`.
-        logit_scale: what cosines between pictures and texts are to be multiplied with.
+        logit_scale: what cosines between images and texts are to be multiplied with.
     """
 
     def __init__(self, encoder: ImageEncoder, batcher: Microbatcher, *, logit_scale: float) -> None:
@@ -211,19 +211,19 @@ class ImageEmbedder:
 
     def embed(
         self,
-        pictures: Sequence[Pixels],
+        images: Sequence[Pixels],
         *,
         priority: Priority,
         deadline: float | None,
         account: str = "",
         job: str = "",
     ) -> Future[Rows]:
-        """The vectors of N pictures of the encoder's frame, (N, D) unit rows.
+        """The vectors of N images of the encoder's frame, (N, D) unit rows.
 
         Raises:
             Unavailable: when the model has stopped.
         """
-        stills = [ImageItem(pixels) for pixels in pictures]
+        stills = [ImageItem(pixels) for pixels in images]
         return self.batcher.submit(
             stills, priority=priority, deadline=deadline, account=account, job=job
         )
@@ -231,18 +231,18 @@ class ImageEmbedder:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A loaded model: its entry in the catalogue, and how texts and pictures become vectors."""
+    """A loaded model: its entry in the catalogue, and how texts and images become vectors."""
 
     entry: ModelEntry
     embedder: Embedder
-    pictures: ImageEmbedder | None = None
+    images: ImageEmbedder | None = None
 
     @property
     def batchers(self) -> tuple[Microbatcher, ...]:
         """Of all its towers."""
-        if self.pictures is None:
+        if self.images is None:
             return (self.embedder.batcher,)
-        return (self.embedder.batcher, self.pictures.batcher)
+        return (self.embedder.batcher, self.images.batcher)
 
     def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
         """Accounts with so many forward passes of a tower waiting in the class and above it.

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 _PIECE_CHARS = 8_192
-_LONGEST_PIECE_CHARS = 65_536
+_MAX_PIECE_CHARS = 65_536
 _AT_ONCE_CHARS = 262_144  # that one call of the tokenizer gets: enough to keep all cores at work
 
 Tokenise = Callable[[Sequence[str]], list[list[int]]]
@@ -68,13 +68,13 @@ def _joined(ids: Sequence[int], more: Sequence[int]) -> Sequence[int]:
     return joined
 
 
-def _groups(texts: Sequence[str], most_chars: int) -> Iterator[list[tuple[int, str]]]:
+def _groups(texts: Sequence[str], max_chars: int) -> Iterator[list[tuple[int, str]]]:
     """Pieces of the texts in order, each with the place of its text, in groups for one call."""
     group: list[tuple[int, str]] = []
     size = 0
     for place, text in enumerate(texts):
         for piece in pieces(text):
-            if group and size + len(piece) > most_chars:
+            if group and size + len(piece) > max_chars:
                 yield group
                 group, size = [], 0
             group.append((place, piece))
@@ -106,7 +106,7 @@ def _cut(text: str, start: int) -> int:
     for end in range(soon, start + _PIECE_CHARS // 2, -1):
         if _is_safe(text, end):
             return end
-    latest = min(start + _LONGEST_PIECE_CHARS, len(text))
+    latest = min(start + _MAX_PIECE_CHARS, len(text))
     for end in range(soon + 1, latest - 1):
         if _is_safe(text, end):
             return end

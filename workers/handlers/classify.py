@@ -106,7 +106,7 @@ class ClassifyHandler:
 
         Raises:
             TokenLimitExceeded: An item is too long.
-            InvalidRequest: The template has no placeholder, or the model reads no pictures.
+            InvalidRequest: The template has no placeholder, or the model reads no images.
             Unavailable: This process does not hold the model, or the model has stopped.
         """
         model = model_of(self._models, request.model)
@@ -123,10 +123,10 @@ class ClassifyHandler:
         )
         sets = [
             {
-                pictures: self._label_sets.of(
-                    model, request, question, priority, account=account, pictures=pictures
+                images: self._label_sets.of(
+                    model, request, question, priority, account=account, images=images
                 )
-                for pictures in _views_of(request, model)
+                for images in _views_of(request, model)
             }
             for question in request.questions
         ]
@@ -142,13 +142,13 @@ class ClassifyHandler:
 
 
 def _views_of(request: ClassifyRequest, model: LoadedModel) -> list[bool]:
-    """What labels may have to be compared with: False for texts, True for pictures."""
+    """What labels may have to be compared with: False for texts, True for images."""
     if not any(item.media for item in request.items):
         return [False]
     by, files = request.files.by, any(item.file for item in request.items)
     texts = any(not item.media for item in request.items) or (files and by != "pages")
-    pictures = any(item.images for item in request.items) or (files and by != "text")
-    return [False] * texts + [True] * (pictures and model.pictures is not None)
+    images = any(item.images for item in request.items) or (files and by != "text")
+    return [False] * texts + [True] * (images and model.images is not None)
 
 
 def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult:
@@ -223,7 +223,7 @@ class PendingClassification:
         try:
             views = self.views.result(timeout_s)
             label_sets = [
-                {pictures: future.result(timeout_s) for pictures, future in sets.items()}
+                {images: future.result(timeout_s) for images, future in sets.items()}
                 for sets in self.label_sets
             ]
             trained = None if self.classifier is None else self.classifier.result(timeout_s)
@@ -323,8 +323,8 @@ def _scored(
         (labels,) = scorers.values()
         return labels.scored.scores(views.x, mode=mode, multi_label=multi_label)
     scores = np.empty((len(views.x), len(scorers[False].scored.rows)), np.float32)
-    for pictures, labels in scorers.items():
-        of_these = views.of_pictures == pictures
+    for images, labels in scorers.items():
+        of_these = views.of_images == images
         scores[of_these] = labels.scored.scores(
             views.x[of_these], mode=mode, multi_label=multi_label
         )
@@ -334,15 +334,15 @@ def _scored(
 def _fitted(views: ViewBatch, scorers: _Scorers, entry: ModelEntry) -> Rows:
     """The fit of each view, (V, 1). The constants of a model are for texts."""
     fits = np.empty((len(views.x), 1), np.float32)
-    for pictures in (False, True):
-        of_these = views.of_pictures == pictures
+    for images in (False, True):
+        of_these = views.of_images == images
         x = views.x[of_these]
         if isinstance(scorers, TrainedClassifier):
-            fits[of_these, 0] = scorers.learnt.fit(x, None if pictures else entry.example_fit)
+            fits[of_these, 0] = scorers.learnt.fit(x, None if images else entry.example_fit)
         elif len(x):
-            described = scorers[pictures].described
+            described = scorers[images].described
             assert described is not None
-            fits[of_these, 0] = described.fit(x, None if pictures else entry.label_fit)
+            fits[of_these, 0] = described.fit(x, None if images else entry.label_fit)
     return fits
 
 

@@ -29,7 +29,7 @@ from workers.handlers import training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.leases import Lease
 
-_MOST_WORTH = 50  # items listed as worth labelling
+_MAX_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6
 
 
@@ -138,7 +138,7 @@ def _worth_labelling(
             score=_short(scores[i].max()),
             margin=_short(margins[i]),
         )
-        for i in order[:_MOST_WORTH]
+        for i in order[:_MAX_WORTH]
     )
 
 

@@ -20,9 +20,9 @@ from shared.limits import Limits
 from shared.model_catalogue import Catalogue
 from shared.ports import ObjectStore
 from shared.request_resolution import examples_for, model_for
-from shared.schema_base import MOST_ENTRIES
+from shared.schema_base import MAX_ENTRIES
 from shared.types import EvaluateRequest, Example, ExampleFile, TrainRequest
-from shared.validation import MOST_SHOWN, faults_of, invalid, refuse, shown
+from shared.validation import MAX_SHOWN, faults_of, invalid, refuse, shown
 from workers.inputs.tables import parquet
 from workers.inputs.tables.column_mapping import name_of
 from workers.inputs.tables.detect_format import format_of
@@ -209,10 +209,10 @@ class _ExampleRead:
                         self._judge(example, self._place(row.line))
                     except InvalidRequest as exc:
                         faults += exc.fields
-                if len(found) > MOST_ENTRIES:
-                    message = f"at most {MOST_ENTRIES} examples are read; split the file"
+                if len(found) > MAX_ENTRIES:
+                    message = f"at most {MAX_ENTRIES} examples are read; split the file"
                     refuse(self._place(row.line), message)
-                if len(faults) >= MOST_SHOWN:
+                if len(faults) >= MAX_SHOWN:
                     break  # enough to see what is wrong
         if faults:
             raise invalid(faults)

@@ -72,7 +72,7 @@ class Finaliser:
             return  # the ledger was lost: the keeper adopts the job anew
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
-        self.ledger.retire(job, keep_s=_HOT_S)
+        self.ledger.finish_job(job, keep_s=_HOT_S)
         if job.kind is not JobKind.DRY_RUN:  # of which nothing may be left by now
             announce(self.store, job.account, job.id)
         if job.kind is JobKind.BATCH:
@@ -100,7 +100,7 @@ class Finaliser:
         if claim.failure:
             return Fail(error=decode(Failure, claim.failure))
         outcomes = [decode(Outcome, data) for data in self.ledger.outcomes(job.id).values()]
-        self.ledger.beat(claim, lease_s=self.lease_s)  # else they may be those of a new ledger
+        self.ledger.heartbeat(claim, lease_s=self.lease_s)  # else they may be those of a new ledger
         if not outcomes:
             return Fail(error=failure_of(WorkFailed("the job ended without an outcome")))
         completed = sum(o.completed for o in outcomes)
@@ -121,7 +121,7 @@ class Finaliser:
         assert isinstance(body, BatchRequest)
 
         def check() -> None:
-            self.ledger.beat(claim, lease_s=self.lease_s)
+            self.ledger.heartbeat(claim, lease_s=self.lease_s)
 
         failure = decode(Failure, claim.failure) if claim.failure else None
         result, done = self.assembler.run(job, body, check=check, failure=failure)

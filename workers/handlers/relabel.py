@@ -59,13 +59,9 @@ def _prior(
     known = dict(zip(before.labels, before.learner.prior, strict=True))
     fresh = tuple(label for label in labels if label not in known)
     if fresh:
-        pictures = model.pictures is not None and before.learner.scale == scale_of(
-            model, pictures=True
-        )
+        images = model.images is not None and before.learner.scale == scale_of(model, images=True)
         rows = wait(
-            embed_labels(
-                model, fresh, priority=Priority.STANDARD, account=account, pictures=pictures
-            )
+            embed_labels(model, fresh, priority=Priority.STANDARD, account=account, images=images)
         )
         known |= dict(zip(fresh, rows, strict=True))
     return np.stack([known[label] for label in labels])

@@ -47,7 +47,7 @@ from workers.leases import Lease, Leases
 
 log = Log("part")
 _OUTAGE_S = 60.0  # how long a finished part insists on being counted while Redis is away
-_SLOWEST_RETRY_S = 30.0
+_MAX_RETRY_S = 30.0
 
 Work = Callable[[Job, Any, Lease], Result]
 """What one kind of job does with its request; the second argument is of that kind's `Body`.
@@ -98,7 +98,7 @@ class TaskRunner:
                 if claim.task != FINALISE and claim.attempt >= self.max_attempts:
                     reason = f"given up after {claim.attempt} attempts: {type(exc).__name__}"
                     return self._failed(claim, WorkFailed(reason))
-                delay_s = min(_SLOWEST_RETRY_S, 0.25 * 2 ** min(claim.attempt, 10))
+                delay_s = min(_MAX_RETRY_S, 0.25 * 2 ** min(claim.attempt, 10))
                 self._release(claim, delay_s=delay_s, burn=True)
             return None
 
@@ -107,7 +107,7 @@ class TaskRunner:
         job = self._started(claim)
         if job is None:
             # Whoever ended it may have died, or lost Redis, before he could abandon it.
-            self.ledger.abandon(claim.job_id)
+            self.ledger.abort_job(claim.job_id)
             self._release(claim, delay_s=0, burn=False)
             return None
         log.info("part.started", attempt=claim.attempt)
@@ -195,6 +195,6 @@ class TaskRunner:
 
     def _release(self, claim: Claim, *, delay_s: float, burn: bool) -> None:
         try:
-            self.ledger.release(claim, delay_s=delay_s, burn=burn)
+            self.ledger.requeue(claim, delay_s=delay_s, burn=burn)
         except BrokerUnavailable as exc:
             log.warning("part.left_to_keeper", reason=exc.detail)

@@ -45,7 +45,7 @@ PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog
 # Fewer examples than this are a caller who waits; more go behind those who wait to classify.
 _SMALL = 256
 _AT_ONCE = 4096  # examples on their way: what is read of images and documents takes memory
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 _DECIMALS = 6
 
 
@@ -59,7 +59,7 @@ class TrainingSet:
     model: LoadedModel
     account: str
     x: Rows  # (N, D)
-    of_pictures: bool
+    of_images: bool
     labels: tuple[str | None, ...]
     num_iters: NDArray[np.intp]  # (N,)
     weights: NDArray[np.float64]  # (N,)
@@ -107,7 +107,7 @@ def see(
     """
     rows: list[Rows] = []
     tokens: list[int] = []
-    pictures = 0
+    images = 0
     failed: list[FieldError] = []
     for first in range(0, len(examples), _AT_ONCE):
         items = [example.item for example in examples[first : first + _AT_ONCE]]
@@ -125,7 +125,7 @@ def see(
         if failed:
             continue  # what else is wrong is said in one go
         tokens += views.tokens
-        pictures += int(views.of_pictures.sum())
+        images += int(views.of_images.sum())
         rows.append(
             views.x
             if views.items is None
@@ -134,14 +134,14 @@ def see(
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise InvalidRequest(
-            f"{failed[0].field}: {failed[0].message}{more}", fields=tuple(failed[:_MOST_NAMED])
+            f"{failed[0].field}: {failed[0].message}{more}", fields=tuple(failed[:_MAX_NAMED])
         )
     iters = iterations(examples, num_iters)
     return TrainingSet(
         model=model,
         account=account,
         x=np.concatenate(rows),
-        of_pictures=2 * pictures > len(examples),
+        of_images=2 * images > len(examples),
         labels=tuple(example.label for example in examples),
         num_iters=iters,
         weights=np.array([example.weight for example in examples], np.float64),
@@ -168,7 +168,7 @@ def learn(
     given = [spellings.add(label) for label in lesson.labels if label is not None]
     fresh = tuple(spellings)[len(known) :]
     limits.check_classifier_labels(len(known) + len(fresh))
-    learner = grown(before, fresh, model, account=lesson.account, pictures=lesson.of_pictures)
+    learner = grown(before, fresh, model, account=lesson.account, images=lesson.of_images)
     place = {label: index for index, label in enumerate(learner.labels)}
     y = np.array([place[label] for label in given], np.intp)
     learner, seen = learner.learn(lesson.x, y, weights=lesson.weights, iters=lesson.num_iters)
@@ -204,9 +204,9 @@ def grown(
     model: LoadedModel,
     *,
     account: str = "",
-    pictures: bool = False,
+    images: bool = False,
 ) -> Learner:
-    """The learner with more labels, started where there was none: for texts, or for pictures.
+    """The learner with more labels, started where there was none: for texts, or for images.
 
     Raises:
         Conflict: It was learnt with another revision of the model.
@@ -216,10 +216,10 @@ def grown(
         if not fresh:
             return before.learner
     prior = wait(
-        embed_labels(model, fresh, priority=Priority.STANDARD, account=account, pictures=pictures)
+        embed_labels(model, fresh, priority=Priority.STANDARD, account=account, images=images)
     )  # (L, D)
     if before is None:
-        return Learner.start(fresh, prior, scale_of(model, pictures=pictures))
+        return Learner.start(fresh, prior, scale_of(model, images=images))
     return before.learner.grow(fresh, prior)
 
 

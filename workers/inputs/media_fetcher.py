@@ -1,4 +1,4 @@
-"""The pictures and documents that items name by URL: fetched once, a few at a time.
+"""The images and documents that items name by URL: fetched once, a few at a time.
 
 Kinds decide which media types and how many bytes; what may be connected to is decided by
 `workers.outbound_http.client`. What is in the bytes is not looked at here.
@@ -21,7 +21,7 @@ from shared.settings import Settings
 from workers.outbound_http.client import Fetched, Outbound
 from workers.outbound_http.host_executor import KeyedExecutor
 
-Kind = Literal["picture", "document"]
+Kind = Literal["image", "document"]
 
 _UNSAID = {"", "application/octet-stream", "binary/octet-stream"}  # as stores of objects answer
 _DOCUMENTS = _UNSAID | {
@@ -41,19 +41,19 @@ _ENTRY_BYTES = 1024  # what an entry of the cache costs beside its content
 class DownloadLimits:
     """What is accepted of one kind."""
 
-    most_bytes: int
+    max_bytes: int
     accept: Callable[[str], bool]
 
 
 def bounds_of(settings: Settings) -> dict[Kind, DownloadLimits]:
     """As the operator set them."""
     return {
-        "picture": DownloadLimits(most_bytes=settings.max_image_bytes, accept=is_picture),
-        "document": DownloadLimits(most_bytes=settings.max_document_bytes, accept=is_document),
+        "image": DownloadLimits(max_bytes=settings.max_image_bytes, accept=is_image),
+        "document": DownloadLimits(max_bytes=settings.max_document_bytes, accept=is_document),
     }
 
 
-def is_picture(media_type: str) -> bool:
+def is_image(media_type: str) -> bool:
     """Whether it may be one made of pixels; the bytes decide."""
     raster = media_type.startswith("image/") and media_type != "image/svg+xml"
     return raster or media_type in _UNSAID
@@ -113,7 +113,7 @@ class Fetcher:
         self._outbound = outbound
         self._bounds = bounds
         self._timeout_s = timeout_s
-        self._most_kept = kept_bytes
+        self._max_kept = kept_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._open: dict[tuple[Kind, str], _Fetch] = {}  # waiting or under way
@@ -180,7 +180,7 @@ class Fetcher:
             outcome = self._outbound.get(
                 url,
                 deadline_s=self._timeout_s,
-                most_bytes=bounds.most_bytes,
+                max_bytes=bounds.max_bytes,
                 accept=bounds.accept,
             )
         except Exception as exc:  # noqa: BLE001  whoever waits gets it
@@ -201,7 +201,7 @@ class Fetcher:
         self._kept[key] = _Kept(outcome=outcome, until=until, size=size)
         self._kept_bytes += size
         for each in list(self._kept):
-            if self._kept_bytes <= self._most_kept and self._kept[each].until > now:
+            if self._kept_bytes <= self._max_kept and self._kept[each].until > now:
                 break
             self._drop(each)
 

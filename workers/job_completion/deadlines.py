@@ -34,4 +34,4 @@ def lapse(ledger: Ledger, job: Job, now: datetime) -> bool:
     if not over(job, now) or not ledger.replace(job, advance(job, Lapse(), now)):
         return False
     log.info("job.lapsed", job_id=job.id, state=job.state)
-    return ledger.abandon(job.id)
+    return ledger.abort_job(job.id)

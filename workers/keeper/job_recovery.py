@@ -52,7 +52,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: dateti
                 store.delete(object_keys.open_marker(job_id))
                 continue
             parts = 0 if submission.job.kind is JobKind.BATCH else 1
-            if queue := ledger.enrol(_queued(submission), parts=parts):
+            if queue := ledger.create_job(_queued(submission), parts=parts):
                 queues.add(queue)
             adopted += 1
     for queue in queues:

@@ -132,7 +132,7 @@ class Keeper:
             self._audit.hurry()
         reroute(self.ledger)
         if time.monotonic() >= self._reap_from:
-            reaped = self.ledger.reap(attempts=self.max_attempts)
+            reaped = self.ledger.reclaim_expired(attempts=self.max_attempts)
             if reaped.expired:
                 log.warning("keeper.reaped", leases=reaped.expired)
                 metrics.REAPED.inc(reaped.expired)

@@ -35,7 +35,7 @@ def reroute(ledger: Ledger) -> int:
     for queue in queues:
         best = next((each for each in on_every_device(queue) if each in consumed), queue)
         if best != queue:
-            ledger.move(queue, best)
+            ledger.move_queue(queue, best)
             log.info("queue.moved", queue=queue, to=best)
             moved += 1
     return moved

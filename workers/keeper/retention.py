@@ -229,7 +229,7 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
         with suppress(PreconditionFailed):
             store.put(object_keys.job(job.account, job_id), encode(expired), if_absent=True)
             metrics.job_ended(expired)
-        ledger.retire(expired, keep_s=_HOT_S)
+        ledger.finish_job(expired, keep_s=_HOT_S)
         announce(store, job.account, job_id)
         store.delete(object_keys.open_marker(job_id))
         log.warning("job.ended", job_id=job_id, state=expired.state)
@@ -239,6 +239,6 @@ def _files_to_come(ledger: Ledger, job: Job, now: datetime) -> bool:
     """Whether a batch is left to a worker, that writes its error file; it is told to end here."""
     if (job.state, Lapse) in TRANSITIONS:
         if ledger.replace(job, advance(job, Lapse(), now)):
-            ledger.abandon(job.id)
+            ledger.abort_job(job.id)
         return True
     return job.finalising_at is not None and now < job.finalising_at + _ASSEMBLY

@@ -104,7 +104,7 @@ class Microbatcher:
         job: str = "",
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
-        """Queue windows of content ids, or pictures; equal ones run once.
+        """Queue windows of content ids, or images; equal ones run once.
 
         Args:
             windows: n of what the encoder takes, each no longer than its window.

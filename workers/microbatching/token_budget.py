@@ -16,7 +16,7 @@ from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.gpu_memory import MemoryProbe, measure_budget
 from workers.models.port import ImageEncoder, TextEncoder
 
-MOST_TOKENS = 32_768
+MAX_TOKENS = 32_768
 """No larger batch, however much memory there is: who comes next waits for the whole of it, and a
 GPU is busy with far less. Chosen, not measured."""
 _PROBES = (8, 4, 2)  # windows of the larger of two batches; the next where they do not fit
@@ -38,7 +38,7 @@ class MemoryShare:
         return self.memory.peak_bytes(work)
 
 
-def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, most_tokens: int = MOST_TOKENS) -> int:
+def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:
     """Tokens of a batch of windows at their full length, special tokens included.
 
     Raises:
@@ -48,25 +48,23 @@ def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, most_tokens: int = MO
     full = ids[: encoder.window]
     tokens = len(full) + SPECIAL_TOKENS
     windows = _fitting(
-        lambda count: encoder.encode([full] * count), memory, most_tokens // tokens, encoder.name
+        lambda count: encoder.encode([full] * count), memory, max_tokens // tokens, encoder.name
     )
     return windows * tokens
 
 
-def of_pictures(
-    encoder: ImageEncoder, memory: MemoryProbe, *, most_tokens: int = MOST_TOKENS
-) -> int:
-    """Tokens of a batch of pictures, each of `picture_tokens`.
+def of_images(encoder: ImageEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:
+    """Tokens of a batch of images, each of `image_tokens`.
 
     Raises:
-        ConfigurationError: There is no memory for one picture.
+        ConfigurationError: There is no memory for one image.
     """
     grey = np.full((encoder.frame.height, encoder.frame.width, 3), 128, np.uint8)
-    tokens = encoder.picture_tokens
-    pictures = _fitting(
-        lambda count: encoder.encode([grey] * count), memory, most_tokens // tokens, encoder.name
+    tokens = encoder.image_tokens
+    images = _fitting(
+        lambda count: encoder.encode([grey] * count), memory, max_tokens // tokens, encoder.name
     )
-    return pictures * tokens
+    return images * tokens
 
 
 def _fitting(encode: Callable[[int], object], memory: MemoryProbe, most: int, model: str) -> int:

@@ -1,7 +1,7 @@
-"""CLIP models behind the ports: one space, a tower for texts and a tower for pictures.
+"""CLIP models behind the ports: one space, a tower for texts and a tower for images.
 
 Decides in which precision each tower runs and that the two take turns. A half precision is taken
-only if the tower gives the vectors of its own library in float32 for probe texts or pictures,
+only if the tower gives the vectors of its own library in float32 for probe texts or images,
 cosine 0.999 or more. Where a checkpoint comes from is decided by the module that reads it.
 
 Importing this module imports torch, which takes seconds.
@@ -24,7 +24,7 @@ from torch import nn
 from shared.errors import ConfigurationError, Unavailable
 from workers.cpu_quota import usable_cores
 from workers.inputs.images.frame import Frame, Pixels
-from workers.models.clip_checkpoint import TEXTS, Checkpoint, probe_pictures, reason
+from workers.models.clip_checkpoint import TEXTS, Checkpoint, probe_images, reason
 from workers.models.clip_tokenizer import ClipTokenizer
 from workers.models.gpu_memory import freeing
 from workers.models.inference_engines import Precision, half_precision
@@ -45,14 +45,14 @@ class ClipModel:
     """
 
     texts: TextEncoder
-    pictures: ImageEncoder
+    images: ImageEncoder
     logit_scale: float
     logit_bias: float
 
     def close(self) -> None:
         """Free the memory of both towers."""
         self.texts.close()
-        self.pictures.close()
+        self.images.close()
 
 
 def load(
@@ -94,22 +94,22 @@ def load(
         lambda p: _TextTower(name, read, _Tower(name, read.texts, p, device, turn)),
         _probe_texts, read.text_rows, _precisions(device, precision), f"the texts of {name}",
     )  # fmt: skip
-    pictures, picture_precision = _agreeing(
-        lambda p: _ImageTower(name, read, _Tower(name, read.pictures, p, device, turn)),
-        _probe_pictures, read.picture_rows, _precisions(device, precision), f"pictures of {name}",
+    images, image_precision = _agreeing(
+        lambda p: _ImageTower(name, read, _Tower(name, read.images, p, device, turn)),
+        _probe_images, read.image_rows, _precisions(device, precision), f"images of {name}",
     )  # fmt: skip
     logger.info(
-        "%s runs by %s on %s; texts in %s, pictures in %s",
-        name, engine, device, text_precision, picture_precision,
+        "%s runs by %s on %s; texts in %s, images in %s",
+        name, engine, device, text_precision, image_precision,
     )  # fmt: skip
-    return ClipModel(texts=texts, pictures=pictures, logit_scale=read.scale, logit_bias=read.bias)
+    return ClipModel(texts=texts, images=images, logit_scale=read.scale, logit_bias=read.bias)
 
 
 class _Tower:
     """A tower in one precision: tensors to unit rows.
 
     The towers of a model take turns: on a GPU each would take memory that the other's batch was
-    measured to have. It costs nothing: on a CPU one pass keeps all cores busy (16 pictures and 128
+    measured to have. It costs nothing: on a CPU one pass keeps all cores busy (16 images and 128
     texts took 3.1 s either way), on a GPU passes queue up anyway.
     """
 
@@ -176,14 +176,14 @@ class _TextTower:
 
 
 class _ImageTower:
-    """The picture tower behind the port; its rows depend on batch mates as those of texts do."""
+    """The image tower behind the port; its rows depend on batch mates as those of texts do."""
 
     def __init__(self, name: str, read: Checkpoint, tower: _Tower) -> None:
         self.name = name
         self.revision = read.revision
-        self.dimensions = read.picture_rows.shape[1]
+        self.dimensions = read.image_rows.shape[1]
         self.frame: Frame = read.frame
-        self.picture_tokens = read.picture_tokens
+        self.image_tokens = read.image_tokens
         self._tower = tower
         # In float32 on the device, for (N, 3, H, W).
         self._mean, self._std = (
@@ -191,17 +191,15 @@ class _ImageTower:
             for values in (read.mean, read.std)
         )
 
-    def encode(self, pictures: Sequence[Pixels]) -> Rows:
+    def encode(self, images: Sequence[Pixels]) -> Rows:
         wanted = (self.frame.height, self.frame.width, 3)
-        for picture in pictures:
-            if picture.shape != wanted or picture.dtype != np.uint8:
+        for image in images:
+            if image.shape != wanted or image.dtype != np.uint8:
                 raise ValueError(
-                    f"A picture is {picture.dtype} {picture.shape}; the frame is uint8 {wanted}."
+                    f"A image is {image.dtype} {image.shape}; the frame is uint8 {wanted}."
                 )
-        stacked = torch.from_numpy(np.stack(pictures))  # (N, H, W, 3)
-        return self._tower.run(
-            lambda: (self._normalised(stacked),), what=f"{len(pictures)} pictures"
-        )
+        stacked = torch.from_numpy(np.stack(images))  # (N, H, W, 3)
+        return self._tower.run(lambda: (self._normalised(stacked),), what=f"{len(images)} images")
 
     def close(self) -> None:
         self._tower.close()
@@ -248,5 +246,5 @@ def _probe_texts(encoder: _TextTower) -> Rows:
     return encoder.encode([ids[: encoder.window] for ids in encoder.tokenise(TEXTS)])
 
 
-def _probe_pictures(encoder: _ImageTower) -> Rows:
-    return encoder.encode(probe_pictures(encoder.frame))
+def _probe_images(encoder: _ImageTower) -> Rows:
+    return encoder.encode(probe_images(encoder.frame))

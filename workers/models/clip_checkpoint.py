@@ -1,6 +1,6 @@
 """What a CLIP checkpoint gives, whichever library reads it: two towers and what they want.
 
-Decides on which texts and pictures an engine must agree with the library. Where checkpoints come
+Decides on which texts and images an engine must agree with the library. Where checkpoints come
 from is decided by the readers, in which precision they run by `workers.models.clip`.
 """
 
@@ -36,34 +36,34 @@ _TOKENISER_CORES = "TOKENIZERS_PARALLELISM"
 class Checkpoint:
     """A model in float32 on its device, both towers in evaluation mode.
 
-    `texts` takes ids and attention mask, (N, T) each; `pictures` takes (N, 3, H, W), normalised by
+    `texts` takes ids and attention mask, (N, T) each; `images` takes (N, 3, H, W), normalised by
     `mean` and `std` of red, green and blue at a scale of 0 to 1. Both give (N, D), of any length.
-    `scale` multiplies cosines into logits, `bias` is added to them. `text_rows` and `picture_rows`
-    are what the library itself gives for `TEXTS` and `probe_pictures`: unit rows.
+    `scale` multiplies cosines into logits, `bias` is added to them. `text_rows` and `image_rows`
+    are what the library itself gives for `TEXTS` and `probe_images`: unit rows.
     """
 
     texts: nn.Module
-    pictures: nn.Module
+    images: nn.Module
     tokeniser: ClipTokenizer
     frame: Frame
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    picture_tokens: int
+    image_tokens: int
     scale: float
     bias: float
     revision: str
     text_rows: Rows
-    picture_rows: Rows
+    image_rows: Rows
 
 
-def probe_pictures(frame: Frame) -> list[Pixels]:
-    """Pictures of a frame's size: black, white, slopes of colour, noise."""
+def probe_images(frame: Frame) -> list[Pixels]:
+    """Images of a frame's size: black, white, slopes of colour, noise."""
     shape = (frame.height, frame.width, 3)
     y, x = np.mgrid[0 : frame.height, 0 : frame.width]
     slopes = np.stack([x * 255 // frame.width, y * 255 // frame.height, (x + y) % 256], axis=-1)
     noise = np.random.default_rng(0).integers(0, 256, shape)
     flat = [np.full(shape, level) for level in (0, 255)]
-    return [picture.astype(np.uint8) for picture in (*flat, slopes, noise)]
+    return [image.astype(np.uint8) for image in (*flat, slopes, noise)]
 
 
 def fingerprint(files: Iterable[Path]) -> str:

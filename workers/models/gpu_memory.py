@@ -61,7 +61,7 @@ def measure_budget(
     batches tell them apart.
 
     Args:
-        encode: runs a batch of so many items: tokens or pictures, at their full size.
+        encode: runs a batch of so many items: tokens or images, at their full size.
         memory: of the device that it runs on.
         probe: items of the larger batch, 2 or more; the smaller has half.
         most: the answer where memory sets no limit.

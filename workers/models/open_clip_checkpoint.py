@@ -28,7 +28,7 @@ from workers.models.clip_checkpoint import (
     TEXTS,
     Checkpoint,
     fingerprint,
-    probe_pictures,
+    probe_images,
     quiet,
     reason,
 )
@@ -49,7 +49,7 @@ CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth"}
 _TOKENISER_FILES = {".json", ".txt", ".model"}
-_PICTURE_SQUARE = 16  # pixels of a side; where a tower has no patches
+_IMAGE_SQUARE = 16  # pixels of a side; where a tower has no patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +103,23 @@ def _checkpoint(loaded: Any, tokenizer: Any, revision: str, model: str, device: 
         fill=int(wanted["fill_color"]),
     )
     transform = image_transform_v2(PreprocessCfg(**wanted), is_train=False)
-    pictures = torch.stack([transform(Image.fromarray(pixels)) for pixels in probe_pictures(frame)])
+    images = torch.stack([transform(Image.fromarray(pixels)) for pixels in probe_images(frame)])
     with torch.inference_mode():
         text_rows = loaded.encode_text(tokenizer(list(TEXTS)).to(device), normalize=True)
-        picture_rows = loaded.encode_image(pictures.to(device), normalize=True)
+        image_rows = loaded.encode_image(images.to(device), normalize=True)
     return Checkpoint(
         texts=_OpenClipTexts(loaded.text),
-        pictures=_OpenClipImages(loaded.visual),
+        images=_OpenClipImages(loaded.visual),
         tokeniser=_tokeniser(tokenizer, _may_be_shorter(loaded.text), model),
         frame=frame,
         mean=_triple(wanted["mean"]),
         std=_triple(wanted["std"]),
-        picture_tokens=_picture_tokens(loaded.visual, frame),
+        image_tokens=_image_tokens(loaded.visual, frame),
         scale=float(loaded.logit_scale.exp()),
         bias=0.0 if loaded.logit_bias is None else float(loaded.logit_bias),
         revision=revision,
         text_rows=_rows(text_rows),
-        picture_rows=_rows(picture_rows),
+        image_rows=_rows(image_rows),
     )
 
 
@@ -141,14 +141,14 @@ class _OpenClipTexts(nn.Module):
 
 
 class _OpenClipImages(nn.Module):
-    """The picture tower: (N, 3, H, W) to (N, D)."""
+    """The image tower: (N, 3, H, W) to (N, D)."""
 
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()
         self.tower = tower
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return _first(self.tower(pictures))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return _first(self.tower(images))
 
 
 def _source(checkpoint: str, model: str) -> _OpenClipSource:
@@ -276,12 +276,12 @@ def _may_be_shorter(tower: Any) -> bool:
     )
 
 
-def _picture_tokens(tower: Any, frame: Frame) -> int:
+def _image_tokens(tower: Any, frame: Frame) -> int:
     grid = getattr(tower, "grid_size", None)
     if grid is not None:
         return int(grid[0] * grid[1])
     patches = getattr(getattr(getattr(tower, "trunk", None), "patch_embed", None), "num_patches", 0)
-    return int(patches) or -(-frame.height * frame.width // _PICTURE_SQUARE**2)
+    return int(patches) or -(-frame.height * frame.width // _IMAGE_SQUARE**2)
 
 
 def _first(features: Any) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The ports of encoders: what the batcher and the embedder may ask of a model.
 
-Letters: N windows or pictures, T tokens, D dimensions. A window is a run of content tokens, short
-enough for one forward pass. Cutting texts into windows, bringing pictures into their frame and
+Letters: N windows or images, T tokens, D dimensions. A window is a run of content tokens, short
+enough for one forward pass. Cutting texts into windows, bringing images into their frame and
 choosing batches is not decided here.
 """
 
@@ -69,7 +69,7 @@ class TextEncoder(Protocol):
 
 
 class ImageEncoder(Protocol):
-    """The other tower of a model that reads pictures: its vectors lie where those of texts do."""
+    """The other tower of a model that reads images: its vectors lie where those of texts do."""
 
     @property
     def name(self) -> str:
@@ -85,14 +85,14 @@ class ImageEncoder(Protocol):
 
     @property
     def frame(self) -> Frame:
-        """What pictures must be brought to."""
+        """What images must be brought to."""
 
     @property
-    def picture_tokens(self) -> int:
-        """What one picture costs in a forward pass, in tokens of text: its patches."""
+    def image_tokens(self) -> int:
+        """What one image costs in a forward pass, in tokens of text: its patches."""
 
-    def encode(self, pictures: Sequence[Pixels]) -> Rows:
-        """The vectors of N ≥ 1 pictures of the frame's size; normalised here as the model wants.
+    def encode(self, images: Sequence[Pixels]) -> Rows:
+        """The vectors of N ≥ 1 images of the frame's size; normalised here as the model wants.
 
         One thread at a time may call this.
 

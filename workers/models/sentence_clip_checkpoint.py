@@ -1,6 +1,6 @@
 """CLIP checkpoints of sentence-transformers: `clip-ViT-B-32` and others that embed both.
 
-Decides which of its models have two towers and what their processors want of a picture.
+Decides which of its models have two towers and what their processors want of a image.
 
 Importing this module imports torch, which takes seconds.
 """
@@ -24,7 +24,7 @@ from workers.models.clip_checkpoint import (
     TEXTS,
     Checkpoint,
     fingerprint,
-    probe_pictures,
+    probe_images,
     quiet,
     reason,
 )
@@ -46,7 +46,7 @@ def read(checkpoint: str, *, model: str, device: str, allow_download: bool) -> C
         allow_download: whether what is not in the local cache may be fetched.
 
     Raises:
-        ConfigurationError: It is not there, broken, or has no picture tower.
+        ConfigurationError: It is not there, broken, or has no image tower.
     """
     with quiet(), hub.reach(allow_download=allow_download):
         try:
@@ -61,7 +61,7 @@ def read(checkpoint: str, *, model: str, device: str, allow_download: bool) -> C
             ) from exc
         if not isinstance(getattr(loaded[0], "model", None), CLIPModel):
             raise ConfigurationError(
-                f"the model {model} ({checkpoint}) is no CLIP model: it has no tower for pictures; "
+                f"the model {model} ({checkpoint}) is no CLIP model: it has no tower for images; "
                 "name one that has, or use it for texts alone"
             )
         return _checkpoint(loaded.float().eval(), checkpoint, model)
@@ -72,11 +72,11 @@ def _checkpoint(loaded: Any, checkpoint: str, model: str) -> Checkpoint:
     frame = _frame(processor.image_processor, model)
     own = WindowTokenizer(processor.tokenizer)
     before, behind = specials(own)
-    pictures = [Image.fromarray(pixels) for pixels in probe_pictures(frame)]
+    images = [Image.fromarray(pixels) for pixels in probe_images(frame)]
     patch = towers.config.vision_config.patch_size
     return Checkpoint(
         texts=_SentenceClipTexts(towers.text_model, towers.text_projection),
-        pictures=_SentenceClipImages(towers.vision_model, towers.visual_projection),
+        images=_SentenceClipImages(towers.vision_model, towers.visual_projection),
         tokeniser=ClipTokenizer(
             own,
             before=before,
@@ -88,12 +88,12 @@ def _checkpoint(loaded: Any, checkpoint: str, model: str) -> Checkpoint:
         frame=frame,
         mean=tuple(map(float, processor.image_processor.image_mean)),
         std=tuple(map(float, processor.image_processor.image_std)),
-        picture_tokens=(frame.height // patch) * (frame.width // patch),
+        image_tokens=(frame.height // patch) * (frame.width // patch),
         scale=float(towers.logit_scale.exp()),
         bias=0.0,
         revision=_revision(checkpoint, model),
         text_rows=_encode(loaded, list(TEXTS)),
-        picture_rows=_encode(loaded, pictures),
+        image_rows=_encode(loaded, images),
     )
 
 
@@ -110,19 +110,19 @@ class _SentenceClipTexts(nn.Module):
 
 
 class _SentenceClipImages(nn.Module):
-    """The picture tower: (N, 3, H, W) to (N, D)."""
+    """The image tower: (N, 3, H, W) to (N, D)."""
 
     def __init__(self, tower: nn.Module, projection: nn.Module) -> None:
         super().__init__()
         self.tower, self.projection = tower, projection
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        pooled = self.tower(pixel_values=pictures).pooler_output
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = self.tower(pixel_values=images).pooler_output
         return self.projection(pooled)  # type: ignore[no-any-return]
 
 
 def _frame(wants: Any, model: str) -> Frame:
-    """What the model's own processor makes of a picture."""
+    """What the model's own processor makes of a image."""
     size, crop = dict(wants.size), dict(wants.crop_size or {}) if wants.do_center_crop else {}
     interpolation = _INTERPOLATIONS.get(int(wants.resample))
     if (
@@ -144,7 +144,7 @@ def _frame(wants: Any, model: str) -> Frame:
             interpolation=interpolation,
         )
     raise ConfigurationError(
-        f"the model {model} wants its pictures resized in a way that is not known: "
+        f"the model {model} wants its images resized in a way that is not known: "
         f"size {size}, crop {crop}, resample {wants.resample}"
     )
 

@@ -24,11 +24,11 @@ from shared.settings import Settings
 from shared.url_policy import CheckedUrl, Network, check_url, networks_of, ports_of
 from workers.outbound_http.connection import BoundedConnection, Deadline, Dialler, HostResolver
 
-MOST_REDIRECTS = 5
+MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # of a server that may answer later
 _FRAMING_BYTES = 64 * 1024
-_MOST_MEMBERS = 4096  # of one gzip; 32 MiB of empty ones would take seconds
+_MAX_MEMBERS = 4096  # of one gzip; 32 MiB of empty ones would take seconds
 _TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 Accept = Callable[[str], bool] | Collection[str]
@@ -89,13 +89,13 @@ class Outbound:
             networks=networks_of(settings.fetch_networks), ports=ports_of(settings.fetch_ports)
         )
 
-    def get(self, url: str, *, deadline_s: float, most_bytes: int, accept: Accept) -> Fetched:
+    def get(self, url: str, *, deadline_s: float, max_bytes: int, accept: Accept) -> Fetched:
         """The content of a URL, at most five redirects away.
 
         Args:
             url: the URL, http or https.
             deadline_s: for all of it.
-            most_bytes: of the content, as sent and as unpacked.
+            max_bytes: of the content, as sent and as unpacked.
             accept: the media types wanted.
 
         Raises:
@@ -105,15 +105,15 @@ class Outbound:
         deadline = Deadline(deadline_s)
         target = self._checked(url)
         headers = {"Accept": "*/*" if callable(accept) else ", ".join(sorted(accept))}
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             with (
                 _about(target.origin, deadline),
                 closing(self._exchange("GET", target, headers, b"", deadline)) as exchange,
             ):
                 if exchange.status not in _REDIRECTS:
-                    return exchange.content(most_bytes, accept)
+                    return exchange.content(max_bytes, accept)
                 target = self._redirected(target, exchange.header("location"))
-        raise FetchFailed(f"the URL leads to more than {MOST_REDIRECTS} redirects")
+        raise FetchFailed(f"the URL leads to more than {MAX_REDIRECTS} redirects")
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
@@ -216,7 +216,7 @@ class _Exchange:
         found = (value for key, value in self._answer.headers if key.lower() == name.encode())
         return next(found, b"").decode("utf-8", "replace").strip()
 
-    def content(self, most_bytes: int, accept: Accept) -> Fetched:
+    def content(self, max_bytes: int, accept: Accept) -> Fetched:
         """The body of a success.
 
         Raises:
@@ -229,18 +229,18 @@ class _Exchange:
         if not (accept(media_type) if callable(accept) else media_type in accept):
             raise FetchFailed(f"is of type {media_type[:80] or 'none'}, which cannot be read here")
         length = self.header("content-length")
-        if length.isdecimal() and int(length[:20]) > most_bytes:
-            raise _too_large(most_bytes)
+        if length.isdecimal() and int(length[:20]) > max_bytes:
+            raise _too_large(max_bytes)
         encoding = self.header("content-encoding").lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
             raise FetchFailed(f"is packed as {encoding[:80]}; gzip is understood")
-        unpack = _BoundedGunzip(most_bytes) if encoding.endswith("gzip") else None
-        self._line.allow(2 * most_bytes + _FRAMING_BYTES)  # chunks of some bytes have as much frame
+        unpack = _BoundedGunzip(max_bytes) if encoding.endswith("gzip") else None
+        self._line.allow(2 * max_bytes + _FRAMING_BYTES)  # chunks of some bytes have as much frame
         data, received = bytearray(), 0
         for chunk in self._answer.iter_stream():
             received += len(chunk)
-            if received > most_bytes:
-                raise _too_large(most_bytes)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
             data += unpack.feed(chunk) if unpack else chunk
         if unpack:
             unpack.end()
@@ -254,9 +254,9 @@ class _Exchange:
 class _BoundedGunzip:
     """Unpacks gzip, and stops where it grows beyond the bound."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._left = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._left = max_bytes
         self._members = 1
         self._member = zlib.decompressobj(wbits=31)
 
@@ -265,15 +265,15 @@ class _BoundedGunzip:
         while packed:
             if self._member.eof:  # another member follows
                 self._members += 1
-                if self._members > _MOST_MEMBERS:
-                    raise FetchFailed(f"is packed in more than {_MOST_MEMBERS} pieces")
+                if self._members > _MAX_MEMBERS:
+                    raise FetchFailed(f"is packed in more than {_MAX_MEMBERS} pieces")
                 self._member = zlib.decompressobj(wbits=31)
             try:
                 out += self._member.decompress(packed, self._left - len(out) + 1)
             except zlib.error as exc:
                 raise FetchFailed("is packed wrongly: its gzip cannot be read") from exc
             if len(out) > self._left:
-                raise _too_large(self._most_bytes)
+                raise _too_large(self._max_bytes)
             packed = self._member.unconsumed_tail or self._member.unused_data
         self._left -= len(out)
         return bytes(out)
@@ -307,8 +307,8 @@ def _reason(exc: Exception, deadline: Deadline) -> str:
     return "does not speak HTTP as it should, or ended its answer early"
 
 
-def _too_large(most_bytes: int) -> FetchFailed:
-    return FetchFailed(f"is larger than {most_bytes} bytes")
+def _too_large(max_bytes: int) -> FetchFailed:
+    return FetchFailed(f"is larger than {max_bytes} bytes")
 
 
 def _retry_after_s(text: str, *, date: str) -> float | None:

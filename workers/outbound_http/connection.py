@@ -23,7 +23,7 @@ from shared.errors import FetchFailed, FetchInterrupted, InvalidRequest, Unavail
 from shared.url_policy import Address, Network, check_address
 
 _HEADER_BYTES = 64 * 1024  # all that an answer may send before its body begins
-_MOST_LOOKUPS = 64  # threads that may wait for the resolver
+_MAX_LOOKUPS = 64  # threads that may wait for the resolver
 
 Resolve = Callable[[str], Sequence[Address]]
 """The addresses of a name, best first; OSError where it has none."""
@@ -63,7 +63,7 @@ class HostResolver:
 
     def __init__(self, resolve: Resolve = by_system) -> None:
         self._resolve = resolve
-        self._free = threading.BoundedSemaphore(_MOST_LOOKUPS)
+        self._free = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[Address]:
         """The addresses of a name or of a literal address.
@@ -111,9 +111,9 @@ class BoundedConnection(httpcore.NetworkStream):
         self._deadline = deadline
         self._allowed = _HEADER_BYTES
 
-    def allow(self, most_bytes: int) -> None:
+    def allow(self, max_bytes: int) -> None:
         """Let so many more bytes be read from here on."""
-        self._allowed = most_bytes
+        self._allowed = max_bytes
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
         """Some bytes.

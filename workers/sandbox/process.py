@@ -63,7 +63,7 @@ class ChildProcess:
         self.tasks = 0
         self.buried = False
         self._memory_bytes = memory_bytes
-        self._idle_bytes = self._most_bytes = 0
+        self._idle_bytes = self._max_bytes = 0
         self.channel, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
@@ -105,7 +105,7 @@ class ChildProcess:
             Cut: It has died.
         """
         began, before_s = time.monotonic(), self._cpu_s()
-        self._most_bytes = 0
+        self._max_bytes = 0
 
         def looked() -> None:
             if self._cpu_s() - before_s >= limit_s:
@@ -126,7 +126,7 @@ class ChildProcess:
         waiting = select.poll()
         waiting.register(self.channel, select.POLLIN)
         while not waiting.poll(_LOOK_MS):
-            self._most_bytes = max(self._most_bytes, self._size_bytes())
+            self._max_bytes = max(self._max_bytes, self._size_bytes())
             look()
             if time.monotonic() >= deadline:
                 raise TimeoutError
@@ -134,7 +134,7 @@ class ChildProcess:
 
     def filled(self) -> bool:
         """Whether it was seen with more than half of its memory taken, in its last task."""
-        return self._most_bytes - self._idle_bytes > self._memory_bytes // 2
+        return self._max_bytes - self._idle_bytes > self._memory_bytes // 2
 
     def give_way(self) -> None:
         """Let every other process go first, from now on."""

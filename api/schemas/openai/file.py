@@ -14,7 +14,7 @@ from shared.validation import refuse, translated, within
 
 PURPOSE = "batch"
 _PURPOSES = (PURPOSE, "user_data", "vision")
-_MOST_NAME_CHARS = 255
+_MAX_NAME_CHARS = 255
 _ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 _EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
 
@@ -104,7 +104,7 @@ def filename(sent: str) -> str:
     ('rows.csv', 'file')
     """
     name = sent.replace("\\", "/").rpartition("/")[2]
-    return "".join(each for each in name if each.isprintable())[-_MOST_NAME_CHARS:] or "file"
+    return "".join(each for each in name if each.isprintable())[-_MAX_NAME_CHARS:] or "file"
 
 
 def render_file(file: StoredFile) -> dict[str, Any]:

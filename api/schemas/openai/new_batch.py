@@ -18,8 +18,8 @@ from shared.validation import refuse, translated
 Endpoint = Literal["/v1/classify", "/v1/train"]
 _WINDOW = re.compile(r"(?P<count>[1-9]\d{0,5})(?P<unit>[mhd])")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
-_MOST_WORD_CHARS = 256
-_MOST_ID_COLUMNS = 16
+_MAX_WORD_CHARS = 256
+_MAX_ID_COLUMNS = 16
 _COLUMNS = ("text_column", "image_column", "file_column")
 _OF_FILES = (
     "id_column", "id_columns", *_COLUMNS, "input_format", "delimiter", "encoding", "skip_rows",
@@ -137,7 +137,7 @@ def window_s(said: str) -> int:
     return int(match["count"]) * _UNITS_S[match["unit"]]
 
 
-def parse(body: object, *, most_window_s: float) -> BatchBody:
+def parse(body: object, *, max_window_s: float) -> BatchBody:
     """What a body says.
 
     Raises:
@@ -152,7 +152,7 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
     _check_places(said)
     if said.classify is not None and said.endpoint == TRAIN:
         refuse("classify", f"does not belong to {TRAIN}: there each line is a request of its own")
-    _check_window(said, most_window_s)
+    _check_window(said, max_window_s)
     for field in _OF_ROWS:
         word = getattr(said, field)
         if word is None:
@@ -161,8 +161,8 @@ def parse(body: object, *, most_window_s: float) -> BatchBody:
             refuse(
                 field, "belongs to plain rows: send `classify`, which says what is asked of them"
             )
-        if isinstance(word, str) and not 0 < len(word) <= _MOST_WORD_CHARS:
-            refuse(field, f"must have 1 to {_MOST_WORD_CHARS} characters")
+        if isinstance(word, str) and not 0 < len(word) <= _MAX_WORD_CHARS:
+            refuse(field, f"must have 1 to {_MAX_WORD_CHARS} characters")
     if said.input_items is not None:
         _check_items(said)
     if said.id_columns is not None:
@@ -217,17 +217,17 @@ def _check_name(said: BatchBody, template: str) -> None:
 def _check_id_columns(said: BatchBody, names: list[str]) -> None:
     if said.id_column is not None:
         refuse("id_columns", "stands beside id_column; send one of them")
-    if not 0 < len(names) <= _MOST_ID_COLUMNS:
-        refuse("id_columns", f"must name 1 to {_MOST_ID_COLUMNS} columns")
+    if not 0 < len(names) <= _MAX_ID_COLUMNS:
+        refuse("id_columns", f"must name 1 to {_MAX_ID_COLUMNS} columns")
     for place, name in enumerate(names):
-        if not 0 < len(name) <= _MOST_WORD_CHARS:
-            refuse(f"id_columns[{place}]", f"must have 1 to {_MOST_WORD_CHARS} characters")
+        if not 0 < len(name) <= _MAX_WORD_CHARS:
+            refuse(f"id_columns[{place}]", f"must have 1 to {_MAX_WORD_CHARS} characters")
         if name in names[:place]:
             refuse(f"id_columns[{place}]", "is named before; name each column once")
 
 
-def _check_window(said: BatchBody, most_s: float) -> None:
+def _check_window(said: BatchBody, max_s: float) -> None:
     if _WINDOW.fullmatch(said.completion_window) is None:
         refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 3d")
-    if said.window_s > most_s:
-        refuse("completion_window", f"may be {most_s / 3600:.0f}h at most: jobs are kept no longer")
+    if said.window_s > max_s:
+        refuse("completion_window", f"may be {max_s / 3600:.0f}h at most: jobs are kept no longer")

@@ -14,9 +14,9 @@ from shared.batches import MultipartUpload, StoredFile
 from shared.schema_base import Schema
 from shared.validation import refuse, translated
 
-MOST_PART_BYTES = 64 * 1024 * 1024
-MOST_PARTS = 10_000
-MOST_URLS = 1000
+MAX_PART_BYTES = 64 * 1024 * 1024
+MAX_PARTS = 10_000
+MAX_URLS = 1000
 
 _Body = TypeVar("_Body", bound=Schema)
 
@@ -35,20 +35,20 @@ class UploadPartBody(BaseModel):
     """A form with the bytes of one part."""
 
     model_config = ConfigDict(
-        json_schema_extra=with_file(f"At most {MOST_PART_BYTES} bytes.", part="data")
+        json_schema_extra=with_file(f"At most {MAX_PART_BYTES} bytes.", part="data")
     )
 
 
 class PartUrlsBody(Schema):
     """How many parts will be sent straight to the object store."""
 
-    count: int = Field(ge=1, le=MOST_URLS)
+    count: int = Field(ge=1, le=MAX_URLS)
 
 
 class CompleteUploadBody(Schema):
     """The parts that make the file, in order."""
 
-    part_ids: list[str] = Field(min_length=1, max_length=MOST_PARTS)
+    part_ids: list[str] = Field(min_length=1, max_length=MAX_PARTS)
     md5: str | None = Field(None, description="Of the whole file, in hex: it is compared.")
 
 

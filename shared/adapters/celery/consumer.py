@@ -18,7 +18,7 @@ from shared.telemetry import Log
 
 log = Log("consumer")
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 5.0  # below the time after which the watchdog calls a worker deaf
+_MAX_PAUSE_S = 5.0  # below the time after which the watchdog calls a worker deaf
 _SETTLED_S = 30.0
 _SLICE_S = 0.25
 
@@ -33,7 +33,7 @@ class PatientConsumer(Consumer):  # type: ignore[misc]
         if isinstance(exc, redis.ResponseError):
             now = time.monotonic()
             settled = now - self._last_at > _SETTLED_S
-            pause_s = _FIRST_PAUSE_S if settled else min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            pause_s = _FIRST_PAUSE_S if settled else min(2 * self._pause_s, _MAX_PAUSE_S)
             self._pause_s, self._last_at = pause_s, now
             log.warning("consumer.waits", reason=broker_error(exc).detail, pause_s=pause_s)
             while time.monotonic() < now + pause_s:

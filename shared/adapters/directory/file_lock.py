@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from shared.errors import StoreUnavailable
 
 _FIRST_PAUSE_S = 0.0005
-_LONGEST_PAUSE_S = 0.02
+_MAX_PAUSE_S = 0.02
 
 
 @contextmanager
@@ -55,6 +55,6 @@ def _acquire(descriptor: int, timeout_s: float) -> None:
                 ) from exc
             # The kernel has no lock call with a deadline, so this one wait polls.
             threading.Event().wait(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
         else:
             return

@@ -43,8 +43,8 @@ class RedisLedger:
             if file.name.endswith(".lua") and file.name != "prelude.lua"
         }
 
-    def offer(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
-        ring = self._run("offer", queue, message, account, bound)
+    def enqueue_call(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
+        ring = self._run("enqueue_call", queue, message, account, bound)
         if ring < 0:
             raise TooBusy(
                 f"{bound} calls wait in {queue} already, or your share of them where other "
@@ -54,12 +54,12 @@ class RedisLedger:
             )
         return bool(ring)
 
-    def enrol(self, job: Job, *, parts: int) -> str | None:
+    def create_job(self, job: Job, *, parts: int) -> str | None:
         cost = max(1, job.progress.total)
-        queue = self._run("enrol", job.id, encode(job), job.account, job.queue, parts, cost)
+        queue = self._run("create_job", job.id, encode(job), job.account, job.queue, parts, cost)
         return queue.decode() if queue else None
 
-    def extend(
+    def add_parts(
         self,
         claim: Claim,
         *,
@@ -110,19 +110,19 @@ class RedisLedger:
         )
         return ClaimedWork(messages=tuple(messages), claims=tuple(map(_claim, claims)))
 
-    def linger(self, queue: str, *, timeout_s: float) -> bool:
+    def wait_for_work(self, queue: str, *, timeout_s: float) -> bool:
         with broker_errors():
             token = self._client.blpop([self._key("wake", queue)], timeout=min(timeout_s, _SLICE_S))
         return token is not None
 
-    def beat(self, claim: Claim, *, lease_s: float) -> bool:
-        held = self._run("beat", claim.job_id, claim.task, claim.token, _ms(lease_s))
+    def heartbeat(self, claim: Claim, *, lease_s: float) -> bool:
+        held = self._run("heartbeat", claim.job_id, claim.task, claim.token, _ms(lease_s))
         if held < 0:
             raise _lost(claim)
         return bool(held)
 
-    def note(self, claim: Claim, note: bytes) -> None:
-        if not self._run("note", claim.job_id, claim.task, claim.token, note):
+    def save_checkpoint(self, claim: Claim, note: bytes) -> None:
+        if not self._run("save_checkpoint", claim.job_id, claim.task, claim.token, note):
             raise _lost(claim)
 
     def complete(
@@ -153,11 +153,11 @@ class RedisLedger:
             return _claim(answer)
         return CONTROL if answer else None
 
-    def release(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
-        self._run("release", claim.job_id, claim.task, claim.token, _ms(delay_s), int(burn))
+    def requeue(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
+        self._run("requeue", claim.job_id, claim.task, claim.token, _ms(delay_s), int(burn))
 
-    def abandon(self, job_id: str) -> bool:
-        return bool(self._run("abandon", job_id))
+    def abort_job(self, job_id: str) -> bool:
+        return bool(self._run("abort_job", job_id))
 
     def progress(self, job_id: str) -> WorkDone | None:
         found = self._run("progress", job_id)
@@ -185,8 +185,8 @@ class RedisLedger:
     def replace(self, old: Job, new: Job) -> bool:
         return bool(self._run("replace", old.id, encode(old), encode(new)))
 
-    def retire(self, job: Job, *, keep_s: float) -> None:
-        self._run("retire", job.id, encode(job), _ms(keep_s))
+    def finish_job(self, job: Job, *, keep_s: float) -> None:
+        self._run("finish_job", job.id, encode(job), _ms(keep_s))
 
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
         ended = self._key("ended", job_id)
@@ -202,7 +202,7 @@ class RedisLedger:
                 # The token goes back to where it came from, for whoever else waits.
                 self._client.blmove(ended, ended, min(left, _SLICE_S))
 
-    def reap(self, *, attempts: int, limit: int = 1000) -> ReapReport:
+    def reclaim_expired(self, *, attempts: int, limit: int = 1000) -> ReapReport:
         failure = encode(
             failure_of(
                 WorkFailed(
@@ -210,7 +210,7 @@ class RedisLedger:
                 )
             )
         )
-        expired, ring = self._run("reap", attempts, limit, failure)
+        expired, ring = self._run("reclaim_expired", attempts, limit, failure)
         return ReapReport(expired=expired, ring=tuple(queue.decode() for queue in ring))
 
     def now(self) -> float:
@@ -252,8 +252,8 @@ class RedisLedger:
                 sorted(queue.decode() for queue in self._client.smembers(self._key("queues")))
             )
 
-    def move(self, queue: str, to: str, *, limit: int = 1000) -> None:
-        self._run("move", queue, to, limit)
+    def move_queue(self, queue: str, to: str, *, limit: int = 1000) -> None:
+        self._run("move_queue", queue, to, limit)
 
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

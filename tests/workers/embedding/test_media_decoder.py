@@ -114,14 +114,14 @@ def test_good_documents_take_no_longer_beside_ten_bombs_a_minute():
         buckets=FakeBuckets(),
         fetcher=cast("Fetcher", FakeFetcher()),
         decoders=decoders,
-        most_bytes={"picture": 2**23, "document": 2**25},
+        max_bytes={"image": 2**23, "document": 2**25},
     )
 
     def begin(data: bytes) -> object:
         return reader.document(
             Media(data=base64.b64encode(data).decode()),
             FRAME,
-            most_pages=20,
+            max_pages=20,
             use=done,
             priority=Priority.STANDARD,
             deadline=None,

@@ -36,7 +36,7 @@ from workers.outbound_http.client import Fetched
 
 BOUND_S = 10.0
 FRAME = Frame(height=4, width=4)
-MOST_BYTES = 10
+MAX_BYTES = 10
 UNDER_WAY = 32  # of one priority
 SAID = b"\xfb\xff\x00pixels"  # whose base64 has both letters that differ where it is URL-safe
 
@@ -247,12 +247,12 @@ class FakeDecoders:
         self._futures: list[Future[bytes]] = []
         self._lock = threading.Lock()
 
-    def picture(self, data: bytes, frame: Frame) -> Future[bytes]:
+    def image(self, data: bytes, frame: Frame) -> Future[bytes]:
         assert frame is FRAME
         return self._decoded(data)
 
-    def document(self, data: bytes, frame: Frame | None, most_pages: int) -> Future[bytes]:
-        assert (frame, most_pages) == (None, 3)
+    def document(self, data: bytes, frame: Frame | None, max_pages: int) -> Future[bytes]:
+        assert (frame, max_pages) == (None, 3)
         return self._decoded(data)
 
     document_of_bulk = document
@@ -304,7 +304,7 @@ class Room:
     decoders: FakeDecoders
     clock: Clock
 
-    def picture(
+    def image(
         self,
         media: Media,
         priority: Priority = Priority.BULK,
@@ -312,7 +312,7 @@ class Room:
         rank: int = 0,
         patience: DownloadDeadline | None = None,
     ) -> Future[Any]:
-        return self.reader.picture(
+        return self.reader.image(
             media, FRAME, priority=priority, deadline=deadline, rank=rank, patience=patience
         )
 
@@ -325,7 +325,7 @@ class Room:
         return self.reader.document(
             media,
             None,
-            most_pages=3,
+            max_pages=3,
             use=use,
             priority=Priority.BULK,
             deadline=None,
@@ -333,7 +333,7 @@ class Room:
         )
 
     def bytes_of(self, media: Media) -> bytes:
-        return cast("bytes", self.picture(media).result(BOUND_S))
+        return cast("bytes", self.image(media).result(BOUND_S))
 
 
 @pytest.fixture
@@ -344,7 +344,7 @@ def room() -> Iterator[Room]:
         buckets=buckets,
         fetcher=cast("Fetcher", FakeFetcher()),
         decoders=cast("Decoders", decoders),
-        most_bytes={"picture": MOST_BYTES, "document": MOST_BYTES},
+        max_bytes={"image": MAX_BYTES, "document": MAX_BYTES},
         clock=clock,
     )
     yield Room(reader=reader, store=store, buckets=buckets, decoders=decoders, clock=clock)
@@ -366,18 +366,18 @@ def test_bytes_come_from_where_they_are(room: Room):
     assert room.bytes_of(data(SAID)) == SAID
     assert room.bytes_of(Media(file_id="file_1", object="files/a/file_1")) == b"stored"
     assert room.bytes_of(Media(url="s3://inbox/rows/a.png")) == b"bucket"
-    assert room.bytes_of(at("a")) == b"picture a"
+    assert room.bytes_of(at("a")) == b"image a"
     assert room.document(at("a"), done).result(BOUND_S) == b"document a"
 
 
 def test_no_more_is_read_than_the_most(room: Room):
-    room.store.put("files/a/file_1", b"x" * MOST_BYTES)
-    room.store.put("files/a/file_2", b"x" * (MOST_BYTES + 1))
-    room.buckets.objects["s3://inbox/rows/a.png"] = b"x" * (MOST_BYTES + 1)
+    room.store.put("files/a/file_1", b"x" * MAX_BYTES)
+    room.store.put("files/a/file_2", b"x" * (MAX_BYTES + 1))
+    room.buckets.objects["s3://inbox/rows/a.png"] = b"x" * (MAX_BYTES + 1)
 
-    assert room.bytes_of(Media(object="files/a/file_1")) == b"x" * MOST_BYTES
+    assert room.bytes_of(Media(object="files/a/file_1")) == b"x" * MAX_BYTES
     for media in (Media(object="files/a/file_2"), Media(url="s3://inbox/rows/a.png")):
-        with pytest.raises(UnreadableInput, match=f"larger than {MOST_BYTES} bytes"):
+        with pytest.raises(UnreadableInput, match=f"larger than {MAX_BYTES} bytes"):
             room.bytes_of(media)
 
 
@@ -406,31 +406,31 @@ def test_a_store_that_is_away_is_no_fault_of_the_item(room: Room):
 
 def test_who_waits_for_an_answer_is_decoded_before_bulk_that_came_earlier(room: Room):
     room.decoders.held = True
-    first = room.picture(at("first"))
+    first = room.image(at("first"))
     for _ in range(100):
-        room.picture(at("bulk"))
-    room.picture(at("fast"), Priority.FAST)
-    assert room.decoders.begun == [b"picture first"]
+        room.image(at("bulk"))
+    room.image(at("fast"), Priority.FAST)
+    assert room.decoders.begun == [b"image first"]
 
     room.decoders.finish(0)
 
-    assert first.result(0) == b"picture first"
-    assert room.decoders.begun == [b"picture first", b"picture fast"]
+    assert first.result(0) == b"image first"
+    assert room.decoders.begun == [b"image first", b"image fast"]
 
 
 def test_bulk_that_waits_for_slow_addresses_keeps_no_other_from_reading(room: Room):
-    slow = [room.picture(at("slow")) for _ in range(100)]
+    slow = [room.image(at("slow")) for _ in range(100)]
 
-    fast = room.picture(data(b"fast"), Priority.FAST)
+    fast = room.image(data(b"fast"), Priority.FAST)
 
     assert fast.result(BOUND_S) == b"fast"
     assert not any(future.done() for future in slow)
 
 
 def test_who_sends_the_bytes_waits_for_no_stranger(room: Room):
-    slow = [room.picture(at("slow"), rank=rank) for rank in range(100)]
+    slow = [room.image(at("slow"), rank=rank) for rank in range(100)]
 
-    near = room.picture(data(b"near"))
+    near = room.image(data(b"near"))
 
     assert near.result(BOUND_S) == b"near"
     assert not any(future.done() for future in slow)
@@ -439,10 +439,10 @@ def test_who_sends_the_bytes_waits_for_no_stranger(room: Room):
 def test_strangers_have_the_patience_of_the_call_and_what_has_come_is_not_cut_off(room: Room):
     room.decoders.held = True
     patience = DownloadDeadline(deadline=130.0, clock=room.clock)
-    come = room.picture(at("come"), patience=patience)
-    slow = [room.picture(at("slow"), patience=patience) for _ in range(UNDER_WAY + 2)]
+    come = room.image(at("come"), patience=patience)
+    slow = [room.image(at("slow"), patience=patience) for _ in range(UNDER_WAY + 2)]
     paper = room.document(at("slow"), done, patience=patience)
-    near = room.picture(data(b"near"), patience=patience)
+    near = room.image(data(b"near"), patience=patience)
 
     patience.end()
 
@@ -450,35 +450,35 @@ def test_strangers_have_the_patience_of_the_call_and_what_has_come_is_not_cut_of
         with pytest.raises(FetchFailed, match="within the 24 s"):
             future.result(0)
     room.decoders.finish(0)
-    assert come.result(0) == b"picture come"
+    assert come.result(0) == b"image come"
     assert not near.done()
 
 
 def test_whose_patience_is_at_an_end_leaves_the_place_to_others(room: Room):
     patience = DownloadDeadline(deadline=130.0, clock=room.clock)
     for _ in range(2 * UNDER_WAY):
-        room.picture(at("slow"), patience=patience)
-    other = room.picture(at("other"))
+        room.image(at("slow"), patience=patience)
+    other = room.image(at("other"))
     assert not other.done()
 
     patience.end()
 
-    assert other.result(0) == b"picture other"
+    assert other.result(0) == b"image other"
 
 
 def test_a_call_of_one_is_decoded_before_the_second_of_a_call_of_many(room: Room):
     room.decoders.held = True
     for rank in range(5):
-        room.picture(at(f"many {rank}"), rank=rank)
-    room.picture(at("one"), rank=0)
+        room.image(at(f"many {rank}"), rank=rank)
+    room.image(at("one"), rank=0)
 
     room.decoders.finish(0)
     room.decoders.finish(1)
 
-    assert room.decoders.begun == [b"picture many 0", b"picture one", b"picture many 1"]
+    assert room.decoders.begun == [b"image many 0", b"image one", b"image many 1"]
 
 
-def test_documents_leave_room_for_a_picture():
+def test_documents_leave_room_for_a_image():
     decoders = FakeDecoders(at_once=2)
     decoders.held = True
     reader = MediaReader(
@@ -486,30 +486,30 @@ def test_documents_leave_room_for_a_picture():
         buckets=FakeBuckets(),
         fetcher=cast("Fetcher", FakeFetcher()),
         decoders=cast("Decoders", decoders),
-        most_bytes={"picture": MOST_BYTES, "document": MOST_BYTES},
+        max_bytes={"image": MAX_BYTES, "document": MAX_BYTES},
     )
     for name in "abc":
         reader.document(
-            at(name), None, most_pages=3, use=done, priority=Priority.BULK, deadline=None
+            at(name), None, max_pages=3, use=done, priority=Priority.BULK, deadline=None
         )
 
-    reader.picture(at("d"), FRAME, priority=Priority.BULK, deadline=None)
+    reader.image(at("d"), FRAME, priority=Priority.BULK, deadline=None)
 
-    assert decoders.begun == [b"document a", b"picture d"]
+    assert decoders.begun == [b"document a", b"image d"]
     reader.close()
 
 
 def test_what_is_late_when_its_turn_to_be_decoded_comes_is_not_decoded(room: Room):
     room.decoders.held = True
-    room.picture(at("first"))
-    late = room.picture(at("late"), Priority.FAST, deadline=105.0)
+    room.image(at("first"))
+    late = room.image(at("late"), Priority.FAST, deadline=105.0)
 
     room.clock.now = 105.0
     room.decoders.finish(0)
 
     with pytest.raises(DeadlineExceeded):
         late.result(0)
-    assert room.decoders.begun == [b"picture first"]
+    assert room.decoders.begun == [b"image first"]
 
 
 def test_a_document_keeps_its_turn_until_it_was_used(room: Room):
@@ -528,26 +528,26 @@ def test_a_document_keeps_its_turn_until_it_was_used(room: Room):
     assert len(uses) == UNDER_WAY + 1
 
 
-def test_a_picture_that_was_decoded_gives_its_turn_away(room: Room):
-    futures = [room.picture(at("a")) for _ in range(UNDER_WAY + 2)]
+def test_a_image_that_was_decoded_gives_its_turn_away(room: Room):
+    futures = [room.image(at("a")) for _ in range(UNDER_WAY + 2)]
 
-    assert all(future.result(0) == b"picture a" for future in futures)
+    assert all(future.result(0) == b"image a" for future in futures)
 
 
-def test_cancelling_a_picture_lets_the_next_be_decoded(room: Room):
+def test_cancelling_a_image_lets_the_next_be_decoded(room: Room):
     room.decoders.held = True
-    gone = room.picture(at("gone"))
-    room.picture(at("next"))
+    gone = room.image(at("gone"))
+    room.image(at("next"))
 
     assert gone.cancel()
 
-    assert room.decoders.begun == [b"picture gone", b"picture next"]
+    assert room.decoders.begun == [b"image gone", b"image next"]
     with pytest.raises(CancelledError):
         gone.result(0)
 
 
 def test_what_waits_when_it_is_closed_ends(room: Room):
-    slow = [room.picture(at("slow")) for _ in range(UNDER_WAY + 2)]
+    slow = [room.image(at("slow")) for _ in range(UNDER_WAY + 2)]
 
     room.reader.close()
 
@@ -562,7 +562,7 @@ def test_nothing_that_was_read_stays_behind_an_answer(room: Room):
     gc.disable()  # which would find cycles, at a time that nobody knows
     try:
         patience = DownloadDeadline(deadline=130.0, clock=room.clock)
-        answer = mapped(room.picture(at("a"), patience=patience), lambda _: "seen")
+        answer = mapped(room.image(at("a"), patience=patience), lambda _: "seen")
         left = weakref.ref(room.decoders.finish_and_forget())
         assert answer.result(0) == "seen"
         assert left() is None
@@ -593,7 +593,7 @@ def test_of_large_files_fewer_are_held_at_once_and_all_are_read():
         buckets=FakeBuckets(),
         fetcher=cast("Fetcher", FakeFetcher()),
         decoders=cast("Decoders", decoders),
-        most_bytes={"picture": size, "document": size},
+        max_bytes={"image": size, "document": size},
     )
     ends: list[Future[str]] = [Future() for _ in range(count)]
     ended = iter(ends)
@@ -601,7 +601,7 @@ def test_of_large_files_fewer_are_held_at_once_and_all_are_read():
         reader.document(
             Media(object="large"),
             None,
-            most_pages=3,
+            max_pages=3,
             use=lambda _: next(ended),
             priority=Priority.BULK,
             deadline=None,

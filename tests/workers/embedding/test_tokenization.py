@@ -131,7 +131,7 @@ def test_pieces_are_the_text_and_none_is_longer_than_the_longest(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokenization, "_PIECE_CHARS", piece_chars)
-        patch.setattr(tokenization, "_LONGEST_PIECE_CHARS", piece_chars + more)
+        patch.setattr(tokenization, "_MAX_PIECE_CHARS", piece_chars + more)
         cut = list(pieces(text))
 
     assert "".join(cut) == text

@@ -119,7 +119,7 @@ def test_every_row_is_answered_beside_itself(bench: Bench):
 
 
 def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 4)
     rows = [{"id": n, "text": f"red {n}"} for n in range(100)]
     job = a_batch(bench, jsonl(*rows))
@@ -166,7 +166,7 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
 @pytest.mark.slow
 def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """It is read with every look at the batch."""
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 10)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 10)
     job = a_batch(bench, jsonl(*({"id": f"r{n % 10}", "text": "red"} for n in range(20_000))))
     claim = bench.claim(CONTROL)
     bench.parts.run(claim)
@@ -181,7 +181,7 @@ def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: p
 
 
 def test_two_planners_at_once_cut_the_same_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 7)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 7)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 3)
     rows = [{"id": f"r{n}", "text": "" if n % 5 else f"red {n}"} for n in range(300)]
     job = a_batch(bench, jsonl(*rows))
@@ -416,7 +416,7 @@ def end_early(bench: Bench, job: Job, event: Cancel | Lapse) -> None:
     now = bench.ledger.record(job.id)
     assert now is not None
     assert bench.ledger.replace(now, advance(now, event, now.created_at))
-    bench.ledger.abandon(job.id)
+    bench.ledger.abort_job(job.id)
 
 
 class TestEndedEarly:
@@ -424,7 +424,7 @@ class TestEndedEarly:
 
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
         monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def one_part(self, bench: Bench) -> None:
@@ -496,7 +496,7 @@ class TestEndedEarly:
         first = bench.claim(QUEUE)
         bench.parts.run(bench.claim(QUEUE))
         end_early(bench, job, Cancel())
-        bench.ledger.release(first)
+        bench.ledger.requeue(first)
         run_all(bench)
 
         found = result(bench, job)
@@ -604,7 +604,7 @@ class TestEndedEarly:
         assert running is not None
         bench.part_runner.run(claim, running, decode_body(bench, job), hold())
         end_early(bench, job, Lapse())
-        bench.ledger.release(claim)
+        bench.ledger.requeue(claim)
         run_all(bench)
 
         assert ended(bench, job).state is State.SUCCEEDED
@@ -636,7 +636,7 @@ class TestFailedMidway:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
         monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def check(self, bench: Bench, job: Job, total: int, why: str) -> list[dict[str, Any]]:
@@ -712,7 +712,7 @@ class TestFailedMidway:
             return run(self, claim, *rest)
 
         monkeypatch.setattr(type(bench.part_runner), "run", crash)
-        monkeypatch.setattr("workers.handlers.task_runner._SLOWEST_RETRY_S", 0)
+        monkeypatch.setattr("workers.handlers.task_runner._MAX_RETRY_S", 0)
         run_all(bench)
         errors = self.check(bench, job, 40, "given up")
         assert {str(n) for n in range(15, 20)} <= {line["id"] for line in errors}
@@ -752,7 +752,7 @@ class TestFailedMidway:
 
 
 def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
     rows = [{"id": n, "text": f"red {n}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))
@@ -760,7 +760,7 @@ def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: py
         bench.parts.run(bench.claim(QUEUE))
     ran = bench.encoder.ran
     bench.ledger.__init__()  # type: ignore[misc]
-    bench.ledger.enrol(job, parts=0)
+    bench.ledger.create_job(job, parts=0)
     run_all(bench)
     done = ended(bench, job)
     assert (done.state, done.progress.completed) == (State.SUCCEEDED, 40)
@@ -778,7 +778,7 @@ def test_an_outage_of_the_store_burns_no_attempt(bench: Bench):
     bench.parts.run(claim)
     bench.store.away = False
     time.sleep(1.1)
-    bench.ledger.reap(attempts=2)
+    bench.ledger.reclaim_expired(attempts=2)
     assert bench.claim(CONTROL).attempt == 1
 
 
@@ -810,9 +810,9 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
             report = bench.part_runner.run(claim, running, body, hold())
         except Killed:
             time.sleep(0.02)
-            bench.ledger.reap(attempts=2)
+            bench.ledger.reclaim_expired(attempts=2)
             continue
-        bench.ledger.beat(claim, lease_s=30)
+        bench.ledger.heartbeat(claim, lease_s=30)
         assert (report.completed, report.failed) == (19, 1)
         assert report.codes == {"worker_died": 1}
         assert claim.attempt <= 6

@@ -163,7 +163,7 @@ def test_requests_may_be_in_several_objects(bench: Bench):
 def test_reading_goes_on_in_the_object_where_it_stopped(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, window: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", window)
     number = 0
     for name, rows in (("a", 4), ("b", 0), ("c", 1), ("d", 7), ("e", 12)):
@@ -197,7 +197,7 @@ def test_reading_goes_on_in_the_object_where_it_stopped(
 def test_an_object_that_changes_while_the_batch_runs_fails_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, change: str
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 1)
     rows = [{"id": n, "text": f"red {n}"} for n in range(20)]
     bench.buckets.objects = {PLACE + "a": jsonl(*rows[:10]), PLACE + "b": jsonl(*rows[10:])}
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_fails_the_batch_with_the_reason(
 
 
 def test_more_objects_than_are_read_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.input_reader._MOST_OBJECTS", 2)
+    monkeypatch.setattr("workers.handlers.batch.input_reader._MAX_OBJECTS", 2)
     put_three(bench)
     job = a_batch(bench, PLACE)
 
@@ -356,9 +356,9 @@ def test_a_server_that_is_away_is_waited_for(bench: Bench):
     assert waiting is not None
     assert not waiting.state.terminal
     bench.buckets.away = False
-    bench.ledger.reap(attempts=9)
+    bench.ledger.reclaim_expired(attempts=9)
 
     bench.ledger.__init__()  # type: ignore[misc]  # else it is due in a second
-    bench.ledger.enrol(job, parts=0)
+    bench.ledger.create_job(job, parts=0)
     run_all(bench)
     assert ended(bench, job).state is State.SUCCEEDED

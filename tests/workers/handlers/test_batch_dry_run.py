@@ -50,7 +50,7 @@ def test_a_file_is_judged_as_by_its_batch(bench: Bench):
 def test_what_is_told_exactly_is_what_is_charged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, rows_per_part: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", rows_per_part)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", rows_per_part)
     rows = [{"id": n, "text": "" if 7 <= n < 14 else f"{'red ' * (n + 1)}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
 
@@ -84,7 +84,7 @@ def test_requests_are_told_exactly_too(bench: Bench):
 
 
 def test_a_long_file_is_sampled_evenly_and_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.estimate._MOST_SAMPLED", 100)
+    monkeypatch.setattr("workers.handlers.batch.estimate._MAX_SAMPLED", 100)
     rows = [{"id": n, "text": "red " * (5 if n < 3000 else 20)} for n in range(4000)]
     job = a_batch(bench, jsonl(*rows))
 

@@ -26,7 +26,7 @@ from tests.workers.handlers.test_batch import (
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
 
@@ -49,7 +49,7 @@ def cancel(bench: Bench, job: Job) -> None:
     now = bench.ledger.record(job.id)
     assert now is not None
     assert bench.ledger.replace(now, advance(now, Cancel(), now.created_at))
-    bench.ledger.abandon(job.id)
+    bench.ledger.abort_job(job.id)
 
 
 def came_out(bench: Bench, job: Job) -> list[str]:
@@ -136,7 +136,7 @@ def test_a_retry_that_is_put_together_twice_leaves_the_same_rows_alone(bench: Be
     before = bench.store.get(name).data
     bench.store.delete(object_keys.job(ME, job.id))
     bench.ledger.__init__()  # type: ignore[misc]
-    bench.ledger.enrol(job, parts=0)
+    bench.ledger.create_job(job, parts=0)
     run_all(bench)
 
     assert bench.store.get(name).data == before
@@ -260,7 +260,7 @@ def test_a_retry_killed_between_any_two_writes_goes_on(bench: Bench):
     bench.parts.run(bench.claim(CONTROL))
     bench.parts.run(bench.claim(QUEUE))
     bench.ledger.__init__()  # type: ignore[misc]
-    bench.ledger.enrol(again, parts=0)
+    bench.ledger.create_job(again, parts=0)
     run_all(bench)
 
     assert [*errors(bench, again)] == [f"r{n}" for n in range(0, 40, 2)]

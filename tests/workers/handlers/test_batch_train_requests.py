@@ -31,7 +31,7 @@ from tests.workers.handlers.test_train import hold
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_LESSONS", 4)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_LESSONS", 4)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 3)
 
 
@@ -104,7 +104,7 @@ def test_a_part_killed_in_the_middle_learns_nothing_twice(bench: Bench):
     object.__delattr__(bench.train, "train")
     assert colours(bench).latest.number == 3
     threading.Event().wait(0.02)
-    bench.ledger.reap(attempts=9)
+    bench.ledger.reclaim_expired(attempts=9)
     run_all(bench)
 
     assert versions(bench, job) == {f"c{n}": n + 1 for n in range(8)}
@@ -154,7 +154,7 @@ def test_what_a_cancelled_batch_has_learnt_is_not_learnt_again_by_its_retry(benc
         bench.part_runner.run(claim, running, body, held)
     object.__delattr__(bench.train, "train")
     cancel(bench, job)
-    bench.ledger.release(claim)
+    bench.ledger.requeue(claim)
     run_all(bench)
     assert list(versions(bench, job)) == ["c0", "c1", "c2", "c3"]
     assert colours(bench).latest.number == 6
@@ -171,7 +171,7 @@ def test_a_new_ledger_goes_on_where_the_old_one_was(bench: Bench):
     bench.parts.run(bench.claim(CONTROL))
     bench.parts.run(bench.claim(QUEUE))
     bench.ledger.__init__()  # type: ignore[misc]
-    bench.ledger.enrol(job, parts=0)
+    bench.ledger.create_job(job, parts=0)
     run_all(bench)
 
     assert versions(bench, job) == {f"c{n}": n + 1 for n in range(11)}

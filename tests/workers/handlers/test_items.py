@@ -1,4 +1,4 @@
-"""Texts, pictures and documents in one request: what each is judged by, and what fails alone."""
+"""Texts, images and documents in one request: what each is judged by, and what fails alone."""
 
 from __future__ import annotations
 
@@ -64,33 +64,33 @@ def said(result: ClassifyResult) -> list[str | None]:
     return [best(answers) if answers else None for answers in result.answers]
 
 
-class TestPictures:
-    def test_a_picture_is_classified(self, bench: Bench):
+class TestImages:
+    def test_a_image_is_classified(self, bench: Bench):
         result = result_of(bench, asked(image("red"), image("blue")))
 
         assert said(result) == ["red", "blue"]
         assert result.usage.input_tokens == 2 * 2_000  # 300 x 200 are two tiles
 
-    def test_texts_and_pictures_together(self, bench: Bench):
+    def test_texts_and_images_together(self, bench: Bench):
         result = result_of(bench, asked(Item(text="green"), image("red"), Item(text="blue")))
 
         assert said(result) == ["green", "red", "blue"]
         assert result.usage.input_tokens == 1 + 2_000 + 1
 
-    def test_pictures_have_the_scale_of_the_model_and_texts_their_own(self, bench: Bench):
+    def test_images_have_the_scale_of_the_model_and_texts_their_own(self, bench: Bench):
         text, shown = result_of(bench, asked(Item(text="red"), image("red"))).answers
 
         assert text[0].scores != shown[0].scores
 
-    def test_several_pictures_of_one_thing_are_one_item(self, bench: Bench):
+    def test_several_images_of_one_thing_are_one_item(self, bench: Bench):
         result = result_of(bench, asked(image("red", "red", "blue"), image("red", "blue")))
 
         assert len(result.answers) == 2
         both = result.answers[1][0].scores
         assert both[0] == pytest.approx(both[2], abs=1e-3)
-        assert result.usage.input_tokens == 2 * 4_000  # the same picture is read once
+        assert result.usage.input_tokens == 2 * 4_000  # the same image is read once
 
-    def test_the_same_picture_runs_once(self, bench: Bench):
+    def test_the_same_image_runs_once(self, bench: Bench):
         result_of(bench, asked(*[image("red")] * 5))
 
         assert bench.colours.ran == 1
@@ -112,7 +112,7 @@ class TestPictures:
         assert caught.value.fields[0].field == "input[0].image"
 
     def test_a_model_of_texts_refuses_them(self):
-        bench = Bench(reads_pictures=False)
+        bench = Bench(reads_images=False)
         try:
             with pytest.raises(InvalidRequest) as caught:
                 result_of(bench, asked(Item(text="red"), image("red")))
@@ -120,8 +120,8 @@ class TestPictures:
         finally:
             bench.close()
 
-    def test_a_dead_model_is_nobodys_picture(self, bench: Bench):
-        bench.picture_batcher.close()
+    def test_a_dead_model_is_nobodys_image(self, bench: Bench):
+        bench.image_batcher.close()
 
         with pytest.raises(PigeonholeError) as caught:
             result_of(bench, asked(image("red")))
@@ -170,7 +170,7 @@ class TestErrorsPerItem:
         assert result.usage.input_tokens == 0
 
     def test_a_model_of_texts_answers_the_texts(self):
-        bench = Bench(reads_pictures=False)
+        bench = Bench(reads_images=False)
         try:
             request = asked(Item(text="red"), image("red"))
             result = result_of(bench, request.model_copy(update={"errors": "per_item"}))
@@ -244,12 +244,12 @@ class TestDocuments:
         result = result_of(bench, asked(file(NOTHING), Item(text="red"), by=by))
 
         (failed,) = result.failed
-        assert failed.failure.detail == "is empty: it has neither text nor pictures"
+        assert failed.failure.detail == "is empty: it has neither text nor images"
 
     @pytest.mark.parametrize(
         ("unread", "why"),
         [
-            ("metafile", "that can be read. Pictures that are broken were not read: 1."),
+            ("metafile", "that can be read. Images that are broken were not read: 1."),
             ("more pages", "where it was read. Page 1 was not read: 0 is the most."),
         ],
     )
@@ -259,7 +259,7 @@ class TestDocuments:
         result = result_of(bench, asked(file(f"{NOTHING}{unread}"), Item(text="red"), by="both"))
 
         (failed,) = result.failed
-        assert failed.failure.detail == f"has neither text nor pictures {why}"
+        assert failed.failure.detail == f"has neither text nor images {why}"
 
     def test_a_text_that_only_looks_like_pages_is_read_behind_the_most(self, bench: Bench):
         result = result_of(
@@ -287,11 +287,11 @@ class TestDocuments:
         assert failed.failure.code == TokenLimitExceeded.code
 
     def test_a_model_of_texts_reads_text_and_refuses_scans(self):
-        bench = Bench(reads_pictures=False)
+        bench = Bench(reads_images=False)
         try:
             result = result_of(bench, asked(file("red"), file(f"{SCAN}red")))
             assert said(result) == ["red", None]
-            assert "name a model that reads pictures" in result.failed[0].failure.detail
+            assert "name a model that reads images" in result.failed[0].failure.detail
             with pytest.raises(InvalidRequest):
                 result_of(bench, asked(file("red"), by="both"))
         finally:
@@ -317,7 +317,7 @@ class TestLearning:
         made = bench.train.train(a_job(), body, hold())
         return made.classifier_id, made.usage.input_tokens
 
-    def test_pictures_documents_and_texts(self, bench: Bench):
+    def test_images_documents_and_texts(self, bench: Bench):
         classifier, tokens = self.train(
             bench,
             (image("red"), "warm"),

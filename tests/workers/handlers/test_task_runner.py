@@ -86,7 +86,7 @@ def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Benc
     bench.parts.run(bench.claim())
     first = hot(bench, job).state
     time.sleep(0.55)  # the pause before the second attempt
-    bench.ledger.reap(attempts=2)
+    bench.ledger.reclaim_expired(attempts=2)
     bench.parts.run(bench.claim())
 
     assert first is State.RUNNING
@@ -105,7 +105,7 @@ def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
     bench.parts.run(claim)
     bench.store.away = False
     time.sleep(1.05)
-    bench.ledger.reap(attempts=2)
+    bench.ledger.reclaim_expired(attempts=2)
 
     again = bench.claim()
     assert again.attempt == 1
@@ -129,7 +129,7 @@ def test_a_store_that_goes_away_before_the_end_is_written_loses_nothing(bench: B
 
     bench.store.put, bench.store.away = put, False
     time.sleep(1.05)
-    bench.ledger.reap(attempts=2)
+    bench.ledger.reclaim_expired(attempts=2)
     end = bench.claim(CONTROL)
     bench.parts.run(end)
 
@@ -155,19 +155,19 @@ def test_a_finaliser_killed_after_its_record_was_written_is_followed_by_one_that
     bench: Bench,
 ):
     job = bench.submit()
-    retire = bench.ledger.retire
+    retire = bench.ledger.finish_job
 
     def killed(*_: object, **__: object) -> None:
         raise SystemExit
 
-    bench.ledger.retire = killed
+    bench.ledger.finish_job = killed
     thread = threading.Thread(target=lambda: _ignoring_exit(bench.parts, bench.claim()))
     thread.start()
     thread.join(10)
     first = bench.store.get(object_keys.job("acme", job.id))
-    bench.ledger.retire = retire
+    bench.ledger.finish_job = retire
     time.sleep(1.1)  # its lease ends with it
-    bench.ledger.reap(attempts=2)
+    bench.ledger.reclaim_expired(attempts=2)
 
     bench.parts.run(bench.claim(CONTROL))
 
@@ -186,7 +186,7 @@ def test_a_cancelled_job_is_given_back_and_settled(bench: Bench):
     job = bench.submit()
     claim = bench.claim()
     bench.ledger.replace(job, advance(job, Cancel(), datetime.now(UTC)))
-    bench.ledger.abandon(job.id)
+    bench.ledger.abort_job(job.id)
 
     bench.parts.run(claim)
     bench.parts.run(bench.claim(CONTROL))
@@ -213,7 +213,7 @@ def test_an_end_read_from_a_ledger_that_was_lost_is_not_written(bench: Bench):
     end = bench.ledger.complete(claim, lease_s=30, outcome=b"")
     assert end is not None
     bench.ledger.outcomes = lambda _job_id: {}
-    bench.ledger.release(end)
+    bench.ledger.requeue(end)
 
     bench.parts.run(end)
 
@@ -232,7 +232,7 @@ def test_a_running_job_that_is_cancelled_stops_without_its_result(bench: Bench):
     while hot(bench, job).state is not State.RUNNING:
         time.sleep(0.01)
     bench.ledger.replace(hot(bench, job), advance(hot(bench, job), Cancel(), datetime.now(UTC)))
-    bench.ledger.abandon(job.id)
+    bench.ledger.abort_job(job.id)
     running.join(10)
     bench.encoder.free.set()
     blocker.result(10)
@@ -247,7 +247,7 @@ def test_a_lease_that_was_lost_is_dropped_without_a_word_to_the_ledger(bench: Be
     job = bench.submit()
     stale = bench.claim(lease_s=0)
     time.sleep(0.01)
-    bench.ledger.reap(attempts=5)
+    bench.ledger.reclaim_expired(attempts=5)
     fresh = bench.claim()
 
     bench.parts.run(stale)

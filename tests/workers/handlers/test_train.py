@@ -459,7 +459,7 @@ def test_a_train_that_was_cancelled_too_late_succeeds(bench: Bench):
         assert now is not None
         if now.state is State.RUNNING:
             bench.ledger.replace(now, advance(now, Cancel(), now.created_at))
-            bench.ledger.abandon(job.id)
+            bench.ledger.abort_job(job.id)
         return complete(*args, **more)  # type: ignore[arg-type]
 
     bench.ledger.complete = cancelled_just_before  # type: ignore[method-assign,assignment]

@@ -1,4 +1,4 @@
-"""Pictures drawn for tests, also such as no program writes."""
+"""Images drawn for tests, also such as no program writes."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ BOUNDS = DocumentBounds()
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
 
 
-def parsed(data: bytes, *, most_pages: int = 20, bounds: DocumentBounds = BOUNDS) -> Document:
-    return read(data, None, most_pages, bounds)
+def parsed(data: bytes, *, max_pages: int = 20, bounds: DocumentBounds = BOUNDS) -> Document:
+    return read(data, None, max_pages, bounds)
 
 
 def refused(data: bytes) -> str:
@@ -55,11 +55,11 @@ def test_a_text_that_speaks_of_pdf_is_a_text() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        *((drawn(kind), "is a picture: send it as `image`")
+        *((drawn(kind), "is a image: send it as `image`")
           for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a picture: send it as `image`"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a picture: send it as `image`"),
-        (b"<?xml version='1.0'?>\n<svg/>", "is a picture: send it as `image`"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a image: send it as `image`"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a image: send it as `image`"),
+        (b"<?xml version='1.0'?>\n<svg/>", "is a image: send it as `image`"),
         (b"\r\n <!DOCTYPE html><p>x</p>", "is an HTML page: save it as PDF, or send its text"),
         (b"<html lang='en'>", "is an HTML page: save it as PDF, or send its text"),
         (b"<?xml version='1.0'?><a/>", "is XML: save it as DOCX or PDF, or send its text"),
@@ -97,7 +97,7 @@ LINES = b"".join(b"%098d\n" % number for number in range(1000))
 
 
 def test_a_long_text_is_read_whole_and_its_first_pages_one_by_one() -> None:
-    found = parsed(LINES, most_pages=3)
+    found = parsed(LINES, max_pages=3)
 
     assert [len(page.text) for page in found.pages] == [2969, 2969, 2969]
     assert (found.total_pages, found.pages_read) == (34, 34)
@@ -105,9 +105,9 @@ def test_a_long_text_is_read_whole_and_its_first_pages_one_by_one() -> None:
     assert found.unread == ()
 
 
-@pytest.mark.parametrize("most_pages", [3, 20])
-def test_what_is_beyond_the_most_characters_is_counted_and_said(most_pages: int) -> None:
-    found = parsed(LINES, most_pages=most_pages, bounds=DocumentBounds(max_characters=9_800))
+@pytest.mark.parametrize("max_pages", [3, 20])
+def test_what_is_beyond_the_most_characters_is_counted_and_said(max_pages: int) -> None:
+    found = parsed(LINES, max_pages=max_pages, bounds=DocumentBounds(max_characters=9_800))
 
     assert len(found.text.replace("\n\n", "")) == 9_800
     assert (found.total_pages, found.pages_read) == (34, 3)

@@ -32,10 +32,10 @@ def parsed(
     data: bytes,
     *,
     frame: Frame | None = None,
-    most_pages: int = 20,
+    max_pages: int = 20,
     bounds: DocumentBounds = BOUNDS,
 ) -> Document:
-    return read(data, frame, most_pages, bounds)
+    return read(data, frame, max_pages, bounds)
 
 
 def refused(data: bytes, *, bounds: DocumentBounds = BOUNDS) -> str:
@@ -48,7 +48,7 @@ def text_of(content: str) -> str:
     return parsed(docx(content)).text
 
 
-def picture(width: int = 100, height: int = 80, *, kind: str = "PNG") -> bytes:
+def image(width: int = 100, height: int = 80, *, kind: str = "PNG") -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (width, height), "red").save(out, kind)
     return out.getvalue()
@@ -62,11 +62,11 @@ def pointing_at(main: str) -> str:
     return relations(("r", "officeDocument", main))
 
 
-def illustrated(*pictures: bytes, text: str = "Words") -> bytes:
-    names = [f"media/image{number}" for number in range(len(pictures))]
-    content = paragraph(text) + "".join(blip(f"p{number}") for number in range(len(pictures)))
+def illustrated(*images: bytes, text: str = "Words") -> bytes:
+    names = [f"media/image{number}" for number in range(len(images))]
+    content = paragraph(text) + "".join(blip(f"p{number}") for number in range(len(images)))
     listed = relations(*((f"p{number}", "image", name) for number, name in enumerate(names)))
-    media = {f"word/{name}": data for name, data in zip(names, pictures, strict=True)}
+    media = {f"word/{name}": data for name, data in zip(names, images, strict=True)}
     return docx(content, {RELATIONS: listed, **media})
 
 
@@ -230,7 +230,7 @@ def test_a_line_longer_than_a_page_is_cut_between_words() -> None:
 
 
 def test_text_is_read_whole_and_the_first_pages_one_by_one() -> None:
-    found = parsed(docx(PAGE_BREAK.join(paragraph(f"page {n}") for n in range(1, 8))), most_pages=3)
+    found = parsed(docx(PAGE_BREAK.join(paragraph(f"page {n}") for n in range(1, 8))), max_pages=3)
 
     assert [page.text for page in found.pages] == ["page 1", "page 2", "page 3"]
     assert found.text == "\n\n".join(f"page {n}" for n in range(1, 8))
@@ -246,8 +246,8 @@ def test_text_is_bounded_and_the_rest_is_said() -> None:
     assert found.unread == ("The text was read up to 120 characters, the most.",)
 
 
-def test_pictures_follow_as_pages_without_text_in_the_order_of_the_body() -> None:
-    found = parsed(illustrated(picture(100, 80), picture(300, 90, kind="JPEG")), frame=FRAME)
+def test_images_follow_as_pages_without_text_in_the_order_of_the_body() -> None:
+    found = parsed(illustrated(image(100, 80), image(300, 90, kind="JPEG")), frame=FRAME)
 
     assert [(page.number, page.text, page.width, page.height) for page in found.pages] == [
         (1, "Words", 0, 0),
@@ -262,35 +262,35 @@ def test_pictures_follow_as_pages_without_text_in_the_order_of_the_body() -> Non
     assert not found.scanned
 
 
-def test_pictures_that_are_of_no_use_are_said() -> None:
-    pictures = [picture(20, 20), picture()[:60], b"\x01\0\0\0emf", picture(kind="GIF"), picture()]
+def test_images_that_are_of_no_use_are_said() -> None:
+    images = [image(20, 20), image()[:60], b"\x01\0\0\0emf", image(kind="GIF"), image()]
 
-    found = parsed(illustrated(*pictures), frame=FRAME)
+    found = parsed(illustrated(*images), frame=FRAME)
 
     assert [page.width for page in found.pages] == [0, 100]
     assert found.unread == (
-        "Pictures that are tiny, broken or neither PNG nor JPEG were not read: 4.",
+        "Images that are tiny, broken or neither PNG nor JPEG were not read: 4.",
     )
 
 
-def test_pictures_are_bounded_and_the_rest_is_said() -> None:
-    data = illustrated(*(picture(64 + n, 64) for n in range(5)))
+def test_images_are_bounded_and_the_rest_is_said() -> None:
+    data = illustrated(*(image(64 + n, 64) for n in range(5)))
 
-    found = parsed(data, frame=FRAME, most_pages=2)
+    found = parsed(data, frame=FRAME, max_pages=2)
 
     assert [page.width for page in found.pages] == [0, 64, 65]
     assert (found.total_pages, found.pages_read) == (6, 3)
-    assert found.unread == ("Pictures after the first 2 were not read.",)
+    assert found.unread == ("Images after the first 2 were not read.",)
 
 
-def test_a_picture_that_is_shown_twice_is_read_once_and_without_a_frame_never() -> None:
+def test_a_image_that_is_shown_twice_is_read_once_and_without_a_frame_never() -> None:
     data = docx(
         blip("p") + blip("p") + blip("q"),
         {
             RELATIONS: relations(
                 ("p", "image", "media/a.png"), ("q", "image", "../word/media/a.png")
             ),
-            "word/media/a.png": picture(),
+            "word/media/a.png": image(),
         },
     )
 
@@ -298,14 +298,14 @@ def test_a_picture_that_is_shown_twice_is_read_once_and_without_a_frame_never() 
     assert parsed(data).pages == ()
 
 
-def test_pictures_without_a_text_are_a_scan() -> None:
-    assert parsed(illustrated(picture(), text="")).scanned
-    assert not parsed(illustrated(picture())).scanned
+def test_images_without_a_text_are_a_scan() -> None:
+    assert parsed(illustrated(image(), text="")).scanned
+    assert not parsed(illustrated(image())).scanned
     assert not parsed(docx()).scanned
 
 
 @pytest.mark.parametrize("frame", [None, FRAME])
-def test_whether_there_are_pictures_is_known_without_a_frame(frame: Frame | None) -> None:
+def test_whether_there_are_images_is_known_without_a_frame(frame: Frame | None) -> None:
     assert parsed(illustrated(b"\x01\0\0\0emf", text=""), frame=frame).visible
     assert not parsed(docx(), frame=frame).visible
 
@@ -528,7 +528,7 @@ def test_a_mutated_file_is_a_document_or_a_refusal(sandbox: Sandbox) -> None:
             paragraph("Some words") + f"<w:tbl><w:tr><w:tc>{paragraph('a')}</w:tc></w:tr></w:tbl>"
             + blip("p")
         ),
-        "word/media/a.png": picture(),
+        "word/media/a.png": image(),
     }  # fmt: skip
     chance = random.Random(7)
     read_ones = 0
@@ -586,7 +586,7 @@ def test_real_documents_give_the_text_that_another_reader_saw_and_more() -> None
             found = parsed((SHARED / entry["file"]).read_bytes(), frame=FRAME)
             assert len(found.text) >= 0.9 * entry["probe"]["text_chars"]
             assert len(found.text) <= 1.1 * entry["probe"]["text_chars"] + 250
-            pictures = [page for page in found.pages if page.pixels is not None]
-            assert len(pictures) == entry["probe"]["inline_images"]
+            images = [page for page in found.pages if page.pixels is not None]
+            assert len(images) == entry["probe"]["inline_images"]
             for words in further[entry["file"]]:
                 assert words in found.text

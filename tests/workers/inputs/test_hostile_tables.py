@@ -26,7 +26,7 @@ from workers.inputs.tables.row import Row
 from workers.main import reader_of, tables_of
 from workers.sandbox.readers import FileReaders
 
-MOST_MB = 60.0
+MAX_MB = 60.0
 EXPANDS = "expands to more than 200 times its size"
 MEMORY = r"needs more than 1,073 MB of memory to be read.*\(PIGEONHOLE_DECODER_BYTES\)"
 BROKEN = "is broken, or not Parquet as Arrow reads it"
@@ -60,7 +60,7 @@ def reader(bench: Bench, tables: FileReaders) -> Reader:
 
 
 @contextmanager
-def little_memory(most_mb: float = MOST_MB) -> Iterator[None]:
+def little_memory(max_mb: float = MAX_MB) -> Iterator[None]:
     """Whatever is done in it takes so much more of this process at most, at any moment."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
@@ -68,7 +68,7 @@ def little_memory(most_mb: float = MOST_MB) -> Iterator[None]:
         peak.write("5")
     before = status_mb("VmRSS")
     yield
-    assert status_mb("VmHWM") - before < most_mb
+    assert status_mb("VmHWM") - before < max_mb
 
 
 def status_mb(name: str) -> float:

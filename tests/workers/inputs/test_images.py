@@ -40,7 +40,7 @@ def read_small(data: bytes) -> FramedImage:
 
 
 def near(pixels: Pixels, left: tuple[int, ...], right: tuple[int, ...], *, off: int = 6) -> bool:
-    """Whether the picture is of one colour on the left and another on the right."""
+    """Whether the image is of one colour on the left and another on the right."""
     sides = np.stack([pixels[:, 1], pixels[:, -2]]).astype(int)  # (2, H, 3)
     wanted = np.array([left, right])[:, None, :]
     return bool((abs(sides - wanted) <= off).all())
@@ -134,7 +134,7 @@ DRAWN: dict[str, tuple[bytes, tuple[int, ...], tuple[int, ...]]] = {
         saved(flag(), "TIFF", save_all=True, append_images=[Image.new("RGB", (40, 20))]),
         RED, BLUE),
     "JPEG progressive": (saved(flag(), "JPEG", progressive=True), RED, BLUE),
-    "JPEG with a second picture": (
+    "JPEG with a second image": (
         saved(flag(), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 20))]),
         RED, BLUE),
     "GIF moving": (
@@ -157,20 +157,20 @@ DRAWN: dict[str, tuple[bytes, tuple[int, ...], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize(("data", "left", "right"), DRAWN.values(), ids=DRAWN)
-def test_every_kind_of_picture_has_its_colours(
+def test_every_kind_of_image_has_its_colours(
     data: bytes, left: tuple[int, ...], right: tuple[int, ...]
 ):
-    picture = read_small(data)
+    image = read_small(data)
 
-    assert near(picture.pixels, left, right)
-    assert (picture.width, picture.height) == (40, 20)
-    assert picture.pixels.shape == (16, 16, 3)
-    assert picture.pixels.dtype == np.uint8
+    assert near(image.pixels, left, right)
+    assert (image.width, image.height) == (40, 20)
+    assert image.pixels.shape == (16, 16, 3)
+    assert image.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_stands_upright(kind: str, orientation: int):
+def test_a_image_stands_upright(kind: str, orientation: int):
     drawn = photo(36, 24)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -178,14 +178,14 @@ def test_a_picture_stands_upright(kind: str, orientation: int):
     data = saved(drawn, kind, exif=exif, **lossless.get(kind, {}))
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
 
-    picture = read_small(data)
+    image = read_small(data)
 
-    assert (picture.width, picture.height) == ((36, 24) if orientation < 5 else (24, 36))
+    assert (image.width, image.height) == ((36, 24) if orientation < 5 else (24, 36))
     exact = np.asarray(upright.convert("RGB").resize((16, 16), Image.Resampling.BICUBIC), int)
-    assert abs(picture.pixels - exact).max() <= 3
+    assert abs(image.pixels - exact).max() <= 3
     if orientation > 1:
         lying = np.asarray(drawn.resize((16, 16)), int)
-        assert abs(picture.pixels - lying).max() > 60
+        assert abs(image.pixels - lying).max() > 60
 
 
 @unheard
@@ -227,7 +227,7 @@ def webp_head(width: int, height: int) -> bytes:
 
 
 def with_size(data: bytes, kind: str, width: int, height: int) -> bytes:
-    """A small picture whose head claims another size."""
+    """A small image whose head claims another size."""
     if kind == "BMP":
         return data[:18] + struct.pack("<ii", width, height) + data[26:]
     if kind == "GIF":
@@ -274,7 +274,7 @@ def test_the_head_of_every_webp_is_understood(kind: str):
     ],
     ids=["profile", "text", "international text"],
 )
-def test_what_stands_beside_a_picture_cannot_take_much_memory(extra: bytes, children: Sandbox):
+def test_what_stands_beside_a_image_cannot_take_much_memory(extra: bytes, children: Sandbox):
     data = png(40, 20, depth=8, colour=2, rows=(b"\x00" + bytes(120)) * 20, extra=extra)
     assert len(data) < 250_000
 
@@ -288,10 +288,10 @@ def test_what_stands_beside_a_picture_cannot_take_much_memory(extra: bytes, chil
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf\n<?xml version='1.0'?><svg xmlns='x'/>", "is SVG: send PNG or JPEG"),
-        (b"<!DOCTYPE html><html><body>Not found", "is a web page, not a picture"),
-        (b"<!-- a --><HTML lang=en>", "is a web page, not a picture"),
-        (b'{"error": "not found"}', "is text, not a picture"),
-        (b"%PDF-1.7 ...", "is a PDF document, not a picture"),
+        (b"<!DOCTYPE html><html><body>Not found", "is a web page, not a image"),
+        (b"<!-- a --><HTML lang=en>", "is a web page, not a image"),
+        (b'{"error": "not found"}', "is text, not a image"),
+        (b"%PDF-1.7 ...", "is a PDF document, not a image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is PostScript: send PNG"),
         (b"8BPS\x00\x01", "is a Photoshop file"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "is HEIC: send PNG or JPEG"),
@@ -299,14 +299,14 @@ def test_what_stands_beside_a_picture_cannot_take_much_memory(extra: bytes, chil
         (b"PK\x03\x04" + bytes(40), "is a zip archive"),
         (b"\x89PNG\r\n\x1a\n", "is broken PNG"),
         (b"GIF89a", "is broken GIF"),
-        (b"P6 1 1 255 abc", "is not a picture: send PNG, JPEG, GIF, WebP, AVIF, TIFF or BMP"),
-        (b"hello", "is not a picture"),
-        (bytes(100), "is not a picture"),
+        (b"P6 1 1 255 abc", "is not a image: send PNG, JPEG, GIF, WebP, AVIF, TIFF or BMP"),
+        (b"hello", "is not a image"),
+        (bytes(100), "is not a image"),
         (saved(Image.new("F", (9, 9)), "TIFF"), "has pixels of the kind F"),
         (saved(flag(), "JPEG2000"), "is JPEG 2000: send PNG or JPEG"),
     ],
 )
-def test_what_is_no_picture_is_named(data: bytes, said: str):
+def test_what_is_no_image_is_named(data: bytes, said: str):
     with pytest.raises(UnreadableInput) as raised:
         read_small(data)
 
@@ -330,7 +330,7 @@ WHOLE = {
 @pytest.mark.parametrize("data", WHOLE.values(), ids=WHOLE)
 def test_a_file_cut_off_is_refused(data: bytes):
     for tenth in range(10):
-        with pytest.raises(UnreadableInput, match=r"^is (empty|cut off|broken|not a picture)"):
+        with pytest.raises(UnreadableInput, match=r"^is (empty|cut off|broken|not a image)"):
             read_small(data[: len(data) * tenth // 10])
 
 
@@ -348,7 +348,7 @@ def through(children: Sandbox, data: bytes, frame: Frame = SMALL) -> FramedImage
 
 
 @pytest.mark.parametrize("data", WHOLE.values(), ids=WHOLE)
-def test_bytes_changed_by_chance_give_a_picture_or_a_refusal(data: bytes, children: Sandbox):
+def test_bytes_changed_by_chance_give_a_image_or_a_refusal(data: bytes, children: Sandbox):
     chance = random.Random(len(data))
 
     for outcome in [through(children, mutated(data, chance)) for _ in range(60)]:
@@ -381,9 +381,9 @@ def test_children_give_what_the_function_gives(children: Sandbox):
     assert (got.width, got.height) == (300, 200)
 
 
-def test_every_example_picture_is_read(children: Sandbox):
+def test_every_example_image_is_read(children: Sandbox):
     if not IMAGES.is_dir():
-        pytest.skip("the example pictures are not beside the repository")
+        pytest.skip("the example images are not beside the repository")
     files = [path for path in sorted(IMAGES.rglob("*")) if path.suffix in {".jpg", ".png"}]
     frame = Frame(height=224, width=224)
 
@@ -404,19 +404,19 @@ def test_a_large_photo_read_at_a_smaller_scale_is_close_to_the_exact_one(
     data = saved(drawn, "JPEG", quality=90, exif=exif)
     frame = Frame(height=224, width=224, resize=resize)
 
-    picture = read(data, frame, BOUNDS)
+    image = read(data, frame, BOUNDS)
 
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     exact = read(saved(upright, "BMP"), frame, BOUNDS)
-    off = abs(picture.pixels.astype(int) - exact.pixels)
+    off = abs(image.pixels.astype(int) - exact.pixels)
     assert 0 < off.mean() < 1
     assert off.max() <= 12
-    assert (picture.width, picture.height) == (exact.width, exact.height)
+    assert (image.width, image.height) == (exact.width, exact.height)
 
 
 @pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (9_000, 3)])
 @pytest.mark.parametrize("resize", ["shortest", "longest", "squash"])
-def test_a_line_is_a_picture_too(size: tuple[int, int], resize: Any, children: Sandbox):
+def test_a_line_is_a_image_too(size: tuple[int, int], resize: Any, children: Sandbox):
     outcome = through(
         children,
         saved(Image.new("RGB", size, RED), "PNG"),
@@ -435,10 +435,10 @@ def test_every_tile_costs_a_thousand_tokens(width: int, height: int, cost: int):
     assert tokens_of(width, height) == cost
 
 
-def test_a_large_picture_counts_as_one_of_four_megapixels():
-    picture = read_small(saved(Image.new("L", (4_000, 3_000)), "PNG"))
+def test_a_large_image_counts_as_one_of_four_megapixels():
+    image = read_small(saved(Image.new("L", (4_000, 3_000)), "PNG"))
 
-    assert (picture.width, picture.height) == sent_size(4_000, 3_000) == (2309, 1732)
+    assert (image.width, image.height) == sent_size(4_000, 3_000) == (2309, 1732)
     assert sent_size(2_000, 2_000) == (2_000, 2_000)
     assert sent_size(100_000_000, 1) == (20_000_000, 1)
 

@@ -24,7 +24,7 @@ class Gate:
         self._changed = threading.Condition()
         self._inside: dict[str, int] = {}
         self.most: dict[str, int] = {}
-        self.most_in_all = 0
+        self.max_in_all = 0
 
     def __call__(self, connection, head):
         host = head.partition(b"Host: ")[2].partition(b":")[0].decode()
@@ -41,7 +41,7 @@ class Gate:
         with self._changed:
             self._inside[host] = self._inside.get(host, 0) + step
             self.most[host] = max(self.most.get(host, 0), self._inside[host])
-            self.most_in_all = max(self.most_in_all, sum(self._inside.values()))
+            self.max_in_all = max(self.max_in_all, sum(self._inside.values()))
             self._changed.notify_all()
 
 
@@ -62,9 +62,9 @@ def fetchers():
         fetcher.close()
 
 
-def test_a_picture_comes_with_its_type(fetchers):
+def test_a_image_comes_with_its_type(fetchers):
     with stranger(page(b"cat")) as server:
-        got = fetchers(server).get(server.url("/cat"), "picture").result(WAIT_S)
+        got = fetchers(server).get(server.url("/cat"), "image").result(WAIT_S)
 
     assert got == Fetched(data=b"cat", media_type="image/png", url=server.url("/cat"))
 
@@ -72,12 +72,12 @@ def test_a_picture_comes_with_its_type(fetchers):
 @pytest.mark.parametrize(
     ("kind", "media_type", "welcome"),
     [
-        ("picture", "image/webp", True),
-        ("picture", "binary/octet-stream", True),
-        ("picture", "", True),
-        ("picture", "image/svg+xml", False),
-        ("picture", "text/html", False),
-        ("picture", "application/pdf", False),
+        ("image", "image/webp", True),
+        ("image", "binary/octet-stream", True),
+        ("image", "", True),
+        ("image", "image/svg+xml", False),
+        ("image", "text/html", False),
+        ("image", "application/pdf", False),
         ("document", "application/pdf", True),
         ("document", "text/plain", True),
         ("document", "application/octet-stream", True),
@@ -102,14 +102,14 @@ def test_each_kind_has_its_size(fetchers):
 
         assert len(fetcher.get(server.url(), "document").result(WAIT_S).data) == 7000
         with pytest.raises(FetchFailed, match="larger than 5000 bytes"):
-            fetcher.get(server.url(), "picture").result(WAIT_S)
+            fetcher.get(server.url(), "image").result(WAIT_S)
 
 
 def test_a_url_that_is_under_way_is_not_fetched_again(fetchers):
     gate = Gate()
     with stranger(gate) as server:
         fetcher = fetchers(server)
-        futures = [fetcher.get(server.url(), "picture") for _ in range(20)]
+        futures = [fetcher.get(server.url(), "image") for _ in range(20)]
         gate.wait_for(1)
         gate.opened.set()
 
@@ -123,7 +123,7 @@ def test_a_url_is_fetched_again_only_after_a_minute(fetchers):
         fetcher = fetchers(server, clock=lambda: now[0])
         for at, fetched in ((0.0, 1), (59.0, 1), (61.0, 2)):
             now[0] = at
-            fetcher.get(server.url(), "picture").result(WAIT_S)
+            fetcher.get(server.url(), "image").result(WAIT_S)
             assert len(server.heads) == fetched
 
 
@@ -131,10 +131,10 @@ def test_a_failure_is_remembered_for_some_seconds_and_each_asker_has_his_own_err
     now = [0.0]
     with stranger(page(status="404 Not Found")) as server:
         fetcher = fetchers(server, clock=lambda: now[0])
-        errors = [fetcher.get(server.url(), "picture").exception(WAIT_S) for _ in range(2)]
+        errors = [fetcher.get(server.url(), "image").exception(WAIT_S) for _ in range(2)]
         assert len(server.heads) == 1
         now[0] = 11.0
-        errors.append(fetcher.get(server.url(), "picture").exception(WAIT_S))
+        errors.append(fetcher.get(server.url(), "image").exception(WAIT_S))
         assert len(server.heads) == 2
 
     assert len({id(error) for error in errors}) == 3
@@ -145,7 +145,7 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes_first(fetchers):
     with stranger(page(b"x" * 1000)) as server:
         fetcher = fetchers(server, kept_bytes=2 * 2024)
         for path in ("/1", "/2", "/3", "/3", "/2", "/1"):
-            fetcher.get(server.url(path), "picture").result(WAIT_S)
+            fetcher.get(server.url(path), "image").result(WAIT_S)
 
     fetched = [head.split()[1] for head in server.heads]
     assert fetched == [b"/1", b"/2", b"/3", b"/1"]
@@ -156,7 +156,7 @@ def test_a_host_has_a_few_at_once_and_others_pass_it_by(fetchers):
     with stranger(gate) as server:
         fetcher = fetchers(server, per_host=4)
         futures = [
-            fetcher.get(server.url(f"/{n}", host=host), "picture")
+            fetcher.get(server.url(f"/{n}", host=host), "image")
             for host in ("a.example", "b.example")
             for n in range(10)
         ]
@@ -173,23 +173,23 @@ def test_in_all_there_are_a_few_at_once(fetchers):
     with stranger(gate) as server:
         fetcher = fetchers(server, at_once=3)
         urls = [server.url(host=f"{n}.example") for n in range(8)]
-        futures = [fetcher.get(url, "picture") for url in urls]
+        futures = [fetcher.get(url, "image") for url in urls]
         gate.wait_for(3)
         gate.opened.set()
         for future in futures:
             future.result(WAIT_S)
 
-    assert gate.most_in_all == 3
+    assert gate.max_in_all == 3
 
 
 def test_what_nobody_waits_for_any_more_is_not_begun(fetchers):
     gate = Gate()
     with stranger(gate) as server:
         fetcher = fetchers(server, at_once=1)
-        first = fetcher.get(server.url("/first"), "picture")
+        first = fetcher.get(server.url("/first"), "image")
         gate.wait_for(1)
-        given_up = fetcher.get(server.url("/second"), "picture")
-        last = fetcher.get(server.url("/third"), "picture")
+        given_up = fetcher.get(server.url("/second"), "image")
+        last = fetcher.get(server.url("/third"), "image")
         assert given_up.cancel()
         gate.opened.set()
         first.result(WAIT_S)
@@ -202,7 +202,7 @@ def test_one_who_gives_up_takes_nothing_from_the_others(fetchers):
     gate = Gate()
     with stranger(gate) as server:
         fetcher = fetchers(server)
-        one, other = (fetcher.get(server.url(), "picture") for _ in range(2))
+        one, other = (fetcher.get(server.url(), "image") for _ in range(2))
         gate.wait_for(1)
         one.cancel()
         gate.opened.set()
@@ -214,11 +214,11 @@ def test_a_fetcher_that_is_closed_ends_every_wait(fetchers):
     gate = Gate()
     with stranger(gate) as server:
         fetcher = fetchers(server, at_once=1)
-        running = fetcher.get(server.url("/1"), "picture")
+        running = fetcher.get(server.url("/1"), "image")
         gate.wait_for(1)
-        waiting = fetcher.get(server.url("/2"), "picture")
+        waiting = fetcher.get(server.url("/2"), "image")
         fetcher.close()
-        late = fetcher.get(server.url("/3"), "picture")
+        late = fetcher.get(server.url("/3"), "image")
         for future in (waiting, late):
             with pytest.raises(Unavailable, match="stopping"):
                 future.result(0)
@@ -230,7 +230,7 @@ def test_a_fetcher_that_is_closed_ends_every_wait(fetchers):
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://[", "http://10.0.0.1/", ""])
 def test_a_url_that_is_refused_fails_its_future(fetchers, url):
     with stranger(page()) as server, pytest.raises(FetchFailed, match="the URL"):
-        fetchers(server).get(url, "picture").result(WAIT_S)
+        fetchers(server).get(url, "image").result(WAIT_S)
 
 
 def test_the_operator_says_what_is_allowed():
@@ -242,8 +242,8 @@ def test_the_operator_says_what_is_allowed():
         )
         try:
             with pytest.raises(FetchFailed, match="names port"):
-                closed.get(server.url(), "picture").result(WAIT_S)
-            assert opened.get(server.url(), "picture").result(WAIT_S).data == b"cat"
+                closed.get(server.url(), "image").result(WAIT_S)
+            assert opened.get(server.url(), "image").result(WAIT_S).data == b"cat"
         finally:
             closed.close()
             opened.close()

@@ -32,8 +32,8 @@ SHARED = Path(__file__).parents[4] / "shared" / "data" / "documents"
 JPEG_GREY = b"/Type/XObject/Subtype/Image/Width 8/Height 8/BitsPerComponent 8/ColorSpace/DeviceGray"
 
 
-def parsed(data: bytes, *, frame: Frame | None = None, most_pages: int = 20) -> Document:
-    return read(data, frame, most_pages, BOUNDS)
+def parsed(data: bytes, *, frame: Frame | None = None, max_pages: int = 20) -> Document:
+    return read(data, frame, max_pages, BOUNDS)
 
 
 def refused(data: bytes) -> str:
@@ -284,13 +284,13 @@ def test_what_stands_in_form_fields_and_notes_is_text_too() -> None:
     assert found.text == "Invoice\nAda Lovelace\nPlease pay"
 
 
-def test_pages_that_are_pictures_are_a_scan() -> None:
-    picture = stream(bytes(64), JPEG_GREY)
+def test_pages_that_are_images_are_a_scan() -> None:
+    image = stream(bytes(64), JPEG_GREY)
     scan = b"q 595 0 0 842 0 0 cm /I Do Q"
-    many_words = shown(b"a long line of words, as no page that is a picture has one")
+    many_words = shown(b"a long line of words, as no page that is a image has one")
 
     def made(*contents: bytes) -> Document:
-        return parsed(pdf(*contents, resources=b"/XObject<</I 4 0 R>>", more=[picture]))
+        return parsed(pdf(*contents, resources=b"/XObject<</I 4 0 R>>", more=[image]))
 
     assert made(scan, scan).scanned
     assert made(scan + b" " + shown(b"Page 1 of 2"), scan).scanned
@@ -440,7 +440,7 @@ def test_real_documents_give_the_text_that_another_reader_saw() -> None:
     for line in (SHARED / "manifest.jsonl").read_text().splitlines():
         entry = json.loads(line)
         if entry["probe"]["kind"] == "pdf":
-            found = parsed((SHARED / entry["file"]).read_bytes(), most_pages=30)
+            found = parsed((SHARED / entry["file"]).read_bytes(), max_pages=30)
             characters = sum(len(page.text) for page in found.pages)
             assert characters == pytest.approx(entry["probe"]["text_chars_first30pages"], rel=0.1)
             assert found.total_pages == entry["probe"]["pages"]

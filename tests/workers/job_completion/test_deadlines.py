@@ -32,7 +32,7 @@ ROWS = [{"id": f"r{n}", "text": f"red {n}"} for n in range(20)]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MOST_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
 
 
 def batch(bench: Bench, *, left_s: float) -> Job:
@@ -120,9 +120,9 @@ def test_a_part_that_runs_is_stopped(bench: Bench):
 
     audit(bench)
 
-    assert bench.ledger.beat(claim, lease_s=9) is False
+    assert bench.ledger.heartbeat(claim, lease_s=9) is False
     assert bench.nothing_ready(CONTROL)
-    bench.ledger.release(claim, burn=False)
+    bench.ledger.requeue(claim, burn=False)
     run_all(bench)
     assert ended(bench, job).state is State.EXPIRED
 
@@ -137,7 +137,7 @@ def test_a_batch_all_of_whose_parts_are_done_by_then_has_succeeded(bench: Bench)
     bench.part_runner.run(last, running, decode_body(bench, job), hold())
     pass_by(bench, job)
     audit(bench)
-    bench.ledger.release(last, burn=False)
+    bench.ledger.requeue(last, burn=False)
     run_all(bench)
 
     done = ended(bench, job)

@@ -129,7 +129,7 @@ def test_a_kill_between_any_two_writes_loses_no_message_and_makes_none_twice(
 
     until = time.monotonic() + 20
     while object_keys.open_marker(job.id) in store.objects and time.monotonic() < until:
-        mortal.ledger.reap(attempts=9)  # leases end, and the keeper looks at markers
+        mortal.ledger.reclaim_expired(attempts=9)  # leases end, and the keeper looks at markers
         for queue in (QUEUE, CONTROL):
             for claim in mortal.ledger.claim(queue, None, calls=0, parts=1, lease_s=9).claims:
                 mortal.parts.run(claim)

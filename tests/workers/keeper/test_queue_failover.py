@@ -37,7 +37,7 @@ def enrol(ledger: FakeLedger, queue: str) -> Job:
         expires_at=NOW + timedelta(days=7),
         progress=Progress(total=1),
     )
-    ledger.enrol(job, parts=1)
+    ledger.create_job(job, parts=1)
     return job
 
 
@@ -47,7 +47,7 @@ def test_what_waits_for_a_gpu_is_done_on_a_cpu_when_no_gpu_worker_lives(
 ) -> None:
     live(ledger, "cpu", "a")
     job = enrol(ledger, f"gpu.{lane}.a")
-    ledger.offer(f"gpu.{lane}.a", b"call", bound=9)
+    ledger.enqueue_call(f"gpu.{lane}.a", b"call", bound=9)
 
     assert reroute(ledger) == 1
 
@@ -81,7 +81,7 @@ def test_what_is_in_its_place_or_has_no_other_stays(
 
 def test_control_stays_where_it_is(ledger: FakeLedger) -> None:
     live(ledger, "cpu", "a")
-    ledger.abandon(enrol(ledger, "cpu.bulk.a").id)
+    ledger.abort_job(enrol(ledger, "cpu.bulk.a").id)
 
     assert reroute(ledger) == 0
     assert ledger.queues() == ("control",)

@@ -329,7 +329,7 @@ def test_of_one_webhook_two_are_under_way_and_others_pass_it_by(post: Post):
         assert courier.wait(timeout_s=20)
         post.look(courier)
 
-    assert slow.most_inside == 2
+    assert slow.max_inside == 2
     assert sorted(m.id for m in slow.messages) == sorted(each.id for each in waiting)
 
 

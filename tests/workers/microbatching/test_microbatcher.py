@@ -517,9 +517,9 @@ class Cramped(FakeEncoder):
     class Batch:
         pass
 
-    def __init__(self, most_tokens: int, error: type[Exception]) -> None:
+    def __init__(self, max_tokens: int, error: type[Exception]) -> None:
         super().__init__()
-        self._most_tokens = most_tokens
+        self._max_tokens = max_tokens
         self._error = error
         self._last: weakref.ref[Cramped.Batch] | None = None
         self.sizes: list[int] = []
@@ -530,7 +530,7 @@ class Cramped(FakeEncoder):
         batch = self.Batch()  # lives as long as this frame
         self._last = weakref.ref(batch)
         self.sizes.append(len(windows) * (max(map(len, windows)) + SPECIAL_TOKENS))
-        if self.sizes[-1] > self._most_tokens:
+        if self.sizes[-1] > self._max_tokens:
             self.failed += 1
             raise self._error("not enough memory")
         return super().encode(windows)

@@ -55,14 +55,14 @@ class Texts:
         pass
 
 
-class Pictures(ColourEncoder):
+class Images(ColourEncoder):
     def __init__(self, device: Device) -> None:
         super().__init__()
         self._device = device
 
-    def encode(self, pictures) -> Rows:
-        self._device.run(len(pictures) * self.picture_tokens, 100)
-        return np.zeros((len(pictures), self.dimensions), np.float32)
+    def encode(self, images) -> Rows:
+        self._device.run(len(images) * self.image_tokens, 100)
+        return np.zeros((len(images), self.dimensions), np.float32)
 
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 5, 9, 40])
@@ -77,18 +77,18 @@ def test_a_batch_of_texts_fills_the_memory_with_whole_windows(windows: int):
 def test_no_batch_is_larger_than_the_most():
     device = Device(10**12)
 
-    assert token_budget.of_texts(Texts(device), device, most_tokens=1000) == 15 * 64
-    assert token_budget.of_texts(Texts(device), device, most_tokens=10) == 64
+    assert token_budget.of_texts(Texts(device), device, max_tokens=1000) == 15 * 64
+    assert token_budget.of_texts(Texts(device), device, max_tokens=10) == 64
 
 
-def test_pictures_are_counted_in_pictures():
+def test_images_are_counted_in_images():
     device = Device(10**6)
-    encoder = Pictures(device)
+    encoder = Images(device)
 
-    tokens = token_budget.of_pictures(encoder, device, most_tokens=10**6)
+    tokens = token_budget.of_images(encoder, device, max_tokens=10**6)
 
-    assert tokens % encoder.picture_tokens == 0
-    assert tokens * 100 <= 10**6 * SHARE < (tokens + encoder.picture_tokens) * 100
+    assert tokens % encoder.image_tokens == 0
+    assert tokens * 100 <= 10**6 * SHARE < (tokens + encoder.image_tokens) * 100
 
 
 def test_models_that_share_a_device_share_its_memory():

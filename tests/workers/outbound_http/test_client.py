@@ -42,9 +42,9 @@ def way_out(server, **more) -> Outbound:
     return Outbound(**{"networks": LOOPBACK, "ports": {server.port}} | more)
 
 
-def get(server, url=None, *, deadline_s=5.0, most_bytes=MOST, accept=("image/png",), **more):
+def get(server, url=None, *, deadline_s=5.0, max_bytes=MOST, accept=("image/png",), **more):
     return way_out(server, **more).get(
-        url or server.url(), deadline_s=deadline_s, most_bytes=most_bytes, accept=accept
+        url or server.url(), deadline_s=deadline_s, max_bytes=max_bytes, accept=accept
     )
 
 
@@ -85,7 +85,7 @@ class TestRetryable:
             url = server.url()
         with pytest.raises(FetchInterrupted, match="does not answer"):
             Outbound(networks=LOOPBACK, ports={server.port}).get(
-                url, deadline_s=5.0, most_bytes=MOST, accept=("image/png",)
+                url, deadline_s=5.0, max_bytes=MOST, accept=("image/png",)
             )
 
     def test_is_no_address_that_is_refused(self):
@@ -183,11 +183,11 @@ class TestWhatIsTooMuch:
     def test_a_gzip_bomb_stops_at_the_limit(self):
         bomb = gzip.compress(b"\0" * 2**26, mtime=0)
         with stranger(page(bomb, Content_Encoding="gzip")) as server:
-            assert "larger than 100000 bytes" in refused(server, most_bytes=100_000)
+            assert "larger than 100000 bytes" in refused(server, max_bytes=100_000)
 
     def test_a_gzip_of_many_empty_pieces_is_not_unpacked_to_its_end(self):
         with stranger(page(gzip.compress(b"", mtime=0) * 5_000, Content_Encoding="gzip")) as server:
-            assert "more than 4096 pieces" in refused(server, most_bytes=1_000_000)
+            assert "more than 4096 pieces" in refused(server, max_bytes=1_000_000)
 
     @pytest.mark.parametrize(
         ("body", "encoding", "reason"),
@@ -279,7 +279,7 @@ class TestDeadline:
 
     def test_when_too_many_lookups_hang_no_more_are_begun(self, monkeypatch):
         hangs = threading.Event()
-        monkeypatch.setattr("workers.outbound_http.connection._MOST_LOOKUPS", 1)
+        monkeypatch.setattr("workers.outbound_http.connection._MAX_LOOKUPS", 1)
 
         def resolve(_name):
             hangs.wait(10)

@@ -33,8 +33,8 @@ from workers.handlers.batch.validate_input import DUPLICATE, InputReport, judge
 from workers.leases import Lease
 
 log = Log("plan")
-_MOST_ROWS = 500  # of a part: four objects for each thousand rows
-_MOST_LESSONS = 32  # of a part whose lines are learnt one after the other
+_MAX_ROWS = 500  # of a part: four objects for each thousand rows
+_MAX_LESSONS = 32  # of a part whose lines are learnt one after the other
 # Of a part's texts: about 10,000 tokens. Parts are what accounts take turns by, so they are small.
 _PART_BYTES = 64 * 1024
 _HELD_BYTES = 4 * 1024 * 1024  # of whole rows, with the columns that nothing is asked of
@@ -68,7 +68,7 @@ class BatchPlanner:
             plan = self._cut(job, body, plan, etag, window, hold)
         in_turn = body.endpoint == TRAIN
         handed = min(plan.parts, len(results) + 1) if in_turn else plan.parts
-        ring = self.ledger.extend(
+        ring = self.ledger.add_parts(
             claim,
             first=0,
             parts=handed,
@@ -186,7 +186,7 @@ class BatchPlanner:
 
 def rows_per_part(judged: InputReport, body: BatchRequest) -> int:
     """How many rows a part has, if they are as long as they are on average."""
-    most = _MOST_LESSONS if body.endpoint == TRAIN else _MOST_ROWS
+    most = _MAX_LESSONS if body.endpoint == TRAIN else _MAX_ROWS
     return min(most, max(1, _PART_BYTES * judged.total // max(judged.size, 1)))
 
 

@@ -15,7 +15,7 @@ from workers.embedding.texts import LoadedModel
 from workers.handlers.batch.cut_parts import parts_of
 from workers.handlers.batch.part_rows import PartRow
 
-_MOST_SAMPLED = 4096
+_MAX_SAMPLED = 4096
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sample:
         """Take a row into the sample, if it is its turn."""
         if self._met % self._stride == 0:
             self.rows.append(SampledRow(self.tokens_of(row) if good else None, size))
-            if len(self.rows) > _MOST_SAMPLED:
+            if len(self.rows) > _MAX_SAMPLED:
                 self.rows = self.rows[::2]
                 self._stride *= 2
         self._met += 1
@@ -61,7 +61,7 @@ class Sample:
 class TokenCounter:
     """Counts what rows cost.
 
-    Pictures and documents are not looked at: they count nothing, and `unread` says so.
+    Images and documents are not looked at: they count nothing, and `unread` says so.
     """
 
     models: Mapping[str, LoadedModel]
@@ -111,7 +111,7 @@ class TokenCounter:
             described = [
                 asked.descriptions[label] for label in words if label in asked.descriptions
             ]
-            if len(self._labels) >= _MOST_SAMPLED:
+            if len(self._labels) >= _MAX_SAMPLED:
                 self._labels.clear()
             self._labels[key] = sum(map(len, model.embedder.tokenise([*words, *described])))
         return self._labels[key]

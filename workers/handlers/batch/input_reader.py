@@ -43,9 +43,9 @@ from workers.inputs.tables.row import Row, RowFault, TableLimits, unreadable
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
 _MEDIA_SHARE = 64  # of its bytes where it stands in the row: they weigh less than those of texts
-_MOST_ID_CHARS = 512
-_MOST_OBJECTS = 10_000  # below one prefix
-_MAX_KNOWN = 2 * _MOST_OBJECTS
+_MAX_ID_CHARS = 512
+_MAX_OBJECTS = 10_000  # below one prefix
+_MAX_KNOWN = 2 * _MAX_OBJECTS
 _FILE = Input(url="", etag="")  # of ours
 
 
@@ -191,11 +191,11 @@ class Reader:
         if not url.endswith("/"):
             found = [self.buckets.find(url)]
         else:
-            found = list(islice(self.buckets.list(url), _MOST_OBJECTS + 1))
+            found = list(islice(self.buckets.list(url), _MAX_OBJECTS + 1))
             if not found:
                 refuse("input_url", "holds no objects")
-            if len(found) > _MOST_OBJECTS:
-                message = f"holds more than {_MOST_OBJECTS} objects, the most that are read"
+            if len(found) > _MAX_OBJECTS:
+                message = f"holds more than {_MAX_OBJECTS} objects, the most that are read"
                 refuse("input_url", f"{message}: name a longer prefix")
         for each in found:
             if each.bytes:  # such as the `_SUCCESS` that some writers leave
@@ -378,7 +378,7 @@ def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
 
 def _wrong_id(said: object) -> str | None:
     if said is None:
-        return f"is missing: give each line one of 1 to {_MOST_ID_CHARS} characters"
+        return f"is missing: give each line one of 1 to {_MAX_ID_CHARS} characters"
     if not isinstance(said, str):
         return "must be a string: put it in quotes"
-    return None if 0 < len(said) <= _MOST_ID_CHARS else f"needs 1 to {_MOST_ID_CHARS} characters"
+    return None if 0 < len(said) <= _MAX_ID_CHARS else f"needs 1 to {_MAX_ID_CHARS} characters"

@@ -21,7 +21,7 @@ from shared.types import Question, TrainRequest
 from workers.handlers.batch.part_rows import PartRow
 
 _ANY = (Question(labels=("a", "b")),)  # stands for what a classifier has learnt
-_MOST_KNOWN = 4096
+_MAX_KNOWN = 4096
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,7 +52,7 @@ class RequestValidator:
             param = exc.fields[0].field if exc.fields else None
             return row.refused(exc.code.lower(), exc.detail, param)
         if plain:
-            if len(self._good) >= _MOST_KNOWN:
+            if len(self._good) >= _MAX_KNOWN:
                 self._good.clear()
             self._good[asked] = len(str(text))
         return None

@@ -33,7 +33,7 @@ from workers.leases import Lease
 log = Log("batch")
 _DEATHS_ALONE = 2  # of a row that was running alone; one may be somebody else's fault
 _NOBODY = -1
-_MOST_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
+_MAX_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
 
 
 class RowRun(msgspec.Struct, array_like=True):
@@ -156,7 +156,9 @@ class PartRunner:
 
     def _note(self, claim: Claim, runs: list[RowRun], running: int) -> None:
         if claim.attempt > 1:
-            self.ledger.note(claim, msgspec.json.encode(PartCheckpoint(runs=runs, running=running)))
+            self.ledger.save_checkpoint(
+                claim, msgspec.json.encode(PartCheckpoint(runs=runs, running=running))
+            )
 
     def _lines(
         self,
@@ -167,7 +169,7 @@ class PartRunner:
         run: RowRun,
         hold: Lease,
     ) -> Lines:
-        hopeless = run.deaths > 0 and claim.attempt >= _MOST_ATTEMPTS
+        hopeless = run.deaths > 0 and claim.attempt >= _MAX_ATTEMPTS
         if hopeless or (run.alone and run.deaths >= _DEATHS_ALONE):
             message = f"ended its worker {run.deaths} times and was given up"
             died = ("worker_died", message, WorkFailed.retryable)

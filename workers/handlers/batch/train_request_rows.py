@@ -35,7 +35,7 @@ class TrainRequestRows:
     records: ClassifierStore
     catalogue: Catalogue
     limits: Limits
-    most_classifiers: int
+    max_classifiers: int
 
     def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of requests, in order; one that is refused is an error line.
@@ -75,7 +75,7 @@ class TrainRequestRows:
         if request.model not in self.train.models:
             raise not_held(request.model)
         if request.create is not None and not self._made(learner.account, request.classifier_id):
-            self.records.check_new(learner.account, request.create, most=self.most_classifiers)
+            self.records.check_new(learner.account, request.create, most=self.max_classifiers)
         return self.train.train(learner, request, hold)
 
     def _asked(self, learner: Job, row: PartRow) -> TrainRequest:

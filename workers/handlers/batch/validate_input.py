@@ -18,7 +18,7 @@ from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.request_validation import RequestValidator
 from workers.handlers.batch.row_bitmap import RowBitmap
 
-_MOST_BAD = 100  # bad rows that are listed before anything runs
+_MAX_BAD = 100  # bad rows that are listed before anything runs
 _IDS_COMPARED = 5_000_000  # ids beyond are not compared with those before: 8 bytes each, and more
 DUPLICATE = ("duplicate_id", "has an id that came before", "id")
 _EVERY = 1000  # rows between two looks at the lease
@@ -91,7 +91,7 @@ def judge(
             see(row, row_bytes, fault is None)
             if fault is not None:
                 bad_count += 1
-                if len(bad) < _MOST_BAD:
+                if len(bad) < _MAX_BAD:
                     bad.append(fault)
         described = file.describe()
     if rows == 0:

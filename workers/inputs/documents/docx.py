@@ -1,8 +1,8 @@
-"""DOCX: its text as pages, and after them its pictures as pages of their own.
+"""DOCX: its text as pages, and after them its images as pages of their own.
 
 A DOCX knows no pages before somebody lays it out. Here a page ends at an explicit page break, and
 where it would be longer than about 3,000 characters; all are read. The text: headers, each once;
-the body, with tables, text boxes and notes where they stand; footers. Pictures: PNG and JPEG of the
+the body, with tables, text boxes and notes where they stand; footers. Images: PNG and JPEG of the
 body, in its order, each once, of a size that says something.
 
 Macros, fields, comments and embedded files are never looked at, and no reference is followed.
@@ -37,15 +37,15 @@ _FOREIGN = (
 )
 _ARCHIVE = "is a zip archive, not a DOCX: unpack it, and send each document"
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-_PICTURE = ImageLimits(max_pixels=50_000_000)
+_IMAGE = ImageLimits(max_pixels=50_000_000)
 
 
-def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
-    """The text of a DOCX (or DOCM, DOTX, DOTM), and its first pictures.
+def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
+    """The text of a DOCX (or DOCM, DOTX, DOTM), and its first images.
 
     Args:
-        frame: that pictures are brought into, each as a whole; None: no picture is read.
-        most_pages: of the text, one by one; the others follow in one piece. And of pictures.
+        frame: that images are brought into, each as a whole; None: no image is read.
+        max_pages: of the text, one by one; the others follow in one piece. And of images.
 
     Raises:
         UnreadableInput: It is broken, encrypted, beyond a bound, or another kind of archive.
@@ -53,7 +53,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     package = Package(data, bounds)
     main = _main(package)
     relations = package.relations(main)
-    flow = TextFlow(most_pages=most_pages, max_characters=bounds.max_characters)
+    flow = TextFlow(max_pages=max_pages, max_characters=bounds.max_characters)
     found = _text(package, main, relations, flow)
     unread = [cut_off(bounds.max_characters)] if flow.full else []
     if found.aliens:
@@ -62,7 +62,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     images = [part for part in _images(found, relations) if part in package]
     total, read = flow.total_pages, flow.pages_read
     if frame is not None:
-        seen, useless = _seen(package, images, whole(frame), most_pages, bounds)
+        seen, useless = _seen(package, images, whole(frame), max_pages, bounds)
         total, read = total + len(images) - useless, read + len(seen)
         pages += [
             Page(
@@ -75,10 +75,10 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
             for number, each in enumerate(seen, start=flow.total_pages + 1)
         ]
         if len(seen) + useless < len(images):
-            unread.append(f"Pictures after the first {len(seen)} were not read.")
+            unread.append(f"Images after the first {len(seen)} were not read.")
         if useless:
             unread.append(
-                f"Pictures that are tiny, broken or neither PNG nor JPEG were not read: {useless}."
+                f"Images that are tiny, broken or neither PNG nor JPEG were not read: {useless}."
             )
     return Document(
         kind="docx",
@@ -136,15 +136,15 @@ def _margin(package: Package, parts: Iterator[str], flow: TextFlow) -> None:
 
 
 def _images(found: WordmlContent, relations: dict[str, Relationship]) -> Iterator[str]:
-    """The parts of the pictures, in the order of the text, each once."""
-    referred = (relations[each] for each in found.pictures if each in relations)
+    """The parts of the images, in the order of the text, each once."""
+    referred = (relations[each] for each in found.images if each in relations)
     return iter(dict.fromkeys(each.part for each in referred if each.kind == "image"))
 
 
 def _seen(
     package: Package, parts: list[str], frame: Frame, most: int, bounds: DocumentBounds
 ) -> tuple[list[FramedImage], int]:
-    """The first pictures that are of use, and how many before the last of them are not."""
+    """The first images that are of use, and how many before the last of them are not."""
     seen: list[FramedImage] = []
     useless = 0
     for part in parts:
@@ -152,11 +152,11 @@ def _seen(
             break
         try:
             data = package.read(part)
-            picture = decode.read(data, frame, _PICTURE) if data.startswith(_MAGIC) else None
+            image = decode.read(data, frame, _IMAGE) if data.startswith(_MAGIC) else None
         except UnreadableInput:
-            picture = None
-        if picture is None or min(picture.width, picture.height) < bounds.min_picture_px:
+            image = None
+        if image is None or min(image.width, image.height) < bounds.min_image_px:
             useless += 1
         else:
-            seen.append(picture)
+            seen.append(image)
     return seen, useless

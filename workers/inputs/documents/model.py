@@ -1,4 +1,4 @@
-"""What is read of a document: its pages, as text and as pictures, and what was left out.
+"""What is read of a document: its pages, as text and as images, and what was left out.
 
 How much may be read is said here too. What a page is, each format decides.
 """
@@ -35,7 +35,7 @@ class DocumentBounds:
         max_objects: of the pages of a PDF that are drawn, all together; those beyond are not, since
             a million lines take PDFium 20 s.
         max_page_side_px: the longer side of the rendering of a page.
-        min_picture_px: the shorter side of a picture of a DOCX; a smaller one is a mere ornament.
+        min_image_px: the shorter side of a image of a DOCX; a smaller one is a mere ornament.
         max_parts: that a DOCX may be made of.
         max_expanded_bytes: of all parts of a DOCX that are read.
     """
@@ -46,20 +46,20 @@ class DocumentBounds:
     max_options: int = 20_000
     max_objects: int = 200_000
     max_page_side_px: int = 4_000
-    min_picture_px: int = 64
+    min_image_px: int = 64
     max_parts: int = 10_000
     max_expanded_bytes: int = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A page, or a picture of a document that has no pages.
+    """A page, or a image of a document that has no pages.
 
     Attributes:
         number: counts from 1 in the order of the document.
         text: lines end in ``\\n``; control characters are left out.
-        pixels: of the page as a whole; None where no frame was asked for, or it has no picture.
-        width, height: in pixels, of the picture before it was brought into its frame; 0 without.
+        pixels: of the page as a whole; None where no frame was asked for, or it has no image.
+        width, height: in pixels, of the image before it was brought into its frame; 0 without.
     """
 
     number: int
@@ -75,12 +75,12 @@ class Document:
 
     Attributes:
         total_pages: as many as it has, those that were not read among them; of a DOCX, the pages
-            of its text and, if pictures were asked for, those that are of use or were not read.
+            of its text and, if images were asked for, those that are of use or were not read.
         pages_read: those of them that were read whole.
         pages: the first of them, each by itself.
         rest: the text of the pages after them, which only text without pages of its own has.
         visible: there is something to see in it, whether or not a frame was asked for.
-        scanned: its pages are pictures, with hardly a text.
+        scanned: its pages are images, with hardly a text.
         unread: a sentence for each kind of thing that was left out.
     """
 
@@ -109,7 +109,7 @@ def plain(text: str) -> str:
 
 
 def whole(frame: Frame) -> Frame:
-    """The frame for pictures of documents: nothing of a page is cut off, on paper that is white."""
+    """The frame for images of documents: nothing of a page is cut off, on paper that is white."""
     return replace(frame, resize="longest", fill=255) if frame.resize == "shortest" else frame
 
 

@@ -19,15 +19,15 @@ class TextFlow:
     """Lines that run from page to page; a page without a word is none.
 
     Args:
-        most_pages: so many are kept one by one.
+        max_pages: so many are kept one by one.
         max_characters: what is beyond is dropped; the pages that it would have been are counted.
     """
 
-    def __init__(self, *, most_pages: int, max_characters: int) -> None:
+    def __init__(self, *, max_pages: int, max_characters: int) -> None:
         self.pages: list[str] = []
         self.total_pages = 0
         self.pages_read = 0  # those that are kept whole
-        self._most_pages = most_pages
+        self._max_pages = max_pages
         self._left = max_characters
         # Not a list: a text of eight million characters may have four million pages.
         self._rest = io.StringIO()
@@ -66,7 +66,7 @@ class TextFlow:
         self._left -= len(kept)
         if len(kept) == len(text):
             self.pages_read += 1
-        if kept and len(self.pages) < self._most_pages:
+        if kept and len(self.pages) < self._max_pages:
             self.pages.append(kept)
         elif kept:
             self._rest.write(kept + "\n\n")

@@ -4,7 +4,7 @@ The text is what PDFium gives, in its order, and below it what stands in form fi
 signatures (`pdf_form`). No script is run; no reference is followed. A crash of PDFium is for the
 caller to survive.
 
-A page with a picture and fewer than 32 characters, blanks not counted, is a scan; a document is
+A page with a image and fewer than 32 characters, blanks not counted, is a scan; a document is
 `scanned` when most of its pages that were read are.
 """
 
@@ -34,14 +34,14 @@ from workers.inputs.images.frame import Frame
 from workers.inputs.images.preprocess import framed
 
 _SCAN_CHARACTERS = 32  # a page number and a stamp
-_SEEN_OBJECTS = 10_000  # of a page, until one is a picture: drawings have a million
+_SEEN_OBJECTS = 10_000  # of a page, until one is a image: drawings have a million
 _REFUSALS = {
     raw.FPDF_ERR_PASSWORD: "is encrypted: send it without a password",
     raw.FPDF_ERR_SECURITY: "is encrypted in a way that is not read: send it without encryption",
 }
 
 
-def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
+def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
     """The first pages of a PDF; one that an empty password opens is read.
 
     Args:
@@ -58,7 +58,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
     notes, notes_left, objects_left = 0, bounds.max_notes, bounds.max_objects
     with _opened(data) as document, pdf_form.opened(document, data, bounds) as form:
         total, reasons = len(document), pdf_form.reasons(document)
-        for number in range(1, min(total, most_pages) + 1):
+        for number in range(1, min(total, max_pages) + 1):
             try:
                 page = document[number - 1]
             except pdfium.PdfiumError:
@@ -67,7 +67,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
             with closing(page):
                 text = plain(_text(page))
                 if len("".join(text.split(maxsplit=_SCAN_CHARACTERS))) < _SCAN_CHARACTERS:
-                    scans += _has_picture(page)
+                    scans += _has_image(page)
                 drawn = _is_drawn(page)
                 visible = visible or drawn
                 objects = raw.FPDFPage_CountObjects(page)
@@ -102,7 +102,7 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
         scanned=2 * scans > len(pages),
         unread=(
             *((f"Broken pages were not read: {', '.join(map(str, broken))}.",) if broken else ()),
-            *beyond(min(total, most_pages), total),
+            *beyond(min(total, max_pages), total),
             *_crowded(crowded, notes, bounds),
             *((cut_off(bounds.max_characters),) if read < len(pages) else ()),
         ),
@@ -148,7 +148,7 @@ def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[s
         yield f"Of {notes} notes and form fields the first {bounds.max_notes} were read, the most."
 
 
-def _has_picture(page: pdfium.PdfPage) -> bool:
+def _has_image(page: pdfium.PdfPage) -> bool:
     try:
         objects = islice(page.get_objects(max_depth=3), _SEEN_OBJECTS)
         return any(each.type == raw.FPDF_PAGEOBJ_IMAGE for each in objects)
@@ -179,6 +179,6 @@ def _seen(
     few = raw.FPDFPage_GetAnnotCount(page) <= bounds.max_notes
     bitmap = page.render(scale=scale, rev_byteorder=True, may_draw_forms=few, draw_annots=few)
     with closing(bitmap):
-        picture = bitmap.to_pil()
-        pixels = framed(picture, whole(frame))
-    return Page(number=number, text="", pixels=pixels, width=picture.width, height=picture.height)
+        image = bitmap.to_pil()
+        pixels = framed(image, whole(frame))
+    return Page(number=number, text="", pixels=pixels, width=image.width, height=image.height)

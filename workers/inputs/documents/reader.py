@@ -33,35 +33,35 @@ _OLE_STREAMS = (
     ("__substg1.0_", "is an Outlook message: save it as PDF, or send its text"),
 )
 _OLE_OTHER = "is an old Office file: save it as DOCX or PDF"
-_PICTURE = "is a picture: send it as `image`"
+_IMAGE = "is a image: send it as `image`"
 _ARCHIVE = "is a compressed file: unpack it, and send each document"
 _FOREIGN = (
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|RIFF....WEBP|BM.{4}\0{4}|\0\0\0.JXL ", _PICTURE),
-    (rb".{4}ftyp(?:avif|heic|heix|mif1)|\0\0\0.jP  ", _PICTURE),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|RIFF....WEBP|BM.{4}\0{4}|\0\0\0.JXL ", _IMAGE),
+    (rb".{4}ftyp(?:avif|heic|heix|mif1)|\0\0\0.jP  ", _IMAGE),
     (rb"\x1f\x8b|BZh\d|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", _ARCHIVE),
     (rb"\{\\rtf", "is an RTF file: save it as DOCX or PDF"),
     (rb"%!PS", "is PostScript: save it as PDF"),
     (rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b",
      "is an HTML page: save it as PDF, or send its text"),
-    (rb"(?i)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<svg\b", _PICTURE),
+    (rb"(?i)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<svg\b", _IMAGE),
     (rb"(?:\xef\xbb\xbf)?\s*<\?xml\b", "is XML: save it as DOCX or PDF, or send its text"),
 )  # fmt: skip
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NEITHER = "is neither PDF nor DOCX, nor plain text in UTF-8"
 
 
-def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBounds) -> Document:
+def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
     """The first pages of a document; all of its text, where the format knows no pages.
 
     Args:
         frame: that pages are brought into, each as a whole; None: only text is read.
-        most_pages: 1 or more.
+        max_pages: 1 or more.
 
     Raises:
         UnreadableInput: It is broken, encrypted, beyond a bound, or nothing that is read.
     """
     if data.startswith(_ZIP):
-        return docx.read(data, frame, most_pages, bounds)
+        return docx.read(data, frame, max_pages, bounds)
     if data.startswith(_OLE):
         _refuse_old(data)
     for magic, what in _FOREIGN:
@@ -69,8 +69,8 @@ def read(data: bytes, frame: Frame | None, most_pages: int, bounds: DocumentBoun
             refuse(what)
     # A text may speak of PDF in its first lines.
     if data.startswith(_PDF) or (_PDF in data[:_JUNK_BYTES] and b"startxref" in data):
-        return pdf.read(data, frame, most_pages, bounds)
-    return _read_text(data, most_pages, bounds)
+        return pdf.read(data, frame, max_pages, bounds)
+    return _read_text(data, max_pages, bounds)
 
 
 def _refuse_old(data: bytes) -> None:
@@ -80,7 +80,7 @@ def _refuse_old(data: bytes) -> None:
     refuse(_OLE_OTHER)
 
 
-def _read_text(data: bytes, most_pages: int, bounds: DocumentBounds) -> Document:
+def _read_text(data: bytes, max_pages: int, bounds: DocumentBounds) -> Document:
     if not data.strip():
         refuse("is empty")
     if _BINARY.search(data):
@@ -89,7 +89,7 @@ def _read_text(data: bytes, most_pages: int, bounds: DocumentBounds) -> Document
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         refuse(_NEITHER, cause=exc)
-    flow = TextFlow(most_pages=most_pages, max_characters=bounds.max_characters)
+    flow = TextFlow(max_pages=max_pages, max_characters=bounds.max_characters)
     for piece in text.split("\f"):
         for line in piece.split("\n"):
             flow.add(line)

@@ -56,16 +56,16 @@ _NOTES = {
     **dict.fromkeys(_names(_WORD, "footnoteReference"), "footnote"),
     **dict.fromkeys(_names(_WORD, "endnoteReference"), "endnote"),
 }
-_PICTURES = {**_names(_DRAWING, "blip"), **_names(_VML, "imagedata")}
+_IMAGES = {**_names(_DRAWING, "blip"), **_names(_VML, "imagedata")}
 _ALIEN = _names(_WORD, "altChunk")
 _NO = ("0", "false", "off")
 # Most elements say how text looks: they are passed over by one look.
 _KNOWN = frozenset(
     {
-        *_OPEN, *_TEXT, *_SKIPPED, *_SIGNS, *_BREAK, *_BREAK_BEFORE, *_NOTES, *_PICTURES, *_ALIEN,
+        *_OPEN, *_TEXT, *_SKIPPED, *_SIGNS, *_BREAK, *_BREAK_BEFORE, *_NOTES, *_IMAGES, *_ALIEN,
     }
 )  # fmt: skip
-_MOST_DEPTH = 300  # of blocks in blocks; a table in a table in a table has 9
+_MAX_DEPTH = 300  # of blocks in blocks; a table in a table in a table has 9
 
 NoteKey = tuple[str, str]  # footnote or endnote, and its id
 
@@ -76,12 +76,12 @@ class WordmlContent:
 
     Attributes:
         notes: the texts of the part, if it is one of notes.
-        pictures: ids of relations, in the order of the text; some more than once.
+        images: ids of relations, in the order of the text; some more than once.
         aliens: files of other formats that stand for text.
     """
 
     notes: dict[NoteKey, str] = field(default_factory=dict)
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     aliens: int = 0
 
 
@@ -126,8 +126,8 @@ class _Reader:
         elif name in _TEXT:
             self._in_text = True
         elif name in _OPEN:
-            if len(self._open) == _MOST_DEPTH:
-                refuse(f"has text nested more than {_MOST_DEPTH} deep, as no document has")
+            if len(self._open) == _MAX_DEPTH:
+                refuse(f"has text nested more than {_MAX_DEPTH} deep, as no document has")
             self._open.append([])
             if _OPEN[name] in ("footnote", "endnote"):
                 self._ids.append(_attribute(attributes, _WORD, "id"))
@@ -142,8 +142,8 @@ class _Reader:
             note = self._notes.get((_NOTES[name], _attribute(attributes, _WORD, "id")))
             if note:
                 self._referred.append(note)
-        elif name in _PICTURES:
-            self.found.pictures += [
+        elif name in _IMAGES:
+            self.found.images += [
                 each for key in ("embed", "id") if (each := _attribute(attributes, _LINKS, key))
             ]
         elif name in _ALIEN:

@@ -1,7 +1,7 @@
-"""An open picture in a model's frame: as `open_clip.transform.image_transform_v2` would bring it.
+"""An open image in a model's frame: as `open_clip.transform.image_transform_v2` would bring it.
 
-Decides how a picture is scaled, cut or padded, and how what is not plain red, green and blue
-becomes so. Pixels are those of open_clip for every RGB, grey and CMYK picture, but where it does
+Decides how a image is scaled, cut or padded, and how what is not plain red, green and blue
+becomes so. Pixels are those of open_clip for every RGB, grey and CMYK image, but where it does
 worse: transparency lies over white, and an embedded colour profile other than sRGB is honoured.
 Both are done in the frame, where they cost next to nothing. What a file is, and whether it may be
 decoded at all, is not decided here.
@@ -23,14 +23,14 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
 }
 _SCALED = ("L", "RGB", "CMYK")
-_LONGEST_CUT = 64  # frames: what is beyond would be cut away after it was scaled
+_MAX_CUT = 64  # frames: what is beyond would be cut away after it was scaled
 _SIXTEEN_BITS = 65_535
 _PROFILE_BYTES = 4 * 1024 * 1024  # those of printing presses have up to 3
 _PROFILES = 8  # to make one ready takes longer than to decode a small photo, and few are in use
 
 
 def framed(image: Image.Image, frame: Frame, *, size: tuple[int, int] | None = None) -> Pixels:
-    """A loaded picture of any mode in the frame.
+    """A loaded image of any mode in the frame.
 
     Args:
         image: upright; not changed.
@@ -50,7 +50,7 @@ def framed(image: Image.Image, frame: Frame, *, size: tuple[int, int] | None = N
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The picture in a mode that can be scaled: L, RGB, RGBA or CMYK."""
+    """The image in a mode that can be scaled: L, RGB, RGBA or CMYK."""
     if image.mode == "RGBA" or (image.mode in _SCALED and "transparency" not in image.info):
         return image
     if image.mode.startswith("I;16"):
@@ -72,12 +72,12 @@ def _plain(image: Image.Image) -> Image.Image:
 def _cut(
     image: Image.Image, size: tuple[int, int], frame: Frame
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The middle of a picture so long that scaling all of it would take more memory than it has."""
+    """The middle of a image so long that scaling all of it would take more memory than it has."""
     wide, high = frame.width / size[0], frame.height / size[1]
     least = max(wide, high)  # the scale that fills the frame
     kept = (
-        min(size[0], _most(_LONGEST_CUT * frame.width, least)),
-        min(size[1], _most(_LONGEST_CUT * frame.height, least)),
+        min(size[0], _most(_MAX_CUT * frame.width, least)),
+        min(size[1], _most(_MAX_CUT * frame.height, least)),
     )
     if kept == size:
         return image, size
@@ -153,7 +153,7 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _placed(image: Image.Image, frame: Frame) -> Pixels:
-    """The middle of the picture in the middle of the frame: cut where larger, filled where less."""
+    """The middle of the image in the middle of the frame: cut where larger, filled where less."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     placed = np.full((frame.height, frame.width, 3), frame.fill, np.uint8)
@@ -164,7 +164,7 @@ def _placed(image: Image.Image, frame: Frame) -> Pixels:
 
 
 def _middle(frame: int, side: int) -> tuple[slice, slice]:
-    """Where the pixels go to in the frame, and which of the picture they are, along one side."""
+    """Where the pixels go to in the frame, and which of the image they are, along one side."""
     if side < frame:
         before = (frame - side) // 2
         return slice(before, before + side), slice(0, side)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from shared import batches
 from workers.inputs.tables.csv_grammar import CsvRecords, Record
-from workers.inputs.tables.csv_rows import MOST_ABOVE_HEADER, without_sep
+from workers.inputs.tables.csv_rows import MAX_ABOVE_HEADER, without_sep
 from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.lines import lines
 from workers.inputs.tables.row import RowFault, unreadable
@@ -80,7 +80,7 @@ def _cut(text: str, delimiter: str, wanted: RequestedColumns) -> tuple[int, int]
 
     A title may stand above the header.
     """
-    above = islice(_records(text, delimiter), MOST_ABOVE_HEADER)
+    above = islice(_records(text, delimiter), MAX_ABOVE_HEADER)
     found = [0 if isinstance(cells, RowFault) else wanted.found(cells) for _, cells in above]
     most = max(found, default=0)
     return most, -found.index(most) if most else 0

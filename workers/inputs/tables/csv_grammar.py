@@ -29,7 +29,7 @@ _Held = tuple[int, bytes]  # a line that may be read again
 
 # How many bytes are read again after stray quotes, per byte of the file. A file made of lines that
 # each open a quote to the bound would otherwise take its size times that bound.
-_MOST_AGAIN = 8
+_MAX_AGAIN = 8
 
 _NUL = RowFault("nul_byte", "holds a NUL byte, which no text has: is it in another encoding?")
 
@@ -159,7 +159,7 @@ class CsvRecords:
     def _given_up(self, number: int, held: list[_Held], fault: RowFault) -> RowFault:
         """The fault of the line with the quote; those below it are read again, within reason."""
         size = sum(len(raw) for _, raw in held)
-        if self._bytes_again + size <= _MOST_AGAIN * self._bytes_first:
+        if self._bytes_again + size <= _MAX_AGAIN * self._bytes_first:
             self._bytes_again += size
             self._again.extendleft(reversed(held))
         elif held:

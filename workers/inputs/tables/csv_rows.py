@@ -15,7 +15,7 @@ from workers.inputs.tables.csv_grammar import CsvRecords, Record
 from workers.inputs.tables.header import RequestedColumns, columns
 from workers.inputs.tables.row import Row, RowFault, unreadable
 
-MOST_ABOVE_HEADER = 20  # records that a header is looked for in
+MAX_ABOVE_HEADER = 20  # records that a header is looked for in
 _SEP = re.compile(r"sep=(.?)")  # the delimiter is gone where the line was split at it
 
 
@@ -71,7 +71,7 @@ def _columns(first: Record, below: Iterator[Record], wanted: RequestedColumns | 
 
 def _hint(below: Iterator[Record], wanted: RequestedColumns) -> str:
     """Which line looks like the header, where one of the next does."""
-    for line, cells in islice(below, MOST_ABOVE_HEADER):
+    for line, cells in islice(below, MAX_ABOVE_HEADER):
         if isinstance(cells, list) and wanted.all_in(cells):
             return f"Line {line} looks like the header: set skip_rows to {line - 1}"
     return ""

@@ -27,11 +27,11 @@ _BOMS = (
 )
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 
-_LEAST_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
-_MOST_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
+_MIN_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
+_MAX_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
 _IS_ASCII = bytes(byte in b"\t\n\r" or 32 <= byte < 127 for byte in range(256))
-_MOST_PAIRS = 0.8  # of all pairs of bytes; UTF-16 of hiragana has 0.6
+_MAX_PAIRS = 0.8  # of all pairs of bytes; UTF-16 of hiragana has 0.6
 
 _MARK = "pigeonhole.inputs.mark"
 
@@ -111,7 +111,7 @@ def _wide(head: bytes) -> str | None:
             text
             and "\0" not in text
             and text.count("�") <= 1
-            and ascii_chars >= _LEAST_ASCII * len(text)
+            and ascii_chars >= _MIN_ASCII * len(text)
         ):
             return name
     return None
@@ -125,13 +125,13 @@ def _has_stray_nuls(head: bytes) -> bool:
     line ends stand alone where UTF-16 would have a NUL beside them.
     """
     nuls = head.count(0)
-    if nuls < _MOST_STRAY * len(head):
+    if nuls < _MAX_STRAY * len(head):
         rest = head.translate(None, b"\0")
         if is_utf8(rest, final=False) and not _CONTROL.search(rest):
             return True
     ascii_bytes = head.translate(_IS_ASCII)
     pairs = sum(map(and_, ascii_bytes[::2], ascii_bytes[1::2]))
-    if pairs > _MOST_PAIRS * len(head) / 2:
+    if pairs > _MAX_PAIRS * len(head) / 2:
         return True
     # The order in which most NULs come second is that in which characters of ASCII are units.
     little = 2 * head[1::2].count(0) >= nuls

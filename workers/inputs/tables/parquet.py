@@ -29,7 +29,7 @@ from workers.inputs.tables.row import MAX_COLUMNS, Row, RowFault, TableLimits, t
 _BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
 _BATCH_BYTES = 8 * 1024 * 1024  # fewer rows, where they are large
 _BUFFER_BYTES = 1024 * 1024
-_LEAST_BUFFER = 16 * 1024
+_MIN_BUFFER = 16 * 1024
 _BUFFERS = 64 * 1024 * 1024  # of all columns
 _ROW_BYTES = 64  # what a row weighs whatever is in it
 # Of a value that all rows have, a file says next to nothing: a million rows of it are no attack.
@@ -97,7 +97,7 @@ def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
             stream,
             metadata=metadata,
             buffer_size=max(
-                _LEAST_BUFFER, min(_BUFFER_BYTES, _BUFFERS // max(1, metadata.num_columns))
+                _MIN_BUFFER, min(_BUFFER_BYTES, _BUFFERS // max(1, metadata.num_columns))
             ),
             pre_buffer=False,
             page_checksum_verification=True,

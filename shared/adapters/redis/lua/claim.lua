@@ -3,8 +3,8 @@
 -- Returns {messages, claims}.
 local queue, worker, parts = ARGV[1], ARGV[2], tonumber(ARGV[4])
 if worker ~= '' then
-  redis.call('DEL', key('rung', queue))
-  redis.call('ZADD', key('attending', queue), now() + ATTEND_MS, worker)
+  redis.call('DEL', key('bell_debounce', queue))
+  redis.call('ZADD', key('consumers', queue), now() + ATTEND_MS, worker)
 end
 local passed_over, short_only = {}, {}
 for index = 10, #ARGV do
@@ -20,8 +20,8 @@ end
 local function has_turn(account, lane, most)
   if passed_over[account] then return false end
   if most then
-    local flying = tonumber(redis.call('HGET', key('flying', lane), account) or 0)
-    return flying < most and not short_only[account]
+    local in_flight = tonumber(redis.call('HGET', key('in_flight', lane), account) or 0)
+    return in_flight < most and not short_only[account]
   end
   return not short_only[account] or first_is_short(account)
 end
@@ -66,6 +66,6 @@ while #claims < parts do
   serve(queue, account, turn, rows, redis.call('LLEN', jobs) > 0)
 end
 if ARGV[7] == '1' and #messages == 0 and #claims == 0 then
-  redis.call('ZREM', key('attending', queue), worker)
+  redis.call('ZREM', key('consumers', queue), worker)
 end
 return {messages, claims}

@@ -25,5 +25,5 @@ else
     and redis.call('HLEN', key('outcomes', job)) == tonumber(fields[1])
 end
 if elected then return {1, lease(job, FINALISE, ARGV[7], tonumber(ARGV[4]))} end
-if fields[2] ~= '1' and replan(job) then return {0, summon(CONTROL)} end
+if fields[2] ~= '1' and replan(job) then return {0, notify_consumers(CONTROL)} end
 return {0, 0}

@@ -9,7 +9,7 @@
 --   served:{lane}             hash    account -> until when it was served, in virtual time
 --   jobs:{queue}:{account}    list    ring of the account's jobs with ready tasks
 --   ready:{queue}:{job}       list    ready tasks of the job
---   flying:{queue}            hash    account -> leased parts
+--   in_flight:{queue}            hash    account -> leased parts
 --   job:{job}                 hash    record, account, queue, parts (made so far), planned,
 --                                     planning (its `plan` is ready or leased), low, cost (rows of
 --                                     a part), completed, failed (items), abandoned, failure
@@ -20,9 +20,9 @@
 --   samples:{job}             list    "began ended items" (ms) of the seconds in which parts of a planned
 --                                     job ended; "at at start" where work on it began or went on
 --   leases, delayed           zset    "{job} {task}" -> when it expires, or is due (ms)
---   attending:{queue}         zset    worker -> until when it counts as attending (ms)
---   wake:{queue}              list    at most one token: an attending worker should look
---   rung:{queue}              string  a doorbell is on its way
+--   consumers:{queue}         zset    worker -> until when it counts as consumers (ms)
+--   wake:{queue}              list    at most one token: an consumers worker should look
+--   bell_debounce:{queue}              string  a doorbell is on its way
 --
 -- A job is in a ring exactly while it has ready tasks there; an account while it has jobs.
 --
@@ -67,17 +67,17 @@ local function backlog(queue)
 end
 
 -- Takes the right to ring: not while a bell is on its way, nor while nobody hears those that
--- were rung (the broker's list has the queue's own name). 1 or 0.
+-- were bell_debounce (the broker's list has the queue's own name). 1 or 0.
 local function may_ring(queue)
   if redis.call('LLEN', queue) >= MOST_BELLS then return 0 end
-  return redis.call('SET', key('rung', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
+  return redis.call('SET', key('bell_debounce', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
 end
 
--- Wakes who attends the queue; 1 when a doorbell must be rung.
-local function summon(queue)
-  local attending = key('attending', queue)
-  redis.call('ZREMRANGEBYSCORE', attending, '-inf', now())
-  local attendants = redis.call('ZCARD', attending)
+-- Wakes who attends the queue; 1 when a doorbell must be bell_debounce.
+local function notify_consumers(queue)
+  local consumers = key('consumers', queue)
+  redis.call('ZREMRANGEBYSCORE', consumers, '-inf', now())
+  local attendants = redis.call('ZCARD', consumers)
   if attendants > 0 then
     local wake = key('wake', queue)
     if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
@@ -148,9 +148,9 @@ local function fly(job, task, count)
   if not is_part(task) then return end
   local fields = redis.call('HMGET', key('job', job), 'queue', 'account')
   if not fields[1] or not fields[2] then return end
-  local flying = key('flying', fields[1])
-  if redis.call('HINCRBY', flying, fields[2], count) <= 0 then
-    redis.call('HDEL', flying, fields[2])
+  local in_flight = key('in_flight', fields[1])
+  if redis.call('HINCRBY', in_flight, fields[2], count) <= 0 then
+    redis.call('HDEL', in_flight, fields[2])
   end
 end
 

@@ -21,4 +21,4 @@ for part = math.max(first, made), first + count - 1 do
 end
 redis.call('HSET', job_key, 'parts', math.max(made, first + count),
   'planned', ARGV[5], 'low', ARGV[6], 'cost', ARGV[7])
-return summon(fields[2])
+return notify_consumers(fields[2])

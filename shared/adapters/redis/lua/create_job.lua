@@ -11,4 +11,4 @@ if parts == 0 then
   replan(job)
   queue = CONTROL
 end
-return summon(queue) == 1 and queue or false
+return notify_consumers(queue) == 1 and queue or false

@@ -38,7 +38,7 @@ for _, queue in ipairs(queues) do
   if backlog(queue) == 0 then
     redis.call('SREM', key('queues'), queue)
   -- What still waits a tick later is not being taken by those who attend: others are called.
-  elseif summon(queue) == 1 or may_ring(queue) == 1 then
+  elseif notify_consumers(queue) == 1 or may_ring(queue) == 1 then
     ring[#ring + 1] = queue
   end
 end

@@ -13,4 +13,4 @@ redis.call('HSET', key('messages'), number, ARGV[2])
 redis.call('ZADD', calls, place(lane, account) + size, number)
 if waiting == 0 then enter(lane, account) end
 redis.call('SADD', key('queues'), queue)
-return summon(queue)
+return notify_consumers(queue)
