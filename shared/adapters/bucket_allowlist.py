@@ -31,7 +31,8 @@ class BucketLocation(NamedTuple):
     def holds(self, other: BucketLocation) -> bool:
         """Whether the other one is below this one, or is it.
 
-        >>> BucketLocation("b", "in/").holds(BucketLocation("b", "in/x")), BucketLocation("b", "in/").holds(BucketLocation("b", "in2"))
+        >>> below = BucketLocation("b", "in/")
+        >>> below.holds(BucketLocation("b", "in/x")), below.holds(BucketLocation("b", "in2"))
         (True, False)
         """
         return self.bucket == other.bucket and other.key.startswith(self.key)
@@ -58,7 +59,7 @@ class BucketAllowlist:
             ConfigurationError: One of them is no such address.
 
         >>> BucketAllowlist.of("s3://one/in, s3://two", field="f", setting="S").allowed
-        (Place(bucket='one', key='in/'), Place(bucket='two', key=''))
+        (BucketLocation(bucket='one', key='in/'), BucketLocation(bucket='two', key=''))
         """
         allowed = []
         for word in filter(None, map(str.strip, said.split(","))):

@@ -76,7 +76,8 @@ def fit(moments: SufficientStatistics, prior: Doubles, temperature: float) -> Ga
         temperature: of zero-shot, in cosine: the strength that holds until examples speak.
 
     >>> prior = np.eye(2)
-    >>> m = SufficientStatistics.empty(2, 2).add(prior.astype(np.float32), np.array([0, 1]), np.ones(2))
+    >>> m = SufficientStatistics.empty(2, 2)
+    >>> m = m.add(prior.astype(np.float32), np.array([0, 1]), np.ones(2))
     >>> clouds = fit(m, prior, 0.05)
     >>> round(clouds.strength, 2), clouds.meant  # the examples lie where the labels do
     (0.16, 1.0)

@@ -166,7 +166,7 @@ class Learner:
             weights: (N,) above 0; None is 1 for all.
             iters: (N,) passes over each example, 1 and up; None is `DEFAULT_ITERS` for all.
 
-        >>> from workers.core.zero_shot import Scale
+        >>> from workers.core.zero_shot import CosineCalibration
         >>> x = np.eye(2, dtype=np.float32)
         >>> start = Learner.start(["a", "b"], x, CosineCalibration(temperature=0.1))
         >>> learner, report = start.learn(x[::-1], np.array([0, 1]))  # the labels are swapped

@@ -49,7 +49,8 @@ class SufficientStatistics:
     def add(self, x: Floats, y: Ints, weights: Doubles) -> SufficientStatistics:
         """With N more examples: x (N, D), y (N,) indices, weights (N,) above 0.
 
-        >>> m = SufficientStatistics.empty(2, 2).add(np.eye(2, dtype=np.float32), np.array([1, 1]), np.ones(2))
+        >>> m = SufficientStatistics.empty(2, 2)
+        >>> m = m.add(np.eye(2, dtype=np.float32), np.array([1, 1]), np.ones(2))
         >>> m.counts.tolist(), m.sums.tolist()
         ([0.0, 2.0], [[0.0, 0.0], [1.0, 1.0]])
         """
@@ -80,8 +81,8 @@ class SufficientStatistics:
 
         A label that has no more examples has sums of exactly 0: nothing but 0 was added to it.
 
-        >>> one, two = (SufficientStatistics.empty(2, 1).add(np.ones((1, 1), np.float32), np.array([k]),
-        ...                                     np.ones(1)) for k in (0, 1))
+        >>> empty, x = SufficientStatistics.empty(2, 1), np.ones((1, 1), np.float32)
+        >>> one, two = (empty.add(x, np.array([k]), np.ones(1)) for k in (0, 1))
         >>> ((one + two) - two).counts.tolist()
         [1.0, 0.0]
         """

@@ -35,7 +35,7 @@ _LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
 
 
 def states_of(status: str) -> frozenset[State]:
-    """The states of a job whose batch may have the status; `BatchStatus.status` tells which it has."""
+    """The states of a job whose batch may have the status; `BatchStatus.status` tells which."""
     states = {state for state, each in _STATUSES.items() if each == status}
     if status == "expired":
         states |= _LAPSING

@@ -50,9 +50,9 @@ def pick(
             texts there is no id. Several are joined by `/`.
 
     >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_columns=["id"])
-    Picked(id='7', said='hello')
+    RowContent(id='7', said='hello')
     >>> pick({"dt": "24/12", "id": 7, "text": "hello"}, 1, column="text", id_columns=["dt", "id"])
-    Picked(id='24%2F12/7', said='hello')
+    RowContent(id='24%2F12/7', said='hello')
     >>> pick({"text": None}, 1, column="text")
     Fault(code='empty_text', message='is null: there is no text to classify', param='text')
     """

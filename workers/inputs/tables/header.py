@@ -43,7 +43,8 @@ class RequestedColumns:
     def found(self, names: Sequence[str]) -> int:
         """How many of the required columns there are among the names.
 
-        >>> RequestedColumns(required={"text_column": "text", "id_column": "id"}).found(["no", " text"])
+        >>> requested = RequestedColumns(required={"text_column": "text", "id_column": "id"})
+        >>> requested.found(["no", " text"])
         1
         """
         there = {name.strip() for name in names}
