@@ -54,7 +54,7 @@ def pick(
     >>> pick({"dt": "24/12", "id": 7, "text": "hello"}, 1, column="text", id_columns=["dt", "id"])
     RowContent(id='24%2F12/7', said='hello')
     >>> pick({"text": None}, 1, column="text")
-    Fault(code='empty_text', message='is null: there is no text to classify', param='text')
+    RowFault(code='empty_text', message='is null: there is no text to classify', param='text')
     """
     found = data.get(column)
     if not isinstance(found, str):
