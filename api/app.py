@@ -184,7 +184,7 @@ def create_app(services: Services) -> Flask:
             idempotency=services.idempotency,
             slots=slots,
             max_file_bytes=settings.max_file_bytes,
-            keep_s=settings.file_keep_s,
+            keep_s=settings.file_retention_s,
         )
     )
     app.register_blueprint(
@@ -193,7 +193,7 @@ def create_app(services: Services) -> Flask:
             slots=slots,
             max_body_bytes=small_body_bytes(settings),
             max_file_bytes=settings.max_file_bytes,
-            keep_s=settings.file_keep_s,
+            keep_s=settings.file_retention_s,
         )
     )
     listening = ListenerSlots(
@@ -210,7 +210,7 @@ def create_app(services: Services) -> Flask:
         buckets=services.buckets,
         uses=services.uses,
         default_model=default_model,
-        file_keep_s=settings.file_keep_s,
+        file_retention_s=settings.file_retention_s,
     )
     app.register_blueprint(
         batches.blueprint(
@@ -218,7 +218,9 @@ def create_app(services: Services) -> Flask:
             durable=durable,
             idempotency=services.idempotency,
             max_body_bytes=batch_body_bytes(settings),
-            max_window_s=max(settings.result_keep_s - _LOOKED_AT_S, settings.result_keep_s / 2),
+            max_window_s=max(
+                settings.result_retention_s - _LOOKED_AT_S, settings.result_retention_s / 2
+            ),
         )
     )
     app.register_blueprint(

@@ -46,7 +46,7 @@ def main() -> None:
             _share_metrics(Path(os.environ.get(_METRICS_DIR) or stack.enter_context(_own_dir())))
         log.info("api.starting", host=settings.host, port=settings.port)
         processes = Processes(
-            run=_answer, count=settings.api_processes, grace_s=settings.stop_grace_s
+            run=_answer, count=settings.api_processes, grace_s=settings.shutdown_grace_s
         )
         LivenessWatch.of(processes, settings).start()
         processes.serve()

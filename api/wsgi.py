@@ -108,8 +108,8 @@ def _services(settings: Settings) -> Services:
         catalogue=models,
         members=members,
         limits=Limits.of(settings),
-        max_waiting=settings.max_waiting,
-        result_keep_s=settings.result_keep_s,
+        max_queued_calls=settings.max_queued_calls,
+        result_retention_s=settings.result_retention_s,
     )
     key_uses = KeyUses(store)
     return Services(
@@ -120,7 +120,7 @@ def _services(settings: Settings) -> Services:
         ledger=ledger,
         members=members,
         authenticator=Authenticator(store, cache_s=settings.key_cache_s, uses=key_uses),
-        idempotency=Idempotency(store=store, keep_s=settings.idempotency_keep_s),
+        idempotency=Idempotency(store=store, keep_s=settings.idempotency_retention_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
         classifiers=ClassifierService(

@@ -82,7 +82,7 @@ def _run(settings: Settings, env: Mapping[str, str], lock: int) -> int:
         settings = replace(settings, redis_url=redis.url)
     log = LogView(sys.stderr, colour=sys.stderr.isatty() and "NO_COLOR" not in env)
     log.say(f"starting; what the service keeps is in {settings.data_dir}")
-    supervisor = Supervisor(log, grace_s=settings.stop_grace_s + _OVER_GRACE_S)
+    supervisor = Supervisor(log, grace_s=settings.shutdown_grace_s + _OVER_GRACE_S)
     if redis:
         # It holds the lock as well: two servers must never write one append-only file.
         supervisor.start(Program(name="redis", command=redis.command, env=env, keep_fds=(lock,)))

@@ -26,11 +26,25 @@ CLIENT_VARIABLES = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
 _PATH_PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _OWN_PATHS = {"v1", "docs", "errors", "health", "metrics", "openapi.json"}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+RENAMED = {
+    "BATCH_TOKENS": "MICROBATCH_TOKENS",
+    "FORWARD_LIMIT_S": "FORWARD_PASS_LIMIT_S",
+    "MAX_WAITING": "MAX_QUEUED_CALLS",
+    "ACCOUNT_PARTS": "MAX_ACCOUNT_PARTS",
+    "STOP_GRACE_S": "SHUTDOWN_GRACE_S",
+    "ANSWER_TIMEOUT_S": "RESPONSE_TIMEOUT_S",
+    "FILE_KEEP_S": "FILE_RETENTION_S",
+    "RESULT_KEEP_S": "RESULT_RETENTION_S",
+    "IDEMPOTENCY_KEEP_S": "IDEMPOTENCY_RETENTION_S",
+}
+"""Names of settings in version 0.1, which are refused, and their names now."""
 _MAX_DURATION_S = 36_525 * 86_400  # times are dates too, which end with the year 9999
 
 
-def _setting(default: Any, about: str, *, secret: bool = False, least: float | None = None) -> Any:
-    return field(default=default, metadata={"about": about, "secret": secret, "least": least})
+def _setting(
+    default: Any, about: str, *, secret: bool = False, minimum: float | None = None
+) -> Any:
+    return field(default=default, metadata={"about": about, "secret": secret, "minimum": minimum})
 
 
 class Bytes(int):
@@ -57,13 +71,13 @@ class Settings:
     """What the operator decides; every field has a default that works on one machine."""
 
     # Where the service is found, and where it keeps things
-    host: str = _setting("127.0.0.1", "Address the API listens on.")
-    port: int = _setting(8080, "Port the API listens on.", least=1)
+    host: str = _setting("127.0.0.1", "Address on which the API listens.")
+    port: int = _setting(8080, "Port on which the API listens.", minimum=1)
     data_dir: Path = _setting(
-        Path("data"), "Directory of the embedded launcher: objects, Redis, key."
+        Path("data"), "Data directory of the launcher: objects, Redis and the first key."
     )
     redis_url: str = _setting(
-        "", "Redis server, `redis://…`; empty: the launcher starts one.", secret=True
+        "", "URL of the Redis server, `redis://…`; empty: the launcher starts one.", secret=True
     )
     object_store: str = _setting(
         "", "`file:///path` or `s3://bucket/prefix`; empty: `objects` in the data directory."
@@ -71,74 +85,87 @@ class Settings:
     s3_endpoint: str = _setting("", "URL of an S3-compatible server; empty: AWS.")
     s3_region: str = _setting("us-east-1", "Region of the bucket.")
     s3_access_key: str = _setting(
-        "", "Access key of the bucket; empty: what boto3 finds.", secret=True
+        "", "Access key of the bucket; empty: the credentials that boto3 finds.", secret=True
     )
     s3_secret_key: str = _setting("", "Secret key of the bucket.", secret=True)
 
     # Models
-    catalogue: str = _setting("", "TOML file with more models (see `shared/model_catalogue.toml`).")
-    default_model: str = _setting("all-MiniLM-L6-v2", "Model used where a request names none.")
+    catalogue: str = _setting("", "TOML file that adds models to `shared/model_catalogue.toml`.")
+    default_model: str = _setting("all-MiniLM-L6-v2", "Model of requests that name none.")
     text_fallback: bool = _setting(
         True,
-        "Texts under an alias of an image model that no worker holds get the default model.",
+        "Classify texts by the default model where they name an image model that no worker holds.",
     )
     models: str = _setting(
-        "", "Models on offer, comma-separated; empty: those of the catalogue that are installed."
+        "",
+        "Models that workers load, comma-separated; empty: every model of the catalogue "
+        "that is installed.",
     )
-    allow_downloads: bool = _setting(False, "Let workers download missing models from their hub.")
+    allow_downloads: bool = _setting(
+        False, "Allow workers to download missing models from the model hub."
+    )
     device: Literal["auto", "cpu", "cuda"] = _setting(
-        "auto", "Device of a worker, and so its queues and models."
+        "auto", "Device of a worker. It decides which queues and models the worker serves."
     )
     cpu_engine: Literal["auto", "openvino", "torch"] = _setting(
-        "auto", "How a CPU worker runs a model."
+        "auto", "Inference engine of a CPU worker."
     )
-    batch_tokens: int = _setting(
+    microbatch_tokens: int = _setting(
         0,
-        "Tokens of one forward pass, padding included; 0: 1024 on a CPU, measured on a GPU.",
-        least=0,
+        "Maximum tokens of one forward pass, padding included; 0: 1024 on a CPU, measured on "
+        "a GPU.",
+        minimum=0,
     )
 
     # The front end
-    api_processes: int = _setting(1, "Processes of the API.", least=1)
+    api_processes: int = _setting(1, "Number of API processes.", minimum=1)
     api_threads: int = _setting(
-        96, "Threads of one API process; each waiting call holds one.", least=24
+        96,
+        "Threads of one API process. Each synchronous call holds one while it waits.",
+        minimum=24,
     )
     header_timeout_s: float = _setting(
         15.0,
-        "Longest wait for the headers of the next request; an idle connection is closed after it.",
-        least=1,
+        "Maximum wait for the headers of the next request; then an idle connection is closed.",
+        minimum=1,
     )
     body_timeout_s: float = _setting(
         15.0,
-        "Longest pause in a request body; a small one must be there after it, a large one must "
-        "come at 32 KiB/s at least.",
-        least=0.1,
+        "Maximum pause within a request body. A small body must be complete within this "
+        "time; a large one must arrive at 32 KiB/s or faster.",
+        minimum=0.1,
     )
-    answer_timeout_s: float = _setting(
-        30.0, "The same for a client that reads its answer.", least=0.1
+    response_timeout_s: float = _setting(
+        30.0,
+        "Maximum pause of a client that reads a response; a large response must be read at "
+        "32 KiB/s or faster.",
+        minimum=0.1,
     )
     max_address_connections: int = _setting(
-        8192, "Most connections of one client address with an API process.", least=16
+        8192, "Maximum connections of one client address to an API process.", minimum=16
     )
     max_address_requests: int = _setting(
-        1024, "Most requests of one client address that an API process answers at once.", least=1
+        1024, "Maximum concurrent requests of one client address in an API process.", minimum=1
     )
     max_bodies_bytes: int = _setting(
         64 * 2**20,
-        "Most bytes of request bodies above 64 KiB that an API process holds at once.",
-        least=1024,
+        "Maximum sum of request bodies above 64 KiB that an API process holds in memory.",
+        minimum=1024,
     )
-    upload_threads: int = _setting(16, "Files that one API process takes at once.", least=1)
-    request_timeout_s: float = _setting(30.0, "Longest wait of a synchronous call.", least=0.1)
-    max_waiting: int = _setting(
-        1024, "Synchronous calls that may wait in one queue; accounts share it evenly.", least=1
+    upload_threads: int = _setting(
+        16, "Maximum concurrent file uploads of one API process.", minimum=1
+    )
+    request_timeout_s: float = _setting(30.0, "Maximum wait of a synchronous call.", minimum=0.1)
+    max_queued_calls: int = _setting(
+        1024, "Maximum synchronous calls in one queue. Accounts share it evenly.", minimum=1
     )
     path_prefix: str = _setting(
         "", "Path under which a proxy publishes the API, such as `/classify`; empty: none."
     )
     trusted_proxies: str = _setting(
         "",
-        "Addresses and networks whose `X-Forwarded-*` headers are believed: `10.1.0.0/16,::1`.",
+        "Addresses and networks of proxies whose `X-Forwarded-*` headers are trusted: "
+        "`10.1.0.0/16,::1`.",
     )
     allowed_origins: str = _setting(
         "",
@@ -146,114 +173,135 @@ class Settings:
         "`https://app.example.org`, comma-separated; `*`: all; empty: none.",
     )
     key_cache_s: float = _setting(
-        10.0, "How long the API trusts a key it has read; a revoked key dies within it.", least=0
+        10.0, "How long the API caches a key. Revocation takes effect within this time.", minimum=0
     )
 
     # Limits of one request
-    max_body_bytes: Bytes = _setting(32 * 2**20, "Largest request body.", least=1024)
-    max_inputs: int = _setting(1024, "Most inputs of one request.", least=1)
-    max_labels: int = _setting(256, "Most labels of one question.", least=2)
-    max_groups: int = _setting(8, "Most label groups of one request.", least=1)
-    max_label_chars: int = _setting(256, "Longest label, in characters.", least=1)
+    max_body_bytes: Bytes = _setting(32 * 2**20, "Maximum size of a request body.", minimum=1024)
+    max_inputs: int = _setting(1024, "Maximum inputs per request.", minimum=1)
+    max_labels: int = _setting(256, "Maximum labels per question.", minimum=2)
+    max_groups: int = _setting(8, "Maximum label groups per request.", minimum=1)
+    max_label_chars: int = _setting(256, "Maximum length of a label, in characters.", minimum=1)
     max_description_chars: int = _setting(
-        2000, "Longest description or template, in characters.", least=1
+        2000, "Maximum length of a description or template, in characters.", minimum=1
     )
-    max_input_tokens: int = _setting(8192, "Most tokens of one input.", least=1)
+    max_input_tokens: int = _setting(8192, "Maximum tokens per input.", minimum=1)
     max_label_tokens: int = _setting(
-        16384, "Most tokens of the labels and descriptions of one question.", least=64
+        16384, "Maximum tokens of the labels and descriptions of one question.", minimum=64
     )
 
-    max_examples: int = _setting(50_000, "Most examples of one train or evaluate call.", least=1)
-    max_num_iters: int = _setting(100, "Most iterations over one example.", least=1)
+    max_examples: int = _setting(50_000, "Maximum examples per train or evaluate call.", minimum=1)
+    max_num_iters: int = _setting(100, "Maximum iterations over one example.", minimum=1)
 
     # Classifiers
-    max_classifiers: int = _setting(1000, "Most classifiers of one account.", least=1)
-    max_classifier_labels: int = _setting(1024, "Most labels of one classifier.", least=2)
+    max_classifiers: int = _setting(1000, "Maximum classifiers per account.", minimum=1)
+    max_classifier_labels: int = _setting(1024, "Maximum labels per classifier.", minimum=2)
     versions_kept: int = _setting(
-        20, "Versions of a classifier that are kept, beside those that an alias names.", least=1
+        20,
+        "Versions of a classifier that are retained, in addition to those with an alias.",
+        minimum=1,
     )
     max_import_bytes: Bytes = _setting(
-        256 * 2**20, "Largest file of weights that is imported.", least=1024
+        256 * 2**20, "Maximum size of an imported classifier file.", minimum=1024
     )
 
     # Files and batches
-    max_file_bytes: Bytes = _setting(5 * 2**30, "Largest uploaded file.", least=1024)
-    file_keep_s: float = _setting(30 * 86400.0, "How long an uploaded file is kept.", least=60)
-    max_row_bytes: Bytes = _setting(4 * 2**20, "Longest row of a batch's file.", least=1024)
+    max_file_bytes: Bytes = _setting(5 * 2**30, "Maximum size of an uploaded file.", minimum=1024)
+    file_retention_s: float = _setting(30 * 86400.0, "Retention of an uploaded file.", minimum=60)
+    max_row_bytes: Bytes = _setting(
+        4 * 2**20, "Maximum size of one row of an input file.", minimum=1024
+    )
     s3_inputs: str = _setting(
-        "", "Where batches may read from: `s3://bucket/prefix/`, comma-separated; empty: nowhere."
+        "",
+        "S3 locations that batches may read, `s3://bucket/prefix/`, comma-separated; empty: none.",
     )
     s3_outputs: str = _setting(
-        "", "Where batches may write to: `s3://bucket/prefix/`, comma-separated; empty: nowhere."
+        "",
+        "S3 locations to which batches may write, `s3://bucket/prefix/`, "
+        "comma-separated; empty: none.",
     )
-    account_parts: int = _setting(
-        64, "Most parts of one account's batches under way in one queue.", least=1
+    max_account_parts: int = _setting(
+        64, "Maximum batch parts of one account in flight in one queue.", minimum=1
     )
 
     # URLs that requests and webhooks name
-    fetch_timeout_s: float = _setting(10.0, "Longest wait for the whole of a URL.", least=0.1)
-    fetch_networks: str = _setting(
-        "", "Networks that URLs may lead to although not public: `10.1.0.0/16,fd00::/8`."
+    fetch_timeout_s: float = _setting(
+        10.0, "Timeout of one download or webhook request.", minimum=0.1
     )
-    fetch_ports: str = _setting("", "Ports that URLs may name beside 80 and 443: `8080,8443`.")
-    max_image_bytes: Bytes = _setting(8 * 2**20, "Largest image.", least=1024)
-    max_document_bytes: Bytes = _setting(32 * 2**20, "Largest document.", least=1024)
+    fetch_networks: str = _setting(
+        "", "Private networks that URLs may address: `10.1.0.0/16,fd00::/8`."
+    )
+    fetch_ports: str = _setting(
+        "", "Ports that URLs may address in addition to 80 and 443: `8080,8443`."
+    )
+    max_image_bytes: Bytes = _setting(8 * 2**20, "Maximum size of an image.", minimum=1024)
+    max_document_bytes: Bytes = _setting(32 * 2**20, "Maximum size of a document.", minimum=1024)
     decoders: int = _setting(
-        0, "Child processes of a worker that read images and documents; 0: one more than cores."
+        0,
+        "Child processes of a worker that decode images and documents; 0: number of cores "
+        "plus one.",
     )
     decoder_bytes: Bytes = _setting(
-        2**30, "Most memory to read one image, document or Parquet file.", least=2**26
+        2**30,
+        "Maximum memory of the process that decodes one image, document or Parquet file.",
+        minimum=2**26,
     )
     decode_limit_s: float = _setting(
         10.0,
-        "Longest that one image or document may take to read, in processor time, or the next rows "
-        "of a Parquet file.",
-        least=0.1,
+        "Maximum processor time to decode one image or document, or the next rows of a "
+        "Parquet file.",
+        minimum=0.1,
     )
-    max_images: int = _setting(20, "Most images of one item.", least=1)
-    max_pages: int = _setting(20, "Most pages read of one document.", least=1)
+    max_images: int = _setting(20, "Maximum images per item.", minimum=1)
+    max_pages: int = _setting(20, "Maximum pages read of one document.", minimum=1)
     max_document_tokens: int = _setting(
-        1_000_000, "Most tokens of the text of one document.", least=1
+        1_000_000, "Maximum tokens of the text of one document.", minimum=1
     )
 
     # Jobs
-    result_keep_s: float = _setting(
-        7 * 86400.0, "How long a job and its result are kept after its start.", least=60
+    result_retention_s: float = _setting(
+        7 * 86400.0,
+        "Retention of a job and its result, from the creation of the job.",
+        minimum=60,
     )
-    idempotency_keep_s: float = _setting(
-        86400.0, "How long an Idempotency-Key is remembered.", least=60
+    idempotency_retention_s: float = _setting(
+        86400.0, "Retention of an Idempotency-Key.", minimum=60
     )
     inline_result_bytes: Bytes = _setting(
-        256 * 1024, "Larger results are given by URL in a job object.", least=0
+        256 * 1024,
+        "Maximum size of a result inside a job object; a larger one is given by URL.",
+        minimum=0,
     )
-    lease_s: float = _setting(10.0, "How long a silent worker keeps a part.", least=1)
-    max_attempts: int = _setting(5, "Attempts of a part before its job fails.", least=1)
-    forward_limit_s: float = _setting(
-        120.0, "A forward pass longer than this ends the worker.", least=1
+    lease_s: float = _setting(
+        10.0, "Time without a heartbeat after which a part is taken from its worker.", minimum=1
+    )
+    max_attempts: int = _setting(5, "Maximum attempts of a part; then its job fails.", minimum=1)
+    forward_pass_limit_s: float = _setting(
+        120.0,
+        "Maximum time of a forward pass; then the worker process ends and is replaced.",
+        minimum=1,
     )
     worker_memory: Bytes = _setting(
         0,
-        "Memory above which a worker finishes what it runs and is replaced, such as `3GB`; 0: 80 % "
-        "of its container's limit, if there is one.",
-        least=0,
+        "Memory above which a worker finishes its work and is replaced, such as `3GB`; 0: 80 "
+        "% of its container's limit, if there is one.",
+        minimum=0,
     )
-    stop_grace_s: float = _setting(
-        25.0, "How long a stopping worker may finish what it runs.", least=2
+    shutdown_grace_s: float = _setting(
+        25.0, "Time that a stopping worker has to finish its work.", minimum=2
     )
 
     # Operation
-    redis_timeout_s: float = _setting(2.0, "Longest wait for an answer of Redis.", least=1.5)
-    store_timeout_s: float = _setting(
-        5.0, "Longest wait for an answer of the object store.", least=0.1
-    )
+    redis_timeout_s: float = _setting(2.0, "Timeout of a Redis request.", minimum=1.5)
+    store_timeout_s: float = _setting(5.0, "Timeout of an object store request.", minimum=0.1)
     audit_s: float = _setting(
-        60.0, "How often the keeper compares open jobs on the store with Redis.", least=1
+        60.0,
+        "Interval at which the keeper compares the open jobs on the object store with Redis.",
+        minimum=1,
     )
-    metrics_port: int = _setting(
-        0, "Port of a worker's or keeper's own /metrics; 0: none.", least=0
-    )
+    metrics_port: int = _setting(0, "Port of `/metrics` of a worker or keeper; 0: none.", minimum=0)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", "Least level that is logged."
+        "info", "Minimum level of log messages."
     )
 
     @classmethod
@@ -270,12 +318,14 @@ class Settings:
         for variable in sorted(v for v in env if v.startswith(PREFIX)):
             if variable in CLIENT_VARIABLES:
                 continue
+            if renamed := RENAMED.get(variable.removeprefix(PREFIX)):
+                raise ConfigurationError(f"{variable} has a new name: set {PREFIX}{renamed}")
             if variable not in known:
                 near = difflib.get_close_matches(variable, known, n=1, cutoff=0)
                 raise ConfigurationError(f"{variable} is not a setting; did you mean {near[0]}?")
             entry = known[variable]
             values[entry.name] = _parse(
-                variable, env[variable], hints[entry.name], entry.metadata["least"]
+                variable, env[variable], hints[entry.name], entry.metadata["minimum"]
             )
         settings = cls(**values)
         networks_of(settings.fetch_networks)  # a wrong one stops the start
@@ -310,11 +360,11 @@ def is_path_prefix(text: str) -> bool:
     return bool(_PATH_PREFIX.fullmatch(text)) and text.split("/")[1] not in _OWN_PATHS
 
 
-def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
+def _parse(variable: str, text: str, kind: Any, minimum: float | None) -> Any:
     """The value of one variable.
 
     Raises:
-        ConfigurationError: It is not of the kind, or below the least allowed.
+        ConfigurationError: It is not of the kind, or outside its range.
     """
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
@@ -332,8 +382,8 @@ def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
         raise ConfigurationError(
             f"{variable} is {text!r}; it must be of type {kind.__name__}"
         ) from None
-    if least is not None and not value >= least:
-        raise ConfigurationError(f"{variable} is {text}; it must be at least {least:g}")
+    if minimum is not None and not value >= minimum:
+        raise ConfigurationError(f"{variable} is {text}; it must be at least {minimum:g}")
     if isinstance(value, float) and value == float("inf"):
         raise ConfigurationError(f"{variable} is {text}; it must be finite")
     if variable.endswith("_S") and value > _MAX_DURATION_S:
@@ -346,7 +396,7 @@ def _parse(variable: str, text: str, kind: Any, least: float | None) -> Any:
 def table() -> str:
     """The settings as a Markdown table, for `docs/reference/settings.md`."""
     hints = get_type_hints(Settings)
-    rows = ["| variable | type | default | what it says |", "| --- | --- | --- | --- |"]
+    rows = ["| variable | type | default | description |", "| --- | --- | --- | --- |"]
     for entry in fields(Settings):
         hint = hints[entry.name]
         kind = (

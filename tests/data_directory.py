@@ -24,9 +24,9 @@ from tests.stack import Stack, running_stack
 
 AGES_S = 3_000_000_000.0  # nothing of it expires before 2120
 SETTINGS = {
-    "result_keep_s": AGES_S,
-    "file_keep_s": AGES_S,
-    "idempotency_keep_s": AGES_S,
+    "result_retention_s": AGES_S,
+    "file_retention_s": AGES_S,
+    "idempotency_retention_s": AGES_S,
 }
 EXAMPLES = [
     {"text": text, "label": label}

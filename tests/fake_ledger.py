@@ -36,10 +36,10 @@ class FakeLedger:
     """`Ledger` behind one lock. A job's account, queue and record come from its first record."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, account_parts: int = 64
+        self, clock: Callable[[], float] = time.monotonic, *, max_account_parts: int = 64
     ) -> None:
         self.away = False
-        self._account_parts = account_parts
+        self._account_parts = max_account_parts
         self._turns: dict[str, dict[str, float]] = defaultdict(dict)
         self._clocks: dict[str, float] = defaultdict(float)
         self._clock = clock

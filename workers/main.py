@@ -1,7 +1,7 @@
 """The worker process: models loaded and warmed here, then a Celery worker. `python -m workers.main`
 
 Says that it is ready only after an item went through every model. SIGTERM: nothing more is claimed,
-what runs is finished within `stop_grace_s`, the rest goes back by its lease. A worker that has
+what runs is finished within `shutdown_grace_s`, the rest goes back by its lease. A worker that has
 grown above its bound of memory finishes its parts and then ends in the same way, for whatever keeps
 workers running (the launcher, a container's restart policy) to start another.
 """
@@ -144,7 +144,10 @@ def _run(settings: Settings) -> None:
     # Small matrices gain nothing from more threads, and beside a busy model they lose 40-fold.
     threadpool_limits(1, user_api="blas")
     client = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    ledger, store = RedisLedger(client, account_parts=settings.account_parts), store_of(settings)
+    ledger, store = (
+        RedisLedger(client, max_account_parts=settings.max_account_parts),
+        store_of(settings),
+    )
     buckets = buckets_of(settings)
     probe(store)
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
@@ -279,7 +282,7 @@ def _run(settings: Settings) -> None:
             stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
             attends=lambda queue: stopping.is_set() or guard.full or drain.attends(queue),
         ),
-        forward_limit_s=settings.forward_limit_s,
+        forward_pass_limit_s=settings.forward_pass_limit_s,
     )
 
     timeout_s = settings.redis_timeout_s
@@ -307,7 +310,7 @@ def _run(settings: Settings) -> None:
     def shutting_down(**_: object) -> None:
         stopping.set()
         # Threads cannot be ended from outside: whatever hangs, the process does not outlive this.
-        last = threading.Timer(settings.stop_grace_s + _GOODBYE_S, os._exit, [EXIT_UNFIT])
+        last = threading.Timer(settings.shutdown_grace_s + _GOODBYE_S, os._exit, [EXIT_UNFIT])
         last.daemon = True
         last.start()
 
@@ -321,7 +324,7 @@ def _run(settings: Settings) -> None:
         app.worker_main(arguments)
     finally:
         stopping.set()
-        until = time.monotonic() + settings.stop_grace_s - _GIVE_BACK_S
+        until = time.monotonic() + settings.shutdown_grace_s - _GIVE_BACK_S
         if not drain.close(timeout_s=until - time.monotonic()):
             log.warning("worker.gives_back")
             leases.end_all()

@@ -15,10 +15,12 @@ WebhookOutcome = Literal["delivered", "retried", "failed"]
 """What became of a message by an attempt: it is with the receiver, tried again, or given up."""
 
 _BATCHES = Histogram(
-    telemetry.BATCH_SECONDS, "Seconds of one forward pass.", ["model"],
+    telemetry.FORWARD_PASS_SECONDS, "Seconds of one forward pass.", ["model"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )  # fmt: skip
-_TOKENS = Counter(telemetry.BATCH_TOKENS, "Tokens that went through a model.", ["model", "kind"])
+_TOKENS = Counter(
+    telemetry.FORWARD_PASS_TOKENS, "Tokens that went through a model.", ["model", "kind"]
+)
 
 _JOBS = Counter(
     telemetry.JOBS_ENDED, "Jobs that this process has ended, by how.", ["kind", "state"]

@@ -77,7 +77,7 @@ def load_models(
                 raise
             log.warning("model.left_out", model=entry.name, reason=exc.detail)
     models = {}
-    for name, loaded in _with_budgets(towers, where, settings.batch_tokens).items():
+    for name, loaded in _with_budgets(towers, where, settings.microbatch_tokens).items():
         began = time.monotonic()
         model = _model(catalogue.entries[name], loaded, observe(name))
         _warm_up(model)
@@ -87,7 +87,7 @@ def load_models(
             model=name,
             revision=model.embedder.encoder.revision,
             warm_up_s=round(time.monotonic() - began, 1),
-            batch_tokens=[batcher.budget_tokens for batcher in model.batchers],
+            microbatch_tokens=[batcher.budget_tokens for batcher in model.batchers],
         )
     return device, models
 

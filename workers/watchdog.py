@@ -44,7 +44,7 @@ class Watchdog:
     report: Callable[[], bytes]
     queues: Sequence[str]
     watched: WatchedState
-    forward_limit_s: float
+    forward_pass_limit_s: float
     exit: Callable[[int], object] = os._exit
     _closing: threading.Event = field(default_factory=threading.Event)
     _deaf_since: dict[str, float] = field(default_factory=dict)
@@ -89,8 +89,8 @@ class Watchdog:
         """Why this process should not go on, or None."""
         if not self.watched.healthy():
             return "a thread has died"
-        if self.watched.stalled_s() > self.forward_limit_s:
-            return f"a forward pass takes longer than {self.forward_limit_s:g} s"
+        if self.watched.stalled_s() > self.forward_pass_limit_s:
+            return f"a forward pass takes longer than {self.forward_pass_limit_s:g} s"
         try:
             self.ledger.report(self.role, self.member, self.report(), ttl_s=_REPORT_TTL_S)
             return self._deaf()

@@ -50,7 +50,7 @@ def blueprint(
             purpose=said.purpose,
             filename=filename(said.filename),
             size=said.bytes,
-            file_keep_s=kept_s(said.expires_after, "expires_after", max_s=keep_s),
+            file_retention_s=kept_s(said.expires_after, "expires_after", max_s=keep_s),
         )
         return reply(render_upload(upload))
 

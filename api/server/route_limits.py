@@ -45,11 +45,17 @@ class Routing:
     """The pools of a process, and who gets which."""
 
     def __init__(self, settings: Settings) -> None:
-        self.calls = ThreadPool("calls", max_threads=settings.api_threads, max_waiting=_MAX_WAITING)
-        self.polling = ThreadPool("polling", max_threads=POLLING_THREADS, max_waiting=_MAX_WAITING)
-        self.liveness = ThreadPool("liveness", max_threads=1, max_waiting=_MAX_WAITING)
-        self.readiness = ThreadPool("readiness", max_threads=4, max_waiting=_MAX_WAITING)
-        self.uploads = ThreadPool("uploads", max_threads=settings.upload_threads, max_waiting=0)
+        self.calls = ThreadPool(
+            "calls", max_threads=settings.api_threads, max_queued_calls=_MAX_WAITING
+        )
+        self.polling = ThreadPool(
+            "polling", max_threads=POLLING_THREADS, max_queued_calls=_MAX_WAITING
+        )
+        self.liveness = ThreadPool("liveness", max_threads=1, max_queued_calls=_MAX_WAITING)
+        self.readiness = ThreadPool("readiness", max_threads=4, max_queued_calls=_MAX_WAITING)
+        self.uploads = ThreadPool(
+            "uploads", max_threads=settings.upload_threads, max_queued_calls=0
+        )
         self._path_prefix = settings.path_prefix
         small = small_body_bytes(settings)
         self._small = Route(pool=self.calls, max_bytes=small)

@@ -64,7 +64,7 @@ class HttpServer:
             requests_by_address=PerAddress(settings.max_address_requests),
             header_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
-            answer_timeout_s=settings.answer_timeout_s,
+            response_timeout_s=settings.response_timeout_s,
         )
 
     def run(self) -> None:
@@ -88,7 +88,7 @@ class HttpServer:
         self._site.stopping = True
         for connection in list(self._site.connections):
             connection.stop()
-        until = loop.time() + max(1.0, settings.stop_grace_s - _SPARE_S)
+        until = loop.time() + max(1.0, settings.shutdown_grace_s - _SPARE_S)
         while self._site.connections and loop.time() < until:
             await self._look(None)
 

@@ -46,7 +46,7 @@ class ServerState:
     requests_by_address: PerAddress
     header_timeout_s: float
     body_timeout_s: float
-    answer_timeout_s: float
+    response_timeout_s: float
     stopping: bool = False
     connections: set[Any] = field(default_factory=set)
     now: Callable[[], float] = time.monotonic

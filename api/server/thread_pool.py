@@ -19,13 +19,13 @@ class ThreadPool:
     Args:
         name: Of the threads.
         max_threads: Functions that run at once.
-        max_waiting: Functions that may wait for a thread.
+        max_queued_calls: Functions that may wait for a thread.
     """
 
-    def __init__(self, name: str, *, max_threads: int, max_waiting: int) -> None:
+    def __init__(self, name: str, *, max_threads: int, max_queued_calls: int) -> None:
         self._name = name
         self._max_threads = max_threads
-        self._max_waiting = max_waiting
+        self._max_waiting = max_queued_calls
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._since: deque[float] = deque()  # when each function in the queue began to wait

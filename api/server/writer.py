@@ -127,7 +127,7 @@ class Writer:
         self._goes_on = go_on
         self._full_since = now = self._site.now()
         if self._pace is None:
-            self._pace = TransferDeadline(self._site.answer_timeout_s, now=now)
+            self._pace = TransferDeadline(self._site.response_timeout_s, now=now)
         else:
             self._pace.resumed(now - self._idle_since, now=now)
         self._transport.write(data)

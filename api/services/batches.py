@@ -59,7 +59,7 @@ class Batches:
     buckets: Buckets
     uses: HitCounter
     default_model: str
-    file_keep_s: float
+    file_retention_s: float
 
     def asked(self, account: str, said: BatchBody) -> BatchRequest:
         """The request for a batch, with all that it names looked up and checked.
@@ -83,7 +83,7 @@ class Batches:
             deadline=self.submit.clock() + said.window_s,
             metadata=said.metadata or {},
             output_keep_s=kept_s(
-                said.output_expires_after, "output_expires_after", max_s=self.file_keep_s
+                said.output_expires_after, "output_expires_after", max_s=self.file_retention_s
             ),
             output_file=self.files.fresh_id(),
             error_file=self.files.fresh_id(),

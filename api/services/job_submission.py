@@ -66,8 +66,8 @@ class JobSubmission:
     catalogue: Catalogue
     members: WorkerRegistry
     limits: Limits
-    max_waiting: int
-    result_keep_s: float
+    max_queued_calls: int
+    result_retention_s: float
     clock: Callable[[], float] = service_clock.now
 
     def now(
@@ -101,7 +101,7 @@ class JobSubmission:
             body=request.model_copy(update={"model": model.name}),
         )
         if self.ledger.enqueue_call(
-            queue, encode(call), bound=self.max_waiting, account=caller.account
+            queue, encode(call), bound=self.max_queued_calls, account=caller.account
         ):
             self.doorbell.ring(queue)
         answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
@@ -155,7 +155,7 @@ class JobSubmission:
             queue=self._queue(request, model, priority),
             created_at=created_at,
             deadline=_deadline(request),
-            expires_at=created_at + timedelta(seconds=self.result_keep_s),
+            expires_at=created_at + timedelta(seconds=self.result_retention_s),
             progress=Progress(total=_size(request)),
             metadata=dict(metadata or _metadata(request)),
         )

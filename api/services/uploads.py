@@ -43,7 +43,7 @@ class Uploads:
     clock: Callable[[], float] = service_clock.now
 
     def create(
-        self, account: str, *, purpose: str, filename: str, size: int, file_keep_s: float
+        self, account: str, *, purpose: str, filename: str, size: int, file_retention_s: float
     ) -> MultipartUpload:
         """Begin an upload of a file of `size` bytes."""
         now = self.clock()
@@ -53,7 +53,7 @@ class Uploads:
             filename=filename,
             bytes=size,
             created_at=now,
-            file_keep_s=file_keep_s,
+            file_retention_s=file_retention_s,
         )
         self.store.put(object_keys.upload_record(account, upload.id), encode(upload))
         return upload
@@ -184,7 +184,7 @@ class Uploads:
             filename=upload.filename,
             bytes=upload.bytes,
             created_at=now,
-            expires_at=now + upload.file_keep_s,
+            expires_at=now + upload.file_retention_s,
         )
 
     def _end(self, account: str, upload: MultipartUpload, etag: str) -> MultipartUpload:

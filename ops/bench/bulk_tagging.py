@@ -19,13 +19,13 @@ from ops.bench.cluster import Cluster, fleet
 from ops.bench.service import HOST, free_port
 from ops.bench.speed import seconds
 from ops.bench.texts import mixed_texts
-from shared.telemetry import BATCH_SECONDS
+from shared.telemetry import FORWARD_PASS_SECONDS
 
 _FASTER = 2.5  # than the bare library
 _OVERHEAD = 1.08  # of the worker's own encoder
 _PART_ROWS = 1000
 _WARM_UP = 1000
-_PASSES = re.compile(rf"^{BATCH_SECONDS}_sum{{[^}}]*}} (\S+)$", re.MULTILINE)
+_PASSES = re.compile(rf"^{FORWARD_PASS_SECONDS}_sum{{[^}}]*}} (\S+)$", re.MULTILINE)
 
 
 def main() -> None:

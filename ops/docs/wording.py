@@ -23,13 +23,13 @@ LIMITS = {
     "max_row_bytes": "bytes of one row of a batch file",
     "MAX_COLUMNS": "columns of a table",
     "request_timeout_s": "seconds that a synchronous call waits",
-    "max_waiting": "synchronous calls that wait in one queue; accounts share it evenly",
+    "max_queued_calls": "synchronous calls that wait in one queue; accounts share it evenly",
     "CLASSIFY_SLOTS": "classify calls that one API process runs at once",
     "upload_threads": "files that one API process receives at once",
     "max_bodies_bytes": "bytes of request bodies above 64 KiB that one API process holds at once",
     "max_address_connections": "connections of one client address to one API process",
     "max_address_requests": "requests of one client address that one API process runs at once",
-    "account_parts": "parts of one account's batches that run at once in one queue",
+    "max_account_parts": "parts of one account's batches that run at once in one queue",
     "inline_result_bytes": "bytes of a result inside a job object",
     "max_images": "images of one item",
     "max_image_bytes": "bytes of an image",
@@ -40,9 +40,9 @@ LIMITS = {
     "Parquet file",
     "decoder_bytes": "bytes of memory to decode one of them",
     "fetch_timeout_s": "seconds to fetch a URL completely",
-    "result_keep_s": "seconds that a job and its result are kept",
-    "file_keep_s": "seconds that an uploaded file is kept",
-    "idempotency_keep_s": "seconds that an `Idempotency-Key` is remembered",
+    "result_retention_s": "seconds that a job and its result are kept",
+    "file_retention_s": "seconds that an uploaded file is kept",
+    "idempotency_retention_s": "seconds that an `Idempotency-Key` is remembered",
     "MAX_CHARS": "characters of an `Idempotency-Key`",
 }
 """What each limit bounds, by its setting or by its name in `tables.FIXED`."""
@@ -102,14 +102,14 @@ METRICS = {
         "Seconds from the headers of a request to its response.",
     ),
     "pigeonhole_queue_waiting": ("API", "Calls and tasks of jobs that wait, over all models."),
-    "pigeonhole_members": ("API", "Living workers and keepers."),
+    "pigeonhole_live_processes": ("API", "Living workers and keepers."),
     "pigeonhole_clock_offset_seconds": (
         "API, worker, keeper",
         "Seconds that the machine's clock is ahead of Redis. The API exposes the worst value "
         "of each role.",
     ),
-    "pigeonhole_batch_seconds": ("worker", "Seconds of one forward pass."),
-    "pigeonhole_batch_tokens_total": (
+    "pigeonhole_forward_pass_seconds": ("worker", "Seconds of one forward pass."),
+    "pigeonhole_forward_pass_tokens_total": (
         "worker",
         "Tokens that a model processed: `content`, and `padding` besides.",
     ),
@@ -140,7 +140,7 @@ METRICS = {
         "`failed`, if none follows.",
     ),
     "pigeonhole_webhook_attempt_seconds": ("keeper", "Seconds of one attempt, answered or not."),
-    "pigeonhole_leases_reaped_total": (
+    "pigeonhole_leases_expired_total": (
         "keeper",
         "Expired leases of silent workers whose tasks were requeued.",
     ),

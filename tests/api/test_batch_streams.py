@@ -138,7 +138,7 @@ class TestFollowing:
             buckets=world.services.buckets,
             uses=world.services.uses,
             default_model="tiny",
-            file_keep_s=3600,
+            file_retention_s=3600,
         )
 
     @pytest.fixture

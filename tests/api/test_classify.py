@@ -142,7 +142,7 @@ class TestSynchronous:
 
     @pytest.mark.slow
     def test_a_full_queue_is_refused(self, make: Callable[..., World]):
-        world = make(max_waiting=1)
+        world = make(max_queued_calls=1)
         world.worker.asleep = True
         client = world.client()
 

@@ -30,7 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         api_threads=24,
         upload_threads=4,
         body_timeout_s=BODY_TIMEOUT_S,
-        answer_timeout_s=ANSWER_TIMEOUT_S,
+        response_timeout_s=ANSWER_TIMEOUT_S,
         header_timeout_s=5,
         max_address_requests=600,
         trusted_proxies="127.0.0.2",

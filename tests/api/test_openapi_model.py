@@ -144,7 +144,7 @@ class TestMetrics:
         assert 'method="other"' in text
         assert "secret" not in text
         assert 'pigeonhole_queue_waiting{queue="cpu.standard"} 0.0' in text
-        assert 'pigeonhole_members{role="worker"} 1.0' in text
+        assert 'pigeonhole_live_processes{role="worker"} 1.0' in text
 
     def test_are_scraped_while_redis_is_away(self, client: FlaskClient, world: World):
         world.ledger.away = True

@@ -22,7 +22,7 @@ SETTINGS = Settings(request_timeout_s=1.0)
 
 
 def test_a_pool_refuses_what_would_wait_beyond_its_bound():
-    pool, go, begun = ThreadPool("test", max_threads=2, max_waiting=1), threading.Event(), []
+    pool, go, begun = ThreadPool("test", max_threads=2, max_queued_calls=1), threading.Event(), []
 
     def work() -> None:
         begun.append(1)
@@ -40,7 +40,7 @@ def test_a_pool_refuses_what_would_wait_beyond_its_bound():
 
 
 def test_a_thread_outlives_a_function_that_raises():
-    pool, done = ThreadPool("test", max_threads=1, max_waiting=9), threading.Event()
+    pool, done = ThreadPool("test", max_threads=1, max_queued_calls=9), threading.Event()
 
     pool.submit(lambda: 1 / 0 and None)
     pool.submit(done.set)

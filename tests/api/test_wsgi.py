@@ -79,7 +79,7 @@ def test_its_processes_end_with_it(front_end: FrontEnd):
 
 def test_it_stops_at_once_when_nothing_is_answered(front_end: FrontEnd):
     port = free_port()
-    env = {**front_end.env, "PIGEONHOLE_PORT": str(port), "PIGEONHOLE_STOP_GRACE_S": "60"}
+    env = {**front_end.env, "PIGEONHOLE_PORT": str(port), "PIGEONHOLE_SHUTDOWN_GRACE_S": "60"}
     with (
         running(COMMAND, port=port, env=env) as server,
         socket.create_connection((HOST, port), timeout=20) as idle,

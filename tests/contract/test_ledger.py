@@ -37,8 +37,8 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 def capped(request: pytest.FixtureRequest) -> Ledger:
     """A ledger of two parts at once for each account."""
     if request.param == "fake":
-        return FakeLedger(account_parts=2)
-    return RedisLedger(request.getfixturevalue("redis_client"), account_parts=2)
+        return FakeLedger(max_account_parts=2)
+    return RedisLedger(request.getfixturevalue("redis_client"), max_account_parts=2)
 
 
 def a_job(account: str = "acme", queue: str = QUEUE) -> Job:
@@ -716,7 +716,7 @@ def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
         return {key for key in redis_client.scan_iter() if b":ended" not in key}
 
     wait_until(lambda: not any(b"job" in key for key in left()))
-    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph2:attending", b"ph2:rung", b"ph2:wake"}
+    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph3:attending", b"ph3:rung", b"ph3:wake"}
 
 
 @pytest.mark.integration

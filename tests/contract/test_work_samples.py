@@ -40,7 +40,7 @@ def work(client: redis.Redis, job: Job, *, parts: int, part_s: float) -> None:
 
 def let_pass(client: redis.Redis, job: Job, seconds: float) -> None:
     """Make every sample older."""
-    name = f"ph2:samples:{job.id}"
+    name = f"ph3:samples:{job.id}"
     for index, text in enumerate(client.lrange(name, 0, -1)):
         began, ended, items = text.split()
         older = [str(int(at) - int(seconds * 1000)).encode() for at in (began, ended)]
@@ -87,11 +87,11 @@ def test_a_part_that_is_held_for_long_is_slow_work_and_no_pause(
 
 def test_is_bounded_and_goes_with_the_job(redis_client: redis.Redis, job: Job):
     work(redis_client, job, parts=150, part_s=1.1)
-    kept = redis_client.llen(f"ph2:samples:{job.id}")
+    kept = redis_client.llen(f"ph3:samples:{job.id}")
     RedisLedger(redis_client).retire(job, keep_s=60)
 
     assert kept == 64
-    assert redis_client.exists(f"ph2:samples:{job.id}") == 0
+    assert redis_client.exists(f"ph3:samples:{job.id}") == 0
     assert RedisLedger(redis_client).progress(job.id) is None
 
 
@@ -100,4 +100,4 @@ def test_parts_of_one_second_are_one_sample(redis_client: redis.Redis, job: Job)
     work(redis_client, job, parts=100, part_s=0.0)
     seconds = time.monotonic() - began
 
-    assert redis_client.llen(f"ph2:samples:{job.id}") <= 2 + seconds
+    assert redis_client.llen(f"ph3:samples:{job.id}") <= 2 + seconds

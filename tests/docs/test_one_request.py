@@ -173,8 +173,8 @@ def services(
             catalogue=CATALOGUE,
             members=members,
             limits=Limits(),
-            max_waiting=16,
-            result_keep_s=60,
+            max_queued_calls=16,
+            result_retention_s=60,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
         classifiers=Named(

@@ -146,7 +146,7 @@ def test_the_metrics_count_requests_and_name_the_living(stack: Stack):
 
     text = stack.call("GET", "/metrics").body.decode()
 
-    assert 'pigeonhole_members{role="worker"} 1.0' in text
+    assert 'pigeonhole_live_processes{role="worker"} 1.0' in text
     assert "pigeonhole_http_requests_total" in text
 
 

@@ -94,7 +94,7 @@ def test_it_is_given_longer_to_stop_than_it_takes(service: Service) -> None:
     grace = re.fullmatch(r"(\d+)s", service.raw["stop_grace_period"])
 
     assert grace
-    assert int(grace[1]) > Settings.from_env(service.environment).stop_grace_s
+    assert int(grace[1]) > Settings.from_env(service.environment).shutdown_grace_s
 
 
 @every(OURS)

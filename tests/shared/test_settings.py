@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from shared.errors import ConfigurationError
-from shared.settings import Settings, table
+from shared.settings import PREFIX, RENAMED, Settings, table
 
 
 def test_every_setting_has_a_default():
@@ -49,7 +50,8 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
         ("PIGEONHOLE_ALLOW_DOWNLOADS", "maybe", "true or false"),
         ("PIGEONHOLE_LEASE_S", "nan", "at least"),
         ("PIGEONHOLE_LEASE_S", "inf", "finite"),
-        ("PIGEONHOLE_RESULT_KEEP_S", "1e12", "at most 3155760000 seconds"),
+        ("PIGEONHOLE_BATCH_TOKENS", "9", "has a new name: set PIGEONHOLE_MICROBATCH_TOKENS"),
+        ("PIGEONHOLE_RESULT_RETENTION_S", "1e12", "at most 3155760000 seconds"),
         ("PIGEONHOLE_FETCH_NETWORKS", "10.0.0.1/8", "host bits"),
         ("PIGEONHOLE_FETCH_PORTS", "http", "must be ports"),
         ("PIGEONHOLE_TRUSTED_PROXIES", "proxy.internal", "does not appear to be"),
@@ -78,3 +80,12 @@ def test_the_table_lists_every_setting():
     assert [row.split("`")[1] for row in rows] == [
         f"PIGEONHOLE_{field.name.upper()}" for field in fields(Settings)
     ]
+
+
+def test_every_setting_that_was_renamed_names_one_that_there_is():
+    assert {PREFIX + new for new in RENAMED.values()} <= settings_of(table())
+    assert not {PREFIX + old for old in RENAMED} & settings_of(table())
+
+
+def settings_of(rows: str) -> set[str]:
+    return set(re.findall(r"`(PIGEONHOLE_\w+)` \|", rows))

@@ -38,7 +38,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         max_attempts=3,
         lease_s=10,
         audit_s=3600,
-        result_keep_s=3600,
+        result_retention_s=3600,
         compare_clocks=lambda: None,
         clock=lambda: 3600.0,
     )

@@ -121,6 +121,6 @@ def test_on_a_cpu_a_forward_pass_has_the_measured_number_of_tokens(load):
 
 
 def test_the_operator_decides_how_many_tokens_a_forward_pass_has(load):
-    _, models = load(entry("tiny"), batch_tokens=300)
+    _, models = load(entry("tiny"), microbatch_tokens=300)
 
     assert models["tiny"].embedder.batcher.budget_tokens == 300

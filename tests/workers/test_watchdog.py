@@ -21,7 +21,7 @@ def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[i
         report=lambda: b"{}",
         queues=(QUEUE,),
         watched=WatchedState(**{**watched, **seen}),
-        forward_limit_s=1.0,
+        forward_pass_limit_s=1.0,
         exit=exits.append,
     )
     dog.start()

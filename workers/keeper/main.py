@@ -79,7 +79,7 @@ class Keeper:
     max_attempts: int
     lease_s: float
     audit_s: float
-    result_keep_s: float
+    result_retention_s: float
     compare_clocks: Callable[[], object]
     clock: Callable[[], float] = service_clock.now
     member: str = field(default_factory=ids.token)
@@ -162,7 +162,7 @@ class Keeper:
         if not self._age_is_sure():
             return
         now, limits = self.clock(), self._limits
-        before = now - self.result_keep_s
+        before = now - self.result_retention_s
         expire_jobs(self.store, self.ledger, before=before, now=now, limit=limits["jobs"])
         expire_call_records(self.store, now=now, limit=limits["call records"])
         expire_deliveries(self.store, before=before, limit=limits["deliveries"])
@@ -174,7 +174,7 @@ class Keeper:
         if not self._age_is_sure():
             return
         now, limits = self.clock(), self._limits
-        before = now - self.result_keep_s - _LEFT_BEHIND_S
+        before = now - self.result_retention_s - _LEFT_BEHIND_S
         expire_files(self.store, before=before, now=now, limit=limits["files"])
         before = now - UPLOAD_KEPT_S - _ENDING_S
         expire_uploads(self.store, before=before, limit=limits["uploads"])
@@ -225,7 +225,7 @@ def _run(settings: Settings) -> None:
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,
-        result_keep_s=settings.result_keep_s,
+        result_retention_s=settings.result_retention_s,
         compare_clocks=lambda: clock.require_agreement(store.now, tolerance_s=_STORE_CLOCK_S),
     )
     metrics.serve(settings.metrics_port, role=ROLE)

@@ -28,11 +28,11 @@ class RedisLedger:
     """`shared.ports.Ledger` on Redis ≥ 7 or Valkey."""
 
     def __init__(
-        self, client: redis.Redis, *, prefix: str = "ph2:", account_parts: int = 64
+        self, client: redis.Redis, *, prefix: str = "ph3:", max_account_parts: int = 64
     ) -> None:
         self._client: Any = client  # redis-py types every answer as str or bytes or awaitable
         self._prefix = prefix
-        self._account_parts = account_parts
+        self._account_parts = max_account_parts
         folder = resources.files("shared.adapters.redis").joinpath("lua")
         prelude = folder.joinpath("prelude.lua").read_text("utf-8")
         self._scripts = {
