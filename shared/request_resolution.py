@@ -13,7 +13,7 @@ from shared.bad_items import each_item
 from shared.classifier_record import Classifier, check_model
 from shared.classifier_store import ClassifierStore
 from shared.dialects.requested import UnresolvedRequest
-from shared.dialects.train import UnresolvedTrainRequest
+from shared.dialects.training import UnresolvedTrainRequest
 from shared.errors import ObjectMissing
 from shared.ids import parse_ref
 from shared.limits import Limits

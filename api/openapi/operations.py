@@ -45,7 +45,7 @@ from api.services.jobs import MAX_LOOKED_AT, PLOTS
 from api.services.readiness import Liveness, Readiness
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.jina import ClassifyBody
-from shared.dialects.train import TrainAnswer, TrainBody
+from shared.dialects.training import TrainAnswer, TrainBody
 from shared.jobs import State
 from shared.types import JobKind
 

@@ -16,7 +16,7 @@ from api.http.stored_form_file import stored_upload
 from api.schemas import body
 from api.schemas.train import parse_file
 from api.services.request_resolver import RequestResolver
-from shared.dialects import train
+from shared.dialects import training
 from shared.ports import ObjectStore
 from shared.types import TrainRequest
 
@@ -45,7 +45,7 @@ def blueprint(
             )
             account = middleware.caller().account
             if found is None:
-                said = train.parse(body.parse(data))
+                said = training.parse(body.parse(data))
                 return durable.call(
                     data, lambda: resolve.train(said, account=account), metadata=said.metadata
                 )

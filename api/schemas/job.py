@@ -12,7 +12,7 @@ from api.schemas.openai.dry_run import DryRunAnswer
 from shared import ids
 from shared.batches import BatchResult
 from shared.dialects.classification import ClassifyAnswer
-from shared.dialects.train import TrainAnswer
+from shared.dialects.training import TrainAnswer
 from shared.jobs import Job, Progress, State
 from shared.types import JobKind
 

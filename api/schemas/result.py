@@ -8,7 +8,7 @@ from api.schemas import evaluation
 from api.schemas.job import render_batch_result
 from api.schemas.openai.dry_run import render_dry_run
 from shared.batches import BatchResult, DryRunResult
-from shared.dialects import train
+from shared.dialects import training
 from shared.dialects.registry import named
 from shared.messages import Body, Result
 from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult
@@ -27,4 +27,4 @@ def render(
         return render_dry_run(result)
     if isinstance(result, BatchResult):
         return render_batch_result(result, job_id=job_id)
-    return train.render(result, job_id=job_id)
+    return training.render(result, job_id=job_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import ConfigDict, ValidationError
 
 from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
-from shared.dialects.train import TrainFields, UnresolvedTrainRequest, training
+from shared.dialects.training import TrainFields, UnresolvedTrainRequest, training
 from shared.validation import translated
 
 

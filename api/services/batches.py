@@ -20,7 +20,7 @@ from api.services.caller import Caller
 from api.services.files import Files
 from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs, Page, holds
+from api.services.jobs import JobPage, Jobs, holds
 from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
@@ -132,7 +132,7 @@ class Batches:
         limit: int,
         status: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> tuple[list[BatchStatus], Page]:
+    ) -> tuple[list[BatchStatus], JobPage]:
         """Batches of the account, newest first, after the one called `after`, of the status and
         with the metadata where these are given; and the page of jobs that they are.
         """

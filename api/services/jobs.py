@@ -30,7 +30,7 @@ _LOOKED_AT_ONCE = 100  # of them, in one word with Redis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class JobPage:
     """Some jobs of a list. The next page begins after `last_id`, where there are more."""
 
     jobs: list[Job]
@@ -78,7 +78,7 @@ class Jobs:
         limit: int = 20,
         under: str | None = None,
         wanted: Callable[[Job], bool] | None = None,
-    ) -> Page:
+    ) -> JobPage:
         """Jobs of the account, newest first, after the job `after`.
 
         With `wanted` a page may have fewer than `limit` jobs, or none, though there are more: at
@@ -104,10 +104,10 @@ class Jobs:
                     jobs.append(job)
                 if len(jobs) == limit:
                     more = place < len(chunk) or next(names, None) is not None
-                    return Page(jobs=jobs, has_more=more, last_id=last)
+                    return JobPage(jobs=jobs, has_more=more, last_id=last)
             if len(chunk) < size:
-                return Page(jobs=jobs, has_more=False, last_id=jobs[-1].id if jobs else None)
-        return Page(jobs=jobs, has_more=next(names, None) is not None, last_id=last or None)
+                return JobPage(jobs=jobs, has_more=False, last_id=jobs[-1].id if jobs else None)
+        return JobPage(jobs=jobs, has_more=next(names, None) is not None, last_id=last or None)
 
     def _found(self, account: str, names: Sequence[str]) -> Iterator[tuple[str, Job | None]]:
         """The jobs of these ids, each with its id; None of one that has expired meanwhile."""

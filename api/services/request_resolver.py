@@ -9,7 +9,7 @@ from api.services.classifiers import ClassifierService
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
 from shared.dialects.requested import UnresolvedRequest
-from shared.dialects.train import UnresolvedTrainRequest
+from shared.dialects.training import UnresolvedTrainRequest
 from shared.errors import BrokerUnavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue

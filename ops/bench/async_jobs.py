@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from ops.bench import batches, targets
+from ops.bench import batch_runs, targets
 from ops.bench.cluster import Cluster, fleet
 from ops.bench.service import HttpCaller, Service, call_all
 
@@ -35,7 +35,7 @@ def measure(jobs: int, callers: int) -> None:
     with fleet() as service:
         ours = service.account("jobs")
         bodies = [
-            {"input": f"Where is my parcel {number}?", "labels": batches.LABELS}
+            {"input": f"Where is my parcel {number}?", "labels": batch_runs.LABELS}
             for number in range(jobs)
         ]
         plain = [ours.request(body) for body in bodies]
@@ -52,7 +52,7 @@ def measure(jobs: int, callers: int) -> None:
         accepted_s = time.monotonic() - began
         ended = _await_ends(service, jobs)
         done_s = time.monotonic() - began
-        states = Counter(batches.get(ours, f"/v1/jobs/{job}")["status"] for job in accepted)
+        states = Counter(batch_runs.get(ours, f"/v1/jobs/{job}")["status"] for job in accepted)
         runs = Counter(event["job_id"] for event in service.events("worker", "part.started"))
     rate = jobs / accepted_s
     targets.line(

@@ -14,7 +14,7 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
-from ops.bench import baselines, batches, targets
+from ops.bench import baselines, batch_runs, targets
 from ops.bench.cluster import Cluster, fleet
 from ops.bench.service import HOST, free_port
 from ops.bench.speed import seconds
@@ -52,13 +52,15 @@ def measure(texts: list[str], rounds: int) -> None:
     taken = []
     with fleet(metrics_port=free_port()) as service:
         ours = service.account("bulk")
-        few = batches.write_rows(service.folder / "few.jsonl", texts[:_WARM_UP])
-        batches.timed(ours, batches.upload(ours, few), rows=_WARM_UP)
-        file_id = batches.upload(ours, batches.write_rows(service.folder / "rows.jsonl", texts))
+        few = batch_runs.write_rows(service.folder / "few.jsonl", texts[:_WARM_UP])
+        batch_runs.timed(ours, batch_runs.upload(ours, few), rows=_WARM_UP)
+        file_id = batch_runs.upload(
+            ours, batch_runs.write_rows(service.folder / "rows.jsonl", texts)
+        )
         before_s = _passes_s(service)
         for _ in range(rounds):  # in turns, so that what else the machine does falls on both
             own_s = seconds(partial(own, texts))
-            taken.append((batches.timed(ours, file_id, rows=len(texts)), own_s))
+            taken.append((batch_runs.timed(ours, file_id, rows=len(texts)), own_s))
         passes_s = (_passes_s(service) - before_s) / rounds
     _print(texts, taken, bare_s, passes_s)
 

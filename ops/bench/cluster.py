@@ -2,7 +2,7 @@
 
 So workers can be added and given cores, and what each process takes can be looked at. Everything
 ends with the block, and with this process, however that dies. How work is sent is in
-`ops.bench.batches`.
+`ops.bench.batch_runs`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from ops.bench import batches, targets
+from ops.bench import batch_runs, targets
 from ops.bench.cluster import fleet
 from ops.bench.service import HttpCaller, Service
 from ops.bench.speed import SHORT_CHARS, TWO, seconds
@@ -47,11 +47,11 @@ def measure(texts: list[str]) -> None:
     with fleet() as service:
         bulk, other = service.account("bulk"), service.account("other")
         path = service.folder / "rows.jsonl"
-        large = batches.upload(bulk, batches.write_rows(path, texts))
-        small = batches.upload(other, batches.write_rows(path, texts[:_SMALL_ROWS]))
-        batches.timed(other, small, rows=_SMALL_ROWS)
+        large = batch_runs.upload(bulk, batch_runs.write_rows(path, texts))
+        small = batch_runs.upload(other, batch_runs.write_rows(path, texts[:_SMALL_ROWS]))
+        batch_runs.timed(other, small, rows=_SMALL_ROWS)
         short = [text for text in texts if len(text) < SHORT_CHARS]
-        alone_s = batches.timed(bulk, large, rows=len(texts))
+        alone_s = batch_runs.timed(bulk, large, rows=len(texts))
         for priority in _ASKED_MS:
             bodies = [{"input": text, "labels": TWO, "priority": priority} for text in short]
             requests = itertools.cycle(map(other.request, bodies))
@@ -121,12 +121,12 @@ def _beside(
             caller.close()
 
     began = time.monotonic()
-    batch_id = batches.create(bulk, large)
-    batches.await_rows(bulk, batch_id, rows // _UNDER_WAY)
+    batch_id = batch_runs.create(bulk, large)
+    batch_runs.await_rows(bulk, batch_id, rows // _UNDER_WAY)
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     try:
-        batches.await_end(bulk, batch_id, rows=rows)
+        batch_runs.await_end(bulk, batch_id, rows=rows)
     finally:
         over.set()
         thread.join(_JOIN_S)
@@ -137,18 +137,18 @@ def _beside(
 
 def _small_beside_large(bulk: Service, other: Service, large: str, small: str, rows: int) -> None:
     alone_s = statistics.median(
-        batches.timed(other, small, rows=_SMALL_ROWS) for _ in range(_ROUNDS)
+        batch_runs.timed(other, small, rows=_SMALL_ROWS) for _ in range(_ROUNDS)
     )
     beside_s, outlasted = [], 0
     for _ in range(_ROUNDS):
-        batch_id = batches.create(bulk, large)
-        batches.await_rows(bulk, batch_id, rows // _UNDER_WAY)
-        beside_s.append(batches.timed(other, small, rows=_SMALL_ROWS))
-        if batches.counted(bulk, batch_id) < rows:
-            batches.cancel(bulk, batch_id)
+        batch_id = batch_runs.create(bulk, large)
+        batch_runs.await_rows(bulk, batch_id, rows // _UNDER_WAY)
+        beside_s.append(batch_runs.timed(other, small, rows=_SMALL_ROWS))
+        if batch_runs.counted(bulk, batch_id) < rows:
+            batch_runs.cancel(bulk, batch_id)
         else:
             outlasted += 1  # the large one had ended: with more rows it would have taken longer
-            batches.await_end(bulk, batch_id, rows=rows)
+            batch_runs.await_end(bulk, batch_id, rows=rows)
     ratio = statistics.median(beside_s) / alone_s
     targets.line(
         f"a batch of {_SMALL_ROWS} rows beside another account's of {rows:,}, median (longest) s; "

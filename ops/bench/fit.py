@@ -48,7 +48,7 @@ DRAWS, MOST, BINS = 4, 400, 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class LabelTask:
     """N texts, and whether each is described. `features` (N, F): what the constants multiply."""
 
     described: Bools
@@ -96,7 +96,7 @@ def mixture(
 
 def zero_shot(
     name: str, of: dict[str, Split], labels: dict[str, Floats], null: Floats
-) -> Iterator[Problem]:
+) -> Iterator[LabelTask]:
     """Texts next to some of the labels of a set."""
     for size in SIZES[name]:
         for draw in range(DRAWS):
@@ -105,7 +105,7 @@ def zero_shot(
             x, described = mixture(name, of, kept, rng)
             rows = labels[name][kept]
             measured = fit.Described.measure(rows, null, temperature=temperature(rows, SCALE))
-            yield Problem(
+            yield LabelTask(
                 described=described,
                 features=features(measured.fit, x, LabelFit),
                 calibrated=LabelSet.measure(rows, scale=SCALE).scores(x).max(axis=1),
@@ -115,7 +115,7 @@ def zero_shot(
 
 def few_shot(
     name: str, train: dict[str, Split], test: dict[str, Split], labels: dict[str, Floats]
-) -> Iterator[Problem]:
+) -> Iterator[LabelTask]:
     """Texts next to classifiers of some of the labels of a set."""
     for size in SIZES[name]:
         for per_label in PER_LABEL:
@@ -130,7 +130,7 @@ def few_shot(
             learner, _ = start.learn(train[name].x[picked], y)
             x, described = mixture(name, test, kept, rng)
             learnt = fit.Learnt.measure(learner.moments, learner.prior)
-            yield Problem(
+            yield LabelTask(
                 described=described,
                 features=features(learnt.fit, x, ExampleFit),
                 calibrated=learner.scores(x).max(axis=1),
@@ -152,7 +152,7 @@ def features(of: Callable[[Floats, Any], Floats], x: Floats, constants: type[Any
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def fitted(problems: Sequence[Sequence[Problem]]) -> NDArray[np.float64]:
+def fitted(problems: Sequence[Sequence[LabelTask]]) -> NDArray[np.float64]:
     """The constants, offset last, that make the described texts of sets likeliest, (F + 1,).
 
     Sets count alike, and within a set its problems.
@@ -168,7 +168,10 @@ def fitted(problems: Sequence[Sequence[Problem]]) -> NDArray[np.float64]:
 
 
 def table(
-    what: str, fit_on: dict[str, list[Problem]], judge: dict[str, list[Problem]], names: type[Any]
+    what: str,
+    fit_on: dict[str, list[LabelTask]],
+    judge: dict[str, list[LabelTask]],
+    names: type[Any],
 ) -> None:
     """A row for each set, by constants of the others; then the constants of all."""
     print(f"\n{what}\n")

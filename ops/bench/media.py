@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 
-from ops.bench import batches, embedding_pipeline, process_tree, synthetic_media, targets
+from ops.bench import batch_runs, embedding_pipeline, process_tree, synthetic_media, targets
 from ops.bench.cluster import fleet
 from ops.bench.resource_sampler import watching
 from ops.bench.service import HttpCaller, Service
@@ -186,7 +186,7 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
             rows.write_text(
                 "".join(f"{json.dumps({'id': f'p{n}', 'image': i})}\n" for n, i in enumerate(said))
             )
-            file_id = batches.upload(ours, rows)
+            file_id = batch_runs.upload(ours, rows)
             calls = cycle(
                 other.request({"input": [{"image": each}], "labels": _LABELS}) for each in said
             )
@@ -278,12 +278,12 @@ def _called_s(service: Service, request: bytes) -> float:
 
 def _batch_s(service: Service, file_id: str, rows: int) -> float:
     began = time.monotonic()
-    batches.await_end(service, _created(service, file_id), rows=rows)
+    batch_runs.await_end(service, _created(service, file_id), rows=rows)
     return time.monotonic() - began
 
 
 def _created(service: Service, file_id: str) -> str:
-    return batches.create(service, file_id, labels=_LABELS, image_column="image")
+    return batch_runs.create(service, file_id, labels=_LABELS, image_column="image")
 
 
 def _beside(
@@ -292,11 +292,11 @@ def _beside(
     """Seconds of calls, one after the other while a batch runs, and of the batch."""
     began = time.monotonic()
     batch_id = _created(ours, file_id)
-    batches.await_rows(ours, batch_id, 1)
+    batch_runs.await_rows(ours, batch_id, 1)
     took: list[float] = []
-    while batches.counted(ours, batch_id) < rows:
+    while batch_runs.counted(ours, batch_id) < rows:
         took.append(_called_s(other, request()))
-    batches.await_end(ours, batch_id, rows=rows)
+    batch_runs.await_end(ours, batch_id, rows=rows)
     return took, time.monotonic() - began
 
 

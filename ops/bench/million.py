@@ -10,7 +10,7 @@ import argparse
 import random
 from collections.abc import Iterator
 
-from ops.bench import batches, targets
+from ops.bench import batch_runs, targets
 from ops.bench.cluster import Cluster, fleet
 from ops.bench.resource_sampler import Samples, watching
 from ops.bench.speed import seconds
@@ -39,11 +39,11 @@ def measure(rows: int) -> None:
     """Print the rows of the table."""
     with fleet(hashing=True) as service:
         ours = service.account("bulk")
-        path = batches.write_rows(service.folder / "rows.jsonl", _texts(rows))
+        path = batch_runs.write_rows(service.folder / "rows.jsonl", _texts(rows))
         sent: list[str] = []
         with watching(lambda: _look(service)) as seen:
-            sent_s = seconds(lambda: sent.append(batches.upload(ours, path)))
-            took_s = batches.timed(ours, sent[0], rows=rows, timeout_s=_LIMIT_S)
+            sent_s = seconds(lambda: sent.append(batch_runs.upload(ours, path)))
+            took_s = batch_runs.timed(ours, sent[0], rows=rows, timeout_s=_LIMIT_S)
         _print(rows, sent_s, took_s, path.stat().st_size / 2**20, seen)
 
 

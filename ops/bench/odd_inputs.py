@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ops.bench import batches, synthetic_media
+from ops.bench import batch_runs, synthetic_media
 from ops.bench.service import HOST, Service
 from ops.bench.texts import WORDS
 
@@ -75,7 +75,7 @@ class OddInputSender:
 
     def classify(self, *items: object, **more: object) -> list[int]:
         """One classify call."""
-        body = {"input": list(items), "labels": batches.LABELS, **more}
+        body = {"input": list(items), "labels": batch_runs.LABELS, **more}
         return [self.send("POST", "/v1/classify", body)[0]]
 
     def file(self, data: bytes, **more: object) -> list[int]:
@@ -267,14 +267,14 @@ def _place(sender: OddInputSender, kind: str) -> Path:
 def _batch(sender: OddInputSender, place: Path) -> list[int]:
     """Send a file, make a batch of it, wait for its end, and delete the file."""
     try:
-        file_id = batches.upload(sender.service, place)
+        file_id = batch_runs.upload(sender.service, place)
     finally:
         place.unlink()
     body = {
         "input_file_id": file_id,
         "endpoint": "/v1/classify",
         "completion_window": "24h",
-        "classify": {"labels": batches.LABELS},
+        "classify": {"labels": batch_runs.LABELS},
         "id_column": "id",
     }
     status, batch = sender.send("POST", "/v1/batches", body)

@@ -13,7 +13,7 @@ import os
 import time
 from pathlib import Path
 
-from ops.bench import batches, targets
+from ops.bench import batch_runs, targets
 from ops.bench.cluster import fleet
 from ops.bench.texts import mixed_texts
 
@@ -70,12 +70,14 @@ def _taken_s(texts: list[str], *, workers: int, pinned: bool) -> float:
         begun = []
         for name, share in (("first", texts[:half]), ("second", texts[half:])):
             account = service.account(name)
-            path = batches.write_rows(service.folder / f"{name}.jsonl", share)
-            begun.append((account, batches.upload(account, path), len(share)))
+            path = batch_runs.write_rows(service.folder / f"{name}.jsonl", share)
+            begun.append((account, batch_runs.upload(account, path), len(share)))
         began = time.monotonic()
-        running = [(account, batches.create(account, file), rows) for account, file, rows in begun]
+        running = [
+            (account, batch_runs.create(account, file), rows) for account, file, rows in begun
+        ]
         for account, batch_id, rows in running:
-            batches.await_end(account, batch_id, rows=rows)
+            batch_runs.await_end(account, batch_id, rows=rows)
         return time.monotonic() - began
 
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from shared import object_keys
 from shared.classifier_record import Classifier
-from shared.dialects.train import TrainAnswer
+from shared.dialects.training import TrainAnswer
 from shared.errors import StoreUnavailable
 from tests.api.conftest import World
 from tests.classifiers import put_classifier

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from api.http.concurrency import RESERVED_THREADS
 from shared import object_keys
-from shared.dialects.train import TrainAnswer
+from shared.dialects.training import TrainAnswer
 from shared.errors import ModelNotFound, StoreUnavailable
 from tests.api.conftest import World
 from tests.classifier_files import safetensors, weights_file

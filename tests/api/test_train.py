@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from api.services.idempotency import IdempotencyRecord
 from shared import ids
-from shared.dialects.train import TrainAnswer
+from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
 from shared.messages import train_queue
 from shared.types import NewClassifier, TrainingWarning

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from api.schemas import body
 from api.schemas.example_file import UploadedFile
 from api.schemas.train import parse_file
-from shared.dialects import train
-from shared.dialects.train import TrainAnswer
+from shared.dialects import training
+from shared.dialects.training import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError
 from shared.types import Example, ExampleFile, NewClassifier, TrainResult
 
@@ -38,7 +38,7 @@ def test_every_pair_is_run():
 def test_a_request_means(pair: dict[str, Any]):
     expected = pair["internal"]
 
-    said = train.parse(pair["request"])
+    said = training.parse(pair["request"])
 
     assert said.model == expected["model"]
     assert said.classifier == expected["classifier"]
@@ -52,7 +52,7 @@ def test_a_request_means(pair: dict[str, Any]):
 def test_a_result_is_answered(pair: dict[str, Any]):
     result = TrainResult.model_validate(pair["result"])
 
-    rendered = json.loads(body.dump(train.render(result, job_id="job_1")))
+    rendered = json.loads(body.dump(training.render(result, job_id="job_1")))
 
     assert rendered == pair["response"]
     TrainAnswer.model_validate(rendered)
@@ -61,7 +61,7 @@ def test_a_result_is_answered(pair: dict[str, Any]):
 @by_name(REFUSED)
 def test_a_wrong_request_is_refused(pair: dict[str, Any]):
     with pytest.raises(PigeonholeError) as caught:
-        train.parse(pair["request"])
+        training.parse(pair["request"])
 
     assert caught.value.code == pair["error"]["code"]
     assert {f.field: f.message for f in caught.value.fields} == pair["error"]["fields"]
@@ -69,7 +69,7 @@ def test_a_wrong_request_is_refused(pair: dict[str, Any]):
 
 def test_examples_beyond_all_reason_are_not_even_looked_into():
     with pytest.raises(InvalidRequest, match="at most 65536 entries"):
-        train.parse({"input": [0] * 70_000})
+        training.parse({"input": [0] * 70_000})
 
 
 class TestFromAFile:
@@ -135,10 +135,10 @@ _JSON = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(train.TrainBody.model_fields, _JSON)))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(training.TrainBody.model_fields, _JSON)))
 def test_whatever_is_sent_is_understood_or_refused(sent: dict[str, object]):
     try:
-        said = train.parse(sent)
+        said = training.parse(sent)
     except PigeonholeError:
         return
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shared.batches import TRAIN, BatchRequest
-from shared.dialects import train
+from shared.dialects import training
 from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
@@ -94,7 +94,7 @@ class TokenCounter:
 
     def _of_lesson(self, data: dict[str, object]) -> int | None:
         try:
-            said = train.parse(data)
+            said = training.parse(data)
         except PigeonholeError:
             return None
         texts = [self._texts(self.default, [example.item]) for example in said.examples]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from shared.batches import TRAIN, BadRow, BatchRequest
-from shared.dialects import train
+from shared.dialects import training
 from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
@@ -66,7 +66,7 @@ class RequestValidator:
         self._limits.check(request)
 
     def _check_lesson(self, data: dict[str, object]) -> None:
-        said = train.parse(data)
+        said = training.parse(data)
         request = TrainRequest(
             model=said.model or self._model,
             classifier_id=said.classifier or "",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from shared import ids
 from shared.batches import BadRow, BatchRequest
 from shared.classifier_store import ClassifierStore
-from shared.dialects import train as dialect
+from shared.dialects import training as dialect
 from shared.errors import NotFound, PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
