@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.http.error_handlers import Problem
+from api.services.idempotency import KEY_PATTERN, MAX_CHARS
 from api.services.jobs import PLOTS
 
 Json = dict[str, Any]
@@ -108,8 +109,9 @@ PREFER = Parameter(
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     where="header",
-    about="The same call sent twice with the same key is done once and answered twice.",
-    schema={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    about="The same call sent twice with the same key is done once and answered twice. The key has "
+    f"1 to {MAX_CHARS} printable ASCII characters and may stand in quotes.",
+    schema={**TEXT, "pattern": KEY_PATTERN},
 )
 RANGE = Parameter(
     name="Range",

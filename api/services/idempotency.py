@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,9 @@ from shared.ports import ObjectStore
 from shared.types import Value
 
 MAX_CHARS = 255
+# Printable ASCII, in quotes or not: what the quotes of an RFC 8941 string enclose is the key. A
+# blank at an end without quotes is no part of an HTTP header's value.
+KEY_PATTERN = rf'^(?:[!#-~](?:[ -~]{{0,{MAX_CHARS - 2}}}[!-~])?|"[ -~]{{1,{MAX_CHARS}}}")$'
 _FREED = 0.0  # `until` of a use that was given up: the next call with the key is a new one
 
 
@@ -75,17 +79,11 @@ class Idempotency:
         """Reserve the key, or find the answer that was given.
 
         Raises:
-            InvalidRequest: The key is empty, too long or not ASCII.
+            InvalidRequest: The key does not have the form of `KEY_PATTERN`.
             IdempotencyKeyReused: The key was used with another payload.
             Conflict: The first call with the key still runs.
         """
-        key = key.strip()
-        if not key.isascii():
-            raise _refusal(InvalidRequest, "must have ASCII characters only")
-        if len(key) >= 2 and key[0] == key[-1] == '"':
-            key = key[1:-1]
-        if not 0 < len(key) <= MAX_CHARS:
-            raise _refusal(InvalidRequest, f"must have 1 to {MAX_CHARS} characters")
+        key = _unquoted(key.strip(" \t"))
         name = object_keys.idempotency(account, hashlib.sha256(key.encode()).hexdigest())
         fingerprint = hashlib.sha256(payload).hexdigest()
         now = self.clock()
@@ -157,6 +155,23 @@ def pack(status: int, headers: dict[str, str], body: bytes) -> StoredAnswer:
 def unpack(answer: StoredAnswer) -> bytes:
     """The body of an answer at rest."""
     return b64decode(answer.body)
+
+
+def _unquoted(value: str) -> str:
+    """The key in a header's value; raises InvalidRequest.
+
+    >>> _unquoted('"order 4711"') == _unquoted("order 4711")
+    True
+    """
+    if re.fullmatch(KEY_PATTERN, value):
+        return value[1:-1] if value.startswith('"') else value
+    if not value.isascii():
+        raise _refusal(InvalidRequest, "must have ASCII characters only")
+    if not value.isprintable():
+        raise _refusal(InvalidRequest, "must have no control characters")
+    if value.startswith('"') and (len(value) == 1 or not value.endswith('"')):
+        raise _refusal(InvalidRequest, "has a quote at its beginning, but none at its end")
+    raise _refusal(InvalidRequest, f"must have 1 to {MAX_CHARS} characters")
 
 
 def _bytes(use: IdempotencyRecord) -> bytes:

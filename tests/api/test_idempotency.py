@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from api.openapi.model import IDEMPOTENCY_KEY
 from api.services.idempotency import Idempotency, Reservation, StoredAnswer, pack
-from shared.errors import Conflict
+from shared.errors import Conflict, InvalidRequest
 from tests.fakes import FakeStore
 
 GOOD, BAD = pack(200, {}, b"good"), pack(503, {}, b"bad")
@@ -34,6 +37,30 @@ def reserve(uses: Idempotency) -> Reservation:
     held = begin(uses)
     assert isinstance(held, Reservation)
     return held
+
+
+class TestKeys:
+    """The server takes the keys that the OpenAPI document describes, and no others."""
+
+    GOOD = ("a", "order 4711", '"order 4711"', 'a"b', '""x""', "~" * 255, f'"{"~" * 255}"')
+    BAD = ("", '""', '"', '"a', "~" * 256, f'"{"~" * 256}"', "ö", "a\tb", "a\x00", "a\x7f", "a\xa0")
+
+    @pytest.mark.parametrize("key", GOOD)
+    def test_it_is_taken_and_described(self, uses: Idempotency, key: str):
+        assert isinstance(uses.begin("acme", key, b"", reserve_s=60), Reservation)
+        assert re.search(IDEMPOTENCY_KEY.schema["pattern"], key)
+
+    @pytest.mark.parametrize("key", BAD)
+    def test_it_is_neither_taken_nor_described(self, uses: Idempotency, key: str):
+        with pytest.raises(InvalidRequest, match="Idempotency-Key"):
+            uses.begin("acme", key, b"", reserve_s=60)
+        assert not re.search(IDEMPOTENCY_KEY.schema["pattern"], key)
+
+    def test_quotes_and_blanks_around_it_are_no_part_of_it(self, uses: Idempotency):
+        uses.begin("acme", ' "order 4711" ', b"", reserve_s=60)
+
+        with pytest.raises(Conflict):
+            uses.begin("acme", "order 4711", b"", reserve_s=60)
 
 
 class TestTakenOver:
