@@ -1,4 +1,7 @@
-"""Trained classifiers in this process: read from the store, kept while they are used, committed.
+"""Trained classifiers of the store: their scorers kept while they are used, versions committed.
+
+Classifying needs a scorer of some KB, training the whole file, which is read when it is needed: a
+cache of files would hold 64 times fewer classifiers in the same memory.
 
 The weights of a version never change, so what was read once is right for ever, on every worker; the
 front end says with each request which version is meant. A version exists from the moment its record
@@ -23,9 +26,10 @@ from shared.ports import ObjectStore
 from shared.types import ClassifierVersion, NewClassifier, VersionReport
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.classifier_file import TrainedClassifier, dumps, loads
+from workers.core.classifier_scorer import ClassifierScorer
 from workers.futures import done
 
-_CACHE_BYTES = 512 * 2**20
+_CACHE_BYTES = 64 * 2**20  # of scorers: 3,600 of 5 labels at D = 384
 _READERS = 4
 _TURNS = 64
 
@@ -58,14 +62,14 @@ class ClassifierCache:
         self.records = ClassifierStore(store=store, clock=clock)
         self._versions_kept = versions_kept
         self._clock = clock
-        self._kept = ByteCache[tuple[str, str], TrainedClassifier](max_bytes=cache_bytes)
-        self._reading: dict[tuple[str, str], Future[TrainedClassifier]] = {}
+        self._kept = ByteCache[tuple[str, str], ClassifierScorer](max_bytes=cache_bytes)
+        self._reading: dict[tuple[str, str], Future[ClassifierScorer]] = {}
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")
         self._turns = [threading.Lock() for _ in range(_TURNS)]
 
-    def of(self, weights: ClassifierVersion) -> Future[TrainedClassifier]:
-        """What a version has learnt: kept here, or on its way from the store.
+    def of(self, weights: ClassifierVersion) -> Future[ClassifierScorer]:
+        """The scorer of a version: kept here, or on its way from the store.
 
         The future raises NotFound where the version is no longer kept, Unavailable where the store
         is away. Reading never happens in the caller's thread, which claims work for others.
@@ -77,6 +81,19 @@ class ClassifierCache:
             if key not in self._reading:
                 self._reading[key] = self._readers.submit(self._read, key, weights)
             return self._reading[key]
+
+    def load(self, weights: ClassifierVersion) -> TrainedClassifier:
+        """All that a version has learnt, from the store, in the caller's thread.
+
+        Raises:
+            NotFound: The version is no longer kept.
+            Unavailable: The store is away.
+        """
+        name = object_keys.weights(weights.account, weights.classifier_id, weights.file)
+        try:
+            return loads(self.store.get(name).data)
+        except ObjectMissing:
+            raise NotFound(f"version {weights.version} is no longer kept") from None
 
     @contextmanager
     def turn(self, classifier_id: str) -> Iterator[None]:
@@ -104,7 +121,7 @@ class ClassifierCache:
         weights = self._written(draft, version)
         if not self._moved(weights, lambda: self.records.replace(after, etag)):
             return None
-        self._keep((draft.classifier_id, version.file), draft.trained)
+        self._keep((draft.classifier_id, version.file), draft.trained.scorer)
         self.records.drop(before, after)
         return after
 
@@ -132,7 +149,7 @@ class ClassifierCache:
         weights = self._written(draft, version)
         if not self._moved(weights, lambda: self.records.create(record)):
             return None
-        self._keep((draft.classifier_id, version.file), draft.trained)
+        self._keep((draft.classifier_id, version.file), draft.trained.scorer)
         return record
 
     def _version(
@@ -178,17 +195,14 @@ class ClassifierCache:
         for name in names:
             self.store.delete(name)
 
-    def _read(self, key: tuple[str, str], weights: ClassifierVersion) -> TrainedClassifier:
+    def _read(self, key: tuple[str, str], weights: ClassifierVersion) -> ClassifierScorer:
         try:
-            name = object_keys.weights(weights.account, weights.classifier_id, weights.file)
-            trained = loads(self.store.get(name).data)
-        except ObjectMissing:
-            raise NotFound(f"version {weights.version} is no longer kept") from None
+            scorer = self.load(weights).scorer
         finally:
             with self._lock:
                 del self._reading[key]
-        self._keep(key, trained)
-        return trained
+        self._keep(key, scorer)
+        return scorer
 
-    def _keep(self, key: tuple[str, str], trained: TrainedClassifier) -> None:
-        self._kept.put(key, trained, size_bytes=trained.size_bytes + OVERHEAD_BYTES)
+    def _keep(self, key: tuple[str, str], scorer: ClassifierScorer) -> None:
+        self._kept.put(key, scorer, size_bytes=scorer.size_bytes + OVERHEAD_BYTES)

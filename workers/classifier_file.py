@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
@@ -21,11 +21,10 @@ from safetensors.numpy import load, save
 from shared.errors import FieldError, InvalidRequest
 from shared.limits import Limits
 from workers import classifier_file_limits
-from workers.core import fit, zero_shot
+from workers.core.classifier_scorer import ClassifierScorer
 from workers.core.learner import Learner
 from workers.core.passive_aggressive import Kind
 from workers.core.zero_shot import CosineCalibration
-from workers.models.port import Rows
 
 SCHEMA = 1
 _ENTRY = "pigeonhole"
@@ -52,32 +51,10 @@ class TrainedClassifier:
         """D of the model's vectors."""
         return int(self.learner.prior.shape[1])
 
-    def scores(
-        self,
-        x: Rows,
-        *,
-        mode: zero_shot.Mode = "calibrated",
-        multi_label: bool = False,  # noqa: ARG002  the probability of a label for itself is the same
-    ) -> Rows:
-        """A score per item (N, D) and label, (N, L): as `zero_shot.LabelSet.scores`.
-
-        "raw" are the logits, "jina" their softmax.
-        """
-        if mode == "calibrated":
-            return self.learner.scores(x)
-        logits = self.learner.model.scores(x)
-        return logits if mode == "raw" else zero_shot.single_label(logits, 1.0)
-
-    @cached_property
-    def learnt(self) -> fit.Learnt:
-        """What the fit of an item needs, from sums that every file of weights has."""
-        return fit.Learnt.measure(self.learner.moments, self.learner.prior)
-
     @property
-    def size_bytes(self) -> int:
-        """What it takes in memory, with the centres of `learnt`."""
-        arrays = sum(array.nbytes for array in self.learner.arrays().values())
-        return arrays + self.learner.prior.nbytes
+    def scorer(self) -> ClassifierScorer:
+        """What classifying needs of it, made anew."""
+        return ClassifierScorer.of(self.learner, model=self.model, revision=self.revision)
 
 
 def dumps(trained: TrainedClassifier) -> bytes:

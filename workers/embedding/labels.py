@@ -38,12 +38,14 @@ class Labels:
 
     @property
     def size_bytes(self) -> int:
-        """What the arrays take in memory."""
+        """What the set takes in memory, beside its texts."""
         null = 0 if self.described is None else self.described.null.nbytes
-        return self.scored.rows.nbytes + self.scored.null.nbytes + null
+        arrays = self.scored.rows.nbytes + self.scored.null.nbytes + null
+        return _OBJECT_BYTES + arrays + _PAIR_BYTES * len(self.alike)
 
 
 _DECIMALS = 6
+_OBJECT_BYTES, _PAIR_BYTES = 512, 560  # of a set and of a pair of `alike`, beside contents
 _CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
 
 

@@ -30,8 +30,8 @@ from shared.types import (
     Usage,
 )
 from workers.classifier_cache import ClassifierCache
-from workers.classifier_file import TrainedClassifier
 from workers.core import zero_shot
+from workers.core.classifier_scorer import ClassifierScorer
 from workers.core.evaluation import margins
 from workers.core.selection import NONE, select, thresholds
 from workers.embedding.items import ItemEmbedder
@@ -180,7 +180,7 @@ class PendingClassification:
     model: LoadedModel
     views: Future[ViewBatch]
     label_sets: list[dict[bool, Future[Labels]]]
-    classifier: Future[TrainedClassifier] | None
+    classifier: Future[ClassifierScorer] | None
 
     @property
     def item_tokens(self) -> tuple[int, ...]:
@@ -306,7 +306,7 @@ class PendingClassification:
         ]
 
 
-_Scorers = TrainedClassifier | dict[bool, Labels]
+_Scorers = ClassifierScorer | dict[bool, Labels]
 
 
 def _scored(
@@ -317,7 +317,7 @@ def _scored(
     multi_label: bool = False,
 ) -> Rows:
     """A score per view and label, (V, L): labels are compared with what each view is of."""
-    if isinstance(scorers, TrainedClassifier):
+    if isinstance(scorers, ClassifierScorer):
         return scorers.scores(views.x, mode=mode, multi_label=multi_label)
     if len(scorers) == 1:
         (labels,) = scorers.values()
@@ -337,8 +337,8 @@ def _fitted(views: ViewBatch, scorers: _Scorers, entry: ModelEntry) -> Rows:
     for images in (False, True):
         of_these = views.of_images == images
         x = views.x[of_these]
-        if isinstance(scorers, TrainedClassifier):
-            fits[of_these, 0] = scorers.learnt.fit(x, None if images else entry.example_fit)
+        if isinstance(scorers, ClassifierScorer):
+            fits[of_these, 0] = scorers.classes.fit(x, None if images else entry.example_fit)
         elif len(x):
             described = scorers[images].described
             assert described is not None

@@ -70,7 +70,7 @@ class EvaluateHandler:
         seen = training_set.see(
             self.viewer, model, body.examples, num_iters=1, account=job.account, hold=hold
         )
-        scores = trained.learner.scores(seen.x)  # (N, L)
+        scores = trained.scores(seen.x)  # (N, L)
         known = np.array([example.label is not None for example in body.examples])  # (N,)
         y = np.array([place[label] for label in given], np.intp)
         p = scores[known]  # (M, L)

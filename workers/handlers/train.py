@@ -194,7 +194,7 @@ class TrainHandler:
     def _further(self, job: Job, now: Classifier, vectors: TrainingSet) -> DraftVersion:
         """A draft that has learnt the lesson on top of the latest version."""
         check_model(now, vectors.model.entry.name)
-        before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
+        before = self.classifiers.load(now.weights(now.latest))
         return self._drafted(job, now.id, vectors, before, now.latest.samples)
 
     def _rebuilt(self, job: Job, now: Classifier, model: LoadedModel, hold: Lease) -> DraftVersion:
@@ -213,7 +213,7 @@ class TrainHandler:
     ) -> DraftVersion:
         """A draft that has learnt what the latest version has, under other labels."""
         check_model(now, model.entry.name)
-        before = training_set.wait(self.classifiers.of(now.weights(now.latest)))
+        before = self.classifiers.load(now.weights(now.latest))
         trained, report = relabel.relabelled(before, body.labels, model, account=job.account)
         return DraftVersion(
             account=job.account,

@@ -31,6 +31,7 @@ from shared.types import (
     VersionReport,
 )
 from workers.classifier_file import TrainedClassifier
+from workers.core.classifier_scorer import ClassifierScorer
 from workers.core.data_warnings import DataWarning as Finding
 from workers.core.data_warnings import remarks
 from workers.core.learner import Learner, LearningReport
@@ -223,7 +224,7 @@ def grown(
     return before.learner.grow(fresh, prior)
 
 
-def check_revision(trained: TrainedClassifier, model: LoadedModel) -> None:
+def check_revision(trained: TrainedClassifier | ClassifierScorer, model: LoadedModel) -> None:
     """Refuse vectors that are not those of the classifier.
 
     Raises:

@@ -6,6 +6,7 @@ Kinds decide which media types and how many bytes; what may be connected to is d
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -34,7 +35,7 @@ _DOCUMENTS = _UNSAID | {
 }
 _KEEP_S = 60.0
 _KEEP_FAILURE_S = 10.0  # a part full of one dead URL waits for it once; who mends it, not long
-_ENTRY_BYTES = 1024  # what an entry of the cache costs beside its content
+_ENTRY_BYTES = 1024  # what an entry of the cache costs beside its content and its URL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +195,8 @@ class Fetcher:
     def _keep(self, key: tuple[Kind, str], outcome: Fetched | FetchFailed) -> None:
         """Remember what came, and forget what is oldest; the lock is held."""
         found = isinstance(outcome, Fetched)
-        size = _ENTRY_BYTES + (len(outcome.data) if isinstance(outcome, Fetched) else 0)
+        content = outcome.data if isinstance(outcome, Fetched) else b""
+        size = _ENTRY_BYTES + sys.getsizeof(key[1]) + len(content)
         self._drop(key)
         now = self._clock()
         until = now + (_KEEP_S if found else _KEEP_FAILURE_S)

@@ -48,8 +48,7 @@ def rebuild(bench: Bench, classifier_id: str) -> TrainResult:
 
 
 def trained(bench: Bench, stored: Classifier) -> TrainedClassifier:
-    found: TrainedClassifier = wait(bench.classifiers.of(stored.weights(stored.latest)))
-    return found
+    return bench.classifiers.load(stored.weights(stored.latest))
 
 
 def labels_kept(bench: Bench, classifier_id: str) -> list[str | None]:
@@ -173,8 +172,8 @@ def test_merged_scores_are_those_of_the_merged_label(bench: Bench):
     other = create(bench, *((text, "red" if label == "rose" else label) for text, label in pairs))
     found, wanted = (trained(bench, record(bench, each)) for each in (made, other))
     x = wait(bench.models["tiny"].embedder.embed_prompts(["rose 3", "red 40", "sea 3"]))
-    assert found.scores(x).argmax(axis=1).tolist() == [0, 0, 1]
-    assert np.abs(found.scores(x) - wanted.scores(x)).max() < 0.1
+    assert found.learner.scores(x).argmax(axis=1).tolist() == [0, 0, 1]
+    assert np.abs(found.learner.scores(x) - wanted.learner.scores(x)).max() < 0.1
 
 
 @pytest.mark.parametrize(

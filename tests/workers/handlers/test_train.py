@@ -210,7 +210,7 @@ class TestUpdate:
         assert [v.number for v in stored.versions] == list(range(1, 10))
         assert set(stored.labels) == {"red", "green", *(f"label {n}" for n in range(8))}
         assert stored.latest.samples == 3 + 8
-        learnt = bench.classifiers.of(stored.weights(stored.latest)).result(5)
+        learnt = bench.classifiers.load(stored.weights(stored.latest))
         assert dict(zip(learnt.labels, learnt.counts, strict=True))["label 3"] == 1
         files = {n.rpartition("/")[2].rpartition(".")[0] for n in everything(bench, made)}
         assert files == {"classifier", *stored.files()}, "what lost leaves nothing behind"

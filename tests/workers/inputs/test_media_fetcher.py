@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 import threading
 from dataclasses import replace
 
@@ -143,7 +144,8 @@ def test_a_failure_is_remembered_for_some_seconds_and_each_asker_has_his_own_err
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first(fetchers):
     with stranger(page(b"x" * 1000)) as server:
-        fetcher = fetchers(server, kept_bytes=2 * 2024)
+        entry_bytes = 1024 + 1000 + sys.getsizeof(server.url("/1"))
+        fetcher = fetchers(server, kept_bytes=2 * entry_bytes)
         for path in ("/1", "/2", "/3", "/3", "/2", "/1"):
             fetcher.get(server.url(path), "image").result(WAIT_S)
 
