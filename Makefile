@@ -82,9 +82,9 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(RUN_STAMP): $(PINS) | $(BIN)/uv
-	$(INSTALL) -e '.[api,worker,local]'
+	$(INSTALL) -e '.[api,worker,local]' -e api/client
 	@touch $@
 
 $(DEV_STAMP): $(PINS) | $(BIN)/uv
-	$(INSTALL) -e '.[api,worker,local,dev]'
+	$(INSTALL) -e '.[api,worker,local,dev]' -e api/client
 	@touch $@ $(RUN_STAMP)

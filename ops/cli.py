@@ -1,4 +1,4 @@
-"""The operator's command line, `pigeonhole`: run the service, manage keys, look up settings.
+"""The operator's command line, `pigeonhole-server`: run the service, manage keys, look up settings.
 
 Reads the same `PIGEONHOLE_…` variables as the service; without any it works on the launcher's data
 directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting. What looks into models
@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 
 from api.services import auth
 from shared import settings as table
@@ -24,6 +25,20 @@ from shared.ports import ObjectStore
 from shared.settings import Settings
 
 _SHELF = (sys.executable, "-m", "workers.model_cli")
+# Of pigeonhole-client, whose command has the name that this one had until 0.1.
+CLIENT_COMMANDS = frozenset(
+    {
+        "batches",
+        "classifiers",
+        "classify",
+        "completion",
+        "evaluate",
+        "jobs",
+        "login",
+        "tag",
+        "train",
+    }
+)
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _MAX_KEY_NAME_CHARS = 100
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -40,17 +55,31 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
     Raises:
         SystemExit: The command line is wrong (status 2), or asked for help.
     """
+    if argv and argv[0] in CLIENT_COMMANDS:
+        print(f"pigeonhole-server: {_told_of_the_client(argv[0])}", file=sys.stderr)
+        return 2
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments, env)
     except PigeonholeError as exc:
-        print(f"pigeonhole: {exc.detail}", file=sys.stderr)
+        print(f"pigeonhole-server: {exc.detail}", file=sys.stderr)
         return 2 if isinstance(exc, ConfigurationError) else 1
     return status
 
 
+def _told_of_the_client(command: str) -> str:
+    told = f"{command} is a command of the client: run `pigeonhole {command}`"
+    if find_spec("pigeonhole_client") is not None:
+        return told
+    return f"{told}, after `pip install ./api/client` in a checkout of Pigeonhole"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pigeonhole", description="Run and manage Pigeonhole.")
+    parser = argparse.ArgumentParser(
+        prog="pigeonhole-server",
+        description="Run and manage Pigeonhole. Texts and files are classified with the command of "
+        "the client, `pigeonhole`.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     go = commands.add_parser("run", help="run the whole service on this machine")
@@ -148,7 +177,7 @@ def _revoke_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     store = store_of(settings)
     key = auth.revoke_key(store, arguments.id, now=_now(store))
     if key is None:
-        raise NotFound(f"there is no key {arguments.id}; `pigeonhole keys list` shows them")
+        raise NotFound(f"there is no key {arguments.id}; `pigeonhole-server keys list` shows them")
     print(f"{key.id} ({key.name}) is revoked; it ends within {settings.key_cache_s:g} s")
     return 0
 

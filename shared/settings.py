@@ -1,9 +1,9 @@
 """The one table of settings: name, type, default, unit and a sentence, read once by a main.
 
 Every setting is an environment variable `PIGEONHOLE_<NAME>`. The table of
-`docs/reference/settings.md` is generated from here (`pigeonhole settings`). A variable with the
-prefix that is not in the table stops the start, unless it is one of the client's, which may be set
-in the same shell.
+`docs/reference/settings.md` is generated from here (`pigeonhole-server settings`). A variable with
+the prefix that is not in the table stops the start, unless it is one of the client's, which may be
+set in the same shell.
 """
 
 from __future__ import annotations

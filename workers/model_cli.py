@@ -1,6 +1,7 @@
 """Models as the operator meets them: what is here, fetch it, try it. `python -m workers.model_cli`
 
-Run by `pigeonhole models …` as a process of its own, because trying a model needs machine learning.
+Run by `pigeonhole-server models …` as a process of its own, because trying a model needs machine
+learning.
 Standard output is for the answer, standard error for progress and what goes wrong. Exit status: 0,
 1 when a model failed, 2 for a wrong setting or name.
 """
@@ -98,7 +99,7 @@ def _size(count: int) -> str:
 
 
 def _failed(error: PigeonholeError, status: int) -> int:
-    print(f"pigeonhole: {error.detail}", file=sys.stderr, flush=True)
+    print(f"pigeonhole-server: {error.detail}", file=sys.stderr, flush=True)
     return status
 
 

@@ -95,8 +95,8 @@ class WorkerRegistry:
         if fitting and not self.offers(model):
             message = (
                 f"{model.name} is in the catalogue, but no running worker holds it. Get it with "
-                f"'pigeonhole models pull {model.name}' and restart a worker, or name a model that "
-                "is available: GET /v1/models"
+                f"'pigeonhole-server models pull {model.name}' and restart a worker, or name a "
+                "model that is available: GET /v1/models"
             )
             raise ModelNotFound(
                 f"model: {message}", fields=(FieldError(field="model", message=message),)
@@ -104,8 +104,8 @@ class WorkerRegistry:
         wanted = " or ".join(model.devices)
         raise Unavailable(
             f"no running {wanted} worker offers {model.name}; wait while one starts, have one "
-            f"that holds it (pigeonhole models pull {model.name}), or see why none does "
-            f"(pigeonhole models check {model.name})",
+            f"that holds it (pigeonhole-server models pull {model.name}), or see why none does "
+            f"(pigeonhole-server models check {model.name})",
             retry_after_s=5,
         )
 

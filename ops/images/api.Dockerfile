@@ -7,15 +7,18 @@ RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole
 
 # What it stands on changes seldom, so it is a layer of its own.
 COPY pyproject.toml ops/constraints.txt /build/
+COPY api/client/pyproject.toml /build/client/pyproject.toml
 RUN uv pip install --system --no-cache \
-    -c /build/constraints.txt -r /build/pyproject.toml --extra api
+    -c /build/constraints.txt -r /build/pyproject.toml --extra api \
+    && uv pip install --system --no-cache \
+    -c /build/constraints.txt -r /build/client/pyproject.toml
 
 COPY pyproject.toml README.md LICENSE /build/
 COPY api /build/api
 COPY ops /build/ops
 COPY shared /build/shared
 COPY workers /build/workers
-RUN uv pip install --system --no-cache --no-deps /build && rm -r /build
+RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm -r /build
 
 USER pigeonhole
 EXPOSE 8080

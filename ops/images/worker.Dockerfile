@@ -9,15 +9,18 @@ RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole \
 
 # What it stands on changes seldom and weighs gigabytes, so it is a layer of its own.
 COPY pyproject.toml ops/constraints.txt /build/
+COPY api/client/pyproject.toml /build/client/pyproject.toml
 RUN uv pip install --system --no-cache ${TORCH:+--torch-backend "$TORCH"} \
-    -c /build/constraints.txt -r /build/pyproject.toml --extra worker --extra models
+    -c /build/constraints.txt -r /build/pyproject.toml --extra worker --extra models \
+    && uv pip install --system --no-cache \
+    -c /build/constraints.txt -r /build/client/pyproject.toml
 
 COPY pyproject.toml README.md LICENSE /build/
 COPY api /build/api
 COPY ops /build/ops
 COPY shared /build/shared
 COPY workers /build/workers
-RUN uv pip install --system --no-cache --no-deps /build && rm -r /build
+RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm -r /build
 
 # A volume that is mounted here belongs to the user, as the folder does.
 ENV HF_HOME=/models

@@ -61,7 +61,11 @@ class TestAnAliasOfAnImageModelThatNoWorkerHolds:
         answer = client.post("/v1/classify", json={**TEXTS, "model": self.MODEL})
 
         assert_problem(
-            answer, 400, "INPUT_MODEL_NOT_FOUND", field="model", says="pigeonhole models pull clip"
+            answer,
+            400,
+            "INPUT_MODEL_NOT_FOUND",
+            field="model",
+            says="pigeonhole-server models pull clip",
         )
         assert "Retry-After" not in answer.headers
         listed = client.get("/v1/models/clip").get_json()

@@ -83,7 +83,7 @@ def test_without_a_worker_calls_are_told_which_one_is_missing_and_what_to_do(
         live(ledger, alive, "m")
 
     with pytest.raises(
-        Unavailable, match=rf"no running {wanted} worker offers m;.*pigeonhole models pull m"
+        Unavailable, match=rf"no running {wanted} worker offers m;.*pigeonhole-server models pull m"
     ) as caught:
         members.device_for(model(device))
 

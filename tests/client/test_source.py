@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pigeonhole_client
+import pytest
+from pigeonhole_client.cli import cli
+from pigeonhole_client.cli.moved import MOVED
 from pigeonhole_client.errors import BY_CODE, ApiError, BadRequest
 
+from ops import cli as operators
 from shared.statuses import STATUS
 from tests.client.service import PROJECT, SOURCE
+from tests.stack import ROOT
 
 MODULES = sorted(
     ".".join(path.relative_to(SOURCE).with_suffix("").parts)
@@ -54,3 +60,23 @@ def test_each_error_code_of_the_service_has_an_exception_of_its_own_status() -> 
     named = {kind for kind in vars(pigeonhole_client.errors).values() if isinstance(kind, type)}
     assert {kind for kind in BY_CODE.values() if kind is not BadRequest} <= named
     assert all(issubclass(kind, ApiError) for kind in BY_CODE.values())
+
+
+def test_the_two_commands_know_each_other() -> None:
+    """Each says of the other's commands where they are, and none is a command of both."""
+    moved = {command.name for command in MOVED}
+    ours = {name for name, command in cli.commands.items() if not command.hidden}
+
+    assert ours == operators.CLIENT_COMMANDS
+    for name in moved:
+        with pytest.raises(SystemExit, match="0"):
+            operators.run([str(name), "--help"], {})
+
+
+def test_no_two_distributions_own_one_script() -> None:
+    server, client = (
+        set(tomllib.loads((project / "pyproject.toml").read_text())["project"]["scripts"])
+        for project in (ROOT, PROJECT)
+    )
+
+    assert (server, client) == ({"pigeonhole-server"}, {"pigeonhole"})

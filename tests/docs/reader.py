@@ -1,7 +1,8 @@
 """A reader's terminal beside a running service: one service for all pages, one folder a page.
 
 Only addresses are exchanged (`Service.places`), and two commands stand for others: `make run`
-starts the launcher that it stands for, `.venv/bin/pigeonhole` is this interpreter's.
+starts the launcher that it stands for, the commands in `.venv/bin` are this interpreter's, and so
+is what Python blocks import.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tests.docs.pages import BLOCKS, LAUNCHER, ROOT, RUN, SHELL, Block
 from tests.servers import HOST, free_port, moto_server
 from tests.workers.inputs import documents
 
+_PATH = f"{ROOT}{os.pathsep}{ROOT / 'api' / 'client' / 'src'}"
 _BLOCK_LIMIT_S = 240  # one block tags 20,000 rows
 
 
@@ -63,7 +65,8 @@ class Reader:
         if text.strip() == LAUNCHER:
             return subprocess.CompletedProcess(LAUNCHER, 0, stdout=self.service.welcome, stderr="")
         if block.language == "python":
-            text = f"{shlex.quote(sys.executable)} -W error - <<'END'\n{text}\nEND"
+            python = f"PYTHONPATH={_PATH} {shlex.quote(sys.executable)}"
+            text = f"{python} -W error - <<'END'\n{text}\nEND"
         # What a block exports, the next ones have.
         script = f"set -aeuo pipefail\n. ./.exported\n{text}\nexport -p > .exported"
         try:
@@ -105,11 +108,14 @@ def reader(service: Service, folder: Path) -> Reader:
     """A terminal in an empty folder that holds what the pages suppose: data, images, letters."""
     (folder / "data").symlink_to(service.folder / "data")
     (folder / ".exported").write_text(service.placed(SHELL))
-    command = folder / ".venv" / "bin" / "pigeonhole"
-    command.parent.mkdir(parents=True)
+    commands = {"pigeonhole-server": "ops.cli", "pigeonhole": "pigeonhole_client.cli"}
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
     python = shlex.quote(sys.executable)
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {python} -m ops.cli "$@"\n')
-    command.chmod(0o755)
+    for name, module in commands.items():
+        command = programs / name
+        command.write_text(f'#!/bin/sh\nPYTHONPATH={_PATH} exec {python} -m {module} "$@"\n')
+        command.chmod(0o755)
     for name, colour, shape in (
         ("circle.png", "red", "circle"),
         ("square.jpg", "blue", "square"),

@@ -92,7 +92,11 @@ def test_every_target_of_make_exists() -> None:
 @pytest.mark.parametrize(
     "command",
     sorted(
-        {each for page in PAGES for each in re.findall(r"`pigeonhole ([^`]+)`", page.read_text())}
+        {
+            each
+            for page in PAGES
+            for each in re.findall(r"`pigeonhole-server ([^`]+)`", page.read_text())
+        }
     ),
 )
 def test_a_command_named_in_passing_exists(command: str, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_gpu_only_work_waits_for_a_gpu_and_calls_are_told_why(stack: Stack):
 
     assert refused.status == 503
     assert "no running gpu worker offers gpu-alone" in refused.json()["detail"]
-    assert "pigeonhole models pull gpu-alone" in refused.json()["detail"]
+    assert "pigeonhole-server models pull gpu-alone" in refused.json()["detail"]
     assert stack.job(job_id)["status"] == "queued"
     start(stack, "gpu", "cuda")
     stack.until("ended", lambda: succeeded(stack, job_id))

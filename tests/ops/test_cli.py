@@ -153,7 +153,10 @@ def test_revoking_what_is_not_there_fails_in_one_line(
     assert cli.run(["keys", "revoke", "key_0"], env) == 1
 
     told = capsys.readouterr().err
-    assert told == "pigeonhole: there is no key key_0; `pigeonhole keys list` shows them\n"
+    assert (
+        told
+        == "pigeonhole-server: there is no key key_0; `pigeonhole-server keys list` shows them\n"
+    )
 
 
 @pytest.mark.parametrize("argv", [["keys", "list"], ["models", "list"], ["run"]])
@@ -162,11 +165,9 @@ def test_a_wrong_setting_fails_in_one_line(
 ) -> None:
     assert cli.run(argv, {**env, "PIGEONHOLE_DATADIR": "x"}) == 2
 
-    told = capsys.readouterr().err
-    assert (
-        told
-        == "pigeonhole: PIGEONHOLE_DATADIR is not a setting; did you mean PIGEONHOLE_DATA_DIR?\n"
-    )
+    program, _, told = capsys.readouterr().err.partition(": ")
+    assert program == ("pigeonhole" if argv == ["run"] else "pigeonhole-server")
+    assert told == "PIGEONHOLE_DATADIR is not a setting; did you mean PIGEONHOLE_DATA_DIR?\n"
 
 
 def test_the_settings_are_printed_as_the_table_they_are(run: Run) -> None:
@@ -209,7 +210,9 @@ def test_a_model_that_is_not_in_the_catalogue_is_refused_with_the_nearest(
     assert cli.run(["models", action, "all-MiniLM"], env) == 2
 
     told = capfd.readouterr().err
-    assert told.startswith("pigeonhole: model: no such model; did you mean all-MiniLM-L6-v2?")
+    assert told.startswith(
+        "pigeonhole-server: model: no such model; did you mean all-MiniLM-L6-v2?"
+    )
 
 
 @pytest.mark.slow
@@ -223,3 +226,17 @@ def test_a_model_that_came_with_the_package_needs_nothing(
     assert cli.run(["models", action, "tiny"], {**env, "PIGEONHOLE_CATALOGUE": str(catalogue)}) == 0
 
     assert capfd.readouterr().out.startswith("tiny: ")
+
+
+@pytest.mark.parametrize("command", sorted(cli.CLIENT_COMMANDS))
+def test_a_command_of_the_client_says_where_it_is(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([command, "--help"], {}) == 2
+    assert capsys.readouterr().err == (
+        f"pigeonhole-server: {command} is a command of the client: run `pigeonhole {command}`\n"
+    )
+
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    assert cli.run([command], {}) == 2
+    assert "after `pip install ./api/client`" in capsys.readouterr().err

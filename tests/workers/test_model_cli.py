@@ -162,7 +162,9 @@ def test_without_a_network_pulling_says_so_and_goes_on_with_the_next(
     pulled = shelf("pull", "text", "folder", HF_ENDPOINT=f"http://127.0.0.1:{free_port()}")
 
     assert pulled.returncode == 1
-    (told,) = [line for line in pulled.stderr.splitlines() if line.startswith("pigeonhole: ")]
+    (told,) = [
+        line for line in pulled.stderr.splitlines() if line.startswith("pigeonhole-server: ")
+    ]
     assert "the model text cannot be fetched from http://127.0.0.1:" in told
     assert "acme/text: " in told
     assert pulled.stdout.startswith("folder: ")
@@ -203,7 +205,7 @@ def test_a_model_that_was_not_pulled_fails_its_check_with_what_to_run(
     checked = shelf("check", "clip")
 
     assert checked.returncode == 1
-    assert "pigeonhole models pull clip" in checked.stderr
+    assert "pigeonhole-server models pull clip" in checked.stderr
     assert hub.fetched == []
 
 

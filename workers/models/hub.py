@@ -83,7 +83,7 @@ def commit(path: Path) -> str:
 def not_here(model: str) -> ConfigurationError:
     """What to tell when a model is not on this machine and must not be fetched."""
     return ConfigurationError(
-        f"the model {model} is not on this machine; run: pigeonhole models pull {model} "
+        f"the model {model} is not on this machine; run: pigeonhole-server models pull {model} "
         "(or set PIGEONHOLE_ALLOW_DOWNLOADS=true, and workers fetch it at their start)"
     )
 

@@ -75,9 +75,15 @@ class TagResult(Record, frozen=True, kw_only=True):
 
     def _written(self) -> Iterable[tuple[str, str]]:
         if self.output is not None:
-            yield "output", self.output
+            yield "output", _near(self.output)
         if self.errors is not None:
-            yield "errors", self.errors
+            yield "errors", _near(self.errors)
+
+
+def _near(path: str) -> Path:
+    """A path as it is seen from the working directory, if it is below it."""
+    found, here = Path(path), Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
 
 
 def output_path(source: Path, output: str | None) -> Path:
