@@ -73,7 +73,7 @@ class TagResult(Record, frozen=True, kw_only=True):
         lines += [f"{what}: {path}" for what, path in self._written()]
         return "\n".join(lines)
 
-    def _written(self) -> Iterable[tuple[str, str]]:
+    def _written(self) -> Iterable[tuple[str, Path]]:
         if self.output is not None:
             yield "output", _near(self.output)
         if self.errors is not None:
