@@ -7,13 +7,16 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_type_hints
 
 import pigeonhole_client
 import pytest
+from pigeonhole_client import CallOptions
 from pigeonhole_client.cli import cli
 from pigeonhole_client.cli.moved import MOVED
 from pigeonhole_client.errors import BY_CODE, ApiError, BadRequest
 
+from api.openapi.document import document
 from ops import cli as operators
 from shared.statuses import STATUS
 from tests.client.service import PROJECT, SOURCE
@@ -60,6 +63,14 @@ def test_each_error_code_of_the_service_has_an_exception_of_its_own_status() -> 
     named = {kind for kind in vars(pigeonhole_client.errors).values() if isinstance(kind, type)}
     assert {kind for kind in BY_CODE.values() if kind is not BadRequest} <= named
     assert all(issubclass(kind, ApiError) for kind in BY_CODE.values())
+
+
+def test_each_option_of_a_classification_can_be_passed() -> None:
+    fields = set(document()["components"]["schemas"]["ClassifyBody"]["properties"])
+    elsewhere = {"input", "labels", "classifier_id", "metadata"}
+
+    options = set(get_type_hints(CallOptions))
+    assert options == fields - elsewhere, "see Options in pigeonhole_client/_requests.py"
 
 
 def test_the_two_commands_know_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ class Options(TypedDict, total=False):
     top_k: int
     scores: Literal["calibrated", "jina", "raw"]
     return_uncertainty: bool
+    return_fit: bool
+    unknown_below: float
     file_by: Literal["text", "pages", "both", "auto"]
     per_page: bool
     max_pages: int
@@ -124,13 +127,13 @@ def given(**fields: Any) -> dict[str, Any]:
 
 
 def form_fields(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Fields as words of a form.
+    """Fields as words of a form; what is no text is JSON.
 
-    >>> form_fields({"keep_examples": True, "num_iters": 5, "name": None})
-    {'keep_examples': 'true', 'num_iters': '5'}
+    >>> form_fields({"keep_examples": True, "num_iters": 5, "name": None, "metadata": {"a": "b"}})
+    {'keep_examples': 'true', 'num_iters': '5', 'metadata': '{"a": "b"}'}
     """
     return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
+        name: value if isinstance(value, str) else json.dumps(value)
         for name, value in fields.items()
         if value is not None
     }

@@ -55,9 +55,19 @@ class Classification(Record, frozen=True, kw_only=True):
     predictions: list[LabelScore] | dict[str, list[LabelScore]] = []
     margin: float | dict[str, float | None] | None = None
     uncertain: bool | dict[str, bool | None] | None = None
+    fit: float | dict[str, float] | None = None
     truncated: bool | None = None
     file: dict[str, Any] | None = None
     error: Problem | None = None
+
+
+class RequestWarning(Record, frozen=True, kw_only=True):
+    """What in a request makes its answers worse, and what to do."""
+
+    code: str
+    message: str
+    labels: list[str] = []
+    group: str | None = None
 
 
 class Classifications(Record, frozen=True, kw_only=True):
@@ -65,6 +75,7 @@ class Classifications(Record, frozen=True, kw_only=True):
 
     data: list[Classification]
     usage: Usage = Usage()
+    warnings: list[RequestWarning] = []
 
 
 class LearningPoint(Record, frozen=True, kw_only=True):
@@ -252,6 +263,7 @@ class Job(Record, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     progress: Progress = Progress()
     usage: Usage = Usage()
+    metadata: dict[str, str] | None = None
     result: dict[str, Any] | None = None
     result_url: str | None = None
     error: JobError | None = None

@@ -144,6 +144,7 @@ class AsyncPigeonhole:
         access: str | None = None,
         description: str | None = None,
         keep_examples: bool | None = None,
+        metadata: dict[str, str] | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
     ) -> Training:
@@ -155,6 +156,7 @@ class AsyncPigeonhole:
             classifier: The classifier to go on with; without it a new one is made.
             name, model, access, description, keep_examples: Of a new one.
             num_iters: How often each example is gone over.
+            metadata: Of the job; short texts by name.
             text_column, label_column: Of a file or a frame; `text` and `label` if absent.
 
         Raises:
@@ -169,6 +171,7 @@ class AsyncPigeonhole:
             access=access,
             description=description,
             keep_examples=keep_examples,
+            metadata=metadata,
         )
         columns = {"text_column": text_column, "label_column": label_column}
         call = await self._with_examples("/v1/train", examples, fields, columns)

@@ -104,4 +104,5 @@ def _joined(answers: list[Classifications]) -> Classifications:
             total_tokens=sum(each.usage.total_tokens for each in answers),
             prompt_tokens=sum(each.usage.prompt_tokens for each in answers),
         ),
+        warnings=answers[0].warnings if answers else [],  # of the labels, the same for all inputs
     )
