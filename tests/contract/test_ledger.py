@@ -716,7 +716,11 @@ def test_nothing_of_retired_jobs_stays_in_memory(redis_client: redis.Redis):
         return {key for key in redis_client.scan_iter() if b":ended" not in key}
 
     wait_until(lambda: not any(b"job" in key for key in left()))
-    assert {k.rpartition(b":")[0] for k in left()} <= {b"ph3:attending", b"ph3:rung", b"ph3:wake"}
+    assert {k.rpartition(b":")[0] for k in left()} <= {
+        b"ph3:consumers",
+        b"ph3:bell_debounce",
+        b"ph3:wake",
+    }
 
 
 @pytest.mark.integration

@@ -76,7 +76,7 @@ class RedisLedger:
             for field in (part, f.outcome, f.completed, f.failed)
         ]
         ring = self._run(
-            "extend", claim.job_id, claim.token, first, parts, int(last), low, cost, *done
+            "add_parts", claim.job_id, claim.token, first, parts, int(last), low, cost, *done
         )
         if ring < 0:
             raise _lost(claim)
