@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import get_args
 
 import pytest
 import redis
 
 from shared import ids
 from shared.adapters.redis.client import connect
-from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.ledger import RedisLedger, Script
 from shared.errors import BrokerUnavailable, LeaseLost, TooBusy
 from shared.jobs import Cancel, Finalise, Job, Progress, Start, State, Succeed, advance
 from shared.messages import CONTROL
@@ -698,6 +700,13 @@ class TestMembers:
         ledger.create_job(a_job(), parts=5)
 
         assert ledger.waiting(QUEUE) == 2
+
+
+def test_a_script_is_named_by_its_file():
+    folder = resources.files("shared.adapters.redis").joinpath("lua")
+    files = {file.name for file in folder.iterdir() if file.name.endswith(".lua")}
+
+    assert {f"{name}.lua" for name in get_args(Script)} == files - {"prelude.lua"}
 
 
 @pytest.mark.integration

@@ -67,13 +67,13 @@ local function backlog(queue)
 end
 
 -- Takes the right to ring: not while a bell is on its way, nor while nobody hears those that
--- were bell_debounce (the broker's list has the queue's own name). 1 or 0.
+-- were rung (the broker's list has the queue's own name). 1 or 0.
 local function may_ring(queue)
   if redis.call('LLEN', queue) >= MOST_BELLS then return 0 end
   return redis.call('SET', key('bell_debounce', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
 end
 
--- Wakes who attends the queue; 1 when a doorbell must be bell_debounce.
+-- Wakes who attends the queue; 1 when a doorbell must be rung.
 local function notify_consumers(queue)
   local consumers = key('consumers', queue)
   redis.call('ZREMRANGEBYSCORE', consumers, '-inf', now())
