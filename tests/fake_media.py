@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import UnreadableInput
-from shared.types import Media, Priority
+from shared.types import Media
 from workers.embedding.download_deadline import DownloadDeadline
 from workers.futures import done, failed, then
 from workers.inputs.documents.model import Document, Page
@@ -17,6 +17,7 @@ from workers.inputs.images.decode import FramedImage
 from workers.inputs.images.frame import Frame, Pixels
 from workers.models.hashing import DIMENSIONS, HashingEncoder
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 COLOURS = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 FRAME = Frame(height=4, width=4)
@@ -40,11 +41,8 @@ class FakeMedia:
         self,
         media: Media,
         frame: Frame,
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        rank: int,
-        account: str,
         patience: DownloadDeadline | None,
     ) -> Future[FramedImage]:
         self.read.append(media.data)
@@ -56,13 +54,10 @@ class FakeMedia:
         self,
         media: Media,
         frame: Frame | None,
+        context: WorkContext,
         *,
         max_pages: int,
         use: Callable[[Document], Future[Any]],
-        priority: Priority,
-        deadline: float | None,
-        rank: int,
-        account: str,
         patience: DownloadDeadline | None,
     ) -> Future[Any]:
         self.read.append(media.data)

@@ -19,6 +19,7 @@ from shared.types import Priority
 from workers.embedding.texts import LoadedModel
 from workers.model_loader import load_models
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 _TRY_S = 2.0  # of forward passes, for the speed
 _PASS_LIMIT_S = 300.0
@@ -61,7 +62,7 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
     # Each is different, for equal ones would go through the model once.
     texts = [[*tokens[i % len(tokens) :], *tokens] for i in range(_AT_ONCE)]
     texts = [text[: encoder.window - i % 8] for i, text in enumerate(texts)]
-    speed.of(lambda: embedder.embed(texts, priority=Priority.BULK, deadline=None))
+    speed.of(lambda: embedder.embed(texts, WorkContext(priority=Priority.BULK)))
     lines = [
         f"texts: {encoder.dimensions} dimensions, windows of {encoder.window} tokens, "
         f"revision {encoder.revision}",
@@ -77,7 +78,7 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
         ]
         seen = model.images
         at_once = max(1, seen.batcher.budget_tokens // seen.encoder.image_tokens)
-        speed.of(lambda: seen.embed(images, priority=Priority.BULK, deadline=None))
+        speed.of(lambda: seen.embed(images, WorkContext(priority=Priority.BULK)))
         lines += [
             f"images: {frame.width} x {frame.height} pixels, logit scale {seen.logit_scale:.1f}",
             f"images: {speed.windows / speed.seconds:,.1f} images/s, {at_once} in a forward pass",

@@ -24,6 +24,7 @@ from workers.models import model_files
 from workers.models.hashing import HashingEncoder
 from workers.models.port import TextEncoder
 from workers.models.prompt_prefix import PromptPrefixEncoder
+from workers.work_context import WorkContext
 
 if TYPE_CHECKING:
     from workers.models.clip import ClipModel  # which imports torch
@@ -181,12 +182,12 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
 
 def _warm_up(model: LoadedModel) -> None:
     """Send an item through every tower."""
-    tokens = model.embedder.tokenise(["warm"])
-    warm = [model.embedder.embed(tokens, priority=Priority.FAST, deadline=None)]
+    tokens, context = model.embedder.tokenise(["warm"]), WorkContext(priority=Priority.FAST)
+    warm = [model.embedder.embed(tokens, context)]
     if model.images is not None:
         frame = model.images.encoder.frame
         grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
-        warm.append(model.images.embed([grey], priority=Priority.FAST, deadline=None))
+        warm.append(model.images.embed([grey], context))
     for rows in warm:
         rows.result(_WARM_UP_S)
 

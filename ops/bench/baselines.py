@@ -11,6 +11,7 @@ from shared import model_catalogue
 from shared.settings import Settings
 from shared.types import Priority
 from workers.model_loader import load_models
+from workers.work_context import WorkContext
 
 _EMBED_LIMIT_S = 600.0
 _BATCH = 32
@@ -49,7 +50,7 @@ def product(*, texts_at_once: int) -> Encode:
         pieces = (texts[i : i + texts_at_once] for i in range(0, len(texts), texts_at_once))
         futures = [
             embedder.embed(
-                embedder.tokenise(piece), priority=Priority.BULK, deadline=None, job="bench"
+                embedder.tokenise(piece), WorkContext(priority=Priority.BULK, job="bench")
             )
             for piece in pieces
         ]

@@ -31,6 +31,7 @@ from workers.embedding.texts import LoadedModel
 from workers.inputs.media_fetcher import Fetcher, bounds_of
 from workers.model_loader import load_models
 from workers.outbound_http.client import Outbound
+from workers.work_context import WorkContext
 
 NAME = "clip"
 PART = 32  # items of a part, at most
@@ -71,8 +72,7 @@ class Worker:
                 self.model,
                 items[first : first + PART],
                 FileReading(),
-                priority=Priority.BULK,
-                deadline=None,
+                WorkContext(priority=Priority.BULK),
             )
             looks.append(views)
         while looks:

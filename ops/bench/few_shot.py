@@ -27,6 +27,7 @@ from shared.types import Priority
 from workers.core.learner import Learner
 from workers.core.zero_shot import CosineCalibration
 from workers.model_loader import load_models
+from workers.work_context import WorkContext
 
 LABELS, EXAMPLES = 10, 1000
 MANY, DIMENSIONS = 1024, 384
@@ -202,7 +203,7 @@ def _embedder() -> Embed:
 
     def embed(inputs: Sequence[str]) -> object:
         tokens = embedder.tokenise(inputs)
-        return embedder.embed(tokens, priority=Priority.BULK, deadline=None).result(_EMBED_LIMIT_S)
+        return embedder.embed(tokens, WorkContext(priority=Priority.BULK)).result(_EMBED_LIMIT_S)
 
     return embed
 

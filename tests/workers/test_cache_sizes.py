@@ -15,8 +15,10 @@ from workers.byte_cache import ByteCache
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.labels import LabelSets
 from workers.embedding.texts import Embedder
+from workers.work_context import WorkContext
 
 ENTRIES = 40
+FAST = WorkContext(priority=Priority.FAST)
 WORDS = [f"a label of some words {i}" for i in range(20 * ENTRIES)]
 
 
@@ -40,14 +42,12 @@ def grown(cache: Callable[[], ByteCache], fill: Callable[[int], object]) -> tupl
 @pytest.mark.parametrize("alike", [False, True])
 def test_label_sets(bench: Bench, count: int, options: dict, alike: bool):
     model = bench.models["tiny"]
-    model.embedder.embed_prompts(WORDS).result(10)
+    model.embedder.embed_prompts(WORDS, FAST).result(10)
 
     def ask(sets: LabelSets, number: int) -> None:
         words = WORDS[number * count : (number + 1) * count] if alike else _apart(number, count)
         question = Question(labels=tuple(words))
-        sets.of(
-            model, a_request("x", questions=(question,), **options), question, Priority.FAST
-        ).result(10)
+        sets.of(model, a_request("x", questions=(question,), **options), question, FAST).result(10)
 
     before = LabelSets(bench.limits)  # the prompts and words that all sets share
     for number in range(ENTRIES):
@@ -64,12 +64,12 @@ def _apart(number: int, count: int) -> Iterable[str]:
 def test_prompts(bench: Bench):
     embedder = Embedder(bench.encoder, bench.batcher)
     for first in range(0, len(WORDS), 20):  # the hashing model's words
-        embedder.embed_prompts(WORDS[first : first + 20]).result(10)
+        embedder.embed_prompts(WORDS[first : first + 20], FAST).result(10)
     embedder = Embedder(bench.encoder, bench.batcher)
     counted, held = grown(
         lambda: embedder._prompts,
         lambda number: embedder.embed_prompts(
-            [f"{text} " for text in WORDS[20 * number : 20 * (number + 1)]]
+            [f"{text} " for text in WORDS[20 * number : 20 * (number + 1)]], FAST
         ).result(10),
     )
     assert 0.75 * counted < held < 1.1 * counted

@@ -20,6 +20,7 @@ from shared.errors import ConfigurationError, Unavailable
 from workers.embedding.texts import Embedder
 from workers.microbatching.microbatcher import Microbatcher, Priority
 from workers.models.port import TextEncoder
+from workers.work_context import WorkContext
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def embedder(encoder: TextEncoder) -> Iterator[Embedder]:
 
 def embed(embedder: Embedder, texts: list[str]) -> np.ndarray:
     tokens = embedder.tokenise(texts)
-    return embedder.embed(tokens, priority=Priority.BULK, deadline=None).result(BOUND_S)
+    return embedder.embed(tokens, WorkContext(priority=Priority.BULK)).result(BOUND_S)
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -126,7 +127,7 @@ def test_a_long_text_is_the_mean_of_its_windows(embedder: Embedder, plain: Any) 
 def test_threads_may_tokenise_while_the_model_runs(embedder: Embedder) -> None:
     texts = sample(100, 30)
     wanted = embedder.tokenise(texts)
-    running = embedder.embed(wanted, priority=Priority.BULK, deadline=None)
+    running = embedder.embed(wanted, WorkContext(priority=Priority.BULK))
 
     with ThreadPoolExecutor(4) as pool:
         assert all(tokens == wanted for tokens in pool.map(embedder.tokenise, [texts] * 20))

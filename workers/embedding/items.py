@@ -19,7 +19,7 @@ from functools import partial
 
 from shared.errors import PigeonholeError, UnreadableInput
 from shared.limits import Limits
-from shared.types import FileBy, FileReading, Item, Media, Priority
+from shared.types import FileBy, FileReading, Item, Media
 from shared.validation import refuse
 from workers.embedding.download_deadline import DownloadDeadline
 from workers.embedding.long_texts import TokenIds
@@ -40,6 +40,7 @@ from workers.inputs.documents.model import Document
 from workers.inputs.images.decode import FramedImage, tokens_of
 from workers.inputs.media_fetcher import host_of
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +55,12 @@ class ItemEmbedder:
         model: LoadedModel,
         items: Sequence[Item],
         files: FileReading,
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        account: str = "",
-        job: str = "",
         per_item: bool = False,
         aside: Mapping[int, PigeonholeError] | None = None,
     ) -> Future[ViewBatch]:
-        """Begin to look at N items of an account, as a part of a `job` of bulk if any.
+        """Begin to look at N items.
 
         Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
         always; the items `aside` have failed before, by index.
@@ -78,11 +76,9 @@ class ItemEmbedder:
             Unavailable: The model has stopped.
         """
         patience = None
-        if deadline is not None and any(item.media for item in items):
-            patience = DownloadDeadline(deadline=deadline)
-        look = _Look(
-            self, model, files, priority, deadline, account, job, patience, per_item, aside or {}
-        )
+        if context.deadline is not None and any(item.media for item in items):
+            patience = DownloadDeadline(deadline=context.deadline)
+        look = _Look(self, model, files, context, patience, per_item, aside or {})
         tokenised = look.tokenised([item.text for item in items])
         if tokenised.done():
             return look.at_all(items, tokenised.result())
@@ -96,10 +92,7 @@ class _Look:
     viewer: ItemEmbedder
     model: LoadedModel
     files: FileReading
-    priority: Priority
-    deadline: float | None
-    account: str
-    job: str
+    context: WorkContext
     patience: DownloadDeadline | None
     per_item: bool
     aside: Mapping[int, PigeonholeError]
@@ -147,23 +140,11 @@ class _Look:
 
     def tokenised(self, texts: Sequence[str], *, most: int | None = None) -> Future[TokenIds]:
         """The token ids of texts; long ones take turns with those of others."""
-        return self.model.embedder.tokenised(
-            texts,
-            priority=self.priority,
-            deadline=self.deadline,
-            account=self.account,
-            most=most,
-        )
+        return self.model.embedder.tokenised(texts, self.context, most=most)
 
     def _rows(self, tokens: TokenIds) -> Future[Rows]:
         """The vectors of texts."""
-        return self.model.embedder.embed(
-            tokens,
-            priority=self.priority,
-            deadline=self.deadline,
-            account=self.account,
-            job=self.job,
-        )
+        return self.model.embedder.embed(tokens, self.context)
 
     def at(self, item: Item) -> Future[ItemViews]:
         """One item that has to be read first."""
@@ -174,13 +155,7 @@ class _Look:
         frame = self.model.images.encoder.frame
         read = [
             self.viewer.media.image(
-                image,
-                frame,
-                priority=self.priority,
-                deadline=self.deadline,
-                rank=next(self.rank),
-                account=self.account,
-                patience=self.patience,
+                image, frame, self.context.ranked(next(self.rank)), patience=self.patience
             )
             for image in dict.fromkeys(images)
         ]
@@ -188,13 +163,7 @@ class _Look:
 
     def _embedded(self, images: Sequence[FramedImage]) -> Future[ItemViews]:
         assert self.model.images is not None
-        rows = self.model.images.embed(
-            [image.pixels for image in images],
-            priority=self.priority,
-            deadline=self.deadline,
-            account=self.account,
-            job=self.job,
-        )
+        rows = self.model.images.embed([image.pixels for image in images], self.context)
         tokens = sum(tokens_of(image.width, image.height) for image in images)
         return mapped(rows, lambda x: ItemViews(views=((mean(x), True),), tokens=tokens))
 
@@ -207,12 +176,9 @@ class _Look:
         return self.viewer.media.document(
             file,
             None if images is None or self.files.by == "text" else images.encoder.frame,
+            self.context.ranked(next(self.rank)),
             max_pages=self._max_pages,
             use=self._read,
-            priority=self.priority,
-            deadline=self.deadline,
-            rank=next(self.rank),
-            account=self.account,
             patience=self.patience,
         )
 
@@ -248,11 +214,7 @@ class _Look:
             drawn = [page for page in document.pages if page.pixels is not None]
             tokens += sum(tokens_of(page.width, page.height) for page in drawn)
             page_rows = self.model.images.embed(
-                [page.pixels for page in drawn if page.pixels is not None],
-                priority=self.priority,
-                deadline=self.deadline,
-                account=self.account,
-                job=self.job,
+                [page.pixels for page in drawn if page.pixels is not None], self.context
             )
         waiting = [rows for rows in (text_rows, page_rows) if rows is not None]
         sides = [(bool(page.text.strip()), page.pixels is not None) for page in document.pages]

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from shared.limits import Limits
-from shared.types import ClassifyRequest, LabelsAlike, Priority, Question
+from shared.types import ClassifyRequest, LabelsAlike, Question
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.core import fit, prompts, zero_shot
 from workers.core.data_warnings import similar_labels
 from workers.embedding.texts import LoadedModel
 from workers.futures import done, without_variables
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,8 @@ _CACHE_BYTES = 32 * 2**20  # of all sets kept: 15,000 labels at D = 384
 def embed_labels(
     model: LoadedModel,
     labels: Sequence[str],
+    context: WorkContext,
     *,
-    priority: Priority,
-    account: str = "",
     images: bool = False,
 ) -> Future[Rows]:
     """The vectors that labels have before there are examples: (L, D), unit rows.
@@ -64,9 +64,7 @@ def embed_labels(
     """
     templates = _templates(model, images)
     texts = prompts.prompts(labels, templates)  # (L, K)
-    embedded = model.embedder.embed_prompts(
-        [*chain.from_iterable(texts)], priority=priority, account=account
-    )
+    embedded = model.embedder.embed_prompts([*chain.from_iterable(texts)], context)
     made: Future[Rows] = Future()
 
     def finish(rows: Future[Rows]) -> None:
@@ -110,9 +108,8 @@ class LabelSets:
         model: LoadedModel,
         request: ClassifyRequest,
         question: Question,
-        priority: Priority,
+        context: WorkContext,
         *,
-        account: str = "",
         images: bool = False,
     ) -> Future[Labels]:
         """The question's labels: remembered, or on their way through the model.
@@ -136,7 +133,7 @@ class LabelSets:
             making = self._making.get(key)
         if making is not None:
             return making
-        made = _make(model, request, question, described, priority, self._limits, images, account)
+        made = _make(model, request, question, described, context, self._limits, images)
         with self._lock:
             self._making[key] = made  # two may have asked at once; either is as good
         texts = (request.template or "", *question.labels, *described)
@@ -161,10 +158,9 @@ def _make(
     request: ClassifyRequest,
     question: Question,
     described: tuple[str, ...],
-    priority: Priority,
+    context: WorkContext,
     limits: Limits,
     images: bool,
-    account: str,
 ) -> Future[Labels]:
     """Send a label set through the model."""
     templates = _templates(model, images)
@@ -194,9 +190,7 @@ def _make(
             made.set_result(measured)
 
     model.embedder.embed_prompts(
-        [*chain.from_iterable(texts), *chain.from_iterable(nulls)],
-        priority=priority,  # no deadline: the set is shared with whoever asks meanwhile
-        account=account,
+        [*chain.from_iterable(texts), *chain.from_iterable(nulls)], context
     ).add_done_callback(finish)
     return made
 

@@ -25,6 +25,7 @@ from shared.types import Priority
 from workers.embedding.tokenization import Tokenise, token_steps
 from workers.futures import end, without_variables
 from workers.microbatching.fair_order import FairOrder
+from workers.work_context import WorkContext
 
 STEP_CHARS = 65_536
 TokenIds = list[Sequence[int]]
@@ -36,9 +37,7 @@ class _Work:
 
     steps: Generator[int, None, TokenIds]
     chars: int  # that are left, about
-    priority: Priority
-    deadline: float | None
-    account: str
+    context: WorkContext
     number: int  # of its arrival
     future: Future[TokenIds] = field(default_factory=Future)
 
@@ -63,10 +62,8 @@ class LongTexts:
     def token_ids(
         self,
         texts: Sequence[str],
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        account: str,
         most: int | None = None,
     ) -> Future[TokenIds]:
         """As `workers.embedding.tokenization.token_ids`. Cancelling the future ends the work.
@@ -77,9 +74,7 @@ class LongTexts:
         work = _Work(
             steps=token_steps(self._tokenise, texts, most=most, step_chars=STEP_CHARS),
             chars=sum(map(len, texts)),
-            priority=priority,
-            deadline=deadline,
-            account=account,
+            context=context,
             number=next(self._numbers),
         )
         with self._lock:
@@ -92,7 +87,7 @@ class LongTexts:
     def accounts(self, priority: Priority) -> set[str]:
         """Those with texts that wait here, in the class and above it."""
         with self._lock:
-            return {work.account for work in self._waiting if work.priority <= priority}
+            return {w.context.account for w in self._waiting if w.context.priority <= priority}
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
@@ -101,13 +96,13 @@ class LongTexts:
     def _next(self) -> _Work | None:
         """The work whose turn it is; None where there is none, and the thread ends."""
         with self._lock:
-            self._turns.advance({work.account for work in self._waiting})
+            self._turns.advance({work.context.account for work in self._waiting})
             self._running = bool(self._waiting)
             return min(self._waiting, key=self._turn, default=None)
 
     def _turn(self, work: _Work) -> tuple[bool, float, int]:
-        of_bulk = work.priority is Priority.BULK
-        ends = self._turns.place(work.account) + min(work.chars, STEP_CHARS)
+        of_bulk = work.context.priority is Priority.BULK
+        ends = self._turns.place(work.context.account) + min(work.chars, STEP_CHARS)
         return of_bulk, ends, work.number
 
     def _step(self, work: _Work) -> None:
@@ -116,7 +111,8 @@ class LongTexts:
         error: BaseException | None = None
         chars = 0
         try:
-            if work.deadline is not None and work.deadline <= self._clock():
+            deadline = work.context.deadline
+            if deadline is not None and deadline <= self._clock():
                 raise DeadlineExceeded("the deadline passed before the texts were tokenised")
             if not work.future.cancelled():
                 chars = next(work.steps)
@@ -126,7 +122,7 @@ class LongTexts:
             error = without_variables(exc)
         over = found is not None or error is not None or work.future.cancelled()
         with self._lock:
-            self._turns.charge(work.account, chars)
+            self._turns.charge(work.context.account, chars)
             work.chars -= chars
             if over:
                 self._waiting.remove(work)

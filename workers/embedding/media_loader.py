@@ -42,6 +42,7 @@ from workers.inputs.documents.model import Document
 from workers.inputs.images.decode import FramedImage
 from workers.inputs.images.frame import Frame
 from workers.inputs.media_fetcher import Fetcher, Kind
+from workers.work_context import WorkContext
 
 _UNDER_WAY = 32  # media of each priority and kind, near or far
 _TURN_BYTES = 2 * 2**20  # one takes a further turn for each so many: they are 64 MiB together
@@ -90,14 +91,11 @@ class MediaReader:
         self,
         media: Media,
         frame: Frame,
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        rank: int = 0,
-        account: str = "",
         patience: DownloadDeadline | None = None,
     ) -> Future[FramedImage]:
-        """A image, brought into a frame. `rank` is how many of its call go before it.
+        """A image, brought into a frame.
 
         Raises:
             UnreadableInput: by the future: it is none, or too large.
@@ -107,29 +105,18 @@ class MediaReader:
         """
 
         def decode(data: bytes) -> Future[FramedImage]:
-            return self._decoding.take(
-                lambda: self._decoders.image(data, frame),
-                priority=priority,
-                deadline=deadline,
-                rank=rank,
-                account=account,
-            )
+            return self._decoding.take(lambda: self._decoders.image(data, frame), context)
 
-        return self._read_in_turn(
-            media, "image", decode, priority, deadline, rank, account, patience
-        )
+        return self._read_in_turn(media, "image", decode, context, patience)
 
     def document(
         self,
         media: Media,
         frame: Frame | None,
+        context: WorkContext,
         *,
         max_pages: int,
         use: Callable[[Document], Future[_T]],
-        priority: Priority,
-        deadline: float | None,
-        rank: int = 0,
-        account: str = "",
         patience: DownloadDeadline | None = None,
     ) -> Future[_T]:
         """What `use` makes of a document; its pages are there as images too if there is a frame.
@@ -140,26 +127,17 @@ class MediaReader:
 
         def decode(data: bytes) -> Future[Document]:
             return self._decoding.take(
-                lambda: self._decoders.document(data, frame, max_pages),
-                priority=priority,
-                deadline=deadline,
-                rank=rank,
-                account=account,
+                lambda: self._decoders.document(data, frame, max_pages), context
             )
 
         def used(data: bytes) -> Future[_T]:
             turns, start = self._documents, partial(decode, data)
-            if priority is Priority.BULK:
+            if context.priority is Priority.BULK:
                 turns = self._bulk_documents
                 start = partial(self._decoders.document_of_bulk, data, frame, max_pages)
-            decoded = turns.take(
-                start, priority=priority, deadline=deadline, rank=rank, account=account
-            )
-            return then(decoded, use)
+            return then(turns.take(start, context), use)
 
-        return self._read_in_turn(
-            media, "document", used, priority, deadline, rank, account, patience
-        )
+        return self._read_in_turn(media, "document", used, context, patience)
 
     def healthy(self) -> bool:
         """Whether it can be given work."""
@@ -183,15 +161,12 @@ class MediaReader:
         media: Media,
         kind: Kind,
         follow: Callable[[bytes], Future[_T]],
-        priority: Priority,
-        deadline: float | None,
-        rank: int,
-        account: str,
+        context: WorkContext,
         patience: DownloadDeadline | None,
     ) -> Future[_T]:
         """What follows from the bytes, once it is their turn to be read and they have come."""
         far = _is_far(media)
-        turns = self._reading[priority, kind, far]
+        turns = self._reading[context.priority, kind, far]
         unread = _UNREAD_TURNS.get((kind, far), 1) - 1
 
         def begin(came: Callable[[], object]) -> Future[_T]:
@@ -209,13 +184,7 @@ class MediaReader:
                 read.add_done_callback(lambda _: turns.hold(-unread))
                 return then(read, go_on)
 
-            return turns.take(
-                start,
-                priority=priority,
-                deadline=deadline,
-                rank=rank,
-                account=account,
-            )
+            return turns.take(start, context)
 
         return patience.hold(begin) if patience is not None and far else begin(lambda: None)
 
@@ -292,27 +261,20 @@ class PrioritySemaphore:
         self._waiting: list[tuple[Priority, int, int, _Waiting]] = []
         self._closed = False
 
-    def take(
-        self,
-        start: Callable[[], Future[_T]],
-        *,
-        priority: Priority,
-        deadline: float | None,
-        rank: int = 0,
-        account: str = "",
-    ) -> Future[_T]:
+    def take(self, start: Callable[[], Future[_T]], context: WorkContext) -> Future[_T]:
         """The future of the work, which is started when its turn comes: a lower rank is sooner,
         and of an account of which many wait or are under way, each counts as one more rank.
 
         Its place is free when the work has ended, or, of a `Decoding`, when that leaves it.
         """
         whole: Decoding[_T] = Decoding()
+        account = context.account
         with self._lock:
             if self._closed:
                 raise Unavailable("the worker is stopping", retry_after_s=1)
-            rank = max(rank, self._of_account[account] if account else 0)
+            rank = max(context.rank, self._of_account[account] if account else 0)
             self._of_account[account] += 1
-            turn = (priority, rank, next(self._order), (start, deadline, whole))
+            turn = (context.priority, rank, next(self._order), (start, context.deadline, whole))
             heapq.heappush(self._waiting, turn)
         whole.add_done_callback(lambda _: self._forget(account))
         self._next()

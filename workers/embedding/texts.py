@@ -28,6 +28,7 @@ from workers.futures import done, mapped
 from workers.inputs.images.frame import Pixels
 from workers.microbatching.microbatcher import Microbatcher
 from workers.models.port import ImageEncoder, Rows, TextEncoder
+from workers.work_context import WorkContext
 
 _CACHE_BYTES = 32 * 2**20
 _SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
@@ -53,18 +54,14 @@ class Embedder:
     def tokenised(
         self,
         texts: Sequence[str],
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        account: str,
         most: int | None = None,
     ) -> Future[TokenIds]:
         """As `tokenise`, at once for short texts; long ones take turns (`.long_texts`)."""
         if sum(map(len, texts)) <= _SHORT_CHARS:
             return done(self.tokenise(texts, most=most))
-        return self._long_texts.token_ids(
-            texts, priority=priority, deadline=deadline, account=account, most=most
-        )
+        return self._long_texts.token_ids(texts, context, most=most)
 
     def tokenising(self, priority: Priority) -> set[str]:
         """Accounts whose long texts wait to be tokenised, in the class and above it."""
@@ -81,11 +78,8 @@ class Embedder:
     def embed(
         self,
         token_lists: Sequence[Sequence[int]],
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        account: str = "",
-        job: str = "",
         then: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
         """The vectors of N texts given as tokens.
@@ -96,10 +90,7 @@ class Embedder:
 
         Args:
             token_lists: N lists of content ids of any length.
-            priority: the class to wait in.
-            deadline: on the monotonic clock, in seconds, or None.
-            account: whose turn it takes.
-            job: of which bulk it is a part, if any.
+            context: decides their turn.
             then: what the rows become before the future gets them; quick, in the model's thread.
 
         Returns:
@@ -108,9 +99,7 @@ class Embedder:
         Raises:
             Unavailable: when the model has stopped.
         """
-        submit = partial(
-            self.batcher.submit, priority=priority, deadline=deadline, account=account, job=job
-        )
+        submit = partial(self.batcher.submit, context=context)
         size = self.encoder.window
         if all(len(tokens) <= size for tokens in token_lists):
             return submit(token_lists, finish=then)
@@ -125,15 +114,12 @@ class Embedder:
         mean = partial(weighted_means, weights=weights, starts=starts)
         return submit(flat, finish=mean if then is None else lambda rows: then(mean(rows)))
 
-    def embed_prompts(
-        self, texts: Sequence[str], *, priority: Priority = Priority.FAST, account: str = ""
-    ) -> Future[Rows]:
+    def embed_prompts(self, texts: Sequence[str], context: WorkContext) -> Future[Rows]:
         """The vectors of label prompts, (P, D); only those not remembered run.
 
         Args:
             texts: P prompts; equal ones run once.
-            priority: the class that the missing ones wait in.
-            account: whose turn they take.
+            context: decides the turn of the missing ones, which others may wait for too.
 
         Raises:
             Unavailable: when the model has stopped.
@@ -155,9 +141,7 @@ class Embedder:
 
         if missing:
             tokens = self.tokenise([text for *_, text in missing])
-            return self.embed(
-                tokens, priority=priority, deadline=None, account=account, then=finish
-            )
+            return self.embed(tokens, context.shared(), then=finish)
         ready: Future[Rows] = Future()
         ready.set_result(finish(np.zeros((0, self.encoder.dimensions), np.float32)))
         return ready
@@ -209,24 +193,13 @@ class ImageEmbedder:
         self.batcher = batcher
         self.logit_scale = logit_scale
 
-    def embed(
-        self,
-        images: Sequence[Pixels],
-        *,
-        priority: Priority,
-        deadline: float | None,
-        account: str = "",
-        job: str = "",
-    ) -> Future[Rows]:
+    def embed(self, images: Sequence[Pixels], context: WorkContext) -> Future[Rows]:
         """The vectors of N images of the encoder's frame, (N, D) unit rows.
 
         Raises:
             Unavailable: when the model has stopped.
         """
-        stills = [ImageItem(pixels) for pixels in images]
-        return self.batcher.submit(
-            stills, priority=priority, deadline=deadline, account=account, job=job
-        )
+        return self.batcher.submit([ImageItem(pixels) for pixels in images], context)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,6 @@ from shared.types import (
     ClassifyResult,
     FailedItem,
     FileRead,
-    Priority,
     Usage,
 )
 from workers.classifier_cache import ClassifierCache
@@ -41,6 +40,7 @@ from workers.embedding.texts import LoadedModel
 from workers.handlers.training_set import PART_LIMIT_S, check_revision, model_of
 from workers.leases import Lease
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
 
@@ -72,13 +72,7 @@ class ClassifyHandler:
 
     def read(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
         """As `run`, also where no item could be read."""
-        pending = self.begin(
-            body,
-            priority=priority_of(job.queue),
-            deadline=None,
-            account=job.account,
-            job=job.id,
-        )
+        pending = self.begin(body, context_of(job))
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
@@ -89,20 +83,13 @@ class ClassifyHandler:
     def begin(
         self,
         request: ClassifyRequest,
-        *,
-        priority: Priority,
-        deadline: float | None,
-        account: str = "",
-        job: str = "",
+        context: WorkContext,
     ) -> PendingClassification:
         """Hand the request's windows to its model.
 
         Args:
             request: within the limits, but for the tokens of its items.
-            priority: the class its windows wait in.
-            deadline: on the monotonic clock, in seconds, or None.
-            account: whose turn its windows take.
-            job: of which it is a part, where that runs in several.
+            context: decides the turn of its windows.
 
         Raises:
             TokenLimitExceeded: An item is too long.
@@ -114,18 +101,13 @@ class ClassifyHandler:
             model,
             request.items,
             request.files,
-            priority=priority,
-            deadline=deadline,
-            account=account,
-            job=job,
+            context,
             per_item=request.errors == "per_item",
             aside={each.index: error_of(each.failure) for each in request.refused},
         )
         sets = [
             {
-                images: self._label_sets.of(
-                    model, request, question, priority, account=account, images=images
-                )
+                images: self._label_sets.of(model, request, question, context, images=images)
                 for images in _views_of(request, model)
             }
             for question in request.questions
@@ -139,6 +121,11 @@ class ClassifyHandler:
                 None if request.classifier is None else self._classifiers.of(request.classifier)
             ),
         )
+
+
+def context_of(job: Job) -> WorkContext:
+    """Of a part of a durable job, which has no deadline of its own."""
+    return WorkContext(priority=priority_of(job.queue), account=job.account, job=job.id)
 
 
 def _views_of(request: ClassifyRequest, model: LoadedModel) -> list[bool]:

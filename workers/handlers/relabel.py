@@ -15,6 +15,7 @@ from workers.embedding.labels import embed_labels, scale_of
 from workers.embedding.texts import LoadedModel
 from workers.handlers.training_set import check_revision, remarks_of, wait
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 
 def relabelled(
@@ -60,8 +61,7 @@ def _prior(
     fresh = tuple(label for label in labels if label not in known)
     if fresh:
         images = model.images is not None and before.learner.scale == scale_of(model, images=True)
-        rows = wait(
-            embed_labels(model, fresh, priority=Priority.STANDARD, account=account, images=images)
-        )
+        context = WorkContext(priority=Priority.STANDARD, account=account)
+        rows = wait(embed_labels(model, fresh, context, images=images))
         known |= dict(zip(fresh, rows, strict=True))
     return np.stack([known[label] for label in labels])

@@ -25,6 +25,7 @@ from shared.types import Priority
 from workers import metrics
 from workers.futures import without_variables
 from workers.handlers.classify import ClassifyHandler, PendingClassification, answered
+from workers.work_context import WorkContext
 
 log = Log("call")
 _KEEP_S = 60.0  # an answer nobody waits for any more
@@ -75,12 +76,10 @@ class SyncCalls:
         try:
             if left_s <= 0:
                 raise DeadlineExceeded("the deadline had passed before a worker was free")
-            pending = self._classify.begin(
-                call.body,
-                priority=call.priority,
-                deadline=time.monotonic() + left_s,
-                account=call.account,
+            context = WorkContext(
+                priority=call.priority, deadline=time.monotonic() + left_s, account=call.account
             )
+            pending = self._classify.begin(call.body, context)
         except PigeonholeError as exc:
             without_variables(exc)
             self._ready.put((call, exc, size_bytes))

@@ -41,6 +41,7 @@ from workers.embedding.pooling import mean
 from workers.embedding.texts import LoadedModel
 from workers.leases import Lease
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
 # Fewer examples than this are a caller who waits; more go behind those who wait to classify.
@@ -110,16 +111,10 @@ def see(
     tokens: list[int] = []
     images = 0
     failed: list[FieldError] = []
+    context = WorkContext(priority=_priority(len(examples)), account=account)
     for first in range(0, len(examples), _AT_ONCE):
         items = [example.item for example in examples[first : first + _AT_ONCE]]
-        looked = viewer.look(
-            model,
-            items,
-            FileReading(),
-            priority=_priority(len(examples)),
-            deadline=None,
-            account=account,
-        )
+        looked = viewer.look(model, items, FileReading(), context)
         hold.on_end(looked.cancel)
         views = wait(looked)
         failed += [_unread(first + i, items[i], error) for i, error in views.failed.items()]
@@ -216,9 +211,8 @@ def grown(
         check_revision(before, model)
         if not fresh:
             return before.learner
-    prior = wait(
-        embed_labels(model, fresh, priority=Priority.STANDARD, account=account, images=images)
-    )  # (L, D)
+    context = WorkContext(priority=Priority.STANDARD, account=account)
+    prior = wait(embed_labels(model, fresh, context, images=images))  # (L, D)
     if before is None:
         return Learner.start(fresh, prior, scale_of(model, images=images))
     return before.learner.grow(fresh, prior)

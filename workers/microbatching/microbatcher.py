@@ -30,6 +30,7 @@ from workers.microbatching.scheduler import (
     ScheduledWindow,
 )
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 logger = logging.getLogger("pigeonhole.microbatch")
 
@@ -97,22 +98,17 @@ class Microbatcher:
     def submit(
         self,
         windows: Sequence[Any],
+        context: WorkContext,
         *,
-        priority: Priority,
-        deadline: float | None,
-        account: str = "",
-        job: str = "",
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
         """Queue windows of content ids, or images; equal ones run once.
 
         Args:
             windows: n of what the encoder takes, each no longer than its window.
-            priority: the class to wait in.
-            deadline: on the monotonic clock, in seconds; what has not been batched by then is
-                dropped with DeadlineExceeded. None waits for ever.
-            account: whose turn it takes.
-            job: what of bulk belongs together; see `workers.microbatching.scheduler`.
+            context: decides their turn; what has not been batched by its deadline is dropped with
+                DeadlineExceeded. Of bulk the requests of a job belong together: see
+                `workers.microbatching.scheduler`.
             finish: turns the (n, D) rows into what the future gets; runs in the batcher's
                 thread, so it must be quick.
 
@@ -124,14 +120,7 @@ class Microbatcher:
             Unavailable: when the batcher was closed or its thread has died.
         """
         request = EmbeddingRequest.of(
-            windows,
-            priority,
-            deadline,
-            self._encoder.dimensions,
-            finish,
-            self._window_tokens,
-            job,
-            account,
+            windows, context, self._encoder.dimensions, finish, self._window_tokens
         )
         with self._work:
             if self._closed:

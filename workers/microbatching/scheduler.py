@@ -35,6 +35,7 @@ import numpy as np
 from shared.types import Priority
 from workers.microbatching.fair_order import FairOrder
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 SPECIAL_TOKENS = 2
 """Counted on top of every window: nearly all models put one token before and one behind."""
@@ -81,13 +82,10 @@ class EmbeddingRequest:
     def of(
         cls,
         windows: Sequence[Any],
-        priority: Priority,
-        deadline: float | None,
+        context: WorkContext,
         dimensions: int,
         finish: Callable[[Rows], Rows] | None = None,
         tokens: int | None = None,
-        job: str = "",
-        account: str = "",
     ) -> Self:
         """Merge equal windows and sort them by size.
 
@@ -109,10 +107,10 @@ class EmbeddingRequest:
             waiting=waiting,
             rows=np.empty((len(sizes), dimensions), np.float32),
             missing=len(sizes),
-            priority=priority,
-            deadline=deadline,
-            account=account,
-            job=job,
+            priority=context.priority,
+            deadline=context.deadline,
+            account=context.account,
+            job=context.job,
             finish=finish,
             tokens=sum(sizes),
         )

@@ -11,6 +11,7 @@ import pytest
 from shared.errors import DeadlineExceeded
 from shared.types import Priority
 from workers.embedding.long_texts import STEP_CHARS, LongTexts, TokenIds
+from workers.work_context import WorkContext
 
 BOUND_S = 20.0
 
@@ -50,9 +51,8 @@ class Bench:
         most: int | None = None,
     ) -> Future[TokenIds]:
         text = (letter * 7 + " ") * (steps * STEP_CHARS // 8)
-        return self.long_texts.token_ids(
-            [text], priority=priority, deadline=deadline, account=account or letter, most=most
-        )
+        context = WorkContext(priority=priority, deadline=deadline, account=account or letter)
+        return self.long_texts.token_ids([text], context, most=most)
 
     def held(self) -> Future[TokenIds]:
         """A step that is under way until the gate is opened."""

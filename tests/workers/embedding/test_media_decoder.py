@@ -23,6 +23,7 @@ from workers.embedding.media_loader import MediaReader
 from workers.futures import done
 from workers.inputs.images.frame import Frame
 from workers.inputs.media_fetcher import Fetcher
+from workers.work_context import WorkContext
 
 FRAME = Frame(height=224, width=224)
 GOOD = pdf(*(shown(b"page %d of a good document" % number) for number in range(3)))
@@ -121,10 +122,9 @@ def test_good_documents_take_no_longer_beside_ten_bombs_a_minute():
         return reader.document(
             Media(data=base64.b64encode(data).decode()),
             FRAME,
+            WorkContext(priority=Priority.STANDARD),
             max_pages=20,
             use=done,
-            priority=Priority.STANDARD,
-            deadline=None,
         ).result(WAIT_S)
 
     def p95(seconds: float) -> float:

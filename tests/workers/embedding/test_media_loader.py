@@ -33,6 +33,7 @@ from workers.inputs.documents.model import Document
 from workers.inputs.images.frame import Frame
 from workers.inputs.media_fetcher import Fetcher, Kind
 from workers.outbound_http.client import Fetched
+from workers.work_context import WorkContext
 
 BOUND_S = 10.0
 FRAME = Frame(height=4, width=4)
@@ -69,7 +70,7 @@ class Work:
 
 
 def bulk(turns: PrioritySemaphore, work: Work, *names: object) -> list[Future[object]]:
-    return [turns.take(work.piece(n), priority=Priority.BULK, deadline=None) for n in names]
+    return [turns.take(work.piece(n), WorkContext(priority=Priority.BULK)) for n in names]
 
 
 def test_no_more_than_so_many_are_under_way_and_each_that_ends_lets_another_begin():
@@ -90,8 +91,8 @@ def test_who_waits_for_an_answer_goes_before_bulk_and_equals_in_their_order():
     turns, work = PrioritySemaphore(1), Work()
     bulk(turns, work, "under way", "bulk 1", "bulk 2")
     for name in ("fast 1", "fast 2"):
-        turns.take(work.piece(name), priority=Priority.FAST, deadline=None)
-    turns.take(work.piece("standard"), priority=Priority.STANDARD, deadline=None)
+        turns.take(work.piece(name), WorkContext(priority=Priority.FAST))
+    turns.take(work.piece("standard"), WorkContext(priority=Priority.STANDARD))
 
     for name in ("under way", "fast 1", "fast 2", "standard", "bulk 1", "bulk 2"):
         work.finish(name)
@@ -102,9 +103,9 @@ def test_who_waits_for_an_answer_goes_before_bulk_and_equals_in_their_order():
 def test_of_equals_each_calls_first_goes_before_anyones_second():
     turns, work = PrioritySemaphore(1), Work()
     for rank, name in enumerate(("many 0", "many 1", "many 2")):
-        turns.take(work.piece(name), priority=Priority.BULK, deadline=None, rank=rank)
-    turns.take(work.piece("one"), priority=Priority.BULK, deadline=None, rank=0)
-    turns.take(work.piece("fast"), priority=Priority.FAST, deadline=None, rank=9)
+        turns.take(work.piece(name), WorkContext(priority=Priority.BULK, rank=rank))
+    turns.take(work.piece("one"), WorkContext(priority=Priority.BULK, rank=0))
+    turns.take(work.piece("fast"), WorkContext(priority=Priority.FAST, rank=9))
 
     for name in ("many 0", "fast", "one", "many 1", "many 2"):
         work.finish(name)
@@ -127,8 +128,8 @@ def test_what_is_late_ends_with_that_and_takes_nobodys_place():
     clock = Clock()
     turns, work = PrioritySemaphore(1, clock), Work()
     bulk(turns, work, "under way")
-    late = turns.take(work.piece("late"), priority=Priority.FAST, deadline=105.0)
-    turns.take(work.piece("in time"), priority=Priority.FAST, deadline=106.0)
+    late = turns.take(work.piece("late"), WorkContext(priority=Priority.FAST, deadline=105.0))
+    turns.take(work.piece("in time"), WorkContext(priority=Priority.FAST, deadline=106.0))
 
     clock.now = 105.0
     work.finish("under way")
@@ -178,7 +179,7 @@ def test_work_that_cannot_be_begun_ends_with_its_error_and_lets_the_next_begin()
     def broken() -> Future[object]:
         raise Unavailable("away")
 
-    wrong = turns.take(broken, priority=Priority.BULK, deadline=None)
+    wrong = turns.take(broken, WorkContext(priority=Priority.BULK))
     bulk(turns, work, 1)
 
     with pytest.raises(Unavailable):
@@ -190,7 +191,7 @@ def test_thousands_that_fail_at_once_are_no_deep_call():
     turns, work = PrioritySemaphore(1), Work()
     bulk(turns, work, "under way")
     many = [
-        turns.take(lambda: failed(KeyError()), priority=Priority.BULK, deadline=None)
+        turns.take(lambda: failed(KeyError()), WorkContext(priority=Priority.BULK))
         for _ in range(5_000)
     ]
 
@@ -208,7 +209,7 @@ def test_what_waits_when_it_is_closed_ends_and_nothing_is_taken_any_more():
     with pytest.raises(Unavailable):
         waiting.result(0)
     with pytest.raises(Unavailable):
-        turns.take(work.piece(3), priority=Priority.FAST, deadline=None)
+        turns.take(work.piece(3), WorkContext(priority=Priority.FAST))
     work.finish(1)
     assert work.begun == [1]
 
@@ -313,7 +314,10 @@ class Room:
         patience: DownloadDeadline | None = None,
     ) -> Future[Any]:
         return self.reader.image(
-            media, FRAME, priority=priority, deadline=deadline, rank=rank, patience=patience
+            media,
+            FRAME,
+            WorkContext(priority=priority, deadline=deadline, rank=rank),
+            patience=patience,
         )
 
     def document(
@@ -325,10 +329,9 @@ class Room:
         return self.reader.document(
             media,
             None,
+            WorkContext(priority=Priority.BULK),
             max_pages=3,
             use=use,
-            priority=Priority.BULK,
-            deadline=None,
             patience=patience,
         )
 
@@ -489,11 +492,9 @@ def test_documents_leave_room_for_a_image():
         max_bytes={"image": MAX_BYTES, "document": MAX_BYTES},
     )
     for name in "abc":
-        reader.document(
-            at(name), None, max_pages=3, use=done, priority=Priority.BULK, deadline=None
-        )
+        reader.document(at(name), None, WorkContext(priority=Priority.BULK), max_pages=3, use=done)
 
-    reader.image(at("d"), FRAME, priority=Priority.BULK, deadline=None)
+    reader.image(at("d"), FRAME, WorkContext(priority=Priority.BULK))
 
     assert decoders.begun == [b"document a", b"image d"]
     reader.close()
@@ -601,11 +602,9 @@ def test_of_large_files_fewer_are_held_at_once_and_all_are_read():
         reader.document(
             Media(object="large"),
             None,
+            WorkContext(priority=Priority.BULK, rank=rank),
             max_pages=3,
             use=lambda _: next(ended),
-            priority=Priority.BULK,
-            deadline=None,
-            rank=rank,
         )
         for rank in range(count)
     ]

@@ -22,6 +22,7 @@ from workers.microbatching.microbatcher import Microbatcher
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 BOUND_S = 20.0
 
@@ -60,15 +61,15 @@ def wide(encoder: CountingEncoder) -> Iterator[Embedder]:
 
 def embed(embedder: Embedder, texts: Sequence[str]) -> Rows:
     tokens = embedder.tokenise(texts)
-    return embedder.embed(tokens, priority=Priority.STANDARD, deadline=None).result(BOUND_S)
+    return embedder.embed(tokens, WorkContext(priority=Priority.STANDARD)).result(BOUND_S)
 
 
 def embed_ids(embedder: Embedder, windows: Sequence[Sequence[int]]) -> Rows:
-    return embedder.embed(windows, priority=Priority.STANDARD, deadline=None).result(BOUND_S)
+    return embedder.embed(windows, WorkContext(priority=Priority.STANDARD)).result(BOUND_S)
 
 
 def prompts(embedder: Embedder, texts: Sequence[str]) -> Rows:
-    return embedder.embed_prompts(texts).result(BOUND_S)
+    return embedder.embed_prompts(texts, WorkContext(priority=Priority.FAST)).result(BOUND_S)
 
 
 @given(st.lists(st.integers(), max_size=200), st.integers(1, 40))
@@ -192,7 +193,7 @@ def test_what_is_left_of_a_very_long_text_ends_with_its_future() -> None:
         encoder.hold.clear()
         embedder = Embedder(encoder, batcher)
         tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS * 2))])
-        future = embedder.embed(tokens, priority=Priority.STANDARD, deadline=None)
+        future = embedder.embed(tokens, WorkContext(priority=Priority.STANDARD))
 
         future.cancel()
         encoder.hold.set()
@@ -206,12 +207,14 @@ def test_a_very_long_text_fails_with_its_windows_and_in_time() -> None:
     with Microbatcher(encoder, budget_tokens=1024, name="hashing") as batcher:
         embedder = Embedder(encoder, batcher)
         tokens = embedder.tokenise([" ".join(f"word{n}" for n in range(LONG_WORDS))])
-        late = embedder.embed(tokens, priority=Priority.STANDARD, deadline=time.monotonic() - 1)
+        late = embedder.embed(
+            tokens, WorkContext(priority=Priority.STANDARD, deadline=time.monotonic() - 1)
+        )
         with pytest.raises(DeadlineExceeded):
             late.result(BOUND_S)
 
         encoder.hold.clear()
-        stopped = embedder.embed(tokens, priority=Priority.STANDARD, deadline=None)
+        stopped = embedder.embed(tokens, WorkContext(priority=Priority.STANDARD))
         threading.Timer(0.1, encoder.hold.set).start()
         batcher.close()
         with pytest.raises(Unavailable):
@@ -281,7 +284,9 @@ def test_asking_for_prompts_does_not_wait_for_the_model() -> None:
 
     encoder = Hanging()
     with Microbatcher(encoder, budget_tokens=64, name="hashing") as batcher:
-        asked = Embedder(encoder, batcher).embed_prompts(["red"])
+        asked = Embedder(encoder, batcher).embed_prompts(
+            ["red"], WorkContext(priority=Priority.FAST)
+        )
         assert not asked.done()
         released.set()
         assert asked.result(BOUND_S).shape == (1, 64)

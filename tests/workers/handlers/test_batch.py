@@ -37,6 +37,7 @@ from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_train import a_job, creation, hold
 from workers.handlers.batch.output_lines import bad_line
 from workers.handlers.batch.part_rows import PartRow
+from workers.work_context import WorkContext
 
 ME = "acme"
 LABELS = ["red", "green"]
@@ -892,7 +893,7 @@ class TestRequests:
         found = lines(bench, result(bench, job).output_file)
         for text, line in zip(texts, found, strict=True):
             asked = ClassifyRequest(model="tiny", items=(Item(text=text),), questions=ASK.questions)
-            alone = bench.classify.begin(asked, priority=Priority.STANDARD, deadline=None)
+            alone = bench.classify.begin(asked, WorkContext(priority=Priority.STANDARD))
             assert line["response"]["body"] == json.loads(
                 body.dump(jina.render(asked, alone.result(timeout_s=5)))
             )

@@ -21,10 +21,11 @@ from shared.types import (
 )
 from tests.workers.conftest import Bench, a_request
 from tests.workers.handlers.test_train import a_job, creation, examples, hold
+from workers.work_context import WorkContext
 
 
 def run(bench: Bench, request: ClassifyRequest) -> ClassifyResult:
-    pending = bench.classify.begin(request, priority=Priority.STANDARD, deadline=None)
+    pending = bench.classify.begin(request, WorkContext(priority=Priority.STANDARD))
     return pending.result(timeout_s=10)
 
 
@@ -213,7 +214,7 @@ class TestByClassifier:
         self, bench: Bench, weights: ClassifierVersion, *texts: str, **changes: object
     ) -> ClassifyResult:
         request = a_request(*texts, questions=(), classifier=weights, **changes)
-        pending = bench.classify.begin(request, priority=Priority.STANDARD, deadline=None)
+        pending = bench.classify.begin(request, WorkContext(priority=Priority.STANDARD))
         return pending.result(timeout_s=5)
 
     def test_answers_with_what_was_learnt(self, bench: Bench, weights: ClassifierVersion):

@@ -24,6 +24,7 @@ from tests.fake_media import BROKEN, CUTS, NOTHING, SCAN
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, hold
 from workers.handlers.classify import answered
+from workers.work_context import WorkContext
 
 LABELS = ("red", "green", "blue")
 
@@ -51,7 +52,7 @@ def asked(*items: Item, **files: object) -> ClassifyRequest:
 
 
 def result_of(bench: Bench, request: ClassifyRequest) -> ClassifyResult:
-    pending = bench.classify.begin(request, priority=Priority.STANDARD, deadline=None)
+    pending = bench.classify.begin(request, WorkContext(priority=Priority.STANDARD))
     return pending.result(timeout_s=10)
 
 

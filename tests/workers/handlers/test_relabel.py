@@ -9,12 +9,13 @@ import api.services.classifiers
 from shared import ids
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, InvalidLabels, InvalidRequest, NotFound
-from shared.types import JobKind, RebuildRequest, RelabelRequest, TrainResult
+from shared.types import JobKind, Priority, RebuildRequest, RelabelRequest, TrainResult
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, creation, examples, hold, record, update
 from workers.classifier_file import TrainedClassifier
 from workers.handlers import example_store
 from workers.handlers.training_set import wait
+from workers.work_context import WorkContext
 
 PAIRS = (
     ("a red rose", "red"),
@@ -171,7 +172,8 @@ def test_merged_scores_are_those_of_the_merged_label(bench: Bench):
 
     other = create(bench, *((text, "red" if label == "rose" else label) for text, label in pairs))
     found, wanted = (trained(bench, record(bench, each)) for each in (made, other))
-    x = wait(bench.models["tiny"].embedder.embed_prompts(["rose 3", "red 40", "sea 3"]))
+    embedder, context = bench.models["tiny"].embedder, WorkContext(priority=Priority.FAST)
+    x = wait(embedder.embed_prompts(["rose 3", "red 40", "sea 3"], context))
     assert found.learner.scores(x).argmax(axis=1).tolist() == [0, 0, 1]
     assert np.abs(found.learner.scores(x) - wanted.learner.scores(x)).max() < 0.1
 

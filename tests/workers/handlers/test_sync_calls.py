@@ -4,7 +4,6 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from tests.fake_media import BROKEN
 from tests.workers.conftest import Bench, a_request
 from workers.handlers.classify import PendingClassification
 from workers.handlers.sync_calls import SyncCalls
+from workers.work_context import WorkContext
 
 
 @pytest.fixture
@@ -158,9 +158,9 @@ def test_nothing_of_an_answered_call_stays(
     begun: list[weakref.ref[Item]] = []
     begin = bench.classify.begin
 
-    def watched(request: ClassifyRequest, **options: Any) -> PendingClassification:
+    def watched(request: ClassifyRequest, context: WorkContext) -> PendingClassification:
         begun.extend(map(weakref.ref, request.items))
-        return begin(request, **options)
+        return begin(request, context)
 
     monkeypatch.setattr(bench.classify, "begin", watched)
     gc.collect()

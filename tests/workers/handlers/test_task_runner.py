@@ -10,9 +10,10 @@ from shared import object_keys
 from shared.jobs import Cancel, Job, Progress, State, advance
 from shared.messages import CONTROL, decode
 from shared.ports import FINALISE, Claim
-from shared.types import ClassifyResult, Item, Media
+from shared.types import ClassifyResult, Item, Media, Priority
 from tests.workers.conftest import QUEUE, Bench, a_request
 from workers.handlers.task_runner import TaskRunner
+from workers.work_context import WorkContext
 
 
 def hot(bench: Bench, job: Job) -> Job:
@@ -226,7 +227,7 @@ def test_a_running_job_that_is_cancelled_stops_without_its_result(bench: Bench):
     claim = bench.claim()
     bench.encoder.free.clear()
     # The pass that runs is not interrupted: a second job's windows wait behind it.
-    blocker = bench.batcher.submit([[1]], priority=0, deadline=None)
+    blocker = bench.batcher.submit([[1]], WorkContext(priority=Priority.FAST))
     running = threading.Thread(target=bench.parts.run, args=(claim,))
     running.start()
     while hot(bench, job).state is not State.RUNNING:

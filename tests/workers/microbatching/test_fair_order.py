@@ -17,6 +17,7 @@ from workers.microbatching.scheduler import (
     MicrobatchScheduler,
     ScheduledWindow,
 )
+from workers.work_context import WorkContext
 
 BUDGET = 1024
 LONG, SHORT = 254, 10  # content tokens of a window: four long ones are a batch
@@ -36,7 +37,7 @@ class Load:
         for length in lengths:
             self._windows += 1
             windows.append([self._windows] + [0] * (length - 1))
-        request = EmbeddingRequest.of(windows, priority, None, 4, account=account)
+        request = EmbeddingRequest.of(windows, WorkContext(priority=priority, account=account), 4)
         self.plan.add(request)
         return request
 

@@ -25,6 +25,7 @@ from workers.microbatching.scheduler import (
     _rounded,
 )
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 BOUND_S = 20.0
 POISON = 666
@@ -90,7 +91,7 @@ def submit(
     priority: Priority = Priority.STANDARD,
     deadline: float | None = None,
 ) -> Future[Rows]:
-    return batcher.submit(windows, priority=priority, deadline=deadline)
+    return batcher.submit(windows, WorkContext(priority=priority, deadline=deadline))
 
 
 def held_with_one_running(
@@ -113,7 +114,8 @@ def request(
 ) -> EmbeddingRequest:
     # Each window is different, or equal ones would merge.
     windows = [[start + i] + [0] * (length - 1) for i, length in enumerate(lengths)]
-    return EmbeddingRequest.of(windows, priority, None, 4, job=job, account=account)
+    context = WorkContext(priority=priority, account=account, job=job)
+    return EmbeddingRequest.of(windows, context, 4)
 
 
 def padded(picks: Sequence[ScheduledWindow]) -> int:
@@ -501,7 +503,7 @@ def test_an_error_while_finishing_reaches_the_caller(started: Callable[..., Micr
     def finish(rows: Rows) -> Rows:
         raise ZeroDivisionError
 
-    future = batcher.submit([[1]], priority=Priority.FAST, deadline=None, finish=finish)
+    future = batcher.submit([[1]], WorkContext(priority=Priority.FAST), finish=finish)
 
     with pytest.raises(ZeroDivisionError):
         future.result(BOUND_S)

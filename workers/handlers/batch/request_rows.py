@@ -17,14 +17,19 @@ from shared.dialects.registry import Dialect, pick
 from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import encode, priority_of
+from shared.messages import encode
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import resolved
 from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Item, Usage
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
-from workers.handlers.classify import ClassifyHandler, PendingClassification, answered
+from workers.handlers.classify import (
+    ClassifyHandler,
+    PendingClassification,
+    answered,
+    context_of,
+)
 from workers.handlers.training_set import PART_LIMIT_S
 from workers.leases import Lease
 
@@ -135,13 +140,7 @@ class Requests:
             items += asked.request.items
         update = {"items": tuple(items), "refused": tuple(aside)}
         together = group[0].request.model_copy(update=update)
-        return self.classify.begin(
-            together,
-            priority=priority_of(job.queue),
-            deadline=None,
-            account=job.account,
-            job=job.id,
-        )
+        return self.classify.begin(together, context_of(job))
 
 
 def _shared_out(
