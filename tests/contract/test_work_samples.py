@@ -88,7 +88,7 @@ def test_a_part_that_is_held_for_long_is_slow_work_and_no_pause(
 def test_is_bounded_and_goes_with_the_job(redis_client: redis.Redis, job: Job):
     work(redis_client, job, parts=150, part_s=1.1)
     kept = redis_client.llen(f"ph3:samples:{job.id}")
-    RedisLedger(redis_client).retire(job, keep_s=60)
+    RedisLedger(redis_client).finish_job(job, keep_s=60)
 
     assert kept == 64
     assert redis_client.exists(f"ph3:samples:{job.id}") == 0
