@@ -47,7 +47,7 @@ class FakeMedia:
     ) -> Future[FramedImage]:
         self.read.append(media.data)
         if media.data not in COLOURS:
-            return failed(UnreadableInput("is not a image"))
+            return failed(UnreadableInput("is not an image"))
         return done(FramedImage(pixels=solid(media.data), width=300, height=200))
 
     def document(
@@ -92,7 +92,7 @@ class FakeMedia:
 
 _UNREAD = {
     "metafile": ("Images that are broken were not read: 1.",),
-    "more pages": ("Page 1 was not read: 0 is the most.",),
+    "more pages": ("Page 1 was not read: the limit is 0 pages.",),
 }
 
 

@@ -60,7 +60,7 @@ TINY: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A image and what is true of it."""
+    """An image and what is true of it."""
 
     image: Image.Image
     colour: str

@@ -95,10 +95,10 @@ def loads(data: bytes, *, limits: Limits | None = None) -> TrainedClassifier:
             header["__metadata__"][_ENTRY], parse_constant=_finite, parse_float=_finite
         )
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise _refusal(f"is no file of weights of a classifier ({type(exc).__name__})") from None
+        raise _refusal(f"is not a classifier file ({type(exc).__name__})") from None
     try:
         if said["schema"] != SCHEMA:
-            raise _refusal(f"has schema {said['schema']!r}; this version reads {SCHEMA}")
+            raise _refusal(f"has schema {said['schema']!r}, but this version reads {SCHEMA}")
         _check_labels(said)
         if limits is not None:
             limits.check_classifier_labels(len(said["labels"]))
@@ -116,7 +116,7 @@ def loads(data: bytes, *, limits: Limits | None = None) -> TrainedClassifier:
             learner=learner,
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as exc:
-        raise _refusal(f"does not fit together: {exc}") from None
+        raise _refusal(f"is inconsistent: {exc}") from None
 
 
 def _check_labels(said: dict[str, Any]) -> None:
@@ -128,21 +128,21 @@ def _check_labels(said: dict[str, Any]) -> None:
     """
     labels, counts, learner = said["labels"], said["counts"], said["learner"]
     if labels != learner["labels"] or len(labels) != len(counts):
-        raise ValueError("its labels and counts differ")
+        raise ValueError("the numbers of labels and counts differ")
     if not all(isinstance(label, str) and label.strip() for label in labels):
-        raise ValueError("a label is no text")
+        raise ValueError("a label is not a string")
     "".join(labels).encode()  # half of a surrogate pair could never be answered
     if len(set(labels)) != len(labels):
-        raise ValueError("a label stands twice")
+        raise ValueError("a label occurs twice")
     numbers = [*counts, *(learner[name] for name in ("seen", "heard", "steps"))]
     # Examples of weight 1,000 and 100 iterations have squares of 1e18 each.
     small = all(0 <= number <= _MOST for number in numbers)
     if not small or not 0 <= learner["squares"] <= _MOST**2:
-        raise ValueError("a number is out of bounds")
+        raise ValueError("a number is out of range")
     if not all(type(count) is int for count in (*counts, learner["seen"])):
-        raise ValueError("a count is no whole number")
+        raise ValueError("a count is not a whole number")
     if learner["kind"] not in get_args(Kind) or not 0 < learner["aggressiveness"] <= _MOST:
-        raise ValueError("its way of learning is not known")
+        raise ValueError("its learning method is unknown")
 
 
 def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -157,16 +157,16 @@ def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None
     dtypes = _dtypes()
     if arrays.keys() != dtypes.keys():
         names = ", ".join(sorted(arrays.keys() ^ dtypes.keys()))
-        raise ValueError(f"these arrays are missing or not known: {names[:200]}")
+        raise ValueError(f"these arrays are missing or unknown: {names[:200]}")
     for name, array in sorted(arrays.items()):  # the order of a file is any
         if array.dtype != dtypes[name]:
-            raise ValueError(f"{name} is {array.dtype}, {dtypes[name]} was expected")
+            raise ValueError(f"{name} has type {array.dtype}, but must have {dtypes[name]}")
         if array.shape != expected.get(name, array.shape):
-            raise ValueError(f"{name} is {array.shape}, {expected[name]} was expected")
+            raise ValueError(f"{name} has shape {array.shape}, but must have {expected[name]}")
         if not np.isfinite(array).all():
             raise ValueError(f"it holds numbers in {name!r} that are not finite")
     if (arrays["counts"] < 0).any():
-        raise ValueError("a label has fewer than no examples")
+        raise ValueError("a label has a negative number of examples")
 
 
 @cache
@@ -186,7 +186,7 @@ def _finite(text: str) -> float:
     """
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a number")
     return number
 
 

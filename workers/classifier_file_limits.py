@@ -68,7 +68,7 @@ def _check_moments(learner: Learner) -> None:
     # Kish's effective number of examples cannot be larger than their number.
     enough = total**2 <= moments.squares * learner.seen * (1 + _SLACK) + _ROUNDING
     if not enough or moments.squares > total**2 * (1 + _SLACK) + _ROUNDING:
-        raise ValueError("'squares' does not fit 'counts' and 'seen'")
+        raise ValueError("'squares' does not match 'counts' and 'seen'")
     means = moments.sums / np.maximum(moments.counts, 1e-12)[:, None]
     within = second - moments.sums.T @ means
     within.flat[:: len(within) + 1] += near

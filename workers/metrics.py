@@ -15,38 +15,48 @@ WebhookOutcome = Literal["delivered", "retried", "failed"]
 """What became of a message by an attempt: it is with the receiver, tried again, or given up."""
 
 _BATCHES = Histogram(
-    telemetry.FORWARD_PASS_SECONDS, "Seconds of one forward pass.", ["model"],
+    telemetry.FORWARD_PASS_SECONDS, "Duration of one forward pass, in seconds.", ["model"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )  # fmt: skip
 _TOKENS = Counter(
-    telemetry.FORWARD_PASS_TOKENS, "Tokens that went through a model.", ["model", "kind"]
+    telemetry.FORWARD_PASS_TOKENS, "Tokens that a model has processed.", ["model", "kind"]
 )
 
 _JOBS = Counter(
-    telemetry.JOBS_ENDED, "Jobs that this process has ended, by how.", ["kind", "state"]
+    telemetry.JOBS_ENDED,
+    "Jobs that this process has ended, by kind and final state.",
+    ["kind", "state"],
 )
 _JOB_SECONDS = Histogram(
-    telemetry.JOB_SECONDS, "Seconds from a job's start to its end.", ["kind"],
+    telemetry.JOB_SECONDS, "Duration of a job from its start to its end, in seconds.", ["kind"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600),
 )  # fmt: skip
 _ROWS = Counter(
-    telemetry.ROWS, "Rows of batches, items of calls and of other jobs.", ["kind", "result"]
+    telemetry.ROWS,
+    "Items processed: rows of batches, items of calls and of other jobs.",
+    ["kind", "result"],
 )
 _USAGE = Counter(telemetry.USAGE_TOKENS, "Tokens charged.", ["kind", "of"])
 _WEBHOOK_ATTEMPTS = Counter(
-    telemetry.WEBHOOK_ATTEMPTS, "Attempts to deliver a message to a webhook.", ["outcome"]
+    telemetry.WEBHOOK_ATTEMPTS, "Webhook delivery attempts, by outcome.", ["outcome"]
 )
 _WEBHOOK_SECONDS = Histogram(
-    telemetry.WEBHOOK_SECONDS, "Seconds of one attempt, answered or not.",
+    telemetry.WEBHOOK_SECONDS, "Duration of one webhook delivery attempt, in seconds.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
 )  # fmt: skip
 _CALL = "call"  # the kind of what is no job
 
-DROPPED = Counter(telemetry.DROPPED, "Messages of queues that were no doorbells.")
-REAPED = Counter(telemetry.REAPED, "Leases of silent workers that were given to others.")
+DROPPED = Counter(
+    telemetry.DROPPED, "Messages on the queues that are not doorbells and were discarded."
+)
+REAPED = Counter(
+    telemetry.REAPED, "Expired leases of unresponsive workers whose tasks were requeued."
+)
 
 _CLOCK_OFFSET = Gauge(
-    telemetry.CLOCK_OFFSET, "Seconds that this machine's clock is ahead of Redis.", ["role"]
+    telemetry.CLOCK_OFFSET,
+    "Seconds by which the clock of this machine is ahead of Redis.",
+    ["role"],
 )
 
 

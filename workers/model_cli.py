@@ -43,7 +43,7 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
             here = [e for e in models.entries.values() if model_files.find(e) is not None]
             return _each(entries or here, lambda entry: _check(entry, settings))
         case _:
-            raise ValueError(f"{action} is none of list, pull, check")
+            raise ValueError(f"unknown action {action}; supported are list, pull and check")
 
 
 def _list(models: Catalogue) -> int:

@@ -115,7 +115,7 @@ def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[Model
             if entry is catalogue.default or model_files.find(entry) is not None:
                 chosen.append(entry)
             elif model_files.repository_of(entry) is None:
-                reason = f"its checkpoint is not here: {entry.checkpoint}"
+                reason = f"its checkpoint is not on this machine: {entry.checkpoint}"
                 log.warning("model.left_out", model=entry.name, reason=reason)
     fitting = [entry for entry in chosen if device in entry.devices]
     if not fitting:
@@ -127,13 +127,13 @@ def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> s
     """Why a worker of this device holds none of those that were chosen, and what to do."""
     known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
     if known:
-        return (
-            f"there is no model for a {device} worker; name some in PIGEONHOLE_MODELS, of: {known}"
-        )
+        return f"no model can run on a {device} worker; set PIGEONHOLE_MODELS to some of: {known}"
     names = ", ".join(entry.name for entry in chosen)
     if device == "cpu":
-        return f"there is no GPU here, or PIGEONHOLE_DEVICE is cpu; needs one: {names}"
-    return f"there is a GPU here; needs a CPU worker (PIGEONHOLE_DEVICE=cpu): {names}"
+        return f"no GPU is available, or PIGEONHOLE_DEVICE is cpu; these models need one: {names}"
+    return (
+        f"this worker uses a GPU; these models need a CPU worker (PIGEONHOLE_DEVICE=cpu): {names}"
+    )
 
 
 def _with_budgets(
@@ -215,7 +215,7 @@ def _load(
         raise model_files.packages_missing(entry, exc.name) from exc
     if where == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
-            "PIGEONHOLE_DEVICE is cuda, but torch sees no CUDA device; give the process one, "
+            "PIGEONHOLE_DEVICE is cuda, but torch finds no CUDA device; give the process one, "
             "or set it to cpu"
         )
     checkpoint = model_files.place_of(entry)

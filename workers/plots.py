@@ -36,7 +36,7 @@ def confusion_matrix(labels: Sequence[str], counts: NDArray[np.intp]) -> dict[st
     axes = figure.add_subplot()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (L, L)
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="fraction of the true label", shrink=0.8)
     if len(labels) <= _NAMED:
         names = [_name(label) for label in labels]
         axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
@@ -65,10 +65,10 @@ def reliability(bins: Reliability, error: float) -> dict[str, bytes]:
     width = 1.0 / len(bins.edges)
     middle = bins.edges - width / 2
     above.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
-    above.bar(middle, bins.accuracy, width * 0.95, color="#4878a8", label="share right")
+    above.bar(middle, bins.accuracy, width * 0.95, color="#4878a8", label="fraction correct")
     shown = bins.counts > 0
     above.plot(bins.confidence[shown], bins.accuracy[shown], "o", color="#c44e52", markersize=4)
-    above.set_ylabel("share right")
+    above.set_ylabel("fraction correct")
     above.set_ylim(0, 1)
     above.legend(loc="upper left")
     above.set_title(f"Reliability, expected calibration error {error:.3f}")

@@ -105,5 +105,5 @@ class Watchdog:
             if self.watched.attends(queue) or not self.ledger.waiting(queue):
                 self._deaf_since.pop(queue, None)
             elif now - self._deaf_since.setdefault(queue, now) > _DEAF_S:
-                return f"work has waited {_DEAF_S:g} s in {queue} and no doorbell was heard"
+                return f"work has waited {_DEAF_S:g} s in {queue} without a doorbell"
         return None

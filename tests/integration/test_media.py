@@ -199,7 +199,7 @@ def test_one_that_cannot_be_read_fails_alone(stack: Stack, site: tuple[str, list
     inputs = [
         {"image": data_uri(drawing("red", "circle"))},
         {"image": f"{site[0]}/nowhere.png"},
-        {"image": base64.b64encode(b"not a image at all").decode()},
+        {"image": base64.b64encode(b"not an image at all").decode()},
         {"image": "http://169.254.169.254/latest/meta-data"},
         {"image": "file:///etc/passwd"[5:]},
     ]

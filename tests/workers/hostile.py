@@ -120,7 +120,7 @@ def trickle(file: BinaryIO, pause_s: float) -> Iterator[bytes]:
 
 def refuse(kind: Literal["input", "request", "labels"]) -> int:
     if kind == "input":
-        raise UnreadableInput("has 2,500 megapixels\n; at most 100 are read")
+        raise UnreadableInput("has 2,500 megapixels\n; the limit is 100")
     if kind == "request":
         raise InvalidRequest("is no table")
     raise InvalidLabels("not for a parser")

@@ -317,7 +317,7 @@ def cut_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (shutil.rmtree, "is no folder that is here"),
+        (shutil.rmtree, "is not a folder on this machine"),
         (lambda f: (f / "open_clip_model.safetensors").unlink(), "holds no open_clip_model"),
         (lambda f: (f / "open_clip_config.json").unlink(), "holds no open_clip_config.json"),
         (lambda f: (f / "open_clip_config.json").write_text("{"), "holds no open_clip_config.json"),
@@ -345,7 +345,7 @@ def test_a_folder_that_is_no_checkpoint_is_a_configuration_error(
     ("checkpoint", "said"),
     [
         ("ViT-B-99@openai", "no architecture ViT-B-99 .*did you mean"),
-        ("ViT-B-32", "is no folder that is here"),
+        ("ViT-B-32", "is not a folder on this machine"),
         ("ViT-B-32@nothing", "laion2b_s34b_b79k"),
         ("ViT-B-32@openai", "write ViT-B-32-quickgelu@openai"),
         (
@@ -432,7 +432,7 @@ def test_an_architecture_with_a_file_of_weights_is_a_checkpoint(
     clip = load(f"{named}@{weights}", name="m")
 
     np.testing.assert_array_equal(clip.texts.encode([[320]]), wanted)
-    with pytest.raises(ConfigurationError, match="is none of"):
+    with pytest.raises(ConfigurationError, match="is not one of"):
         load(f"{named}@{untrained_clip / 'open_clip_config.json'}", name="m")
 
 

@@ -59,7 +59,7 @@ def test_a_hub_that_does_not_answer_is_named(cache: Path, monkeypatch: pytest.Mo
 
     with (
         hub.reach(allow_download=True),
-        pytest.raises(ConfigurationError, match="m cannot be fetched from acme/other"),
+        pytest.raises(ConfigurationError, match="m cannot be downloaded from acme/other"),
     ):
         hub.file("acme/other", ["config.json"], revision=None, model="m")
 

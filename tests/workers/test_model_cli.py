@@ -165,7 +165,7 @@ def test_without_a_network_pulling_says_so_and_goes_on_with_the_next(
     (told,) = [
         line for line in pulled.stderr.splitlines() if line.startswith("pigeonhole-server: ")
     ]
-    assert "the model text cannot be fetched from http://127.0.0.1:" in told
+    assert "the model text cannot be downloaded from http://127.0.0.1:" in told
     assert "acme/text: " in told
     assert pulled.stdout.startswith("folder: ")
 

@@ -94,15 +94,23 @@ def test_names_may_be_aliases_in_any_order_and_of_other_devices_too(load):
 
 
 def test_a_worker_without_a_model_says_which_it_could_hold(load):
-    with pytest.raises(ConfigurationError, match=r"no model for a gpu worker.* of: any"):
+    with pytest.raises(ConfigurationError, match=r"no model can run on a gpu worker.* of: any"):
         load(entry("cpu"), entry("any", device="gpu-preferred"), models="cpu", device="cuda")
 
 
 @pytest.mark.parametrize(
     ("kind", "device", "said"),
     [
-        ("gpu-only", "cpu", "there is no GPU here, or PIGEONHOLE_DEVICE is cpu; needs one: big"),
-        ("cpu", "cuda", "there is a GPU here; needs a CPU worker (PIGEONHOLE_DEVICE=cpu): big"),
+        (
+            "gpu-only",
+            "cpu",
+            "no GPU is available, or PIGEONHOLE_DEVICE is cpu; these models need one: big",
+        ),
+        (
+            "cpu",
+            "cuda",
+            "this worker uses a GPU; these models need a CPU worker (PIGEONHOLE_DEVICE=cpu): big",
+        ),
     ],
 )
 def test_where_there_is_no_other_it_says_what_the_model_needs(

@@ -256,10 +256,12 @@ class Learner:
         start = cls.start(labels, np.asarray(arrays["prior"]), CosineCalibration(**header["scale"]))
         for name, array in start.arrays().items():
             if array.shape != arrays[name].shape:
-                raise ValueError(f"{name} is {arrays[name].shape}, {array.shape} was expected")
+                raise ValueError(
+                    f"{name} has shape {arrays[name].shape}, but must have {array.shape}"
+                )
         heard, meant = float(header["heard"]), float(header.get("meant", 1.0))
         if not 0.0 <= meant <= 1.0:
-            raise ValueError(f"meant is {meant}, 0 to 1 was expected")
+            raise ValueError(f"meant is {meant}, but must be 0 to 1")
         return replace(
             start,
             seen=int(header["seen"]),

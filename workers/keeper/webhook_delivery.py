@@ -204,11 +204,11 @@ class WebhookDelivery:
             if each.url != webhook.url or not each.enabled:
                 return each  # it was changed while we asked
             if attempt.status == 410:
-                return each.disabled("it answered 410: it wants nothing more")
+                return each.disabled("the endpoint responded with status 410 Gone")
             since = each.failing_since or attempt.at
             if attempt.at - since >= timedelta(seconds=SILENT_S):
                 days = round(SILENT_S / 86400)
-                return each.disabled(f"nothing has arrived for {days} days")
+                return each.disabled(f"no delivery has succeeded for {days} days")
             return each.model_copy(update={"failing_since": since})
 
         if noted(webhook) != webhook:

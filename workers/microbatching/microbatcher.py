@@ -198,7 +198,9 @@ class Microbatcher:
             while self._forward_next():
                 pass
         except BaseException:
-            logger.critical("The batcher of %s died; its model stops.", self._name, exc_info=True)
+            logger.critical(
+                "The microbatcher of %s crashed; its model stops.", self._name, exc_info=True
+            )
         finally:
             self._stop()
             self._end_all()
@@ -214,7 +216,9 @@ class Microbatcher:
             pending = list(self._open)
             self._plan.clear()
         for request in pending:
-            self._end(request, Unavailable(f"The model {self._name} stopped before the answer."))
+            self._end(
+                request, Unavailable(f"The model {self._name} stopped before it returned a result.")
+            )
 
     def _forward_next(self) -> bool:
         """Wait for work and run a batch; False once closed.
@@ -251,7 +255,7 @@ class Microbatcher:
                     self._shrink(batch)
                 else:
                     logger.warning(
-                        "A batch of %d windows failed on %s (%s); running its halves.",
+                        "A microbatch of %d windows failed on %s (%s); running its halves.",
                         len(batch), self._name, type(error).__name__,
                     )  # fmt: skip
                 middle = len(batch) // 2
@@ -267,7 +271,7 @@ class Microbatcher:
         if shrunk:
             logger.warning(
                 "%s had no memory for %d windows of %d tokens together, padding included; "
-                "from now on its batches have at most %d.",
+                "from now on its microbatches have at most %d.",
                 self._name, len(batch), tokens, tokens // 2,
             )  # fmt: skip
 
@@ -290,9 +294,9 @@ class Microbatcher:
         finally:
             self._pass_began = None
         if rows.shape != (len(batch), self._encoder.dimensions):
-            raise WorkFailed(f"The model {self._name} answered with vectors of a wrong shape.")
+            raise WorkFailed(f"The model {self._name} returned vectors of a wrong shape.")
         if not np.isfinite(rows).all():
-            raise WorkFailed(f"The model {self._name} answered with a vector that is not finite.")
+            raise WorkFailed(f"The model {self._name} returned a vector that is not finite.")
         self._report(batch, self._clock() - began)
         return rows
 
@@ -303,7 +307,9 @@ class Microbatcher:
         try:
             self._observe(len(sizes), sum(sizes), len(sizes) * max(sizes), seconds)
         except Exception:
-            logger.exception("Counting a batch of %s failed; its rows are good.", self._name)
+            logger.exception(
+                "Counting a microbatch of %s failed; its vectors are not affected.", self._name
+            )
 
     def _deliver(self, batch: list[ScheduledWindow], rows: Rows) -> None:
         start = 0

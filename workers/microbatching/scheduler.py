@@ -59,7 +59,7 @@ OLDEST_LEADS = 4
 class EmbeddingRequest:
     """One submit: its distinct windows, those still waiting (by size), and the rows so far.
 
-    A window is what the model takes: content ids of a text, or a image.
+    A window is what the model takes: content ids of a text, or an image.
     """
 
     windows: list[Any]  # U distinct windows

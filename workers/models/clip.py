@@ -196,7 +196,7 @@ class _ImageTower:
         for image in images:
             if image.shape != wanted or image.dtype != np.uint8:
                 raise ValueError(
-                    f"A image is {image.dtype} {image.shape}; the frame is uint8 {wanted}."
+                    f"An image is {image.dtype} {image.shape}; the frame is uint8 {wanted}."
                 )
         stacked = torch.from_numpy(np.stack(images))  # (N, H, W, 3)
         return self._tower.run(lambda: (self._normalised(stacked),), what=f"{len(images)} images")
@@ -237,9 +237,9 @@ def _agreeing(
         else:
             if agreement >= AGREEMENT:
                 return encoder, precision
-            found = f"cosine {agreement:.4f} with its library, below {AGREEMENT}"
+            found = f"cosine {agreement:.4f} with the reference library, below {AGREEMENT}"
         logger.warning("%s do not run in %s (%s)", what, precision, found)
-    raise ConfigurationError(f"{what} do not come out as in its library: {found}")
+    raise ConfigurationError(f"{what} differ from those of the reference library: {found}")
 
 
 def _probe_texts(encoder: _TextTower) -> Rows:

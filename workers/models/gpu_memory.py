@@ -99,7 +99,7 @@ def freeing(work: Callable[[], Result], *, what: str) -> Result:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    raise Unavailable(f"There was not enough memory for {what}; a smaller batch may fit.")
+    raise Unavailable(f"There was not enough memory for {what}; a smaller request may fit.")
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -61,7 +61,7 @@ def file(repository: str, candidates: Sequence[str], *, revision: str | None, mo
             continue
         except HFValidationError as exc:
             raise ConfigurationError(
-                f"checkpoint: {repository} is no name on the hub: {exc}"
+                f"checkpoint: {repository} is not a valid name on the hub: {exc}"
             ) from exc
         except (HfHubHTTPError, OSError) as exc:
             raise _no_answer(model, repository, exc) from exc
@@ -84,12 +84,13 @@ def not_here(model: str) -> ConfigurationError:
     """What to tell when a model is not on this machine and must not be fetched."""
     return ConfigurationError(
         f"the model {model} is not on this machine; run: pigeonhole-server models pull {model} "
-        "(or set PIGEONHOLE_ALLOW_DOWNLOADS=true, and workers fetch it at their start)"
+        "(or set PIGEONHOLE_ALLOW_DOWNLOADS=true, and workers download it when they start)"
     )
 
 
 def _no_answer(model: str, repository: str, error: Exception) -> ConfigurationError:
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
     return ConfigurationError(
-        f"the model {model} cannot be fetched from {repository}: {type(error).__name__}: {reason}"
+        f"the model {model} cannot be downloaded from {repository}: "
+        f"{type(error).__name__}: {reason}"
     )

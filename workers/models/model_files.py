@@ -99,7 +99,7 @@ def fetch(entry: ModelEntry) -> LocalModel:
     repository = repository_of(entry)
     if repository is None:
         raise ConfigurationError(
-            f"the model {entry.name} is not on a hub; put it where the catalogue says it is: "
+            f"the model {entry.name} is not on a model hub; put it where the catalogue expects it: "
             f"{entry.checkpoint}"
         )
     try:
@@ -115,13 +115,13 @@ def fetch(entry: ModelEntry) -> LocalModel:
     except Exception as exc:  # the errors of its client have no common root
         reason = (str(exc).strip().splitlines() or ["no reason given"])[0]
         raise ConfigurationError(
-            f"the model {entry.name} cannot be fetched from {constants.ENDPOINT}/{repository}: "
+            f"the model {entry.name} cannot be downloaded from {constants.ENDPOINT}/{repository}: "
             f"{type(exc).__name__}: {reason}"
         ) from exc
     stock = find(entry)
     if stock is None:
         raise ConfigurationError(
-            f"the model {entry.name}: {repository} has no weights that can be loaded"
+            f"the model {entry.name}: {repository} has no weights in a supported format"
         )
     return stock
 

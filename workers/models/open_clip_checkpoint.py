@@ -165,7 +165,7 @@ def _source(checkpoint: str, model: str) -> _OpenClipSource:
     architecture, at, pretrained = checkpoint.partition("@")
     if not at or not pretrained:
         raise ConfigurationError(
-            f"checkpoint: {checkpoint} of {model} is no folder that is here; write a folder, "
+            f"checkpoint: {checkpoint} of {model} is not a folder on this machine; give a folder, "
             "hf-hub:<owner>/<name>, <architecture>@<pretrained tag> or <architecture>@<file>"
         )
     return _built_in(architecture, pretrained, model)
@@ -200,14 +200,14 @@ def _built_in(architecture: str, pretrained: str, model: str) -> _OpenClipSource
     if config is None:
         near = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
         raise ConfigurationError(
-            f"checkpoint: open_clip knows no architecture {architecture} (model {model})"
+            f"checkpoint: open_clip has no architecture {architecture} (model {model})"
             + (f"; did you mean {' or '.join(near)}?" if near else "")
         )
     path = Path(pretrained)
     if path.is_file():
         if path.suffix not in _WEIGHT_FILES:
             kinds = ", ".join(sorted(_WEIGHT_FILES))
-            raise ConfigurationError(f"the model {model}: {path} is none of {kinds}")
+            raise ConfigurationError(f"the model {model}: {path} is not one of {kinds}")
         return _OpenClipSource(
             architecture=architecture, pretrained=pretrained, revision=fingerprint([path])
         )
@@ -221,7 +221,7 @@ def _built_in(architecture: str, pretrained: str, model: str) -> _OpenClipSource
     if tag.get("quick_gelu", False) and not config.get("quick_gelu", False):
         raise ConfigurationError(
             f"checkpoint: the weights {pretrained} were trained with QuickGELU, which "
-            f"{architecture} has not; write {architecture}-quickgelu@{pretrained}"
+            f"{architecture} does not use; give {architecture}-quickgelu@{pretrained}"
         )
     repository, _, name = tag["hf_hub"].rpartition("/")
     names = (f"{Path(name).stem}.safetensors", name) if name else WEIGHTS
@@ -257,7 +257,7 @@ def _tokeniser(tokenizer: Any, shorter: bool, model: str) -> ClipTokenizer:
             shorter=shorter,
         )
     kind = type(tokenizer).__name__
-    raise ConfigurationError(f"the model {model} has a tokenizer that is not known: {kind}")
+    raise ConfigurationError(f"the model {model} has an unsupported tokenizer: {kind}")
 
 
 def _may_be_shorter(tower: Any) -> bool:

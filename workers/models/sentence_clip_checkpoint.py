@@ -1,6 +1,6 @@
 """CLIP checkpoints of sentence-transformers: `clip-ViT-B-32` and others that embed both.
 
-Decides which of its models have two towers and what their processors want of a image.
+Decides which of its models have two towers and what their processors want of an image.
 
 Importing this module imports torch, which takes seconds.
 """
@@ -61,8 +61,8 @@ def read(checkpoint: str, *, model: str, device: str, allow_download: bool) -> C
             ) from exc
         if not isinstance(getattr(loaded[0], "model", None), CLIPModel):
             raise ConfigurationError(
-                f"the model {model} ({checkpoint}) is no CLIP model: it has no tower for images; "
-                "name one that has, or use it for texts alone"
+                f"the model {model} ({checkpoint}) is not a CLIP model: it has no image tower; "
+                "use a model that has one, or use this one for texts only"
             )
         return _checkpoint(loaded.float().eval(), checkpoint, model)
 
@@ -122,7 +122,7 @@ class _SentenceClipImages(nn.Module):
 
 
 def _frame(wants: Any, model: str) -> Frame:
-    """What the model's own processor makes of a image."""
+    """What the model's own processor makes of an image."""
     size, crop = dict(wants.size), dict(wants.crop_size or {}) if wants.do_center_crop else {}
     interpolation = _INTERPOLATIONS.get(int(wants.resample))
     if (
@@ -144,7 +144,7 @@ def _frame(wants: Any, model: str) -> Frame:
             interpolation=interpolation,
         )
     raise ConfigurationError(
-        f"the model {model} wants its images resized in a way that is not known: "
+        f"the model {model} needs an unsupported way of resizing images: "
         f"size {size}, crop {crop}, resample {wants.resample}"
     )
 

@@ -178,7 +178,9 @@ def _choose(
                 return
             reason = f"cosine {agreement:.4f} with float32, below {AGREEMENT}"
         logger.warning("%s does not run by %s %s (%s)", encoder.name, engine, precision, reason)
-    raise ConfigurationError(f"No engine gives the vectors of the model {encoder.name}.")
+    raise ConfigurationError(
+        f"No inference engine reproduces the vectors of the model {encoder.name}."
+    )
 
 
 def _agreement(encoder: _SentenceEncoder, reference: Rows) -> float:

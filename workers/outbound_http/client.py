@@ -113,7 +113,7 @@ class Outbound:
                 if exchange.status not in _REDIRECTS:
                     return exchange.content(max_bytes, accept)
                 target = self._redirected(target, exchange.header("location"))
-        raise FetchFailed(f"the URL leads to more than {MAX_REDIRECTS} redirects")
+        raise FetchFailed(f"the URL redirects more than {MAX_REDIRECTS} times")
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
@@ -145,7 +145,7 @@ class Outbound:
 
     def _redirected(self, target: CheckedUrl, location: str) -> CheckedUrl:
         if not location:
-            raise FetchFailed("redirects without saying where to")
+            raise FetchFailed("redirects without a Location header")
         try:
             reached = self._checked(urljoin(target.url, location))
         except (FetchFailed, ValueError) as exc:
@@ -224,16 +224,20 @@ class _Exchange:
         """
         if self.status != 200:
             kind = FetchInterrupted if self.status in _PASSING else FetchFailed
-            raise kind(f"answered {self.status}")
+            raise kind(f"responded with status {self.status}")
         media_type = self.header("content-type").partition(";")[0].strip().lower()
         if not (accept(media_type) if callable(accept) else media_type in accept):
-            raise FetchFailed(f"is of type {media_type[:80] or 'none'}, which cannot be read here")
+            raise FetchFailed(
+                f"responded with the unsupported content type {media_type[:80] or 'none'}"
+            )
         length = self.header("content-length")
         if length.isdecimal() and int(length[:20]) > max_bytes:
             raise _too_large(max_bytes)
         encoding = self.header("content-encoding").lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise FetchFailed(f"is packed as {encoding[:80]}; gzip is understood")
+            raise FetchFailed(
+                f"responded with the content encoding {encoding[:80]}; only gzip is supported"
+            )
         unpack = _BoundedGunzip(max_bytes) if encoding.endswith("gzip") else None
         self._line.allow(2 * max_bytes + _FRAMING_BYTES)  # chunks of some bytes have as much frame
         data, received = bytearray(), 0
@@ -266,12 +270,12 @@ class _BoundedGunzip:
             if self._member.eof:  # another member follows
                 self._members += 1
                 if self._members > _MAX_MEMBERS:
-                    raise FetchFailed(f"is packed in more than {_MAX_MEMBERS} pieces")
+                    raise FetchFailed(f"responded with more than {_MAX_MEMBERS} gzip members")
                 self._member = zlib.decompressobj(wbits=31)
             try:
                 out += self._member.decompress(packed, self._left - len(out) + 1)
             except zlib.error as exc:
-                raise FetchFailed("is packed wrongly: its gzip cannot be read") from exc
+                raise FetchFailed("responded with invalid gzip data") from exc
             if len(out) > self._left:
                 raise _too_large(self._max_bytes)
             packed = self._member.unconsumed_tail or self._member.unused_data
@@ -280,7 +284,7 @@ class _BoundedGunzip:
 
     def end(self) -> None:
         if not self._member.eof:
-            raise FetchFailed("is packed wrongly: its gzip ends early")
+            raise FetchFailed("responded with truncated gzip data")
 
 
 @contextmanager
@@ -299,16 +303,16 @@ def _reason(exc: Exception, deadline: Deadline) -> str:
     if isinstance(exc, httpcore.TimeoutException):
         return deadline.missed().detail
     if isinstance(exc.__cause__, ssl.SSLCertVerificationError):
-        return "has a certificate that is not trusted, or is another host's"
+        return "has a TLS certificate that is not trusted or belongs to another host"
     if isinstance(exc.__cause__, ssl.SSLError):
-        return "cannot be spoken to over TLS"
+        return "failed the TLS handshake"
     if isinstance(exc, httpcore.NetworkError):
-        return "broke the connection"
-    return "does not speak HTTP as it should, or ended its answer early"
+        return "closed the connection"
+    return "sent an invalid or incomplete HTTP response"
 
 
 def _too_large(max_bytes: int) -> FetchFailed:
-    return FetchFailed(f"is larger than {max_bytes} bytes")
+    return FetchFailed(f"responded with more than {max_bytes} bytes, the limit")
 
 
 def _retry_after_s(text: str, *, date: str) -> float | None:

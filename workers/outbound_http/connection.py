@@ -77,7 +77,7 @@ class HostResolver:
         except ValueError:
             pass
         if not self._free.acquire(blocking=False):
-            raise Unavailable("names of hosts are resolved too slowly; try again later")
+            raise Unavailable(f"DNS is slow: {_MAX_LOOKUPS} lookups are in flight; try again later")
         answer: Future[Sequence[Address]] = Future()
         threading.Thread(
             target=self._look_up, args=(host, answer), name="resolve", daemon=True
@@ -88,10 +88,14 @@ class HostResolver:
             raise deadline.missed() from None
         except (OSError, ValueError) as exc:
             if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_AGAIN:
-                raise FetchInterrupted("has a host whose name is not resolved for now") from exc
-            raise FetchFailed("has a host that is not known: check how it is spelt") from exc
+                raise FetchInterrupted(
+                    "has a host name that cannot be resolved at the moment"
+                ) from exc
+            raise FetchFailed(
+                "has a host name that cannot be resolved: check the spelling"
+            ) from exc
         if not found:
-            raise FetchFailed("has a host without an address")
+            raise FetchFailed("has a host name without an address")
         return found
 
     def _look_up(self, host: str, answer: Future[Sequence[Address]]) -> None:
@@ -122,7 +126,7 @@ class BoundedConnection(httpcore.NetworkStream):
             FetchFailed: The deadline is over, or more came than is allowed.
         """
         if self._allowed <= 0:
-            raise FetchFailed("sent too much around its content")
+            raise FetchFailed("sent more header or framing bytes than are accepted")
         found = self._stream.read(min(max_bytes, self._allowed), self._deadline.left_s())
         self._allowed -= len(found)
         return found
@@ -190,4 +194,4 @@ class Dialler(httpcore.NetworkBackend):
             self.line = BoundedConnection(stream, self._deadline)
             return self.line
         self._deadline.left_s()
-        raise FetchInterrupted("does not answer")
+        raise FetchInterrupted("does not accept the connection")

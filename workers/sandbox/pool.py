@@ -137,10 +137,10 @@ class Sandbox:
         with self._room:
             self._room.wait_for(lambda: self._closed or len(self._queue) < self._waiting, room_s)
             if self._closed:
-                raise Unavailable("The reader of inputs is not running.")
+                raise Unavailable("The sandbox process that reads inputs is not running.")
             if len(self._queue) >= self._waiting:
                 raise TooBusy(
-                    f"{self._waiting} inputs wait to be read already; try again later",
+                    f"the queue of inputs to decode is full ({self._waiting} wait); try later",
                     retry_after_s=1,
                 )
             self._queue.append(task)
@@ -170,7 +170,7 @@ class Sandbox:
         module, name = function.__module__, function.__name__
         known = module in self._modules and getattr(sys.modules[module], name, None) is function
         if not known:
-            raise ValueError(f"{name} is no function that the sandbox runs")
+            raise ValueError(f"{name} is not a function that the sandbox runs")
         return f"{module}:{name}"
 
     def _stop(self) -> None:
@@ -251,7 +251,9 @@ class Sandbox:
                 fresh.give_way()
         except (OSError, ChannelClosed) as exc:
             log.error("sandbox.no_child", exc=exc)
-            raise Unavailable("The reader of inputs cannot be started.", retry_after_s=5) from exc
+            raise Unavailable(
+                "The sandbox process that reads inputs could not be started.", retry_after_s=5
+            ) from exc
         with self._work:
             if not self._closed:  # or `close` has killed all that it saw
                 self._children.add(fresh)

@@ -190,7 +190,7 @@ def _environment() -> dict[str, str]:
 
 def closing() -> Unavailable:
     """The error of what a worker that stops leaves undone."""
-    return Unavailable("The reader of inputs stopped before the answer.", retry_after_s=1)
+    return Unavailable("The sandbox process stopped before it returned a result.", retry_after_s=1)
 
 
 def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
@@ -210,14 +210,15 @@ def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
 def too_slow(limit_s: float) -> UnreadableInput:
     """The error of what takes too long."""
     return UnreadableInput(
-        f"could not be read within {limit_s:g} s, the most for one file (PIGEONHOLE_DECODE_LIMIT_S)"
+        f"took longer than {limit_s:g} s to decode, the limit for one file "
+        "(PIGEONHOLE_DECODE_LIMIT_S)"
     )
 
 
 def too_much(memory_bytes: int) -> UnreadableInput:
     """The error of what takes too much memory."""
     return UnreadableInput(
-        f"needs more than {memory_bytes // 10**6:,} MB of memory to be read, the most for one file "
+        f"needs more than {memory_bytes // 10**6:,} MB of memory to decode, the limit for one file "
         "(PIGEONHOLE_DECODER_BYTES)"
     )
 
@@ -233,10 +234,10 @@ def death(
     if status == -signal.SIGXCPU:
         return too_slow(limit_s)
     if status == -signal.SIGKILL:  # by an operator, or by the kernel, short of memory
-        return UnreadableInput("could not be read: its reader was killed; send it again")
+        return UnreadableInput("could not be read: the sandbox process was killed; send it again")
     if status == -signal.SIGABRT or (filled and status is not None and status < 0):
         return too_much(memory_bytes)
-    return UnreadableInput("is broken: it crashed its reader")
+    return UnreadableInput("is broken: reading it crashed the sandbox process")
 
 
 def _shown(text: str) -> str:

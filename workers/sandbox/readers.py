@@ -101,7 +101,7 @@ class FileReaders:
         """
         name = f"{function.__module__}:{function.__name__}"
         if function.__module__ not in self._modules:
-            raise ValueError(f"{name} is no function that the sandbox runs")
+            raise ValueError(f"{name} is not a function that the sandbox runs")
         size = file.seek(0, io.SEEK_END)
         task = SandboxTask(name, self._limit_s, msgspec.Raw(encode(args)), size)
         with self._held() as child:
@@ -120,7 +120,7 @@ class FileReaders:
     def _held(self) -> Iterator[ChildProcess]:
         """A child for one file, which is buried unless it is ready for the next."""
         if not self._room.acquire(timeout=_ROOM_S):
-            raise Unavailable("Too many tables are being read.", retry_after_s=1)
+            raise Unavailable("Too many tables are being read at once; try again.", retry_after_s=1)
         try:
             child = self._child()
             try:
@@ -142,7 +142,9 @@ class FileReaders:
             return ChildProcess(self._modules, self._memory_bytes)
         except (OSError, ChannelClosed) as exc:
             log.error("sandbox.no_child", exc=exc)
-            raise Unavailable("The reader of tables cannot be started.", retry_after_s=5) from exc
+            raise Unavailable(
+                "The sandbox process that reads tables could not be started.", retry_after_s=5
+            ) from exc
 
     def _kept(self, child: ChildProcess) -> bool:
         """Have it wait for the next file, unless another one does."""

@@ -181,15 +181,17 @@ def _left(deadline: float | None) -> float | None:
 def _plain(value: object) -> object:
     if isinstance(value, np.ndarray) and value.dtype == np.uint8:
         return _Array(value.shape, np.ascontiguousarray(value).data.cast("B"))
-    raise NotImplementedError(f"{type(value).__name__} does not travel")
+    raise NotImplementedError(
+        f"a value of type {type(value).__name__} cannot be sent to the sandbox"
+    )
 
 
 def _array(kind: type, value: object) -> object:
     if typing.get_origin(kind) is not np.ndarray:
-        raise NotImplementedError(f"{kind} does not travel")
+        raise NotImplementedError(f"a value of type {kind} cannot be received from the sandbox")
     sent = msgspec.convert(value, _Array)
     if min(sent.shape, default=0) < 0 or math.prod(sent.shape) != sent.data.nbytes:
-        raise ValueError("the shape is not that of the data")
+        raise ValueError("the shape does not match the data")
     return np.frombuffer(sent.data, np.uint8).reshape(sent.shape).copy()
 
 

@@ -181,13 +181,13 @@ class TestJsonl:
         )
 
         assert faults(sent, "x.jsonl") == {
-            "file line 2": "is not valid JSON: it ends in the middle",
+            "file line 2": "is not valid JSON: it is truncated",
             "file line 3": "must be a JSON object, not an array",
             "file line 4.text": "must be a string",
             "file line 4.label": "must be a string",
             "file line 5.text": "is missing",
-            "file line 6": "has a key twice in one object: which one counts?",
-            "file line 7": r"holds half of a surrogate pair (\ud800 to \udfff), no character",
+            "file line 6": "has a duplicate key in one object",
+            "file line 7": r"holds an unpaired surrogate (\ud800 to \udfff)",
             "file line 8": "is one thing: send text or image, the other as a further item",
             "file line 9.weight": "must be a number",
             "file line 10.label": "must not be empty",
@@ -310,15 +310,15 @@ class TestCsv:
             "file line 4": "has 1 field, but the header has 4",
             "file line 5.num_iters": "must be a whole number",
             "file line 5.weight": "must be a number",
-            "file line 6": "has 5 fields, but the header has 4: put a field that holds the "
-            "delimiter into quotes",
+            "file line 6": "has 5 fields, but the header has 4: quote every field that "
+            "contains the delimiter",
             "file line 7.num_iters": "must be a whole number",
             "file line 7.weight": "must be a finite number",
             "file line 8": "has a quote within field 1 that is followed by neither a delimiter nor "
-            "a line end: within quotes, put two quotes for one",
+            "a line end: double each quote inside a quoted field",
             "file line 9.label": "must not be empty",
-            "file line 10": "opens a quote that is never closed: put two quotes for one, around "
-            "the field too",
+            "file line 10": "opens a quote that is never closed: quote the whole field, "
+            "and double each quote in it",
         }
 
     def test_what_the_limits_refuse_of_all_is_told_by_its_line(self):

@@ -251,7 +251,7 @@ class TestDocuments:
         ("unread", "why"),
         [
             ("metafile", "that can be read. Images that are broken were not read: 1."),
-            ("more pages", "where it was read. Page 1 was not read: 0 is the most."),
+            ("more pages", "where it was read. Page 1 was not read: the limit is 0 pages."),
         ],
     )
     def test_one_that_is_not_read_whole_is_not_called_empty(

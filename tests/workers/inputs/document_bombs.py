@@ -87,7 +87,7 @@ def endless_pages() -> bytes:
 
 
 def huge_image_in_pdf(side: int = 30_000) -> bytes:
-    """A page with a image of 900 megapixels, nearly all of it missing."""
+    """A page with an image of 900 megapixels, nearly all of it missing."""
     extra = (
         b"/Type/XObject/Subtype/Image/Width %d/Height %d/BitsPerComponent 8"
         b"/ColorSpace/DeviceRGB/Filter/FlateDecode" % (side, side)

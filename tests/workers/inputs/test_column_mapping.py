@@ -20,11 +20,11 @@ from workers.inputs.tables.row import RowFault
         ({"text": None}, "is null"),
         ({"text": ""}, "is empty"),
         ({"text": " \n\t"}, "is empty"),
-        ({"text": 5}, "must be a text, but is a number"),
-        ({"text": 5.0}, "must be a text, but is a number"),
-        ({"text": False}, "must be a text, but is true or false"),
-        ({"text": ["a"]}, "must be a text, but is nested"),
-        ({"text": b"\xff"}, "must be a text, but is binary data"),
+        ({"text": 5}, "must be a string, but is a number"),
+        ({"text": 5.0}, "must be a string, but is a number"),
+        ({"text": False}, "must be a string, but is true or false"),
+        ({"text": ["a"]}, "must be a string, but is nested"),
+        ({"text": b"\xff"}, "must be a string, but is binary data"),
     ],
 )
 def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):

@@ -55,11 +55,11 @@ def test_a_text_that_speaks_of_pdf_is_a_text() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        *((drawn(kind), "is a image: send it as `image`")
+        *((drawn(kind), "is an image: send it as `image`")
           for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a image: send it as `image`"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is a image: send it as `image`"),
-        (b"<?xml version='1.0'?>\n<svg/>", "is a image: send it as `image`"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is an image: send it as `image`"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is an image: send it as `image`"),
+        (b"<?xml version='1.0'?>\n<svg/>", "is an image: send it as `image`"),
         (b"\r\n <!DOCTYPE html><p>x</p>", "is an HTML page: save it as PDF, or send its text"),
         (b"<html lang='en'>", "is an HTML page: save it as PDF, or send its text"),
         (b"<?xml version='1.0'?><a/>", "is XML: save it as DOCX or PDF, or send its text"),
@@ -111,7 +111,7 @@ def test_what_is_beyond_the_most_characters_is_counted_and_said(max_pages: int) 
 
     assert len(found.text.replace("\n\n", "")) == 9_800
     assert (found.total_pages, found.pages_read) == (34, 3)
-    assert found.unread == ("The text was read up to 9800 characters, the most.",)
+    assert found.unread == ("The text was read up to the limit of 9800 characters.",)
 
 
 def test_only_the_first_kilobyte_may_be_junk() -> None:

@@ -243,7 +243,7 @@ def test_text_is_bounded_and_the_rest_is_said() -> None:
 
     assert len(found.text) == 120
     assert (found.total_pages, found.pages_read) == (1, 0)
-    assert found.unread == ("The text was read up to 120 characters, the most.",)
+    assert found.unread == ("The text was read up to the limit of 120 characters.",)
 
 
 def test_images_follow_as_pages_without_text_in_the_order_of_the_body() -> None:
@@ -318,7 +318,7 @@ def test_embedded_files_that_stand_for_text_are_said() -> None:
     found = parsed(data)
 
     assert found.text == "Words"
-    assert found.unread == ("Embedded files that stand for text were not read: 1.",)
+    assert found.unread == ("Embedded files in place of text (altChunk) were not read: 1.",)
 
 
 def test_macros_are_not_looked_at() -> None:
@@ -387,7 +387,7 @@ def test_document_types_are_refused_and_with_them_entities(
 
     said = refused(docx(paragraph("Words"), {part: xml.encode(encoding)}))
 
-    assert said == f"declares a document type in {part}, as no Office file does: save it again"
+    assert said == f"holds a DOCTYPE in {part}, which Office files do not have: save it again"
 
 
 def test_a_document_in_utf_16_is_read() -> None:
@@ -399,7 +399,7 @@ def test_a_document_in_utf_16_is_read() -> None:
 def test_text_that_is_too_deep_is_refused_and_other_depth_is_none() -> None:
     deep = "<w:p>" * 5000 + "</w:p>" * 5000
 
-    assert refused(docx(deep)) == "has text nested more than 300 deep, as no document has"
+    assert refused(docx(deep)) == "nests text more than 300 levels deep, the limit"
     assert parsed(docx("<w:x>" * 500_000 + paragraph("y") + "</w:x>" * 500_000)).text == "y"
 
 
@@ -409,7 +409,7 @@ def test_text_that_is_too_deep_is_refused_and_other_depth_is_none() -> None:
 def test_a_part_that_is_no_xml_is_refused(xml: str) -> None:
     said = refused(docx("", {"word/document.xml": xml}))
 
-    assert said == "is broken: its part word/document.xml is no XML"
+    assert said == "is broken: its entry word/document.xml is not valid XML"
 
 
 def test_a_part_that_expands_to_too_much_is_refused() -> None:
@@ -417,7 +417,7 @@ def test_a_part_that_expands_to_too_much_is_refused() -> None:
 
     said = refused(docx("<!--" + " " * 6_000_000 + "-->"), bounds=small)
 
-    assert said == "expands to more than 5000000 bytes, the most that is read: split it"
+    assert said == "decompresses to more than 5000000 bytes, the limit: split it"
 
 
 def test_parts_that_expand_to_too_much_together_are_refused() -> None:
@@ -443,7 +443,7 @@ def test_too_many_parts_are_refused_before_they_are_listed() -> None:
 
     said = refused(data, bounds=DocumentBounds(max_parts=200))
 
-    assert said == "is made of more than 200 parts, the most that are read"
+    assert said == "has more than 200 package entries, the limit"
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_too_many_parts_are_refused_before_they_are_listed() -> None:
         ({"mimetype": "…", "META-INF/container.xml": "<a/>"}, "is an EPUB book"),
         (
             {"_rels/.rels": pointing_at("word/document.xml")},
-            "is broken: its part word/document.xml is missing",
+            "is broken: its entry word/document.xml is missing",
         ),
     ],
 )
@@ -484,7 +484,9 @@ def test_broken_encrypted_and_strangely_compressed_archives_are_refused() -> Non
     assert refused(good[:-30]) == "is broken: its archive cannot be read"
     assert refused(bytes(spoilt)) == "is broken: its word/document.xml cannot be read"
     for odd in (bytes(locked), zipped({"word/document.xml": body("")}, method=zipfile.ZIP_BZIP2)):
-        assert refused(odd).startswith("is encrypted, or compressed as no Office file is")
+        assert refused(odd).startswith(
+            "is encrypted, or uses a compression that Office does not use"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -186,4 +186,4 @@ def test_a_file_that_ends_within_a_character_has_a_fault_in_its_last_line(encodi
 def test_the_fault_names_the_byte_and_its_place():
     (row,) = rows_of(b'{"a":"\xe9"}', said=DeclaredFormat(encoding="utf-8"))
     assert row.fault is not None
-    assert "is not UTF-8: byte 0xE9 at position 7 " in row.fault.message
+    assert "is not valid UTF-8: byte 0xE9 at position 7 " in row.fault.message

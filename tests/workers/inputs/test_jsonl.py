@@ -58,7 +58,7 @@ def test_any_object_comes_back_in_any_encoding_wherever_chunks_end(
 @pytest.mark.parametrize(
     ("line", "code", "reason"),
     [
-        (b"{", "invalid_json_line", "ends in the middle"),
+        (b"{", "invalid_json_line", "is truncated"),
         (b'{"a":1,}', "invalid_json_line", "trailing comma"),
         (b"{'a':1}", "invalid_json_line", "not valid JSON"),
         (b'{"a":1} {"b":2}', "invalid_json_line", "trailing characters"),

@@ -136,7 +136,7 @@ def test_bytes_of_a_column_that_is_named_for_texts_are_one():
     assert rows[1].data == {"id": "2", "text": b"\xff", "raw": "Yg=="}
     found = pick(rows[1].data, 2, column="text")
     assert isinstance(found, RowFault)
-    assert (found.code, found.message) == ("invalid_text", "must be a text, but is binary data")
+    assert (found.code, found.message) == ("invalid_text", "must be a string, but is binary data")
 
 
 def test_bytes_of_images_are_base64():

@@ -147,7 +147,7 @@ def test_only_the_pages_that_are_read_are_touched() -> None:
 
     assert [page.text for page in found.pages] == [f"Page {number}" for number in range(1, 21)]
     assert (found.total_pages, found.pages_read) == (5000, 20)
-    assert found.unread == ("Pages 21 to 5000 were not read: 20 is the most.",)
+    assert found.unread == ("Pages 21 to 5000 were not read: the limit is 20 pages.",)
 
 
 @pytest.mark.parametrize("count", [0, -5, 1_000_000])
@@ -159,7 +159,7 @@ def test_a_lying_count_of_pages_changes_nothing_of_those_there_are(count: int) -
     if count > 1:
         assert found.unread == (
             f"Broken pages were not read: {', '.join(map(str, range(2, 21)))}.",
-            "Pages 21 to 1000000 were not read: 20 is the most.",
+            "Pages 21 to 1000000 were not read: the limit is 20 pages.",
         )
 
 
@@ -180,7 +180,7 @@ def test_text_is_bounded_over_all_pages_and_the_rest_is_said() -> None:
     assert [page.text for page in found.pages] == ["12345", "67", ""]
     assert (found.total_pages, found.pages_read) == (3, 1)
     assert all(page.pixels is not None for page in found.pages)
-    assert found.unread == ("The text was read up to 7 characters, the most.",)
+    assert found.unread == ("The text was read up to the limit of 7 characters.",)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_text_is_bounded_over_all_pages_and_the_rest_is_said() -> None:
                 [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[]/Count 0>>"],
                 b"/Encrypt<</Filter/Strange/V 9>>",
             ),
-            "is encrypted in a way that is not read: send it without encryption",
+            "uses unsupported encryption: send it without encryption",
         ),
     ],
 )
@@ -287,7 +287,7 @@ def test_what_stands_in_form_fields_and_notes_is_text_too() -> None:
 def test_pages_that_are_images_are_a_scan() -> None:
     image = stream(bytes(64), JPEG_GREY)
     scan = b"q 595 0 0 842 0 0 cm /I Do Q"
-    many_words = shown(b"a long line of words, as no page that is a image has one")
+    many_words = shown(b"a long line of words, as no page that is an image has one")
 
     def made(*contents: bytes) -> Document:
         return parsed(pdf(*contents, resources=b"/XObject<</I 4 0 R>>", more=[image]))
@@ -453,6 +453,8 @@ def test_notes_and_objects_are_bounded_and_the_rest_is_said() -> None:
     drawn = reader.read(pdf(lines(40), lines(40), lines(5)), FRAME, 3, bounds)
 
     assert [f"note {n}" in noted.text for n in range(8)] == [True] * 5 + [False] * 3
-    assert noted.unread == ("Of 8 notes and form fields the first 5 were read, the most.",)
+    assert noted.unread == (
+        "Of 8 annotations and form fields, only the first 5 were read, the limit.",
+    )
     assert [page.pixels is None for page in drawn.pages] == [False, True, False]
-    assert drawn.unread == ("Pages were not drawn, since 50 objects are the most that are: 2.",)
+    assert drawn.unread == ("Pages beyond the limit of 50 drawn objects were not rendered: 2.",)

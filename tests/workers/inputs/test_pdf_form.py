@@ -214,7 +214,7 @@ def test_one_large_value_of_many_fields_is_read_up_to_the_bound() -> None:
     found = form(*[b"/FT/Tx/V 2004 0 R"] * 2_000, more=[value])
 
     assert len(found.text) == 8_000_000
-    assert found.unread == ("The text was read up to 8000000 characters, the most.",)
+    assert found.unread == ("The text was read up to the limit of 8000000 characters.",)
 
 
 def test_a_form_with_very_many_fields_is_not_loaded_and_its_own_values_are_read() -> None:

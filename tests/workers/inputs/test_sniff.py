@@ -135,10 +135,12 @@ def test_a_delimiter_that_is_none_is_refused(said: str):
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_parquet_and_text_are_not_taken_for_each_other(kind: Kind):
-    with pytest.raises(InvalidRequest, match=f"is Parquet, not {kind}"):
+    with pytest.raises(
+        InvalidRequest, match=f"is a Parquet file, but its format was given as {kind}"
+    ):
         sniff(parquet(), said=DeclaredFormat(format=kind))
     for data in (b"a,b\n", b"", b"PAR"):
-        with pytest.raises(InvalidRequest, match="is not Parquet"):
+        with pytest.raises(InvalidRequest, match="is not a Parquet file"):
             sniff(data, said=DeclaredFormat(format="parquet"))
 
 

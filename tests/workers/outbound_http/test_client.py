@@ -83,7 +83,7 @@ class TestRetryable:
     def test_is_a_server_that_is_away_or_too_slow(self):
         with stranger(page(b"cat")) as server:
             url = server.url()
-        with pytest.raises(FetchInterrupted, match="does not answer"):
+        with pytest.raises(FetchInterrupted, match="does not accept the connection"):
             Outbound(networks=LOOPBACK, ports={server.port}).get(
                 url, deadline_s=5.0, max_bytes=MOST, accept=("image/png",)
             )
@@ -147,7 +147,7 @@ class TestContent:
         with stranger(
             endless(f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n\r\n".encode())
         ) as s:
-            assert f"is of type {media_type or 'none'}" in refused(s)
+            assert f"the unsupported content type {media_type or 'none'}" in refused(s)
 
     def test_what_is_wanted_may_be_a_question(self):
         with stranger(page(media_type="image/webp")) as server:
@@ -157,13 +157,16 @@ class TestContent:
     def test_another_status_is_refused(self, status):
         with stranger(page(b"", status=status)) as server:
             origin = f"http://127.0.0.1:{server.port}"
-            assert refused(server, server.url("/?key=secret")) == f"{origin} answered {status[:3]}"
+            assert (
+                refused(server, server.url("/?key=secret"))
+                == f"{origin} responded with status {status[:3]}"
+            )
 
 
 class TestWhatIsTooMuch:
     def test_a_length_beyond_the_limit_is_refused_at_once(self):
         with stranger(dripping(HEAD + b"Content-Length: 1001\r\n\r\n", b"", 9)) as server:
-            assert "larger than 1000 bytes" in refused(server)
+            assert "more than 1000 bytes, the limit" in refused(server)
 
     @pytest.mark.parametrize(
         "framing",
@@ -174,29 +177,29 @@ class TestWhatIsTooMuch:
             if b"9" in framing:
                 assert get(server).data == b"x" * 9
             else:
-                assert "larger than 1000 bytes" in refused(server)
+                assert "more than 1000 bytes, the limit" in refused(server)
 
     def test_a_body_shorter_than_it_said_is_refused(self):
         with stranger(saying(HEAD + b"Content-Length: 500\r\n\r\nshort")) as server:
-            assert "ended its answer early" in refused(server)
+            assert "incomplete HTTP response" in refused(server)
 
     def test_a_gzip_bomb_stops_at_the_limit(self):
         bomb = gzip.compress(b"\0" * 2**26, mtime=0)
         with stranger(page(bomb, Content_Encoding="gzip")) as server:
-            assert "larger than 100000 bytes" in refused(server, max_bytes=100_000)
+            assert "more than 100000 bytes, the limit" in refused(server, max_bytes=100_000)
 
     def test_a_gzip_of_many_empty_pieces_is_not_unpacked_to_its_end(self):
         with stranger(page(gzip.compress(b"", mtime=0) * 5_000, Content_Encoding="gzip")) as server:
-            assert "more than 4096 pieces" in refused(server, max_bytes=1_000_000)
+            assert "more than 4096 gzip members" in refused(server, max_bytes=1_000_000)
 
     @pytest.mark.parametrize(
         ("body", "encoding", "reason"),
         [
-            (b"cat", "gzip", "cannot be read"),
-            (gzip.compress(b"cat", mtime=0)[:-9], "gzip", "ends early"),
-            (b"", "gzip", "ends early"),
-            (zlib.compress(b"cat"), "deflate", "packed as deflate"),
-            (b"cat", "gzip, gzip", "packed as gzip, gzip"),
+            (b"cat", "gzip", "invalid gzip data"),
+            (gzip.compress(b"cat", mtime=0)[:-9], "gzip", "truncated gzip data"),
+            (b"", "gzip", "truncated gzip data"),
+            (zlib.compress(b"cat"), "deflate", "content encoding deflate;"),
+            (b"cat", "gzip, gzip", "content encoding gzip, gzip;"),
         ],
     )
     def test_a_packing_that_cannot_be_undone_is_refused(self, body, encoding, reason):
@@ -205,20 +208,20 @@ class TestWhatIsTooMuch:
 
     def test_endless_headers_are_refused(self):
         with stranger(endless(HEAD, b"X-More: " + b"x" * 100 + b"\r\n")) as server:
-            assert "sent too much" in refused(server)
+            assert "more header or framing bytes" in refused(server)
 
     def test_endless_informational_answers_are_refused(self):
         with stranger(endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n")) as server:
-            assert "sent too much" in refused(server)
+            assert "more header or framing bytes" in refused(server)
 
     def test_chunks_that_are_mostly_frame_are_refused(self):
         chunk = b"1;" + b"x" * 1000 + b"\r\nx\r\n"
         with stranger(endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk)) as server:
-            assert "sent too much" in refused(server)
+            assert "more header or framing bytes" in refused(server)
 
     def test_what_is_no_http_is_refused(self):
         with stranger(saying(b"220 smtp.example.org ESMTP\r\n" * 5)) as server:
-            assert "does not speak HTTP" in refused(server)
+            assert "sent an invalid or incomplete HTTP response" in refused(server)
 
 
 class TestDeadline:
@@ -288,7 +291,7 @@ class TestDeadline:
         slow = HostResolver(resolve)
         with stranger(page()) as server:
             refused(server, server.url(host="a.example"), deadline_s=0.1, resolver=slow)
-            with pytest.raises(Unavailable, match="resolved too slowly"):
+            with pytest.raises(Unavailable, match="DNS is slow: 1 lookups are in flight"):
                 get(server, server.url(host="a.example"), resolver=slow)
             hangs.set()
 
@@ -347,11 +350,13 @@ class TestAddresses:
         with stranger(page()) as server:
             pass
 
-        assert "does not answer" in refused(server)
+        assert "does not accept the connection" in refused(server)
 
     def test_a_name_without_address_is_refused(self):
         with stranger(page()) as server:
-            assert "host that is not known" in refused(server, server.url(host="name.invalid"))
+            assert "host name that cannot be resolved: check the spelling" in refused(
+                server, server.url(host="name.invalid")
+            )
             empty = resolver([])
             assert "without an address" in refused(server, server.url(host="a.b"), resolver=empty)
 
@@ -382,7 +387,7 @@ class TestRedirects:
             ("http://127.0.0.1:1/", "names port 1"),
             ("http://user:secret@127.0.0.1/", "user or password"),
             ("http://[::1/", "redirects to a URL that is refused"),
-            ("", "without saying where to"),
+            ("", "without a Location header"),
         ],
     )
     def test_a_redirect_is_judged_like_the_first_url(self, location, reason):
@@ -396,7 +401,7 @@ class TestRedirects:
 
     def test_a_loop_ends(self):
         with stranger(redirect("/")) as server:
-            assert "more than 5 redirects" in refused(server)
+            assert "redirects more than 5 times" in refused(server)
 
         assert len(server.heads) == 6
 
@@ -409,7 +414,9 @@ class TestTls:
             url = server.url(host="cat.example")
             assert get(server, url, resolver=names, tls=client_side).data == b"cat"
             other = server.url(host="dog.example")
-            assert "another host's" in refused(server, other, resolver=names, tls=client_side)
+            assert "belongs to another host" in refused(
+                server, other, resolver=names, tls=client_side
+            )
 
     def test_a_certificate_of_nobody_we_know_is_refused(self, certificates):
         server_side, _ = certificates

@@ -32,9 +32,9 @@ from workers.sandbox.pool import Sandbox
 T = TypeVar("T")
 MEMORY_BYTES = 200_000_000
 LIMIT_S = 30.0  # of what must not take long
-DIED = "is broken: it crashed its reader"
+DIED = "is broken: reading it crashed the sandbox process"
 MEMORY = (
-    "needs more than 200 MB of memory to be read, the most for one file (PIGEONHOLE_DECODER_BYTES)"
+    "needs more than 200 MB of memory to decode, the limit for one file (PIGEONHOLE_DECODER_BYTES)"
 )
 
 
@@ -98,7 +98,7 @@ def test_a_child_has_nothing_of_the_workers(sandbox: Sandbox, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("kind", "error", "detail"),
     [
-        ("input", UnreadableInput, "has 2,500 megapixels; at most 100 are read"),
+        ("input", UnreadableInput, "has 2,500 megapixels; the limit is 100"),
         ("request", InvalidRequest, "is no table"),
         ("labels", UnreadableInput, "is broken: it cannot be read"),  # no refusal of an input
     ],
@@ -171,7 +171,8 @@ def test_a_task_that_takes_too_long_is_killed(
     slow = sandbox.submit(function, *args, limit_s=0.5)
 
     with pytest.raises(
-        UnreadableInput, match=r"within 0\.5 s, the most for one file \(PIGEONHOLE_DECODE_LIMIT_S\)"
+        UnreadableInput,
+        match=r"longer than 0\.5 s to decode, the limit for one file \(PIGEONHOLE_DECODE_LIMIT_S\)",
     ):
         slow.result(LIMIT_S)
     assert run(sandbox, hostile.pid) != before
@@ -186,7 +187,7 @@ def test_a_child_killed_from_outside_costs_its_task_and_no_other(sandbox: Sandbo
 
     os.kill(child, signal.SIGKILL)
 
-    with pytest.raises(UnreadableInput, match="its reader was killed; send it again"):
+    with pytest.raises(UnreadableInput, match="the sandbox process was killed; send it again"):
         doomed.result(LIMIT_S)
     assert next_one.result(LIMIT_S) != child
 
@@ -216,9 +217,9 @@ def test_a_child_is_replaced_after_so_many_tasks():
 
 
 def test_only_functions_of_the_modules_are_run(sandbox: Sandbox):
-    with pytest.raises(ValueError, match="no function that the sandbox runs"):
+    with pytest.raises(ValueError, match="not a function that the sandbox runs"):
         sandbox.submit(os.getpid, limit_s=1)
-    with pytest.raises(ValueError, match="no function that the sandbox runs"):
+    with pytest.raises(ValueError, match="not a function that the sandbox runs"):
         sandbox.submit(hostile.Sheet.__hash__, limit_s=1)
 
 
@@ -274,7 +275,7 @@ def test_a_child_that_cannot_start_fails_the_task_and_is_tried_again(
             broken.setattr(sys, "executable", "/nowhere/python")
             os.kill(before, signal.SIGKILL)
             wait_until(lambda: gone(before))
-            with pytest.raises(Unavailable, match="cannot be started"):
+            with pytest.raises(Unavailable, match="could not be started"):
                 run(made, hostile.pid)
 
         assert run(made, hostile.pid) != before

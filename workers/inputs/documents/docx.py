@@ -57,7 +57,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
     found = _text(package, main, relations, flow)
     unread = [cut_off(bounds.max_characters)] if flow.full else []
     if found.aliens:
-        unread.append(f"Embedded files that stand for text were not read: {found.aliens}.")
+        unread.append(f"Embedded files in place of text (altChunk) were not read: {found.aliens}.")
     pages = [Page(number=number, text=text) for number, text in enumerate(flow.pages, start=1)]
     images = [part for part in _images(found, relations) if part in package]
     total, read = flow.total_pages, flow.pages_read
@@ -100,7 +100,7 @@ def _main(package: Package) -> str:
         if main.startswith(name) or name in package:
             refuse(what)
     if main not in package:
-        refuse(f"is broken: its part {main} is missing" if relations else _ARCHIVE)
+        refuse(f"is broken: its entry {main} is missing" if relations else _ARCHIVE)
     return main
 
 

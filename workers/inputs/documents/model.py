@@ -35,7 +35,7 @@ class DocumentBounds:
         max_objects: of the pages of a PDF that are drawn, all together; those beyond are not, since
             a million lines take PDFium 20 s.
         max_page_side_px: the longer side of the rendering of a page.
-        min_image_px: the shorter side of a image of a DOCX; a smaller one is a mere ornament.
+        min_image_px: the shorter side of an image of a DOCX; a smaller one is a mere ornament.
         max_parts: that a DOCX may be made of.
         max_expanded_bytes: of all parts of a DOCX that are read.
     """
@@ -53,7 +53,7 @@ class DocumentBounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A page, or a image of a document that has no pages.
+    """A page, or an image of a document that has no pages.
 
     Attributes:
         number: counts from 1 in the order of the document.
@@ -117,17 +117,17 @@ def beyond(read: int, total: int) -> tuple[str, ...]:
     """The sentence for the pages that come after those that were read, if any do.
 
     >>> beyond(20, 5000), beyond(3, 3)
-    (('Pages 21 to 5000 were not read: 20 is the most.',), ())
+    (('Pages 21 to 5000 were not read: the limit is 20 pages.',), ())
     """
     if read >= total:
         return ()
     which = f"Page {total} was" if total == read + 1 else f"Pages {read + 1} to {total} were"
-    return (f"{which} not read: {read} is the most.",)
+    return (f"{which} not read: the limit is {read} pages.",)
 
 
 def cut_off(max_characters: int) -> str:
     """The sentence for a text that goes on."""
-    return f"The text was read up to {max_characters} characters, the most."
+    return f"The text was read up to the limit of {max_characters} characters."
 
 
 def refuse(message: str, *, cause: BaseException | None = None) -> NoReturn:

@@ -51,7 +51,7 @@ class Package:
     def __init__(self, data: bytes, bounds: DocumentBounds) -> None:
         # Counted before Python makes an object of each.
         if data.count(_ENTRY) > bounds.max_parts:
-            refuse(f"is made of more than {bounds.max_parts} parts, the most that are read")
+            refuse(f"has more than {bounds.max_parts} package entries, the limit")
         with _translated("archive"):
             self._archive = zipfile.ZipFile(io.BytesIO(data))
         self._infos = {info.filename: info for info in self._archive.infolist()}
@@ -69,13 +69,16 @@ class Package:
         """The same, a mebibyte at a time."""
         info = self._infos[part]
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
-            refuse("is encrypted, or compressed as no Office file is: send it as it was saved")
+            refuse(
+                "is encrypted, or uses a compression that Office does not use: "
+                "send it as Office saved it"
+            )
         with _translated(part), self._archive.open(info) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 self._left_bytes -= len(chunk)
                 if self._left_bytes < 0:
                     most = self._bounds.max_expanded_bytes
-                    refuse(f"expands to more than {most} bytes, the most that is read: split it")
+                    refuse(f"decompresses to more than {most} bytes, the limit: split it")
                 yield chunk
 
     def relations(self, part: str = "") -> dict[str, Relationship]:
@@ -112,7 +115,7 @@ class Package:
         """
 
         def no_types(*_: object) -> None:
-            refuse(f"declares a document type in {part}, as no Office file does: save it again")
+            refuse(f"holds a DOCTYPE in {part}, which Office files do not have: save it again")
 
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
@@ -125,7 +128,7 @@ class Package:
                 parser.Parse(chunk, False)
             parser.Parse(b"", True)
         except (expat.ExpatError, LookupError, ValueError) as exc:
-            refuse(f"is broken: its part {part} is no XML", cause=exc)
+            refuse(f"is broken: its entry {part} is not valid XML", cause=exc)
 
 
 @contextmanager

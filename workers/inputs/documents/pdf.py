@@ -4,7 +4,7 @@ The text is what PDFium gives, in its order, and below it what stands in form fi
 signatures (`pdf_form`). No script is run; no reference is followed. A crash of PDFium is for the
 caller to survive.
 
-A page with a image and fewer than 32 characters, blanks not counted, is a scan; a document is
+A page with an image and fewer than 32 characters, blanks not counted, is a scan; a document is
 `scanned` when most of its pages that were read are.
 """
 
@@ -34,10 +34,10 @@ from workers.inputs.images.frame import Frame
 from workers.inputs.images.preprocess import framed
 
 _SCAN_CHARACTERS = 32  # a page number and a stamp
-_SEEN_OBJECTS = 10_000  # of a page, until one is a image: drawings have a million
+_SEEN_OBJECTS = 10_000  # of a page, until one is an image: drawings have a million
 _REFUSALS = {
     raw.FPDF_ERR_PASSWORD: "is encrypted: send it without a password",
-    raw.FPDF_ERR_SECURITY: "is encrypted in a way that is not read: send it without encryption",
+    raw.FPDF_ERR_SECURITY: "uses unsupported encryption: send it without encryption",
 }
 
 
@@ -141,11 +141,14 @@ def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[s
     if pages:
         numbers = ", ".join(map(str, pages))
         yield (
-            f"Pages were not drawn, since {bounds.max_objects} objects are the most that are: "
+            f"Pages beyond the limit of {bounds.max_objects} drawn objects were not rendered: "
             f"{numbers}."
         )
     if notes > bounds.max_notes:
-        yield f"Of {notes} notes and form fields the first {bounds.max_notes} were read, the most."
+        yield (
+            f"Of {notes} annotations and form fields, only the first {bounds.max_notes} were read, "
+            "the limit."
+        )
 
 
 def _has_image(page: pdfium.PdfPage) -> bool:

@@ -33,7 +33,7 @@ _OLE_STREAMS = (
     ("__substg1.0_", "is an Outlook message: save it as PDF, or send its text"),
 )
 _OLE_OTHER = "is an old Office file: save it as DOCX or PDF"
-_IMAGE = "is a image: send it as `image`"
+_IMAGE = "is an image: send it as `image`"
 _ARCHIVE = "is a compressed file: unpack it, and send each document"
 _FOREIGN = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8|II\*\0|MM\0\*|RIFF....WEBP|BM.{4}\0{4}|\0\0\0.JXL ", _IMAGE),

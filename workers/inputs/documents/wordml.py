@@ -127,7 +127,7 @@ class _Reader:
             self._in_text = True
         elif name in _OPEN:
             if len(self._open) == _MAX_DEPTH:
-                refuse(f"has text nested more than {_MAX_DEPTH} deep, as no document has")
+                refuse(f"nests text more than {_MAX_DEPTH} levels deep, the limit")
             self._open.append([])
             if _OPEN[name] in ("footnote", "endnote"):
                 self._ids.append(_attribute(attributes, _WORD, "id"))

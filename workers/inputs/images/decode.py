@@ -1,6 +1,6 @@
-"""A image as it was sent, in whatever format, becomes pixels in a model's frame.
+"""An image as it was sent, in whatever format, becomes pixels in a model's frame.
 
-Decides what counts as a image, how large it may be, and what is said of one that cannot be read.
+Decides what counts as an image, how large it may be, and what is said of one that cannot be read.
 It runs in a child of `workers.sandbox`, whose bounds of memory and time hold, and a decoder may die
 here. How pixels come into the frame is decided by `workers.inputs.images.preprocess`.
 
@@ -56,7 +56,7 @@ _FORMATS = {
 }
 _SEND = "send PNG or JPEG"
 _FOREIGN = (
-    (0, b"%PDF-", "a PDF document, not a image"),
+    (0, b"%PDF-", "a PDF document, not an image"),
     (0, b"%!PS", f"PostScript: {_SEND}"),
     (0, b"8BPS", f"a Photoshop file: {_SEND}"),
     (0, b"\x00\x00\x01\x00", f"an icon: {_SEND}"),
@@ -65,9 +65,9 @@ _FOREIGN = (
     (0, b"\x00\x00\x00\x0cJXL ", f"JPEG XL: {_SEND}"),
     (4, b"ftyphe", f"HEIC: {_SEND}"),
     (4, b"ftypmif1", f"HEIC: {_SEND}"),
-    (4, b"ftypmp4", "a video, not a image"),
-    (4, b"ftypisom", "a video, not a image"),
-    (0, b"PK\x03\x04", "a zip archive, not a image"),
+    (4, b"ftypmp4", "a video, not an image"),
+    (4, b"ftypisom", "a video, not an image"),
+    (0, b"PK\x03\x04", "a zip archive, not an image"),
     (0, b"\x1f\x8b", f"compressed by gzip: {_SEND}"),
 )
 _HEAD_BYTES = 1_024
@@ -79,14 +79,14 @@ _BROKEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """What a image may ask of us; a bound of memory or time is the sandbox's."""
+    """What an image may ask of us; a bound of memory or time is the sandbox's."""
 
     max_pixels: int = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class FramedImage:
-    """A image in a frame.
+    """An image in a frame.
 
     Attributes:
         pixels: (H, W, 3) of the frame.
@@ -99,7 +99,7 @@ class FramedImage:
 
 
 def read(data: bytes, frame: Frame, bounds: ImageLimits) -> FramedImage:
-    """Decode a image into the frame.
+    """Decode an image into the frame.
 
     Raises:
         UnreadableInput: It is none, is broken, or has too many pixels.
@@ -125,7 +125,7 @@ def read(data: bytes, frame: Frame, bounds: ImageLimits) -> FramedImage:
 
 
 def sent_size(width: int, height: int) -> tuple[int, int]:
-    """What a image counts as: itself, or its proportions in 4 megapixels.
+    """What an image counts as: itself, or its proportions in 4 megapixels.
 
     >>> sent_size(500, 330), sent_size(8000, 6000)
     ((500, 330), (2309, 1732))
@@ -137,7 +137,7 @@ def sent_size(width: int, height: int) -> tuple[int, int]:
 
 
 def tokens_of(width: int, height: int) -> int:
-    """What a image costs: 1,000 for each tile of 224 by 224, and for each part of one.
+    """What an image costs: 1,000 for each tile of 224 by 224, and for each part of one.
 
     >>> tokens_of(500, 500), tokens_of(224, 224), tokens_of(225, 1)
     (9000, 1000, 2000)
@@ -158,7 +158,7 @@ def _check_pixels(size: tuple[int, int], bounds: ImageLimits) -> None:
     pixels = size[0] * size[1]
     if pixels > bounds.max_pixels:
         raise UnreadableInput(
-            f"has {pixels / 1e6:,.0f} megapixels; at most {bounds.max_pixels / 1e6:,.0f} are read"
+            f"has {pixels / 1e6:,.0f} megapixels; the limit is {bounds.max_pixels / 1e6:,.0f}"
         )
 
 
@@ -193,12 +193,12 @@ def _draft(image: Image.Image, frame: Frame) -> None:
 
 
 def _refuse_broken(kind: str | None, exc: Exception) -> NoReturn:
-    """Say what is wrong with something that began as a image."""
+    """Say what is wrong with something that began as an image."""
     said = str(exc)
     if "memory" in said:
         raise MemoryError from exc
     if "truncated" in said:
-        raise UnreadableInput("is cut off: its end is missing") from exc
+        raise UnreadableInput("is truncated: its end is missing") from exc
     raise UnreadableInput(f"is broken {kind or 'data'}: it cannot be decoded") from exc
 
 
@@ -220,10 +220,10 @@ def _what(data: bytes) -> str:
     if b"<svg" in head:
         return f"is SVG: {_SEND}"
     if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or b"<html" in head:
-        return "is a web page, not a image: give the address of the image itself"
+        return "is a web page, not an image: give the URL of the image itself"
     if head.startswith((b"{", b"[", b"<")):
-        return "is text, not a image"
-    return "is not a image: send PNG, JPEG, GIF, WebP, AVIF, TIFF or BMP"
+        return "is text, not an image"
+    return "is not an image: send PNG, JPEG, GIF, WebP, AVIF, TIFF or BMP"
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

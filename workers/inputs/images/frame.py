@@ -1,4 +1,4 @@
-"""What a model wants its images to be, and what a image is once it is so.
+"""What a model wants its images to be, and what an image is once it is so.
 
 Letters: H and W the height and width of a frame, in pixels.
 """
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """How a image of any size becomes one of H x W.
+    """How an image of any size becomes one of H x W.
 
     `shortest`: scaled until the shorter side fits, the middle cut out; `longest`: scaled until the
     longer side fits, the rest filled; `squash`: scaled to H x W whatever its proportions.

@@ -1,6 +1,6 @@
 """An open image in a model's frame: as `open_clip.transform.image_transform_v2` would bring it.
 
-Decides how a image is scaled, cut or padded, and how what is not plain red, green and blue
+Decides how an image is scaled, cut or padded, and how what is not plain red, green and blue
 becomes so. Pixels are those of open_clip for every RGB, grey and CMYK image, but where it does
 worse: transparency lies over white, and an embedded colour profile other than sRGB is honoured.
 Both are done in the frame, where they cost next to nothing. What a file is, and whether it may be
@@ -64,15 +64,13 @@ def _plain(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode in ("P", "RGBX", "YCbCr", "HSV"):
         return image.convert("RGB")
-    raise UnreadableInput(
-        f"has pixels of the kind {image.mode}: send 8 bits of red, green and blue"
-    )
+    raise UnreadableInput(f"has the unsupported pixel format {image.mode}: send 8-bit RGB")
 
 
 def _cut(
     image: Image.Image, size: tuple[int, int], frame: Frame
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The middle of a image so long that scaling all of it would take more memory than it has."""
+    """The middle of an image so long that scaling all of it would take more memory than it has."""
     wide, high = frame.width / size[0], frame.height / size[1]
     least = max(wide, high)  # the scale that fills the frame
     kept = (

@@ -68,7 +68,7 @@ def pick(
             return _missing(data, column)
         name = name_of(data[column])
         if name is None:
-            return RowFault("invalid_id", "must be a text or a whole number", column)
+            return RowFault("invalid_id", "must be a string or a whole number", column)
         names.append(name)
     return RowContent(id=_joined(names) if id_columns else str(number), said=found)
 
@@ -123,7 +123,7 @@ def _no_text(data: Mapping[str, object], column: str, kind: Kind) -> RowFault:
         return RowFault(_EMPTY[kind], f"is null: there is no {kind} to classify", column)
     types = {bool: "true or false", int: "a number", float: "a number", bytes: "binary data"}
     return RowFault(
-        "invalid_text", f"must be a text, but is {types.get(type(value), 'nested')}", column
+        "invalid_text", f"must be a string, but is {types.get(type(value), 'nested')}", column
     )
 
 

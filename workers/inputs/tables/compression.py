@@ -147,13 +147,15 @@ def _members(
                 data = b""
                 if not feed:
                     unreadable(
-                        f"its {name} data end in the middle, as an upload does that was cut off: "
+                        f"its {name} data is truncated, as after an interrupted upload: "
                         "send it again"
                     )
             try:
                 piece = member.decompress(feed, CHUNK_BYTES)
             except (zlib.error, zstd.ZstdError):
-                unreadable(f"its {name} data are broken, or others follow them: compress it again")
+                unreadable(
+                    f"its {name} data is corrupt, or other data follows it: compress it again"
+                )
             if piece:
                 yield piece
         data = member.unused_data or _past_zeros(read, padded=name == "gzip")

@@ -71,7 +71,10 @@ def delimiter_said(said: str) -> str:
     """
     delimiter = batches.delimiter_of(said)
     if delimiter is None:
-        unreadable("must be one character, no quote and no line end, or 'tab'", field="delimiter")
+        unreadable(
+            "must be 'tab', or one character that is neither a quote nor a line end",
+            field="delimiter",
+        )
     return delimiter
 
 

@@ -31,7 +31,7 @@ _Held = tuple[int, bytes]  # a line that may be read again
 # each open a quote to the bound would otherwise take its size times that bound.
 _MAX_AGAIN = 8
 
-_NUL = RowFault("nul_byte", "holds a NUL byte, which no text has: is it in another encoding?")
+_NUL = RowFault("nul_byte", "holds a NUL byte; check whether the file uses another encoding")
 
 
 class CsvRecords:
@@ -142,7 +142,7 @@ class CsvRecords:
                 more, parts = self._split(rest[1:])
                 cells += more
             elif rest.rstrip("\r\n"):
-                how = "closed in the middle of a field below"
+                how = "closed in the middle of a later field"
                 return self._given_up(number, held, _unclosed(how))
         return fault or cells
 
@@ -163,7 +163,7 @@ class CsvRecords:
             self._bytes_again += size
             self._again.extendleft(reversed(held))
         elif held:
-            passed = f"; lines {number} to {held[-1][0]} are passed over"
+            passed = f"; lines {number} to {held[-1][0]} are skipped"
             return RowFault(fault.code, fault.message + passed)
         return fault
 
@@ -180,7 +180,7 @@ def _is_closed(text: str) -> bool:
 def _unclosed(how: str) -> RowFault:
     return RowFault(
         "unclosed_quote",
-        f"opens a quote that is {how}: put two quotes for one, around the field too",
+        f"opens a quote that is {how}: quote the whole field, and double each quote in it",
     )
 
 
@@ -191,5 +191,5 @@ def _misplaced(place: int, text: str) -> RowFault:
     how = "escaped by a backslash" if escaped else "followed by neither a delimiter nor a line end"
     return RowFault(
         "stray_quote",
-        f"has a quote within field {place} that is {how}: within quotes, put two quotes for one",
+        f"has a quote within field {place} that is {how}: double each quote inside a quoted field",
     )

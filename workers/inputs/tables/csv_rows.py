@@ -79,7 +79,7 @@ def _hint(below: Iterator[Record], wanted: RequestedColumns) -> str:
 
 def _miscounted(found: int, named: int) -> RowFault:
     more = found > named
-    hint = ": put a field that holds the delimiter into quotes" if more else ""
+    hint = ": quote every field that contains the delimiter" if more else ""
     return RowFault(
         "field_count",
         f"has {found} field{'' if found == 1 else 's'}, but the header has {named}{hint}",

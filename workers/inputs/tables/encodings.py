@@ -77,10 +77,12 @@ def undecodable(raw: bytes, encoding: str) -> RowFault:
         if encoding not in _WIDE:
             return RowFault(
                 "undecodable",
-                f"is not {name}: byte 0x{raw[exc.start]:02X} at position {exc.start + 1} of its "
-                "line; if the whole file is in another encoding, say which",
+                f"is not valid {name}: byte 0x{raw[exc.start]:02X} at position {exc.start + 1} of "
+                "its line; if the whole file uses another encoding, set `encoding`",
             )
-    return RowFault("undecodable", f"is not {name}: it holds a code that stands for no character")
+    return RowFault(
+        "undecodable", f"is not valid {name}: it holds a code that encodes no character"
+    )
 
 
 def _known(said: str) -> str:
@@ -88,7 +90,7 @@ def _known(said: str) -> str:
     known = batches.encoding_of(said)
     if known is None:
         unreadable(
-            "is not one that is read: name one such as utf-8, utf-16, cp1252 or shift_jis",
+            "unsupported encoding; supported are, for example, utf-8, utf-16, cp1252 and shift_jis",
             field="encoding",
         )
     return known

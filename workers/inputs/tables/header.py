@@ -72,7 +72,7 @@ def columns(
     ['column_1', 'text', 'note', 'note_2']
     """
     if len(header) > MAX_COLUMNS:
-        unreadable(f"has {len(header)} columns; at most {MAX_COLUMNS} are read")
+        unreadable(f"has {len(header)} columns; the limit is {MAX_COLUMNS}")
     taken = set(header)
     names: dict[str, None] = {}  # in order
     numbers: dict[str, Iterator[int]] = {}  # to try next behind each name
@@ -102,7 +102,7 @@ def _check(
     header: Sequence[str], names: Sequence[str], wanted: RequestedColumns, hint: str
 ) -> None:
     advice = hint or (
-        "Name one of those; if they are the first row, put a header with the names above it"
+        "Use one of these names; if they are the first data row, add a header row above it"
     )
     missing = [
         FieldError(

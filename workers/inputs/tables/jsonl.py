@@ -23,7 +23,7 @@ _NESTED = frozenset({dict, list})
 
 _decode = msgspec.json.Decoder().decode
 _TYPES: dict[type, str] = {
-    list: "an array", str: "a text", int: "a number", float: "a number", bool: "true or false",
+    list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false",
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
         elif raw.count(b":") == _keys(data) or not _has_twice(raw.decode(text_of or "utf-8")):
             return Row(number=number, line=line, data=data)
         else:
-            fault = RowFault("duplicate_key", "has a key twice in one object: which one counts?")
+            fault = RowFault("duplicate_key", "has a duplicate key in one object")
     except UnicodeDecodeError:
         fault = undecodable(raw, encoding)
     except msgspec.DecodeError as exc:
@@ -101,12 +101,10 @@ def _why(error: msgspec.DecodeError, text: str) -> RowFault:
     except (ValueError, RecursionError):
         reason = str(error).removeprefix("JSON is malformed: ")
         if reason == "Input data was truncated":
-            reason = "it ends in the middle"
+            reason = "it is truncated"
         return RowFault("invalid_json_line", f"is not valid JSON: {reason}")
     if constant is not None:
-        return RowFault("invalid_number", f"holds {constant}, which JSON does not have")
+        return RowFault("invalid_number", f"holds {constant}, which is not valid JSON")
     if "out of range" in str(error):
         return RowFault("invalid_number", "holds a number that is too large")
-    return RowFault(
-        "invalid_text", r"holds half of a surrogate pair (\ud800 to \udfff), no character"
-    )
+    return RowFault("invalid_text", r"holds an unpaired surrogate (\ud800 to \udfff)")

@@ -35,7 +35,7 @@ _ROW_BYTES = 64  # what a row weighs whatever is in it
 # Of a value that all rows have, a file says next to nothing: a million rows of it are no attack.
 _FREE_WEIGHT = 256 * 1024 * 1024
 
-_NO_ROOM = "there is no room for temporary files"
+_NO_ROOM = "no space is left for temporary files"
 _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
 
 
@@ -91,7 +91,7 @@ def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
     with _translated():
         metadata = pq.read_metadata(stream)
         if metadata.num_columns > MAX_COLUMNS:
-            unreadable(f"has {metadata.num_columns} columns; at most {MAX_COLUMNS} are read")
+            unreadable(f"has {metadata.num_columns} columns; the limit is {MAX_COLUMNS}")
         # Without the buffer size, or with `pre_buffer`, a whole row group is held.
         table = pq.ParquetFile(
             stream,
@@ -164,7 +164,8 @@ def _translated() -> Iterator[None]:
     except _BROKEN as exc:
         # Arrow's words are long, and may quote the file.
         unreadable(
-            f"is broken, or not Parquet as Arrow reads it ({type(exc).__name__}): write it again"
+            f"is broken, or not a Parquet file that Arrow can read ({type(exc).__name__}): "
+            "write it again"
         )
 
 
@@ -217,7 +218,9 @@ def _rows(
         if UNREADABLE in row:
             name = names[row.index(UNREADABLE)]
             fault = RowFault(
-                "unreadable_value", "holds a value that is none of its column's type", param=name
+                "unreadable_value",
+                "holds a value that does not match the type of its column",
+                param=name,
             )
         elif large and len(msgspec.json.encode(data)) > bounds.max_row_bytes:
             fault = too_long(bounds.max_row_bytes)

@@ -88,14 +88,14 @@ def _joined(
                 held.append(value)
             row = next(remaining, None)
             if row is not None and row[0] <= number:
-                unreadable("rows came out in another order")
+                unreadable("the rows arrived in a different order")
         before += batch.num_rows
         if places:
             part = batch if len(places) == batch.num_rows else batch.take(pa.array(places))
             ours = table_of(group, columns)
             yield pa.Table.from_arrays([*part.columns, *ours.columns], schema=schema)
     if row is not None:
-        unreadable("has fewer rows than it had")
+        unreadable("has fewer rows than when it was first read")
 
 
 def _with_columns(schema: pa.Schema, columns: Sequence[OutputColumn]) -> pa.Schema:
@@ -111,4 +111,4 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     try:
         return batch.cast(schema)
     except (pa.ArrowException, ValueError):
-        unreadable("has another schema than the first object")
+        unreadable("has a different schema than the first object")

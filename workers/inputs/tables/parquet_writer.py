@@ -86,7 +86,7 @@ def table_of(group: Sequence[list[object]], columns: Sequence[OutputColumn]) -> 
             arrays.append(pa.array(values, _arrow_type(column.type)))
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             what = column.type if isinstance(column.type, str) else "list or object of its type"
-            unreadable(f"a value is no {what}", field=f"columns[{column.name}]")
+            unreadable(f"a value is not a {what}", field=f"columns[{column.name}]")
     return pa.Table.from_arrays(arrays, schema=schema_of(columns))
 
 

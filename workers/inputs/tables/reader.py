@@ -88,7 +88,7 @@ def read_batches(
         Unavailable: There is no room for a temporary file.
     """
     if found.kind != "parquet":
-        unreadable("is not Parquet")
+        unreadable("is not a Parquet file")
     if found.compression == "none" and stream.seekable():
         yield from arrow_batches(stream, bounds=bounds)
         return

@@ -81,21 +81,18 @@ class TableLimits:
         """
         if expanded_bytes > self.max_expanded_bytes:
             unreadable(
-                f"holds more than {self.max_expanded_bytes} bytes when expanded, the most that is "
-                "read: split it"
+                f"decompresses to more than {self.max_expanded_bytes} bytes, the limit: split it"
             )
         if expanded_bytes > FREE_BYTES and expanded_bytes > self.max_ratio * sent_bytes:
             unreadable(
-                f"expands to more than {self.max_ratio:g} times its size, as no table does: "
-                "send it uncompressed, or with less compression"
+                f"decompresses to more than {self.max_ratio:g} times its size, the limit against "
+                "zip bombs: send it uncompressed, or with less compression"
             )
 
 
 def too_long(bounds_bytes: int) -> RowFault:
     """The fault of a row beyond `max_row_bytes`."""
-    return RowFault(
-        "row_too_long", f"is longer than {bounds_bytes} bytes, the most that a row may be"
-    )
+    return RowFault("row_too_long", f"is longer than {bounds_bytes} bytes, the limit for one row")
 
 
 def unreadable(message: str, *, field: str = "file") -> NoReturn:

@@ -79,7 +79,9 @@ def _streams(batch: pa.RecordBatch, bounds: TableLimits) -> Iterator[bytes]:
         yield from _streams(batch.slice(half), bounds)
     else:
         most = PIECE_BYTES + bounds.max_row_bytes
-        unreadable(f"holds a row of {piece.size} bytes; at most {most} are copied to the output")
+        unreadable(
+            f"holds a row of {piece.size} bytes; the limit for a row of the output is {most}"
+        )
 
 
 def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]:
@@ -98,7 +100,7 @@ def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]
         except UnreadableInput as exc:
             unreadable(exc.detail)
         except (pa.ArrowException, OSError):
-            unreadable("is broken: it crashed its reader")
+            unreadable("is broken: reading it crashed the sandbox process")
 
 
 def rows_of(pieces: Generator[bytes, None, None]) -> Iterator[Row]:
@@ -114,4 +116,4 @@ def rows_of(pieces: Generator[bytes, None, None]) -> Iterator[Row]:
         except UnreadableInput as exc:
             unreadable(exc.detail)
         except msgspec.DecodeError:
-            unreadable("is broken: it crashed its reader")
+            unreadable("is broken: reading it crashed the sandbox process")

@@ -69,11 +69,11 @@ def sniff(
     inside = expanded_head(head, compression, size=HEAD_BYTES)
     if inside.startswith(_PARQUET):
         if said.format not in (None, "parquet"):
-            unreadable(f"is Parquet, not {said.format} as was said")
+            unreadable(f"is a Parquet file, but its format was given as {said.format}")
         _check_skip(said, "Parquet")
         return Format(kind="parquet", compression=compression)
     if said.format == "parquet":
-        unreadable("is not Parquet: it does not begin as such a file does")
+        unreadable("is not a Parquet file: it does not begin with PAR1")
     _refuse_foreign(inside)
     encoding, bom = encoding_of(inside, said.encoding)
     text = _text(inside, encoding)
@@ -98,7 +98,7 @@ def sniff(
 
 def _check_skip(said: DeclaredFormat, what: str) -> None:
     if said.skip_rows:
-        unreadable(f"is of CSV, but the file is {what}", field="skip_rows")
+        unreadable(f"is allowed for CSV only, but the file is {what}", field="skip_rows")
 
 
 def _below(text: str, count: int) -> str:
