@@ -1,1 +1,1 @@
-"""The way out to strangers: names resolved and judged, connections bounded, each host in turn."""
+"""Outbound HTTP to third-party servers: SSRF-safe client, DNS resolution, per-host concurrency."""

@@ -1,8 +1,10 @@
-"""The one way out: HTTP to URLs that somebody else chose.
+"""The SSRF-safe HTTP client: every request to a URL that a user supplied goes through it.
 
-One connection an exchange, with one deadline from the name's resolving to the last byte. Nothing of
-this machine goes along: no proxies, cookies or passwords of its environment. What may be connected
-to is decided by `shared.url_policy`; what is asked for, and how often, is not decided here.
+Each request opens one connection and has one deadline, from DNS resolution to the last byte. The
+client sends nothing of this machine: it ignores the proxies, cookies and passwords of the
+environment. `shared.url_policy` (the SSRF policy) decides which addresses may be reached;
+`connection` pins the checked address against DNS rebinding. Callers decide what to request and how
+often. gzip bodies are bounded against zip bombs.
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ from workers.outbound_http.connection import BoundedConnection, Deadline, Dialle
 
 MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # of a server that may answer later
+_RETRYABLE = {408, 425, 429, 500, 502, 503, 504}  # the server may succeed later
 _FRAMING_BYTES = 64 * 1024
-_MAX_MEMBERS = 4096  # of one gzip; 32 MiB of empty ones would take seconds
-_TROUBLE = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+_MAX_MEMBERS = 4096  # of one gzip body; decompressing 32 MiB of empty members takes seconds
+_HTTP_ERRORS = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 
 Accept = Callable[[str], bool] | Collection[str]
-"""The media types wanted: a set of them, or what says yes to one."""
+"""The accepted media types: a set of names, or a predicate on a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +43,21 @@ class Fetched:
 
     data: bytes
     media_type: str
-    """In lower case, without parameters; empty where the answer names none."""
+    """In lower case, without parameters; empty if the response has no Content-Type."""
     url: str
-    """Where it was found, after redirects."""
+    """The final URL, after redirects."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostOutcome:
-    """What became of something posted."""
+    """The response to a POST; its body is not read."""
 
     status: int
     retry_after_s: float | None
 
 
 class Outbound:
-    """Asks and tells strangers. Any thread may use it, and waits no longer than its deadline."""
+    """The outbound HTTP client. It is thread-safe; no call blocks longer than its deadline."""
 
     def __init__(
         self,
@@ -65,13 +67,13 @@ class Outbound:
         resolver: HostResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Connect to nothing yet.
+        """Store the configuration; no connection is opened yet.
 
         Args:
-            networks: those allowed although they are closed.
-            ports: those allowed beside 80 and 443.
-            resolver: who resolves names; the system's where there is none.
-            tls: whom to trust; what the system and certifi do where there is none.
+            networks: non-public networks that are allowed nevertheless.
+            ports: ports that are allowed besides 80 and 443.
+            resolver: the DNS resolver; by default the system's.
+            tls: the TLS trust settings; by default those of the system and certifi.
         """
         self._networks = networks
         self._ports = ports
@@ -80,34 +82,35 @@ class Outbound:
 
     @classmethod
     def of(cls, settings: Settings) -> Outbound:
-        """As the operator set it.
+        """Create a client from the settings.
 
         Raises:
-            ConfigurationError: His networks or ports are none.
+            ConfigurationError: A configured network or port is invalid.
         """
         return cls(
             networks=networks_of(settings.fetch_networks), ports=ports_of(settings.fetch_ports)
         )
 
     def get(self, url: str, *, deadline_s: float, max_bytes: int, accept: Accept) -> Fetched:
-        """The content of a URL, at most five redirects away.
+        """Download the content of a URL, following at most `MAX_REDIRECTS` redirects.
 
         Args:
             url: the URL, http or https.
-            deadline_s: for all of it.
-            max_bytes: of the content, as sent and as unpacked.
-            accept: the media types wanted.
+            deadline_s: seconds for the whole download, redirects included.
+            max_bytes: limit of the content, both compressed and decompressed.
+            accept: the accepted media types.
 
         Raises:
-            FetchFailed: It could not be had; says why.
-            Unavailable: Names are not resolved at the time.
+            FetchFailed: The download failed; the detail gives the reason.
+            FetchInterrupted: The failure is temporary; a retry may succeed.
+            Unavailable: Too many DNS lookups are in flight.
         """
         deadline = Deadline(deadline_s)
         target = self._checked(url)
         headers = {"Accept": "*/*" if callable(accept) else ", ".join(sorted(accept))}
         for _ in range(MAX_REDIRECTS + 1):
             with (
-                _about(target.origin, deadline),
+                _named_errors(target.origin, deadline),
                 closing(self._exchange("GET", target, headers, b"", deadline)) as exchange,
             ):
                 if exchange.status not in _REDIRECTS:
@@ -118,16 +121,16 @@ class Outbound:
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float
     ) -> PostOutcome:
-        """Send a body once; a redirect is an answer like others, and no answer's body is read.
+        """Send a body once. Redirects are not followed, and the response body is not read.
 
         Raises:
-            FetchFailed: There was no answer; says why.
-            Unavailable: Names are not resolved at the time.
+            FetchFailed: No response arrived; the detail gives the reason.
+            Unavailable: Too many DNS lookups are in flight.
         """
         deadline = Deadline(timeout_s)
         target = self._checked(url)
         with (
-            _about(target.origin, deadline),
+            _named_errors(target.origin, deadline),
             closing(self._exchange("POST", target, headers, body, deadline)) as exchange,
         ):
             return PostOutcome(
@@ -167,7 +170,7 @@ class Outbound:
 
 
 class _Exchange:
-    """One request and the answer to it, on a connection of its own."""
+    """One request and its response, on a connection of its own."""
 
     def __init__(
         self,
@@ -183,7 +186,7 @@ class _Exchange:
             ssl_context=tls,
             network_backend=dialler,
         )
-        sent = {
+        all_headers = {
             "Host": target.authority,
             "User-Agent": "Pigeonhole",
             "Accept-Encoding": "gzip",
@@ -191,7 +194,7 @@ class _Exchange:
             **headers,
         }
         if method == "POST":
-            sent["Content-Length"] = str(len(body))
+            all_headers["Content-Length"] = str(len(body))
         url = httpcore.URL(
             scheme=target.scheme.encode(),
             host=target.host.encode(),
@@ -199,31 +202,35 @@ class _Exchange:
             target=target.path.encode(),
         )
         request = httpcore.Request(
-            method, url, headers=[(k.encode(), v.encode()) for k, v in sent.items()], content=body
+            method,
+            url,
+            headers=[(k.encode(), v.encode()) for k, v in all_headers.items()],
+            content=body,
         )
         self._url = target.url
         try:
-            self._answer = self._connection.handle_request(request)
+            self._response = self._connection.handle_request(request)
         except BaseException:
             self._connection.close()
             raise
-        assert dialler.line is not None  # it was connected
-        self._line: BoundedConnection = dialler.line
-        self.status = self._answer.status
+        assert dialler.connection is not None  # handle_request has connected
+        self._bounded: BoundedConnection = dialler.connection
+        self.status = self._response.status
 
     def header(self, name: str) -> str:
-        """The first header of the name, in lower case; empty where there is none."""
-        found = (value for key, value in self._answer.headers if key.lower() == name.encode())
-        return next(found, b"").decode("utf-8", "replace").strip()
+        """The first header of this lower-case name; empty if there is none."""
+        values = (v for key, v in self._response.headers if key.lower() == name.encode())
+        return next(values, b"").decode("utf-8", "replace").strip()
 
     def content(self, max_bytes: int, accept: Accept) -> Fetched:
-        """The body of a success.
+        """Read the body of a response with status 200.
 
         Raises:
-            FetchFailed: There is none, of another type, too large, or it ends early.
+            FetchFailed: The status, type, encoding or size is not accepted, or the body is
+                truncated.
         """
         if self.status != 200:
-            kind = FetchInterrupted if self.status in _PASSING else FetchFailed
+            kind = FetchInterrupted if self.status in _RETRYABLE else FetchFailed
             raise kind(f"responded with status {self.status}")
         media_type = self.header("content-type").partition(";")[0].strip().lower()
         if not (accept(media_type) if callable(accept) else media_type in accept):
@@ -239,9 +246,11 @@ class _Exchange:
                 f"responded with the content encoding {encoding[:80]}; only gzip is supported"
             )
         unpack = _BoundedGunzip(max_bytes) if encoding.endswith("gzip") else None
-        self._line.allow(2 * max_bytes + _FRAMING_BYTES)  # chunks of some bytes have as much frame
+        self._bounded.allow(
+            2 * max_bytes + _FRAMING_BYTES
+        )  # tiny chunks have as much framing as content
         data, received = bytearray(), 0
-        for chunk in self._answer.iter_stream():
+        for chunk in self._response.iter_stream():
             received += len(chunk)
             if received > max_bytes:
                 raise _too_large(max_bytes)
@@ -251,12 +260,12 @@ class _Exchange:
         return Fetched(data=bytes(data), media_type=media_type, url=self._url)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 class _BoundedGunzip:
-    """Unpacks gzip, and stops where it grows beyond the bound."""
+    """Decompresses gzip up to a size limit: the protection against zip bombs."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -264,21 +273,21 @@ class _BoundedGunzip:
         self._members = 1
         self._member = zlib.decompressobj(wbits=31)
 
-    def feed(self, packed: bytes) -> bytes:
+    def feed(self, compressed: bytes) -> bytes:
         out = bytearray()
-        while packed:
-            if self._member.eof:  # another member follows
+        while compressed:
+            if self._member.eof:  # the next gzip member begins
                 self._members += 1
                 if self._members > _MAX_MEMBERS:
                     raise FetchFailed(f"responded with more than {_MAX_MEMBERS} gzip members")
                 self._member = zlib.decompressobj(wbits=31)
             try:
-                out += self._member.decompress(packed, self._left - len(out) + 1)
+                out += self._member.decompress(compressed, self._left - len(out) + 1)
             except zlib.error as exc:
                 raise FetchFailed("responded with invalid gzip data") from exc
             if len(out) > self._left:
                 raise _too_large(self._max_bytes)
-            packed = self._member.unconsumed_tail or self._member.unused_data
+            compressed = self._member.unconsumed_tail or self._member.unused_data
         self._left -= len(out)
         return bytes(out)
 
@@ -288,13 +297,13 @@ class _BoundedGunzip:
 
 
 @contextmanager
-def _about(origin: str, deadline: Deadline) -> Iterator[None]:
-    """Say of whom a failure is, and put httpcore's into our words."""
+def _named_errors(origin: str, deadline: Deadline) -> Iterator[None]:
+    """Prefix errors with the origin, and translate the errors of httpcore."""
     try:
         yield
     except FetchFailed as exc:
         raise type(exc)(f"{origin} {exc.detail}") from exc
-    except _TROUBLE as exc:
+    except _HTTP_ERRORS as exc:
         kind = FetchFailed if isinstance(exc.__cause__, ssl.SSLError) else FetchInterrupted
         raise kind(f"{origin} {_reason(exc, deadline)}") from exc
 
@@ -316,9 +325,9 @@ def _too_large(max_bytes: int) -> FetchFailed:
 
 
 def _retry_after_s(text: str, *, date: str) -> float | None:
-    """The seconds that a Retry-After header asks for; None where it asks for nothing.
+    """The delay that a Retry-After header asks for, in seconds; None without a valid header.
 
-    A time of day is one of the server's clock, which its Date header tells.
+    A Retry-After date is relative to the clock of the server, which the Date header gives.
     """
     if text.isdecimal():
         return float(text[:9])
@@ -329,7 +338,7 @@ def _retry_after_s(text: str, *, date: str) -> float | None:
 
 
 def _timestamp(text: str) -> float | None:
-    """A date of HTTP in seconds since 1970; None where it is no date."""
+    """An HTTP date as seconds since 1970; None if the text is not a date."""
     try:
         at = parsedate_to_datetime(text)
     except ValueError:

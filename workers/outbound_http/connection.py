@@ -1,8 +1,9 @@
-"""Connecting to strangers: a name is resolved once, judged, and the judged address is dialled.
+"""Connections to third-party hosts: protection against SSRF by DNS rebinding and slow servers.
 
-So what a name resolves to cannot change between the check and the connection. All that is done with
-a connection has one deadline, however slowly the other end drips. What is said over the connection
-is not decided here.
+A host name is resolved once, every address is checked against the SSRF policy, and the connection
+goes to a checked address. A name therefore cannot resolve to another address between the check and
+the connection (DNS rebinding). All operations of a connection share one deadline, so a server that
+drips bytes (slowloris) cannot extend it. The HTTP exchange itself is in `client`.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ import httpcore
 from shared.errors import FetchFailed, FetchInterrupted, InvalidRequest, Unavailable
 from shared.url_policy import Address, Network, check_address
 
-_HEADER_BYTES = 64 * 1024  # all that an answer may send before its body begins
-_MAX_LOOKUPS = 64  # threads that may wait for the resolver
+_HEADER_BYTES = 64 * 1024  # limit of a response before its body begins
+_MAX_LOOKUPS = 64  # DNS lookups in flight, each in a thread
 
 Resolve = Callable[[str], Sequence[Address]]
-"""The addresses of a name, best first; OSError where it has none."""
+"""Resolves a host name to addresses, best first; raises OSError if it has none."""
 
 
 def by_system(name: str) -> Sequence[Address]:
-    """Ask the system's resolver; may take long."""
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(entry[4][0]) for entry in found]
+    """Resolve with the system's resolver, which may block for long."""
+    results = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(entry[4][0]) for entry in results]
 
 
 class Deadline:
-    """The end of one exchange, on the monotonic clock."""
+    """The deadline of one request and its response, on the monotonic clock."""
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
         self._at = time.monotonic() + after_s
 
     def left_s(self) -> float:
-        """What is left of it, more than none.
+        """The remaining seconds, more than 0.
 
         Raises:
-            FetchFailed: It is over.
+            FetchInterrupted: The deadline has passed.
         """
         left_s = self._at - time.monotonic()
         if left_s <= 0:
@@ -54,23 +55,24 @@ class Deadline:
         return left_s
 
     def missed(self) -> FetchInterrupted:
-        """The error of an exchange that took longer."""
+        """The error for a passed deadline."""
         return FetchInterrupted(f"took longer than {self._after_s:g} s")
 
 
 class HostResolver:
-    """Resolves names in threads of its own, for the system's resolver cannot be interrupted."""
+    """Resolves host names in threads, since the system's resolver cannot be interrupted."""
 
     def __init__(self, resolve: Resolve = by_system) -> None:
         self._resolve = resolve
         self._free = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[Address]:
-        """The addresses of a name or of a literal address.
+        """The addresses of a host name or of a literal address.
 
         Raises:
-            FetchFailed: It has none, or the answer comes too late.
-            Unavailable: Too many lookups hang.
+            FetchFailed: The name has no address.
+            FetchInterrupted: The lookup failed temporarily, or took longer than the deadline.
+            Unavailable: Too many lookups are in flight.
         """
         try:
             return [ipaddress.ip_address(host)]
@@ -78,12 +80,12 @@ class HostResolver:
             pass
         if not self._free.acquire(blocking=False):
             raise Unavailable(f"DNS is slow: {_MAX_LOOKUPS} lookups are in flight; try again later")
-        answer: Future[Sequence[Address]] = Future()
+        result: Future[Sequence[Address]] = Future()
         threading.Thread(
-            target=self._look_up, args=(host, answer), name="resolve", daemon=True
+            target=self._look_up, args=(host, result), name="resolve", daemon=True
         ).start()
         try:
-            found = answer.result(timeout=deadline.left_s())
+            addresses = result.result(timeout=deadline.left_s())
         except NotYet:
             raise deadline.missed() from None
         except (OSError, ValueError) as exc:
@@ -94,21 +96,21 @@ class HostResolver:
             raise FetchFailed(
                 "has a host name that cannot be resolved: check the spelling"
             ) from exc
-        if not found:
+        if not addresses:
             raise FetchFailed("has a host name without an address")
-        return found
+        return addresses
 
-    def _look_up(self, host: str, answer: Future[Sequence[Address]]) -> None:
+    def _look_up(self, host: str, result: Future[Sequence[Address]]) -> None:
         try:
-            answer.set_result(self._resolve(host))
-        except Exception as exc:  # noqa: BLE001  whoever waits gets it
-            answer.set_exception(exc)
+            result.set_result(self._resolve(host))
+        except Exception as exc:  # noqa: BLE001  the caller raises it
+            result.set_exception(exc)
         finally:
             self._free.release()
 
 
 class BoundedConnection(httpcore.NetworkStream):
-    """A connection whose deadline is that of the exchange, and whose bytes are counted."""
+    """A connection with the deadline of its request and a limit on received bytes."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
@@ -116,28 +118,28 @@ class BoundedConnection(httpcore.NetworkStream):
         self._allowed = _HEADER_BYTES
 
     def allow(self, max_bytes: int) -> None:
-        """Let so many more bytes be read from here on."""
+        """Allow this many more bytes to be received."""
         self._allowed = max_bytes
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """Some bytes.
+        """Receive up to `max_bytes`.
 
         Raises:
-            FetchFailed: The deadline is over, or more came than is allowed.
+            FetchFailed: The deadline has passed, or the peer sent more bytes than allowed.
         """
         if self._allowed <= 0:
             raise FetchFailed("sent more header or framing bytes than are accepted")
-        found = self._stream.read(min(max_bytes, self._allowed), self._deadline.left_s())
-        self._allowed -= len(found)
-        return found
+        data = self._stream.read(min(max_bytes, self._allowed), self._deadline.left_s())
+        self._allowed -= len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Send a piece at a time, so that each has what is left of the deadline."""
+        """Send in chunks, so that each chunk is bound by the rest of the deadline."""
         for start in range(0, len(buffer), 16384):
             self._stream.write(buffer[start : start + 16384], self._deadline.left_s())
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._stream.close()
 
     def start_tls(
@@ -146,17 +148,17 @@ class BoundedConnection(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> BoundedConnection:
-        """Encrypt it, and see that the other end is who the URL says; on the same deadline."""
+        """Start TLS and verify the certificate against the host name, within the deadline."""
         self._stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left_s())
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a stream."""
+        """Pass a query of httpcore to the stream."""
         return self._stream.get_extra_info(info)
 
 
 class Dialler(httpcore.NetworkBackend):
-    """Connects one exchange. Its `line` is there once it is connected."""
+    """The httpcore backend of one request. `connection` is set once it is connected."""
 
     def __init__(
         self, resolver: HostResolver, networks: Collection[Network], deadline: Deadline
@@ -164,7 +166,7 @@ class Dialler(httpcore.NetworkBackend):
         self._resolver = resolver
         self._networks = networks
         self._deadline = deadline
-        self.line: BoundedConnection | None = None
+        self.connection: BoundedConnection | None = None
 
     def connect_tcp(
         self,
@@ -174,10 +176,11 @@ class Dialler(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> BoundedConnection:
-        """Resolve, judge every address, and dial them one after another.
+        """Resolve the host, check every address, and try the addresses one after another.
 
         Raises:
-            FetchFailed: An address is refused, or none answers.
+            FetchFailed: The SSRF policy refuses an address.
+            FetchInterrupted: No address accepts the connection.
         """
         addresses = self._resolver.addresses(host, self._deadline)
         for address in addresses:
@@ -191,7 +194,7 @@ class Dialler(httpcore.NetworkBackend):
                 stream = httpcore.SyncBackend().connect_tcp(str(address), port, share_s)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-            self.line = BoundedConnection(stream, self._deadline)
-            return self.line
+            self.connection = BoundedConnection(stream, self._deadline)
+            return self.connection
         self._deadline.left_s()
         raise FetchInterrupted("does not accept the connection")

@@ -1,7 +1,7 @@
-"""Actions that wait for strangers: a few at a time, of one stranger fewer, each stranger in turn.
+"""Concurrency limits for outbound requests: in total and per host, with round robin over hosts.
 
-Whoever is slow holds up to his share of the threads, and those behind him are passed on the way.
-What an action does, and when it is added, is not decided here.
+A slow host occupies at most its share of the threads (a bulkhead); actions for other hosts overtake
+those that wait for it. Callers decide what an action does and when it is added.
 """
 
 from __future__ import annotations
@@ -18,44 +18,46 @@ Action = Callable[[], object]
 
 
 class KeyedExecutor:
-    """Runs actions in threads of its own, which end when nothing waits. Any thread may add some.
+    """Runs actions in its own threads, which end when no action waits. It is thread-safe.
 
-    The threads do not keep the process alive: an action must be such that it may be cut off.
+    The threads are daemons: the end of the process may interrupt an action.
     """
 
     def __init__(self, name: str, *, at_once: int, per_key: int) -> None:
-        """Run nothing yet.
+        """Create an idle executor.
 
         Args:
-            name: of the threads.
-            at_once: most actions under way.
-            per_key: most of them with one key.
+            name: the name of its threads.
+            at_once: maximum number of actions in flight.
+            per_key: maximum number of actions in flight with the same key.
         """
         self._name = name
         self._at_once = at_once
         self._per_key = per_key
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str, deque[Action]] = OrderedDict()  # by key, in turn
-        self._running: Counter[str] = Counter()  # by key; none is 0
+        self._waiting: OrderedDict[str, deque[Action]] = (
+            OrderedDict()
+        )  # by key, in round-robin order
+        self._running: Counter[str] = Counter()  # in flight by key; no zeros
         self._closed = False
 
     def add(self, key: str, action: Action) -> None:
-        """Run it when it is its key's turn; it says itself how it ended."""
+        """Queue an action. It handles its own errors."""
         with self._lock:
             if self._closed:
                 return
             self._waiting.setdefault(key, deque()).append(action)
-            while self._running.total() < self._at_once and (taken := self._take()):
-                threading.Thread(target=self._run, args=taken, name=self._name, daemon=True).start()
+            while self._running.total() < self._at_once and (item := self._next()):
+                threading.Thread(target=self._run, args=item, name=self._name, daemon=True).start()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Drop the waiting actions and start no more."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
 
-    def _take(self) -> tuple[str, Action] | None:
-        """The next action whose key has not its share under way; the lock is held."""
+    def _next(self) -> tuple[str, Action] | None:
+        """Remove the next action whose key is below its limit. The caller holds the lock."""
         ready = (key for key in self._waiting if self._running[key] < self._per_key)
         key = next(ready, None)
         if key is None:
@@ -72,13 +74,13 @@ class KeyedExecutor:
         while True:
             try:
                 action()
-            except Exception as exc:  # noqa: BLE001  the next one is another's
+            except Exception as exc:  # noqa: BLE001  other actions must still run
                 log.error("turn.crashed", turns=self._name, exc=exc)
             with self._lock:
                 self._running[key] -= 1
                 if not self._running[key]:
                     del self._running[key]
-                taken = self._take()
-            if taken is None:
+                item = self._next()
+            if item is None:
                 return
-            key, action = taken
+            key, action = item
