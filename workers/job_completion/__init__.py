@@ -1,1 +1,1 @@
-"""What comes with the end of a job: who is told, what is forgotten, what is too late to begin."""
+"""The completion of a job: webhook events, purging of inputs, deadlines."""

@@ -1,6 +1,6 @@
-"""Deadlines: a job whose time is over starts nothing more, and what was finished is put together.
+"""Deadlines: an overdue job starts no more parts, and its finished parts become the result.
 
-Who notices it first, a worker about to start a part or the keeper where no worker lives, says so.
+A worker that is about to start a part ends an overdue job; the keeper does so if no worker lives.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ log = Log("lapse")
 
 
 def over(job: Job, now: datetime) -> bool:
-    """Whether a job that has not begun to end has had all the time it was given.
+    """Whether the deadline of a job has passed and the job has not begun to end.
 
-    Never on a machine whose clock differs from the service's: with two of them nobody knows which
-    is wrong, and a process whose machine agrees will notice it.
+    Always False on a machine whose clock differs from the service clock, since it is unknown which
+    of the two is wrong; a process on another machine ends the job.
     """
     if job.deadline is None or now <= job.deadline or service_clock.CLOCK.is_off():
         return False
@@ -27,9 +27,9 @@ def over(job: Job, now: datetime) -> bool:
 
 
 def lapse(ledger: Ledger, job: Job, now: datetime) -> bool:
-    """End a job whose time is over; True: ring `control`.
+    """End a job if it is overdue. If True, the caller rings the `control` queue.
 
-    Killed in between, it is done again by the next worker that meets a part of the job.
+    If the process is killed meanwhile, the next worker that claims a part of the job repeats it.
     """
     if not over(job, now) or not ledger.replace(job, advance(job, Lapse(), now)):
         return False

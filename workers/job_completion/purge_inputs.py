@@ -1,4 +1,4 @@
-"""What a job need not remember once it has ended: the examples it was sent, the file it read."""
+"""Purge of inputs: an ended job keeps neither its examples nor its uploaded file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shared.types import EvaluateRequest, ImportRequest, TrainRequest
 
 
 def forget(store: ObjectStore, account: str, job_id: str) -> None:
-    """Strip an ended job of its examples: none are kept unless the owner of a classifier asks.
+    """Delete the examples and the uploaded file of an ended job. It is idempotent.
 
-    What is kept for `rebuild` lies with the classifier. Repeating it changes nothing.
+    Examples are kept only if the owner of a classifier asks for it. Those that `rebuild` needs are
+    stored with the classifier.
     """
     name = object_keys.request(account, job_id)
     try:

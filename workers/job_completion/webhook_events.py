@@ -1,8 +1,8 @@
-"""Who is told that a job has ended: each webhook of its account that wants to know, once.
+"""Webhook events of ended jobs: one delivery for each subscribed webhook of the account.
 
-It is done after the job's last record is written and before its marker goes, so a job whose end
-was cut off is met again, and the ids of its deliveries are the same then. How they are delivered
-is not decided here.
+Deliveries are created after the final record of the job and before its marker is deleted. If the
+process is killed in between, job recovery repeats the step with the same delivery ids, so that
+deliveries are deduplicated. `workers.keeper.webhook_delivery` sends them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ log = Log("announce")
 
 
 def announce(store: ObjectStore, account: str, job_id: str) -> None:
-    """Make the deliveries of a job's end. An account without webhooks costs one listing.
+    """Create the deliveries for the end of a job. An account without webhooks costs one listing.
 
     Raises:
-        Unavailable: The store is away; run it again.
-        MessageTooNew: A newer process wrote a record; one as new as that can do it.
+        Unavailable: The object store is unavailable; run it again.
+        MessageTooNew: A newer version wrote a record; only a process of that version can read it.
     """
     webhooks = WebhookStore(store=store)
-    told = [each for each in _webhooks(webhooks, account) if each.enabled]
-    if not told:
+    enabled = [each for each in _webhooks(webhooks, account) if each.enabled]
+    if not enabled:
         return
     try:
         job = decode(Job, store.get(object_keys.job(account, job_id)).data)
@@ -40,13 +40,13 @@ def announce(store: ObjectStore, account: str, job_id: str) -> None:
         log.error("webhook.no_job", job_id=job_id, reason=exc.detail)
         return
     event, data = announcement(job, _files(store, job))
-    for webhook in told:
+    for webhook in enabled:
         if webhook.wants(event):
             webhooks.add(delivery_of(job, event, data, webhook))
 
 
 def _files(store: ObjectStore, job: Job) -> BatchResult | None:
-    """What came out of a batch; None of other jobs, and where it ended before it had files."""
+    """The result of a batch; None for other jobs and for a batch that ended before it had files."""
     if job.kind is not JobKind.BATCH:
         return None
     try:
@@ -58,14 +58,14 @@ def _files(store: ObjectStore, job: Job) -> BatchResult | None:
 
 
 def _webhooks(webhooks: WebhookStore, account: str) -> list[Webhook]:
-    found = []
+    readable = []
     for webhook_id in webhooks.ids(account):
         try:
-            found.append(webhooks.load(account, webhook_id)[0])
+            readable.append(webhooks.load(account, webhook_id)[0])
         except NotFound:
             continue  # deleted meanwhile
         except MessageTooNew:
             raise
-        except MessageUndecodable as exc:  # it must not keep the job from ending
+        except MessageUndecodable as exc:  # it must not prevent the end of the job
             log.error("webhook.undecodable", webhook_id=webhook_id, reason=exc.detail)
-    return found
+    return readable

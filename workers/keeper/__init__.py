@@ -1,1 +1,1 @@
-"""What the keeper does, chore by chore, so that nothing is forgotten or kept too long."""
+"""The keeper: job recovery, webhook delivery, retention and orphan garbage collection."""

@@ -1,4 +1,4 @@
-"""What was deleted while jobs could still read it goes once these have ended."""
+"""Deferred deletion: objects that open jobs may still read are deleted once those jobs end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ log = Log("deletion")
 
 
 def finish_deletions(store: ObjectStore, *, now: float) -> int:
-    """Delete the objects of deletions for which no job is open that may need them.
+    """Carry out the recorded deletions whose objects no open job needs.
 
-    The deletion itself goes last, so that one that was cut off is met again.
+    The deletion record itself is deleted last, so that an interrupted deletion is resumed.
 
     Returns:
-        How many deletions were finished.
+        The number of deletions that were finished.
     """
     waiting = list(_deletions(store))  # before the open jobs are listed: no later one needs them
     open_jobs = OpenJobs(store)
     finished = 0
-    for name, gone in waiting:
-        if now < gone.at + MARGIN_S or open_jobs.need(gone.account, at=gone.at):
+    for name, deletion in waiting:
+        if now < deletion.at + MARGIN_S or open_jobs.need(deletion.account, at=deletion.at):
             continue
-        store.delete(name.removeprefix(object_keys.DELETED))  # a call that died may have left it
-        for each in gone.objects:
+        store.delete(
+            name.removeprefix(object_keys.DELETED)
+        )  # an interrupted request may have left it
+        for each in deletion.objects:
             store.delete(each)
         store.delete(name)
         finished += 1
@@ -39,8 +41,8 @@ def finish_deletions(store: ObjectStore, *, now: float) -> int:
 
 
 def kept_objects(store: ObjectStore) -> set[str]:
-    """The names of objects that are kept for open jobs."""
-    return {each for _, gone in _deletions(store) for each in gone.objects}
+    """The names of the deleted objects that are still kept for open jobs."""
+    return {each for _, deletion in _deletions(store) for each in deletion.objects}
 
 
 def _deletions(store: ObjectStore) -> Iterator[tuple[str, Deletion]]:
@@ -48,6 +50,6 @@ def _deletions(store: ObjectStore) -> Iterator[tuple[str, Deletion]]:
         try:
             yield name, decode(Deletion, store.get(name).data)
         except ObjectMissing:
-            continue  # another keeper was faster
+            continue  # another keeper has finished it
         except MessageUndecodable as exc:
             log.error("deletion.unreadable", name=name, reason=exc.detail)

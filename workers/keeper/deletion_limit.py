@@ -1,10 +1,10 @@
-"""How much the keeper deletes at once: an error must not cost everything before it is noticed.
+"""A limit on deletions per sweep, so that an error cannot delete everything before it is noticed.
 
-What expires in normal life is a small share of what there is. A sweep that would delete more than
-`MAX_SHARE` of what it looked at, and more than `MIN_DELETIONS`, deletes nothing and says so. If the
-next one, an interval later and after the clocks were compared again, finds the same, it deletes the
-oldest up to the limit, and so does each sweep after it. So a service that was away for a week gets
-rid of a week's jobs within hours, and an operator has time to see it.
+In normal operation a small share of the objects expires per sweep. A sweep that would delete more
+than `MAX_SHARE` of the objects it examined, and more than `MIN_DELETIONS`, deletes nothing and logs
+a warning. If the next sweep, an interval later and after another clock comparison, finds the same,
+it deletes the oldest objects up to the limit, and so does each later sweep. A service that was down
+for a week thereby deletes a week's jobs within hours, and an operator has time to intervene.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 
 class DeletionLimit:
-    """The limit for one kind of thing, over all sweeps of this process."""
+    """The limit for one kind of object, across all sweeps of this process."""
 
     def __init__(
         self, kind: str, *, wait_s: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Nothing was swept yet.
+        """Create the limit before the first sweep.
 
         Args:
-            kind: What is deleted, for the log.
-            wait_s: The least time between the first look and the second.
-            monotonic: Seconds that only grow.
+            kind: The kind of object, for the log.
+            wait_s: Minimum seconds between the sweep that warns and the first that deletes.
+            monotonic: A monotonic clock, in seconds.
         """
         self._kind = kind
         self._wait_s = wait_s
@@ -41,18 +41,18 @@ class DeletionLimit:
         self._noticed_at: float | None = None
 
     def allowed(self, expired: Sequence[T], kept: Iterable[object]) -> Sequence[T]:
-        """Those that may be deleted now.
+        """The expired objects that may be deleted now.
 
         Args:
-            expired: What should be deleted, the oldest first.
-            kept: What the sweep looked at beside them; read only as far as it matters.
+            expired: The expired objects, oldest first.
+            kept: The other objects of the sweep; read only as far as the limit depends on them.
         """
         if len(expired) <= MIN_DELETIONS:
             self._noticed_at = None
             return expired
         enough = round(len(expired) * (1 / MAX_SHARE - 1))
-        looked_at = len(expired) + sum(1 for _ in islice(kept, enough))
-        limit = max(MIN_DELETIONS, int(looked_at * MAX_SHARE))
+        examined = len(expired) + sum(1 for _ in islice(kept, enough))
+        limit = max(MIN_DELETIONS, int(examined * MAX_SHARE))
         if len(expired) <= limit:
             self._noticed_at = None
             return expired
@@ -65,7 +65,7 @@ class DeletionLimit:
             "retention.held" if waits else "retention.limited",
             kind=self._kind,
             expired=len(expired),
-            looked_at=looked_at,
+            looked_at=examined,
             deletes=0 if waits else limit,
         )
         return () if waits else expired[:limit]

@@ -1,4 +1,7 @@
-"""Re-adoption: every open marker on the object store is a job that the ledger must know."""
+"""Job recovery: the ledger is rebuilt from the open markers on the object store.
+
+Every marker `open/{job}` is a job that the ledger must hold, for example after a loss of Redis.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,24 @@ _PAGE = 200
 
 
 def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: datetime) -> int:
-    """Enrol every accepted job that has not ended and that the ledger does not know; end those it
-    knows whose deadline was over before `now`.
+    """Add every accepted, unfinished job that the ledger lacks; end overdue jobs that it holds.
 
     Returns:
-        How many were enrolled.
+        The number of jobs that were added.
 
     Raises:
-        Unavailable: The store or Redis is away; run it again.
+        Unavailable: The object store or Redis is unavailable; run it again.
     """
     names = store.list(object_keys.OPEN)
     adopted = 0
     queues: set[str] = set()
     while page := list(islice(names, _PAGE)):
-        found = [name.removeprefix(object_keys.OPEN) for name in page]
-        job_ids = [name for name in found if ids.is_job_id(name)]  # consoles leave objects too
-        for job_id, hot in zip(job_ids, ledger.records(job_ids), strict=True):
-            if hot is not None and not hot.state.terminal:
-                if lapse(ledger, hot, now):
+        names_in_page = [name.removeprefix(object_keys.OPEN) for name in page]
+        # Web consoles of object stores leave objects of their own.
+        job_ids = [name for name in names_in_page if ids.is_job_id(name)]
+        for job_id, record in zip(job_ids, ledger.records(job_ids), strict=True):
+            if record is not None and not record.state.terminal:
+                if lapse(ledger, record, now):
                     queues.add(CONTROL)
                 continue
             try:
@@ -63,7 +66,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: dateti
 
 
 def _queued(submission: Submission) -> Job:
-    """The job with its queue; before 0.2 its name did not end with the model's."""
+    """The job with its queue. Before 0.2, queue names did not end with the model name."""
     job = submission.job
     if model_of(job.queue):
         return job
@@ -71,10 +74,10 @@ def _queued(submission: Submission) -> Job:
 
 
 def _unfinished(store: ObjectStore, job_id: str, now: datetime) -> Submission | None:
-    """What the job was asked to do; None if it has ended or was never wholly accepted.
+    """The request of a job; None if the job has ended or its acceptance was never completed.
 
     Raises:
-        MessageTooNew: A newer keeper can read it.
+        MessageTooNew: A newer version wrote the request; only a newer keeper can read it.
     """
     with suppress(ObjectMissing):
         account = store.get(object_keys.open_marker(job_id)).data.decode()
@@ -96,7 +99,7 @@ def _unfinished(store: ObjectStore, job_id: str, now: datetime) -> Submission | 
 def _fail(
     store: ObjectStore, account: str, job_id: str, error: MessageUndecodable, now: datetime
 ) -> None:
-    """End a job of which nothing can be read but its name."""
+    """Fail a job whose request cannot be decoded: only its id is known."""
     job = Job(
         id=job_id,
         account=account,

@@ -1,12 +1,12 @@
-"""The keeper: a process that ends what was accepted. `python -m workers.keeper.main`
+"""The keeper: job recovery, webhook delivery, retention. `python -m workers.keeper.main`
 
-Every second: work goes to where a worker of its model lives, expired leases go back, delayed tasks
-come due, doorbells are rung where work waits and nobody attends. On a loss of Redis, and every
-`audit_s`: each marker on the object store that the ledger does not know is enrolled anew, and jobs
-whose deadline is over end. What webhooks are to be told is sent. Now and then: what has expired is
-deleted, and what killed trainers left behind.
+Every second it moves queues to live workers of their model, requeues tasks with expired leases,
+releases delayed tasks, and rings doorbells of queues that have work but no consumer. After a loss
+of Redis, and every `audit_s` seconds, it adds to the ledger every job that has a marker on the
+object store, and ends overdue jobs. It delivers due webhooks. At longer intervals it deletes
+expired data and the orphans that killed training jobs left.
 
-Every step is atomic or can be repeated, so two keepers may run without knowing of each other.
+Every step is atomic or idempotent, so two keepers may run without coordination.
 """
 
 from __future__ import annotations
@@ -52,30 +52,33 @@ from workers.outbound_http.client import Outbound
 
 log = Log("keeper")
 _TICK_S = 1.0
-_DELIVER_EVERY_S = 2.0  # each look is a listing, which a bucket charges for
+_DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
 _EXPIRE_EVERY_S = 600.0
-_DELETE_EVERY_S = 30.0  # a listing, and one more where something waits
-_FILES_EVERY_S = 3600.0  # those that have expired are hidden by then: this frees their space
+_DELETE_EVERY_S = 30.0  # one listing, and a second one if deletions wait
+_FILES_EVERY_S = 3600.0  # expired files are hidden already; this frees their space
 _SWEEP_EVERY_S = 6 * 3600.0
-_LEFT_BEHIND_S = 86400.0  # what was written so long ago and no record names, none ever will
-_STORE_CLOCK_S = 60.0  # the object store's clock may differ so far: ages are hours and more
-_ENDING_S = 3600.0  # an upload that is completed in its last moment is read for some time
+_ORPHAN_AGE_S = 86400.0  # no record will ever name an unnamed object of this age
+_STORE_CLOCK_S = (
+    60.0  # tolerated clock difference of the object store; retention times are hours or more
+)
+_COMPLETION_S = 3600.0  # completing an upload at its last moment reads its parts for a while
 _REPORT_TTL_S = 8.0
 ROLE = "keeper"
 
 
 @dataclass(kw_only=True)
 class Keeper:
-    """One loop over everything that must not be forgotten. `clock` gives seconds since 1970.
+    """The loop of the keeper. `clock` gives seconds since 1970.
 
-    `compare_clocks` raises `ClocksDisagree` where the age of things is in doubt.
-    The tick only speaks to Redis, so that a slow object store delays no lease and no bell.
+    `compare_clocks` raises `ClocksDisagree` if ages cannot be trusted. The tick itself uses only
+    Redis; chores that use the object store run in threads, so that a slow object store delays
+    neither leases nor doorbells.
     """
 
     ledger: Ledger
     store: ObjectStore
     doorbell: Doorbell
-    courier: WebhookDelivery
+    delivery: WebhookDelivery
     max_attempts: int
     lease_s: float
     audit_s: float
@@ -84,11 +87,13 @@ class Keeper:
     clock: Callable[[], float] = service_clock.now
     member: str = field(default_factory=ids.token)
     _epoch: str = ""
-    _reap_from: float = 0.0  # monotonic: no lease is reaped before, so that workers can beat first
+    _reap_from: float = (
+        0.0  # monotonic: no lease is reclaimed before, so that workers can renew first
+    )
 
     def __post_init__(self) -> None:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
-        self._webhooks = Chore("webhooks", self.courier.deliver_due, every_s=_DELIVER_EVERY_S)
+        self._webhooks = Chore("webhooks", self.delivery.deliver_due, every_s=_DELIVER_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
@@ -98,18 +103,18 @@ class Keeper:
             **dict.fromkeys(("files", "uploads"), _FILES_EVERY_S),
             "classifiers": _SWEEP_EVERY_S,
         }
-        # A chore starts after its interval, give or take the time that the last one took.
+        # The start of a chore may shift by the duration of the previous run.
         self._limits = {
             kind: DeletionLimit(kind, wait_s=wait_s / 2) for kind, wait_s in waits_s.items()
         }
 
     def run(self, stopping: threading.Event) -> None:
-        """Keep until told to stop. An outage is waited out."""
+        """Run until `stopping` is set. During an outage it retries every second."""
         while not stopping.is_set():
             try:
                 self.tick()
             except BrokerUnavailable as exc:
-                # While Redis was away nobody could beat: give the living a lease's time.
+                # Workers could not renew during the outage: grant them one lease time.
                 self._reap_from = time.monotonic() + self.lease_s
                 self._audit.hurry()
                 log.warning("keeper.no_broker", reason=exc.detail)
@@ -118,10 +123,10 @@ class Keeper:
             stopping.wait(_TICK_S)
 
     def tick(self) -> None:
-        """Do once what is due.
+        """Run one iteration and start the chores that are due.
 
         Raises:
-            BrokerUnavailable: Redis is away; the rest is done at the next tick.
+            BrokerUnavailable: Redis is unavailable; the next tick does the rest.
         """
         report = MemberReport(clock_offset_s=service_clock.CLOCK.offset_s())
         self.ledger.report(ROLE, self.member, encode(report), ttl_s=_REPORT_TTL_S)
@@ -146,7 +151,7 @@ class Keeper:
         self._sweep.start_if_due()
 
     def settle(self, *, timeout_s: float) -> None:
-        """Wait for the chores that run."""
+        """Wait for the running chores, at most `timeout_s` each."""
         self._audit.wait(timeout_s=timeout_s)
         self._webhooks.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
@@ -174,21 +179,21 @@ class Keeper:
         if not self._age_is_sure():
             return
         now, limits = self.clock(), self._limits
-        before = now - self.result_retention_s - _LEFT_BEHIND_S
+        before = now - self.result_retention_s - _ORPHAN_AGE_S
         expire_files(self.store, before=before, now=now, limit=limits["files"])
-        before = now - UPLOAD_KEPT_S - _ENDING_S
+        before = now - UPLOAD_KEPT_S - _COMPLETION_S
         expire_uploads(self.store, before=before, limit=limits["uploads"])
 
     def _sweep_classifiers(self) -> None:
         if self._age_is_sure():
-            before = self.clock() - _LEFT_BEHIND_S
+            before = self.clock() - _ORPHAN_AGE_S
             sweep(self.store, before=before, limit=self._limits["classifiers"])
 
     def _age_is_sure(self) -> bool:
-        """Whether clocks agree on how old things are; if not, nothing is deleted this time.
+        """Whether the clocks agree, so that ages can be trusted; otherwise nothing is deleted.
 
         Raises:
-            Unavailable: One of them cannot be asked.
+            Unavailable: A clock cannot be read.
         """
         try:
             self.compare_clocks()
@@ -216,12 +221,12 @@ def _run(settings: Settings) -> None:
     ledger, store = RedisLedger(client), store_of(settings)
     clock = service_clock.CLOCK
     clock.follow(ledger.now, substitute=store.now)
-    courier = WebhookDelivery(WebhookStore(store=store), Outbound.of(settings))
+    delivery = WebhookDelivery(WebhookStore(store=store), Outbound.of(settings))
     keeper = Keeper(
         ledger=ledger,
         store=store,
         doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
-        courier=courier,
+        delivery=delivery,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,
@@ -231,7 +236,7 @@ def _run(settings: Settings) -> None:
     metrics.serve(settings.metrics_port, role=ROLE)
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
-    courier.close()
+    delivery.close()
     log.info("keeper.stopped")
 
 

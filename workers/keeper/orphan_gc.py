@@ -1,4 +1,7 @@
-"""What killed trainers left behind is deleted: files that no classifier's record names."""
+"""Garbage collection of orphans: classifier files that no record names.
+
+A training job that is killed after it wrote a file and before it updated the record leaves one.
+"""
 
 from __future__ import annotations
 
@@ -17,35 +20,37 @@ _FILE = re.compile(r"/versions/(?P<file>\d+-(?P<job>job_[0-9a-z]{26})-[0-9a-z]+)
 
 
 def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
-    """Delete weights of jobs made before a time, in seconds since 1970, that became no version.
+    """Delete the files of jobs created before `before` that no classifier version refers to.
 
-    What was deleted and is kept for open jobs is not touched.
+    Deleted objects that are kept for open jobs are not touched. If a classifier has no record, all
+    its files of that age are deleted. The files are listed before the record is read, so a file
+    that a version starts to use meanwhile is found in the record.
 
-    Of a classifier without a record, deleted or never made, everything of that age goes. The files
-    are listed before the record is read: one that is named meanwhile is met in it.
+    Args:
+        before: Seconds since 1970.
 
     Returns:
-        How many objects were deleted.
+        The number of deleted objects.
     """
     oldest_kept = ids.job_id(int(before * 1000), 0)  # job ids sort newest first
     records = ClassifierStore(store=store)
     orphans: list[str] = []
-    looked_at = 0
+    examined = 0
     for account in store.children(object_keys.CLASSIFIERS):
         for classifier_id in records.ids(account):
             names = list(store.list(object_keys.classifier_prefix(account, classifier_id)))
-            found = {name: match for name in names if (match := _FILE.search(name))}
-            old = {name for name, match in found.items() if match["job"] > oldest_kept}
+            files = {name: match for name in names if (match := _FILE.search(name))}
+            old = {name for name, match in files.items() if match["job"] > oldest_kept}
             try:
                 kept = records.load(account, classifier_id)[0].files()
-                left = {name for name in old if found[name]["file"] not in kept}
+                unused = {name for name in old if files[name]["file"] not in kept}
             except NotFound:
-                left = set(names) if old == set(found) else old
-            if left:
-                left -= kept_objects(store)
-            orphans += sorted(left, key=lambda name: _job(found.get(name)), reverse=True)
-            looked_at += len(names)
-    allowed = limit.allowed(orphans, range(looked_at - len(orphans)))
+                unused = set(names) if old == set(files) else old
+            if unused:
+                unused -= kept_objects(store)
+            orphans += sorted(unused, key=lambda name: _job(files.get(name)), reverse=True)
+            examined += len(names)
+    allowed = limit.allowed(orphans, range(examined - len(orphans)))
     for name in allowed:
         store.delete(name)
     if allowed:
@@ -54,5 +59,5 @@ def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
 
 
 def _job(match: re.Match[str] | None) -> str:
-    """The job that wrote a file; "" for what else a classifier has, which goes last."""
+    """The job that wrote a file; "" for the other objects of a classifier, which sort last."""
     return match["job"] if match else ""

@@ -1,4 +1,4 @@
-"""Something slow that a loop starts when it is due and never waits for."""
+"""Periodic chores: slow actions that a loop starts when they are due and does not wait for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ log = Log("chore")
 
 
 class Chore:
-    """One action in a thread of its own, at most once at a time, every `every_s`.
+    """Runs an action in a thread every `every_s` seconds, at most one run at a time.
 
-    An outage or a bug ends one run, not the chore: it is tried again after `retry_s`.
+    An outage or a bug ends one run, not the chore: the next run starts after `retry_s`.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Chore:
         self._thread: threading.Thread | None = None
 
     def hurry(self) -> None:
-        """Let it be due now."""
+        """Make the chore due now."""
         with self._lock:
             self._due_at = 0.0
 
     def start_if_due(self) -> None:
-        """Start it unless it runs or is not due."""
+        """Start a run if the chore is due and not running."""
         with self._lock:
             now = time.monotonic()
             if now < self._due_at or (self._thread is not None and self._thread.is_alive()):
@@ -45,14 +45,14 @@ class Chore:
             self._thread.start()
 
     def wait(self, *, timeout_s: float) -> None:
-        """Wait until it does not run."""
+        """Wait until the current run ends, at most `timeout_s`."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
             self._action()
-        except Exception as exc:  # noqa: BLE001  what it could not do is done the next time
+        except Exception as exc:  # noqa: BLE001  the next run repeats it
             if isinstance(exc, Unavailable):
                 log.warning("chore.put_off", chore=self._name, reason=exc.detail)
             else:

@@ -1,7 +1,7 @@
-"""Work goes to where it can be done: to a living worker of its model, on the best device.
+"""Queue failover: waiting work moves to a queue that a live worker consumes, on the best device.
 
-A job is given a queue when it is accepted. The workers of that queue may die while it waits, or
-those of a better device come back; then what waits is moved. What no living worker could do stays.
+The queue of a job is chosen when the job is accepted. If the workers of that queue die, or workers
+of a better device come back, the waiting work is moved. Work that no live worker can do stays.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _WORKER = "worker"
 
 
 def reroute(ledger: Ledger) -> int:
-    """Move what waits in a queue that is not the best one of those that are consumed.
+    """Move each queue that is not the best of the consumed queues for its work.
 
     Returns:
-        How many queues were moved.
+        The number of queues that were moved.
 
     Raises:
-        BrokerUnavailable: Redis is away; run it again.
+        BrokerUnavailable: Redis is unavailable; run it again.
     """
     queues = ledger.queues()
     if not queues:

@@ -1,8 +1,7 @@
-"""What has expired is deleted: old jobs with their results, used-up Idempotency-Keys and records of
-calls, files and what is left of those that were sent in parts, and the log of webhooks.
+"""Retention: deletes expired jobs, idempotency records, call records, files, uploads, deliveries.
 
-Ids say when something was made, and sort newest first, so a listing can begin at the first one that
-has expired. How much may go at once is decided in `deletion_limit`.
+An id contains its creation time and sorts newest first, so a listing can begin at the first expired
+object. `deletion_limit` bounds the number of deletions per run.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from workers.job_completion.webhook_events import announce
 from workers.keeper.deletion_limit import DeletionLimit
 
 log = Log("expiry")
-_HOT_S = 3600.0  # how long an ended job still answers from the ledger
-_ASSEMBLY = timedelta(days=1)  # in which a worker writes the files of a batch whose time is over
-_MAX_LISTED = 100_000  # names of one sweep, in memory at once; what is more waits for the next
+_HOT_S = 3600.0  # how long the ledger still holds an ended job
+_ASSEMBLY = timedelta(days=1)  # time in which a worker writes the files of an expired batch
+_MAX_LISTED = 100_000  # names per run, all in memory; the next run takes the rest
 
 
 def expire_jobs(
     store: ObjectStore, ledger: Ledger, *, before: float, now: float, limit: DeletionLimit
 ) -> int:
-    """Delete jobs made before a time; both in seconds since 1970.
+    """Delete the jobs created before `before`; all times are seconds since 1970.
 
-    A job of that age that has not ended ends as expired, and is deleted the next time.
+    A job of that age that has not ended becomes `expired`, and a later run deletes it.
 
     Returns:
-        How many jobs were deleted.
+        The number of deleted jobs.
     """
     oldest_kept = ids.job_id(int(before * 1000), 0)
     expired, kept = _by_age(store, object_keys.JOBS, object_keys.jobs_of, oldest_kept)
@@ -62,10 +61,10 @@ def expire_jobs(
 
 
 def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit) -> int:
-    """Delete used-up Idempotency-Keys and records of calls, remembered until `now`.
+    """Delete the idempotency records and call records that have expired at `now`.
 
     Returns:
-        How many were deleted.
+        The number of deleted records.
     """
     expired: list[tuple[float, str]] = []
     kept = 0
@@ -88,14 +87,14 @@ def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit)
 
 
 def expire_files(store: ObjectStore, *, before: float, now: float, limit: DeletionLimit) -> int:
-    """Delete files that have expired, unless open jobs may read them, and bytes without a record
-    whose id was made before a time.
+    """Delete expired files that no open job may read, and orphaned contents older than `before`.
 
-    The id of what a batch puts out is as old as the batch, so `before` must be further back than
-    any job that still runs: its bytes are written last, and their record after them.
+    An orphaned content is one without a file record. The id of an output file is as old as its
+    batch, whose content is written last and whose record follows. `before` must therefore be
+    earlier than the creation of any running job.
 
     Returns:
-        How many files were deleted.
+        The number of deleted files.
     """
     oldest_kept = ids.file_id(int(before * 1000), 0)
     open_jobs = OpenJobs(store)
@@ -123,17 +122,19 @@ def expire_files(store: ObjectStore, *, before: float, now: float, limit: Deleti
     allowed = limit.allowed(sorted(old, key=_id, reverse=True), range(kept))
     for account, file_id in allowed:
         store.delete(object_keys.file_content(account, file_id))
-        store.delete(object_keys.file(account, file_id))  # last: a half-deleted file is met again
+        store.delete(
+            object_keys.file(account, file_id)
+        )  # last, so that an interrupted deletion is repeated
     if allowed:
         log.info("file.expired", count=len(allowed))
     return len(allowed)
 
 
 def expire_uploads(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
-    """Delete what is left of files that were sent in parts, if they were begun before a time.
+    """Delete the remains of multipart uploads created before `before`.
 
     Returns:
-        How many uploads were deleted.
+        The number of deleted uploads.
     """
     oldest_kept = ids.upload_id(int(before * 1000), 0)
     expired, kept = _by_age(store, object_keys.UPLOADS, object_keys.uploads_of, oldest_kept)
@@ -147,10 +148,10 @@ def expire_uploads(store: ObjectStore, *, before: float, limit: DeletionLimit) -
 
 
 def expire_deliveries(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
-    """Delete what webhooks were told before a time, whatever became of it.
+    """Delete the records of webhook deliveries created before `before`, in any state.
 
     Returns:
-        How many deliveries were deleted.
+        The number of deleted deliveries.
     """
     oldest_kept = ids.delivery_id(int(before * 1000), 0)
     expired: list[str] = []
@@ -175,8 +176,8 @@ def expire_deliveries(store: ObjectStore, *, before: float, limit: DeletionLimit
 def _by_age(
     store: ObjectStore, prefix: str, names_of: Callable[[str], str], oldest_kept: str
 ) -> tuple[list[tuple[str, str]], Iterator[str]]:
-    """What all accounts have below `prefix` that is older than an id, the oldest first, each with
-    its account; and, lazily, the ids of the rest.
+    """The (account, id) pairs below `prefix` older than `oldest_kept`, oldest first; and, lazily,
+    the remaining ids.
     """
 
     def rest() -> Iterator[str]:
@@ -193,12 +194,12 @@ def _by_age(
     return sorted(islice(old, _MAX_LISTED), key=_id, reverse=True), rest()
 
 
-def _id(found: tuple[str, str]) -> str:
-    return found[1]
+def _id(account_and_id: tuple[str, str]) -> str:
+    return account_and_id[1]
 
 
 def _is_retried(store: ObjectStore, account: str, job_id: str) -> bool:
-    """Whether a retry of a batch is open, that begins with what came out of that batch."""
+    """Whether an open batch retries this one and therefore reads its output."""
     try:
         retry = json.loads(store.get(object_keys.retry(account, job_id)).data)
     except ObjectMissing:
@@ -207,7 +208,7 @@ def _is_retried(store: ObjectStore, account: str, job_id: str) -> bool:
 
 
 def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
-    """Delete a job, its final record last, so that a half-deleted one is met again."""
+    """Delete a job, its final record last, so that an interrupted deletion is repeated."""
     final = object_keys.job(account, job_id)
     for name in list(store.list(object_keys.job_prefix(account, job_id))):
         if name != final:
@@ -217,14 +218,14 @@ def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
 
 
 def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None:
-    """End a job that was given all the time there is; the keeper's audit knows it by then."""
+    """Expire a job that has exceeded the retention time; job recovery has added it by then."""
     job = ledger.record(job_id)
     if job is None or (job.kind is JobKind.BATCH and _files_to_come(ledger, job, now)):
         return
     try:
         expired = advance(job, Expire(), now)
     except IllegalTransition:
-        return  # it is just ending by itself
+        return  # a worker is ending it
     if ledger.replace(job, expired):
         with suppress(PreconditionFailed):
             store.put(object_keys.job(job.account, job_id), encode(expired), if_absent=True)
@@ -236,7 +237,7 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
 
 
 def _files_to_come(ledger: Ledger, job: Job, now: datetime) -> bool:
-    """Whether a batch is left to a worker, that writes its error file; it is told to end here."""
+    """Whether a worker still has to write the files of a batch; asks the worker to end it."""
     if (job.state, Lapse) in TRANSITIONS:
         if ledger.replace(job, advance(job, Lapse(), now)):
             ledger.abort_job(job.id)
