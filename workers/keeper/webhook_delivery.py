@@ -28,7 +28,7 @@ from workers import metrics
 from workers.outbound_http.client import Outbound
 from workers.outbound_http.host_executor import KeyedExecutor
 
-log = Log("courier")
+log = Log("webhook_delivery")
 TIMEOUT_S = 15.0
 _CLAIM_S = 2 * TIMEOUT_S  # for the attempt and for recording its outcome
 _AT_ONCE = 16
@@ -64,7 +64,7 @@ class WebhookDelivery:
         self._schedule_s = schedule_s
         self._timeout_s = timeout_s
         self._jitter = jitter
-        self._executor = KeyedExecutor("courier", at_once=_AT_ONCE, per_key=_PER_WEBHOOK)
+        self._executor = KeyedExecutor("webhook", at_once=_AT_ONCE, per_key=_PER_WEBHOOK)
         self._changed = threading.Condition()
         self._queued: set[tuple[str, str, str]] = set()
         self._queued_of: Counter[str] = Counter()

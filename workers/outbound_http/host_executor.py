@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from shared.telemetry import Log
 
-log = Log("turns")
+log = Log("host_executor")
 
 Action = Callable[[], object]
 
@@ -75,7 +75,7 @@ class KeyedExecutor:
             try:
                 action()
             except Exception as exc:  # noqa: BLE001  other actions must still run
-                log.error("turn.crashed", turns=self._name, exc=exc)
+                log.error("executor.action_failed", executor=self._name, exc=exc)
             with self._lock:
                 self._running[key] -= 1
                 if not self._running[key]:

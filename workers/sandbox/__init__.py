@@ -1,1 +1,1 @@
-"""Hostile bytes are parsed in child processes: the pool in the worker, and the child itself."""
+"""Sandbox: untrusted bytes are parsed in child processes with limits on memory and time."""

@@ -1,10 +1,10 @@
-"""The child's side of the sandbox: bounds itself, then runs what it is asked, one task at a time.
+"""The child process of the sandbox: sets its own limits, then runs one task at a time.
 
     python -m workers.sandbox.child DESCRIPTOR PARENT_PID MEMORY_BYTES MODULE …
 
-It decides which bounds hold in here, and how a function reads a file that only the worker has open.
-Who waits, how long a task may take and what a death means is decided by `workers.sandbox.pool` and
-`workers.sandbox.readers`, which believe nothing that comes from here.
+This module sets the resource limits of the process, and lets a function read a file that only the
+worker has open. Queueing, time limits and the handling of a dead child are in
+`workers.sandbox.pool` and `workers.sandbox.readers`, which validate everything a child sends.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from workers.sandbox.wire import (
 )
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_BUFFER_BYTES = 64 * 1024  # small reads, as of the end of a file, are one message
-_OPEN_FILES = 16  # what is imported late needs one or two
+_BUFFER_BYTES = 64 * 1024  # small reads, such as of the end of a file, become one message
+_OPEN_FILES = 16  # late imports need one or two
 _Reading = Callable[..., Iterator[bytes]]
 
 
 class RemoteFile(io.RawIOBase):
-    """A file that only the worker has open, by the stretches that are asked for."""
+    """A file that only the worker has open; the child requests byte ranges of it."""
 
     def __init__(self, channel: socket.socket, size: int) -> None:
         super().__init__()
         self._channel = channel
         self._size = size
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """True."""
@@ -67,32 +67,32 @@ class RemoteFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The place of the next byte."""
-        return self._place
+        """The position of the next byte."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go elsewhere, beyond the end too."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
+        """Set the position, which may be beyond the end."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Bytes from here on, as many as there are and are given at once."""
-        size = min(len(buffer), self._size - self._place, MAX_STRETCH_BYTES)
+        """Read from the position on, at most `MAX_STRETCH_BYTES` at once."""
+        size = min(len(buffer), self._size - self._position, MAX_STRETCH_BYTES)
         if size <= 0:
             return 0
-        send(self._channel, encode(ReadRange(self._place, size)))
+        send(self._channel, encode(ReadRange(self._position, size)))
         data = receive(self._channel, max_bytes=size)
         buffer[: len(data)] = data
-        self._place += len(data)
+        self._position += len(data)
         return len(data)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answer tasks until the parent goes."""
+    """Run tasks until the parent closes the channel."""
     descriptor, parent, memory_bytes, *modules = arguments
     _die_with(int(parent))
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which ends us
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which ends its children
         signal.signal(number, signal.SIG_IGN)
     loaded = {name: importlib.import_module(name) for name in modules}
     _bound(int(memory_bytes))
@@ -103,20 +103,20 @@ def main(arguments: Sequence[str]) -> None:
             while True:
                 task = msgspec.msgpack.decode(receive(channel), type=SandboxTask)
                 module, _, name = task.function.partition(":")
-                send(channel, encode(_answer(getattr(loaded[module], name), task, channel)))
+                send(channel, encode(_run(getattr(loaded[module], name), task, channel)))
         except ChannelClosed:
             return
 
 
-def _answer(function: Function, task: SandboxTask, channel: socket.socket) -> Answer:
-    """Run one task; whatever it raises is an answer."""
+def _run(function: Function, task: SandboxTask, channel: socket.socket) -> Answer:
+    """Run one task. Every exception becomes an answer."""
     _allow_cpu(task.limit_s)
     try:
         kinds, _ = signature(function)
         arguments = decode(task.arguments, kinds)
         if task.file_bytes >= 0:
             file = io.BufferedReader(RemoteFile(channel, task.file_bytes), _BUFFER_BYTES)
-            _tell(channel, cast("_Reading", function)(file, *arguments), task.limit_s)
+            _stream(channel, cast("_Reading", function)(file, *arguments), task.limit_s)
             return TaskDone(msgspec.Raw(encode(None)))
         return TaskDone(msgspec.Raw(encode(function(*arguments))))
     except (InvalidRequest, UnreadableInput) as exc:
@@ -128,8 +128,8 @@ def _answer(function: Function, task: SandboxTask, channel: socket.socket) -> An
         return Crashed(type(exc).__name__)
 
 
-def _tell(channel: socket.socket, pieces: Iterator[bytes], limit_s: float) -> None:
-    """Send what a function yields, as long as more is wanted."""
+def _stream(channel: socket.socket, pieces: Iterator[bytes], limit_s: float) -> None:
+    """Send the pieces that a function yields, until the worker sends `STOP`."""
     for piece in pieces:
         send(channel, encode(ResultPiece(piece)))
         if receive(channel, max_bytes=len(STOP)) == STOP:
@@ -138,22 +138,22 @@ def _tell(channel: socket.socket, pieces: Iterator[bytes], limit_s: float) -> No
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent does, also in the middle of a decoder; elsewhere than on Linux, after."""
+    """Die with the parent: on Linux at once, even inside a decoder; elsewhere after the task."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit("the worker is gone")
+        sys.exit("the worker process has exited")
 
 
 def _bound(memory_bytes: int) -> None:
-    """No files to write, few to open, no core, and so much memory above what is in use now."""
-    for what, most in (
+    """Limit this process: no writes, few open files, no core dump, `memory_bytes` above now."""
+    for limit, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_AS, _in_use_bytes() + memory_bytes),
     ):
-        resource.setrlimit(what, (most, most))
+        resource.setrlimit(limit, (value, value))
 
 
 def _in_use_bytes() -> int:
@@ -165,7 +165,7 @@ def _in_use_bytes() -> int:
 
 
 def _allow_cpu(limit_s: float) -> None:
-    """The kernel ends a task that runs on after its parent has gone, or its watch failed."""
+    """Let the kernel end a task whose parent has exited or does not enforce the limit."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + limit_s) + 2
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -173,10 +173,10 @@ def _allow_cpu(limit_s: float) -> None:
 
 
 def _mute() -> None:
-    """Decoders write warnings, with bytes of the input in them, to standard error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    """Discard standard error: decoders write warnings to it that contain bytes of the input."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 if __name__ == "__main__":

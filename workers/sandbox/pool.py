@@ -1,12 +1,12 @@
-"""Runs parsers of hostile bytes in child processes with bounds.
+"""A pool of sandboxed child processes that run parsers on untrusted bytes.
 
-Decides who waits, which child runs what, that a child which takes too long is killed and which
-error a death means; every future ends. The bounds inside a child and the bytes between are those of
-`workers.sandbox.child`. What a function makes of its bytes is its own affair.
+The pool queues tasks, assigns them to children, kills a child that exceeds its time limit, and maps
+the death of a child to an error; every future ends. `workers.sandbox.child` sets the limits inside
+a child, and `workers.sandbox.wire` defines the messages.
 
-A thread and a child belong together: the thread starts the child, gives it one task at a time,
-waits for the answer and buries it. The child begins as a new program, so it has nothing of the
-worker's: no threads, no sockets, no model, no secrets in its environment.
+Each thread owns one child: it starts the child, sends it one task at a time, waits for the answer
+and reaps it. The child starts as a new program, so it shares nothing with the worker: no threads,
+no sockets, no model, and no secrets in its environment.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ T = TypeVar("T")
 
 
 class Sandbox:
-    """A pool of children; any thread may submit.
+    """A pool of child processes; `submit` is thread-safe.
 
-    Start is construction, stop is `close`; `with` does both.
+    Construction starts it, `close` stops it; `with` does both.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Sandbox:
         at_once: bool = True,
         gives_way: bool = False,
     ) -> None:
-        """Start the children; they are ready a moment later.
+        """Start the threads, and with `at_once` the children.
 
         Args:
-            modules: whose functions may be asked for; each child imports them at its start.
-            workers: children.
-            memory_bytes: address space that a task may take, above what the imports take.
-            waiting: tasks that may wait for a child.
-            tasks_each: a child that has run so many is replaced, whatever it has leaked.
-            at_once: start them now, not when there is a task for them.
-            gives_way: they let every other process go first.
+            modules: modules whose functions may run; each child imports them when it starts.
+            workers: number of children.
+            memory_bytes: limit of address space for a task, above that of the imports.
+            waiting: limit of queued tasks (backpressure).
+            tasks_each: a child is replaced after this many tasks, so that leaks are bounded.
+            at_once: start the children now, not with the first task.
+            gives_way: run the children at a lower process priority.
         """
         self._modules = tuple(modules)
         self._memory_bytes = memory_bytes
@@ -101,26 +101,26 @@ class Sandbox:
         yields_s: float | None = None,
         room_s: float = 0.0,
     ) -> Future[T]:
-        """Have a child call `function(*args)`.
+        """Queue a call of `function(*args)` in a child.
 
         Args:
-            function: a top-level function of one of the modules, without keyword arguments;
-                annotated with what travels: plain values, bytes, dataclasses, arrays of uint8.
-            args: as annotated.
-            limit_s: seconds of processor time it may take; what it waited is not counted.
-            clock_s: seconds by the clock it may take; if None, four times as many as `limit_s`.
-            said_s: the limit that the error of one that takes too long names, if that is another.
-            yields_s: one that has taken so many seconds ends with TimeoutError.
-            room_s: seconds to wait for room in the queue.
+            function: a top-level function of one of the modules, without keyword arguments. Its
+                annotations may be plain values, bytes, dataclasses and uint8 arrays.
+            args: the arguments, as annotated.
+            limit_s: limit of processor time, in seconds; waiting is not counted.
+            clock_s: limit of wall-clock time, in seconds; by default four times `limit_s`.
+            said_s: the limit that a timeout error reports, if it differs from `limit_s`.
+            yields_s: after this many seconds of processor time the task ends with TimeoutError.
+            room_s: seconds to wait for a place in the queue.
 
         Returns:
-            A future of what the function returns. It raises the function's own InvalidRequest or
-            UnreadableInput; the latter also where it took too long or too much memory, or crashed;
-            TimeoutError where it yields; Unavailable where no child can be started. Cancelling it
-            while it waits takes it out of the queue.
+            A future of the return value. Its error is an InvalidRequest or UnreadableInput that
+            the function raised; UnreadableInput after a timeout, a memory limit or a crash;
+            TimeoutError after `yields_s`; Unavailable if no child can be started. Cancelling a
+            queued future removes its task from the queue.
 
         Raises:
-            TooBusy: There is no room.
+            TooBusy: The queue is full.
             Unavailable: The sandbox is closed.
         """
         name = self._name(function)
@@ -145,11 +145,11 @@ class Sandbox:
                 )
             self._queue.append(task)
             self._work.notify()
-        task.future.add_done_callback(self._take_out)
+        task.future.add_done_callback(self._remove)
         return task.future
 
     def healthy(self) -> bool:
-        """False from the moment a thread has died or `close` was called; dead children are none."""
+        """False once a thread has died or `close` was called. Dead children do not matter."""
         return not self._closed and all(thread.is_alive() for thread in self._threads)
 
     def close(self, *, timeout_s: float = 10.0) -> None:
@@ -166,7 +166,7 @@ class Sandbox:
         self.close()
 
     def _name(self, function: Callable[..., object]) -> str:
-        """By which a child finds the function."""
+        """The name by which a child finds the function, `module:name`."""
         module, name = function.__module__, function.__name__
         known = module in self._modules and getattr(sys.modules[module], name, None) is function
         if not known:
@@ -186,11 +186,11 @@ class Sandbox:
             if task.future.set_running_or_notify_cancel():
                 task.future.set_exception(closing())
 
-    def _take_out(self, future: Future[Any]) -> None:
+    def _remove(self, future: Future[Any]) -> None:
         if not future.cancelled():
             return
         with self._room:
-            # By its future: one that kept its task would keep itself, with bytes and answer.
+            # A callback that held the task would form a cycle and keep its bytes and answer.
             for task in [task for task in self._queue if task.future is future]:
                 self._queue.remove(task)
                 self._room.notify()
@@ -201,8 +201,8 @@ class Sandbox:
         try:
             while True:
                 if (self._at_once or child is not None) and not self._fresh(child):
-                    with suppress(Unavailable):  # logged, and tried again when there is a task
-                        child = self._another(child)
+                    with suppress(Unavailable):  # logged; the next task tries again
+                        child = self._replaced(child)
                 task = self._next()
                 if task is None:
                     return
@@ -211,21 +211,21 @@ class Sandbox:
                     continue
                 try:
                     if not self._fresh(child) or not child.alive():
-                        child = self._another(child)
+                        child = self._replaced(child)
                     task.future.set_result(self._result(child, task))
-                except Exception as exc:  # noqa: BLE001  handed to the one who waits
+                except Exception as exc:  # noqa: BLE001  the caller raises it
                     task.future.set_exception(without_variables(exc))
-                del task  # with its bytes and its answer: the next may be long in coming
+                del task  # frees its bytes and its answer while the thread waits for the next task
         except BaseException as exc:
             log.error("sandbox.died", exc=exc)
-            self._stop()  # whoever waits is told, and `healthy` says so
+            self._stop()  # ends all futures; `healthy` becomes False
             raise
         finally:
             if child is not None:
                 self._bury(child)
 
     def _next(self) -> _Waiting | None:
-        """Wait for a task; None once closed."""
+        """Wait for the next task; None once closed."""
         with self._work:
             self._work.wait_for(lambda: self._closed or self._queue)
             if self._closed:
@@ -234,11 +234,11 @@ class Sandbox:
             return self._queue.popleft()
 
     def _fresh(self, child: ChildProcess | None) -> TypeGuard[ChildProcess]:
-        """Whether it may be given a task, as far as is known without asking the system."""
+        """Whether a child can take a task, as far as known without a system call."""
         return child is not None and not child.buried and child.tasks < self._tasks_each
 
-    def _another(self, child: ChildProcess | None) -> ChildProcess:
-        """A new child in the place of this one.
+    def _replaced(self, child: ChildProcess | None) -> ChildProcess:
+        """Replace a child with a new one.
 
         Raises:
             Unavailable: None can be started, or the sandbox is closed.
@@ -255,7 +255,7 @@ class Sandbox:
                 "The sandbox process that reads inputs could not be started.", retry_after_s=5
             ) from exc
         with self._work:
-            if not self._closed:  # or `close` has killed all that it saw
+            if not self._closed:  # `close` kills only the children that it finds
                 self._children.add(fresh)
                 return fresh
         self._bury(fresh)
@@ -267,18 +267,18 @@ class Sandbox:
         return child.bury(grace_s=grace_s)
 
     def _result(self, child: ChildProcess, task: _Waiting) -> object:
-        """What the child answers, or the error that its silence means."""
+        """The result of a task, or the error that the timeout or death of its child means."""
         child.tasks += 1
         try:
             answer = child.ask(task.message, limit_s=task.limit_s, clock_s=task.clock_s)
-            return self._believed(child, task, answer)
+            return self._validated(child, task, answer)
         except TimeoutError:
             self._bury(child)
             if task.said_s is None:
                 raise TimeoutError from None
             log.warning("sandbox.too_slow", function=task.name, limit_s=task.said_s)
             raise too_slow(task.said_s) from None
-        except (ChannelClosed, msgspec.DecodeError) as exc:  # it is dying, or lies
+        except (ChannelClosed, msgspec.DecodeError) as exc:  # the child dies, or sends invalid data
             status = self._bury(child, grace_s=DYING_S)
             if self._closed:
                 raise closing() from exc
@@ -291,25 +291,25 @@ class Sandbox:
                 memory_bytes=self._memory_bytes,
             ) from exc
 
-    def _believed(self, child: ChildProcess, task: _Waiting, answer: bytearray) -> object:
-        found = decode(answer, Answer)
-        if isinstance(found, TaskDone):
-            return decode(found.value, task.returned)
-        if isinstance(found, TooLarge):
-            self._bury(child)  # it may have lost what it could not free
-        if isinstance(found, Crashed):
-            log.warning("sandbox.crashed", function=task.name, error=found.error[:300])
-        raise refusal(found, self._memory_bytes)
+    def _validated(self, child: ChildProcess, task: _Waiting, answer: bytearray) -> object:
+        outcome = decode(answer, Answer)
+        if isinstance(outcome, TaskDone):
+            return decode(outcome.value, task.returned)
+        if isinstance(outcome, TooLarge):
+            self._bury(child)  # the child may have leaked memory
+        if isinstance(outcome, Crashed):
+            log.warning("sandbox.crashed", function=task.name, error=outcome.error[:300])
+        raise refusal(outcome, self._memory_bytes)
 
 
 @dataclass(eq=False, kw_only=True)
 class _Waiting:
-    """A task on its way to a child."""
+    """A queued task."""
 
     message: bytes
     name: str
     returned: object
     limit_s: float
     clock_s: float
-    said_s: float | None  # None: it yields
+    said_s: float | None  # None: the task ends with TimeoutError
     future: Future[Any] = field(default_factory=Future)

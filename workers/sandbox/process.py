@@ -1,4 +1,4 @@
-"""One child process of the sandbox, as its owner in the worker sees it, and what its end means."""
+"""One child process of the sandbox, seen from the worker, and the errors that its end means."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from workers.sandbox.wire import (
 )
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-DYING_S = 1.0  # from the end of its channel to that of a child that dies; then how is known
+DYING_S = 1.0  # a dying child exits this soon after its channel closes; then its status is known
 _CHILD = "workers.sandbox.child"
 _START_S = 20.0
 _BURY_S = 5.0
 _DETAIL_CHARS = 1000
 _LOOK_MS = 100
-_NICE = 5  # a third of the processor beside one that does not give way
+_NICE = 5  # gets a third of the CPU beside a process of normal priority
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _REFUSALS = {error.__name__: error for error in (*tree(InvalidRequest), *tree(UnreadableInput))}
-# Each thread costs address space and gains nothing; Arrow's own allocator reserves it by the GiB.
+# Threads cost address space without a gain; Arrow's own allocator reserves GiB of it.
 _VARIABLES = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -51,14 +51,14 @@ _VARIABLES = {
 
 
 class ChildProcess:
-    """A process that runs tasks. One thread owns it; any may kill it."""
+    """A process that runs tasks. One thread owns it; any thread may kill it."""
 
     def __init__(self, modules: Sequence[str], memory_bytes: int) -> None:
-        """Start it and wait until it is ready.
+        """Start the process and wait until it is ready.
 
         Raises:
-            OSError: The system has no process for us.
-            Cut: It died at its start; standard error says why.
+            OSError: The system cannot start a process.
+            ChannelClosed: The process died at its start; its standard error gives the reason.
         """
         self.tasks = 0
         self.buried = False
@@ -88,32 +88,32 @@ class ChildProcess:
         self._idle_bytes = self._size_bytes()
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def ask(self, message: bytes, *, limit_s: float, clock_s: float) -> bytearray:
-        """Its answer to a task.
+        """Send a task and return the encoded answer.
 
         Args:
-            message: the task.
-            limit_s: of processor time: beside a busy model a child runs slowly, which is no fault
-                of what it reads.
-            clock_s: by the clock.
+            message: the encoded task.
+            limit_s: limit of processor time, in seconds. Beside a busy model a child runs slowly,
+                which must not count against its input.
+            clock_s: limit of wall-clock time, in seconds.
 
         Raises:
-            TimeoutError: There was none within both.
-            Cut: It has died.
+            TimeoutError: A limit passed without an answer.
+            ChannelClosed: The process has died.
         """
         began, before_s = time.monotonic(), self._cpu_s()
         self._max_bytes = 0
 
-        def looked() -> None:
+        def check_cpu() -> None:
             if self._cpu_s() - before_s >= limit_s:
                 raise TimeoutError
 
         deadline = began + clock_s
         send(self.channel, message, deadline=deadline)
-        return self.hear(deadline, look=looked)
+        return self.hear(deadline, look=check_cpu)
 
     def hear(
         self,
@@ -122,7 +122,10 @@ class ChildProcess:
         max_bytes: int = MAX_ANSWER_BYTES,
         look: Callable[[], object] = lambda: None,
     ) -> bytearray:
-        """What it says next. Raises as `ask`."""
+        """The next message of the process. Raises as `ask`.
+
+        `look` is called every 100 ms while no message arrives; it may raise.
+        """
         waiting = select.poll()
         waiting.register(self.channel, select.POLLIN)
         while not waiting.poll(_LOOK_MS):
@@ -133,16 +136,16 @@ class ChildProcess:
         return receive(self.channel, max_bytes=max_bytes, deadline=deadline)
 
     def filled(self) -> bool:
-        """Whether it was seen with more than half of its memory taken, in its last task."""
+        """Whether the last task was seen to use more than half of the memory limit."""
         return self._max_bytes - self._idle_bytes > self._memory_bytes // 2
 
     def give_way(self) -> None:
-        """Let every other process go first, from now on."""
+        """Lower the priority of the process."""
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
 
     def _cpu_s(self) -> float:
-        """Its processor time; that of the clock where it cannot be told."""
+        """The processor time of the process; the wall clock where it is not available."""
         try:
             with open(f"/proc/{self._process.pid}/stat", encoding="ascii") as stat:
                 fields = stat.read().rpartition(")")[2].split()
@@ -151,7 +154,7 @@ class ChildProcess:
             return time.monotonic()
 
     def _size_bytes(self) -> int:
-        """Its address space, which is what is bounded; 0 where that cannot be told."""
+        """The address space of the process, which the limit bounds; 0 where it is not available."""
         try:
             with open(f"/proc/{self._process.pid}/statm", encoding="ascii") as pages:
                 return int(pages.read().split()[0]) * _PAGE_BYTES
@@ -159,14 +162,14 @@ class ChildProcess:
             return 0
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self._process.kill()
 
     def bury(self, *, grace_s: float = 0.0) -> int | None:
-        """End it, if it does not end by itself within `grace_s`.
+        """Reap the process: wait `grace_s` for its end, then kill it.
 
         Returns:
-            How it ended by itself: a negative signal, or an exit status; None where it did not.
+            The exit status or negative signal if it ended by itself; None if it was killed here.
         """
         self.buried = True
         self.channel.close()
@@ -178,29 +181,29 @@ class ChildProcess:
 
 
 def _environment() -> dict[str, str]:
-    """What a child must know; nothing of what it must not."""
+    """The environment of a child: an allowlist of variables, without secrets."""
     path = os.pathsep.join(each or os.getcwd() for each in sys.path)
-    kept = {
+    allowed = {
         name: os.environ[name]
         for name in ("LD_LIBRARY_PATH", "PYTHONPYCACHEPREFIX")
         if name in os.environ
     }
-    return {**kept, **_VARIABLES, "PYTHONPATH": path}
+    return {**allowed, **_VARIABLES, "PYTHONPATH": path}
 
 
 def closing() -> Unavailable:
-    """The error of what a worker that stops leaves undone."""
+    """The error for tasks that a stopping worker leaves unfinished."""
     return Unavailable("The sandbox process stopped before it returned a result.", retry_after_s=1)
 
 
 def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
-    """The error that an answer stands for."""
+    """The error that a failure of the child means."""
     match failure:
         case TaskRefused(error, detail, fields):
-            told = tuple(
+            field_errors = tuple(
                 FieldError(field=_shown(each), message=_shown(why)) for each, why in fields
             )
-            return _REFUSALS.get(error, UnreadableInput)(_shown(detail), fields=told)
+            return _REFUSALS.get(error, UnreadableInput)(_shown(detail), fields=field_errors)
         case TooLarge():
             return too_much(memory_bytes)
         case Crashed(error):
@@ -208,7 +211,7 @@ def refusal(failure: Failure, memory_bytes: int) -> PigeonholeError:
 
 
 def too_slow(limit_s: float) -> UnreadableInput:
-    """The error of what takes too long."""
+    """The error for an exceeded time limit."""
     return UnreadableInput(
         f"took longer than {limit_s:g} s to decode, the limit for one file "
         "(PIGEONHOLE_DECODE_LIMIT_S)"
@@ -216,7 +219,7 @@ def too_slow(limit_s: float) -> UnreadableInput:
 
 
 def too_much(memory_bytes: int) -> UnreadableInput:
-    """The error of what takes too much memory."""
+    """The error for an exceeded memory limit."""
     return UnreadableInput(
         f"needs more than {memory_bytes // 10**6:,} MB of memory to decode, the limit for one file "
         "(PIGEONHOLE_DECODER_BYTES)"
@@ -226,14 +229,14 @@ def too_much(memory_bytes: int) -> UnreadableInput:
 def death(
     status: int | None, *, filled: bool, limit_s: float, memory_bytes: int
 ) -> UnreadableInput:
-    """What the end of a child, in the middle of a task, says about the task.
+    """The error that the death of a child during a task means.
 
-    PDFium and C++ abort where they get no memory; a child that was seen `filled` has died of that,
-    too, as decoders use what they did not get.
+    PDFium and C++ abort if an allocation fails. A child that was seen `filled` and died by a signal
+    also ran out of memory, since some decoders dereference failed allocations.
     """
     if status == -signal.SIGXCPU:
         return too_slow(limit_s)
-    if status == -signal.SIGKILL:  # by an operator, or by the kernel, short of memory
+    if status == -signal.SIGKILL:  # by an operator, or by the out-of-memory killer
         return UnreadableInput("could not be read: the sandbox process was killed; send it again")
     if status == -signal.SIGABRT or (filled and status is not None and status < 0):
         return too_much(memory_bytes)

@@ -1,10 +1,11 @@
-"""Has files read in child processes, piece by piece, while only the worker has them open.
+"""Sandboxed file readers: child processes read files in pieces; only the worker has them open.
 
-Decides how long a file may take, how many children there are, and what is done with one whose
-reader is closed early. What is made of a file is decided by the function.
+This module limits the time per file and the number of children, and handles a reader that the
+caller closes early.
 
-The child works on the next piece while the caller uses the last, and is never further ahead. Time
-is counted while the caller waits for the child: neither the caller's time nor the store's counts.
+The child prepares the next piece while the caller uses the current one, and is never further ahead
+(backpressure). Time counts while the caller waits for the child: the time of the caller and of the
+object store does not count.
 """
 
 from __future__ import annotations
@@ -28,20 +29,22 @@ from workers.sandbox.wire import (
     STOP,
     Answer,
     ChannelClosed,
+    ChildMessage,
     ReadRange,
     ResultPiece,
     SandboxTask,
     TaskDone,
     TaskRefused,
-    Told,
     decode,
     encode,
     send,
 )
 
 log = Log("sandbox")
-_WHOLE = 2  # a file may take so many times what its next piece may, and beyond that a second …
-_BYTES_PER_S = 1_000_000  # … for so many bytes of it and of its pieces: it takes a tenth of that
+# A file may take `_WHOLE` times the limit of one piece, and a second more for each `_BYTES_PER_S`
+# of the file and of its pieces; normal files take a tenth of that.
+_WHOLE = 2
+_BYTES_PER_S = 1_000_000
 _ROOM_S = 60.0
 _STOPPING_S = 1.0
 _TASKS_EACH = 500
@@ -49,11 +52,11 @@ _ENVELOPE_BYTES = 4096  # of a piece, and of an error
 
 
 class ReaderKilled(Exception):
-    """The child was ended from outside in the middle of a file, which may be read another time."""
+    """The child was killed from outside while it read a file; a retry may succeed."""
 
 
 class FileReaders:
-    """Children that read files; any thread may use it. `close` ends the one that is kept warm."""
+    """Children that read files; thread-safe. `close` ends the idle child that is kept warm."""
 
     def __init__(
         self,
@@ -64,14 +67,14 @@ class FileReaders:
         max_piece_bytes: int,
         at_once: int = 4,
     ) -> None:
-        """Start nothing yet.
+        """Store the limits; the first `read` starts a child.
 
         Args:
-            modules: whose functions may be asked for; each child imports them at its start.
-            memory_bytes: address space that a file may take, above what the imports take.
-            limit_s: seconds to the next piece of a file.
-            max_piece_bytes: of a child that sends a larger one nothing is taken.
-            at_once: children that read at the same time.
+            modules: modules whose functions may run; each child imports them when it starts.
+            memory_bytes: limit of address space for a file, above that of the imports.
+            limit_s: seconds until the next piece of a file.
+            max_piece_bytes: limit of a piece; a child that sends a larger one is killed.
+            at_once: maximum number of children that read at the same time.
         """
         self._modules = tuple(modules)
         self._memory_bytes = memory_bytes
@@ -85,18 +88,18 @@ class FileReaders:
     def read(
         self, function: Callable[..., Iterator[bytes]], file: BinaryIO, *args: object
     ) -> Generator[bytes, None, None]:
-        """What a child yields by `function(file, *args)`.
+        """Yield the pieces that `function(file, *args)` yields in a child.
 
         Args:
             function: a top-level function of one of the modules, whose first parameter is `file`;
                 the others are annotated with plain values or dataclasses.
-            file: seekable.
-            args: as annotated.
+            file: a seekable file.
+            args: the further arguments, as annotated.
 
         Raises:
-            InvalidRequest: The function's own.
-            UnreadableInput: The function's own; or it took too long or too much memory, or crashed.
-            ReaderKilled: The child was ended from outside.
+            InvalidRequest: The function raised it.
+            UnreadableInput: The function raised it, exceeded a limit, or crashed.
+            ReaderKilled: The child was killed from outside.
             Unavailable: No child can be started, or too many files are being read.
         """
         name = f"{function.__module__}:{function.__name__}"
@@ -104,12 +107,12 @@ class FileReaders:
             raise ValueError(f"{name} is not a function that the sandbox runs")
         size = file.seek(0, io.SEEK_END)
         task = SandboxTask(name, self._limit_s, msgspec.Raw(encode(args)), size)
-        with self._held() as child:
+        with self._leased_child() as child:
             reading = _ReaderLease(child, task, file, self._memory_bytes, self._max_piece_bytes)
             yield from reading.pieces()
 
     def close(self) -> None:
-        """End the child that waits; those that read end with their files."""
+        """End the idle child; the others end with their files."""
         with self._lock:
             self._closed = True
             child, self._idle = self._idle, None
@@ -117,8 +120,8 @@ class FileReaders:
             child.bury()
 
     @contextmanager
-    def _held(self) -> Iterator[ChildProcess]:
-        """A child for one file, which is buried unless it is ready for the next."""
+    def _leased_child(self) -> Iterator[ChildProcess]:
+        """A child for one file; it is reaped unless it is ready for the next file."""
         if not self._room.acquire(timeout=_ROOM_S):
             raise Unavailable("Too many tables are being read at once; try again.", retry_after_s=1)
         try:
@@ -126,7 +129,7 @@ class FileReaders:
             try:
                 yield child
             finally:
-                if not child.buried and not self._kept(child):
+                if not child.buried and not self._park(child):
                     child.bury()
         finally:
             self._room.release()
@@ -146,8 +149,8 @@ class FileReaders:
                 "The sandbox process that reads tables could not be started.", retry_after_s=5
             ) from exc
 
-    def _kept(self, child: ChildProcess) -> bool:
-        """Have it wait for the next file, unless another one does."""
+    def _park(self, child: ChildProcess) -> bool:
+        """Keep a child for the next file, unless another one is kept; whether it was."""
         with self._lock:
             if self._closed or self._idle is not None or child.tasks >= _TASKS_EACH:
                 return False
@@ -156,7 +159,7 @@ class FileReaders:
 
 
 class _ReaderLease:
-    """A child that reads a file; it is buried where it is not ready for another afterwards."""
+    """A child that reads one file; it is reaped if it is not ready for another afterwards."""
 
     def __init__(
         self,
@@ -175,27 +178,27 @@ class _ReaderLease:
         self._spent_s = 0.0
 
     def pieces(self) -> Generator[bytes, None, None]:
-        """What it yields. Raises as `FileReaders.read`."""
+        """The pieces of the file. Raises as `FileReaders.read`."""
         child, task = self._child, self._task
         child.tasks += 1
         ready = False
         try:
-            self._say(encode(task))
-            while isinstance(told := self._heard(), ResultPiece):
-                self._left_s += len(told.value) / _BYTES_PER_S
-                self._say(MORE)
+            self._send(encode(task))
+            while isinstance(message := self._receive(), ResultPiece):
+                self._left_s += len(message.value) / _BYTES_PER_S
+                self._send(MORE)
                 try:
-                    yield told.value
+                    yield message.value
                 except GeneratorExit:
                     ready = self._stopped()
                     raise
-            ready = isinstance(told, TaskDone | TaskRefused)
+            ready = isinstance(message, TaskDone | TaskRefused)
         except TimeoutError:
-            # Of the next piece, or of all that was waited for so far.
+            # The limit of the next piece, or of the whole file.
             limit_s = task.limit_s if self._left_s >= task.limit_s else round(self._spent_s)
             log.warning("sandbox.too_slow", function=task.function, limit_s=limit_s)
             raise too_slow(limit_s) from None
-        except (ChannelClosed, msgspec.DecodeError) as exc:  # it is dying, or lies
+        except (ChannelClosed, msgspec.DecodeError) as exc:  # the child dies, or sends invalid data
             status, filled = child.bury(grace_s=DYING_S), child.filled()
             log.warning("sandbox.child_died", function=task.function, status=status, filled=filled)
             if status == -signal.SIGKILL:
@@ -206,46 +209,48 @@ class _ReaderLease:
         finally:
             if not ready:
                 child.bury()
-        if not isinstance(told, TaskDone):
-            raise refusal(told, self._memory_bytes)
+        if not isinstance(message, TaskDone):
+            raise refusal(message, self._memory_bytes)
 
-    def _say(self, message: bytes) -> None:
+    def _send(self, message: bytes) -> None:
         deadline = time.monotonic() + self._task.limit_s
         send(self._child.channel, message, deadline=deadline)
 
-    def _heard(self) -> ResultPiece | Answer:
-        """What comes next, once it has the stretches of the file that it asks for."""
+    def _receive(self) -> ResultPiece | Answer:
+        """The next message, after serving the requests of the child for ranges of the file."""
         left_s = min(self._task.limit_s, self._left_s)
         while True:
             began = time.monotonic()
-            told: Told = decode(self._child.hear(began + left_s, max_bytes=self._max_bytes), Told)
+            message: ChildMessage = decode(
+                self._child.hear(began + left_s, max_bytes=self._max_bytes), ChildMessage
+            )
             spent_s = time.monotonic() - began
             left_s -= spent_s
             self._left_s -= spent_s
             self._spent_s += spent_s
-            if not isinstance(told, ReadRange):
-                return told
-            self._say(self._stretch(told))
+            if not isinstance(message, ReadRange):
+                return message
+            self._send(self._range(message))
 
-    def _stretch(self, wanted: ReadRange) -> bytes:
-        inside = 0 <= wanted.start < wanted.start + wanted.size <= self._task.file_bytes
-        if not inside or wanted.size > MAX_STRETCH_BYTES:
+    def _range(self, request: ReadRange) -> bytes:
+        inside = 0 <= request.start < request.start + request.size <= self._task.file_bytes
+        if not inside or request.size > MAX_STRETCH_BYTES:
             raise ChannelClosed
-        self._file.seek(wanted.start)
+        self._file.seek(request.start)
         data = bytearray()
-        while len(data) < wanted.size:
-            more = self._file.read(wanted.size - len(data))
+        while len(data) < request.size:
+            more = self._file.read(request.size - len(data))
             if not more:
                 raise ChannelClosed  # the file is shorter than it was
             data += more
         return bytes(data)
 
     def _stopped(self) -> bool:
-        """Have it leave the file, as its reader has; False where it does not within its time."""
+        """Stop the function in the child; False if it does not stop in time."""
         self._left_s = _STOPPING_S
         with suppress(TimeoutError, ChannelClosed, msgspec.DecodeError):
-            if isinstance(told := self._heard(), ResultPiece):
-                self._say(STOP)
-                told = self._heard()
-            return isinstance(told, TaskDone | TaskRefused)
+            if isinstance(message := self._receive(), ResultPiece):
+                self._send(STOP)
+                message = self._receive()
+            return isinstance(message, TaskDone | TaskRefused)
         return False

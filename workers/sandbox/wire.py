@@ -1,9 +1,9 @@
-"""What goes between the worker and a child of the sandbox, and how it is written.
+"""The protocol between the worker and a sandbox child: messages and their encoding.
 
-A message is its length in eight bytes and msgpack. A task of bytes has one answer. A task that
-reads a file has a conversation: the child asks for stretches of the file, which only the worker has
-open, and sends pieces of its result; after each piece the worker says whether it wants another.
-What comes from a child is data that is checked; nothing of it is believed.
+A message is a length in eight bytes, followed by msgpack. A task on bytes has one answer. A task
+that reads a file is a dialogue: the child requests ranges of the file, which only the worker has
+open, and sends pieces of its result; the worker answers each piece with `MORE` or `STOP`. Data from
+a child is untrusted and is validated.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Function = Callable[..., object]
 _LENGTH = struct.Struct("<Q")
 _CHUNK_BYTES = 1 << 20
 
-MAX_STRETCH_BYTES = 4 << 20  # that are asked for at once
-FILE = "file"  # how a function calls the file that it reads
+MAX_STRETCH_BYTES = 4 << 20  # limit of one requested range
+FILE = "file"  # the name of the parameter for the file
 MORE = b"more"
 STOP = b"stop"
 
 
 class SandboxTask(msgspec.Struct, frozen=True):
-    """Which function, `module:name`, of which arguments; `limit_s` bounds its processor time.
+    """A call: the function as `module:name`, its arguments, and its limit of processor time.
 
-    `file_bytes` is the size of the file that the function reads, -1 where it reads none.
+    `file_bytes` is the size of the file that the function reads, or -1 without a file.
     """
 
     function: str
@@ -42,75 +42,75 @@ class SandboxTask(msgspec.Struct, frozen=True):
 
 
 class ReadRange(msgspec.Struct, frozen=True, tag=True):
-    """The function wants these bytes of its file."""
+    """The child requests a range of the file."""
 
     start: int
     size: int
 
 
 class ResultPiece(msgspec.Struct, frozen=True, tag=True):
-    """A part of what the function yields; the processor time of a task is counted anew."""
+    """A piece that the function yields; the limit of processor time starts anew."""
 
     value: bytes
 
 
 class TaskDone(msgspec.Struct, frozen=True, tag=True):
-    """What the function returned."""
+    """The function returned a value."""
 
     value: msgspec.Raw
 
 
 class TaskRefused(msgspec.Struct, frozen=True, tag=True):
-    """The function refused its input: the class of the error and its sentence."""
+    """The function refused its input: the class of the error and its detail."""
 
     error: str
     detail: str
-    fields: tuple[tuple[str, str], ...] = ()  # of an InvalidRequest: each field and its message
+    fields: tuple[tuple[str, str], ...] = ()  # fields of an InvalidRequest and their messages
 
 
 class TooLarge(msgspec.Struct, frozen=True, tag=True):
-    """The function asked for more memory than there may be."""
+    """The function exceeded the memory limit."""
 
 
 class Crashed(msgspec.Struct, frozen=True, tag=True):
-    """The function raised something else: the name of its class."""
+    """The function raised another exception: the name of its class."""
 
     error: str
 
 
 Failure = TaskRefused | TooLarge | Crashed
 Answer = TaskDone | Failure
-Told = ReadRange | ResultPiece | Answer
+ChildMessage = ReadRange | ResultPiece | Answer
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
-    """An array of uint8 on the wire."""
+    """A uint8 array as it is encoded."""
 
     shape: tuple[int, ...]
     data: memoryview
 
 
 class ChannelClosed(Exception):
-    """The other side has gone, or sent more than was agreed."""
+    """The peer has closed the channel, or sent more than allowed."""
 
 
 def encode(value: object) -> bytes:
-    """Plain values, dataclasses, bytes and arrays of uint8 as msgpack."""
+    """Encode plain values, dataclasses, bytes and uint8 arrays as msgpack."""
     return _encoder.encode(value)
 
 
 def decode(data: bytes | bytearray | msgspec.Raw, kind: object) -> typing.Any:
-    """A value of the annotated type; arrays are the caller's own.
+    """Decode a value of type `kind`; arrays are copies.
 
     Raises:
-        msgspec.ValidationError: It is none.
+        msgspec.ValidationError: The data is not of this type.
     """
     return _decoder(kind).decode(data)
 
 
 @cache
 def signature(function: Function) -> tuple[object, object]:
-    """The types of a function's arguments, as one tuple, and of what it returns."""
+    """The types of a function's arguments, as one tuple type, and of its return value."""
     hints = typing.get_type_hints(function)
     returned = hints.pop("return")
     hints.pop(FILE, None)
@@ -118,10 +118,10 @@ def signature(function: Function) -> tuple[object, object]:
 
 
 def send(channel: socket.socket, message: bytes, *, deadline: float | None = None) -> None:
-    """One message; `deadline` on the monotonic clock.
+    """Send one message; `deadline` is on the monotonic clock.
 
     Raises:
-        Cut: The other side has gone.
+        ChannelClosed: The peer has closed the channel.
         TimeoutError: The deadline has passed.
     """
     try:
@@ -136,36 +136,36 @@ def send(channel: socket.socket, message: bytes, *, deadline: float | None = Non
 def receive(
     channel: socket.socket, *, max_bytes: int | None = None, deadline: float | None = None
 ) -> bytearray:
-    """The next message.
+    """Receive the next message.
 
     Raises:
-        Cut: The other side has gone, or announces more than `max_bytes`.
+        ChannelClosed: The peer has closed the channel, or announces more than `max_bytes`.
         TimeoutError: The deadline has passed.
     """
-    (size,) = _LENGTH.unpack(_received(channel, _LENGTH.size, deadline))
+    (size,) = _LENGTH.unpack(_receive_exactly(channel, _LENGTH.size, deadline))
     if max_bytes is not None and size > max_bytes:
         raise ChannelClosed
-    return _received(channel, size, deadline)
+    return _receive_exactly(channel, size, deadline)
 
 
-def _received(channel: socket.socket, size: int, deadline: float | None) -> bytearray:
+def _receive_exactly(channel: socket.socket, size: int, deadline: float | None) -> bytearray:
     message = bytearray()
     while len(message) < size:
-        # Grows with what has come: a length is only a claim.
+        # Grow with the received bytes: the announced length is untrusted.
         place = len(message)
         message.extend(bytes(min(_CHUNK_BYTES, size - place)))
         with memoryview(message) as view:
             while place < len(view):
                 try:
                     channel.settimeout(_left(deadline))
-                    got = channel.recv_into(view[place:])
+                    count = channel.recv_into(view[place:])
                 except TimeoutError:
                     raise
                 except OSError as exc:
                     raise ChannelClosed from exc
-                if not got:
+                if not count:
                     raise ChannelClosed
-                place += got
+                place += count
     return message
 
 
@@ -189,10 +189,10 @@ def _plain(value: object) -> object:
 def _array(kind: type, value: object) -> object:
     if typing.get_origin(kind) is not np.ndarray:
         raise NotImplementedError(f"a value of type {kind} cannot be received from the sandbox")
-    sent = msgspec.convert(value, _Array)
-    if min(sent.shape, default=0) < 0 or math.prod(sent.shape) != sent.data.nbytes:
+    encoded = msgspec.convert(value, _Array)
+    if min(encoded.shape, default=0) < 0 or math.prod(encoded.shape) != encoded.data.nbytes:
         raise ValueError("the shape does not match the data")
-    return np.frombuffer(sent.data, np.uint8).reshape(sent.shape).copy()
+    return np.frombuffer(encoded.data, np.uint8).reshape(encoded.shape).copy()
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)

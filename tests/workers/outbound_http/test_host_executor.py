@@ -91,7 +91,7 @@ def test_an_action_that_raises_takes_nobodys_place(caplog):
     turns.add("a", partial(inside.enter, "a"))
     inside.wait_for(1)
 
-    assert "turn.crashed" in caplog.text
+    assert "executor.action_failed" in caplog.text
 
 
 def test_closed_it_begins_nothing_more():
