@@ -48,7 +48,7 @@ def test_a_file_that_is_not_here_is_not_fetched(cache: Path, repository: str, na
 def test_a_name_that_is_none_is_refused(cache: Path) -> None:
     with (
         hub.reach(allow_download=False),
-        pytest.raises(ConfigurationError, match="a/b/c is no name on the hub"),
+        pytest.raises(ConfigurationError, match="a/b/c is not a valid name on the hub"),
     ):
         hub.file("a/b/c", ["config.json"], revision=None, model="m")
 

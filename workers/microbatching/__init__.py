@@ -1,1 +1,1 @@
-"""Many callers in front of one model: which windows run together, how many, and in what order."""
+"""Micro-batching: which windows of concurrent requests run in one forward pass, and when."""

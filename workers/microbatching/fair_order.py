@@ -1,14 +1,14 @@
-"""Whose turn it is: accounts that wait for one thing, by the work that was done for them.
+"""Fair queueing: the order of accounts that share a model, by the work done for them.
 
-Virtual time counts work. Each piece of work moves its account on by its cost. An account that comes
-back does not get the time that it was away, and is charged for what it was ahead when it left. An
-account that waits is thereby never more than one turn ahead of another that waits (start-time fair
-queueing: Goyal, Vin, Cheng 1996), as in the ledger (`shared/adapters/redis/lua/prelude.lua`).
+Virtual time counts work. Each piece of work advances its account by its cost. An account that
+returns gets no credit for its absence, and keeps the lead that it had when it left. A waiting
+account is thereby never more than one piece of work ahead of another one (start-time fair queueing:
+Goyal, Vin, Cheng 1996), as in the ledger (`shared/adapters/redis/lua/prelude.lua`).
 
-Of the accounts whose turn could be next, the one whose next piece of work ends first in virtual
-time goes first: a small piece does not wait for one large piece of each of a hundred others.
+Among the accounts that could be next, the one whose next piece of work ends first in virtual time
+goes first: a small piece does not wait for one large piece of each of a hundred other accounts.
 
-Pure: no thread, no clock. The caller holds a lock.
+This module is pure: no threads and no clock. The caller holds a lock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from collections.abc import Collection
 
 
 class FairOrder:
-    """Virtual time of accounts."""
+    """The virtual times of accounts."""
 
     def __init__(self) -> None:
-        self._now = 0.0  # where the account is that is furthest behind of those that wait
-        self._places: dict[str, float] = {}  # of accounts that are ahead of it
+        self._now = 0.0  # the smallest virtual time of the waiting accounts
+        self._places: dict[
+            str, float
+        ] = {}  # virtual times of the accounts that are ahead of `_now`
 
     def advance(self, waiting: Collection[str]) -> None:
-        """Say which accounts wait; call it before the others, whenever that changed."""
+        """Set the waiting accounts. Call it before the other methods whenever they change."""
         if not waiting:
             self._now = 0.0
             self._places.clear()
@@ -34,13 +36,13 @@ class FairOrder:
         self._places = ahead
 
     def place(self, account: str) -> float:
-        """Where the account is in virtual time."""
+        """The virtual time of an account."""
         return max(self._now, self._places.get(account, 0.0))
 
     def ahead(self, account: str) -> float:
-        """How much more was done for it than for the waiting account that is furthest behind."""
+        """The work done for an account beyond that of the waiting account furthest behind."""
         return self.place(account) - self._now
 
     def charge(self, account: str, cost: float) -> None:
-        """Count work that was done for an account."""
+        """Add work that was done for an account."""
         self._places[account] = self.place(account) + cost

@@ -1,11 +1,10 @@
-"""Concurrent callers in front of one model: batches by priority under a token budget.
+"""The microbatcher: runs the windows of concurrent requests through one model, in microbatches.
 
-Decides that one thread owns the model and that every future ends: with rows, with the error of its
-own window, with DeadlineExceeded or with Unavailable; and that batches stay within what the memory
-held, once one was too large. It does not decide which windows make a batch
-(`workers.microbatching.scheduler`) or what a window is (`workers.embedding.texts`), and it does not
-kill a forward pass that hangs: it reports how long the pass has run, and the worker's watchdog
-decides.
+One thread owns the model, and every future ends: with rows, with the error of its own window, with
+DeadlineExceeded or with Unavailable. After a microbatch did not fit into memory, later ones stay
+smaller. `workers.microbatching.scheduler` chooses the windows of a microbatch, and
+`workers.embedding.texts` makes the windows. The microbatcher does not kill a forward pass that
+hangs: it reports how long the pass has run, and the watchdog of the worker ends the process.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ logger = logging.getLogger("pigeonhole.microbatch")
 
 
 class Encoder(Protocol):
-    """What is asked of a tower: vectors of windows, one thread at a time."""
+    """One tower of a model: windows to vectors; used by one thread at a time."""
 
     @property
     def dimensions(self) -> int:
@@ -46,7 +45,7 @@ class Encoder(Protocol):
         """(N, D) unit rows, in the order given.
 
         Raises:
-            Unavailable, MemoryError: There was no memory for so many; what they took is free again.
+            Unavailable, MemoryError: The windows do not fit into memory, which is free again.
         """
 
 
@@ -55,9 +54,9 @@ Observe = Callable[[int, int, int, float], None]
 
 
 class Microbatcher:
-    """One thread that owns the model's `encode`; any thread may submit.
+    """A thread that owns the model's `encode`; `submit` is thread-safe.
 
-    Start is construction, stop is `close`; `with` does both.
+    Construction starts it, `close` stops it; `with` does both.
     """
 
     def __init__(
@@ -74,11 +73,11 @@ class Microbatcher:
 
         Args:
             encoder: the model, or one tower of it.
-            budget_tokens: of one forward pass, padding included.
-            name: what it is called in logs and errors.
-            window_tokens: what every window costs; None where windows are sequences of ids.
-            observe: sees each forward pass.
-            clock: monotonic, in seconds.
+            budget_tokens: limit of tokens for one forward pass, padding included.
+            name: the name in logs and errors.
+            window_tokens: the tokens of every window; None if windows are sequences of ids.
+            observe: a hook that is called after each forward pass.
+            clock: a monotonic clock, in seconds.
         """
         self._encoder = encoder
         self._name = name
@@ -86,9 +85,9 @@ class Microbatcher:
         self._observe = observe
         self._clock = clock
         lock = threading.Lock()
-        self._work = threading.Condition(lock)  # something to run, or closing
+        self._work = threading.Condition(lock)  # windows wait, or closing
         self._room = threading.Condition(lock)  # the backlog shrank, or closing
-        self._plan = MicrobatchScheduler(budget_tokens)
+        self._scheduler = MicrobatchScheduler(budget_tokens)
         self._open: set[EmbeddingRequest] = set()  # every request whose future has not ended
         self._closed = False
         self._pass_began: float | None = None
@@ -102,22 +101,22 @@ class Microbatcher:
         *,
         finish: Callable[[Rows], Rows] | None = None,
     ) -> Future[Rows]:
-        """Queue windows of content ids, or images; equal ones run once.
+        """Queue windows of content ids, or images; equal windows are deduplicated and run once.
 
         Args:
-            windows: n of what the encoder takes, each no longer than its window.
-            context: decides their turn; what has not been batched by its deadline is dropped with
-                DeadlineExceeded. Of bulk the requests of a job belong together: see
-                `workers.microbatching.scheduler`.
-            finish: turns the (n, D) rows into what the future gets; runs in the batcher's
+            windows: n inputs of the encoder, each no longer than its window.
+            context: priority class, account (for fair queueing), deadline and job. Windows that
+                are still queued at the deadline end with DeadlineExceeded. The job groups bulk
+                requests: see `workers.microbatching.scheduler`.
+            finish: maps the (n, D) rows to the result of the future; runs in the microbatcher's
                 thread, so it must be quick.
 
         Returns:
-            A future of (n, D) rows in the order given. Cancelling it takes its windows out of
-            the queue.
+            A future of (n, D) rows in the order given. Cancelling it removes its windows from the
+            queue.
 
         Raises:
-            Unavailable: when the batcher was closed or its thread has died.
+            Unavailable: The microbatcher is closed, or its thread has died.
         """
         request = EmbeddingRequest.of(
             windows, context, self._encoder.dimensions, finish, self._window_tokens
@@ -126,48 +125,52 @@ class Microbatcher:
             if self._closed:
                 raise Unavailable(f"The model {self._name} is not running.")
             self._open.add(request)
-            self._plan.add(request)
+            self._scheduler.add(request)
             self._work.notify()
         if not request.missing:
             self._end(request)
         return request.future
 
     def backlog_tokens(self, priority: Priority = Priority.BULK) -> int:
-        """Tokens that wait in the class and above; those in the running batch are not counted."""
+        """Queued tokens of the class and above; the running microbatch is not counted."""
         with self._work:
-            return self._plan.tokens(priority)
+            return self._scheduler.tokens(priority)
 
     def wait_for_room(
         self, below_tokens: int, *, timeout_s: float, priority: Priority = Priority.BULK
     ) -> bool:
-        """Wait until fewer tokens wait in the class and above it; False when time is up."""
+        """Backpressure: wait until fewer tokens are queued in the class and above.
+
+        Returns:
+            False after `timeout_s`.
+        """
 
         def room() -> bool:
-            return not self._closed and self._plan.tokens(priority) < below_tokens
+            return not self._closed and self._scheduler.tokens(priority) < below_tokens
 
         with self._room:
             self._room.wait_for(lambda: self._closed or room(), timeout_s)
             return room()
 
     def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
-        """Accounts of which so many forward passes wait in the class and above it."""
+        """Accounts with at least `passes` forward passes queued in the class and above."""
         with self._work:
-            most = passes * self._plan.budget_tokens
-            waiting = self._plan.tokens_of(priority)
-        return {account for account, tokens in waiting.items() if tokens >= most}
+            max_tokens = passes * self._scheduler.budget_tokens
+            waiting = self._scheduler.tokens_of(priority)
+        return {account for account, tokens in waiting.items() if tokens >= max_tokens}
 
     def wait_for_pass(self, *, timeout_s: float) -> None:
-        """Wait until a forward pass begins, which takes windows out of the queue."""
+        """Wait until a forward pass begins, which removes windows from the queue."""
         with self._room:
             self._room.wait(timeout_s)
 
     @property
     def budget_tokens(self) -> int:
-        """Of one forward pass, padding included; it shrinks where the memory does not hold it."""
-        return self._plan.budget_tokens
+        """Limit of one forward pass, padding included; it shrinks after an out-of-memory error."""
+        return self._scheduler.budget_tokens
 
     def healthy(self) -> bool:
-        """False from the moment the thread has died or `close` was called."""
+        """False once the thread has died or `close` was called."""
         return self._thread.is_alive() and not self._closed
 
     def stalled_s(self) -> float:
@@ -179,8 +182,8 @@ class Microbatcher:
         """Stop after the running pass; every pending future ends with Unavailable.
 
         Args:
-            timeout_s: how long to wait for the running pass. Its futures end even if it hangs;
-                its thread is then left to the end of the process.
+            timeout_s: seconds to wait for the running pass. Its futures end even if it hangs; its
+                thread then runs until the process ends.
         """
         self._stop()
         if self._thread is not threading.current_thread():
@@ -214,23 +217,23 @@ class Microbatcher:
     def _end_all(self) -> None:
         with self._work:
             pending = list(self._open)
-            self._plan.clear()
+            self._scheduler.clear()
         for request in pending:
             self._end(
                 request, Unavailable(f"The model {self._name} stopped before it returned a result.")
             )
 
     def _forward_next(self) -> bool:
-        """Wait for work and run a batch; False once closed.
+        """Wait for work and run a microbatch; False once closed.
 
-        Nothing of a request stays with the thread while it waits for the next one.
+        The thread holds no reference to a request while it waits for the next one.
         """
         with self._work:
-            self._work.wait_for(lambda: self._closed or self._plan.waiting())
+            self._work.wait_for(lambda: self._closed or self._scheduler.waiting())
             if self._closed:
                 return False
-            dropped = self._plan.drop(self._clock())
-            picks = self._plan.cut()
+            dropped = self._scheduler.drop(self._clock())
+            picks = self._scheduler.cut()
             self._room.notify_all()
         for request in dropped:
             self._end(request, DeadlineExceeded("The deadline passed before the model ran."))
@@ -238,17 +241,17 @@ class Microbatcher:
         return True
 
     def _forward(self, picks: list[ScheduledWindow]) -> None:
-        """Run a batch; where it raises, run its halves, until the bad window stands alone."""
+        """Run a microbatch. After an error, run its halves, until the bad window is isolated."""
         stack = [picks]
         while stack:
-            batch = self._wanted(stack.pop())
+            batch = self._pending(stack.pop())
             if not batch:
                 continue
             try:
                 rows = self._encode(batch)
-            except Exception as error:  # noqa: BLE001 - a model may raise anything; handed to whom it concerns
+            except Exception as error:  # noqa: BLE001 - a model may raise anything; its requests get it
                 if len(batch) == 1:
-                    # Without what its frames hold of the pass: its future may be kept for long.
+                    # Frames of the traceback hold the pass; the future may live for long.
                     self._end(batch[0].request, without_variables(error))
                     continue
                 if isinstance(error, (Unavailable, MemoryError)):
@@ -264,10 +267,10 @@ class Microbatcher:
                 self._deliver(batch, rows)
 
     def _shrink(self, batch: list[ScheduledWindow]) -> None:
-        """Let no later batch be larger than half of this one, which found no memory."""
+        """Limit later microbatches to half of this one, which ran out of memory."""
         tokens = len(batch) * max(self._sizes(batch))
         with self._work:
-            shrunk = self._plan.shrink(tokens // 2)
+            shrunk = self._scheduler.shrink(tokens // 2)
         if shrunk:
             logger.warning(
                 "%s had no memory for %d windows of %d tokens together, padding included; "
@@ -278,14 +281,14 @@ class Microbatcher:
     def _sizes(self, batch: list[ScheduledWindow]) -> list[int]:
         return [self._window_tokens or len(pick.window) + SPECIAL_TOKENS for pick in batch]
 
-    def _wanted(self, picks: list[ScheduledWindow]) -> list[ScheduledWindow]:
-        wanted: list[ScheduledWindow] = []
+    def _pending(self, picks: list[ScheduledWindow]) -> list[ScheduledWindow]:
+        pending: list[ScheduledWindow] = []
         for pick in picks:
             if pick.request.over():
-                self._end(pick.request)  # tells those who wait for a cancelled future
+                self._end(pick.request)  # notifies the waiters of a cancelled future
             else:
-                wanted.append(pick)
-        return wanted
+                pending.append(pick)
+        return pending
 
     def _encode(self, batch: list[ScheduledWindow]) -> Rows:
         self._pass_began = began = self._clock()
@@ -322,7 +325,7 @@ class Microbatcher:
                 self._end(request)
 
     def _end(self, request: EmbeddingRequest, error: BaseException | None = None) -> None:
-        """End the request's future, once, whoever comes first."""
+        """End the future of a request; only the first call has an effect."""
         with self._work:
             if request not in self._open:
                 return

@@ -1,22 +1,23 @@
-"""Which waiting windows run together, and in what order.
+"""The scheduler of windows: which queued windows run in one microbatch, and in what order.
 
-A batch is of the highest class that waits, and of no other: a short fast batch stays short. One
-request leads it and gives its longest windows; others of the class fill up with windows that are no
-longer, so that a batch is nearly rectangular.
+A microbatch holds windows of the highest waiting priority class only, so that a short fast one
+stays short. One request leads it and contributes its longest windows; other requests of the class
+fill it with windows that are no longer, so that the microbatch is nearly rectangular.
 
-Accounts take turns by the tokens that ran for them (`workers.microbatching.fair_order`): of those
-that wait, none is more than one batch ahead of another, however many requests it has and however
-long they are. `fast` goes before the `standard` requests of others in every second batch, in the
-others they take turns too: any caller may say `fast`. Each window is charged with its padding.
+Accounts are served by fair queueing on the tokens that ran for them
+(`workers.microbatching.fair_order`): no waiting account is more than one microbatch ahead of
+another, whatever the number and length of its requests. Since any caller may request `fast`, it
+precedes the `standard` requests of other accounts in every second microbatch only; in the others
+they are served in fair order. Each window is charged with its padding.
 
-Within an account a request waits as long as its tokens: one of n tokens goes before those that come
-when n more tokens have run. So a short one does not wait for a long one, nor a long one for ever.
-Of bulk the job with the fewest windows leads, and every fourth time the one that has waited
-longest: a small batch must not wait for the parts of a large one. The requests of such a job, its
-parts, give windows together: among those of four parts more are of one length than among one's.
+Within an account a request of n tokens precedes the requests that arrive after n more tokens have
+run. A short request therefore does not wait for a long one, and a long one does not starve. Among
+bulk jobs, the job with the fewest windows leads, and every fourth time the job that has waited
+longest: a small batch must not wait for the parts of a large one. The requests of a bulk job, its
+parts, contribute windows together: four parts have more windows of one length than a single part.
 
-Pure but for the futures it asks whether they were cancelled: no thread, no clock. The thread and
-the ending of futures are `workers.microbatching.microbatcher`'s.
+This module is pure except for checking whether futures are cancelled: no threads and no clock.
+`workers.microbatching.microbatcher` has the thread and ends the futures.
 """
 
 from __future__ import annotations
@@ -38,45 +39,45 @@ from workers.models.port import Rows
 from workers.work_context import WorkContext
 
 SPECIAL_TOKENS = 2
-"""Counted on top of every window: nearly all models put one token before and one behind."""
+"""Added to the length of every window: most models add a token at each end."""
 PASS_COST_DIVISOR = 16
-"""A forward pass costs about budget/16 tokens whatever is in it (1.3 ms against 35 ms measured for
-MiniLM on 2 cores at 1,024). A batch takes on that much padding rather than leave windows to a
-second pass."""
+"""A forward pass has a fixed cost of about budget/16 tokens (1.3 ms of 35 ms, measured for MiniLM
+on 2 cores at 1,024). A microbatch accepts that much padding rather than leave windows to a second
+pass."""
 AGEING_BATCHES = 16
-"""A lower class gets one batch after this many full ones have passed it by: about 6 % of the time
-under constant load from above, so bulk creeps on and fast loses little."""
+"""A lower class gets one microbatch after this many full ones of higher classes: about 6 % of the
+time under constant higher load, so that bulk progresses and fast loses little."""
 
 SMALL_DIVISOR = 4
-"""Requests of up to a quarter of a budget wait for each other in order, and fill batches together:
-the smallest in front of them would lead batches too short for the others to fill."""
+"""Requests of up to a quarter of the budget run in order of arrival and fill microbatches together:
+if the smallest led, its microbatches would be too short for the others to fill."""
 
 OLDEST_LEADS = 4
-"""Of so many batches of bulk one is led by the oldest job, the others by the smallest."""
+"""One of this many bulk microbatches is led by the oldest job, the others by the smallest job."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """One submit: its distinct windows, those still waiting (by size), and the rows so far.
+    """One submitted request: its distinct windows, those still queued, and its rows so far.
 
-    A window is what the model takes: content ids of a text, or an image.
+    A window is an input of the model: content ids of a text, or an image.
     """
 
     windows: list[Any]  # U distinct windows
-    places: list[int]  # for each window given, its place among the distinct
-    sizes: list[int]  # of the waiting windows, ascending
-    waiting: list[int]  # their places, in the order of `sizes`
+    places: list[int]  # for each submitted window, its index in `windows`
+    sizes: list[int]  # of the queued windows, ascending
+    waiting: list[int]  # their indexes in `windows`, in the order of `sizes`
     rows: Rows  # (U, D)
     missing: int
     priority: Priority
     deadline: float | None
-    account: str  # whose turn it takes
-    job: str  # whose requests of bulk belong together; empty for one by itself
+    account: str  # the account that is charged
+    job: str  # groups bulk requests; empty: no group
     finish: Callable[[Rows], Rows] | None
-    tokens: int  # of the waiting windows
+    tokens: int  # of the queued windows
     future: Future[Rows] = field(default_factory=Future)
     ended: bool = False
-    turn: float = 0.0  # among those of its account; a plan sets it
+    turn: float = 0.0  # order among the requests of its account; the scheduler sets it
 
     @classmethod
     def of(
@@ -116,35 +117,35 @@ class EmbeddingRequest:
         )
 
     def over(self) -> bool:
-        """Whether nobody waits for the rows any more."""
+        """Whether the future has ended or was cancelled."""
         return self.ended or self.future.cancelled()
 
     def result(self) -> Rows:
-        """What the future gets, once no row is missing."""
+        """The result of the future, once no row is missing."""
         repeated = len(self.places) > len(self.windows)
         rows = self.rows[self.places] if repeated else self.rows  # (n, D)
         return rows if self.finish is None else self.finish(rows)
 
 
 def _key(window: Sequence[int]) -> Any:
-    """What equal windows have in common: bytes of an array, 4 for each id; a tuple takes 36."""
+    """A key that equal windows share: bytes of an array, 4 per id, where a tuple takes 36."""
     return window.tobytes() if isinstance(window, array) else tuple(window)
 
 
 class ScheduledWindow(NamedTuple):
-    """One window of a batch, and where its row goes."""
+    """One window of a microbatch, and the index of its row."""
 
     request: EmbeddingRequest
     place: int
 
     @property
     def window(self) -> Any:
-        """What the model takes."""
+        """The input of the model."""
         return self.request.windows[self.place]
 
 
 class MicrobatchScheduler:
-    """The waiting requests, and which of their windows run next. Not thread-safe, no clock."""
+    """The queued requests, and the choice of the next windows. Not thread-safe; no clock."""
 
     def __init__(self, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
@@ -152,27 +153,29 @@ class MicrobatchScheduler:
             priority: [] for priority in Priority
         }
         self._tokens: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
-        self._call_turns = FairOrder()  # `fast` and `standard`: any caller may say `fast`
+        self._call_turns = FairOrder()  # `fast` and `standard`: any caller may request `fast`
         self._bulk_turns = FairOrder()
-        self._jumped = False  # whether the last batch was `fast` before an account's turn
+        self._jumped = False  # whether the last microbatch was `fast` and out of fair order
         self._ran: dict[Priority, Counter[str]] = {priority: Counter() for priority in Priority}
-        self._bulk_led: Counter[str] = Counter()  # batches of bulk where an account had a choice
-        self._passed_by = dict.fromkeys(Priority, 0)  # tokens run while the class waited
+        self._bulk_led: Counter[str] = (
+            Counter()
+        )  # bulk microbatches where an account had several jobs
+        self._passed_by = dict.fromkeys(Priority, 0)  # tokens that ran while the class waited
 
     @property
     def pass_tokens(self) -> int:
-        """What a forward pass costs whatever is in it."""
+        """The fixed cost of a forward pass, in tokens."""
         return self.budget_tokens // PASS_COST_DIVISOR
 
     def shrink(self, budget_tokens: int) -> bool:
-        """Cut smaller batches from now on; False if they are that small already."""
+        """Reduce the budget of later microbatches; False if it is that small already."""
         if budget_tokens >= self.budget_tokens:
             return False
         self.budget_tokens = max(1, budget_tokens)
         return True
 
     def add(self, request: EmbeddingRequest) -> None:
-        """Let a request wait for its turn."""
+        """Queue a request."""
         if request.sizes:
             cost = _rounded(request.tokens, self.budget_tokens // SMALL_DIVISOR)
             request.turn = self._ran[request.priority][request.account] + cost
@@ -180,38 +183,40 @@ class MicrobatchScheduler:
             self._tokens[request.priority][request.account] += request.tokens
 
     def tokens(self, priority: Priority = Priority.BULK) -> int:
-        """Tokens that wait in the class and in those above it."""
+        """Queued tokens of the class and the classes above it."""
         return sum(count.total() for of, count in self._tokens.items() if of <= priority)
 
     def tokens_of(self, priority: Priority = Priority.BULK) -> Counter[str]:
-        """The same by account, of those that have any."""
+        """The queued tokens by account, without zeros."""
         return sum((c for of, c in self._tokens.items() if of <= priority), Counter[str]())
 
     def waiting(self) -> bool:
-        """Whether any window waits."""
+        """Whether any window is queued."""
         return any(self._queues.values())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all requests."""
         for priority, queue in self._queues.items():
             queue.clear()
             self._forget(priority)
 
     def drop(self, now: float) -> list[EmbeddingRequest]:
-        """Take out the requests that were cancelled, ended or are past their deadline."""
+        """Remove the requests that were cancelled, have ended, or are past their deadline."""
         dropped: list[EmbeddingRequest] = []
         for priority, queue in self._queues.items():
-            gone = {r for r in queue if r.over() or (r.deadline is not None and r.deadline <= now)}
-            if gone:
-                queue[:] = [request for request in queue if request not in gone]
-                for request in gone:
+            expired = {
+                r for r in queue if r.over() or (r.deadline is not None and r.deadline <= now)
+            }
+            if expired:
+                queue[:] = [request for request in queue if request not in expired]
+                for request in expired:
                     self._tokens[priority][request.account] -= request.tokens
                 self._forget(priority)
-                dropped += gone
+                dropped += expired
         return dropped
 
     def cut(self) -> list[ScheduledWindow]:
-        """Take out the next batch: padded within the budget, or one window alone."""
+        """Remove the next microbatch: within the budget, padding included, or a single window."""
         fast, standard, bulk = ({r.account for r in queue} for queue in self._queues.values())
         self._call_turns.advance(fast | standard)
         self._bulk_turns.advance(bulk)
@@ -219,22 +224,22 @@ class MicrobatchScheduler:
         if priority is None:
             return []
         queue = self._queues[priority]
-        shelves = self._shelves(priority)
-        leader = shelves[0][0]
-        room_of = self._rooms(shelves, leader)
-        longest = max(request.sizes[-1] for request in shelves[0])
-        picks = self._take(shelves, max(1, self.budget_tokens // longest), longest, room_of)
+        groups = self._groups(priority)
+        leader = groups[0][0]
+        room_of = self._rooms(groups, leader)
+        longest = max(request.sizes[-1] for request in groups[0])
+        picks = self._take(groups, max(1, self.budget_tokens // longest), longest, room_of)
         padding = self.pass_tokens
         while longer := min(
             (r.sizes[0] for r in queue if r.sizes and r.sizes[0] <= room_of[r.account]), default=0
         ):
-            # With room left, all that waits is longer: is lifting the batch cheaper than a pass?
+            # All queued windows are longer: is padding the microbatch cheaper than another pass?
             padding -= len(picks) * (longer - longest)
             room = self.budget_tokens // longer - len(picks)
             if padding < 0 or room <= 0 or longer <= longest:
                 break
             longest = longer
-            picks += self._take(shelves, room, longest, room_of)
+            picks += self._take(groups, room, longest, room_of)
         queue[:] = [request for request in queue if request.sizes]
         self._charge(priority, picks, longest)
         self._forget(priority)
@@ -242,9 +247,9 @@ class MicrobatchScheduler:
         return picks
 
     def _next_class(self) -> Priority | None:
-        """The highest class that waits, or a lower one that was passed by long enough.
+        """The highest waiting class, or a lower one that has waited long enough (ageing).
 
-        After a `fast` batch that went before an account's turn it is the class of that account.
+        After a `fast` microbatch out of fair order, it is the class of the account that waited.
         """
         waiting = [priority for priority in Priority if self._queues[priority]]
         patience = AGEING_BATCHES * self.budget_tokens
@@ -262,16 +267,16 @@ class MicrobatchScheduler:
     def _turns(self, priority: Priority) -> FairOrder:
         return self._bulk_turns if priority is Priority.BULK else self._call_turns
 
-    def _shelves(self, priority: Priority) -> list[list[EmbeddingRequest]]:
-        """The requests that give windows together, by accounts in turn; the first leads."""
+    def _groups(self, priority: Priority) -> list[list[EmbeddingRequest]]:
+        """Groups of requests that contribute windows together, in fair order; the first leads."""
         in_turn = self._in_turn(priority)
         first = in_turn[0][1]
         if priority is Priority.BULK and len(first) > 1:
             self._bulk_led[first[0][0].account] += 1
-        return [shelf for _, shelves in in_turn for shelf in shelves]
+        return [group for _, groups in in_turn for group in groups]
 
     def _in_turn(self, priority: Priority) -> list[tuple[float, list[list[EmbeddingRequest]]]]:
-        """Where the next batch of each account would end in virtual time, and its shelves."""
+        """For each account, the virtual end of its next microbatch, and its groups of requests."""
         by_account: dict[str, list[EmbeddingRequest]] = {}
         for request in self._queues[priority]:
             by_account.setdefault(request.account, []).append(request)
@@ -279,81 +284,81 @@ class MicrobatchScheduler:
         ordered: list[tuple[float, list[list[EmbeddingRequest]]]] = []
         for account, requests in by_account.items():
             if priority is Priority.BULK:
-                shelves = self._jobs(account, requests)
+                groups = self._jobs(account, requests)
             else:
-                shelves = [[request] for request in sorted(requests, key=lambda r: r.turn)]
-            cost = self._batch_cost(shelves[0])
+                groups = [[request] for request in sorted(requests, key=lambda r: r.turn)]
+            cost = self._batch_cost(groups[0])
             cost = min(_rounded(cost, self.pass_tokens), max(cost, self.budget_tokens))
-            ordered.append((turns.place(account) + cost, shelves))
+            ordered.append((turns.place(account) + cost, groups))
         return sorted(ordered, key=lambda each: each[0])
 
     def _jobs(
         self, account: str, requests: Sequence[EmbeddingRequest]
     ) -> list[list[EmbeddingRequest]]:
-        """An account's requests of bulk by job: the one that leads, and then the others by age."""
+        """The bulk requests of an account by job: the leading job, then the others by age."""
         jobs: dict[object, list[EmbeddingRequest]] = {}
         for request in requests:
             jobs.setdefault(request.job or id(request), []).append(request)
-        shelves = list(jobs.values())
+        groups = list(jobs.values())
         if (self._bulk_led[account] + 1) % OLDEST_LEADS:
-            smallest = min(shelves, key=lambda shelf: sum(len(r.sizes) for r in shelf))
-            shelves.remove(smallest)
-            shelves.insert(0, smallest)
-        return shelves
+            smallest = min(groups, key=lambda group: sum(len(r.sizes) for r in group))
+            groups.remove(smallest)
+            groups.insert(0, smallest)
+        return groups
 
     def _rooms(
-        self, shelves: Sequence[Sequence[EmbeddingRequest]], leader: EmbeddingRequest
+        self, groups: Sequence[Sequence[EmbeddingRequest]], leader: EmbeddingRequest
     ) -> dict[str, float]:
-        """Tokens that each account may have of a batch: none gets a whole batch ahead by it."""
+        """Token limit of each account in a microbatch: none gets a whole microbatch ahead."""
         turns = self._turns(leader.priority)
         rooms = {
             request.account: self.budget_tokens - turns.ahead(request.account)
-            for shelf in shelves
-            for request in shelf
+            for group in groups
+            for request in group
         }
-        rooms[leader.account] = max(rooms[leader.account], self._batch_cost(shelves[0]))
+        rooms[leader.account] = max(rooms[leader.account], self._batch_cost(groups[0]))
         return rooms
 
-    def _batch_cost(self, shelf: Sequence[EmbeddingRequest]) -> int:
-        """Padded tokens of the next batch of some requests, if nothing else joined."""
-        longest = max(request.sizes[-1] for request in shelf)
-        windows = min(sum(len(r.sizes) for r in shelf), max(1, self.budget_tokens // longest))
+    def _batch_cost(self, group: Sequence[EmbeddingRequest]) -> int:
+        """Padded tokens of the next microbatch of these requests, if no others join."""
+        longest = max(request.sizes[-1] for request in group)
+        windows = min(sum(len(r.sizes) for r in group), max(1, self.budget_tokens // longest))
         return windows * longest
 
     def _take(
         self,
-        shelves: Iterable[Sequence[EmbeddingRequest]],
+        groups: Iterable[Sequence[EmbeddingRequest]],
         room: int,
         longest: int,
         room_of: dict[str, float],
     ) -> list[ScheduledWindow]:
-        """Up to `room` windows of at most `longest`: of each shelf in turn the longest."""
+        """Remove up to `room` windows of at most `longest` tokens, the longest of a group first."""
         picks: list[ScheduledWindow] = []
-        for shelf in shelves:
+        for group in groups:
             if len(picks) >= room:
                 break
-            account = shelf[0].account
-            most = min(room - len(picks), max(0, int(room_of[account] // longest)))
-            ends = [bisect_right(request.sizes, longest) for request in shelf]
-            starts = _longest(shelf, ends, most)
-            for request, start, end in zip(shelf, starts, ends, strict=True):
+            account = group[0].account
+            max_windows = min(room - len(picks), max(0, int(room_of[account] // longest)))
+            ends = [bisect_right(request.sizes, longest) for request in group]
+            starts = _longest(group, ends, max_windows)
+            for request, start, end in zip(group, starts, ends, strict=True):
                 picks += [ScheduledWindow(request, place) for place in request.waiting[start:end]]
-                taken = sum(request.sizes[start:end])
-                self._tokens[request.priority][account] -= taken
-                request.tokens -= taken
+                tokens = sum(request.sizes[start:end])
+                self._tokens[request.priority][account] -= tokens
+                request.tokens -= tokens
                 room_of[account] -= (end - start) * longest
                 del request.sizes[start:end], request.waiting[start:end]
         return picks
 
     def _charge(self, priority: Priority, picks: Sequence[ScheduledWindow], longest: int) -> None:
-        """Count a batch for those that it is run for: each window costs what the longest does."""
+        """Charge the accounts of a microbatch: each window costs as much as the longest."""
         windows = Counter(pick.request.account for pick in picks)
         for account, count in windows.items():
             self._turns(priority).charge(account, count * longest)
             self._ran[priority][account] += count * longest
 
     def _forget(self, priority: Priority) -> None:
-        """Forget accounts of which nothing waits in the class."""
+        """Drop the counters of accounts without queued requests in the class."""
         waiting = {request.account for request in self._queues[priority]}
         for counts in (self._tokens[priority], self._ran[priority]):
             for account in counts.keys() - waiting:
@@ -363,7 +368,7 @@ class MicrobatchScheduler:
                 del self._bulk_led[account]
 
     def _count(self, served: list[EmbeddingRequest], padded_tokens: int) -> None:
-        """Remember for each class how much ran ahead of it."""
+        """Add the cost of a microbatch to the ageing counters of the classes that wait."""
         for priority, queue in self._queues.items():
             if queue is served or not queue:
                 self._passed_by[priority] = 0
@@ -372,7 +377,7 @@ class MicrobatchScheduler:
 
 
 def _rounded(tokens: int, least: int) -> int:
-    """Rounded up to 1, 2, 4, ... times the least: what costs about as much goes by age.
+    """Round up to 1, 2, 4, ... times `least`, so that requests of similar cost are ordered by age.
 
     >>> [_rounded(tokens, 64) for tokens in (3, 64, 65, 300)]
     [64, 64, 128, 512]
@@ -383,11 +388,11 @@ def _rounded(tokens: int, least: int) -> int:
     return rounded
 
 
-def _longest(shelf: Sequence[EmbeddingRequest], ends: Sequence[int], room: int) -> list[int]:
-    """Where in each request the `room` longest of all windows before `ends` begin."""
+def _longest(group: Sequence[EmbeddingRequest], ends: Sequence[int], room: int) -> list[int]:
+    """For each request, the start of its share of the `room` longest windows before `ends`."""
     starts = list(ends)
     tops = [
-        (-r.sizes[end - 1], i) for i, (r, end) in enumerate(zip(shelf, ends, strict=True)) if end
+        (-r.sizes[end - 1], i) for i, (r, end) in enumerate(zip(group, ends, strict=True)) if end
     ]
     heapify(tops)
     for _ in range(room):
@@ -396,7 +401,7 @@ def _longest(shelf: Sequence[EmbeddingRequest], ends: Sequence[int], room: int) 
         i = tops[0][1]
         starts[i] -= 1
         if starts[i]:
-            heapreplace(tops, (-shelf[i].sizes[starts[i] - 1], i))
+            heapreplace(tops, (-group[i].sizes[starts[i] - 1], i))
         else:
             heappop(tops)
     return starts

@@ -1,4 +1,4 @@
-"""How fast the models of this process are: tokens a second of full forward passes, of late."""
+"""Throughput of the models of this process: tokens per second of recent full forward passes."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Callable
 
 from workers.microbatching.microbatcher import Observe
 
-_FULL_TOKENS = 256  # a pass with fewer costs nearly as much, and says nothing of many rows
-_PASSES = 256  # that are remembered
+_FULL_TOKENS = 256  # a smaller pass costs nearly as much and does not predict large ones
+_PASSES = 256  # in the moving window
 
 
 class Throughput:
-    """Watches forward passes; safe for any thread."""
+    """Measures forward passes; thread-safe."""
 
     def __init__(self) -> None:
         self._passes: dict[str, deque[tuple[int, float]]] = {}
 
     def watching(self, others: Callable[[str], Observe]) -> Callable[[str], Observe]:
-        """Makes hooks of models' batchers, which also call those of `others`."""
+        """A factory of microbatcher hooks that also call the hooks of `others`."""
 
         def observer(model: str) -> Observe:
-            other, seen = others(model), self._passes.setdefault(model, deque(maxlen=_PASSES))
+            other, recent = others(model), self._passes.setdefault(model, deque(maxlen=_PASSES))
 
             def observe(windows: int, tokens: int, padded_tokens: int, took_s: float) -> None:
                 other(windows, tokens, padded_tokens, took_s)
                 if tokens >= _FULL_TOKENS and took_s > 0:
-                    seen.append((tokens, took_s))
+                    recent.append((tokens, took_s))
 
             return observe
 
         return observer
 
     def tokens_per_s(self) -> dict[str, float]:
-        """By model; those that had no full pass yet are not among them."""
-        found = {model: tuple(passes) for model, passes in self._passes.items()}
+        """Tokens per second by model; models without a full pass yet are left out."""
+        snapshot = {model: tuple(passes) for model, passes in self._passes.items()}
         return {
             model: round(sum(tokens for tokens, _ in passes) / sum(s for _, s in passes), 1)
-            for model, passes in found.items()
+            for model, passes in snapshot.items()
             if passes
         }

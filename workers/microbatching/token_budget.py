@@ -1,6 +1,6 @@
-"""How many tokens one forward pass of a tower may hold, where the operator has not said.
+"""The token budget of a forward pass, unless `PIGEONHOLE_MICROBATCH_TOKENS` sets it.
 
-On a CPU it is a number; on a GPU it is measured when the model is loaded. Importing this module
+On a CPU it is a constant; on a GPU it is measured when the model is loaded. Importing this module
 imports torch, which takes seconds.
 """
 
@@ -17,32 +17,32 @@ from workers.models.gpu_memory import MemoryProbe, measure_budget
 from workers.models.port import ImageEncoder, TextEncoder
 
 MAX_TOKENS = 32_768
-"""No larger batch, however much memory there is: who comes next waits for the whole of it, and a
-GPU is busy with far less. Chosen, not measured."""
-_PROBES = (8, 4, 2)  # windows of the larger of two batches; the next where they do not fit
+"""Upper limit of a microbatch, whatever the memory: the next request waits for all of it, and far
+fewer tokens saturate a GPU. Chosen, not measured."""
+_PROBES = (8, 4, 2)  # windows of the larger of two probes; the next value if they do not fit
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryShare:
-    """A part of a device's memory: the towers of a process may all run at once."""
+    """A share of a device's memory, since all towers of a process may run at once."""
 
     memory: MemoryProbe
     of: int
 
     def free_bytes(self) -> int:
-        """What a batch of one of them could take."""
+        """The free memory of one share, in bytes."""
         return self.memory.free_bytes() // self.of
 
     def peak_bytes(self, work: Callable[[], object]) -> int:
-        """The most that the work held at once."""
+        """The peak memory of the work, in bytes."""
         return self.memory.peak_bytes(work)
 
 
 def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:
-    """Tokens of a batch of windows at their full length, special tokens included.
+    """The token budget for windows of full length, special tokens included.
 
     Raises:
-        ConfigurationError: There is no memory for one window.
+        ConfigurationError: Not even one window fits into memory.
     """
     (ids,) = encoder.tokenise(["word " * encoder.window])
     full = ids[: encoder.window]
@@ -54,10 +54,10 @@ def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, max_tokens: int = MAX
 
 
 def of_images(encoder: ImageEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:
-    """Tokens of a batch of images, each of `image_tokens`.
+    """The token budget for images, each of `image_tokens`.
 
     Raises:
-        ConfigurationError: There is no memory for one image.
+        ConfigurationError: Not even one image fits into memory.
     """
     grey = np.full((encoder.frame.height, encoder.frame.width, 3), 128, np.uint8)
     tokens = encoder.image_tokens
@@ -68,7 +68,7 @@ def of_images(encoder: ImageEncoder, memory: MemoryProbe, *, max_tokens: int = M
 
 
 def _fitting(encode: Callable[[int], object], memory: MemoryProbe, most: int, model: str) -> int:
-    """How many items fit, 1 to `most`; at least 1 was tried."""
+    """The number of items that fit, 1 to `most`; 1 is tested."""
     for probe in (probe for probe in _PROBES if probe <= most):
         try:
             return measure_budget(encode, memory=memory, probe=probe, most=most)

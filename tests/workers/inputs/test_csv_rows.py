@@ -47,7 +47,10 @@ def test_unicode_with_and_without_mark_compressed_and_dribbling(
     ("line", "message"),
     [
         ("1", "has 1 field, but the header has 2"),
-        ("1,a,b", "has 3 fields, but the header has 2: quote every field that contains the delimiter"),
+        (
+            "1,a,b",
+            "has 3 fields, but the header has 2: quote every field that contains the delimiter",
+        ),
         (",,,", "has 4 fields, but the header has 2"),
     ],
 )
