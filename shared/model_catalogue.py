@@ -15,13 +15,13 @@ from shared.errors import ConfigurationError, FieldError, ModelNotFound
 from shared.types import Value
 
 
-class _Written(Value):
-    """What people write in a catalogue: a key that is not known is refused."""
+class _CatalogueTable(Value):
+    """A table of a catalogue file; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelFit(_Written):
+class LabelFit(_CatalogueTable):
     """What makes the log odds of a fit to labels: factors of five numbers, in the order of
     `workers.core.fit.Described.fit`.
     """
@@ -33,7 +33,7 @@ class LabelFit(_Written):
     offset: float
 
 
-class ExampleFit(_Written):
+class ExampleFit(_CatalogueTable):
     """The same for a fit to a classifier's examples: `workers.core.fit.Learnt.fit`."""
 
     nearest: float
@@ -43,7 +43,10 @@ class ExampleFit(_Written):
     offset: float
 
 
-class ModelEntry(_Written):
+_RENAMED_KEYS = {"picture_templates": "image_templates"}
+
+
+class ModelEntry(_CatalogueTable):
     """One model of the catalogue."""
 
     name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
@@ -137,5 +140,13 @@ def _parse(source: str, text: str) -> dict[str, ModelEntry]:
     except ValidationError as exc:
         first = exc.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{source}: {place or 'model'}: {first['msg']}") from None
+        problem = first["msg"]
+        if first["type"] == "extra_forbidden":
+            new_name = _RENAMED_KEYS.get(place)
+            problem = (
+                f"has a new name: write {new_name}"
+                if new_name
+                else f"is not a key of a model; the keys are {', '.join(ModelEntry.model_fields)}"
+            )
+        raise ConfigurationError(f"{source}: {place or 'model'}: {problem}") from None
     return {entry.name: entry for entry in entries}

@@ -109,3 +109,17 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path):
 def test_a_default_that_is_not_on_offer_stops_the_start():
     with pytest.raises(ConfigurationError, match="not in the catalogue"):
         load(default="nothing")
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("picture_templates", "picture_templates: has a new name: write image_templates"),
+        ("template", "template: is not a key of a model; the keys are name, "),
+    ],
+)
+def test_a_key_that_is_not_known_is_refused_with_those_that_are(extra, key: str, problem: str):
+    path = extra(f'{TINY}{key} = ["{{label}}"]\n')
+
+    with pytest.raises(ConfigurationError, match=problem):
+        load(path, default=DEFAULT)
