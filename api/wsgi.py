@@ -8,7 +8,8 @@ import os
 import resource
 import threading
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Services
 from api.server.route_limits import POLLING_THREADS
 from api.server.server import HttpServer
 from api.services.auth import Authenticator

@@ -1,10 +1,11 @@
-"""The OpenAPI 3.1 document, made of the table of calls and the models that parse and render.
+"""The OpenAPI 3.1 document, made of operations and the models that parse and render.
 
-A test compares the table with the routes of the app, and another sends what the document promises.
+A test compares the operations with the routes of the app; another sends what the document promises.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -16,8 +17,7 @@ from api.http import error_handlers
 from api.http.error_handlers import Problem
 from api.openapi import examples
 from api.openapi.client_schemas import readable
-from api.openapi.model import REQUEST_ID, TEXT, Content, Json, Operation, Parameter
-from api.openapi.operations import OPERATIONS
+from api.openapi.model import REQUEST_ID, TEXT, Content, Json, Operation, Parameter, Tag
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {
@@ -32,19 +32,17 @@ _HEADERS: dict[str, str] = {
     "WWW-Authenticate": "`Bearer`.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
 }
-# By the first part of a path that is not the version; in the order in which a reader meets them.
-_TAGS: dict[str, tuple[str, str]] = {
-    "classify": ("Classify", "Sort texts, images and documents into labels."),
-    "train": ("Train", "Make classifiers from examples."),
-    "classifiers": ("Classifiers", "Classifiers that were trained, and their versions."),
-    "jobs": ("Jobs", "Calls that go on after their answer."),
-    "batches": ("Batches", "Files of rows, in the shapes of the OpenAI API."),
-    "files": ("Files", "What batches read and write."),
-    "uploads": ("Uploads", "Files that are sent in parts."),
-    "webhooks": ("Webhooks", "Addresses that are told when jobs and batches end."),
-    "models": ("Models", "The models on offer."),
-    "health": ("Health", "Whether the service works; for operators, without a key."),
-    "metrics": ("Health", ""),
+_TAGS: dict[Tag, str] = {
+    "Classify": "Sort texts, images and documents into labels.",
+    "Train": "Make classifiers from examples.",
+    "Classifiers": "Classifiers that were trained, and their versions.",
+    "Jobs": "Calls that go on after their answer.",
+    "Batches": "Files of rows, in the shapes of the OpenAI API.",
+    "Files": "What batches read and write.",
+    "Uploads": "Files that are sent in parts.",
+    "Webhooks": "Addresses that are told when jobs and batches end.",
+    "Models": "The models on offer.",
+    "Health": "Whether the service works; for operators, without a key.",
 }
 _BYTES: Json = {"type": "string", "format": "binary"}
 _PROBLEM_HEADERS = {
@@ -57,18 +55,18 @@ _PROBLEM_HEADERS = {
 }
 
 
-def document(root: str = "") -> Json:
-    """The whole document, of an API whose paths begin with the `root`."""
-    contents = [each for o in OPERATIONS for answer in o.answers.values() for each in _all(answer)]
-    contents += [each for o in OPERATIONS for each in (o.body, *o.uploads.values()) if each]
-    faults = {o.fault for o in OPERATIONS}
+def document(operations: Sequence[Operation], root: str = "") -> Json:
+    """The whole document of the operations, of an API whose paths begin with the `root`."""
+    contents = [each for o in operations for answer in o.answers.values() for each in _all(answer)]
+    contents += [each for o in operations for each in (o.body, *o.uploads.values()) if each]
+    faults = {o.fault for o in operations}
     shapes: set[type[BaseModel]] = {*faults, *(c for c in contents if not isinstance(c, str))}
     _, schemas = models_json_schema(
         [(shape, _mode(shape)) for shape in sorted(shapes, key=lambda shape: shape.__name__)],
         ref_template=_REF,
     )
     paths: dict[str, Json] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -79,7 +77,7 @@ def document(root: str = "") -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": root or "/", "description": "Where this document comes from."}],
-        "tags": [{"name": name, "description": about} for name, about in _TAGS.values() if about],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": {name: readable(each) for name, each in schemas["$defs"].items()},
@@ -88,7 +86,7 @@ def document(root: str = "") -> Json:
                 _named(fault, status): _problem(fault, status)
                 for fault in sorted(faults, key=lambda each: each.__name__)
                 for status in sorted(
-                    {s for o in OPERATIONS if o.fault is fault for s in o.error_statuses}
+                    {s for o in operations if o.fault is fault for s in o.error_statuses}
                 )
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -102,7 +100,7 @@ def _operation(operation: Operation) -> Json:
         "operationId": operation.name,
         "summary": operation.summary,
         **({"description": operation.about} if operation.about else {}),
-        "tags": [_TAGS[operation.path.removeprefix("/v1").split("/")[1]][0]],
+        "tags": [operation.tag],
         "parameters": [_parameter(p) for p in (*operation.parameters, REQUEST_ID)],
         "responses": {
             **{
@@ -128,12 +126,10 @@ def _contents(operation: Operation) -> Json:
     """The body of a request, by media type, each with an example."""
     content: Json = {}
     if operation.body is not None:
-        example = examples.BODIES[operation.name]
-        content["application/json"] = {**_schema([operation.body]), "example": example}
+        content["application/json"] = {**_schema([operation.body]), "example": operation.example}
     for media_type, shape in operation.uploads.items():
         if shape is not None:
-            example = examples.FORMS[operation.name]
-            content[media_type] = {**_schema([shape]), "example": example}
+            content[media_type] = {**_schema([shape]), "example": operation.example}
         else:
             content[media_type] = {"schema": _BYTES}
             if media_type in examples.FILES:

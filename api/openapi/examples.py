@@ -1,6 +1,6 @@
-"""An example of each call that has a body, and of each parameter, for the OpenAPI document.
+"""What the examples of operations share, and an example of each parameter.
 
-A test sends every one of them. Ids are made up: the test puts those of real things in their place.
+A test sends every operation. Ids are made up: the test puts those of real things in their place.
 """
 
 from __future__ import annotations
@@ -18,57 +18,22 @@ PART_ID = "part_7zt5m3x0q8k2v9c4"
 UPLOAD_ID = "upload_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 WEBHOOK_ID = "wh_7zt5m3x0q8k2v9c4"
 
-_TRAIN = [
+TRAIN = [
     {"text": "The parcel never arrived.", "label": "delivery"},
     {"text": "My card was charged twice.", "label": "billing"},
     {"text": "Where is my order?", "label": "delivery"},
     {"text": "Please send me an invoice.", "label": "billing"},
 ]
-_EVALUATE = [
+EVALUATE = [
     {"text": "The courier left it in the rain.", "label": "delivery"},
     {"text": "Why did you take money from my account?", "label": "billing"},
 ]
-_ROWS = "id,text\n1,The parcel never arrived.\n2,My card was charged twice.\n"
+ROWS = "id,text\n1,The parcel never arrived.\n2,My card was charged twice.\n"
 _CSV = "text,label\nThe parcel never arrived.,delivery\nMy card was charged twice.,billing\n"
 _JSONL = (
     '{"text": "The parcel never arrived.", "label": "delivery"}\n'
     '{"text": "My card was charged twice.", "label": "billing"}\n'
 )
-
-BODIES: dict[str, Json] = {
-    "classify": {
-        "input": ["The parcel never arrived.", "My card was charged twice."],
-        "labels": ["delivery", "billing"],
-        "unknown_below": 0.2,
-    },
-    "train": {"name": CLASSIFIER, "input": _TRAIN, "keep_examples": True},
-    "changeClassifier": {"description": "Routes the mail of the support desk."},
-    "rollBackClassifier": {"version": 1},
-    "rebuildClassifier": {"model": "all-MiniLM-L6-v2"},
-    "evaluateClassifier": {"input": _EVALUATE},
-    "createUpload": {"bytes": len(_ROWS), "filename": "mail.csv", "purpose": "batch"},
-    "createUploadPartUrls": {"count": 1},
-    "completeUpload": {"part_ids": [PART_ID]},
-    "createBatch": {
-        "input_file_id": FILE_ID,
-        "classify": {"labels": ["delivery", "billing"]},
-        "output_format": "parquet",
-    },
-    "retryBatch": {"rows": "all"},
-    "createWebhook": {
-        "url": "https://hooks.example.org/pigeonhole",
-        "events": ["batch.completed", "batch.failed"],
-    },
-    "changeWebhook": {"enabled": False},
-}
-"""JSON bodies by the name of the operation."""
-
-FORMS: dict[str, Json] = {
-    "importClassifier": {"file": "the bytes that an export gave", "name": f"{CLASSIFIER}-2"},
-    "sendFile": {"file": _ROWS, "purpose": "batch"},
-    "sendUploadPart": {"data": _ROWS},
-}
-"""Forms by the name of the operation; the first field is the file."""
 
 FILES = {
     "application/jsonl": _JSONL,

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
 from api.http.error_handlers import Problem
+from api.schemas.example_file import FILE_TYPES, TYPES
 from api.services.idempotency import KEY_PATTERN, MAX_CHARS
-from api.services.jobs import PLOTS
 
 Json = dict[str, Any]
+Tag = Literal[
+    "Classify",
+    "Train",
+    "Classifiers",
+    "Jobs",
+    "Batches",
+    "Files",
+    "Uploads",
+    "Webhooks",
+    "Models",
+    "Health",
+]
+"""Groups of operations, in the order of the document."""
 Content = type[BaseModel] | str
 """A model as JSON, or a media type without a schema."""
 
@@ -42,7 +55,8 @@ class QueryFields:
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
-    tuple says so. `uploads` are further media types of the body; `fault` is the body of an error;
+    tuple says so. `uploads` are further media types of the body; `example` is a body that works, as
+    JSON or as the fields of a form of which the first is a file; `fault` is the body of an error;
     `about` is what the summary has no room for. `scope` is the one that a key needs, empty where no
     key is needed; with `own_jobs` the key that submitted the job needs none. Query parameters that
     are neither among the `parameters` nor among the `query_fields` are refused.
@@ -50,6 +64,7 @@ class Operation:
 
     method: str
     path: str
+    tag: Tag
     name: str
     summary: str
     scope: str = ""
@@ -59,6 +74,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
     body_required: bool = True
+    example: Json = field(default_factory=dict)
     uploads: dict[str, type[BaseModel] | None] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     query_fields: QueryFields | None = None
@@ -92,6 +108,14 @@ class Operation:
 
 
 TEXT: Json = {"type": "string"}
+KEYED = (401, 403, 429, 500, 503, 507)
+"""Statuses of the errors that any operation with a key can answer."""
+REPLAYED: dict[int, tuple[str, ...]] = {200: ("Idempotent-Replayed",)}
+WAITED: dict[int, tuple[str, ...]] = {
+    200: ("Preference-Applied", "Idempotent-Replayed"),
+    202: ("Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed"),
+}
+"""Headers of an operation that answers 202 with a job where its result is not there in time."""
 REQUEST_ID = Parameter(
     name="X-Request-ID",
     where="header",
@@ -126,50 +150,6 @@ IF_RANGE = Parameter(
     about="The `ETag` of what you have: other bytes are sent whole.",
     schema=TEXT,
 )
-JOB_ID = Parameter(
-    name="job_id", where="path", about="The `id` of a job.", schema={**TEXT, "minLength": 1}
-)
-MODEL_ID = Parameter(
-    name="model_id",
-    where="path",
-    about="The `id` of a model or one of its aliases.",
-    schema={**TEXT, "minLength": 1},
-)
-CLASSIFIER_ID = Parameter(
-    name="classifier_id",
-    where="path",
-    about="A classifier of yours: its id or name; with `@v3` or `@alias` where a version is meant.",
-    schema={**TEXT, "minLength": 1},
-)
-PLOT = Parameter(
-    name="file",
-    where="path",
-    about="One of the drawings of an evaluation.",
-    schema={"type": "string", "enum": sorted(PLOTS)},
-)
-FILE_ID = Parameter(
-    name="file_id", where="path", about="The `id` of a file.", schema={**TEXT, "minLength": 1}
-)
-UPLOAD_ID = Parameter(
-    name="upload_id", where="path", about="The `id` of an upload.", schema={**TEXT, "minLength": 1}
-)
-BATCH_ID = Parameter(
-    name="batch_id", where="path", about="The `id` of a batch.", schema={**TEXT, "minLength": 1}
-)
-DRY_RUN = Parameter(
-    name="dry_run",
-    where="query",
-    about="`true`: the file is judged as for a batch, and what it would cost is estimated. Nothing "
-    "is classified, kept or charged. `Prefer` is for this.",
-    schema={"type": "string", "enum": ["true", "false"], "default": "false"},
-)
-PURPOSE = Parameter(name="purpose", where="query", about="Only files of this purpose.", schema=TEXT)
-ORDER = Parameter(
-    name="order",
-    where="query",
-    about="By age: the newest or the oldest first.",
-    schema={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-)
 LAST_EVENT_ID = Parameter(
     name="Last-Event-ID",
     where="header",
@@ -178,6 +158,16 @@ LAST_EVENT_ID = Parameter(
 )
 
 
+def path_id(name: str, about: str) -> Parameter:
+    """An id in the path."""
+    return Parameter(name=name, where="path", about=about, schema={**TEXT, "minLength": 1})
+
+
+CLASSIFIER_ID = path_id(
+    "classifier_id",
+    "A classifier of yours: its id or name; with `@v3` or `@alias` where a version is meant.",
+)
+BATCH_ID = path_id("batch_id", "The `id` of a batch.")
 METADATA = Parameter(
     name="metadata",
     where="query",
@@ -223,3 +213,24 @@ DOWNLOAD_HEADERS: dict[int, tuple[str, ...]] = {
     206: ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag"),
     304: ("Accept-Ranges", "ETag"),
 }
+
+
+class _FileOfExamples(TypedDict):
+    about: str
+    uploads: dict[str, type[BaseModel] | None]
+    query_fields: QueryFields
+
+
+def file_of_examples(fields: type[BaseModel]) -> _FileOfExamples:
+    """What an operation says of examples in a file. Neither form nor query is described otherwise.
+
+    A generated client has one argument for a name, so a field cannot be in both. And
+    typescript-fetch does not compile where a body is JSON or a form.
+    """
+    names = ", ".join(f"`{name}`" for name in fields.model_fields)
+    return {
+        "about": "The examples may also be in a file: as the body, with other fields in the query, "
+        f"or as the part `file` of a form (`multipart/form-data`) with fields beside it: {names}.",
+        "uploads": dict.fromkeys(TYPES),
+        "query_fields": QueryFields(shape=fields, beside=FILE_TYPES),
+    }

@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from flask import Blueprint, Response
 
+from api.dependencies import Services
 from api.http import middleware
-from api.http.concurrency import ConcurrencyLimit
-from api.http.event_stream import ListenerSlots
-from api.http.sse import EventFollower
-from api.http.streaming_response import streamed, streamed_file
-from api.schemas.openai.batch import BatchStatus
-from api.services.batches import Batches
+from api.http.event_stream import EVENTS
+from api.http.sse import of_batches
+from api.http.streaming_response import FILE_TYPE, streamed, streamed_file
+from api.openapi.model import (
+    BATCH_ID,
+    DOWNLOAD_HEADERS,
+    IF_RANGE,
+    KEYED,
+    LAST_EVENT_ID,
+    RANGE,
+    Operation,
+)
+from api.schemas.openai.error import OpenAIError
 from shared.errors import NotFound
 from shared.media_types import JSONL
 
+_operation = partial(Operation, tag="Batches", scope="classify", fault=OpenAIError)
 
-def blueprint(
-    *,
-    batches: Batches,
-    events: EventFollower[BatchStatus],
-    slots: ConcurrencyLimit,
-    listening: ListenerSlots,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="get",
+        path="/v1/batches/{batch_id}/events",
+        name="followBatch",
+        summary="A batch as it goes on: an event whenever its counts or its status change.",
+        parameters=(BATCH_ID, LAST_EVENT_ID),
+        answers={200: EVENTS, 204: ()},
+        problems=(*KEYED, 404, 429),
+    ),
+    _operation(
+        method="get",
+        path="/v1/batches/{batch_id}/output",
+        name="getBatchOutput",
+        summary="What came out so far, as JSON lines; the output file once the batch has ended.",
+        about="While the batch runs the lines come as they are, without ranges.",
+        parameters=(BATCH_ID, RANGE, IF_RANGE),
+        answers={200: (JSONL, FILE_TYPE), 206: FILE_TYPE, 304: ()},
+        headers=DOWNLOAD_HEADERS,
+        problems=(*KEYED, 404, 412, 416, 429),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    batches, slots, listening = services.batches, services.slots, services.listening
+    events = of_batches(batches)
     routes = Blueprint("batch_streams", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
 
     @routes.get("/v1/batches/<batch_id>/events")
     def follow(batch_id: str) -> Response:

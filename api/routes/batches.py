@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware, pagination
-from api.http.async_response import AsyncResponder
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
+from api.openapi import examples
+from api.openapi.model import (
+    BATCH_ID,
+    IDEMPOTENCY_KEY,
+    KEYED,
+    METADATA,
+    PREFER,
+    REPLAYED,
+    WAITED,
+    Operation,
+    Parameter,
+    after,
+    choice,
+    limit,
+)
 from api.routes import filters
 from api.schemas import body
-from api.schemas.openai.batch import STATUSES, render_batch
+from api.schemas.job import JobObject
+from api.schemas.openai.batch import STATUSES, BatchList, BatchObject, render_batch
+from api.schemas.openai.dry_run import DryRunAnswer
+from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.file import render_page
 from api.schemas.openai.new_batch import BatchBody, parse
 from api.schemas.openai.retry import DEFAULT as DEFAULT_ROWS
+from api.schemas.openai.retry import RetryBody
 from api.schemas.openai.retry import parse as parse_retry
-from api.services.batches import Batches
-from api.services.idempotency import Idempotency, StoredAnswer, canonical, unpack
+from api.server.route_limits import batch_body_bytes
+from api.services.idempotency import StoredAnswer, canonical, unpack
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
 from shared.errors import NotFound
@@ -28,24 +48,97 @@ from shared.types import JobKind
 from shared.validation import refuse
 
 _DRY_RUN = "dry_run"
+_LOOKED_AT_S = 86400.0  # how long a batch that took all its time can still be looked at
 _DEFAULT_LIMIT = 20
 _MAX_LISTED = 100
 
+_DRY_RUN_PARAMETER = Parameter(
+    name="dry_run",
+    where="query",
+    about="`true`: the file is judged as for a batch, and what it would cost is estimated. Nothing "
+    "is classified, kept or charged. `Prefer` is for this.",
+    schema={"type": "string", "enum": ["true", "false"], "default": "false"},
+)
+_operation = partial(Operation, tag="Batches", scope="classify", fault=OpenAIError)
 
-def blueprint(
-    *,
-    batches: Batches,
-    durable: AsyncResponder,
-    idempotency: Idempotency,
-    max_body_bytes: int,
-    max_window_s: float,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/batches",
+        name="createBatch",
+        summary="Work through a file: one question for all its rows, or a request in each line.",
+        body=BatchBody,
+        parameters=(_DRY_RUN_PARAMETER, PREFER, IDEMPOTENCY_KEY),
+        answers={200: (BatchObject, DryRunAnswer), 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 504),
+        example={
+            "input_file_id": examples.FILE_ID,
+            "classify": {"labels": ["delivery", "billing"]},
+            "output_format": "parquet",
+        },
+    ),
+    _operation(
+        method="get",
+        path="/v1/batches",
+        name="listBatches",
+        summary="Your batches, newest first.",
+        parameters=(
+            after("batch_"),
+            limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED),
+            choice("kind", "`batch`, as in the list of jobs.", [JobKind.BATCH]),
+            choice("status", "Only batches of this status.", STATUSES),
+            METADATA,
+        ),
+        about="With filters a page may have fewer batches than `limit`, or none, as that of jobs.",
+        answers={200: BatchList},
+        problems=(400, *KEYED),
+    ),
+    _operation(
+        method="get",
+        path="/v1/batches/{batch_id}",
+        name="getBatch",
+        summary="A batch as it stands.",
+        parameters=(BATCH_ID,),
+        answers={200: BatchObject},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="post",
+        path="/v1/batches/{batch_id}/cancel",
+        name="cancelBatch",
+        summary="End a batch; what is finished is kept.",
+        parameters=(BATCH_ID,),
+        answers={200: BatchObject},
+        problems=(*KEYED, 404, 409),
+    ),
+    _operation(
+        method="post",
+        path="/v1/batches/{batch_id}/retry",
+        name="retryBatch",
+        summary="Run again what did not come out of a batch that has ended, as a new batch.",
+        about="Rows that failed for a reason that no retry cures are left out, unless `rows` is "
+        "`all`. Where no row is left it is 409.",
+        body=RetryBody,
+        body_required=False,
+        parameters=(BATCH_ID, IDEMPOTENCY_KEY),
+        answers={200: BatchObject},
+        headers=REPLAYED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422),
+        example={"rows": "all"},
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    batches, durable, idempotency = services.batches, services.durable, services.idempotency
+    max_body_bytes, kept_s = (
+        batch_body_bytes(services.settings),
+        services.settings.result_retention_s,
+    )
+    max_window_s = max(kept_s - _LOOKED_AT_S, kept_s / 2)
     routes = Blueprint("batches", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
 
     def made(payload: bytes, ask: Callable[[], BatchRequest]) -> Response:
         """A new batch, or the one that the same call made before."""

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.async_response import AsyncResponder
-from api.http.concurrency import ConcurrencyLimit
 from api.http.json_response import reply
+from api.openapi.model import CLASSIFIER_ID, IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation
 from api.schemas import body
-from api.schemas.classifier import parse_rebuild
-from api.services.classifiers import ClassifierService
+from api.schemas.classifier import ForgottenExamples, RebuildBody, parse_rebuild
+from api.schemas.job import JobObject
+from api.server.route_limits import small_body_bytes
+from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict
-from shared.model_catalogue import Catalogue
 from shared.types import RebuildRequest
 
+_operation = partial(Operation, tag="Classifiers", scope="train")
 
-def blueprint(
-    *,
-    classifiers: ClassifierService,
-    catalogue: Catalogue,
-    durable: AsyncResponder,
-    slots: ConcurrencyLimit,
-    max_body_bytes: int,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/rebuild",
+        name="rebuildClassifier",
+        summary="Learn the examples that were kept anew, with this or another model.",
+        body=RebuildBody,
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        example={"model": "all-MiniLM-L6-v2"},
+    ),
+    _operation(
+        method="delete",
+        path="/v1/classifiers/{classifier_id}/examples",
+        name="forgetExamples",
+        summary="Delete the examples that were kept, and keep no more.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: ForgottenExamples},
+        problems=(*KEYED, 404, 422),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    classifiers, catalogue = services.classifiers, services.catalogue
+    durable, slots = services.durable, services.slots
+    max_body_bytes = small_body_bytes(services.settings)
     routes = Blueprint("kept_examples", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("train")
 
     @routes.post("/v1/classifiers/<classifier_id>/rebuild")
     def rebuild(classifier_id: str) -> Response:

@@ -8,12 +8,24 @@ from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.async_response import AsyncResponder
-from api.http.concurrency import ConcurrencyLimit
 from api.http.download import download
 from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile
 from api.http.stored_form_file import stored_upload
+from api.openapi import examples
+from api.openapi.model import (
+    CLASSIFIER_ID,
+    DOWNLOAD_HEADERS,
+    IDEMPOTENCY_KEY,
+    IF_RANGE,
+    KEYED,
+    PREFER,
+    RANGE,
+    WAITED,
+    Operation,
+    QueryFields,
+)
 from api.schemas import body
 from api.schemas.body_stream import LargeBody
 from api.schemas.classifier_transfer import (
@@ -21,43 +33,61 @@ from api.schemas.classifier_transfer import (
     MEDIA_TYPE,
     FileHeader,
     ImportFields,
+    ImportFileBody,
     filename,
     parse_fields,
     read_header,
     size_of,
 )
-from api.services.classifiers import ClassifierService
+from api.schemas.job import JobObject
 from shared import ids, object_keys
 from shared.classifier_record import Classifier, Version
+from shared.dialects.training import TrainAnswer
 from shared.errors import (
     ModelNotFound,
     NotFound,
     ObjectMissing,
     PigeonholeError,
 )
-from shared.limits import Limits
-from shared.model_catalogue import Catalogue
-from shared.ports import ObjectStore
 from shared.types import ImportRequest
 from shared.validation import refuse, shown
 
+_operation = partial(Operation, tag="Classifiers", scope="train")
 
-def blueprint(
-    *,
-    store: ObjectStore,
-    classifiers: ClassifierService,
-    catalogue: Catalogue,
-    limits: Limits,
-    durable: AsyncResponder,
-    slots: ConcurrencyLimit,
-    max_import_bytes: int,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/classifiers/import",
+        name="importClassifier",
+        summary="Make a classifier from an exported file, sent as the body or in a form.",
+        about="Where the body is nothing but the file, the fields of the form are in the query.",
+        uploads={MULTIPART: ImportFileBody, MEDIA_TYPE: None},
+        query_fields=QueryFields(shape=ImportFields),
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 409, 413, 415, 422, 429),
+        example={"file": "the bytes that an export gave", "name": f"{examples.CLASSIFIER}-2"},
+    ),
+    _operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}/export",
+        name="exportClassifier",
+        summary="A version as a file: safetensors that says what it is.",
+        parameters=(CLASSIFIER_ID, RANGE, IF_RANGE),
+        answers={200: MEDIA_TYPE, 206: MEDIA_TYPE, 304: ()},
+        headers=DOWNLOAD_HEADERS,
+        problems=(*KEYED, 404, 412, 416, 422),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    store, classifiers, catalogue = services.store, services.classifiers, services.catalogue
+    limits, durable, slots = services.submit.limits, services.durable, services.slots
+    max_import_bytes = services.settings.max_import_bytes
     routes = Blueprint("weights", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("train")
 
     @routes.get("/v1/classifiers/<classifier_id>/export")
     def export(classifier_id: str) -> Response:

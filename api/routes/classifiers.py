@@ -3,49 +3,129 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 
 from flask import Blueprint, Response
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.async_response import AsyncResponder
-from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
+from api.openapi.model import (
+    CLASSIFIER_ID,
+    IDEMPOTENCY_KEY,
+    KEYED,
+    PREFER,
+    REPLAYED,
+    WAITED,
+    Operation,
+)
 from api.schemas import body
 from api.schemas.classifier import (
+    ClassifierAnswer,
+    ClassifierChangeBody,
+    ClassifierList,
+    DeletedObject,
+    RollbackBody,
+    VersionList,
     parse_change,
     parse_rollback,
     render_classifier,
     render_row,
     render_versions,
 )
-from api.services.classifiers import ClassifierService
-from api.services.idempotency import Idempotency
+from api.schemas.job import JobObject
+from api.server.route_limits import small_body_bytes
 from shared.classifier_record import Classifier, Version
 from shared.errors import NotFound
-from shared.limits import Limits
 from shared.relabelling import Relabelling
 from shared.types import RelabelRequest, VersionReport
 
 _READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 
+_operation = partial(Operation, tag="Classifiers", scope="train")
 
-def blueprint(
-    *,
-    classifiers: ClassifierService,
-    idempotency: Idempotency,
-    durable: AsyncResponder,
-    slots: ConcurrencyLimit,
-    limits: Limits,
-    max_body_bytes: int,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="get",
+        path="/v1/classifiers",
+        name="listClassifiers",
+        summary="Your classifiers, newest first.",
+        answers={200: ClassifierList},
+        problems=KEYED,
+    ),
+    _operation(
+        method="post",
+        path="/v1/classifiers",
+        name="listClassifiersToo",
+        summary="The same; what is sent is not looked at.",
+        answers={200: ClassifierList},
+        problems=(*KEYED, 413, 415, 422),
+    ),
+    _operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}",
+        name="getClassifier",
+        summary="All about a version of a classifier; the latest where none is named.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: ClassifierAnswer},
+        problems=(*KEYED, 404, 422),
+    ),
+    _operation(
+        method="patch",
+        path="/v1/classifiers/{classifier_id}",
+        name="changeClassifier",
+        summary="Change its name, description, access, aliases or labels, or whether examples are "
+        "kept.",
+        about="A change of labels is a job that makes a new version; `Prefer` is for it alone.",
+        body=ClassifierChangeBody,
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
+        answers={200: ClassifierAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        example={"description": "Routes the mail of the support desk."},
+    ),
+    _operation(
+        method="delete",
+        path="/v1/classifiers/{classifier_id}",
+        name="deleteClassifier",
+        summary="Delete a classifier, with its versions and the examples it kept; "
+        "jobs that were accepted before still classify with it.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: DeletedObject},
+        problems=(*KEYED, 404, 422),
+    ),
+    _operation(
+        method="get",
+        path="/v1/classifiers/{classifier_id}/versions",
+        name="listVersions",
+        summary="The versions that are kept, newest first.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: VersionList},
+        problems=(*KEYED, 404, 422),
+    ),
+    _operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/rollback",
+        name="rollBackClassifier",
+        summary="Make a new version that is an old one again.",
+        body=RollbackBody,
+        parameters=(CLASSIFIER_ID, IDEMPOTENCY_KEY),
+        answers={200: ClassifierAnswer},
+        headers=REPLAYED,
+        problems=(*KEYED, 404, 409, 413, 415, 422),
+        example={"version": 1},
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    classifiers, idempotency = services.classifiers, services.idempotency
+    durable, slots, limits = services.durable, services.slots, services.submit.limits
+    max_body_bytes = small_body_bytes(services.settings)
     routes = Blueprint("classifiers", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("train")
 
     @routes.get("/v1/classifiers")
     def listing() -> Response:

@@ -6,22 +6,45 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware, prefer_header
 from api.http.async_response import answer, job_as_it_stands
-from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.http.prefer_header import Prefer
+from api.openapi.model import IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation
 from api.schemas import body
+from api.schemas.job import JobObject
 from api.services.hit_counter import HitCounter
-from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.request_resolver import RequestResolver
+from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.jina import ClassifyBody
 from shared.dialects.registry import Dialect, pick
 from shared.dialects.requested import UnresolvedRequest
-from shared.settings import Settings
 from shared.types import ClassifyRequest
+
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/classify",
+        scope="classify",
+        tag="Classify",
+        name="classify",
+        summary="Sort texts into labels.",
+        body=ClassifyBody,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: ClassifyAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429, 504),
+        example={
+            "input": ["The parcel never arrived.", "My card was charged twice."],
+            "labels": ["delivery", "billing"],
+            "unknown_below": 0.2,
+        },
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +100,29 @@ class _Classify:
         )
 
 
-def blueprint(
-    *,
-    submit: JobSubmission,
-    jobs: Jobs,
-    resolve: RequestResolver,
-    uses: HitCounter,
-    idempotency: Idempotency,
-    slots: ConcurrencyLimit,
-    default_model: str,
-    settings: Settings,
-) -> Blueprint:
+def blueprint(services: Services) -> Blueprint:
     """The route."""
-    routes = Blueprint("classify", __name__)
+    jobs, settings = services.jobs, services.settings
     timeout_s = settings.request_timeout_s
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
+    routes = Blueprint("classify", __name__)
 
     @routes.post("/v1/classify")
     def classify() -> Response:
-        with slots.one():
+        with services.slots.one():
             data = json_body.data(max_bytes=settings.max_body_bytes)
             dialect, said = pick(body.parse(data))
             call = _Classify(
-                submit=submit,
+                submit=services.submit,
                 jobs=jobs,
-                resolve=resolve,
-                uses=uses,
+                resolve=services.resolve,
+                uses=services.uses,
                 dialect=dialect,
-                said=dialect.parse(said, default_model=default_model),
+                said=dialect.parse(said, default_model=services.default_model),
                 prefer=prefer_header.read(request.headers.get("Prefer"), max_wait_s=timeout_s),
                 timeout_s=timeout_s,
             )
             return once(
-                idempotency,
+                services.idempotency,
                 data,
                 call.respond,
                 reserve_s=timeout_s + MARGIN_S,

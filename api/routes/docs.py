@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from api.http import error_handlers, middleware
 from api.http.json_response import reply
 from api.openapi.document import document
+from api.openapi.model import Operation
 from api.schemas import body
 from shared import errors
 from shared.statuses import STATUS
@@ -24,9 +25,9 @@ _ASSETS = "."
 _SPEC_OF_PAGE = f"..{_SPEC}"
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, operations: tuple[Operation, ...]) -> None:
     """The routes; everything they need is served from here, nothing from elsewhere."""
-    app.register_blueprint(_documents())
+    app.register_blueprint(_documents(operations))
     settings = {
         "app_name": "Pigeonhole",
         "validatorUrl": None,  # else the page sends the document to a public checker
@@ -37,9 +38,9 @@ def install(app: Flask) -> None:
     app.register_blueprint(page, url_prefix=_DOCS)
 
 
-def _documents() -> Blueprint:
+def _documents(operations: tuple[Operation, ...]) -> Blueprint:
     routes = Blueprint("documents", __name__)
-    spec = lru_cache(_ROOTS_KEPT)(lambda root: body.dump(document(root)))
+    spec = lru_cache(_ROOTS_KEPT)(lambda root: body.dump(document(operations, root)))
 
     @routes.get("/")
     def home() -> BaseResponse:

@@ -9,19 +9,46 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.async_response import AsyncResponder
-from api.http.concurrency import ConcurrencyLimit
 from api.http.form_file import UploadedForm
 from api.http.form_file import read as read_upload
 from api.http.stored_form_file import stored_upload
+from api.openapi import examples
+from api.openapi.model import (
+    CLASSIFIER_ID,
+    IDEMPOTENCY_KEY,
+    KEYED,
+    PREFER,
+    WAITED,
+    Operation,
+    file_of_examples,
+)
 from api.schemas import body, evaluation
-from api.schemas.evaluation import Evaluation
+from api.schemas.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody, Evaluation
+from api.schemas.job import JobObject
 from api.services.classifiers import ClassifierService
 from api.services.request_resolver import RequestResolver
 from shared.limits import Limits
-from shared.ports import ObjectStore
 from shared.types import EvaluateRequest
+
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/classifiers/{classifier_id}/evaluate",
+        scope="train",
+        tag="Classifiers",
+        name="evaluateClassifier",
+        summary="How good a version is on labelled examples.",
+        body=EvaluateBody,
+        **file_of_examples(EvaluateFileBody),
+        parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
+        answers={200: EvaluateAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        example={"input": examples.EVALUATE},
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +84,11 @@ class _Evaluate:
         return asked.model_copy(update={"examples": examples})
 
 
-def blueprint(
-    *,
-    store: ObjectStore,
-    classifiers: ClassifierService,
-    limits: Limits,
-    resolve: RequestResolver,
-    durable: AsyncResponder,
-    slots: ConcurrencyLimit,
-    max_body_bytes: int,
-) -> Blueprint:
+def blueprint(services: Services) -> Blueprint:
     """The route."""
+    store, durable, slots = services.store, services.durable, services.slots
+    max_body_bytes = services.settings.max_body_bytes
     routes = Blueprint("evaluate", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("train")
 
     @routes.post("/v1/classifiers/<classifier_id>/evaluate")
     def evaluate(classifier_id: str) -> Response:
@@ -103,7 +119,11 @@ def blueprint(
 
     def asked(said: Evaluation, classifier_id: str) -> _Evaluate:
         return _Evaluate(
-            classifiers=classifiers, limits=limits, resolve=resolve, said=said, ref=classifier_id
+            classifiers=services.classifiers,
+            limits=services.submit.limits,
+            resolve=services.resolve,
+            said=said,
+            ref=classifier_id,
         )
 
     return routes

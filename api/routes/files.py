@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware, pagination
-from api.http.concurrency import ConcurrencyLimit
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
-from api.http.multipart import MAX_FORM_BYTES, FormFile, too_large
-from api.http.streaming_response import streamed_file
+from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile, too_large
+from api.http.streaming_response import FILE_TYPE, streamed_file
+from api.openapi import examples
+from api.openapi.model import (
+    DOWNLOAD_HEADERS,
+    IDEMPOTENCY_KEY,
+    IF_RANGE,
+    KEYED,
+    RANGE,
+    REPLAYED,
+    TEXT,
+    Operation,
+    Parameter,
+    after,
+    limit,
+    path_id,
+)
 from api.schemas import body
+from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import (
+    FileBody,
+    FileDeleted,
+    FileList,
+    FileObject,
     check_purpose,
     filename,
     parse_expiry,
@@ -22,8 +43,6 @@ from api.schemas.openai.file import (
     render_file,
     render_page,
 )
-from api.services.files import Files
-from api.services.idempotency import Idempotency
 from shared import ids
 from shared.batches import StoredFile
 from shared.errors import PigeonholeError
@@ -33,21 +52,81 @@ _DEFAULT_LIMIT = 100
 _MAX_LIMIT = 10_000  # what clients of the OpenAI API may ask for
 _MAX_LISTED = 1000  # what they get at once: each is read from the store
 
+_FILE_ID = path_id("file_id", "The `id` of a file.")
+_PURPOSE = Parameter(
+    name="purpose", where="query", about="Only files of this purpose.", schema=TEXT
+)
+_ORDER = Parameter(
+    name="order",
+    where="query",
+    about="By age: the newest or the oldest first.",
+    schema={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+)
+_operation = partial(Operation, tag="Files", scope="classify", fault=OpenAIError)
 
-def blueprint(
-    *,
-    files: Files,
-    idempotency: Idempotency,
-    slots: ConcurrencyLimit,
-    max_file_bytes: int,
-    keep_s: float,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/files",
+        name="sendFile",
+        summary="Send a file for a batch: JSONL, CSV or Parquet, also gzip or zstd.",
+        uploads={MULTIPART: FileBody},
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={200: FileObject},
+        headers=REPLAYED,
+        problems=(400, *KEYED, 409, 413, 415, 422, 429),
+        example={"file": examples.ROWS, "purpose": "batch"},
+    ),
+    _operation(
+        method="get",
+        path="/v1/files",
+        name="listFiles",
+        summary="Your files, those that batches have made among them.",
+        parameters=(
+            after("file-"),
+            limit(default=_DEFAULT_LIMIT, most=_MAX_LIMIT),
+            _PURPOSE,
+            _ORDER,
+        ),
+        answers={200: FileList},
+        problems=(400, *KEYED),
+    ),
+    _operation(
+        method="get",
+        path="/v1/files/{file_id}",
+        name="getFile",
+        summary="What is known of a file.",
+        parameters=(_FILE_ID,),
+        answers={200: FileObject},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="get",
+        path="/v1/files/{file_id}/content",
+        name="getFileContent",
+        summary="The bytes of a file.",
+        parameters=(_FILE_ID, RANGE, IF_RANGE),
+        answers={200: FILE_TYPE, 206: FILE_TYPE, 304: ()},
+        headers=DOWNLOAD_HEADERS,
+        problems=(*KEYED, 404, 412, 416, 429),
+    ),
+    _operation(
+        method="delete",
+        path="/v1/files/{file_id}",
+        name="deleteFile",
+        summary="Delete a file; jobs that were accepted before still read it.",
+        parameters=(_FILE_ID,),
+        answers={200: FileDeleted},
+        problems=(*KEYED, 404),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    files, idempotency, slots = services.files, services.idempotency, services.slots
+    max_file_bytes, keep_s = services.settings.max_file_bytes, services.settings.file_retention_s
     routes = Blueprint("files", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
 
     @routes.post("/v1/files")
     def upload() -> Response:

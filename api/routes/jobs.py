@@ -7,16 +7,31 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from api.dependencies import Services
 from api.http import middleware, pagination
-from api.http.event_stream import ListenerSlots
+from api.http.event_stream import EVENTS
 from api.http.json_response import reply
 from api.http.sse import of_jobs
+from api.openapi.model import (
+    KEYED,
+    LAST_EVENT_ID,
+    METADATA,
+    Operation,
+    Parameter,
+    after,
+    choice,
+    limit,
+    path_id,
+)
 from api.routes import filters
 from api.schemas import body
-from api.schemas.job import render_job, render_jobs
+from api.schemas.evaluation import EvaluateAnswer
+from api.schemas.job import BatchAnswer, JobList, JobObject, render_job, render_jobs
 from api.schemas.result import render
-from api.services.jobs import PLOTS, Jobs, holds
+from api.services.jobs import MAX_LOOKED_AT, PLOTS, Jobs, holds
 from shared import ids
+from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.training import TrainAnswer
 from shared.errors import NotFound
 from shared.jobs import Job, State
 from shared.types import JobKind
@@ -24,9 +39,94 @@ from shared.types import JobKind
 _DEFAULT_LIMIT = 20
 _MAX_LISTED = 100
 
+_FILTERED = (
+    f"At most {MAX_LOOKED_AT} jobs are looked at for a page, so with filters it may have fewer "
+    "than `limit`, or none: go on after `last_id` while `has_more` is true."
+)
+_JOB_ID = path_id("job_id", "The `id` of a job.")
+_PLOT = Parameter(
+    name="file",
+    where="path",
+    about="One of the drawings of an evaluation.",
+    schema={"type": "string", "enum": sorted(PLOTS)},
+)
+_operation = partial(Operation, tag="Jobs", scope="jobs")
 
-def blueprint(*, jobs: Jobs, listening: ListenerSlots, inline_result_bytes: int) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="get",
+        path="/v1/jobs",
+        name="listJobs",
+        summary="Your jobs, newest first.",
+        parameters=(
+            after("job_"),
+            limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED),
+            choice("kind", "Only jobs of this kind.", JobKind),
+            choice("status", "Only jobs of this status.", State),
+            METADATA,
+        ),
+        about=_FILTERED,
+        answers={200: JobList},
+        problems=(*KEYED, 422),
+    ),
+    _operation(
+        method="get",
+        path="/v1/jobs/{job_id}",
+        own_jobs=True,
+        name="getJob",
+        summary="A job as it stands.",
+        parameters=(_JOB_ID,),
+        answers={200: JobObject},
+        headers={200: ("Retry-After",)},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="get",
+        path="/v1/jobs/{job_id}/events",
+        own_jobs=True,
+        name="followJob",
+        summary="A job as it goes on: an event whenever its counts or its status change.",
+        parameters=(_JOB_ID, LAST_EVENT_ID),
+        answers={200: EVENTS, 204: ()},
+        problems=(*KEYED, 404, 429),
+    ),
+    _operation(
+        method="get",
+        path="/v1/jobs/{job_id}/result",
+        own_jobs=True,
+        name="getJobResult",
+        summary="What a job would have answered at once.",
+        parameters=(_JOB_ID,),
+        answers={200: (ClassifyAnswer, TrainAnswer, EvaluateAnswer, BatchAnswer)},
+        problems=(*KEYED, 404, 409),
+    ),
+    _operation(
+        method="get",
+        path="/v1/jobs/{job_id}/plots/{file}",
+        own_jobs=True,
+        name="getJobPlot",
+        summary="A drawing of an evaluation.",
+        parameters=(_JOB_ID, _PLOT),
+        answers={200: tuple(sorted(set(PLOTS.values())))},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="delete",
+        path="/v1/jobs/{job_id}",
+        own_jobs=True,
+        name="cancelJob",
+        summary="End a job; what runs stops at the next batch.",
+        parameters=(_JOB_ID,),
+        answers={202: JobObject},
+        problems=(*KEYED, 404, 409),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    jobs, listening = services.jobs, services.listening
+    inline_result_bytes = services.settings.inline_result_bytes
     routes = Blueprint("jobs", __name__)
 
     def view(root: str, job: Job) -> dict[str, Any]:
@@ -48,7 +148,6 @@ def blueprint(*, jobs: Jobs, listening: ListenerSlots, inline_result_bytes: int)
 
     @routes.get("/v1/jobs")
     def listing() -> Response:
-        middleware.caller().require("jobs")
         after = pagination.after(ids.is_job_id, what="job")
         limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)
         kind, status = filters.one_of("kind", JobKind), filters.one_of("status", State)

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response
 
-from api.http import middleware
+from api.dependencies import Services
 from api.http.json_response import reply
+from api.openapi.model import KEYED, Operation, path_id
 from api.schemas.model import ModelList, ModelObject
 from api.services.worker_registry import WorkerRegistry
 from shared import service_clock
 from shared.errors import ModelNotFound, NotFound, Unavailable
-from shared.model_catalogue import Catalogue, ModelEntry
+from shared.model_catalogue import ModelEntry
+
+_MODEL_ID = path_id("model_id", "The `id` of a model or one of its aliases.")
+_operation = partial(Operation, tag="Models", scope="classify")
+
+OPERATIONS = (
+    _operation(
+        method="get",
+        path="/v1/models",
+        name="listModels",
+        summary="The models on offer.",
+        answers={200: ModelList},
+        problems=KEYED,
+    ),
+    _operation(
+        method="get",
+        path="/v1/models/{model_id}",
+        name="getModel",
+        summary="A model, by its id or an alias.",
+        parameters=(_MODEL_ID,),
+        answers={200: ModelObject},
+        problems=(*KEYED, 404),
+    ),
+)
 
 
-def blueprint(*, catalogue: Catalogue, members: WorkerRegistry, text_fallback: bool) -> Blueprint:
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    catalogue, members = services.catalogue, services.members
+    text_fallback = services.settings.text_fallback
     routes = Blueprint("models", __name__)
     created = int(service_clock.now())
 
@@ -30,10 +58,6 @@ def blueprint(*, catalogue: Catalogue, members: WorkerRegistry, text_fallback: b
             available=available,
             texts_served_by=catalogue.default.name if falls_back else None,
         )
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
 
     @routes.get("/v1/models")
     def listing() -> Response:

@@ -7,34 +7,44 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.async_response import AsyncResponder
-from api.http.concurrency import ConcurrencyLimit
 from api.http.form_file import UploadedForm
 from api.http.form_file import read as read_upload
 from api.http.stored_form_file import stored_upload
+from api.openapi import examples
+from api.openapi.model import IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation, file_of_examples
 from api.schemas import body
-from api.schemas.train import parse_file
-from api.services.request_resolver import RequestResolver
+from api.schemas.job import JobObject
+from api.schemas.train import TrainFileBody, parse_file
 from shared.dialects import training
-from shared.ports import ObjectStore
+from shared.dialects.training import TrainAnswer, TrainBody
 from shared.types import TrainRequest
 
+OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/train",
+        scope="train",
+        tag="Train",
+        name="train",
+        summary="Make a classifier from examples, or train one further.",
+        body=TrainBody,
+        **file_of_examples(TrainFileBody),
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: TrainAnswer, 202: JobObject},
+        headers=WAITED,
+        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        example={"name": examples.CLASSIFIER, "input": examples.TRAIN, "keep_examples": True},
+    ),
+)
 
-def blueprint(
-    *,
-    store: ObjectStore,
-    durable: AsyncResponder,
-    resolve: RequestResolver,
-    slots: ConcurrencyLimit,
-    max_body_bytes: int,
-) -> Blueprint:
+
+def blueprint(services: Services) -> Blueprint:
     """The route."""
+    store, durable, resolve = services.store, services.durable, services.resolve
+    slots, max_body_bytes = services.slots, services.settings.max_body_bytes
     routes = Blueprint("train", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("train")
 
     @routes.post("/v1/train")
     def learn() -> Response:

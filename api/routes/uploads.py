@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response, request
 
+from api.dependencies import Services
 from api.http import json_body, middleware
-from api.http.concurrency import ConcurrencyLimit
 from api.http.json_response import reply
-from api.http.multipart import MAX_FORM_BYTES, FormFile
+from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile
+from api.openapi import examples
+from api.openapi.model import KEYED, Operation, path_id
 from api.schemas import body
+from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import filename
 from api.schemas.openai.upload import (
     MAX_PART_BYTES,
+    CompleteUploadBody,
+    NewUploadBody,
+    PartUrlsBody,
+    UploadObject,
+    UploadPart,
+    UploadPartBody,
+    UploadPartUrls,
     parse_complete,
     parse_new,
     parse_urls,
@@ -20,25 +32,75 @@ from api.schemas.openai.upload import (
     render_upload,
     render_urls,
 )
-from api.services.uploads import Uploads
+from api.server.route_limits import small_body_bytes
 from shared.batches import MultipartUpload
 from shared.errors import PigeonholeError
 
+_UPLOAD_ID = path_id("upload_id", "The `id` of an upload.")
+_operation = partial(Operation, tag="Uploads", scope="classify", fault=OpenAIError)
 
-def blueprint(
-    *,
-    uploads: Uploads,
-    slots: ConcurrencyLimit,
-    max_body_bytes: int,
-    max_file_bytes: int,
-    keep_s: float,
-) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/uploads",
+        name="createUpload",
+        summary="Begin a file that is sent in parts; it must be completed within a day.",
+        body=NewUploadBody,
+        answers={200: UploadObject},
+        problems=(400, *KEYED, 413, 415),
+        example={"bytes": len(examples.ROWS), "filename": "mail.csv", "purpose": "batch"},
+    ),
+    _operation(
+        method="post",
+        path="/v1/uploads/{upload_id}/parts",
+        name="sendUploadPart",
+        summary="Send a part; several may be sent at once.",
+        uploads={MULTIPART: UploadPartBody},
+        parameters=(_UPLOAD_ID,),
+        answers={200: UploadPart},
+        problems=(400, *KEYED, 404, 409, 413, 415, 429),
+        example={"data": examples.ROWS},
+    ),
+    _operation(
+        method="post",
+        path="/v1/uploads/{upload_id}/part_urls",
+        name="createUploadPartUrls",
+        summary="URLs that take parts straight to the object store, where that is on S3.",
+        body=PartUrlsBody,
+        parameters=(_UPLOAD_ID,),
+        answers={200: UploadPartUrls},
+        problems=(400, *KEYED, 404, 409, 413, 415),
+        example={"count": 1},
+    ),
+    _operation(
+        method="post",
+        path="/v1/uploads/{upload_id}/complete",
+        name="completeUpload",
+        summary="Make the file of its parts.",
+        body=CompleteUploadBody,
+        parameters=(_UPLOAD_ID,),
+        answers={200: UploadObject},
+        problems=(400, *KEYED, 404, 409, 413, 415, 429),
+        example={"part_ids": [examples.PART_ID]},
+    ),
+    _operation(
+        method="post",
+        path="/v1/uploads/{upload_id}/cancel",
+        name="cancelUpload",
+        summary="End an upload without a file.",
+        parameters=(_UPLOAD_ID,),
+        answers={200: UploadObject},
+        problems=(*KEYED, 404, 409),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    uploads, slots = services.uploads, services.slots
+    max_body_bytes = small_body_bytes(services.settings)
+    max_file_bytes, keep_s = services.settings.max_file_bytes, services.settings.file_retention_s
     routes = Blueprint("uploads", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("classify")
 
     @routes.post("/v1/uploads")
     def create() -> Response:

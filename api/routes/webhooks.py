@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response
 
+from api.dependencies import Services
 from api.http import json_body, middleware, pagination
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
+from api.openapi.model import IDEMPOTENCY_KEY, KEYED, REPLAYED, Operation, after, limit, path_id
 from api.schemas import body
+from api.schemas.classifier import DeletedObject
 from api.schemas.webhook import (
+    DeliveryList,
+    DeliveryObject,
+    NewWebhookObject,
+    WebhookBody,
+    WebhookChangeBody,
+    WebhookList,
+    WebhookObject,
     parse_webhook,
     parse_webhook_change,
     render_deliveries,
@@ -16,21 +28,116 @@ from api.schemas.webhook import (
     render_webhook,
     render_webhooks,
 )
-from api.services.idempotency import Idempotency
-from api.services.webhooks import Webhooks
+from api.server.route_limits import small_body_bytes
 from shared import ids
 
 _DEFAULT_LIMIT = 20
 _MAX_LISTED = 100
 
+_WEBHOOK_ID = path_id("webhook_id", "The `id` of a webhook.")
+_DELIVERY_ID = path_id("delivery_id", "The `id` of a message.")
+_operation = partial(Operation, tag="Webhooks", scope="jobs")
 
-def blueprint(*, webhooks: Webhooks, idempotency: Idempotency, max_body_bytes: int) -> Blueprint:
+OPERATIONS = (
+    _operation(
+        method="post",
+        path="/v1/webhooks",
+        name="createWebhook",
+        summary="Have an address told of the ends of your jobs and batches.",
+        body=WebhookBody,
+        parameters=(IDEMPOTENCY_KEY,),
+        answers={201: NewWebhookObject},
+        headers={201: ("Location", "Idempotent-Replayed")},
+        problems=(*KEYED, 409, 413, 415, 422),
+        example={
+            "url": "https://hooks.example.org/pigeonhole",
+            "events": ["batch.completed", "batch.failed"],
+        },
+    ),
+    _operation(
+        method="get",
+        path="/v1/webhooks",
+        name="listWebhooks",
+        summary="Your webhooks, newest first.",
+        answers={200: WebhookList},
+        problems=KEYED,
+    ),
+    _operation(
+        method="get",
+        path="/v1/webhooks/{webhook_id}",
+        name="getWebhook",
+        summary="A webhook, without its secret.",
+        parameters=(_WEBHOOK_ID,),
+        answers={200: WebhookObject},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="patch",
+        path="/v1/webhooks/{webhook_id}",
+        name="changeWebhook",
+        summary="Change its URL, events or description, enable or disable it.",
+        body=WebhookChangeBody,
+        parameters=(_WEBHOOK_ID,),
+        answers={200: WebhookObject},
+        problems=(*KEYED, 404, 409, 413, 415, 422),
+        example={"enabled": False},
+    ),
+    _operation(
+        method="delete",
+        path="/v1/webhooks/{webhook_id}",
+        name="deleteWebhook",
+        summary="Delete a webhook and its log; what it was not yet told it never is.",
+        parameters=(_WEBHOOK_ID,),
+        answers={200: DeletedObject},
+        problems=(*KEYED, 404),
+    ),
+    _operation(
+        method="post",
+        path="/v1/webhooks/{webhook_id}/rotate",
+        name="rotateWebhook",
+        summary="Give it a new secret; for 24 hours both sign.",
+        parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
+        answers={200: NewWebhookObject},
+        headers=REPLAYED,
+        problems=(*KEYED, 404, 409, 422),
+    ),
+    _operation(
+        method="post",
+        path="/v1/webhooks/{webhook_id}/test",
+        name="testWebhook",
+        summary="Have a message sent that says nothing but that messages arrive.",
+        parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
+        answers={202: DeliveryObject},
+        headers={202: ("Idempotent-Replayed",)},
+        problems=(*KEYED, 404, 409, 422),
+    ),
+    _operation(
+        method="get",
+        path="/v1/webhooks/{webhook_id}/deliveries",
+        name="listDeliveries",
+        summary="What it was told, newest first, with every attempt.",
+        parameters=(_WEBHOOK_ID, after("msg_"), limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)),
+        answers={200: DeliveryList},
+        problems=(*KEYED, 404, 422),
+    ),
+    _operation(
+        method="post",
+        path="/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend",
+        name="resendDelivery",
+        summary="Have a message tried again, now.",
+        parameters=(_WEBHOOK_ID, _DELIVERY_ID, IDEMPOTENCY_KEY),
+        answers={202: DeliveryObject},
+        headers={202: ("Idempotent-Replayed",)},
+        problems=(*KEYED, 404, 409, 422),
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
     """The routes."""
+    webhooks, idempotency = services.webhooks, services.idempotency
+    max_body_bytes = small_body_bytes(services.settings)
     routes = Blueprint("webhooks", __name__)
-
-    @routes.before_request
-    def check_scope() -> None:
-        middleware.caller().require("jobs")
 
     @routes.post("/v1/webhooks")
     def create() -> Response:

@@ -14,7 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Services
 from api.server.failed_auth_limiter import WrongKeys
 from api.services.auth import Authenticator, create_key
 from api.services.classifiers import ClassifierService

@@ -7,9 +7,9 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
+from api.app import OPERATIONS
 from api.openapi.document import document
 from api.openapi.model import Operation
-from api.openapi.operations import OPERATIONS
 from api.schemas.classifier_transfer import ImportFields
 from tests.api.conftest import World
 from tests.problems import assert_openai_error, assert_problem
@@ -24,7 +24,7 @@ def path_of(operation: Operation) -> str:
 
 def documented(operation: Operation) -> set[str]:
     """The query parameters in the OpenAPI document."""
-    call = document()["paths"][operation.path][operation.method]
+    call = document(OPERATIONS)["paths"][operation.path][operation.method]
     return {each["name"] for each in call["parameters"] if each["in"] == "query"}
 
 
@@ -47,7 +47,7 @@ def test_the_document_has_the_parameters_that_are_taken(operation: Operation):
     assert set(operation.query_names()) - documented(operation) == (
         set(ImportFields.model_fields) if operation.name == "importClassifier" else set()
     )  # which are described in words
-    call = document()["paths"][operation.path][operation.method]
+    call = document(OPERATIONS)["paths"][operation.path][operation.method]
     assert {"400", "422"} & set(call["responses"])
 
 

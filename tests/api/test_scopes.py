@@ -7,8 +7,8 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
+from api.app import OPERATIONS
 from api.openapi.model import Operation
-from api.openapi.operations import OPERATIONS
 from api.services.auth import SCOPES
 from tests.api.conftest import World, make_world
 

@@ -16,6 +16,7 @@ from pigeonhole_client.cli import cli
 from pigeonhole_client.cli.moved import MOVED
 from pigeonhole_client.errors import BY_CODE, ApiError, BadRequest
 
+from api.app import OPERATIONS
 from api.openapi.document import document
 from ops import cli as operators
 from shared.statuses import STATUS
@@ -66,7 +67,7 @@ def test_each_error_code_of_the_service_has_an_exception_of_its_own_status() -> 
 
 
 def test_each_option_of_a_classification_can_be_passed() -> None:
-    fields = set(document()["components"]["schemas"]["ClassifyBody"]["properties"])
+    fields = set(document(OPERATIONS)["components"]["schemas"]["ClassifyBody"]["properties"])
     elsewhere = {"input", "labels", "classifier_id", "metadata"}
 
     options = set(get_type_hints(CallOptions))

@@ -21,7 +21,8 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from flask.testing import FlaskClient
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Services
 from api.services.auth import Authenticator, create_key
 from api.services.classifiers import ClassifierService as Named
 from api.services.hit_counter import HitCounter

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from api.app import OPERATIONS
 from api.openapi import examples
 from api.openapi.model import Operation
-from api.openapi.operations import OPERATIONS
 from tests.stack import Answer, Stack
 
+EXAMPLES = {operation.name: operation.example for operation in OPERATIONS}
 pytestmark = pytest.mark.integration
 
 MODEL = "all-MiniLM-L6-v2"  # in the document; the service of the test has another
@@ -63,7 +64,7 @@ class Things:
 
     def classifier(self) -> None:
         if not self.has_classifier():
-            self.json("POST", "/v1/train", examples.BODIES["train"])
+            self.json("POST", "/v1/train", EXAMPLES["train"])
 
     def no_classifier(self) -> None:
         if self.has_classifier():
@@ -71,7 +72,7 @@ class Things:
 
     def second_version(self) -> None:
         self.classifier()
-        body = {"classifier_id": examples.CLASSIFIER, "input": examples.BODIES["train"]["input"]}
+        body = {"classifier_id": examples.CLASSIFIER, "input": EXAMPLES["train"]["input"]}
         self.json("POST", "/v1/train", body)
 
     def file(self) -> str:
@@ -88,22 +89,22 @@ class Things:
         self.classifier()
         path = f"/v1/classifiers/{examples.CLASSIFIER}/evaluate"
         answer = self._stack.call(
-            "POST", path, examples.BODIES["evaluateClassifier"], Prefer="respond-async"
+            "POST", path, EXAMPLES["evaluateClassifier"], Prefer="respond-async"
         )
         job = str(answer.json()["id"])
         self._ended(f"/v1/jobs/{job}", "succeeded")
         return job
 
     def upload(self) -> str:
-        return str(self.json("POST", "/v1/uploads", examples.BODIES["createUpload"])["id"])
+        return str(self.json("POST", "/v1/uploads", EXAMPLES["createUpload"])["id"])
 
     def part(self) -> str:
         upload = self.put(examples.UPLOAD_ID)
-        data = examples.FORMS["sendUploadPart"]["data"].encode()
+        data = EXAMPLES["sendUploadPart"]["data"].encode()
         return str(sent_form(self._stack, f"/v1/uploads/{upload}/parts", {"data": data})["id"])
 
     def webhook(self) -> str:
-        return str(self.json("POST", "/v1/webhooks", examples.BODIES["createWebhook"])["id"])
+        return str(self.json("POST", "/v1/webhooks", EXAMPLES["createWebhook"])["id"])
 
     def delivery(self) -> str:
         webhook = self.put(examples.WEBHOOK_ID)
@@ -143,7 +144,7 @@ def file_of(media_type: str) -> bytes:
         return pa.Codec("zstd").compress(csv, asbytes=True)
     if media_type == "application/vnd.apache.parquet":
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(examples.BODIES["train"]["input"]), sink)
+        pq.write_table(pa.Table.from_pylist(EXAMPLES["train"]["input"]), sink)
         return sink.getvalue()
     return examples.FILES[media_type].encode()
 
@@ -152,14 +153,14 @@ def bodies(operation: Operation, stack: Stack) -> dict[str, bytes]:
     """The example of each media type of the body."""
     found: dict[str, bytes] = {}
     if operation.body is not None:
-        found["application/json"] = json.dumps(examples.BODIES[operation.name]).encode()
+        found["application/json"] = json.dumps(operation.example).encode()
     for media_type, shape in operation.uploads.items():
         if media_type == "application/octet-stream":
             found[media_type] = exported(stack)
         elif shape is None:
             found[media_type] = file_of(media_type)
         else:
-            fields = {n: str(v).encode() for n, v in examples.FORMS[operation.name].items()}
+            fields = {n: str(v).encode() for n, v in operation.example.items()}
             if operation.name == "importClassifier":
                 fields["file"] = exported(stack)
             data, content_type = form(fields)

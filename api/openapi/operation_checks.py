@@ -1,8 +1,10 @@
-"""Query parameters: a call takes those of its operation, each once, and refuses all others.
+"""What every call is checked for by its operation: the scope of its key, its query parameters.
+
+A call takes the query parameters of its operation, each once, and refuses all others.
 
 A parameter that is misspelt and passed over would change what a call does without a word: a filter
-that filters nothing, a dry run that starts a batch. The table of operations, from which the OpenAPI
-document is made, says which parameters there are, so the two cannot differ.
+that filters nothing, a dry run that starts a batch. The operations, of which the OpenAPI document
+is made, say which parameters there are, so the two cannot differ.
 """
 
 from __future__ import annotations
@@ -13,25 +15,27 @@ from collections.abc import Iterable
 from flask import Flask, request
 from werkzeug.http import parse_options_header
 
+from api.http import middleware
 from api.openapi.model import Operation
-from api.openapi.operations import OPERATIONS
 from shared.errors import FieldError
 from shared.validation import invalid, shown
 
 _PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
-_BY_CALL = {(operation.method, operation.path): operation for operation in OPERATIONS}
 
 
-def install(app: Flask) -> None:
-    """Check the query of every call, once its key is known and before its view runs."""
+def install(app: Flask, operations: Iterable[Operation]) -> None:
+    """Check every call, once its key is known and before its view runs."""
+    by_call = {(each.method, each.path): each for each in operations}
 
     @app.before_request
     def check() -> None:
-        if operation := _operation():
+        if operation := by_call.get(_call()):
             media_type, _ = parse_options_header(request.headers.get("Content-Type", ""))
             check_names(
                 operation, request.args.keys(), request.args.lists(), media_type=media_type.lower()
             )
+            if operation.scope and not operation.own_jobs:
+                middleware.caller().require(operation.scope)
 
 
 def check_names(
@@ -69,9 +73,8 @@ def check_names(
         raise invalid(faults)
 
 
-def _operation() -> Operation | None:
-    """The operation of the request; None of a path outside the table, such as that of `/docs`."""
-    if request.url_rule is None:
-        return None
+def _call() -> tuple[str, str]:
+    """The method and path of the request as its operation has them; no path where no route is."""
     method = "get" if request.method == "HEAD" else request.method.lower()
-    return _BY_CALL.get((method, _PLACEHOLDER.sub(r"{\1}", request.url_rule.rule)))
+    rule = "" if request.url_rule is None else request.url_rule.rule
+    return method, _PLACEHOLDER.sub(r"{\1}", rule)
