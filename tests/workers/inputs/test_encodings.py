@@ -95,6 +95,25 @@ def test_others_are_guessed_by_their_letters(text: str, encoding: str, times: in
     assert (data.decode(found), bom) == (text * times, False)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1;Rechnung über 5€ – “falsch”;1.234,56",  # noqa: RUF001
+        "1;„Größe“ fehlt – 10 €",  # noqa: RUF001
+        "1;Er sagte „sofort“",
+        "1;L’été à l’hôtel « près » d’œuvre",  # noqa: RUF001
+        "1;±5°C ½ l",
+        "1;‘single’ quotes – really…",  # noqa: RUF001
+        "1;¿Dónde está mi paquete? ¡Rápido!",
+    ],
+)
+@pytest.mark.parametrize("times", [1, 30])
+def test_quotes_and_dashes_of_an_export_are_of_cp1252(line: str, times: int):
+    text = "Nr;Text;Betrag\r\n" + f"{line}\r\n" * times
+    data = text.encode("cp1252")
+    assert data.decode(encoding_of(data, None)[0]) == text
+
+
 @pytest.mark.parametrize("text", [GERMAN, JAPANESE, "plain", ""])
 def test_utf8_comes_first_even_if_the_head_ends_in_a_character(text: str):
     for cut in range(len(text.encode()) + 1):

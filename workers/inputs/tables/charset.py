@@ -20,13 +20,15 @@ _CANDIDATES = [
     "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
 _LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that cp1252 goes before
+_LIKE_CP1252 = ["cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2"]  # most signs are the same
 _LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß"
-_BEHIND_WORDS = "”»…–—®™°ªº·²"  # noqa: RUF001  not within them
-_BEFORE_WORDS = "‘“«€£§©•¿¡½¼¾±×"  # noqa: RUF001
-_SIGNS = "’\xa0" + _BEHIND_WORDS + _BEFORE_WORDS  # noqa: RUF001
+_BEHIND_WORDS = "”»…–—®™ªº·²"  # noqa: RUF001  not before a letter that follows one
+_BEFORE_WORDS = "«€£§©•¿¡½¼¾±×„‚"  # noqa: RUF001  not after a letter
+_QUOTES = "“‘"  # noqa: RUF001  before a word in English, behind it in German; not between two letters
+_SIGNS = "’\xa0°" + _BEHIND_WORDS + _BEFORE_WORDS + _QUOTES  # noqa: RUF001
 # What a Western text does not have: other characters, signs within words, two letters together.
 _STRANGE = re.compile(
-    rf"[^\x00-\x7f{_LETTERS}{_SIGNS}]|[a-zA-Z](?:[{_BEFORE_WORDS}]|[{_BEHIND_WORDS}][a-zA-Z])"
+    rf"[^\x00-\x7f{_LETTERS}{_SIGNS}]|[a-zA-Z](?:[{_BEFORE_WORDS}]|[{_BEHIND_WORDS}{_QUOTES}][a-zA-Z])"
     rf"|[{_LETTERS}]{{2}}"
 )
 _RARE = 0.03  # of all bytes: English has fewer, German and French about as many
@@ -106,15 +108,10 @@ def _of_whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _is_western(sample: bytes) -> bool:
-    """Whether so little of a text is not ASCII that only cp1252, the usual one, can be meant.
+    """Whether a text is plausible as cp1252: letters and signs of Western Europe, in their places.
 
-    Of "El niño" the statistics of letters make Big5, of "garçon" cp850: a letter or two are no
-    evidence. So what is rare has only to be plausible: letters and signs of Western Europe, where
-    such signs stand.
+    In other encodings the same bytes stand where such letters and signs do not.
     """
-    odd = [byte for byte in sample if byte >= 0x80]
-    if len(odd) > _RARE * len(sample) and len(set(odd)) > _FEW:
-        return False
     try:
         text = sample.decode("cp1252")
     except UnicodeDecodeError:
@@ -123,10 +120,20 @@ def _is_western(sample: bytes) -> bool:
 
 
 def _by_letters(sample: bytes) -> str:
+    """The likeliest encoding.
+
+    The statistics of letters see no more than letters: of "El niño" they make Big5, of "garçon"
+    cp850, and cp850 of a line with quotes and dashes of cp1252 too. So a text that is plausible as
+    cp1252 is that if it has few other bytes than ASCII, else one that has its signs in common.
+    """
+    candidates = _CANDIDATES
     if _is_western(sample):
-        return "cp1252"
+        odd = [byte for byte in sample if byte >= 0x80]
+        if len(odd) <= _RARE * len(sample) or len(set(odd)) <= _FEW:
+            return "cp1252"
+        candidates = _LIKE_CP1252
     found = charset_normalizer.from_bytes(
-        sample, cp_isolation=_CANDIDATES, steps=_GUESS_BYTES // 1024, chunk_size=1024
+        sample, cp_isolation=candidates, steps=_GUESS_BYTES // 1024, chunk_size=1024
     )
     best = found.best()
     if best is None:
