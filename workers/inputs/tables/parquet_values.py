@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -64,6 +64,51 @@ def values_of(column: pa.Array, *, text: bool = False) -> list[object]:
         ticks = column.cast(pa.int64()).to_pylist()
         return [None if each is None else duration(each, _PER_S[kind.unit]) for each in ticks]
     return _scalars(column)
+
+
+def without_broken_values(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with null for each value that is broken, such as a text that is no UTF-8.
+
+    Rows with such a value are faults (`UNREADABLE`), so no output has the null; the receiver of the
+    batch can refuse it as a whole where it is broken otherwise.
+    """
+    if _is_valid(batch):
+        return batch
+    columns = [each if _is_valid(each) else _mended(each) for each in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _mended(column: pa.Array) -> pa.Array:
+    """A column with null for each broken value; as it is where one is within a dictionary."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        values = _mended(column.dictionary)
+        return pa.DictionaryArray.from_arrays(column.indices, values, ordered=kind.ordered)
+    if "dictionary<" in str(kind):  # each row has the whole dictionary, so each would be broken
+        return column
+    return pa.concat_arrays(list(_mended_pieces(column)))
+
+
+def _mended_pieces(column: pa.Array) -> Iterator[pa.Array]:
+    # A slice of lists has the values of all of them; `take` leaves its own.
+    nested = pa.types.is_nested(column.type)
+    own = column.take(pa.array(range(len(column)))) if nested else column
+    if _is_valid(own):
+        yield own
+    elif len(column) == 1:
+        yield pa.nulls(1, column.type)
+    else:
+        half = len(column) // 2
+        yield from _mended_pieces(column.slice(0, half))
+        yield from _mended_pieces(column.slice(half))
+
+
+def _is_valid(values: pa.Array | pa.RecordBatch) -> bool:
+    try:
+        values.validate(full=True)
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def duration(ticks: int, per_s: int) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from shared.errors import UnreadableInput
 from workers.inputs.tables import parquet
 from workers.inputs.tables.header import RequestedColumns
+from workers.inputs.tables.parquet_values import without_broken_values
 from workers.inputs.tables.row import Row, TableLimits, unreadable
 
 PIECE_BYTES = 512 * 1024
@@ -63,7 +64,7 @@ def arrow_pieces(file: BinaryIO, bounds: TableLimits) -> Iterator[bytes]:
         InvalidRequest: As `workers.inputs.tables.parquet.record_batches`; or a row is too large.
     """
     for batch in parquet.record_batches(file, bounds=bounds):
-        yield from _streams(batch, bounds)
+        yield from _streams(without_broken_values(batch), bounds)
 
 
 def _streams(batch: pa.RecordBatch, bounds: TableLimits) -> Iterator[bytes]:
