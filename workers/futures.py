@@ -77,23 +77,35 @@ def failed(error: BaseException) -> Future[Any]:
 
 def settled(futures: Sequence[Future[Any]]) -> Future[None]:
     """Done once all of them are, however they ended; cancelling it cancels them."""
-    whole: Future[None] = Future()
+    whole = gathered(futures, lambda: None)
+    cancel_with(whole, list(futures))
+    return whole
+
+
+def gathered(futures: Sequence[Future[Any]], make: Callable[[], _A]) -> Future[_A]:
+    """The future of what is made once all of them have ended, however; it cancels none of them."""
+    whole: Future[_A] = Future()
     lock = threading.Lock()
     left = len(futures)
+    makers = [make]  # forgotten when it is called: the futures keep `one_more`
 
-    def one_more(_: Future[Any]) -> None:
+    def one_more(_: object) -> None:
         nonlocal left
         with lock:
             left -= 1
-            last = left == 0
+            last = left <= 0
         if last:
-            end(whole, None)
+            try:
+                made = makers.pop()()
+            except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
+                end(whole, error=without_variables(exc))
+            else:
+                end(whole, made)
 
-    cancel_with(whole, list(futures))
     for future in futures:
         future.add_done_callback(one_more)
     if not futures:
-        whole.set_result(None)
+        one_more(None)
     return whole
 
 

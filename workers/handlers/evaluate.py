@@ -28,6 +28,7 @@ from workers.embedding.texts import LoadedModel
 from workers.handlers import training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.leases import Lease
+from workers.scoring.few_shot import check_revision
 
 _MAX_WORTH = 50  # items listed as worth labelling
 _DECIMALS = 6
@@ -61,7 +62,7 @@ class EvaluateHandler:
         body = self.example_files.evaluation(job, body, hold.check)
         model = training_set.model_of(self.models, body.model)
         trained = training_set.wait(self.classifiers.of(body.classifier))
-        training_set.check_revision(trained, model)
+        check_revision(trained, model)
         spellings = LabelSpellings(trained.labels)
         given = [spellings.add(e.label) for e in body.examples if e.label is not None]
         labels = tuple(spellings)  # L that the version knows, then U that it does not

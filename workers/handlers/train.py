@@ -36,6 +36,7 @@ from workers.handlers import example_store, relabel, training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.training_set import TrainingSet
 from workers.leases import Lease
+from workers.scoring.few_shot import check_revision
 
 _ATTEMPTS = 100  # of others being faster; each of them wins once
 
@@ -95,13 +96,19 @@ class TrainHandler:
         """
         model = training_set.model_of(self.models, body.model)
         record = self._made_before(job, body.classifier_id)
+        vectors: TrainingSet | None = None
+
+        def rebuilt(now: Classifier) -> DraftVersion:
+            nonlocal vectors
+            vectors = self._seen(job, model, self._all_kept(now), 1, hold)
+            return replace(self._drafted(job, now.id, vectors, None, 0), made_by="rebuild")
+
         if record is None:
-            record = self._next(
-                job, body.classifier_id, hold, lambda now: self._rebuilt(job, now, model, hold)
-            )
-        examples = example_store.get(self.classifiers.store, record)
-        vectors = self._seen(job, model, examples, 1, hold)
-        return self._result(job, record, len(examples), vectors.usage)
+            record = self._next(job, body.classifier_id, hold, rebuilt)
+        if vectors is None:  # an attempt before has made the version: only its cost is not known
+            examples = example_store.get(self.classifiers.store, record)
+            vectors = self._seen(job, model, examples, 1, hold)
+        return self._result(job, record, len(vectors.x), vectors.usage)
 
     def relabel(self, job: Job, body: RelabelRequest, hold: Lease) -> TrainResult:
         """Rename, merge or take away labels, in the examples that are kept, too.
@@ -137,7 +144,7 @@ class TrainHandler:
         record = self._made_before(job, body.classifier_id, new=True)
         if record is None:
             trained = loads(self.classifiers.store.get(body.upload).data, limits=self.limits)
-            training_set.check_revision(trained, model)
+            check_revision(trained, model)
             draft = DraftVersion(
                 account=job.account,
                 classifier_id=body.classifier_id,
@@ -197,16 +204,19 @@ class TrainHandler:
         before = self.classifiers.load(now.weights(now.latest))
         return self._drafted(job, now.id, vectors, before, now.latest.samples)
 
-    def _rebuilt(self, job: Job, now: Classifier, model: LoadedModel, hold: Lease) -> DraftVersion:
-        """A draft that has learnt all that was kept, and nothing else."""
+    def _all_kept(self, now: Classifier) -> list[Example]:
+        """All examples that the latest version has learnt.
+
+        Raises:
+            Conflict: Some of them were not kept, or there are none.
+        """
         examples = example_store.get(self.classifiers.store, now)
         if len(examples) != now.latest.samples or not examples:
             raise Conflict(
                 f"{len(examples)} of the {now.latest.samples} examples it has learnt are kept, so "
                 "it cannot be rebuilt; train a new classifier with 'keep_examples': true"
             )
-        draft = self._drafted(job, now.id, self._seen(job, model, examples, 1, hold), None, 0)
-        return replace(draft, made_by="rebuild")
+        return examples
 
     def _relabelled(
         self, job: Job, now: Classifier, model: LoadedModel, body: RelabelRequest

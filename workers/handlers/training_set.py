@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import (
-    Conflict,
     DeadlineExceeded,
     FieldError,
     InvalidRequest,
@@ -31,7 +30,6 @@ from shared.types import (
     VersionReport,
 )
 from workers.classifier_file import TrainedClassifier
-from workers.core.classifier_scorer import ClassifierScorer
 from workers.core.data_warnings import DataWarning as Finding
 from workers.core.data_warnings import remarks
 from workers.core.learner import Learner, LearningReport
@@ -41,6 +39,7 @@ from workers.embedding.pooling import mean
 from workers.embedding.texts import LoadedModel
 from workers.leases import Lease
 from workers.models.port import Rows
+from workers.scoring.few_shot import check_revision
 from workers.work_context import WorkContext
 
 PART_LIMIT_S = 3600.0  # far above any part; a hung forward pass is the watchdog's to end
@@ -216,21 +215,6 @@ def grown(
     if before is None:
         return Learner.start(fresh, prior, scale_of(model, images=images))
     return before.learner.grow(fresh, prior)
-
-
-def check_revision(trained: TrainedClassifier | ClassifierScorer, model: LoadedModel) -> None:
-    """Refuse vectors that are not those of the classifier.
-
-    Raises:
-        Conflict: The weights are of another revision, or of other dimensions.
-    """
-    encoder = model.embedder.encoder
-    if (trained.revision, trained.dimensions) != (encoder.revision, encoder.dimensions):
-        raise Conflict(
-            f"the classifier was trained with {trained.model} at revision {trained.revision} "
-            f"({trained.dimensions} dimensions); here it is at revision {encoder.revision} "
-            f"({encoder.dimensions} dimensions): rebuild the classifier, or train a new one"
-        )
 
 
 def wait(future: Future[Any]) -> Any:

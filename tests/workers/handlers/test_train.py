@@ -323,6 +323,11 @@ class TestKeptExamples:
         with pytest.raises(Conflict, match="0 of the 3 examples"):
             self.rebuild(bench, made)
 
+    def test_embeds_each_example_once(self, bench: Bench, keeping: str):
+        before, samples = bench.encoder.ran, record(bench, keeping).latest.samples
+        self.rebuild(bench, keeping)
+        assert bench.encoder.ran - before <= samples
+
     def test_rebuilds_with_a_newer_model(self, bench: Bench, keeping: str):
         bench.encoder.revision = "2"
         result = self.rebuild(bench, keeping)
