@@ -282,7 +282,7 @@ class MultipartUpload(Value):
     filename: str
     bytes: int  # announced; the parts must have as many
     created_at: float
-    file_retention_s: float
+    file_keep_s: float  # the name that is stored
     part_ids: tuple[str, ...] = ()  # that the file was made of
     file_id: str = ""
 

@@ -53,7 +53,7 @@ class Uploads:
             filename=filename,
             bytes=size,
             created_at=now,
-            file_retention_s=file_retention_s,
+            file_keep_s=file_retention_s,
         )
         self.store.put(object_keys.upload_record(account, upload.id), encode(upload))
         return upload
@@ -184,7 +184,7 @@ class Uploads:
             filename=upload.filename,
             bytes=upload.bytes,
             created_at=now,
-            expires_at=now + upload.file_retention_s,
+            expires_at=now + upload.file_keep_s,
         )
 
     def _end(self, account: str, upload: MultipartUpload, etag: str) -> MultipartUpload:

@@ -187,7 +187,7 @@ def test_a_file_of_bad_rows_alone_completes_with_every_reason(
             "rows.csv",
             "text_column: the table has no column 'text'",
         ),
-        (b"red\ngreen\n", "rows.csv", "put a header"),
+        (b"red\ngreen\n", "rows.csv", "add a header row"),
         (gzip.compress(b" " * 100_000_000), "rows.jsonl.gz", "times its size"),
         (gzip.compress(b'{"text": "red"}\n' * 9)[:-9], "rows.jsonl.gz", ""),
         (parquet(text=["red"])[:-20], "rows.parquet", ""),

@@ -92,4 +92,5 @@ def test_an_upload_goes_on_and_a_replay_is_answered_as_before(old: tuple[Stack, 
     assert replay.status == 200, replay.body
     assert replay.headers["idempotent-replayed"] == "true"
     assert replay.json() == facts["train_answer"]
+    assert cancelled.status == 200, cancelled.body
     assert cancelled.json()["status"] == "cancelled"
