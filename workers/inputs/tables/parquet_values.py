@@ -79,12 +79,11 @@ def without_broken_values(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _mended(column: pa.Array) -> pa.Array:
-    """A column with null for each broken value; as it is where one is within a dictionary."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        values = _mended(column.dictionary)
-        return pa.DictionaryArray.from_arrays(column.indices, values, ordered=kind.ordered)
-    if "dictionary<" in str(kind):  # each row has the whole dictionary, so each would be broken
+    """A column with null for each broken value; one with a dictionary as it is.
+
+    Arrow does not read a dictionary of which a value is broken.
+    """
+    if "dictionary<" in str(column.type):  # each row has the whole, so each would be broken
         return column
     return pa.concat_arrays(list(_mended_pieces(column)))
 
