@@ -99,7 +99,7 @@ class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no type
 class DoorbellTransport(redis.Transport):  # type: ignore[misc]
     """Delivers doorbells. The option `dropped` is called for each message that is none."""
 
-    DoorbellChannel = DoorbellChannel
+    Channel = DoorbellChannel
     delivers = False  # what was read last
 
     def _deliver(self, message: Any, queue: str) -> None:
