@@ -6,8 +6,8 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from api.http.error_handlers import Problem
-from api.schemas.openai.error import OpenAIError
+from shared.dialects.openai import OpenAIError
+from shared.dialects.problem import Problem
 
 
 def assert_problem(

@@ -23,7 +23,7 @@ from api.services.duplicate_calls import DuplicateCalls
 from api.services.idempotency import Idempotency, StoredAnswer, canonical
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
-from shared.dialects.jina import NAME
+from shared.dialects.native import NAME
 from shared.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from shared.jobs import Job, State
 from shared.messages import Body, Result, error_of
@@ -172,9 +172,8 @@ def answer(
     if prefer.respond_async or result is None:
         headers["Location"] = f"{middleware.root()}/v1/jobs/{job.id}"
     if result is not None:
-        return reply(
-            render(dialect, asked, job.id, result, root=middleware.root()), headers=headers
-        )
+        rendered = render(dialect, asked, job.id, result, root=middleware.root())
+        return reply(rendered.body, headers={**rendered.headers, **headers})
     if prefer.respond_async or not fleeting:
         return reply(render_job(job, root=middleware.root()), 202, {**headers, "Retry-After": "1"})
     late = error_handlers.answer(

@@ -13,11 +13,10 @@ from typing import Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.http import error_handlers
-from api.http.error_handlers import Problem
 from api.openapi import examples
 from api.openapi.client_schemas import readable
 from api.openapi.model import REQUEST_ID, TEXT, Content, Json, Operation, Parameter, Tag
+from shared.dialects.problem import MEDIA_TYPE, Problem
 
 _REF = "#/components/schemas/{model}"
 _HEADERS: dict[str, str] = {
@@ -179,7 +178,7 @@ def _named(fault: type[BaseModel], status: int) -> str:
 
 def _problem(fault: type[BaseModel], status: int) -> Json:
     schema = {"schema": {"$ref": _REF.format(model=fault.__name__)}}
-    media_types = [error_handlers.MEDIA_TYPE] if fault is Problem else []
+    media_types = [MEDIA_TYPE] if fault is Problem else []
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _headers(_PROBLEM_HEADERS.get(status, ())),

@@ -8,9 +8,11 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
-from api.http.error_handlers import Problem
 from api.schemas.example_file import FILE_TYPES, TYPES
 from api.services.idempotency import KEY_PATTERN, MAX_CHARS
+from shared.dialects import native
+from shared.dialects.problem import Problem
+from shared.dialects.protocol import ErrorDialect
 
 Json = dict[str, Any]
 Tag = Literal[
@@ -56,7 +58,7 @@ class QueryFields:
 class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
     tuple says so. `uploads` are further media types of the body; `example` is a body that works, as
-    JSON or as the fields of a form of which the first is a file; `fault` is the body of an error;
+    JSON or as the fields of a form of which the first is a file; `dialect` is that of its errors;
     `about` is what the summary has no room for. `scope` is the one that a key needs, empty where no
     key is needed; with `own_jobs` the key that submitted the job needs none. Query parameters that
     are neither among the `parameters` nor among the `query_fields` are refused.
@@ -80,7 +82,12 @@ class Operation:
     query_fields: QueryFields | None = None
     headers: dict[int, tuple[str, ...]] | None = None
     needs_key: bool = True
-    fault: type[BaseModel] = Problem
+    dialect: ErrorDialect = native
+
+    @property
+    def fault(self) -> type[BaseModel]:
+        """The body of an error."""
+        return self.dialect.ERROR
 
     @property
     def error_statuses(self) -> tuple[int, ...]:

@@ -21,11 +21,11 @@ from api.openapi.model import (
     RANGE,
     Operation,
 )
-from api.schemas.openai.error import OpenAIError
+from shared.dialects import openai
 from shared.errors import NotFound
 from shared.media_types import JSONL
 
-_operation = partial(Operation, tag="Batches", scope="classify", fault=OpenAIError)
+_operation = partial(Operation, tag="Batches", scope="classify", dialect=openai)
 
 OPERATIONS = (
     _operation(

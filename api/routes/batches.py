@@ -33,7 +33,6 @@ from api.schemas import body
 from api.schemas.job import JobObject
 from api.schemas.openai.batch import STATUSES, BatchList, BatchObject, render_batch
 from api.schemas.openai.dry_run import DryRunAnswer
-from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.file import render_page
 from api.schemas.openai.new_batch import BatchBody, parse
 from api.schemas.openai.retry import DEFAULT as DEFAULT_ROWS
@@ -43,6 +42,7 @@ from api.server.route_limits import batch_body_bytes
 from api.services.idempotency import StoredAnswer, canonical, unpack
 from shared import ids
 from shared.batches import TRAIN, BatchRequest, DryRunRequest
+from shared.dialects import openai
 from shared.errors import NotFound
 from shared.types import JobKind
 from shared.validation import refuse
@@ -59,7 +59,7 @@ _DRY_RUN_PARAMETER = Parameter(
     "is classified, kept or charged. `Prefer` is for this.",
     schema={"type": "string", "enum": ["true", "false"], "default": "false"},
 )
-_operation = partial(Operation, tag="Batches", scope="classify", fault=OpenAIError)
+_operation = partial(Operation, tag="Batches", scope="classify", dialect=openai)
 
 OPERATIONS = (
     _operation(

@@ -20,8 +20,9 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.request_resolver import RequestResolver
 from shared.dialects.classification import ClassifyAnswer
-from shared.dialects.jina import ClassifyBody
-from shared.dialects.registry import Dialect, pick
+from shared.dialects.native import ClassifyBody
+from shared.dialects.protocol import Dialect
+from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.types import ClassifyRequest
 
@@ -77,8 +78,9 @@ class _Classify:
             timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
             priority=self.said.priority,
         )
-        applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else None
-        return reply(self.dialect.render(asked, result), headers=applied)
+        rendered = self.dialect.render(asked, result)
+        applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else {}
+        return reply(rendered.body, headers={**rendered.headers, **applied})
 
     def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
         job = self.submit.later(
@@ -110,7 +112,7 @@ def blueprint(services: Services) -> Blueprint:
     def classify() -> Response:
         with services.slots.one():
             data = json_body.data(max_bytes=settings.max_body_bytes)
-            dialect, said = pick(body.parse(data))
+            dialect, said = pick(body.parse(data), path=request.path, headers=dict(request.headers))
             call = _Classify(
                 submit=services.submit,
                 jobs=jobs,

@@ -8,12 +8,13 @@ from flask import Blueprint, Flask, Response, redirect
 from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.http import error_handlers, middleware
+from api.http import middleware
 from api.http.json_response import reply
 from api.openapi.document import document
 from api.openapi.model import Operation
 from api.schemas import body
 from shared import errors
+from shared.dialects.problem import slug
 from shared.statuses import STATUS
 
 _SPEC = "/openapi.json"
@@ -57,7 +58,7 @@ def _documents(operations: tuple[Operation, ...]) -> Blueprint:
 
     @routes.get("/errors/<name>")
     def error(name: str) -> Response:
-        kinds = [kind for kind in errors.tree() if error_handlers.slug(kind.code) == name]
+        kinds = [kind for kind in errors.tree() if slug(kind.code) == name]
         if not kinds:
             raise errors.NotFound("there is no error of this name")
         return reply(

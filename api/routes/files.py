@@ -29,7 +29,6 @@ from api.openapi.model import (
     path_id,
 )
 from api.schemas import body
-from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import (
     FileBody,
@@ -45,6 +44,7 @@ from api.schemas.openai.file import (
 )
 from shared import ids
 from shared.batches import StoredFile
+from shared.dialects import openai
 from shared.errors import PigeonholeError
 from shared.validation import refuse
 
@@ -62,7 +62,7 @@ _ORDER = Parameter(
     about="By age: the newest or the oldest first.",
     schema={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
 )
-_operation = partial(Operation, tag="Files", scope="classify", fault=OpenAIError)
+_operation = partial(Operation, tag="Files", scope="classify", dialect=openai)
 
 OPERATIONS = (
     _operation(

@@ -187,7 +187,8 @@ def blueprint(services: Services) -> Blueprint:
         job = visible(job_id)
         found = jobs.result(job)
         asked = jobs.submission(job)
-        return reply(render(asked.dialect, asked.body, job.id, found, root=middleware.root()))
+        rendered = render(asked.dialect, asked.body, job.id, found, root=middleware.root())
+        return reply(rendered.body, headers=rendered.headers)
 
     @routes.get("/v1/jobs/<job_id>/plots/<file>")
     def plot(job_id: str, file: str) -> Response:
@@ -210,7 +211,8 @@ def _result(jobs: Jobs, job: Job, root: str) -> dict[str, Any] | None:
         found, asked = jobs.result(job), jobs.submission(job)
     except NotFound:
         return None  # the result expires before the record; its URL says so
-    return render(asked.dialect, asked.body, job.id, found, root=root)
+    body: dict[str, Any] = render(asked.dialect, asked.body, job.id, found, root=root).body
+    return body
 
 
 def _small(rendered: dict[str, Any] | None, max_bytes: int) -> dict[str, Any] | None:

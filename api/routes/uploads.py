@@ -13,7 +13,6 @@ from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile
 from api.openapi import examples
 from api.openapi.model import KEYED, Operation, path_id
 from api.schemas import body
-from api.schemas.openai.error import OpenAIError
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import filename
 from api.schemas.openai.upload import (
@@ -34,10 +33,11 @@ from api.schemas.openai.upload import (
 )
 from api.server.route_limits import small_body_bytes
 from shared.batches import MultipartUpload
+from shared.dialects import openai
 from shared.errors import PigeonholeError
 
 _UPLOAD_ID = path_id("upload_id", "The `id` of an upload.")
-_operation = partial(Operation, tag="Uploads", scope="classify", fault=OpenAIError)
+_operation = partial(Operation, tag="Uploads", scope="classify", dialect=openai)
 
 OPERATIONS = (
     _operation(

@@ -10,7 +10,16 @@ from typing import Any
 
 import msgspec
 
-from shared.types import Answer, Failure, FileRead, Question
+from shared.dialects.evaluation_report import render_alike
+from shared.types import (
+    Answer,
+    ClassifyRequest,
+    ClassifyResult,
+    Failure,
+    FileRead,
+    Question,
+    Usage,
+)
 
 # Of two labels, one that leads by less has a score below 0.6; as scores are calibrated, it is wrong
 # in more than 2 of 5 such cases, which makes a second look worth its time.
@@ -24,6 +33,32 @@ class ScoredLabel(msgspec.Struct, gc=False):
 
     label: str
     score: float
+
+
+def body(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
+    """The body of an answer: (N, L) scores as N rows of at most L predictions."""
+    questions = request.questions
+    if result.labels is not None:
+        questions = (Question(labels=result.labels),)
+    failed = {each.index: each.failure for each in result.failed}
+    data: list[dict[str, Any]] = [
+        {
+            "object": "classification",
+            "index": i,
+            **(unread(questions, failed[i]) if i in failed else found(questions, answers)),
+        }
+        for i, answers in enumerate(result.answers)
+    ]
+    for index in result.windowed:
+        data[index]["truncated"] = False
+    for file in result.files:
+        data[file.index]["file"] = read(questions, file)
+        if file.pages < file.total_pages:
+            data[file.index]["truncated"] = True
+    made = {"usage": _tokens(result.usage), "data": data}
+    if result.alike:
+        made["warnings"] = [render_alike(alike) for alike in result.alike]
+    return made
 
 
 def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
@@ -75,6 +110,10 @@ def read(questions: Questions, file: FileRead) -> dict[str, Any]:
             _rows(questions, answers) if answers else nothing(questions) for answers in file.answers
         ]
     return said
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    return {"total_tokens": usage.total_tokens, "prompt_tokens": usage.total_tokens}
 
 
 def _rows(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:

@@ -1,35 +1,25 @@
-"""Which dialect a body speaks, and which one a stored job spoke."""
+"""The dialects, in the order in which a call is compared with them; the native one is the rest."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from collections.abc import Mapping
+from typing import cast
 
-from shared.dialects import jina
-from shared.dialects.requested import UnresolvedRequest
+from shared.dialects import jina, native, openai
+from shared.dialects.protocol import Dialect, ErrorDialect
 from shared.errors import MessageUndecodable
-from shared.types import ClassifyRequest, ClassifyResult
 from shared.validation import refuse
 
+CLASSIFY = "/v1/classify"
 _OTHERS = ("text", "texts", "file", "image")  # what further dialects call their input
+_CLASSIFY: tuple[Dialect, ...] = (native, jina)
+_ALL: tuple[ErrorDialect, ...] = (openai, *_CLASSIFY)
 
 
-class Dialect(Protocol):
-    """A pure translation: a body to what it asks for, the internal result to a body."""
-
-    NAME: str
-
-    def parse(self, body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
-        """What a body says."""
-
-    def render(self, request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
-        """The body of an answer."""
-
-
-_DIALECTS: dict[str, Dialect] = {jina.NAME: jina}
-
-
-def pick(body: object) -> tuple[Dialect, dict[str, object]]:
-    """The dialect of a body, and the body as the object that it is.
+def pick(
+    body: object, *, path: str = CLASSIFY, headers: Mapping[str, str] | None = None
+) -> tuple[Dialect, dict[str, object]]:
+    """The dialect of a classify body, and the body as the object that it is.
 
     Raises:
         InvalidRequest: It is no object, or speaks no dialect of this version.
@@ -38,7 +28,13 @@ def pick(body: object) -> tuple[Dialect, dict[str, object]]:
         refuse("body", "must be a JSON object")
     if "input" not in body and (other := next((key for key in _OTHERS if key in body), None)):
         refuse("input", f'is missing: send what to classify as "input", not as "{other}"')
-    return jina, cast("dict[str, object]", body)
+    matching = (each for each in _CLASSIFY if each.matches(path, headers or {}, body))
+    return next(matching, native), cast("dict[str, object]", body)
+
+
+def at(path: str, headers: Mapping[str, str]) -> ErrorDialect:
+    """The dialect of the errors of a path."""
+    return next((each for each in _ALL if each.matches(path, headers, None)), native)
 
 
 def named(name: str) -> Dialect:
@@ -47,7 +43,7 @@ def named(name: str) -> Dialect:
     Raises:
         MessageUndecodable: A newer version of the service wrote it.
     """
-    try:
-        return _DIALECTS[name]
-    except KeyError:
-        raise MessageUndecodable("the job speaks a dialect of a newer version") from None
+    found = next((each for each in _CLASSIFY if name == each.NAME), None)
+    if found is None:
+        raise MessageUndecodable("the job speaks a dialect of a newer version")
+    return found

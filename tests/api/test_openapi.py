@@ -14,14 +14,15 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance
 
 from api.app import OPERATIONS
-from api.http.error_handlers import Problem
 from api.openapi.document import document
 from api.schemas.example_file import TYPES
-from api.schemas.openai.error import OpenAIError, spoken_at
 from api.server.failed_auth_limiter import WrongKeys
 from shared import ids, object_keys
 from shared.batches import StoredFile
 from shared.classifier_store import ClassifierStore
+from shared.dialects import openai, registry
+from shared.dialects.openai import OpenAIError
+from shared.dialects.problem import Problem
 from shared.errors import PreconditionFailed
 from shared.messages import encode
 from shared.webhook_store import WebhookStore
@@ -165,8 +166,10 @@ def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
     ]
 
     assert refs == {f"#/components/schemas/{m.__name__}" for m in (Problem, OpenAIError)}
-    assert all(spoken_at(path) for path, _ in of_theirs)
-    assert {p for p in described["paths"] if spoken_at(p)} == {path for path, _ in of_theirs}
+    assert {p for p in described["paths"] if p.startswith(openai._PATHS)} == {
+        p for p, _ in of_theirs
+    }
+    assert all(registry.at(each.path, {}) is each.dialect for each in OPERATIONS)
 
 
 def nodes(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

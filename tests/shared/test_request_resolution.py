@@ -6,7 +6,7 @@ import pytest
 
 from shared import object_keys
 from shared.classifier_store import ClassifierStore
-from shared.dialects import jina
+from shared.dialects import native
 from shared.errors import InvalidRequest
 from shared.ids import file_id
 from shared.limits import Limits
@@ -44,7 +44,7 @@ def resolve(store: CountingStore, *images: list[str], account: str = ACCOUNT) ->
     catalogue = load(default="ViT-B-32")
     body = {"input": [{"image": each} for each in images], "labels": ["a", "b"]}
     return resolved(
-        jina.parse(body, default_model=catalogue.default.name),
+        native.parse(body, default_model=catalogue.default.name),
         account=account,
         records=ClassifierStore(store=store),
         catalogue=catalogue,

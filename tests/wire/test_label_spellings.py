@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dialects import jina
+from shared.dialects import native
 from shared.errors import InvalidRequest
 from shared.types import ClassifyRequest
 
 
 def parse(**body: object) -> ClassifyRequest:
-    return jina.parse({"input": "I was charged twice", **body}, default_model="tiny").request
+    return native.parse({"input": "I was charged twice", **body}, default_model="tiny").request
 
 
 def test_are_one_label_in_its_first_spelling():

@@ -6,25 +6,38 @@ from http import HTTPStatus
 
 import pytest
 
-from api.schemas.openai import error, row_request
-from api.schemas.openai.error import OpenAIError
+from api.schemas.openai import row_request
 from shared import errors
 from shared.batches import delimiter_of, encoding_of
-from shared.dialects.jina import ClassifyBody
+from shared.dialects import openai
+from shared.dialects.native import ClassifyBody
+from shared.dialects.openai import OpenAIError
+from shared.dialects.protocol import FailedCall, Rendered
 from shared.errors import FieldError, InvalidRequest
 from shared.statuses import STATUS
 from shared.validation import within
 from workers.inputs.tables import csv_dialect, encodings
 
 
+def render(error: errors.PigeonholeError, status: HTTPStatus) -> Rendered:
+    call = FailedCall(
+        status=status,
+        path="/v1/files",
+        root="",
+        request_id="req_1",
+        headers={},
+        accepts=frozenset(),
+    )
+    return openai.render_error(error, call)
+
+
 @pytest.mark.parametrize("kind", errors.tree(), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_type_by_its_status(kind: type[errors.PigeonholeError]):
-    refusal = kind("x[1]: is wrong")
-    status = error.status_of(refusal, STATUS[kind])
     fields = (FieldError(field="x[1]", message="is wrong"),)
 
-    said = error.render(kind("x[1]: is wrong", fields=fields), status).error
+    rendered = render(kind("x[1]: is wrong", fields=fields), STATUS[kind])
 
+    said, status = rendered.body.error, rendered.status
     server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     assert (said.type == "server_error") is server
     replayed = kind is errors.IdempotencyKeyReused
@@ -45,9 +58,10 @@ def test_every_error_has_a_type_by_its_status(kind: type[errors.PigeonholeError]
     ],
 )
 def test_types_are_those_that_clients_know(status: int, kind: str):
-    said = error.render(errors.NotFound("no such file"), HTTPStatus(status))
+    rendered = render(errors.NotFound("no such file"), HTTPStatus(status))
 
-    assert said == OpenAIError.model_validate(
+    assert rendered.headers == {"Content-Type": "application/json"}
+    assert rendered.body == OpenAIError.model_validate(
         {
             "error": {
                 "message": "no such file",

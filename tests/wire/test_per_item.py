@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.dialects import jina
+from shared.dialects import native
 from shared.errors import InvalidRequest
 from shared.limits import Limits
 from shared.types import ClassifyRequest
@@ -16,7 +16,7 @@ LONG = "word " * 100_000
 
 
 def parse(**body: object) -> ClassifyRequest:
-    return jina.parse({**BODY, **body}, default_model="tiny").request
+    return native.parse({**BODY, **body}, default_model="tiny").request
 
 
 def places(request: ClassifyRequest) -> dict[int, str]:

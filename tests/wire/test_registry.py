@@ -2,16 +2,33 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dialects import jina
-from shared.dialects.registry import named, pick
+from shared.dialects import jina, native, openai
+from shared.dialects.registry import at, named, pick
 from shared.errors import InvalidRequest, MessageUndecodable
 
 
-def test_a_body_with_input_speaks_the_main_dialect():
-    dialect, said = pick({"input": "a"})
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"input": "a"}, jina),
+        ({"input": ["a", {"text": "b"}, {"image": "c"}], "labels": [], "action": "list"}, jina),
+        ({"input": 7}, jina),
+        ({}, native),
+        ({"input": "a", "threshold": None}, native),
+        ({"input": [{"file": "a"}]}, native),
+        ({"input": {"image": ["a", "b"]}}, native),
+    ],
+)
+def test_a_body_of_the_vendor_speaks_jina_and_every_other_the_native_dialect(
+    body: dict[str, object], expected: object
+):
+    assert pick(body) == (expected, body)
 
-    assert dialect is jina
-    assert said == {"input": "a"}
+
+def test_errors_are_in_the_dialect_of_the_path():
+    assert at("/v1/batches/batch_1", {}) is openai
+    assert at("/v1/classify", {}) is native
+    assert at("/nowhere", {}) is native
 
 
 @pytest.mark.parametrize("body", [[], "a", 1, None, True])
@@ -29,6 +46,7 @@ def test_a_body_of_another_dialect_is_told_the_name_of_ours(key: str):
 
 
 def test_a_stored_job_names_its_dialect():
-    assert named("jina") is jina
+    assert named("jina") is jina  # every stored job of versions before the native dialect
+    assert named("native") is native
     with pytest.raises(MessageUndecodable):
         named("martian")

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
-from shared.dialects import jina
-from shared.dialects.jina import ClassifyBody
+from shared.dialects import native
+from shared.dialects.native import ClassifyBody
 from shared.dialects.requested import UnresolvedRequest
 from shared.errors import PigeonholeError
 from shared.validation import refuse, shown, within
@@ -56,6 +56,6 @@ def parse(said: Asking, *, default_model: str) -> UnresolvedRequest:
         if key not in ClassifyBody.model_fields:
             refuse(f"{PLACE}.{shown(key)}", "is no field of this call; check how it is spelt")
     try:
-        return jina.parse({**body, "input": _ROW}, default_model=default_model)
+        return native.parse({**body, "input": _ROW}, default_model=default_model)
     except PigeonholeError as exc:
         raise within(PLACE, exc) from None

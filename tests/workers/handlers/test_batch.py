@@ -27,7 +27,7 @@ from shared.batches import (
     RowSource,
     StoredFile,
 )
-from shared.dialects import jina
+from shared.dialects import native
 from shared.errors import LeaseLost, ObjectMissing
 from shared.jobs import Cancel, Job, Lapse, State, advance
 from shared.messages import CONTROL, Submission, decode
@@ -895,5 +895,5 @@ class TestRequests:
             asked = ClassifyRequest(model="tiny", items=(Item(text=text),), questions=ASK.questions)
             alone = bench.classify.begin(asked, WorkContext(priority=Priority.STANDARD))
             assert line["response"]["body"] == json.loads(
-                body.dump(jina.render(asked, alone.result(timeout_s=5)))
+                body.dump(native.render(asked, alone.result(timeout_s=5)).body)
             )

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from shared.batches import BadRow, BatchRequest
 from shared.classifier_store import ClassifierStore
-from shared.dialects.registry import Dialect, pick
+from shared.dialects.protocol import Dialect
+from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
@@ -98,7 +99,7 @@ class Requests:
                     line = refused_line(job, asked.row, exc)
                     failed.fail(asked.row, line, exc.code.lower(), retryable=exc.retryable)
                     continue
-                rendered = asked.dialect.render(asked.request, result)
+                rendered = asked.dialect.render(asked.request, result).body
                 told[asked.place] = answered_line(job, asked.row, rendered)
                 usage = Usage(
                     input_tokens=usage.input_tokens + result.usage.input_tokens,

@@ -1,4 +1,7 @@
-"""Recorded pairs: a request, what it means inside, a result, and what is answered."""
+"""Recorded pairs: a request, what it means inside, a result, and what is answered.
+
+One folder a dialect: the registry must choose the dialect of the folder.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.dialects import jina
+from shared.dialects import native
 from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.registry import named, pick
+from shared.dialects.requested import UnresolvedRequest
 from shared.errors import PigeonholeError
 from shared.types import Answer, ClassifyRequest, ClassifyResult, Threshold, Usage
 
 PAIRS = {
-    path.stem: json.loads(path.read_text("utf-8"))
-    for path in sorted(Path(__file__).parent.joinpath("jina").glob("*.json"))
+    f"{name}/{path.stem}": json.loads(path.read_text("utf-8"))
+    for name in ("jina", "native")
+    for path in sorted(Path(__file__).parent.joinpath(name).glob("*.json"))
 }
 TRANSLATED = {name: pair for name, pair in PAIRS.items() if "internal" in pair}
 REFUSED = {name: pair for name, pair in PAIRS.items() if "error" in pair}
 
 
 def by_name(pairs: dict[str, Any]) -> Any:
-    return pytest.mark.parametrize("pair", pairs.values(), ids=pairs)
+    return pytest.mark.parametrize(("name", "pair"), pairs.items(), ids=pairs)
+
+
+def parse(body: object, default_model: str = "m") -> UnresolvedRequest:
+    """The request as the dialect that the registry chooses reads it."""
+    dialect, said = pick(body)
+    return dialect.parse(said, default_model=default_model)
+
+
+@by_name(PAIRS)
+def test_a_request_speaks_the_dialect_of_its_folder(name: str, pair: dict[str, Any]):
+    assert pick(pair["request"])[0] is named(name.partition("/")[0])
+
+
+@by_name(TRANSLATED)
+def test_what_the_vendor_asks_means_the_same_in_the_native_dialect(name: str, pair: dict[str, Any]):
+    if name.startswith("jina/"):
+        said = native.parse(pair["request"], default_model="default")
+        assert said == parse(pair["request"], "default")
 
 
 def test_every_pair_is_run():
@@ -33,10 +57,10 @@ def test_every_pair_is_run():
 
 
 @by_name(TRANSLATED)
-def test_a_request_means(pair: dict[str, Any]):
+def test_a_request_means(name: str, pair: dict[str, Any]):
     expected = ClassifyRequest.model_validate(pair["internal"])
 
-    asked = jina.parse(pair["request"], default_model="default")
+    asked = parse(pair["request"], "default")
 
     assert asked.request == expected
     assert (asked.classifier, asked.model) == (
@@ -47,20 +71,20 @@ def test_a_request_means(pair: dict[str, Any]):
 
 
 @by_name(TRANSLATED)
-def test_a_result_is_answered(pair: dict[str, Any]):
+def test_a_result_is_answered(name: str, pair: dict[str, Any]):
     request = ClassifyRequest.model_validate(pair["internal"])
     result = ClassifyResult.model_validate(pair["result"])
 
-    rendered = msgspec.to_builtins(jina.render(request, result))
+    rendered = msgspec.to_builtins(named(name.partition("/")[0]).render(request, result).body)
 
     assert rendered == pair["response"]
     ClassifyAnswer.model_validate(rendered)
 
 
 @by_name(REFUSED)
-def test_a_wrong_request_is_refused(pair: dict[str, Any]):
+def test_a_wrong_request_is_refused(name: str, pair: dict[str, Any]):
     with pytest.raises(PigeonholeError) as caught:
-        jina.parse(pair["request"], default_model="default")
+        parse(pair["request"], "default")
 
     assert caught.value.code == pair["error"]["code"]
     assert {f.field: f.message for f in caught.value.fields} == pair["error"]["fields"]
@@ -68,7 +92,7 @@ def test_a_wrong_request_is_refused(pair: dict[str, Any]):
 
 def test_an_error_lists_no_more_faults_than_a_reader_reads():
     with pytest.raises(PigeonholeError, match=r"and 99 more") as caught:
-        jina.parse({"input": [1] * 100, "labels": ["a", "b"]}, default_model="m")
+        parse({"input": [1] * 100, "labels": ["a", "b"]})
 
     assert len(caught.value.fields) == 20
 
@@ -78,7 +102,7 @@ def test_a_threshold_beyond_any_number_is_refused(value: float):
     body = {"input": "a", "labels": ["a", "b"], "threshold": value}
 
     with pytest.raises(PigeonholeError, match="threshold: must be a"):
-        jina.parse(body, default_model="m")
+        parse(body)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +115,7 @@ def test_a_threshold_beyond_any_number_is_refused(value: float):
 )
 def test_lists_beyond_all_reason_are_not_even_looked_into(body: dict[str, object]):
     with pytest.raises(PigeonholeError, match="at most 65536 entries") as caught:
-        jina.parse(body, default_model="m")
+        parse(body)
 
     assert len(caught.value.fields) == 1
 
@@ -105,10 +129,10 @@ _JSON = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(jina.ClassifyBody.model_fields, _JSON)))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(native.ClassifyBody.model_fields, _JSON)))
 def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
     try:
-        request = jina.parse(body, default_model="m").request
+        request = parse(body).request
     except PigeonholeError:
         return
     learnt = None if request.questions else ("a", "b")
@@ -119,7 +143,7 @@ def test_whatever_is_sent_is_understood_or_refused(body: dict[str, object]):
     )
 
     rendered = msgspec.to_builtins(
-        jina.render(request, ClassifyResult(answers=answers, usage=Usage(), labels=learnt))
+        native.render(request, ClassifyResult(answers=answers, usage=Usage(), labels=learnt)).body
     )
 
     assert len(rendered["data"]) == len(request.items)
@@ -131,20 +155,20 @@ class TestALabelCalledDefault:
     def test_has_the_threshold_of_its_name(self):
         body = {"input": "a", "labels": ["default", "b"], "threshold": {"default": 0.9, "*": 0.2}}
 
-        request = jina.parse(body, default_model="tiny").request
+        request = parse(body).request
 
         assert request.threshold == Threshold(default=0.2, per_label={"default": 0.9})
 
     def test_leaves_the_others_without_one(self):
         body = {"input": "a", "labels": ["default", "b"], "threshold": {"default": 0.9}}
 
-        request = jina.parse(body, default_model="tiny").request
+        request = parse(body).request
 
         assert request.threshold == Threshold(per_label={"default": 0.9})
 
     def test_of_a_classifier_is_told_apart_where_its_labels_are_known(self):
         body = {"input": "a", "classifier_id": "c", "threshold": {"default": 0.9, "b": 0.1}}
 
-        request = jina.parse(body, default_model="tiny").request
+        request = parse(body).request
 
         assert request.threshold == Threshold(per_label={"default": 0.9, "b": 0.1})

@@ -1,0 +1,239 @@
+"""The native dialect: the classify endpoint of the Jina API with all that is ours beside it.
+
+Options that the vendor's endpoint lacks (`multi_label`, `top_k`, `threshold`, `scores`, `errors`,
+`file_by` and others) are off unless a body asks for them. Which classifier a reference means is
+not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
+
+from shared.dialects import classify_response, problem
+from shared.dialects.classify_request import ClassifyFields, kind, request_of
+from shared.dialects.metadata import Metadata
+from shared.dialects.per_item import set_aside
+from shared.dialects.problem import Problem
+from shared.dialects.protocol import FailedCall, Rendered
+from shared.dialects.requested import UnresolvedRequest
+from shared.errors import PigeonholeError
+from shared.normal_form import normal_form
+from shared.schema_base import (
+    MAX_ENTRIES,
+    Number,
+    bounded,
+)
+from shared.types import (
+    DEFAULT_KEY,
+    OTHERS_KEY,
+    ClassifyRequest,
+    ClassifyResult,
+    FailedItem,
+    FileBy,
+    FileReading,
+    ItemErrors,
+    Priority,
+    Question,
+    Scores,
+    Threshold,
+)
+from shared.validation import refuse, shown
+
+NAME = "native"
+ERROR: type[BaseModel] = Problem
+_KEYED = frozenset({"descriptions", "labels", "threshold"})
+_V = TypeVar("_V", str, float)
+
+
+_Threshold = Annotated[
+    Annotated[Number, Tag("<plain>")]
+    | Annotated[dict[str, Number], BeforeValidator(bounded), Tag("<object>")],
+    Discriminator(kind),
+]
+_Texts = Annotated[dict[str, str], BeforeValidator(bounded)]
+
+
+class ClassifyBody(ClassifyFields):
+    """A classify request. Optional fields may be null, which means what leaving them out does."""
+
+    multi_label: bool | None = Field(
+        None, description="Judge each label by itself; any number of them may apply."
+    )
+    threshold: _Threshold | None = Field(
+        None,
+        description="Least score of a label in the answer; per label with `{label: number}`, where "
+        "`default` stands for the others, or `*` where a label is called `default`.",
+    )
+    top_k: int | None = Field(None, ge=1, le=MAX_ENTRIES, description="Most labels answered.")
+    scores: Scores | None = Field(
+        None,
+        description="`calibrated` probabilities (default), the bare softmax of `jina`, or the "
+        "`raw` cosine.",
+    )
+    template: str | None = Field(
+        None, description="What a label becomes before it is compared; holds `{label}`."
+    )
+    descriptions: _Texts | None = Field(None, description="What a label means, by label.")
+    return_uncertainty: bool | None = Field(
+        None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
+    )
+    return_fit: bool | None = Field(
+        None,
+        description="Say of each answer how likely it is that the item is one of what the labels, "
+        "or the examples of the classifier, describe: `fit`.",
+    )
+    unknown_below: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The `prediction` of an answer with a `fit` below this is null; its `score` "
+        "stays. Answers have `fit` then.",
+    )
+    priority: Literal["standard", "fast"] | None = Field(
+        None, description="`fast` goes before the `standard` calls that wait (default)."
+    )
+    file_by: FileBy | None = Field(
+        None,
+        description="What documents are judged by: their `text`, their `pages` as images, `both` "
+        "(the mean of the scores; of one that lacks either, the other), or `auto` (default): the "
+        "text where there is some.",
+    )
+    per_page: bool | None = Field(
+        None,
+        description="Answer for each page of a document as well, as far as `max_pages`: "
+        "`file.pages`.",
+    )
+    max_pages: int | None = Field(
+        None,
+        ge=1,
+        description="Most pages read of a PDF, and images of a DOCX; its text and plain text are "
+        "read whole. The operator's limit if absent.",
+    )
+
+    metadata: Metadata = None
+    errors: ItemErrors | None = Field(
+        None,
+        description="What a bad item does. `per_item`: it has an `error` instead of an answer, "
+        "costs nothing, and the others are answered. `fail`: it refuses the call. If absent, an "
+        "image or document that cannot be read fails alone unless none can be read, and any other "
+        "bad item refuses the call.",
+    )
+
+
+_OWN = frozenset(ClassifyBody.model_fields) - frozenset(ClassifyFields.model_fields)
+
+
+def matches(path: str, headers: Mapping[str, str], body: object) -> bool:
+    """Whether a body has a field of ours, or an item that the vendor's endpoint does not read."""
+    del path, headers
+    if not isinstance(body, dict):
+        return False
+    items = body.get("input")
+    items = items if isinstance(items, list) else [items]
+    return not _OWN.isdisjoint(body) or any(map(_is_ours, items))
+
+
+def _is_ours(item: object) -> bool:
+    return isinstance(item, dict) and ("file" in item or isinstance(item.get("image"), list))
+
+
+def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
+    """What a body says.
+
+    Raises:
+        InvalidRequest: A shape or value is wrong; names each place.
+        LabelsRequired: It names neither labels nor a classifier.
+    """
+    refused: tuple[FailedItem, ...] = ()
+    try:
+        said = ClassifyBody.model_validate(body)
+    except ValidationError as exc:
+        body, refused = set_aside(body, exc, keyed=_KEYED)
+        said = ClassifyBody.model_validate(body)
+    request = request_of(said, default_model=default_model)
+    own: dict[str, Any] = {
+        "scores": said.scores or "calibrated",
+        "multi_label": bool(said.multi_label),
+        "top_k": said.top_k,
+        "return_uncertainty": bool(said.return_uncertainty),
+        "return_fit": bool(said.return_fit),
+        "unknown_below": said.unknown_below,
+        "files": FileReading(
+            by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
+        ),
+        "errors": said.errors,
+        "refused": refused,
+        **(_zero_shot(said, request.questions) if said.classifier_id is None else _few_shot(said)),
+    }
+    return UnresolvedRequest(
+        request=request.model_copy(update=own),
+        classifier=said.classifier_id,
+        model=said.model,
+        priority=Priority.FAST if said.priority == "fast" else Priority.STANDARD,
+        metadata=said.metadata or {},
+    )
+
+
+def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
+    """The answer: (N, L) scores as N rows of at most L predictions."""
+    return Rendered(body=classify_response.body(request, result))
+
+
+def render_error(error: PigeonholeError, call: FailedCall) -> Rendered:
+    """The answer of a call that failed."""
+    return problem.render(error, call)
+
+
+def _zero_shot(said: ClassifyBody, questions: tuple[Question, ...]) -> dict[str, Any]:
+    """What a request with labels has beside the rest."""
+    known = {label for question in questions for label in question.labels}
+    if said.template is not None and "{label}" not in said.template:
+        refuse("template", "must hold {label}, which stands for the label")
+    return {
+        "descriptions": _of_labels("descriptions", said.descriptions or {}, known),
+        "template": said.template,
+        "threshold": _threshold(said.threshold, known),
+    }
+
+
+def _few_shot(said: ClassifyBody) -> dict[str, Any]:
+    """What a request with a classifier has beside the rest."""
+    for field in ("descriptions", "template"):
+        if getattr(said, field) is not None:
+            refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
+    threshold = said.threshold
+    if isinstance(threshold, dict):
+        per_label = {label: least for label, least in threshold.items() if label != OTHERS_KEY}
+        return {"threshold": Threshold(default=threshold.get(OTHERS_KEY), per_label=per_label)}
+    return {"threshold": None if threshold is None else Threshold(default=threshold)}
+
+
+def _threshold(said: float | dict[str, float] | None, known: set[str]) -> Threshold | None:
+    if not isinstance(said, dict):
+        return None if said is None else Threshold(default=said)
+    by_label, default = dict(said), None
+    if OTHERS_KEY not in known:
+        default = by_label.pop(OTHERS_KEY, None)
+    if DEFAULT_KEY not in known:
+        least = by_label.pop(DEFAULT_KEY, None)
+        default = least if default is None else default
+    return Threshold(default=default, per_label=_of_labels("threshold", by_label, known))
+
+
+def _of_labels(field: str, by_label: dict[str, _V], known: set[str]) -> dict[str, _V]:
+    """The values by the labels' own spellings: groups may spell one label in several ways."""
+    spelt: dict[str, list[str]] = {}
+    for label in known:
+        spelt.setdefault(normal_form(label), []).append(label)
+    found: dict[str, _V] = {}
+    for label, value in by_label.items():
+        form = normal_form(label)
+        if form not in spelt:
+            refuse(f"{field}[{shown(label)}]", "is none of the labels")
+        if found.keys() & spelt[form]:
+            refuse(f"{field}[{shown(label)}]", "stands twice, in two spellings of one label")
+        found |= dict.fromkeys(spelt[form], value)
+    return found
