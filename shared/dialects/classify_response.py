@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from shared.dialects.evaluation_report import render_alike
+from shared.dialects.protocol import Rendered
 from shared.types import (
     Answer,
     ClassifyRequest,
@@ -35,8 +36,8 @@ class ScoredLabel(msgspec.Struct, gc=False):
     score: float
 
 
-def body(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
-    """The body of an answer: (N, L) scores as N rows of at most L predictions."""
+def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
+    """The answer of dialects of `input`: (N, L) scores as N rows of at most L predictions."""
     questions = request.questions
     if result.labels is not None:
         questions = (Question(labels=result.labels),)
@@ -55,10 +56,10 @@ def body(request: ClassifyRequest, result: ClassifyResult) -> dict[str, Any]:
         data[file.index]["file"] = read(questions, file)
         if file.pages < file.total_pages:
             data[file.index]["truncated"] = True
-    made = {"usage": _tokens(result.usage), "data": data}
+    body = {"usage": _tokens(result.usage), "data": data}
     if result.alike:
-        made["warnings"] = [render_alike(alike) for alike in result.alike]
-    return made
+        body["warnings"] = [render_alike(alike) for alike in result.alike]
+    return Rendered(body=body)
 
 
 def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:

@@ -13,14 +13,12 @@ from pydantic import BaseModel, ValidationError
 from shared.dialects import classify_response, problem
 from shared.dialects.classify_request import ClassifyFields, request_of
 from shared.dialects.problem import Problem
-from shared.dialects.protocol import FailedCall, Rendered
 from shared.dialects.requested import UnresolvedRequest
-from shared.errors import PigeonholeError
-from shared.types import ClassifyRequest, ClassifyResult
 from shared.validation import translated
 
 NAME = "jina"
 ERROR: type[BaseModel] = Problem
+render, render_error = classify_response.render, problem.render_error
 _KEYED = frozenset({"labels"})
 
 
@@ -43,13 +41,3 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         raise translated(exc, keyed=_KEYED) from None
     request = request_of(said, default_model=default_model)
     return UnresolvedRequest(request=request, classifier=said.classifier_id, model=said.model)
-
-
-def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
-    """The answer: (N, L) scores as N rows of L predictions."""
-    return Rendered(body=classify_response.body(request, result))
-
-
-def render_error(error: PigeonholeError, call: FailedCall) -> Rendered:
-    """The answer of a call that failed."""
-    return problem.render(error, call)

@@ -17,9 +17,7 @@ from shared.dialects.classify_request import ClassifyFields, kind, request_of
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
 from shared.dialects.problem import Problem
-from shared.dialects.protocol import FailedCall, Rendered
 from shared.dialects.requested import UnresolvedRequest
-from shared.errors import PigeonholeError
 from shared.normal_form import normal_form
 from shared.schema_base import (
     MAX_ENTRIES,
@@ -29,8 +27,6 @@ from shared.schema_base import (
 from shared.types import (
     DEFAULT_KEY,
     OTHERS_KEY,
-    ClassifyRequest,
-    ClassifyResult,
     FailedItem,
     FileBy,
     FileReading,
@@ -44,6 +40,7 @@ from shared.validation import refuse, shown
 
 NAME = "native"
 ERROR: type[BaseModel] = Problem
+render, render_error = classify_response.render, problem.render_error
 _KEYED = frozenset({"descriptions", "labels", "threshold"})
 _V = TypeVar("_V", str, float)
 
@@ -175,16 +172,6 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         priority=Priority.FAST if said.priority == "fast" else Priority.STANDARD,
         metadata=said.metadata or {},
     )
-
-
-def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
-    """The answer: (N, L) scores as N rows of at most L predictions."""
-    return Rendered(body=classify_response.body(request, result))
-
-
-def render_error(error: PigeonholeError, call: FailedCall) -> Rendered:
-    """The answer of a call that failed."""
-    return problem.render(error, call)
 
 
 def _zero_shot(said: ClassifyBody, questions: tuple[Question, ...]) -> dict[str, Any]:

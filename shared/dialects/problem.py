@@ -69,7 +69,7 @@ _RENAMED = {
 }
 
 
-def render(error: PigeonholeError, call: FailedCall) -> Rendered:
+def render_error(error: PigeonholeError, call: FailedCall) -> Rendered:
     """The answer; `application/json` where Accept names only that, else the problem type."""
     for_openai = SDK_HEADER in call.headers
     body = Problem(

@@ -216,9 +216,9 @@ def test_a_step_is_linked_to_its_file() -> None:
     assert [f"../../{shown}" for shown, _, _ in STEPS] == [target for _, target, _ in STEPS]
 
 
-def test_the_answer_goes_back_by_the_dialect_that_parsed_it(
+def test_the_answer_is_rendered_once_the_scores_are_there(
     entered: list[tuple[str, str]],
 ) -> None:
-    assert entered.index(("shared/dialects/jina.py", "render")) > entered.index(
+    assert entered.index(("shared/dialects/classify_response.py", "render")) > entered.index(
         ("workers/core/zero_shot.py", "LabelSet.scores")
     )
