@@ -59,9 +59,10 @@ class Operation:
     """One method of one path: what it takes, and what each status brings, one of several where a
     tuple says so. `uploads` are further media types of the body; `example` is a body that works, as
     JSON or as the fields of a form of which the first is a file; `dialect` is that of its errors;
-    `about` is what the summary has no room for. `scope` is the one that a key needs, empty where no
-    key is needed; with `own_jobs` the key that submitted the job needs none. Query parameters that
-    are neither among the `parameters` nor among the `query_fields` are refused.
+    `about` is what the summary has no room for; `problems` are statuses of errors that do not
+    follow from the rest. `scope` is the one that a key needs, empty where no key is needed; with
+    `own_jobs` the key that submitted the job needs none. Query parameters that are neither among
+    the `parameters` nor among the `query_fields` are refused.
     """
 
     method: str
@@ -91,13 +92,17 @@ class Operation:
 
     @property
     def error_statuses(self) -> tuple[int, ...]:
-        """Of all its errors: any query may hold an unknown parameter, any body may come too slowly
-        or be too large.
-        """
-        always = {422 if self.fault is Problem else 400}
-        if self.body is not None or self.uploads:
-            always |= {408, 413}
-        return (*self.problems, *sorted(always - set(self.problems)))
+        """Of all its errors: those that are its own, and those that follow from what it takes."""
+        found = {*self.problems, 422 if self.fault is Problem else 400}  # an unknown parameter
+        if self.needs_key:
+            found |= {401, 403, 429, 500, 503, 507}
+        if "{" in self.path:
+            found.add(404)
+        if self.body is not None or self.uploads:  # too slow, too large, of another type
+            found |= {408, 413, 415}
+        if IDEMPOTENCY_KEY in self.parameters:
+            found |= {409, 422}
+        return tuple(sorted(found))
 
     def takes(self, name: str, known: Collection[str]) -> bool:
         """Whether a query parameter is one of the known names, or a key of one that is keyed."""
@@ -115,8 +120,6 @@ class Operation:
 
 
 TEXT: Json = {"type": "string"}
-KEYED = (401, 403, 429, 500, 503, 507)
-"""Statuses of the errors that any operation with a key can answer."""
 REPLAYED: dict[int, tuple[str, ...]] = {200: ("Idempotent-Replayed",)}
 WAITED: dict[int, tuple[str, ...]] = {
     200: ("Preference-Applied", "Idempotent-Replayed"),

@@ -16,7 +16,6 @@ from api.openapi.model import (
     BATCH_ID,
     DOWNLOAD_HEADERS,
     IF_RANGE,
-    KEYED,
     LAST_EVENT_ID,
     RANGE,
     Operation,
@@ -35,7 +34,6 @@ OPERATIONS = (
         summary="A batch as it goes on: an event whenever its counts or its status change.",
         parameters=(BATCH_ID, LAST_EVENT_ID),
         answers={200: EVENTS, 204: ()},
-        problems=(*KEYED, 404, 429),
     ),
     _operation(
         method="get",
@@ -46,7 +44,7 @@ OPERATIONS = (
         parameters=(BATCH_ID, RANGE, IF_RANGE),
         answers={200: (JSONL, FILE_TYPE), 206: FILE_TYPE, 304: ()},
         headers=DOWNLOAD_HEADERS,
-        problems=(*KEYED, 404, 412, 416, 429),
+        problems=(412, 416),
     ),
 )
 

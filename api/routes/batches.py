@@ -17,7 +17,6 @@ from api.openapi import examples
 from api.openapi.model import (
     BATCH_ID,
     IDEMPOTENCY_KEY,
-    KEYED,
     METADATA,
     PREFER,
     REPLAYED,
@@ -71,7 +70,7 @@ OPERATIONS = (
         parameters=(_DRY_RUN_PARAMETER, PREFER, IDEMPOTENCY_KEY),
         answers={200: (BatchObject, DryRunAnswer), 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 504),
+        problems=(404, 504),
         example={
             "input_file_id": examples.FILE_ID,
             "classify": {"labels": ["delivery", "billing"]},
@@ -92,7 +91,6 @@ OPERATIONS = (
         ),
         about="With filters a page may have fewer batches than `limit`, or none, as that of jobs.",
         answers={200: BatchList},
-        problems=(400, *KEYED),
     ),
     _operation(
         method="get",
@@ -101,7 +99,6 @@ OPERATIONS = (
         summary="A batch as it stands.",
         parameters=(BATCH_ID,),
         answers={200: BatchObject},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="post",
@@ -110,7 +107,7 @@ OPERATIONS = (
         summary="End a batch; what is finished is kept.",
         parameters=(BATCH_ID,),
         answers={200: BatchObject},
-        problems=(*KEYED, 404, 409),
+        problems=(409,),
     ),
     _operation(
         method="post",
@@ -124,7 +121,6 @@ OPERATIONS = (
         parameters=(BATCH_ID, IDEMPOTENCY_KEY),
         answers={200: BatchObject},
         headers=REPLAYED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422),
         example={"rows": "all"},
     ),
 )

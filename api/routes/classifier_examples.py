@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from api.dependencies import Services
 from api.http import json_body, middleware
 from api.http.json_response import reply
-from api.openapi.model import CLASSIFIER_ID, IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation
+from api.openapi.model import CLASSIFIER_ID, IDEMPOTENCY_KEY, PREFER, WAITED, Operation
 from api.schemas import body
 from api.schemas.classifier import ForgottenExamples, RebuildBody, parse_rebuild
 from api.schemas.job import JobObject
@@ -30,7 +30,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        problems=(400,),
         example={"model": "all-MiniLM-L6-v2"},
     ),
     _operation(
@@ -40,7 +40,6 @@ OPERATIONS = (
         summary="Delete the examples that were kept, and keep no more.",
         parameters=(CLASSIFIER_ID,),
         answers={200: ForgottenExamples},
-        problems=(*KEYED, 404, 422),
     ),
 )
 

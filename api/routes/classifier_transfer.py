@@ -19,7 +19,6 @@ from api.openapi.model import (
     DOWNLOAD_HEADERS,
     IDEMPOTENCY_KEY,
     IF_RANGE,
-    KEYED,
     PREFER,
     RANGE,
     WAITED,
@@ -66,7 +65,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 409, 413, 415, 422, 429),
+        problems=(400,),
         example={"file": "the bytes that an export gave", "name": f"{examples.CLASSIFIER}-2"},
     ),
     _operation(
@@ -77,7 +76,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, RANGE, IF_RANGE),
         answers={200: MEDIA_TYPE, 206: MEDIA_TYPE, 304: ()},
         headers=DOWNLOAD_HEADERS,
-        problems=(*KEYED, 404, 412, 416, 422),
+        problems=(412, 416),
     ),
 )
 

@@ -15,7 +15,6 @@ from api.http.json_response import reply
 from api.openapi.model import (
     CLASSIFIER_ID,
     IDEMPOTENCY_KEY,
-    KEYED,
     PREFER,
     REPLAYED,
     WAITED,
@@ -53,7 +52,6 @@ OPERATIONS = (
         name="listClassifiers",
         summary="Your classifiers, newest first.",
         answers={200: ClassifierList},
-        problems=KEYED,
     ),
     _operation(
         method="post",
@@ -61,7 +59,7 @@ OPERATIONS = (
         name="listClassifiersToo",
         summary="The same; what is sent is not looked at.",
         answers={200: ClassifierList},
-        problems=(*KEYED, 413, 415, 422),
+        problems=(413, 415),
     ),
     _operation(
         method="get",
@@ -70,7 +68,6 @@ OPERATIONS = (
         summary="All about a version of a classifier; the latest where none is named.",
         parameters=(CLASSIFIER_ID,),
         answers={200: ClassifierAnswer},
-        problems=(*KEYED, 404, 422),
     ),
     _operation(
         method="patch",
@@ -83,7 +80,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: ClassifierAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        problems=(400,),
         example={"description": "Routes the mail of the support desk."},
     ),
     _operation(
@@ -94,7 +91,6 @@ OPERATIONS = (
         "jobs that were accepted before still classify with it.",
         parameters=(CLASSIFIER_ID,),
         answers={200: DeletedObject},
-        problems=(*KEYED, 404, 422),
     ),
     _operation(
         method="get",
@@ -103,7 +99,6 @@ OPERATIONS = (
         summary="The versions that are kept, newest first.",
         parameters=(CLASSIFIER_ID,),
         answers={200: VersionList},
-        problems=(*KEYED, 404, 422),
     ),
     _operation(
         method="post",
@@ -114,7 +109,6 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, IDEMPOTENCY_KEY),
         answers={200: ClassifierAnswer},
         headers=REPLAYED,
-        problems=(*KEYED, 404, 409, 413, 415, 422),
         example={"version": 1},
     ),
 )

@@ -12,7 +12,7 @@ from api.http.async_response import answer, job_as_it_stands
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.http.prefer_header import Prefer
-from api.openapi.model import IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation
+from api.openapi.model import IDEMPOTENCY_KEY, PREFER, WAITED, Operation
 from api.schemas import body
 from api.schemas.job import JobObject
 from api.services.hit_counter import HitCounter
@@ -38,7 +38,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: ClassifyAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429, 504),
+        problems=(400, 404, 504),
         example={
             "input": ["The parcel never arrived.", "My card was charged twice."],
             "labels": ["delivery", "billing"],

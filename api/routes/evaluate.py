@@ -18,7 +18,6 @@ from api.openapi import examples
 from api.openapi.model import (
     CLASSIFIER_ID,
     IDEMPOTENCY_KEY,
-    KEYED,
     PREFER,
     WAITED,
     Operation,
@@ -45,7 +44,7 @@ OPERATIONS = (
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: EvaluateAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        problems=(400,),
         example={"input": examples.EVALUATE},
     ),
 )

@@ -18,7 +18,6 @@ from api.openapi.model import (
     DOWNLOAD_HEADERS,
     IDEMPOTENCY_KEY,
     IF_RANGE,
-    KEYED,
     RANGE,
     REPLAYED,
     TEXT,
@@ -74,7 +73,6 @@ OPERATIONS = (
         parameters=(IDEMPOTENCY_KEY,),
         answers={200: FileObject},
         headers=REPLAYED,
-        problems=(400, *KEYED, 409, 413, 415, 422, 429),
         example={"file": examples.ROWS, "purpose": "batch"},
     ),
     _operation(
@@ -89,7 +87,6 @@ OPERATIONS = (
             _ORDER,
         ),
         answers={200: FileList},
-        problems=(400, *KEYED),
     ),
     _operation(
         method="get",
@@ -98,7 +95,6 @@ OPERATIONS = (
         summary="What is known of a file.",
         parameters=(_FILE_ID,),
         answers={200: FileObject},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="get",
@@ -108,7 +104,7 @@ OPERATIONS = (
         parameters=(_FILE_ID, RANGE, IF_RANGE),
         answers={200: FILE_TYPE, 206: FILE_TYPE, 304: ()},
         headers=DOWNLOAD_HEADERS,
-        problems=(*KEYED, 404, 412, 416, 429),
+        problems=(412, 416),
     ),
     _operation(
         method="delete",
@@ -117,7 +113,6 @@ OPERATIONS = (
         summary="Delete a file; jobs that were accepted before still read it.",
         parameters=(_FILE_ID,),
         answers={200: FileDeleted},
-        problems=(*KEYED, 404),
     ),
 )
 

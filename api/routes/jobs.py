@@ -13,7 +13,6 @@ from api.http.event_stream import EVENTS
 from api.http.json_response import reply
 from api.http.sse import of_jobs
 from api.openapi.model import (
-    KEYED,
     LAST_EVENT_ID,
     METADATA,
     Operation,
@@ -67,7 +66,6 @@ OPERATIONS = (
         ),
         about=_FILTERED,
         answers={200: JobList},
-        problems=(*KEYED, 422),
     ),
     _operation(
         method="get",
@@ -78,7 +76,6 @@ OPERATIONS = (
         parameters=(_JOB_ID,),
         answers={200: JobObject},
         headers={200: ("Retry-After",)},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="get",
@@ -88,7 +85,6 @@ OPERATIONS = (
         summary="A job as it goes on: an event whenever its counts or its status change.",
         parameters=(_JOB_ID, LAST_EVENT_ID),
         answers={200: EVENTS, 204: ()},
-        problems=(*KEYED, 404, 429),
     ),
     _operation(
         method="get",
@@ -98,7 +94,7 @@ OPERATIONS = (
         summary="What a job would have answered at once.",
         parameters=(_JOB_ID,),
         answers={200: (ClassifyAnswer, TrainAnswer, EvaluateAnswer, BatchAnswer)},
-        problems=(*KEYED, 404, 409),
+        problems=(409,),
     ),
     _operation(
         method="get",
@@ -108,7 +104,6 @@ OPERATIONS = (
         summary="A drawing of an evaluation.",
         parameters=(_JOB_ID, _PLOT),
         answers={200: tuple(sorted(set(PLOTS.values())))},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="delete",
@@ -118,7 +113,7 @@ OPERATIONS = (
         summary="End a job; what runs stops at the next batch.",
         parameters=(_JOB_ID,),
         answers={202: JobObject},
-        problems=(*KEYED, 404, 409),
+        problems=(409,),
     ),
 )
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from api.dependencies import Services
 from api.http.json_response import reply
-from api.openapi.model import KEYED, Operation, path_id
+from api.openapi.model import Operation, path_id
 from api.schemas.model import ModelList, ModelObject
 from api.services.worker_registry import WorkerRegistry
 from shared import service_clock
@@ -25,7 +25,6 @@ OPERATIONS = (
         name="listModels",
         summary="The models on offer.",
         answers={200: ModelList},
-        problems=KEYED,
     ),
     _operation(
         method="get",
@@ -34,7 +33,6 @@ OPERATIONS = (
         summary="A model, by its id or an alias.",
         parameters=(_MODEL_ID,),
         answers={200: ModelObject},
-        problems=(*KEYED, 404),
     ),
 )
 

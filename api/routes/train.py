@@ -13,7 +13,7 @@ from api.http.form_file import UploadedForm
 from api.http.form_file import read as read_upload
 from api.http.stored_form_file import stored_upload
 from api.openapi import examples
-from api.openapi.model import IDEMPOTENCY_KEY, KEYED, PREFER, WAITED, Operation, file_of_examples
+from api.openapi.model import IDEMPOTENCY_KEY, PREFER, WAITED, Operation, file_of_examples
 from api.schemas import body
 from api.schemas.job import JobObject
 from api.schemas.train import TrainFileBody, parse_file
@@ -34,7 +34,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
         headers=WAITED,
-        problems=(400, *KEYED, 404, 409, 413, 415, 422, 429),
+        problems=(400, 404),
         example={"name": examples.CLASSIFIER, "input": examples.TRAIN, "keep_examples": True},
     ),
 )

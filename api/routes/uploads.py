@@ -11,7 +11,7 @@ from api.http import json_body, middleware
 from api.http.json_response import reply
 from api.http.multipart import MAX_FORM_BYTES, MULTIPART, FormFile
 from api.openapi import examples
-from api.openapi.model import KEYED, Operation, path_id
+from api.openapi.model import Operation, path_id
 from api.schemas import body
 from api.schemas.openai.expiry import kept_s
 from api.schemas.openai.file import filename
@@ -47,7 +47,6 @@ OPERATIONS = (
         summary="Begin a file that is sent in parts; it must be completed within a day.",
         body=NewUploadBody,
         answers={200: UploadObject},
-        problems=(400, *KEYED, 413, 415),
         example={"bytes": len(examples.ROWS), "filename": "mail.csv", "purpose": "batch"},
     ),
     _operation(
@@ -58,7 +57,7 @@ OPERATIONS = (
         uploads={MULTIPART: UploadPartBody},
         parameters=(_UPLOAD_ID,),
         answers={200: UploadPart},
-        problems=(400, *KEYED, 404, 409, 413, 415, 429),
+        problems=(409,),
         example={"data": examples.ROWS},
     ),
     _operation(
@@ -69,7 +68,7 @@ OPERATIONS = (
         body=PartUrlsBody,
         parameters=(_UPLOAD_ID,),
         answers={200: UploadPartUrls},
-        problems=(400, *KEYED, 404, 409, 413, 415),
+        problems=(409,),
         example={"count": 1},
     ),
     _operation(
@@ -80,7 +79,7 @@ OPERATIONS = (
         body=CompleteUploadBody,
         parameters=(_UPLOAD_ID,),
         answers={200: UploadObject},
-        problems=(400, *KEYED, 404, 409, 413, 415, 429),
+        problems=(409,),
         example={"part_ids": [examples.PART_ID]},
     ),
     _operation(
@@ -90,7 +89,7 @@ OPERATIONS = (
         summary="End an upload without a file.",
         parameters=(_UPLOAD_ID,),
         answers={200: UploadObject},
-        problems=(*KEYED, 404, 409),
+        problems=(409,),
     ),
 )
 

@@ -10,7 +10,7 @@ from api.dependencies import Services
 from api.http import json_body, middleware, pagination
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
-from api.openapi.model import IDEMPOTENCY_KEY, KEYED, REPLAYED, Operation, after, limit, path_id
+from api.openapi.model import IDEMPOTENCY_KEY, REPLAYED, Operation, after, limit, path_id
 from api.schemas import body
 from api.schemas.classifier import DeletedObject
 from api.schemas.webhook import (
@@ -48,7 +48,6 @@ OPERATIONS = (
         parameters=(IDEMPOTENCY_KEY,),
         answers={201: NewWebhookObject},
         headers={201: ("Location", "Idempotent-Replayed")},
-        problems=(*KEYED, 409, 413, 415, 422),
         example={
             "url": "https://hooks.example.org/pigeonhole",
             "events": ["batch.completed", "batch.failed"],
@@ -60,7 +59,6 @@ OPERATIONS = (
         name="listWebhooks",
         summary="Your webhooks, newest first.",
         answers={200: WebhookList},
-        problems=KEYED,
     ),
     _operation(
         method="get",
@@ -69,7 +67,6 @@ OPERATIONS = (
         summary="A webhook, without its secret.",
         parameters=(_WEBHOOK_ID,),
         answers={200: WebhookObject},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="patch",
@@ -79,7 +76,7 @@ OPERATIONS = (
         body=WebhookChangeBody,
         parameters=(_WEBHOOK_ID,),
         answers={200: WebhookObject},
-        problems=(*KEYED, 404, 409, 413, 415, 422),
+        problems=(409,),
         example={"enabled": False},
     ),
     _operation(
@@ -89,7 +86,6 @@ OPERATIONS = (
         summary="Delete a webhook and its log; what it was not yet told it never is.",
         parameters=(_WEBHOOK_ID,),
         answers={200: DeletedObject},
-        problems=(*KEYED, 404),
     ),
     _operation(
         method="post",
@@ -99,7 +95,6 @@ OPERATIONS = (
         parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
         answers={200: NewWebhookObject},
         headers=REPLAYED,
-        problems=(*KEYED, 404, 409, 422),
     ),
     _operation(
         method="post",
@@ -109,7 +104,6 @@ OPERATIONS = (
         parameters=(_WEBHOOK_ID, IDEMPOTENCY_KEY),
         answers={202: DeliveryObject},
         headers={202: ("Idempotent-Replayed",)},
-        problems=(*KEYED, 404, 409, 422),
     ),
     _operation(
         method="get",
@@ -118,7 +112,6 @@ OPERATIONS = (
         summary="What it was told, newest first, with every attempt.",
         parameters=(_WEBHOOK_ID, after("msg_"), limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)),
         answers={200: DeliveryList},
-        problems=(*KEYED, 404, 422),
     ),
     _operation(
         method="post",
@@ -128,7 +121,6 @@ OPERATIONS = (
         parameters=(_WEBHOOK_ID, _DELIVERY_ID, IDEMPOTENCY_KEY),
         answers={202: DeliveryObject},
         headers={202: ("Idempotent-Replayed",)},
-        problems=(*KEYED, 404, 409, 422),
     ),
 )
 
