@@ -186,6 +186,25 @@ def test_a_client_killed_in_the_wait_follows_the_same_batch(
     assert_made_once(client, source)
 
 
+def test_two_processes_do_not_make_the_same_run_at_once(
+    client: Pigeonhole, stack: Stack, tmp_path: Path
+) -> None:
+    source = write_rows(tmp_path / "twice.csv", ROWS, empty_every=EMPTY_EVERY)
+    stack.send("worker", signal.SIGSTOP)
+    try:
+        first = Program(url(stack), stack.key, **arguments(source))
+        until_state(source, lambda s: s.batch_id, "there is a batch", first)
+        with pytest.raises(ConfigurationError, match="another process"):
+            client.batches.tag(**arguments(source))
+        with pytest.raises(ConfigurationError, match="another process"):
+            client.batches.resume_tag(source)
+    finally:
+        stack.send("worker", signal.SIGCONT)
+
+    assert_tagged(first.result(), source)
+    assert_made_once(client, source)
+
+
 @pytest.mark.parametrize("step", ["batch_id", "file_id"])
 def test_a_client_killed_after_a_call_and_before_its_note_does_it_once(
     step: str, client: Pigeonhole, stack: Stack, tmp_path: Path

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from pigeonhole_client.errors import ConfigurationError
 
 VERSION = 1
 _SUFFIX = ".pigeonhole-tag"
-_lock = threading.Lock()  # parts arrive in several threads
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +47,7 @@ class TagState(msgspec.Struct, kw_only=True):
 
     def save(self, path: Path) -> None:
         """Replace the file."""
-        with _lock:
-            _files.write_json(path, msgspec.to_builtins(self))
+        _files.write_json(path, msgspec.to_builtins(self))
 
     def forget_upload(self) -> None:
         """Begin the upload anew."""
@@ -92,6 +91,45 @@ def load(path: Path) -> TagState | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return state if state.version == VERSION else None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from the same run while the block runs; a killed process lets go.
+
+    Where the system has no such locks, as on Windows, nothing is kept.
+
+    Raises:
+        ConfigurationError: Another process runs it.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    lock = path.with_name(f"{path.name}.lock")
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise ConfigurationError("another process runs the same command just now") from None
+        if _is_still(lock, handle):
+            break
+        os.close(handle)  # the process that had it has deleted it in between
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def interrupted(source: Path) -> tuple[Path, TagState]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -77,7 +77,8 @@ class Batches(BatchCalls):
             options: See `Options`.
 
         Raises:
-            ConfigurationError: The file cannot be read, or arguments contradict each other.
+            ConfigurationError: The file cannot be read, arguments contradict each other, or another
+                process makes the same call just now.
             BatchFailed: The service cannot read the file; `.batch.errors` names the lines.
             ApiError, ConnectionFailed: The service refuses, or is away for longer than the
                 patience. The same call goes on from there.
@@ -114,8 +115,11 @@ class Batches(BatchCalls):
             input=described,
             part_bytes=max(part_bytes, -(-described.bytes // _MAX_PARTS)),
         )
-        state = state_of(place, fresh) if resume else fresh
-        return self._run(source, state, place, progress, patience_s)
+
+        def begin() -> TagState:
+            return state_of(place, fresh) if resume else fresh
+
+        return self._run(source, begin, place, progress, patience_s)
 
     def resume_tag(
         self,
@@ -133,7 +137,9 @@ class Batches(BatchCalls):
         source = Path(path)
         place, state = _tag_state.interrupted(source)
         _tag_state.check(state, source, base_url=self._transport.address.base_url)
-        return self._run(source, state, place, progress, patience_s)
+        return self._run(
+            source, lambda: _tag_state.load(place) or state, place, progress, patience_s
+        )
 
     def tag_frame(
         self,
@@ -183,7 +189,7 @@ class Batches(BatchCalls):
     def _run(
         self,
         source: Path,
-        state: TagState,
+        begin: Callable[[], TagState],
         place: Path,
         progress: bool | OnProgress,
         patience_s: float,
@@ -192,7 +198,8 @@ class Batches(BatchCalls):
         tell: OnProgress = line or (progress if callable(progress) else _nothing)
         try:
             transport = self._transport.patient(patience_s)
-            return TagRun(transport, source, state, place, tell).run()
+            with _tag_state.held(place):
+                return TagRun(transport, source, begin(), place, tell).run()
         finally:
             if line is not None:
                 line.close()
