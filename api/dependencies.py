@@ -29,6 +29,7 @@ from shared.settings import Settings
 from shared.url_policy import networks_of, ports_of
 
 _LISTENERS_SHARE = 4  # one slot of so many may be held by a listener to events, for an hour
+_DOWNLOADS_SHARE = 2  # one of so many by a download, whose client may read as slowly as is allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,13 @@ class Services:
     def listening(self) -> ListenerSlots:
         """The slots of streams of events."""
         count = (self.settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE
-        return ListenerSlots(slots=self.slots, listeners=ConcurrencyLimit(count))
+        return ListenerSlots(listeners=ConcurrencyLimit(count, within=self.slots))
+
+    @cached_property
+    def downloads(self) -> ConcurrencyLimit:
+        """The slots of downloads."""
+        count = (self.settings.api_threads - RESERVED_THREADS) // _DOWNLOADS_SHARE
+        return ConcurrencyLimit(count, within=self.slots)
 
     @cached_property
     def resolve(self) -> RequestResolver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from shared.errors import TooBusy
 
@@ -12,15 +12,21 @@ RESERVED_THREADS = 16  # never given to such calls: health, polling and metrics 
 
 
 class ConcurrencyLimit:
-    """A bounded number of calls; one more is refused, not queued."""
+    """A bounded number of calls; one more is refused, not queued.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        count: Of the slots.
+        within: The limit whose slots these calls hold too, so that they never hold all of those.
+    """
+
+    def __init__(self, count: int, *, within: ConcurrencyLimit | None = None) -> None:
         self._count = count
+        self._within = within
         self._free = threading.BoundedSemaphore(count)
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Hold a slot.
+        """Hold a slot, and one of the limit that it is within.
 
         Raises:
             TooBusy: All are held.
@@ -30,6 +36,7 @@ class ConcurrencyLimit:
                 f"{self._count} calls are being answered; try again shortly", retry_after_s=1
             )
         try:
-            yield
+            with self._within.one() if self._within else nullcontext():
+                yield
         finally:
             self._free.release()

@@ -18,9 +18,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSlots:
-    """Who listens holds one of the slots of all calls, and one of the fewer for `listeners`."""
+    """A listener holds one of the slots for `listeners`."""
 
-    slots: ConcurrencyLimit
     listeners: ConcurrencyLimit
 
     def answer(self, events: EventFollower[T], now: T) -> Response:
@@ -34,7 +33,6 @@ class ListenerSlots:
             return Response(status=204)  # a client that is told so does not come back
         with ExitStack() as held:
             held.enter_context(self.listeners.one())
-            held.enter_context(self.slots.one())
             answer = streamed(events.follow(now, seen=seen), held, mimetype=EVENTS)
             answer.headers["Cache-Control"] = "no-cache"
             answer.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back

@@ -51,7 +51,7 @@ OPERATIONS = (
 
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
-    batches, slots, listening = services.batches, services.slots, services.listening
+    batches, listening = services.batches, services.listening
     events = of_batches(batches)
     routes = Blueprint("batch_streams", __name__)
 
@@ -63,7 +63,7 @@ def blueprint(services: Services) -> Blueprint:
     def output(batch_id: str) -> Response:
         standing = batches.get(middleware.caller().account, batch_id)
         with ExitStack() as held:
-            held.enter_context(slots.one())
+            held.enter_context(services.downloads.one())
             if not standing.job.state.terminal:
                 return streamed(batches.finished(standing.job), held, mimetype=JSONL)
             if standing.result is None or standing.result.output_file is None:

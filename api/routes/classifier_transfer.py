@@ -94,6 +94,7 @@ def blueprint(services: Services) -> Blueprint:
         with weights_of(record, version, start=0, end=MAX_HEADER_BYTES) as stream:
             size = size_of(stream)
         with ExitStack() as held:
+            held.enter_context(services.downloads.one())
             return download(
                 partial(weights_of, record, version),
                 held,

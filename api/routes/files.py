@@ -191,7 +191,7 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/v1/files/<file_id>/content")
     def content(file_id: str) -> Response:
         with ExitStack() as held:
-            held.enter_context(slots.one())
+            held.enter_context(services.downloads.one())
             return streamed_file(files, middleware.caller().account, file_id, held)
 
     @routes.delete("/v1/files/<file_id>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -259,6 +260,21 @@ class TestContent:
 
         assert len(opened) == 20  # none for HEAD
         assert all(stream.closed for stream in opened)
+
+    def test_open_downloads_leave_slots_to_other_calls(self, send: Send, client: FlaskClient):
+        path = f"/v1/files/{send().get_json()['id']}/content"
+        body = {"input": "a", "labels": ["x", "y"]}
+        with ExitStack() as opened:
+            statuses = []
+            while 429 not in statuses and len(statuses) < 100:
+                response = client.get(path)
+                opened.callback(response.close)
+                statuses.append(response.status_code)
+
+            assert statuses[0] == 200
+            assert statuses[-1] == 429
+            assert client.post("/v1/classify", json=body).status_code == 200
+        assert client.get(path).status_code == 200
 
 
 class TestListing:
