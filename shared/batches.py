@@ -16,7 +16,7 @@ from pydantic import Field
 
 from shared import ids, output_names
 from shared.output_names import FileKind
-from shared.types import ClassifyRequest, Failure, Usage, Value
+from shared.types import ClassifyRequest, Failure, JobRequest, JobResult, Usage, Value
 
 Kind = Literal["jsonl", "csv", "parquet"]
 RetryRows = Literal["retryable", "all"]
@@ -105,11 +105,10 @@ class ColumnMapping(Value):
         return self.image_column or self.file_column or self.text_column
 
 
-class BatchRequest(Value):
+class BatchRequest(JobRequest):
     """A file to be worked through. Without `rows`, each line is a request to `endpoint`."""
 
     kind: Literal["batch"] = "batch"
-    model: str  # routes the batch to the queue of a device
     source: RowSource
     endpoint: str = CLASSIFY
     rows: ColumnMapping | None = None
@@ -215,15 +214,14 @@ class PartReport(Value):
         return self.model_copy(update={"done": (), "final": ()})
 
 
-class DryRunRequest(Value):
+class DryRunRequest(JobRequest):
     """A batch of which only its file is judged."""
 
     kind: Literal["dry_run"] = "dry_run"
-    model: str
     batch: BatchRequest
 
 
-class DryRunResult(Value):
+class DryRunResult(JobResult):
     """What would become of a batch; without a `format` its file cannot be read, as `error` says.
 
     `tokens` are counted row by row where they are `exact`, else in `sampled` rows. `seconds` are
@@ -242,7 +240,7 @@ class DryRunResult(Value):
     usage: Usage = Usage()  # it costs nothing
 
 
-class BatchResult(Value):
+class BatchResult(JobResult):
     """What came out. A file is named only if it holds something; so is where else it stands.
 
     `undelivered` says why a file could not be written where it was asked for. `retryable` counts

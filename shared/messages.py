@@ -7,60 +7,35 @@ Three documents: `Call` (an inline request on its way to a worker), `Reply` (its
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
-from pydantic import Discriminator, Tag, ValidationError
+from pydantic import ValidationError
 
-from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
+from shared.job_kinds import Body, Lane
 from shared.jobs import Job
-from shared.types import (
-    ClassifyRequest,
-    ClassifyResult,
-    EvaluateRequest,
-    EvaluateResult,
-    Failure,
-    ImportRequest,
-    JobKind,
-    Priority,
-    RebuildRequest,
-    RelabelRequest,
-    TrainRequest,
-    TrainResult,
-    Value,
-)
+from shared.types import ClassifyRequest, ClassifyResult, Failure, Priority, Value
 
 SCHEMA = 1
 DRAIN = "pigeonhole.drain"
 DEVICES = ("gpu", "cpu")  # the better one first
 CONTROL = "control"
-_TRAIN = "train"
-_LANES = {Priority.FAST: "fast", Priority.STANDARD: "standard", Priority.BULK: "bulk"}
+_LANES: dict[Lane, str] = {each: each.name.lower() for each in Priority} | {"train": "train"}
 
 
-def queue_for(device: str, priority: Priority, model: str) -> str:
-    """The queue of a device, a priority and a model: who consumes it can run what is in it.
+def queue_for(device: str, lane: Lane, model: str) -> str:
+    """The queue of a device, a lane and a model: who consumes it can run what is in it.
 
-    >>> queue_for("cpu", Priority.STANDARD, "all-MiniLM-L6-v2")
-    'cpu.standard.all-MiniLM-L6-v2'
+    >>> queue_for("cpu", Priority.STANDARD, "all-MiniLM-L6-v2"), queue_for("gpu", "train", "bge-m3")
+    ('cpu.standard.all-MiniLM-L6-v2', 'gpu.train.bge-m3')
     """
-    return f"{device}.{_LANES[priority]}.{model}"
-
-
-def train_queue(device: str, model: str) -> str:
-    """The queue of work that makes or judges classifiers of a model.
-
-    >>> train_queue("gpu", "bge-m3")
-    'gpu.train.bge-m3'
-    """
-    return f"{device}.{_TRAIN}.{model}"
+    return f"{device}.{_LANES[lane]}.{model}"
 
 
 def queues_of(device: str, models: Iterable[str]) -> tuple[str, ...]:
     """The queues a worker of the device consumes with these models, first served first."""
     held = tuple(models)
-    lanes = (queue_for(device, priority, model) for priority in Priority for model in held)
-    return (*lanes, *(train_queue(device, model) for model in held), CONTROL)
+    return (*(queue_for(device, lane, model) for lane in _LANES for model in held), CONTROL)
 
 
 def lane_of(queue: str) -> str:
@@ -74,8 +49,7 @@ def lane_of(queue: str) -> str:
 
 def lanes() -> tuple[str, ...]:
     """Every lane that there is."""
-    lanes = (*_LANES.values(), _TRAIN)
-    return (*(f"{device}.{lane}" for device in DEVICES for lane in lanes), CONTROL)
+    return (*(f"{device}.{lane}" for device in DEVICES for lane in _LANES.values()), CONTROL)
 
 
 def model_of(queue: str) -> str:
@@ -99,7 +73,7 @@ def on_every_device(queue: str) -> tuple[str, ...]:
 
 def priority_of(queue: str) -> Priority:
     """The priority that the queue's name stands for; training and control count as standard."""
-    names = {name: priority for priority, name in _LANES.items()}
+    names = {each.name.lower(): each for each in Priority}
     return names.get(lane_of(queue).partition(".")[2], Priority.STANDARD)
 
 
@@ -121,41 +95,6 @@ class Reply(Value):
     schema_number: int = SCHEMA
     result: ClassifyResult | None = None
     failure: Failure | None = None
-
-
-def _kind(body: Any) -> str:
-    kind = body.get("kind", "classify") if isinstance(body, dict) else body.kind
-    return str(kind)
-
-
-Body = Annotated[
-    Annotated[ClassifyRequest, Tag("classify")]
-    | Annotated[TrainRequest, Tag("train")]
-    | Annotated[RebuildRequest, Tag("rebuild")]
-    | Annotated[RelabelRequest, Tag("relabel")]
-    | Annotated[ImportRequest, Tag("import")]
-    | Annotated[EvaluateRequest, Tag("evaluate")]
-    | Annotated[BatchRequest, Tag("batch")]
-    | Annotated[DryRunRequest, Tag("dry_run")],
-    Discriminator(_kind),
-]
-"""What a durable job is asked for."""
-
-Result = ClassifyResult | TrainResult | EvaluateResult | BatchResult | DryRunResult
-"""What comes out of one."""
-
-RESULTS: dict[
-    JobKind, type[ClassifyResult | TrainResult | EvaluateResult | BatchResult | DryRunResult]
-] = {
-    JobKind.CLASSIFY: ClassifyResult,
-    JobKind.TRAIN: TrainResult,
-    JobKind.REBUILD: TrainResult,
-    JobKind.RELABEL: TrainResult,
-    JobKind.IMPORT: TrainResult,
-    JobKind.EVALUATE: EvaluateResult,
-    JobKind.BATCH: BatchResult,
-    JobKind.DRY_RUN: DryRunResult,
-}
 
 
 class Submission(Value):

@@ -135,7 +135,14 @@ class FailedItem(Value):
     failure: Failure
 
 
-class ClassifyRequest(Value):
+class JobRequest(Value):
+    """The request of a job, of the kind of its class (`shared.job_kinds`); `model` runs it."""
+
+    kind: str
+    model: str
+
+
+class ClassifyRequest(JobRequest):
     """Items to sort into labels by one model: those of the questions, or what a classifier learnt.
 
     With `classifier` there are no questions; the result says what the labels are.
@@ -147,7 +154,6 @@ class ClassifyRequest(Value):
     """
 
     kind: Literal["classify"] = "classify"
-    model: str
     items: tuple[Item, ...]
     questions: tuple[Question, ...] = ()
     classifier: ClassifierVersion | None = None
@@ -208,14 +214,13 @@ class NewClassifier(Value):
     keep_examples: bool = False
 
 
-class TrainRequest(Value):
+class TrainRequest(JobRequest):
     """Examples to learn, in this order. `create` makes the classifier, else it is there.
 
     With a `file` the examples are in it, until a worker has read them.
     """
 
     kind: Literal["train"] = "train"
-    model: str
     classifier_id: str
     create: NewClassifier | None = None
     num_iters: int = 10
@@ -223,38 +228,34 @@ class TrainRequest(Value):
     file: ExampleFile | None = None
 
 
-class RebuildRequest(Value):
+class RebuildRequest(JobRequest):
     """A classifier to be learnt anew by another model, from the examples that were kept."""
 
     kind: Literal["rebuild"] = "rebuild"
-    model: str
     classifier_id: str
 
 
-class RelabelRequest(Value):
+class RelabelRequest(JobRequest):
     """Labels of a classifier to be renamed, merged, or taken away where the new name is None."""
 
     kind: Literal["relabel"] = "relabel"
-    model: str
     classifier_id: str
     labels: dict[str, str | None]
 
 
-class ImportRequest(Value):
+class ImportRequest(JobRequest):
     """A classifier to be made from a file of weights, which lies on the store as `upload`."""
 
     kind: Literal["import"] = "import"
-    model: str
     classifier_id: str
     create: NewClassifier
     upload: str
 
 
-class EvaluateRequest(Value):
+class EvaluateRequest(JobRequest):
     """Examples to judge one version of a classifier by; with a `file` they are in it."""
 
     kind: Literal["evaluate"] = "evaluate"
-    model: str
     classifier: ClassifierVersion
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None
@@ -297,6 +298,12 @@ class Usage(Value):
         return self.input_tokens + self.label_tokens
 
 
+class JobResult(Value):
+    """The result of a job; kinds that answer the same share a class."""
+
+    usage: Usage
+
+
 class FileRead(Value):
     """What was read of the document of an item; the answers by page if they were asked for."""
 
@@ -309,14 +316,13 @@ class FileRead(Value):
     answers: tuple[tuple[Answer, ...], ...] = ()
 
 
-class ClassifyResult(Value):
+class ClassifyResult(JobResult):
     """Answers by item, each with one answer per question, in the order of the request.
 
     `labels` are those of the classifier, where one was asked. An item that failed has no answers.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
-    usage: Usage
     windowed: tuple[int, ...] = ()  # items longer than the model's window: read whole, in windows
     labels: tuple[str, ...] | None = None
     files: tuple[FileRead, ...] = ()
@@ -356,13 +362,12 @@ class VersionReport(Value):
     remarks: tuple[TrainingWarning, ...] = ()
 
 
-class TrainResult(Value):
+class TrainResult(JobResult):
     """A new version of a classifier: trained, rebuilt or imported."""
 
     classifier_id: str
     version: int
     num_samples: int  # of this call
-    usage: Usage
     report: VersionReport
 
 
@@ -395,13 +400,12 @@ class UncertainItem(Value):
     margin: float
 
 
-class EvaluateResult(Value):
+class EvaluateResult(JobResult):
     """How good a version is on labelled examples. `confusion`: row true, column predicted."""
 
     classifier_id: str
     version: int
     num_samples: int  # those with a label
-    usage: Usage
     accuracy: float
     macro_f1: float
     micro_f1: float

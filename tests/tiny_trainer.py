@@ -15,8 +15,9 @@ from shared.classifier_record import (
     with_version,
 )
 from shared.classifier_store import ClassifierStore
+from shared.job_kinds import Body
 from shared.jobs import Job
-from shared.messages import Body, encode
+from shared.messages import encode
 from shared.relabelling import Relabelling
 from shared.types import (
     ClassifierVersion,

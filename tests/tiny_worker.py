@@ -8,20 +8,27 @@ from datetime import UTC, datetime
 from shared import object_keys
 from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import PigeonholeError
+from shared.job_kinds import Body
 from shared.jobs import Fail, Finalise, Job, Progress, Settle, Start, Succeed, advance
 from shared.member_reports import WorkerReport
 from shared.messages import (
-    Body,
     Call,
     Reply,
-    Result,
     Submission,
     decode,
     encode,
     failure_of,
 )
 from shared.ports import FINALISE, Claim
-from shared.types import Answer, ClassifyRequest, ClassifyResult, JobKind, Question, Usage
+from shared.types import (
+    Answer,
+    ClassifyRequest,
+    ClassifyResult,
+    JobKind,
+    JobResult,
+    Question,
+    Usage,
+)
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
 from tests.tiny_batches import TinyBatches
@@ -97,7 +104,7 @@ class TinyWorker:
             forget(self._store, new.account, new.id)
         self._store.delete(object_keys.open_marker(new.id))
 
-    def _result(self, job: Job, body: Body) -> tuple[Result, Progress]:
+    def _result(self, job: Job, body: Body) -> tuple[JobResult, Progress]:
         done = job.progress.model_copy(update={"completed": job.progress.total})
         if isinstance(body, ClassifyRequest):
             return self._classified(body), done

@@ -25,8 +25,10 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from shared.dialects.native import NAME
 from shared.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
+from shared.job_kinds import Body
 from shared.jobs import Job, State
-from shared.messages import Body, Result, error_of
+from shared.messages import error_of
+from shared.types import JobResult
 
 _GOES_ON = frozenset({202, 504})  # answers of a job that has not ended
 
@@ -186,7 +188,7 @@ def answer(
     return late
 
 
-def _waited(job: Job, jobs: Jobs, wait_s: float | None) -> tuple[Job, Result | None]:
+def _waited(job: Job, jobs: Jobs, wait_s: float | None) -> tuple[Job, JobResult | None]:
     """The job after the wait, with its result if it has one by then."""
     if wait_s is None:
         return job, None

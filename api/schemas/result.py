@@ -1,7 +1,8 @@
-"""The body of an answer, by the kind of work: only classifying has dialects."""
+"""The body of an answer, by the class of the result: only classifying has dialects."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.schemas import evaluation
@@ -11,24 +12,25 @@ from shared.batches import BatchResult, DryRunResult
 from shared.dialects import training
 from shared.dialects.protocol import Rendered
 from shared.dialects.registry import named
-from shared.messages import Body, Result
-from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult, TrainResult
+from shared.job_kinds import Body
+from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult, JobResult, TrainResult
+
+RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] = {
+    TrainResult: lambda result, job_id, _: training.render(result, job_id=job_id),
+    EvaluateResult: lambda result, job_id, root: evaluation.render(
+        result, job_id=job_id, root=root
+    ),
+    BatchResult: lambda result, job_id, _: render_batch_result(result, job_id=job_id),
+    DryRunResult: lambda result, _, __: render_dry_run(result),
+}
+"""The body of a result, by it, the id of its job and the root of URLs."""
 
 
-def render(dialect: str, asked: Body, job_id: str, result: Result, *, root: str = "") -> Rendered:
+def render(
+    dialect: str, asked: Body, job_id: str, result: JobResult, *, root: str = ""
+) -> Rendered:
     """What a call that asked this is answered. URLs begin with the `root`."""
     if isinstance(result, ClassifyResult):
         assert isinstance(asked, ClassifyRequest)
         return named(dialect).render(asked, result)
-    return Rendered(body=_body(job_id, result, root))
-
-
-def _body(job_id: str, result: Result, root: str) -> dict[str, Any]:
-    if isinstance(result, EvaluateResult):
-        return evaluation.render(result, job_id=job_id, root=root)
-    if isinstance(result, DryRunResult):
-        return render_dry_run(result)
-    if isinstance(result, BatchResult):
-        return render_batch_result(result, job_id=job_id)
-    assert isinstance(result, TrainResult)
-    return training.render(result, job_id=job_id)
+    return Rendered(body=RENDERERS[type(result)](result, job_id, root))

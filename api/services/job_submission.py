@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from api.services.caller import Caller
 from api.services.worker_registry import WorkerRegistry
 from shared import ids, object_keys, service_clock
-from shared.batches import BatchRequest, DryRunRequest
 from shared.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -27,10 +26,10 @@ from shared.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from shared.job_kinds import JOB_KINDS, Body
 from shared.jobs import Job, Progress
 from shared.limits import Limits
 from shared.messages import (
-    Body,
     Call,
     Reply,
     Submission,
@@ -38,18 +37,15 @@ from shared.messages import (
     encode,
     error_of,
     queue_for,
-    train_queue,
 )
-from shared.model_catalogue import Catalogue, ModelEntry
+from shared.model_catalogue import Catalogue
 from shared.ports import Doorbell, Ledger, ObjectStore, Replies
 from shared.telemetry import Log
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
-    EvaluateRequest,
     JobKind,
     Priority,
-    TrainRequest,
 )
 
 log = Log("submit")
@@ -145,6 +141,8 @@ class JobSubmission:
         model = self.catalogue.find(request.model)
         if waited_for:
             self.members.device_for(model)
+        spec, device = JOB_KINDS[request.kind], self.members.usual_device(model)
+        deadline = spec.deadline(request)
         now = self.clock()
         created_at = datetime.fromtimestamp(now, UTC)
         job = Job(
@@ -152,12 +150,12 @@ class JobSubmission:
             account=caller.account,
             key_id=caller.key_id,
             kind=JobKind(request.kind),
-            queue=self._queue(request, model, priority),
+            queue=queue_for(device, priority if spec.lane is None else spec.lane, model.name),
             created_at=created_at,
-            deadline=_deadline(request),
+            deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
             expires_at=created_at + timedelta(seconds=self.result_retention_s),
-            progress=Progress(total=_size(request)),
-            metadata=dict(metadata or _metadata(request)),
+            progress=Progress(total=spec.size(request)),
+            metadata=dict(metadata or spec.metadata(request)),
         )
         body = request.model_copy(update={"model": model.name})
         submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
@@ -166,8 +164,7 @@ class JobSubmission:
         if job.state.terminal:
             return job
         try:
-            parts = 0 if job.kind is JobKind.BATCH else 1
-            if queue := self.ledger.create_job(job, parts=parts):
+            if queue := self.ledger.create_job(job, parts=0 if spec.planned else 1):
                 self.doorbell.ring(queue)
         except BrokerUnavailable as exc:
             log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
@@ -205,42 +202,3 @@ class JobSubmission:
             self.store.put(object_keys.batch(job.account, job.id), b"")
         self.store.put(object_keys.open_marker(job.id), job.account.encode())
         return decode(Submission, self.store.get(object_keys.request(job.account, job.id)).data).job
-
-    def _queue(self, request: Body, model: ModelEntry, priority: Priority) -> str:
-        device = self.members.usual_device(model)
-        match request:
-            case ClassifyRequest():
-                return queue_for(device, priority, model.name)
-            case BatchRequest():
-                return queue_for(device, Priority.BULK, model.name)
-            case DryRunRequest():
-                return queue_for(device, Priority.STANDARD, model.name)
-            case _:
-                return train_queue(device, model.name)
-
-
-def _deadline(request: Body) -> datetime | None:
-    at = request.deadline if isinstance(request, BatchRequest) else None
-    return None if at is None else datetime.fromtimestamp(at, UTC)
-
-
-def _metadata(request: Body) -> dict[str, str]:
-    """That of a batch is part of its request, so that a retry has it too."""
-    match request:
-        case BatchRequest(metadata=metadata) | DryRunRequest(batch=BatchRequest(metadata=metadata)):
-            return metadata
-        case _:
-            return {}
-
-
-def _size(request: Body) -> int:
-    """Items of a job; one where only the worker can tell."""
-    match request:
-        case ClassifyRequest(items=items):
-            return len(items)
-        case TrainRequest(examples=examples) | EvaluateRequest(examples=examples):
-            return len(examples)
-        case BatchRequest():
-            return 0
-        case _:
-            return 1

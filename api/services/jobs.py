@@ -14,9 +14,11 @@ from itertools import islice
 
 from shared import ids, object_keys
 from shared.errors import BrokerUnavailable, Conflict, NotFound, ObjectMissing, Unavailable
+from shared.job_kinds import JOB_KINDS, Body
 from shared.jobs import Cancel, Job, State, advance
-from shared.messages import CONTROL, RESULTS, Body, Result, Submission, decode
+from shared.messages import CONTROL, Submission, decode
 from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.types import JobResult
 
 PLOTS = {
     f"{plot}.{kind}": media_type
@@ -138,7 +140,7 @@ class Jobs:
         except ObjectMissing:
             return None
 
-    def result(self, job: Job) -> Result:
+    def result(self, job: Job) -> JobResult:
         """What came out.
 
         Raises:
@@ -151,7 +153,7 @@ class Jobs:
             data = self.store.get(object_keys.result(job.account, job.id)).data
         except ObjectMissing:
             raise NotFound("the result has expired") from None
-        return decode(RESULTS[job.kind], data)
+        return decode(JOB_KINDS[job.kind].result, data)
 
     def plot(self, job: Job, file: str) -> bytes:
         """A drawing beside the result.

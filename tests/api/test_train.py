@@ -15,7 +15,7 @@ from api.services.idempotency import IdempotencyRecord
 from shared import ids
 from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
-from shared.messages import train_queue
+from shared.messages import queue_for
 from shared.types import NewClassifier, TrainingWarning
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
@@ -93,7 +93,7 @@ class TestCreating:
 
         train(headers=ASYNC)
 
-        assert world.ledger.waiting(train_queue("cpu", "tiny")) == 1
+        assert world.ledger.waiting(queue_for("cpu", "train", "tiny")) == 1
 
     def test_a_missing_content_type_still_parses(self, client: FlaskClient):
         answer = client.post("/v1/train", data=json.dumps({"input": EXAMPLES}))

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared import ids, object_keys
+from shared.job_kinds import Body
 from shared.jobs import Job, Progress
 from shared.limits import Limits
-from shared.messages import Body, Submission, encode
+from shared.messages import Submission, encode
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
 from shared.types import ClassifyRequest, Item, JobKind, Question

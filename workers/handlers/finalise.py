@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from shared import object_keys, service_clock
 from shared.batches import BatchRequest
 from shared.errors import PreconditionFailed, WorkFailed
+from shared.job_kinds import JOB_KINDS
 from shared.jobs import (
     Event,
     Expire,
@@ -30,15 +31,13 @@ from shared.jobs import (
 from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
-from shared.types import Failure, JobKind, Usage, Value
+from shared.types import Failure, Usage, Value
 from workers import metrics
 from workers.handlers.batch.assemble_output import OutputAssembler
 from workers.job_completion.purge_inputs import forget
 from workers.job_completion.webhook_events import announce
 
 log = Log("finalise")
-# What these have made cannot be taken back: a cancel that comes after it is too late.
-_LASTING = frozenset({JobKind.TRAIN, JobKind.REBUILD, JobKind.RELABEL, JobKind.IMPORT})
 _ENDING = frozenset({State.CANCELLING, State.EXPIRING})
 _HOT_S = 3600.0  # how long an ended job still answers from the ledger
 
@@ -73,11 +72,12 @@ class Finaliser:
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
         self.ledger.finish_job(job, keep_s=_HOT_S)
-        if job.kind is not JobKind.DRY_RUN:  # of which nothing may be left by now
+        spec = JOB_KINDS[job.kind]
+        if spec.announced:
             announce(self.store, job.account, job.id)
-        if job.kind is JobKind.BATCH:
+        if spec.planned:
             self.assembler.tidy(job)
-        elif job.kind is not JobKind.CLASSIFY:
+        if spec.purge is not None:
             forget(self.store, job.account, job.id)
         self.store.delete(object_keys.open_marker(job.id))
 
@@ -92,9 +92,10 @@ class Finaliser:
                 return decided
 
     def _ending(self, job: Job, claim: Claim) -> Event:
-        if job.kind is JobKind.BATCH:
+        spec = JOB_KINDS[job.kind]
+        if spec.planned:
             return self._batch_ending(job, claim)
-        made = job.kind in _LASTING and bool(self.ledger.outcomes(job.id))
+        made = spec.irreversible and bool(self.ledger.outcomes(job.id))
         if job.state is State.CANCELLING and not made:
             return Settle()
         if claim.failure:

@@ -27,18 +27,12 @@ from shared.errors import (
     Unavailable,
     WorkFailed,
 )
+from shared.job_kinds import JOB_KINDS, Body
 from shared.jobs import Job, Start, State, advance
-from shared.messages import Body, Result, Submission, decode, encode, failure_of
+from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
-from shared.types import (
-    ClassifyResult,
-    EvaluateRequest,
-    EvaluateResult,
-    JobKind,
-    TrainRequest,
-    TrainResult,
-)
+from shared.types import JobKind, JobResult
 from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.run_part import PartRunner
 from workers.handlers.finalise import Finaliser, Outcome
@@ -49,7 +43,7 @@ log = Log("part")
 _OUTAGE_S = 60.0  # how long a finished part insists on being counted while Redis is away
 _MAX_RETRY_S = 30.0
 
-Work = Callable[[Job, Any, Lease], Result]
+Work = Callable[[Job, Any, Lease], JobResult]
 """What one kind of job does with its request; the second argument is of that kind's `Body`.
 
 It raises CancelledError where the hold ended, and may be run twice: it leaves the same behind.
@@ -132,7 +126,9 @@ class TaskRunner:
 
     def _said(self, claim: Claim, job: Job, body: Body, hold: Lease) -> tuple[bytes, int, int]:
         """What the task says once its result is on the store: its outcome, and how many items."""
-        if isinstance(body, BatchRequest):
+        spec = JOB_KINDS[job.kind]
+        if spec.planned:
+            assert isinstance(body, BatchRequest)
             if claim.task == PLAN:
                 self.planner.run(claim, job, body, hold)
                 return b"", 0, 0
@@ -140,13 +136,9 @@ class TaskRunner:
             return encode(report), report.completed, report.failed
         result = self.work[job.kind](job, body, hold)
         self.store.put(object_keys.result(job.account, job.id), encode(result))
-        failed = len(result.failed) if isinstance(result, ClassifyResult) else 0
-        completed = job.progress.total - failed
-        if isinstance(body, TrainRequest | EvaluateRequest) and body.file is not None:
-            assert isinstance(result, TrainResult | EvaluateResult)
-            completed = result.num_samples  # known since the file was read
+        completed, failed = spec.counts(body, result)
         outcome = Outcome(completed=completed, failed=failed, usage=result.usage)
-        return encode(outcome), outcome.completed, outcome.failed
+        return encode(outcome), completed, failed
 
     def _finalise(self, claim: Claim, hold: Lease) -> None:  # noqa: ARG002  its end is not stopped
         self.finaliser.run(claim)

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from shared import object_keys
 from shared.errors import MessageUndecodable, ObjectMissing
+from shared.job_kinds import JOB_KINDS
 from shared.messages import Submission, decode, encode
 from shared.ports import ObjectStore
-from shared.types import EvaluateRequest, ImportRequest, TrainRequest
 
 
 def forget(store: ObjectStore, account: str, job_id: str) -> None:
@@ -22,12 +22,12 @@ def forget(store: ObjectStore, account: str, job_id: str) -> None:
         submission = decode(Submission, store.get(name).data)
     except (ObjectMissing, MessageUndecodable):
         return
-    body = submission.body
-    if isinstance(body, TrainRequest | EvaluateRequest) and body.examples:
-        stripped = body.model_copy(update={"examples": ()})
+    purge = JOB_KINDS[submission.job.kind].purge
+    if purge is None:
+        return
+    kept, objects = purge(submission.body)
+    if kept != submission.body:
         with suppress(ObjectMissing):
-            store.put(name, encode(submission.model_copy(update={"body": stripped})))
-    if isinstance(body, TrainRequest | EvaluateRequest) and body.file is not None:
-        store.delete(body.file.object)
-    if isinstance(body, ImportRequest):
-        store.delete(body.upload)
+            store.put(name, encode(submission.model_copy(update={"body": kept})))
+    for each in objects:
+        store.delete(each)

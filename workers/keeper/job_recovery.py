@@ -11,6 +11,7 @@ from itertools import islice
 
 from shared import ids, object_keys
 from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
+from shared.job_kinds import JOB_KINDS
 from shared.jobs import Fail, Job, Progress, advance
 from shared.messages import CONTROL, Submission, decode, encode, failure_of, model_of
 from shared.ports import Doorbell, Ledger, ObjectStore
@@ -54,7 +55,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: dateti
             if submission is None:
                 store.delete(object_keys.open_marker(job_id))
                 continue
-            parts = 0 if submission.job.kind is JobKind.BATCH else 1
+            parts = 0 if JOB_KINDS[submission.job.kind].planned else 1
             if queue := ledger.create_job(_queued(submission), parts=parts):
                 queues.add(queue)
             adopted += 1

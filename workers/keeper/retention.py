@@ -21,11 +21,11 @@ from shared.errors import (
     ObjectMissing,
     PreconditionFailed,
 )
+from shared.job_kinds import JOB_KINDS
 from shared.jobs import TRANSITIONS, Expire, Job, Lapse, advance
 from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
-from shared.types import JobKind
 from workers import metrics
 from workers.job_completion.webhook_events import announce
 from workers.keeper.deletion_limit import DeletionLimit
@@ -220,7 +220,7 @@ def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
 def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None:
     """Expire a job that has exceeded the retention time; job recovery has added it by then."""
     job = ledger.record(job_id)
-    if job is None or (job.kind is JobKind.BATCH and _files_to_come(ledger, job, now)):
+    if job is None or (JOB_KINDS[job.kind].planned and _files_to_come(ledger, job, now)):
         return
     try:
         expired = advance(job, Expire(), now)
