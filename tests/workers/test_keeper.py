@@ -34,7 +34,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         ledger=bench.ledger,
         store=bench.store,
         doorbell=FakeDoorbell(rung.append),
-        courier=WebhookDelivery(WebhookStore(store=bench.store), Outbound()),
+        delivery=WebhookDelivery(WebhookStore(store=bench.store), Outbound()),
         max_attempts=3,
         lease_s=10,
         audit_s=3600,
