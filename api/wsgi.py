@@ -27,6 +27,7 @@ from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.replies import RedisReplies
 from shared.adapters.s3.buckets import buckets_of
 from shared.adapters.store_factory import store_of
+from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.settings import Settings
 from shared.telemetry import start_logging
@@ -102,15 +103,17 @@ def _services(settings: Settings) -> Services:
     models = model_catalogue.load(settings.catalogue, default=settings.default_model)
     members = WorkerRegistry(ledger)
     submit = JobSubmission(
-        ledger=ledger,
+        intake=JobIntake(
+            store=store,
+            ledger=ledger,
+            doorbell=doorbell,
+            result_retention_s=settings.result_retention_s,
+        ),
         replies=RedisReplies(redis),
-        doorbell=doorbell,
-        store=store,
         catalogue=models,
         members=members,
         limits=Limits.of(settings),
         max_queued_calls=settings.max_queued_calls,
-        result_retention_s=settings.result_retention_s,
     )
     key_uses = KeyUses(store)
     return Services(

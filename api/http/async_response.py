@@ -66,7 +66,7 @@ class AsyncResponder:
 
         def accepted(new_id: str | None, known: Body | None) -> tuple[Job, Body]:
             asked = known or ask()
-            job = self.submit.later(
+            job = self.submit.enqueue(
                 asked,
                 caller=middleware.caller(),
                 request_id=middleware.request_id(),

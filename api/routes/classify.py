@@ -24,7 +24,7 @@ from shared.dialects.native import ClassifyBody
 from shared.dialects.protocol import Dialect
 from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
-from shared.types import ClassifyRequest
+from shared.types import ClassifyRequest, ClassifyResult
 
 OPERATIONS = (
     Operation(
@@ -71,19 +71,20 @@ class _Classify:
         return made
 
     def _now(self, asked: ClassifyRequest) -> Response:
-        result = self.submit.now(
+        result = self.submit.run_sync(
             asked,
             caller=middleware.caller(),
             request_id=middleware.request_id(),
             timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
             priority=self.said.priority,
         )
+        assert isinstance(result, ClassifyResult)
         rendered = self.dialect.render(asked, result)
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else {}
         return reply(rendered.body, headers={**rendered.headers, **applied})
 
     def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
-        job = self.submit.later(
+        job = self.submit.enqueue(
             asked,
             caller=middleware.caller(),
             request_id=middleware.request_id(),

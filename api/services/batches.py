@@ -279,7 +279,7 @@ class Batches:
     def _accepted(
         self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
     ) -> BatchStatus:
-        job = self.submit.later(
+        job = self.submit.enqueue(
             asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
         )
         if asked.rows is not None and asked.rows.ask.classifier is not None:

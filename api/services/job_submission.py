@@ -1,81 +1,60 @@
-"""The use case of the front end: a request becomes a job, in this order and no other.
+"""The use case of the API: a request becomes work.
 
-    now:    limits → (quotas) → message on its queue → doorbell → wait for the reply
-    later:  limits → (quotas) → request on the object store → marker → hot record → doorbell → 202
+    run_sync:  limits → (quotas) → message on its queue → doorbell → wait for the reply
+    enqueue:   limits → (quotas) → `shared.job_intake` → 202
 
-An inline call (`now`) leaves nothing behind: the client that waits is its durability. A durable job
-(`later`) is accepted when its marker is on the object store; what comes after may fail, because
-the keeper adopts every marker that the ledger does not know.
+A synchronous call leaves nothing behind: the client that waits is its durability. A job is kept
+until its result expires.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from api.services.caller import Caller
 from api.services.worker_registry import WorkerRegistry
-from shared import ids, object_keys, service_clock
-from shared.errors import (
-    BrokerUnavailable,
-    DeadlineExceeded,
-    ObjectMissing,
-    PreconditionFailed,
-    Unavailable,
-)
-from shared.job_kinds import JOB_KINDS, Body
-from shared.jobs import Job, Progress
+from shared import ids
+from shared.errors import DeadlineExceeded
+from shared.job_intake import JobIntake, queue_of
+from shared.job_kinds import Body
+from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import (
-    Call,
-    Reply,
-    Submission,
-    decode,
-    encode,
-    error_of,
-    queue_for,
-)
-from shared.model_catalogue import Catalogue
-from shared.ports import Doorbell, Ledger, ObjectStore, Replies
-from shared.telemetry import Log
-from shared.types import (
-    ClassifyRequest,
-    ClassifyResult,
-    JobKind,
-    Priority,
-)
-
-log = Log("submit")
+from shared.messages import Call, Reply, decode, encode, error_of
+from shared.model_catalogue import Catalogue, ModelEntry
+from shared.ports import Replies
+from shared.types import ClassifyRequest, JobResult, Priority
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSubmission:
-    """Turns checked requests into work. `clock` gives seconds since 1970."""
+    """Turns checked requests into work. Only classify requests are checked against the limits
+    here: the code that reads another kind knows the places of its items.
+    """
 
-    ledger: Ledger
+    intake: JobIntake
     replies: Replies
-    doorbell: Doorbell
-    store: ObjectStore
     catalogue: Catalogue
     members: WorkerRegistry
     limits: Limits
     max_queued_calls: int
-    result_retention_s: float
-    clock: Callable[[], float] = service_clock.now
 
-    def now(
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since 1970, as jobs are dated."""
+        return self.intake.clock
+
+    def run_sync(
         self,
-        request: ClassifyRequest,
+        request: Body,
         *,
         caller: Caller,
         request_id: str,
         timeout_s: float,
         priority: Priority = Priority.STANDARD,
-    ) -> ClassifyResult:
-        """Classify while the caller waits.
+    ) -> JobResult:
+        """The result of a request, while the caller waits.
 
         Raises:
             PigeonholeError: What the limits refuse, or what the worker answered.
@@ -84,22 +63,21 @@ class JobSubmission:
             Unavailable: No worker offers the model, or Redis is away.
         """
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
-        request = self.limits.check(request)
-        model = self.catalogue.find(request.model)
-        queue = queue_for(self.members.device_for(model), priority, model.name)
-        deadline = self.clock() + timeout_s
+        request, model = self._checked(request)
+        assert isinstance(request, ClassifyRequest)
+        queue = queue_of(request, device=self.members.device_for(model), priority=priority)
         call = Call(
             request_id=request_id,
             reply_to=ids.token(),
-            deadline=deadline,
+            deadline=self.clock() + timeout_s,
             priority=priority,
             account=caller.account,
-            body=request.model_copy(update={"model": model.name}),
+            body=request,
         )
-        if self.ledger.enqueue_call(
+        if self.intake.ledger.enqueue_call(
             queue, encode(call), bound=self.max_queued_calls, account=caller.account
         ):
-            self.doorbell.ring(queue)
+            self.intake.doorbell.ring(queue)
         answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
         if answer is None:
             raise DeadlineExceeded(
@@ -112,7 +90,7 @@ class JobSubmission:
         assert reply.result is not None
         return reply.result
 
-    def later(
+    def enqueue(
         self,
         request: Body,
         *,
@@ -124,81 +102,32 @@ class JobSubmission:
         waited_for: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> Job:
-        """Accept a durable job: after this returns it will end, whatever dies.
+        """Accept a job. With the `job_id` of a job that was accepted before, it is that job again.
 
-        With the `job_id` of a job that was accepted before, it is that job again. One that is
-        `waited_for` is not accepted where no worker lives that could run it. Only classify
-        requests are checked against the limits here; whoever reads another kind knows its places.
-        A batch is planned by a worker: how many items and parts it has is not known yet.
+        One that is `waited_for` is not accepted where no worker lives that could run it.
 
         Raises:
             PigeonholeError: What the limits refuse.
             Unavailable: The object store did not take the request, or no worker offers the model
                 of a job that is waited for; nothing was accepted.
         """
+        request, model = self._checked(request)
+        if waited_for:
+            self.members.device_for(model)
+        return self.intake.accept(
+            request,
+            account=caller.account,
+            key_id=caller.key_id,
+            queue=queue_of(request, device=self.members.usual_device(model), priority=priority),
+            request_id=request_id,
+            dialect=dialect,
+            job_id=job_id,
+            metadata=metadata,
+        )
+
+    def _checked(self, request: Body) -> tuple[Body, ModelEntry]:
+        """The request within the limits and under its model's own name, and that model."""
         if isinstance(request, ClassifyRequest):
             request = self.limits.check(request)
         model = self.catalogue.find(request.model)
-        if waited_for:
-            self.members.device_for(model)
-        spec, device = JOB_KINDS[request.kind], self.members.usual_device(model)
-        deadline = spec.deadline(request)
-        now = self.clock()
-        created_at = datetime.fromtimestamp(now, UTC)
-        job = Job(
-            id=job_id or ids.job_id(int(now * 1000), ids.random_bits()),
-            account=caller.account,
-            key_id=caller.key_id,
-            kind=JobKind(request.kind),
-            queue=queue_for(device, priority if spec.lane is None else spec.lane, model.name),
-            created_at=created_at,
-            deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
-            expires_at=created_at + timedelta(seconds=self.result_retention_s),
-            progress=Progress(total=spec.size(request)),
-            metadata=dict(metadata or spec.metadata(request)),
-        )
-        body = request.model_copy(update={"model": model.name})
-        submission = Submission(job=job, request_id=request_id, dialect=dialect, body=body)
-        if not self._accept(submission):
-            job = self._accepted_before(job)
-        if job.state.terminal:
-            return job
-        try:
-            if queue := self.ledger.create_job(job, parts=0 if spec.planned else 1):
-                self.doorbell.ring(queue)
-        except BrokerUnavailable as exc:
-            log.warning("job.left_to_keeper", job_id=job.id, reason=exc.detail)
-        return job
-
-    def _accept(self, submission: Submission) -> bool:
-        """Put request and marker on the store; False if the job was accepted before.
-
-        The marker is the moment of acceptance.
-        """
-        job = submission.job
-        request, marker = object_keys.request(job.account, job.id), object_keys.open_marker(job.id)
-        listed = object_keys.batch(job.account, job.id)
-        try:
-            self.store.put(request, encode(submission), if_absent=True)
-            if job.kind is JobKind.BATCH:
-                self.store.put(listed, b"")
-            self.store.put(marker, job.account.encode())
-        except PreconditionFailed:
-            return False
-        except Unavailable:
-            # Whether the marker was written is unknown: taking both away leaves no half-made job.
-            with suppress(Unavailable):
-                self.store.delete(marker)
-                self.store.delete(listed)
-                self.store.delete(request)
-            raise
-        return True
-
-    def _accepted_before(self, job: Job) -> Job:
-        """The job of the same call, which came at least as far as its request on the store."""
-        with suppress(ObjectMissing):
-            return decode(Job, self.store.get(object_keys.job(job.account, job.id)).data)
-        if job.kind is JobKind.BATCH:
-            self.store.put(object_keys.batch(job.account, job.id), b"")
-        self.store.put(object_keys.open_marker(job.id), job.account.encode())
-        return decode(Submission, self.store.get(object_keys.request(job.account, job.id)).data).job
+        return request.model_copy(update={"model": model.name}), model

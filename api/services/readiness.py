@@ -134,7 +134,7 @@ class ReadinessProbe:
             raise Unavailable("no worker is running")
 
     def _ask_model(self) -> None:
-        self.submit.now(
+        self.submit.run_sync(
             ClassifyRequest(
                 model=self.default_model,
                 items=(Item(text="Is anybody there?"),),

@@ -25,6 +25,7 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.worker_registry import WorkerRegistry
+from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
@@ -110,16 +111,18 @@ def make_world(
         ),
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
         submit=JobSubmission(
-            ledger=ledger,
+            intake=JobIntake(
+                store=store,
+                ledger=ledger,
+                doorbell=doorbell,
+                result_retention_s=settings.result_retention_s,
+                clock=clock,
+            ),
             replies=replies,
-            doorbell=doorbell,
-            store=store,
             catalogue=catalogue,
             members=members,
             limits=Limits.of(settings),
             max_queued_calls=settings.max_queued_calls,
-            result_retention_s=settings.result_retention_s,
-            clock=clock,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
         classifiers=ClassifierService(

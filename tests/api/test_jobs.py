@@ -193,7 +193,7 @@ class TestPlots:
             "acme", train().get_json()["classifier_id"]
         )
         examples = (Example(item=Item(text="x"), label="team1"),)
-        job = world.services.submit.later(
+        job = world.services.submit.enqueue(
             EvaluateRequest(model="tiny", classifier=record.weights(version), examples=examples),
             caller=Caller(account="acme", key_id="k"),
             request_id="r",

@@ -36,6 +36,7 @@ from shared.adapters.directory.object_store import DirectoryStore
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.replies import RedisReplies
+from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
@@ -167,15 +168,17 @@ def services(
         buckets=FakeBuckets(),
         idempotency=Idempotency(store=store, keep_s=60),
         submit=JobSubmission(
-            ledger=ledger,
+            intake=JobIntake(
+                store=store,
+                ledger=ledger,
+                doorbell=doorbell,
+                result_retention_s=60,
+            ),
             replies=replies,
-            doorbell=doorbell,
-            store=store,
             catalogue=CATALOGUE,
             members=members,
             limits=Limits(),
             max_queued_calls=16,
-            result_retention_s=60,
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
         classifiers=Named(

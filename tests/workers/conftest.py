@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from shared import ids, object_keys
+from shared import ids
+from shared.job_intake import JobIntake
 from shared.job_kinds import Body
-from shared.jobs import Job, Progress
+from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import Submission, encode
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
 from shared.types import ClassifyRequest, Item, JobKind, Question
@@ -188,21 +188,21 @@ class Bench:
 
     def submit(self, request: Body | None = None, *, account: str = "acme") -> Job:
         """Accept a durable job, as the front end does."""
-        body = request or a_request()
-        job = Job(
-            id=ids.job_id(10**12, ids.random_bits()),
-            account=account,
-            kind=JobKind(body.kind),
-            queue=QUEUE,
-            created_at=NOW,
-            expires_at=NOW + timedelta(days=7),
-            progress=Progress(total=len(body.items) if isinstance(body, ClassifyRequest) else 1),
+        intake = JobIntake(
+            store=self.store,
+            ledger=self.ledger,
+            doorbell=FakeDoorbell(lambda _: None),  # `rung` is what came after
+            result_retention_s=7 * 86400,
+            clock=NOW.timestamp,
         )
-        submission = Submission(job=job, request_id="req_1", dialect="jina", body=body)
-        self.store.put(object_keys.request(account, job.id), encode(submission))
-        self.store.put(object_keys.open_marker(job.id), account.encode())
-        self.ledger.create_job(job, parts=0 if job.kind is JobKind.BATCH else 1)
-        return job
+        return intake.accept(
+            request or a_request(),
+            account=account,
+            queue=QUEUE,
+            request_id="req_1",
+            dialect="jina",
+            job_id=ids.job_id(10**12, ids.random_bits()),
+        )
 
     def claim(self, queue: str = QUEUE, *, lease_s: float = 30) -> Claim:
         (claim,) = self.ledger.claim(queue, None, calls=0, parts=1, lease_s=lease_s).claims

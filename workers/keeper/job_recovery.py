@@ -11,7 +11,7 @@ from itertools import islice
 
 from shared import ids, object_keys
 from shared.errors import MessageTooNew, MessageUndecodable, ObjectMissing, PreconditionFailed
-from shared.job_kinds import JOB_KINDS
+from shared.job_intake import add_to_ledger
 from shared.jobs import Fail, Job, Progress, advance
 from shared.messages import CONTROL, Submission, decode, encode, failure_of, model_of
 from shared.ports import Doorbell, Ledger, ObjectStore
@@ -55,8 +55,7 @@ def adopt(store: ObjectStore, ledger: Ledger, doorbell: Doorbell, *, now: dateti
             if submission is None:
                 store.delete(object_keys.open_marker(job_id))
                 continue
-            parts = 0 if JOB_KINDS[submission.job.kind].planned else 1
-            if queue := ledger.create_job(_queued(submission), parts=parts):
+            if queue := add_to_ledger(ledger, _queued(submission)):
                 queues.add(queue)
             adopted += 1
     for queue in queues:
