@@ -7,14 +7,15 @@ Three documents: `Call` (an inline request on its way to a worker), `Reply` (its
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from functools import cache
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
-from shared.job_kinds import Body, Lane
+from shared.job_kinds import JOB_KINDS, Body, Lane
 from shared.jobs import Job
-from shared.types import ClassifyRequest, ClassifyResult, Failure, Priority, Value
+from shared.types import Failure, JobResult, Priority, Value
 
 SCHEMA = 1
 DRAIN = "pigeonhole.drain"
@@ -86,15 +87,26 @@ class Call(Value):
     deadline: float  # seconds since 1970; work is dropped after it
     priority: Priority = Priority.STANDARD
     account: str = ""  # whose turn it takes
-    body: ClassifyRequest
+    body: Body
 
 
-class Reply(Value):
-    """The answer to a call: a result or a failure."""
+_R = TypeVar("_R", bound=JobResult)
+
+
+class Reply(Value, Generic[_R]):
+    """The answer to a call: a result or a failure. It is read as `reply_of` the kind of the call,
+    which the caller knows.
+    """
 
     schema_number: int = SCHEMA
-    result: ClassifyResult | None = None
+    result: _R | None = None
     failure: Failure | None = None
+
+
+@cache
+def reply_of(kind: str) -> type[Reply[JobResult]]:
+    """The class of the replies to calls of a kind."""
+    return Reply.__class_getitem__(JOB_KINDS[kind].result)  # type: ignore[return-value]
 
 
 class Submission(Value):

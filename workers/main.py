@@ -192,7 +192,7 @@ def _run(settings: Settings) -> None:
         example_files=example_files,
     )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
-    calls = SyncCalls(classify, RedisReplies(client))
+    calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
     parts = TaskRunner(
         ledger=ledger,

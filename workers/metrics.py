@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from shared import service_clock, telemetry
 from shared.jobs import Job
-from shared.types import ClassifyResult, Usage
+from shared.types import Usage
 
 WebhookOutcome = Literal["delivered", "retried", "failed"]
 """What became of a message by an attempt: it is with the receiver, tried again, or given up."""
@@ -82,10 +82,9 @@ def job_ended(job: Job) -> None:
     _count(job.kind, job.progress.completed, job.progress.failed, job.usage)
 
 
-def call_answered(result: ClassifyResult) -> None:
-    """Count what a synchronous call was answered."""
-    failed = len(result.failed)
-    _count(_CALL, len(result.answers) - failed, failed, result.usage)
+def call_answered(completed: int, failed: int, usage: Usage) -> None:
+    """Count the items of a synchronous call that came out, and those that did not."""
+    _count(_CALL, completed, failed, usage)
 
 
 def webhook_tried(outcome: WebhookOutcome, *, seconds: float) -> None:

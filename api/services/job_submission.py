@@ -21,7 +21,7 @@ from shared.job_intake import JobIntake, queue_of
 from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import Call, Reply, decode, encode, error_of
+from shared.messages import Call, decode, encode, error_of, reply_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Replies
 from shared.types import ClassifyRequest, JobResult, Priority
@@ -64,7 +64,6 @@ class JobSubmission:
         """
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         request, model = self._checked(request)
-        assert isinstance(request, ClassifyRequest)
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
         call = Call(
             request_id=request_id,
@@ -84,7 +83,7 @@ class JobSubmission:
                 f"no answer within {timeout_s:g} s; send fewer inputs, or send "
                 "'Prefer: respond-async' and poll the job"
             )
-        reply = decode(Reply, answer)
+        reply = decode(reply_of(request.kind), answer)
         if reply.failure is not None:
             raise error_of(reply.failure)
         assert reply.result is not None

@@ -42,6 +42,7 @@ from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
+from shared.types import JobKind
 from tests.fake_media import FakeMedia
 from tests.fakes import FakeBuckets
 from tests.servers import HOST, valkey_server
@@ -126,7 +127,9 @@ def worker(
     device, models = load_models(CATALOGUE, settings, observe=lambda _: lambda *_: None)
     classifiers = ClassifierCache(store, versions_kept=settings.versions_kept)
     viewer = ItemEmbedder(limits=Limits(), media=FakeMedia())
-    calls = SyncCalls(ClassifyHandler(models, Limits(), classifiers, viewer), replies)
+    calls = SyncCalls(
+        {JobKind.CLASSIFY: ClassifyHandler(models, Limits(), classifiers, viewer).begin}, replies
+    )
     stopping = threading.Event()
     drain = Consumer(
         ledger=ledger,

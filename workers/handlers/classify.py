@@ -159,6 +159,10 @@ class PendingClassification:
         """Call once all scores are there, or failed; in the thread of the last one."""
         gathered(self.scores, call)
 
+    def answer(self) -> ClassifyResult:
+        """The result of a request that came alone: its failed items may refuse it (`answered`)."""
+        return answered(self.request, self.result())
+
     def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
         """The answers, once the scores are there.
 

@@ -12,19 +12,20 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Any, Protocol
 
 from shared import service_clock
 from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
+from shared.job_kinds import JOB_KINDS
 from shared.messages import Call, Reply, decode, encode, failure_of
 from shared.ports import Replies
 from shared.telemetry import Log, bound
-from shared.types import Priority
+from shared.types import JobResult, Priority
 from workers import metrics
 from workers.futures import without_variables
-from workers.handlers.classify import ClassifyHandler, PendingClassification, answered
 from workers.work_context import WorkContext
 
 log = Log("call")
@@ -33,22 +34,37 @@ _CRASHED = PigeonholeError("the worker failed on this request")
 _MAX_OPEN_BYTES = 64 * 2**20
 """Of the messages of open calls: two of the largest bodies, or documents of ten million tokens."""
 _FEW_BYTES = 64 * 2**10
-_Ready = tuple[Call, PendingClassification | PigeonholeError, int]  # and the bytes of its message
+
+
+class PendingResult(Protocol):
+    """A request that was begun."""
+
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call once, in any thread, when `answer` need not wait."""
+
+    def answer(self) -> JobResult:
+        """The result, or a PigeonholeError."""
+
+
+Begin = Callable[[Any, WorkContext], PendingResult]
+"""How a kind of calls is begun, without waiting for a model: as `ClassifyHandler.begin`."""
+
+_Ready = tuple[Call, PendingResult | PigeonholeError, int]  # and the bytes of its message
 
 
 class SyncCalls:
-    """Begins inline calls and replies to them. `clock` gives seconds since 1970."""
+    """Begins inline calls, by their kinds, and replies. `clock` gives seconds since 1970."""
 
     def __init__(
         self,
-        classify: ClassifyHandler,
+        begin: Mapping[str, Begin],
         replies: Replies,
         *,
         max_open_bytes: int = _MAX_OPEN_BYTES,
         clock: Callable[[], float] = service_clock.now,
     ) -> None:
         self._max_open_bytes = max_open_bytes
-        self._classify = classify
+        self._begin = begin
         self._replies = replies
         self._clock = clock
         self._ready: SimpleQueue[_Ready | None] = SimpleQueue()
@@ -76,10 +92,13 @@ class SyncCalls:
         try:
             if left_s <= 0:
                 raise DeadlineExceeded("the deadline had passed before a worker was free")
+            begin = self._begin.get(call.body.kind)
+            if begin is None:
+                raise Unavailable(f"this worker runs {call.body.kind!r} as a job only")
             context = WorkContext(
                 priority=call.priority, deadline=time.monotonic() + left_s, account=call.account
             )
-            pending = self._classify.begin(call.body, context)
+            pending = begin(call.body, context)
         except PigeonholeError as exc:
             without_variables(exc)
             self._ready.put((call, exc, size_bytes))
@@ -167,12 +186,12 @@ class SyncCalls:
             self._changed.notify_all()
         return not ended
 
-    def _answer(self, call: Call, work: PendingClassification | PigeonholeError) -> Reply:
+    def _answer(self, call: Call, work: PendingResult | PigeonholeError) -> Reply[JobResult]:
         with bound(request_id=call.request_id):
             try:
                 if isinstance(work, PigeonholeError):
                     raise work
-                result = answered(work.request, work.result())
+                result = work.answer()
             except PigeonholeError as exc:
                 without_variables(exc)  # it is kept by futures that this frame has
                 log.info("call.refused", code=exc.code)
@@ -180,8 +199,9 @@ class SyncCalls:
             except Exception as exc:  # noqa: BLE001  one bad call must not end the loop for all
                 log.error("call.crashed", exc=exc)
                 return Reply(failure=failure_of(_CRASHED))
-            metrics.call_answered(result)
-            log.info("call.done", items=len(result.answers), tokens=result.usage.total_tokens)
+            completed, failed = JOB_KINDS[call.body.kind].counts(call.body, result)
+            metrics.call_answered(completed, failed, result.usage)
+            log.info("call.done", items=completed + failed, tokens=result.usage.total_tokens)
             return Reply(result=result)
 
     def _refuse(self, message: bytes, error: MessageUndecodable) -> None:

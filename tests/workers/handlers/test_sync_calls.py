@@ -1,24 +1,41 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from shared.messages import Call, Reply, decode, encode
-from shared.types import ClassifyRequest, Item, Media, Priority
+from shared.messages import Call, Reply, decode, encode, reply_of
+from shared.types import (
+    ClassifierVersion,
+    ClassifyRequest,
+    ClassifyResult,
+    EvaluateRequest,
+    EvaluateResult,
+    Item,
+    JobKind,
+    JobRequest,
+    Media,
+    Priority,
+    Usage,
+)
 from tests.fake_media import BROKEN
 from tests.workers.conftest import Bench, a_request
 from workers.handlers.classify import PendingClassification
-from workers.handlers.sync_calls import SyncCalls
+from workers.handlers.sync_calls import Begin, SyncCalls
 from workers.work_context import WorkContext
+
+
+def begin_of(bench: Bench) -> dict[str, Begin]:
+    return {JobKind.CLASSIFY: bench.classify.begin}
 
 
 @pytest.fixture
 def calls(bench: Bench) -> Iterator[SyncCalls]:
-    made = SyncCalls(bench.classify, bench.replies)
+    made = SyncCalls(begin_of(bench), bench.replies)
     yield made
     bench.encoder.free.set()
     made.close(timeout_s=5)
@@ -26,7 +43,7 @@ def calls(bench: Bench) -> Iterator[SyncCalls]:
 
 def a_call(
     reply_to: str,
-    request: ClassifyRequest | None = None,
+    request: JobRequest | None = None,
     *,
     deadline_s: float = 10,
     account: str = "acme",
@@ -42,10 +59,10 @@ def a_call(
     )
 
 
-def answer(bench: Bench, reply_to: str) -> Reply:
+def answer(bench: Bench, reply_to: str) -> Reply[ClassifyResult]:
     data = bench.replies.wait(reply_to, timeout_s=10)
     assert data is not None, "nobody answered"
-    return decode(Reply, data)
+    return decode(Reply[ClassifyResult], data)
 
 
 def failure_code(bench: Bench, reply_to: str) -> str:
@@ -117,7 +134,7 @@ def test_garbage_is_dropped_and_the_next_call_answered(
 
 
 def test_open_calls_leave_room_until_they_take_their_bytes(bench: Bench):
-    calls = SyncCalls(bench.classify, bench.replies, max_open_bytes=1000)
+    calls = SyncCalls(begin_of(bench), bench.replies, max_open_bytes=1000)
     bench.encoder.free.clear()
 
     def room(priority: Priority) -> bool:
@@ -154,7 +171,7 @@ def test_open_calls_leave_room_until_they_take_their_bytes(bench: Bench):
 def test_nothing_of_an_answered_call_stays(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, items: list[Item]
 ):
-    calls = SyncCalls(bench.classify, bench.replies)
+    calls = SyncCalls(begin_of(bench), bench.replies)
     begun: list[weakref.ref[Item]] = []
     begin = bench.classify.begin
 
@@ -189,7 +206,9 @@ def test_closing_answers_what_was_begun(bench: Bench, calls: SyncCalls):
 
 
 def test_beyond_the_bound_of_bytes_accounts_without_large_calls_go_on(bench: Bench):
-    calls = SyncCalls(bench.classify, bench.replies, max_open_bytes=100_000)
+    calls = SyncCalls(
+        {JobKind.CLASSIFY: bench.classify.begin}, bench.replies, max_open_bytes=100_000
+    )
     bench.encoder.free.clear()
     large = a_request("word " * 40 + "x" * 70_000)
     calls.begin(a_call("first", large, account="heavy"))
@@ -204,3 +223,59 @@ def test_beyond_the_bound_of_bytes_accounts_without_large_calls_go_on(bench: Ben
     assert answer(bench, "second").result is not None
     calls.close(timeout_s=5)
     assert calls.full_accounts(Priority.BULK) == set()
+
+
+def an_evaluation() -> EvaluateRequest:
+    version = ClassifierVersion(account="acme", classifier_id="c", version=3, file="f")
+    return EvaluateRequest(model="tiny", classifier=version)
+
+
+def test_a_kind_that_the_worker_does_not_serve_is_refused_so_that_it_is_tried_again(
+    bench: Bench, calls: SyncCalls
+):
+    calls.begin(a_call("other", an_evaluation()))
+
+    failure = answer(bench, "other").failure
+
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("SERVICE_UNAVAILABLE", True)
+    assert "'evaluate'" in failure.detail
+
+
+def test_a_call_of_another_kind_is_answered_by_the_handler_of_that_kind(bench: Bench):
+    class Evaluating:
+        """An evaluation that is ready in a thread of its own."""
+
+        def __init__(self, request: EvaluateRequest, _: WorkContext) -> None:
+            self.version = request.classifier.version
+
+        def when_ready(self, call: Callable[[], object]) -> None:
+            threading.Thread(target=call).start()
+
+        def answer(self) -> EvaluateResult:
+            return EvaluateResult(
+                classifier_id="c",
+                version=self.version,
+                num_samples=0,
+                usage=Usage(input_tokens=7),
+                accuracy=1.0,
+                macro_f1=1.0,
+                micro_f1=1.0,
+                calibration_error=0.0,
+                labels=(),
+                confusion=(),
+                reliability=(),
+                worth_labelling=(),
+            )
+
+    calls = SyncCalls({**begin_of(bench), JobKind.EVALUATE: Evaluating}, bench.replies)
+    calls.begin(a_call("evaluation", an_evaluation()))
+    calls.begin(a_call("classification"))
+
+    data = bench.replies.wait("evaluation", timeout_s=10)
+    assert data is not None
+    result = decode(reply_of("evaluate"), data).result
+    assert isinstance(result, EvaluateResult)
+    assert (result.version, result.usage.input_tokens) == (3, 7)
+    assert answer(bench, "classification").result is not None
+    calls.close(timeout_s=5)
