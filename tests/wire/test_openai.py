@@ -118,7 +118,7 @@ def test_an_encoding_is_refused_at_once_where_the_worker_would(said: str):
 @pytest.mark.parametrize("said", [",", "tab", "\\t", "\t", "§", "", "||", '"', "\n", "\0", "tabs"])
 def test_a_delimiter_is_refused_at_once_where_the_worker_would(said: str):
     try:
-        found: str | None = csv_dialect.delimiter_said(said)
+        found: str | None = csv_dialect.parse_delimiter(said)
     except InvalidRequest:
         found = None
 

@@ -1,7 +1,7 @@
-"""What is read of what others send: files of rows, images, documents, and what URLs lead to.
+"""Readers of untrusted inputs: tables, images, documents, and media that URLs refer to.
 
-Files of rows (compression, encodings, delimiters, the three formats) stream in bounded memory, and
-rows become a file again; a row that is wrong is a value with its fault, only a file that cannot be
-read raises. Images and documents are decoded by pure functions of bytes, which run in child
-processes. Not here: where a file comes from or goes to, what a row asks for, the children.
+Tables (compression, encodings, CSV dialects, three formats) stream in bounded memory, in both
+directions. An invalid row is a value with its fault; only an unreadable file raises. Images and
+documents are decoded by pure functions of bytes, which run in the child processes of
+`workers.sandbox`. Where a file comes from, and what a row requests, is decided elsewhere.
 """

@@ -1,7 +1,8 @@
-"""The encoding of a text without a mark, in which ASCII is ASCII: judged by all lines that are not.
+"""Character set detection for a text without a byte order mark, in an ASCII-compatible encoding.
 
-It is UTF-8 where at least half of those lines are; the others are faults then, where a guess would
-spoil the right ones. Else it is the encoding in which the others look most like a language.
+The lines that are not ASCII decide. If at least half of them are valid UTF-8, the text is UTF-8 and
+the other lines are faults, since another guess would corrupt the valid ones. Otherwise it is the
+encoding in which the lines look most like a natural language.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from collections.abc import Iterable, Iterator
 
 import charset_normalizer
 
-# What tables are really written in. Among all 97 that the library tries, rare ones such as cp775
-# win over cp1252 for a line of Spanish.
+# The encodings that tables use in practice. Among all 97 encodings of the library, rare ones such
+# as cp775 win over cp1252 for a line of Spanish.
 _CANDIDATES = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257",
     "iso8859_2", "iso8859_5", "koi8_r", "cp850", "cp866", "cp874", "mac_roman",
     "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
-_LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # those that cp1252 goes before
+_LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # cp1252 is preferred over these
 _LIKE_CP1252 = ["cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2"]  # most signs are the same
 _LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß"
 _BEHIND_WORDS = "”»…–—®™ªº·²"  # noqa: RUF001  not before a letter that follows one
 _BEFORE_WORDS = "«€£§©•¿¡½¼¾±×„‚"  # noqa: RUF001  not after a letter
 _QUOTES = "“‘"  # noqa: RUF001  before a word in English, behind it in German; not between two letters
 _SIGNS = "’\xa0°" + _BEHIND_WORDS + _BEFORE_WORDS + _QUOTES  # noqa: RUF001
-# What a Western text does not have: other characters, signs within words, two letters together.
+# Implausible in a Western text: other characters, signs within words, two such letters together.
 _STRANGE = re.compile(
     rf"[^\x00-\x7f{_LETTERS}{_SIGNS}]|[a-zA-Z](?:[{_BEFORE_WORDS}]|[{_BEHIND_WORDS}{_QUOTES}][a-zA-Z])"
     rf"|[{_LETTERS}]{{2}}"
@@ -35,7 +36,7 @@ _RARE = 0.03  # of all bytes: English has fewer, German and French about as many
 _FEW = 2  # different bytes
 _GUESS_BYTES = 16 * 1024
 _UNDECODED = re.compile("[\udc80-\udcff]")
-_MAX_LINE_BYTES = 1024 * 1024  # of a longer line each stretch counts as one
+_MAX_LINE_BYTES = 1024 * 1024  # each stretch of this size in a longer line counts as a line
 
 
 def guessed(chunks: Iterable[bytes], *, whole: bool) -> str:
@@ -45,7 +46,7 @@ def guessed(chunks: Iterable[bytes], *, whole: bool) -> str:
 
     Args:
         chunks: of any size.
-        whole: they are all of it; else the last line may end within a character.
+        whole: whether the chunks are the whole text; otherwise the last character may be cut.
 
     >>> guessed([b"a" * 100_000, "\\n\u00e9".encode("cp1252")], whole=True)
     'cp1252'
@@ -78,7 +79,7 @@ def guessed(chunks: Iterable[bytes], *, whole: bool) -> str:
 
 
 def is_utf8(data: bytes, *, final: bool = True) -> bool:
-    """Whether bytes are UTF-8; or may be, where their end is not `final`."""
+    """Whether bytes are UTF-8. Unless `final`, the last character may be incomplete."""
     try:
         codecs.utf_8_decode(data, "strict", final)
     except UnicodeDecodeError:
@@ -87,7 +88,7 @@ def is_utf8(data: bytes, *, final: bool = True) -> bool:
 
 
 def _of_whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks that end with a line, but for the last."""
+    """The same bytes in blocks of whole lines; the last block may lack its line end."""
     rest = b""
     for chunk in chunks:
         end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
@@ -110,7 +111,7 @@ def _of_whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _is_western(sample: bytes) -> bool:
     """Whether a text is plausible as cp1252: letters and signs of Western Europe, in their places.
 
-    In other encodings the same bytes stand where such letters and signs do not.
+    In other encodings the same bytes occur in places where such letters and signs do not.
     """
     try:
         text = sample.decode("cp1252")
@@ -122,9 +123,9 @@ def _is_western(sample: bytes) -> bool:
 def _by_letters(sample: bytes) -> str:
     """The likeliest encoding.
 
-    The statistics of letters see no more than letters: of "El niño" they make Big5, of "garçon"
-    cp850, and cp850 of a line with quotes and dashes of cp1252 too. So a text that is plausible as
-    cp1252 is that if it has few other bytes than ASCII, else one that has its signs in common.
+    Letter statistics use letters only: they detect "El niño" as Big5, "garçon" as cp850, and a line
+    with quotes and dashes of cp1252 as cp850, too. A text that is plausible as cp1252 is therefore
+    cp1252 if few of its bytes are not ASCII, and otherwise an encoding with the same signs.
     """
     candidates = _CANDIDATES
     if _is_western(sample):
@@ -132,14 +133,14 @@ def _by_letters(sample: bytes) -> str:
         if len(odd) <= _RARE * len(sample) or len(set(odd)) <= _FEW:
             return "cp1252"
         candidates = _LIKE_CP1252
-    found = charset_normalizer.from_bytes(
+    matches = charset_normalizer.from_bytes(
         sample, cp_isolation=candidates, steps=_GUESS_BYTES // 1024, chunk_size=1024
     )
-    best = found.best()
+    best = matches.best()
     if best is None:
         return "cp1252"
-    for other in found if best.encoding in _LATIN else ():
-        # Latin encodings that fit about as well differ in a few letters; cp1252 is the usual one.
+    for other in matches if best.encoding in _LATIN else ():
+        # Latin encodings that fit about equally differ in few letters; cp1252 is the most frequent.
         as_good = other.chaos < best.chaos + 0.01 and other.coherence > best.coherence - 0.05
         if as_good and "cp1252" in other.could_be_from_charset:
             return "cp1252"

@@ -1,4 +1,4 @@
-"""What is classified of a row, and its id, by the columns that were named; or why it has none."""
+"""Column mapping of a row: the text, image or file to classify and the id, or the fault."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _EMPTY: dict[Kind, FaultCode] = {
 
 
 class RowContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What is worked on: a text, or the address or the bytes in base64 of an image or a file.
+    """The content of a row: a text, or the URL or base64 data of an image or a file.
 
-    `id` is None where the row has none of its own: one made up might be that of another row.
+    `id` is None if the row has no id: a generated one could equal that of another row.
     """
 
     id: str | None
@@ -39,15 +39,15 @@ def pick(
     kind: Kind = "text",
     id_columns: Sequence[str] = (),
 ) -> RowContent | RowFault:
-    """What is classified of a row, and its id.
+    """Extract the content and the id of a row.
 
     Args:
         data: the row.
-        number: its number, which is its id where no columns are named.
-        column: must hold a text that is not blank.
-        kind: of what the column holds.
-        id_columns: must be there; a whole number becomes its digits. Where all are null or blank
-            texts there is no id. Several are joined by `/`.
+        number: the number of the row, which is its id if `id_columns` is empty.
+        column: the column of the content; it must hold a string that is not blank.
+        kind: the kind of content.
+        id_columns: the columns of the id, all required; a whole number becomes its digits. If all
+            are null or blank, there is no id. Several values are joined by `/`.
 
     >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_columns=["id"])
     RowContent(id='7', said='hello')
@@ -56,11 +56,11 @@ def pick(
     >>> pick({"text": None}, 1, column="text")
     RowFault(code='empty_text', message='is null: there is no text to classify', param='text')
     """
-    found = data.get(column)
-    if not isinstance(found, str):
+    value = data.get(column)
+    if not isinstance(value, str):
         return _no_text(data, column, kind)
-    if is_empty(found):
-        what = "has no visible characters" if found.strip() else "is empty"
+    if is_empty(value):
+        what = "has no visible characters" if value.strip() else "is empty"
         return RowFault(_EMPTY[kind], f"{what}: there is no {kind} to classify", column)
     names: list[str] = []
     for column in id_columns:
@@ -70,11 +70,11 @@ def pick(
         if name is None:
             return RowFault("invalid_id", "must be a string or a whole number", column)
         names.append(name)
-    return RowContent(id=_joined(names) if id_columns else str(number), said=found)
+    return RowContent(id=_joined(names) if id_columns else str(number), said=value)
 
 
 def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[str]) -> str | None:
-    """The id of a row that may be wrong elsewhere; None where it has none of its own.
+    """The id of a row that may have other faults; None if the row has no id.
 
     >>> own_id(None, 3, ()), own_id({"id": 7.0}, 3, ["id"]), own_id({"id": []}, 3, ["id"])
     ('3', '7', None)
@@ -91,7 +91,7 @@ def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[
 
 
 def _joined(names: Sequence[str]) -> str | None:
-    """The id that the texts of one or several columns make; different texts make different ids."""
+    """Join the values of id columns; different values give different ids."""
     if not any(names):
         return None
     if len(names) == 1:
@@ -100,7 +100,7 @@ def _joined(names: Sequence[str]) -> str | None:
 
 
 def name_of(value: object) -> str | None:
-    """An id or a class as text, empty where there is none; None where the value cannot be one."""
+    """An id or a label as text; empty for null; None for a value that cannot be one."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -109,7 +109,7 @@ def name_of(value: object) -> str | None:
         return None
     if isinstance(value, int):
         return str(value)
-    # A column of whole numbers in which one is missing is written as doubles by pandas.
+    # pandas writes a column of whole numbers with a missing one as doubles.
     if isinstance(value, float) and (value.is_integer() or math.isnan(value)):
         return "" if math.isnan(value) else str(int(value))
     return None

@@ -1,7 +1,7 @@
-"""The bytes inside gzip and zstd, piece by piece, and the end of those that never end.
+"""Streaming decompression of gzip and zstd, with limits against zip bombs.
 
-A file may have several members one after another. One that ends in the middle raises when its end
-is reached: the rows before it were given out by then.
+A file may have several members. A truncated file raises when its end is reached; the rows before
+that point have been read by then.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ else:
 
 CHUNK_BYTES = 256 * 1024
 
-# What the zstd command takes without being told more: 128 MB, which only --ultra and --long need.
+# The default limit of the zstd command: 128 MB; only --ultra and --long exceed it.
 _WINDOW_LOG_MAX = 27
 _GZIP_WBITS = 31
 
 
 def compression_of(head: bytes) -> Compression:
-    """The compression that the first bytes of a file stand for.
+    """Detect the compression of a file from its first bytes.
 
     >>> compression_of(bytes.fromhex("1f8b08"))
     'gzip'
     """
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
-    # A zstd file may begin with a frame to be skipped, as those of pzstd do.
+    # A zstd file may begin with a skippable frame, as those of pzstd do.
     if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
         return "zstd"
     return "none"
 
 
 def expanded(stream: BinaryIO, compression: Compression, bounds: TableLimits) -> Iterator[bytes]:
-    """The bytes of a file in chunks of about `CHUNK_BYTES`, expanded.
+    """Decompress a file into chunks of about `CHUNK_BYTES`.
 
     Raises:
-        InvalidRequest: They are broken, end in the middle, or expand beyond the bounds.
+        InvalidRequest: The data is corrupt, truncated, or exceeds a limit when decompressed.
     """
     source = _CountingReader(stream)
     pieces: Iterable[bytes]
@@ -62,7 +62,7 @@ def expanded(stream: BinaryIO, compression: Compression, bounds: TableLimits) ->
 
 
 def expanded_head(head: bytes, compression: Compression, *, size: int) -> bytes:
-    """As much of the inside as the head of a file tells, at most `size` bytes."""
+    """Decompress the head of a file, up to `size` bytes, as far as it goes."""
     if compression == "none":
         return head[:size]
     parts: list[bytes] = []
@@ -75,12 +75,12 @@ def expanded_head(head: bytes, compression: Compression, *, size: int) -> bytes:
             if sum(map(len, parts)) >= size:
                 break
     except InvalidRequest:
-        pass  # the head of a file ends in the middle; what is broken shows when it is read
+        pass  # the head is truncated; corrupt data is reported when the file is read
     return b"".join(parts)[:size]
 
 
 class _CountingReader:
-    """Reads a stream in chunks, and counts."""
+    """Reads a stream in chunks and counts the bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -93,7 +93,7 @@ class _CountingReader:
 
 
 class _Member(Protocol):
-    """One member of a compressed file, as `zstd.ZstdDecompressor` has it."""
+    """The decompressor of one member, with the interface of `zstd.ZstdDecompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -105,7 +105,7 @@ class _Member(Protocol):
 
 
 class _GzipMember:
-    """A member of a gzip file, with the port of one of zstd."""
+    """A decompressor of one gzip member, with the interface of the zstd one."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=_GZIP_WBITS)
@@ -117,12 +117,12 @@ class _GzipMember:
 
     @property
     def unused_data(self) -> bytes:
-        # Zeros may follow, where a file was padded to the blocks of a tape or disk.
+        # Zeros may follow: padding to the block size of a tape or disk.
         return self._inflate.unused_data.lstrip(b"\0")
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         out = self._inflate.decompress(data or self._inflate.unconsumed_tail, max_length)
-        # What fills the room to the last byte may have more behind it, with no input left to read.
+        # An output of exactly `max_length` may have more behind it, without further input.
         self.needs_input = len(out) < max_length and not self._inflate.unconsumed_tail
         return out
 
@@ -136,7 +136,7 @@ def _zstd() -> _Member:
 def _members(
     read: Callable[[], bytes], member_of: Callable[[], _Member], name: str
 ) -> Iterator[bytes]:
-    """What all members hold, in pieces of `CHUNK_BYTES` at most, however much a byte expands to."""
+    """Decompress all members, in pieces of at most `CHUNK_BYTES` whatever the ratio."""
     data = read()
     while data:
         member = member_of()
@@ -162,7 +162,7 @@ def _members(
 
 
 def _past_zeros(read: Callable[[], bytes], *, padded: bool) -> bytes:
-    """The next bytes, without the zeros that pad a file."""
+    """The next bytes, without zero padding."""
     while data := read():
         data = data.lstrip(b"\0") if padded else data
         if data:
@@ -171,14 +171,14 @@ def _past_zeros(read: Callable[[], bytes], *, padded: bool) -> bytes:
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Small pieces put together, so that what follows runs once for many bytes."""
-    held: list[bytes] = []
+    """Merge small pieces, so that later stages run once for many bytes."""
+    buffered: list[bytes] = []
     size = 0
     for piece in pieces:
-        held.append(piece)
+        buffered.append(piece)
         size += len(piece)
         if size >= CHUNK_BYTES // 2:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
+            yield b"".join(buffered)
+            buffered, size = [], 0
+    if buffered:
+        yield b"".join(buffered)

@@ -1,6 +1,7 @@
-"""The delimiter of a CSV file: the one that cuts its header into the columns that a request names.
+"""Delimiter detection for CSV: the delimiter that splits the header into the requested columns.
 
-Where several do, or none, it is the one that cuts the lines into as many fields as the header.
+If several delimiters do so, or none, the one wins that splits the lines into as many fields as the
+header.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ _SEP = re.compile(r"\ufeff?sep=([^\"\r\n])[\r\n]")
 
 
 def delimiter_of(text: str, wanted: RequestedColumns | None = None) -> str:
-    r"""The delimiter of the table that begins so.
+    r"""Detect the delimiter of a table.
 
-    A header of a single column has no delimiter in it; then it is one that the rows do not need.
+    A header with a single column contains no delimiter; then a delimiter is chosen that does not
+    split the rows.
 
     Args:
-        text: its beginning.
-        wanted: columns that it should have.
+        text: the beginning of the table.
+        wanted: the requested columns.
 
     >>> delimiter_of('id;text\n1;"one, two"\n2;three, four, five\n')
     ';'
@@ -39,37 +41,37 @@ def delimiter_of(text: str, wanted: RequestedColumns | None = None) -> str:
     >>> delimiter_of("a;b;c|text\n1;2;3|x\n", RequestedColumns(required={"text_column": "text"}))
     '|'
     """
-    if told := delimiter_told(text):
-        return told
+    if declared := sep_delimiter(text):
+        return declared
     candidates = _USUAL + _OTHERS
     if wanted is not None and wanted.required:
         cuts = {each: _cut(text, each, wanted) for each in candidates}
         candidates = "".join(each for each in cuts if cuts[each] == max(cuts.values()))
-    # Of those that fit equally well `max` takes the first; the rare ones have to fit better.
+    # Among equal fits `max` takes the first; rare delimiters have to fit better.
     fits = {each: _fit(text, each) * (1 if each in _USUAL else _RARE) for each in candidates}
     return max(fits, key=lambda each: fits[each])
 
 
-def delimiter_told(text: str) -> str | None:
-    r"""The delimiter that the first line tells Excel, if it does.
+def sep_delimiter(text: str) -> str | None:
+    r"""The delimiter of a first line `sep=` for Excel, if there is one.
 
-    >>> delimiter_told("sep=;\nid;text\n")
+    >>> sep_delimiter("sep=;\nid;text\n")
     ';'
     """
-    told = _SEP.match(text)
-    return None if told is None else str(told[1])
+    match = _SEP.match(text)
+    return None if match is None else str(match[1])
 
 
-def delimiter_said(said: str) -> str:
-    r"""A delimiter as people say it.
+def parse_delimiter(value: str) -> str:
+    r"""Parse the `delimiter` of a request: one character, `tab` or `\t`.
 
     Raises:
-        InvalidRequest: It is none.
+        InvalidRequest: The value is not a delimiter.
 
-    >>> delimiter_said("tab"), delimiter_said("\\t"), delimiter_said(";")
+    >>> parse_delimiter("tab"), parse_delimiter("\\t"), parse_delimiter(";")
     ('\t', '\t', ';')
     """
-    delimiter = batches.delimiter_of(said)
+    delimiter = batches.delimiter_of(value)
     if delimiter is None:
         unreadable(
             "must be 'tab', or one character that is neither a quote nor a line end",
@@ -79,18 +81,18 @@ def delimiter_said(said: str) -> str:
 
 
 def _cut(text: str, delimiter: str, wanted: RequestedColumns) -> tuple[int, int]:
-    """How many of the columns the header has when cut so, and how far down it stands, negated.
+    """The number of requested columns in the header, and the negated row index of the header.
 
-    A title may stand above the header.
+    Titles may precede the header.
     """
     above = islice(_records(text, delimiter), MAX_ABOVE_HEADER)
-    found = [0 if isinstance(cells, RowFault) else wanted.found(cells) for _, cells in above]
-    most = max(found, default=0)
-    return most, -found.index(most) if most else 0
+    counts = [0 if isinstance(cells, RowFault) else wanted.found(cells) for _, cells in above]
+    best = max(counts, default=0)
+    return best, -counts.index(best) if best else 0
 
 
 def _fit(text: str, delimiter: str) -> float:
-    """The share of records that have as many fields as the first; half, where that is one."""
+    """The share of records with as many fields as the first; halved if that is one field."""
     counts = [
         0 if isinstance(cells, RowFault) else len(cells)
         for _, cells in islice(_records(text, delimiter), _RECORDS)

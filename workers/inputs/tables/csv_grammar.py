@@ -1,14 +1,14 @@
-"""The grammar of CSV: lines to records of cells, by RFC 4180, without a guess at what was meant.
+"""The CSV parser: lines to records of cells, by RFC 4180, without guessing.
 
 A quote opens a cell at its beginning only; inside, two quotes are one; elsewhere a quote is a
-character. Every cell that is given out stands in the file as it is, but for doubled quotes. Four
-things differ from Python's `csv`:
+character. Apart from doubled quotes, every parsed cell occurs literally in the file. Four things
+differ from Python's `csv`:
 
 - a closing quote is followed by a delimiter or the end of the line. If it is not, as where quotes
-  are escaped by a backslash, the line is a fault; `csv` leaves the quote out and goes on;
-- a cell that runs over line ends must be closed like that within the bound. If it is not, its
-  opening quote was a stray one: that line is a fault, and reading goes on at the next line, where
-  `csv` would swallow rows up to the next quote, or the file;
+  are escaped by a backslash, the line is a fault; `csv` drops the quote and continues;
+- a cell that spans lines must be closed like that within the size limit. If it is not, its opening
+  quote is a stray quote: that line is a fault, and parsing resumes at the next line, where `csv`
+  would swallow the rows up to the next quote, or the rest of the file;
 - blanks before the opening quote and after the closing one are not part of the cell;
 - there is no limit of 131,072 characters in a cell that all threads share.
 """
@@ -25,24 +25,24 @@ from workers.inputs.tables.row import RowFault, too_long
 
 Record = tuple[int, list[str] | RowFault]  # the line it begins in, and its cells
 
-_Held = tuple[int, bytes]  # a line that may be read again
+_Held = tuple[int, bytes]  # a line that may be parsed again
 
-# How many bytes are read again after stray quotes, per byte of the file. A file made of lines that
-# each open a quote to the bound would otherwise take its size times that bound.
+# Limit of bytes parsed again after stray quotes, per byte of the file. Otherwise a file whose lines
+# each open a quote would cost its size times the size limit of a record.
 _MAX_AGAIN = 8
 
 _NUL = RowFault("nul_byte", "holds a NUL byte; check whether the file uses another encoding")
 
 
 class CsvRecords:
-    """The records of a CSV file, one after another; blank lines are none.
+    """The records of a CSV file; blank lines are skipped.
 
     Args:
-        lines: with their ends.
+        lines: the lines of the file, with their ends.
         delimiter: one character, neither a quote nor a line end.
-        encoding: of the file; lines of UTF-16 and UTF-32 come as UTF-8.
-        max_bytes: of one record.
-        whole: the lines are all of the file; else a record that they end in is not given out.
+        encoding: the encoding of the file; lines of UTF-16 and UTF-32 arrive as UTF-8.
+        max_bytes: limit of one record.
+        whole: whether the lines are the whole file; if not, an incomplete last record is dropped.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class CsvRecords:
         self._whole = whole
         self._blanks = "".join({" ", "\t"} - {delimiter})
         d, b = re.escape(delimiter), f"[{self._blanks}]*+"
-        # A cell behind the start or a delimiter: quoted; plain; or with a quote that is not closed
-        # in this line, or not at its end.
+        # A cell after the start or a delimiter: quoted; plain; or with a quote that is not closed
+        # in this line, or not at the end of the cell.
         self._cells = re.compile(
             rf'(?:\A|{d})(?:{b}"([^"]*+(?:""[^"]*+)*+)"{b}(?={d}|\Z)'
             rf'|((?!{b}")[^{d}]*+)|{b}("(?s:.*+)))'
@@ -97,7 +97,7 @@ class CsvRecords:
         return line
 
     def _decoded(self, raw: bytes) -> tuple[str, RowFault | None]:
-        """A line as text; a broken one too, since its quotes count."""
+        """Decode a line. An undecodable line yields text, too, since its quotes count."""
         try:
             text = raw.decode(self._codec)
         except UnicodeDecodeError:
@@ -108,26 +108,26 @@ class CsvRecords:
         return text, None
 
     def _quoted(self, number: int, raw: bytes, text: str) -> list[str] | RowFault | None:
-        """The cells of a record with a quote in it, and of as many lines as it has."""
+        """Parse a record that contains a quote and may span lines."""
         cells, parts = self._split(text)
-        held: list[_Held] = []
+        lines_read: list[_Held] = []
         size = len(raw)
         fault: RowFault | None = None
         while parts:
             if _is_closed(parts[-1]):
-                return self._given_up(number, held, _misplaced(len(cells) + 1, parts[-1]))
+                return self._given_up(number, lines_read, _misplaced(len(cells) + 1, parts[-1]))
             line = self._next()
             if line is None and not self._whole:
                 return None
             if line is None or line[1] is None:
                 if line is not None:
                     self._again.appendleft(line)
-                return self._given_up(number, held, _unclosed("never closed"))
-            held.append((line[0], line[1]))
+                return self._given_up(number, lines_read, _unclosed("never closed"))
+            lines_read.append((line[0], line[1]))
             size += len(line[1])
             if size > self._max_bytes:
                 how = f"not closed within {self._max_bytes} bytes"
-                return self._given_up(number, held, _unclosed(how))
+                return self._given_up(number, lines_read, _unclosed(how))
             text, broken = self._decoded(line[1])
             fault = fault or broken
             inside = _INSIDE.match(text)
@@ -143,28 +143,28 @@ class CsvRecords:
                 cells += more
             elif rest.rstrip("\r\n"):
                 how = "closed in the middle of a later field"
-                return self._given_up(number, held, _unclosed(how))
+                return self._given_up(number, lines_read, _unclosed(how))
         return fault or cells
 
     def _split(self, text: str) -> tuple[list[str], list[str]]:
-        """The cells of a line, and what follows the opening quote of one that does not end."""
-        found = self._cells.findall(text.rstrip("\r\n"))
-        cells = [inside.replace('""', '"') if inside else plain for inside, plain, _ in found]
-        rest = found[-1][2]
+        """The cells of a line, and the text after an opening quote that is not closed."""
+        matches = self._cells.findall(text.rstrip("\r\n"))
+        cells = [inside.replace('""', '"') if inside else plain for inside, plain, _ in matches]
+        rest = matches[-1][2]
         if not rest:
             return cells, []
         end = text[len(text.rstrip("\r\n")) :]
         return cells[:-1], [rest[1:] + end]
 
-    def _given_up(self, number: int, held: list[_Held], fault: RowFault) -> RowFault:
-        """The fault of the line with the quote; those below it are read again, within reason."""
-        size = sum(len(raw) for _, raw in held)
+    def _given_up(self, number: int, lines_read: list[_Held], fault: RowFault) -> RowFault:
+        """The fault of the line with the quote; the lines below are parsed again, up to a limit."""
+        size = sum(len(raw) for _, raw in lines_read)
         if self._bytes_again + size <= _MAX_AGAIN * self._bytes_first:
             self._bytes_again += size
-            self._again.extendleft(reversed(held))
-        elif held:
-            passed = f"; lines {number} to {held[-1][0]} are skipped"
-            return RowFault(fault.code, fault.message + passed)
+            self._again.extendleft(reversed(lines_read))
+        elif lines_read:
+            skipped = f"; lines {number} to {lines_read[-1][0]} are skipped"
+            return RowFault(fault.code, fault.message + skipped)
         return fault
 
 
@@ -172,7 +172,7 @@ _INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # up to the quote that closes, or
 
 
 def _is_closed(text: str) -> bool:
-    """Whether what follows an opening quote has the quote that closes it."""
+    """Whether the text after an opening quote contains the closing quote."""
     inside = _INSIDE.match(text)
     return inside is not None and inside.end() < len(text)
 
@@ -185,7 +185,7 @@ def _unclosed(how: str) -> RowFault:
 
 
 def _misplaced(place: int, text: str) -> RowFault:
-    """The fault of a cell whose closing quote something else follows than a delimiter."""
+    """The fault of a cell whose closing quote is not followed by a delimiter."""
     inside = _INSIDE.match(text)
     escaped = inside is not None and inside[0].endswith("\\")
     how = "escaped by a backslash" if escaped else "followed by neither a delimiter nor a line end"

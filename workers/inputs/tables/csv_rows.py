@@ -1,8 +1,8 @@
-"""CSV: a header, and rows of as many fields. Every value is a text.
+"""CSV rows: a header, and rows with as many fields. Every value is a string.
 
-Names in the header are trimmed, values are not. Excel's first line ``sep=;`` is passed over. What
-else stands above the header is passed over only where the request says so; a guess could take a row
-for the header.
+Names in the header are trimmed, values are not. A first line ``sep=;`` for Excel is skipped. Other
+lines above the header are skipped only if `skip_rows` says so; a guess could take a row for the
+header.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from workers.inputs.tables.csv_grammar import CsvRecords, Record
 from workers.inputs.tables.header import RequestedColumns, columns
 from workers.inputs.tables.row import Row, RowFault, unreadable
 
-MAX_ABOVE_HEADER = 20  # records that a header is looked for in
-_SEP = re.compile(r"sep=(.?)")  # the delimiter is gone where the line was split at it
+MAX_ABOVE_HEADER = 20  # records that are searched for the header
+_SEP = re.compile(r"sep=(.?)")  # the delimiter is missing if the line was split at it
 
 
 def rows(
     records: CsvRecords, *, skip: int, wanted: RequestedColumns | None = None
 ) -> Iterator[Row]:
-    """The rows of CSV, but for the first `skip`, which are only counted.
+    """The rows of a CSV file after the first `skip`, which are only counted.
 
     Raises:
-        InvalidRequest: The header cannot be read, or has not the columns that are wanted.
+        InvalidRequest: The header is invalid, or lacks a requested column.
     """
     below = without_sep(records)
     first = next(below, None)
@@ -35,7 +35,7 @@ def rows(
     number = 0
     for line, cells in below:
         if len(names) > 1 and isinstance(cells, list) and len(cells) == 1 and cells[0].isspace():
-            continue  # a line of blanks is a blank line
+            continue  # a line of whitespace is a blank line
         number += 1
         if number <= skip:
             continue
@@ -48,7 +48,7 @@ def rows(
 
 
 def without_sep(records: Iterable[Record]) -> Iterator[Record]:
-    """The records, without the line that tells Excel the delimiter."""
+    """The records without the line `sep=` for Excel."""
     below = iter(records)
     for line, cells in below:
         if isinstance(cells, list) and _SEP.fullmatch(cells[0]) and not any(cells[1:]):
@@ -58,7 +58,7 @@ def without_sep(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def _columns(first: Record, below: Iterator[Record], wanted: RequestedColumns | None) -> list[str]:
-    """The names in the first record; where they are not those wanted, the ones below may be."""
+    """The column names of the first record; errors hint at a later line that may be the header."""
     line, cells = first
     header = [] if isinstance(cells, RowFault) else [name.strip() for name in cells]
     hint = ""
@@ -70,7 +70,7 @@ def _columns(first: Record, below: Iterator[Record], wanted: RequestedColumns | 
 
 
 def _hint(below: Iterator[Record], wanted: RequestedColumns) -> str:
-    """Which line looks like the header, where one of the next does."""
+    """A hint at a later line that looks like the header; empty if none does."""
     for line, cells in islice(below, MAX_ABOVE_HEADER):
         if isinstance(cells, list) and wanted.all_in(cells):
             return f"Line {line} looks like the header: set skip_rows to {line - 1}"

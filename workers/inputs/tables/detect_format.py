@@ -1,7 +1,7 @@
-"""What a file is: its format by the first bytes, the encoding of a text by all of it.
+"""Format detection: the format from the first bytes, the encoding of a text from the whole file.
 
-The first letter that is not ASCII may stand far below, and a guess by the beginning would lose its
-row, or spoil all others.
+The first character that is not ASCII may be far into the file; detection from the beginning alone
+would lose its row, or corrupt all others.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def format_of(
     wanted: RequestedColumns | None = None,
     bounds: TableLimits | None = None,
 ) -> Format:
-    """What a file is.
+    """Detect the format of a file.
 
     Args:
-        opened: opens it at its beginning; a text whose encoding nobody says is opened twice.
-        filename: decides only where the content does not.
-        said: what the caller says.
-        wanted: the columns that a table should have.
-        bounds: of what is read of it.
+        opened: opens the file at its beginning; called twice if the encoding must be detected.
+        filename: decides only if the content does not.
+        said: the declared format.
+        wanted: the requested columns.
+        bounds: the limits for reading the file.
 
     Raises:
         InvalidRequest: As `sniff`.
@@ -44,22 +44,22 @@ def format_of(
     said = said or DeclaredFormat()
     with closing(opened()) as stream:
         head = stream.read(HEAD_BYTES)
-    found = sniff(head, filename=filename, said=said, wanted=wanted)
-    decided = said.encoding is not None or found.bom or found.kind == "parquet"
-    wide = is_unicode(found.encoding) and found.encoding != "utf-8"
-    whole = found.compression == "none" and len(head) < HEAD_BYTES
+    detected = sniff(head, filename=filename, said=said, wanted=wanted)
+    decided = said.encoding is not None or detected.bom or detected.kind == "parquet"
+    wide = is_unicode(detected.encoding) and detected.encoding != "utf-8"
+    whole = detected.compression == "none" and len(head) < HEAD_BYTES
     if decided or wide or whole:
-        return found
+        return detected
     with closing(opened()) as stream:
-        chunks = expanded(stream, found.compression, bounds or TableLimits())
-        encoding = guessed(_as_far_as_it_goes(chunks), whole=True)
-    if encoding == found.encoding:
-        return found
+        chunks = expanded(stream, detected.compression, bounds or TableLimits())
+        encoding = guessed(_readable(chunks), whole=True)
+    if encoding == detected.encoding:
+        return detected
     return sniff(head, filename=filename, said=replace(said, encoding=encoding), wanted=wanted)
 
 
-def _as_far_as_it_goes(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes up to where they are broken, which is an error when the rows are read."""
+def _readable(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes up to the first corruption, which is reported when the rows are read."""
     try:
         yield from chunks
     except InvalidRequest:

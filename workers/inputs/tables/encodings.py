@@ -1,8 +1,8 @@
-"""The encoding of a text: found by its marks, said by the caller, or guessed.
+"""The encoding of a text: from its byte order mark, declared by the request, or detected.
 
-Two families: those in which the bytes 0 to 127 mean ASCII and a line end is a byte (UTF-8, the
-Windows and ISO pages, the encodings of East Asia), and UTF-16 and UTF-32, which become UTF-8 before
-anything else looks at them. An encoding of neither family is refused.
+There are two families: ASCII-compatible encodings, in which a line end is one byte (UTF-8, the
+Windows and ISO code pages, the encodings of East Asia); and UTF-16 and UTF-32, which are converted
+to UTF-8 before any other step. Other encodings are refused.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ _BOMS = (
 )
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 
-_MIN_ASCII = 0.05  # of the characters of a table in UTF-16: its delimiters, digits, line ends
-_MAX_STRAY = 0.25  # of all bytes; UTF-16 of ASCII has a half of NULs
+_MIN_ASCII = 0.05  # share of ASCII in a UTF-16 table: its delimiters, digits and line ends
+_MAX_STRAY = 0.25  # share of NULs in all bytes; in UTF-16 of ASCII it is a half
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")
 _IS_ASCII = bytes(byte in b"\t\n\r" or 32 <= byte < 127 for byte in range(256))
-_MAX_PAIRS = 0.8  # of all pairs of bytes; UTF-16 of hiragana has 0.6
+_MAX_PAIRS = 0.8  # share of ASCII pairs in all pairs of bytes; UTF-16 of hiragana has 0.6
 
 _MARK = "pigeonhole.inputs.mark"
 
 
-def encoding_of(head: bytes, said: str | None) -> tuple[str, bool]:
-    """The encoding of a file that begins so, and whether a byte order mark says it.
+def encoding_of(head: bytes, declared: str | None) -> tuple[str, bool]:
+    """The encoding of a file from its first bytes, and whether a byte order mark gives it.
 
     Raises:
-        InvalidRequest: No encoding of that name is read.
+        InvalidRequest: The declared encoding is not supported.
     """
     marked = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), (b"", None))[1]
-    if said is None:
+    if declared is None:
         return (marked, True) if marked else (_guessed(head), False)
-    name = _known(said)
+    name = _supported(declared)
     if name in ("utf-16", "utf-32"):  # of either byte order
-        found = marked or _wide(head) or ""
-        name = found if found.startswith(name) else f"{name}-le"
+        detected = marked or _wide(head) or ""
+        name = detected if detected.startswith(name) else f"{name}-le"
     return name, marked == name
 
 
 def utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """UTF-16 or UTF-32 as UTF-8; others as they are; without a byte order mark.
+    """Convert UTF-16 and UTF-32 to UTF-8, pass others through, and drop the byte order mark.
 
-    What cannot be decoded becomes bytes that are no UTF-8, so that its line alone is a fault.
+    Undecodable units become bytes that are invalid UTF-8, so that only their line is a fault.
     """
     first = True
     for chunk in _narrowed(chunks, encoding) if encoding in _WIDE else _of_size(chunks, 3):
@@ -64,12 +64,12 @@ def utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def is_unicode(encoding: str) -> bool:
-    """Whether the lines of a file in that encoding are UTF-8 when `utf8` is through with it."""
+    """Whether `utf8` yields UTF-8 for this encoding."""
     return encoding == "utf-8" or encoding in _WIDE
 
 
 def undecodable(raw: bytes, encoding: str) -> RowFault:
-    """The fault of a line that is not of its encoding."""
+    """The fault of a line that is invalid in its encoding."""
     name = encoding_name(encoding)
     try:
         raw.decode("utf-8" if encoding in _WIDE else encoding)
@@ -85,26 +85,26 @@ def undecodable(raw: bytes, encoding: str) -> RowFault:
     )
 
 
-def _known(said: str) -> str:
-    """Python's name of an encoding, or a refusal."""
-    known = batches.encoding_of(said)
-    if known is None:
+def _supported(declared: str) -> str:
+    """Python's name of an encoding; refuses an unsupported one."""
+    name = batches.encoding_of(declared)
+    if name is None:
         unreadable(
             "unsupported encoding; supported are, for example, utf-8, utf-16, cp1252 and shift_jis",
             field="encoding",
         )
-    return known
+    return name
 
 
 def _guessed(head: bytes) -> str:
-    """The encoding of a text without a mark, as far as its beginning tells."""
+    """Detect the encoding of a text without a byte order mark from its beginning."""
     if b"\0" in head and not _has_stray_nuls(head) and (wide := _wide(head)):
         return wide
     return guessed([head], whole=False)
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark: the one in which this is a text with ASCII in it."""
+    """Detect UTF-16 or UTF-32 without a mark: the one that gives a text with some ASCII."""
     for name in _WIDE:
         width = 4 if name.startswith("utf-32") else 2
         text = head[: len(head) // width * width].decode(name, "replace")
@@ -120,11 +120,11 @@ def _wide(head: bytes) -> str | None:
 
 
 def _has_stray_nuls(head: bytes) -> bool:
-    """Whether NULs stand in a text of one byte a unit, rather than every unit having two or four.
+    """Whether the NULs are stray bytes in a single-byte text, and the text is not UTF-16 or UTF-32.
 
-    Three signs, each enough: what is left without the NULs is UTF-8 and has no other control
-    characters, as UTF-16 of Cyrillic or Thai has; nearly all pairs of bytes are two of ASCII; most
-    line ends stand alone where UTF-16 would have a NUL beside them.
+    Each of three signs is sufficient: without the NULs the text is UTF-8 and has no other control
+    characters, which UTF-16 of Cyrillic or Thai has; nearly all pairs of bytes are ASCII; most line
+    ends have no NUL beside them, which UTF-16 would have.
     """
     nuls = head.count(0)
     if nuls < _MAX_STRAY * len(head):
@@ -135,7 +135,7 @@ def _has_stray_nuls(head: bytes) -> bool:
     pairs = sum(map(and_, ascii_bytes[::2], ascii_bytes[1::2]))
     if pairs > _MAX_PAIRS * len(head) / 2:
         return True
-    # The order in which most NULs come second is that in which characters of ASCII are units.
+    # In the right byte order, most NULs are the high bytes of ASCII characters.
     little = 2 * head[1::2].count(0) >= nuls
     low, high = (head[::2], head[1::2]) if little else (head[1::2], head[::2])
     ends = [beside for unit, beside in zip(low, high, strict=False) if unit == ord("\n")]
@@ -143,8 +143,8 @@ def _has_stray_nuls(head: bytes) -> bool:
 
 
 def _narrowed(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    # The codecs of Python take the name of a handler, so it has to be known to them. It puts half
-    # of a surrogate pair where a character should be, which UTF-8 has no valid bytes for.
+    # Python's codecs take the name of a registered error handler. It inserts an unpaired
+    # surrogate, which has no valid UTF-8 encoding.
     codecs.register_error(_MARK, _mark)
     decoder = codecs.getincrementaldecoder(encoding)(_MARK)
     for chunk in chunks:
@@ -161,7 +161,7 @@ def _mark(exc: UnicodeError) -> tuple[str, int]:
 
 
 def _of_size(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes, the first chunk of `size` at least where there are as many."""
+    """The same bytes; the first chunk has at least `size` bytes if there are as many."""
     first = b""
     rest = iter(chunks)
     while len(first) < size and (more := next(rest, b"")):

@@ -1,4 +1,4 @@
-"""What a file is: format, compression, encoding and delimiter, as found or as said."""
+"""The format of a file: kind, compression, encoding and delimiter, declared or detected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DELIMITERS = {"\t": "tab", "\x1f": "unit separator", "\x01": "^A"}
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredFormat:
-    """What the caller says of a file; None is for us to find out. It wins over every guess."""
+    """The format that a request declares; None is detected. A declared value has precedence."""
 
     format: Kind | None = None
     delimiter: str | None = None
@@ -33,9 +33,9 @@ class DeclaredFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How the bytes of a file become rows.
+    """The resolved format of a file.
 
-    `encoding` is a name that Python knows, with its byte order; `delimiter` counts for CSV only.
+    `encoding` is Python's name, with the byte order; `delimiter` is for CSV only.
     """
 
     kind: Kind
@@ -46,27 +46,27 @@ class Format:
     skip_rows: int = 0
 
     def describe(self) -> str:
-        """What was found, in words for the user.
+        """The format as a phrase for users.
 
         >>> Format(kind="csv", delimiter=";", encoding="utf-16-le", bom=True).describe()
         "CSV, delimiter ';', UTF-16LE with BOM"
         >>> Format(kind="parquet", compression="zstd").describe()
         'Parquet, zstd'
         """
-        said = [_KINDS[self.kind]]
+        parts = [_KINDS[self.kind]]
         if self.kind == "csv":
-            said.append(f"delimiter {_DELIMITERS.get(self.delimiter, repr(self.delimiter))}")
+            parts.append(f"delimiter {_DELIMITERS.get(self.delimiter, repr(self.delimiter))}")
         if self.kind != "parquet":
-            said.append(encoding_name(self.encoding) + (" with BOM" if self.bom else ""))
+            parts.append(encoding_name(self.encoding) + (" with BOM" if self.bom else ""))
         if self.compression != "none":
-            said.append(self.compression)
+            parts.append(self.compression)
         if self.skip_rows:
-            said.append(f"{self.skip_rows} line{'' if self.skip_rows == 1 else 's'} skipped")
-        return ", ".join(said)
+            parts.append(f"{self.skip_rows} line{'' if self.skip_rows == 1 else 's'} skipped")
+        return ", ".join(parts)
 
 
 def encoding_name(encoding: str) -> str:
-    """An encoding as people write it.
+    """The usual name of an encoding.
 
     >>> encoding_name("utf-16-be"), encoding_name("koi8-r")
     ('UTF-16BE', 'koi8-r')

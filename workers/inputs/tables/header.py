@@ -1,8 +1,8 @@
-"""The columns of a table: what each is called, and that those which a request names are there.
+"""The header of a table: unique column names, and the check for the requested columns.
 
-A column without a name, such as the index that pandas writes, is called `column_1` by its place.
-Of columns with one name the second is called `name_2`. Such a name counts as any other; a name that
-stands twice is an error only where the request names it, since it does not say which is meant.
+A column without a name, such as the index that pandas writes, is called `column_1` by its position.
+The second of two columns with one name is called `name_2`. Such names count like any other. A
+duplicate name is an error only if the request refers to it, since it is ambiguous.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class RequestedColumns:
     """The columns that a request names.
 
     Attributes:
-        required: by the field of the request that names each, such as `text_column`.
-        optional: read where they are there.
+        required: the column names, by the field of the request, such as `text_column`.
+        optional: columns that are read if they exist.
     """
 
     required: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class RequestedColumns:
 
     @property
     def texts(self) -> frozenset[str]:
-        """The columns that hold texts, whatever type they have; others may hold images, as bytes.
+        """The required columns that hold texts; the others may hold images, as bytes.
 
         >>> sorted(RequestedColumns(required={"image_column": "photo", "id_column": "id"}).texts)
         ['id']
@@ -41,7 +41,7 @@ class RequestedColumns:
         return frozenset(name for where, name in self.required.items() if where not in media)
 
     def found(self, names: Sequence[str]) -> int:
-        """How many of the required columns there are among the names.
+        """The number of required columns among the names.
 
         >>> requested = RequestedColumns(required={"text_column": "text", "id_column": "id"})
         >>> requested.found(["no", " text"])
@@ -51,37 +51,37 @@ class RequestedColumns:
         return sum(name in there for name in self.required.values())
 
     def all_in(self, names: Sequence[str]) -> bool:
-        """Whether these could be the names of a table that has what is required."""
+        """Whether the names include all required columns, and there are any."""
         return bool(self.required) and self.found(names) == len(self.required)
 
 
 def columns(
     header: Sequence[str], wanted: RequestedColumns | None = None, *, hint: str = ""
 ) -> list[str]:
-    """What the columns of a table are called: each has a name of its own.
+    """Make the column names of a table unique and check the requested columns.
 
     Args:
-        header: the names as the table has them.
-        wanted: those that have to be there, and once.
-        hint: what else to say where one is missing.
+        header: the names in the table.
+        wanted: the requested columns, each of which must exist once.
+        hint: advice for the error message if a column is missing.
 
     Raises:
-        InvalidRequest: One is missing, or stands twice; names the field that names it.
+        InvalidRequest: A requested column is missing or ambiguous; the error names its field.
 
     >>> columns(["", "text", "note", "note"])
     ['column_1', 'text', 'note', 'note_2']
     """
     if len(header) > MAX_COLUMNS:
         unreadable(f"has {len(header)} columns; the limit is {MAX_COLUMNS}")
-    taken = set(header)
+    used = set(header)
     names: dict[str, None] = {}  # in order
-    numbers: dict[str, Iterator[int]] = {}  # to try next behind each name
+    numbers: dict[str, Iterator[int]] = {}  # next suffix to try, by name
     for place, name in enumerate(header, start=1):
         free = name or f"column_{place}"
-        if free in (names if name else taken):
-            tried = numbers.setdefault(free, count(2))
-            free = next(each for n in tried if (each := f"{free}_{n}") not in taken)
-        taken.add(free)
+        if free in (names if name else used):
+            suffixes = numbers.setdefault(free, count(2))
+            free = next(each for n in suffixes if (each := f"{free}_{n}") not in used)
+        used.add(free)
         names[free] = None
     if wanted is not None:
         _check(header, list(names), wanted, hint)
@@ -89,7 +89,7 @@ def columns(
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message, in quotes, so that blanks show.
+    """Names for a message, in quotes, so that whitespace is visible.
 
     >>> listed(["id", " text"])
     "'id', ' text'"

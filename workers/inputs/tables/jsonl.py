@@ -1,8 +1,8 @@
-"""JSONL: an object on each line. Blank lines are no rows.
+"""JSONL: one object per line. Blank lines are skipped.
 
-Read by msgspec, which is stricter than Python's own `json`: NaN, Infinity, numbers beyond the range
-of a double, halves of surrogate pairs and bytes that are not UTF-8 are refused there. It lets a key
-come twice, as `json` does, and keeps the last; that is refused here. Integers are exact in both.
+msgspec parses the lines and is stricter than Python's `json`: it refuses NaN, Infinity, numbers
+beyond the range of a double, unpaired surrogates and invalid UTF-8. Like `json` it accepts
+duplicate keys and keeps the last value; this module refuses them. Integers are exact in both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from workers.inputs.tables.encodings import is_unicode, undecodable
 from workers.inputs.tables.lines import Line
 from workers.inputs.tables.row import Row, RowFault, TableLimits, too_long
 
-# Python's own limit depends on who calls, so that a row could be right in one place and wrong in
-# another.
+# Python's own limit depends on the call stack, so that the same row could pass in one place and
+# fail in another.
 _DEEPEST = 100
 _NESTED = frozenset({dict, list})
 
@@ -28,7 +28,7 @@ _TYPES: dict[type, str] = {
 
 
 def rows(lines: Iterable[Line], *, encoding: str, skip: int, bounds: TableLimits) -> Iterator[Row]:
-    """The rows of JSONL, but for the first `skip`, which are only counted."""
+    """The rows of a JSONL file after the first `skip`, which are only counted."""
     text_of = None if is_unicode(encoding) else encoding
     number = 0
     for line, raw in lines:
@@ -48,9 +48,11 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
         if type(data) is not dict:
             what = _TYPES.get(type(data), "null")
             fault = RowFault("not_an_object", f"must be a JSON object, not {what}")
-        # Each key has a colon. Without further ones no key came twice, which is 9 times quicker to
-        # see than by parsing again.
-        elif raw.count(b":") == _keys(data) or not _has_twice(raw.decode(text_of or "utf-8")):
+        # Each key has a colon. Without further colons there is no duplicate key; this check is 9
+        # times faster than parsing again.
+        elif raw.count(b":") == _keys(data) or not _has_duplicate_key(
+            raw.decode(text_of or "utf-8")
+        ):
             return Row(number=number, line=line, data=data)
         else:
             fault = RowFault("duplicate_key", "has a duplicate key in one object")
@@ -64,7 +66,7 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
 
 
 def _keys(value: object, deepest: int = _DEEPEST) -> int:
-    """How many keys all objects in a value have."""
+    """The number of keys of all objects in a value, nested ones included."""
     if not deepest:
         raise RecursionError
     if type(value) is dict:
@@ -75,21 +77,21 @@ def _keys(value: object, deepest: int = _DEEPEST) -> int:
     return 0
 
 
-def _has_twice(text: str) -> bool:
-    twice = False
+def _has_duplicate_key(text: str) -> bool:
+    duplicate = False
 
-    def once(pairs: list[tuple[str, object]]) -> int:
-        nonlocal twice
-        twice = twice or len(dict(pairs)) != len(pairs)
+    def check(pairs: list[tuple[str, object]]) -> int:
+        nonlocal duplicate
+        duplicate = duplicate or len(dict(pairs)) != len(pairs)
         return 0
 
-    # A number of 4,301 digits is an error to int(), and none of our business here.
-    json.loads(text, object_pairs_hook=once, parse_int=len, parse_float=len)
-    return twice
+    # int() refuses a number of 4,301 digits, which does not matter here.
+    json.loads(text, object_pairs_hook=check, parse_int=len, parse_float=len)
+    return duplicate
 
 
 def _why(error: msgspec.DecodeError, text: str) -> RowFault:
-    """What is wrong with a line, in more words where the parser has few."""
+    """The fault of a line, with more detail than the parser gives."""
     constant = None
 
     def remember(name: str) -> None:

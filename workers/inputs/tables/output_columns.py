@@ -1,4 +1,4 @@
-"""A column of the output, and the text that stands for a value where a table has only texts."""
+"""Columns of the output, and the text form of values for formats without types."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Type = Scalar | ListOf | Struct
 
 @dataclass(frozen=True, kw_only=True)
 class OutputColumn:
-    """A column of the output. Its type is one of Parquet's; the other formats write what comes.
+    """A column of the output. Its type applies to Parquet; other formats write any value.
 
-    In a `text` column what is no text is written as JSON; so are lists and objects in CSV.
+    A `text` column writes other values as JSON; CSV writes lists and objects as JSON.
     """
 
     name: str
@@ -44,7 +44,7 @@ class OutputColumn:
 
 
 def text_of(value: object) -> str | None:
-    """A value as the text that stands for it in a table; None for null.
+    """The text form of a value; None for null.
 
     >>> text_of("a"), text_of(1.5), text_of(True), text_of({"a": [1]})
     ('a', '1.5', 'true', '{"a":[1]}')

@@ -1,11 +1,11 @@
-"""Parquet: a few rows at a time, as JSON values (`workers.inputs.tables.parquet_values`).
+"""Parquet reader: a few rows at a time, as JSON values (`workers.inputs.tables.parquet_values`).
 
-A value that is none of its column's type is a fault of its row.
+A value that does not match the type of its column is a fault of its row.
 
-Arrow reads page by page. What it holds is bounded by `_BATCH_ROWS` times the largest value of a
-column, which nothing in a file tells beforehand: sizes that a file states count a value once that a
-million rows have. So files are refused by what they state, and then by what their rows really are;
-and whatever they claim, a worker has them read in a child process, whose memory is bounded.
+Arrow reads page by page. Its memory is bounded by `_BATCH_ROWS` times the largest value of a
+column, which is not known in advance: the sizes that a file states count a value once even if a
+million rows share it. Files are therefore refused by their stated sizes first and by the measured
+sizes of their rows later. In any case a worker reads them in a sandboxed child process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from workers.inputs.tables.header import RequestedColumns, columns
 from workers.inputs.tables.parquet_values import UNREADABLE, values_of
 from workers.inputs.tables.row import MAX_COLUMNS, Row, RowFault, TableLimits, too_long, unreadable
 
-_BATCH_ROWS = 128  # of 1,024 rows, reading is 1.3 times as fast, and holds 8 times as much
-_BATCH_BYTES = 8 * 1024 * 1024  # fewer rows, where they are large
+_BATCH_ROWS = 128  # 1,024 rows would be 1.3 times as fast and take 8 times the memory
+_BATCH_BYTES = 8 * 1024 * 1024  # fewer rows if they are large
 _BUFFER_BYTES = 1024 * 1024
 _MIN_BUFFER = 16 * 1024
-_BUFFERS = 64 * 1024 * 1024  # of all columns
-_ROW_BYTES = 64  # what a row weighs whatever is in it
-# Of a value that all rows have, a file says next to nothing: a million rows of it are no attack.
+_BUFFERS = 64 * 1024 * 1024  # for all columns together
+_ROW_BYTES = 64  # fixed weight of a row
+# A value that all rows share takes nearly no space in a file: a million such rows are no attack.
 _FREE_WEIGHT = 256 * 1024 * 1024
 
 _NO_ROOM = "no space is left for temporary files"
@@ -42,23 +42,23 @@ _BROKEN = (pa.ArrowException, OSError, ValueError, TypeError, RuntimeError)
 def rows(
     stream: BinaryIO, *, skip: int, bounds: TableLimits, wanted: RequestedColumns | None = None
 ) -> Iterator[Row]:
-    """The rows of a Parquet file, but for the first `skip`; else as `batches`."""
+    """The rows of a Parquet file after the first `skip`; otherwise as `batches`."""
     return chain.from_iterable(batches(stream, skip=skip, bounds=bounds, wanted=wanted))
 
 
 def batches(
     stream: BinaryIO, *, skip: int, bounds: TableLimits, wanted: RequestedColumns | None = None
 ) -> Iterator[list[Row]]:
-    """The same, some at a time; none for what was only read over.
+    """The rows in lists; a list is empty if all its rows were skipped.
 
     Args:
-        stream: seekable.
-        skip: whole row groups of them are not read at all.
-        bounds: `max_ratio` and `max_expanded_bytes` hold for what the file states of itself.
-        wanted: columns that must be there.
+        stream: a seekable stream.
+        skip: number of rows to skip; row groups that are skipped completely are not read.
+        bounds: limits; `max_ratio` and `max_expanded_bytes` also apply to the stated sizes.
+        wanted: the requested columns.
 
     Raises:
-        InvalidRequest: It is broken, encrypted or too large, or lacks a column.
+        InvalidRequest: The file is broken, encrypted or too large, or lacks a column.
     """
     table, header = _opened(stream)
     names = columns(header, wanted)
@@ -75,10 +75,10 @@ def batches(
 
 
 def record_batches(stream: BinaryIO, *, bounds: TableLimits) -> Iterator[pa.RecordBatch]:
-    """All rows of a Parquet file as Arrow has them, some at a time.
+    """All rows of a Parquet file as Arrow record batches.
 
     Raises:
-        InvalidRequest: It is broken, encrypted or too large.
+        InvalidRequest: The file is broken, encrypted or too large.
     """
     table, _ = _opened(stream)
     for batch in _weighed(table, stream, skip=0, bounds=bounds):
@@ -87,12 +87,12 @@ def record_batches(stream: BinaryIO, *, bounds: TableLimits) -> Iterator[pa.Reco
 
 
 def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
-    """A file, and the names of its columns as it has them."""
+    """Open a file; returns it and its column names."""
     with _translated():
         metadata = pq.read_metadata(stream)
         if metadata.num_columns > MAX_COLUMNS:
             unreadable(f"has {metadata.num_columns} columns; the limit is {MAX_COLUMNS}")
-        # Without the buffer size, or with `pre_buffer`, a whole row group is held.
+        # Without `buffer_size`, or with `pre_buffer`, Arrow holds a whole row group.
         table = pq.ParquetFile(
             stream,
             metadata=metadata,
@@ -111,7 +111,7 @@ def _opened(stream: BinaryIO) -> tuple[pq.ParquetFile, list[str]]:
 def _weighed(
     table: pq.ParquetFile, stream: BinaryIO, *, skip: int, bounds: TableLimits
 ) -> Iterator[pa.RecordBatch | int]:
-    """The batches of a file, first how many rows of whole groups are passed over."""
+    """First the number of rows in skipped row groups, then the record batches of the rest."""
     with _translated():
         groups = [table.metadata.row_group(i) for i in range(table.metadata.num_row_groups)]
     sent_bytes = stream.seek(0, 2)
@@ -130,10 +130,10 @@ def _weighed(
 
 @contextmanager
 def seekable(chunks: Iterable[bytes]) -> Iterator[BinaryIO]:
-    """The same bytes in a file that has no name, so that it is gone whatever becomes of us.
+    """Copy the bytes to an unnamed temporary file, which disappears with the process.
 
     Raises:
-        Unavailable: There is no room for it in the directory that TMPDIR names.
+        Unavailable: The directory of TMPDIR has no space left.
     """
     try:
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below, where it is used
@@ -162,7 +162,7 @@ def _translated() -> Iterator[None]:
     except (MemoryError, InvalidRequest):
         raise
     except _BROKEN as exc:
-        # Arrow's words are long, and may quote the file.
+        # Messages of Arrow are long and may quote the file.
         unreadable(
             f"is broken, or not a Parquet file that Arrow can read ({type(exc).__name__}): "
             "write it again"
@@ -170,7 +170,7 @@ def _translated() -> Iterator[None]:
 
 
 def _check_weight(weight: int, sent_bytes: int, bounds: TableLimits) -> None:
-    """Refuse a file whose rows are far more than it says of itself."""
+    """Refuse a file whose rows are far larger than its stated sizes."""
     if weight > _FREE_WEIGHT or weight > bounds.max_expanded_bytes:
         bounds.check_expanded(weight, sent_bytes=sent_bytes)
 
@@ -178,8 +178,8 @@ def _check_weight(weight: int, sent_bytes: int, bounds: TableLimits) -> None:
 def _batches(table: pq.ParquetFile, groups: range) -> Iterator[pa.RecordBatch]:
     if not groups:
         return
-    # By the first row: only a file that begins with small values and goes on with large ones can
-    # make a batch large.
+    # The first row sets the batch size: only a file that begins with small values and continues
+    # with large ones can make a batch large.
     first = next(_iterated(table, range(groups.start, groups.start + 1), 1), None)
     weight = 0 if first is None else max(1, first.nbytes)
     batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, weight)))
@@ -200,14 +200,14 @@ def _iterated(table: pq.ParquetFile, groups: range, rows: int) -> Iterator[pa.Re
 def _rows(
     batch: pa.RecordBatch, names: list[str], texts: frozenset[str], before: int, bounds: TableLimits
 ) -> Iterator[Row]:
-    """The rows of a batch, which `before` others come before."""
+    """The rows of a record batch that follows `before` other rows."""
     with _translated():
         values = [
             values_of(column, text=name in texts)
             for name, column in zip(names, batch.columns, strict=True)
         ]
-    # Where the whole batch is within the bound of a row, so is each.
-    # Nulls and empty lists have no bytes.
+    # If the whole batch is within the limit of a row, so is each row. Nulls and empty lists have
+    # no bytes, so nested types are always checked.
     large = batch.nbytes > bounds.max_row_bytes or any(
         pa.types.is_nested(each.type) or isinstance(each.type, pa.BaseExtensionType)
         for each in batch.schema

@@ -1,7 +1,7 @@
-"""Some rows of a Parquet file, and columns beside them: the file's schema stays what it is.
+"""Copies rows of a Parquet file and appends columns; the schema of the file is preserved.
 
-Values are copied as Arrow has them. An integer stays one of its width, so that joins by it work,
-and what Python or JSON have no types for, such as nanoseconds or infinities, is not touched.
+Values are copied as Arrow values. Integers keep their width, so that joins on them work, and types
+that Python and JSON lack, such as nanoseconds or infinities, are preserved.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ def appended(
     rows: Iterable[tuple[int, Values]],
     columns: Sequence[OutputColumn],
 ) -> Iterator[bytes]:
-    """A Parquet file of rows of a table, in pieces.
+    """Write a Parquet file of selected rows of a table, with further columns, in pieces.
 
     Args:
-        batches: of the table, or of several with one schema, in order.
-        rows: the numbers of those that are written, from 1 and ascending, each with the values of
-            the further columns, in their order.
-        columns: names and types of those; none has the name of a column of the table.
+        batches: the record batches of the table, or of several tables with one schema, in order.
+        rows: the numbers of the rows to write, from 1 and ascending, each with the values of the
+            further columns, in their order.
+        columns: the further columns; none may have the name of a column of the table.
 
     Raises:
-        InvalidRequest: The table does not have such a row, its schema changes, or a value is not of
-            its column's type.
+        InvalidRequest: A row does not exist, the schema changes, or a value does not match the
+            type of its column.
     """
     sink = OutputBuffer()
     writer: pq.ParquetWriter | None = None
-    held: list[pa.Table] = []
+    tables: list[pa.Table] = []
     count = size = 0
     try:
         for table in _joined(batches, rows, columns):
             writer = writer or pq.ParquetWriter(
                 pa.PythonFile(sink, mode="w"), table.schema, compression="snappy"
             )
-            held.append(table)
+            tables.append(table)
             count, size = count + table.num_rows, size + table.nbytes
             if count >= GROUP_ROWS or size >= GROUP_BYTES:
-                writer.write_table(pa.concat_tables(held))
-                held, count, size = [], 0, 0
-                yield sink.taken()
-        if writer is not None and held:
-            writer.write_table(pa.concat_tables(held))
+                writer.write_table(pa.concat_tables(tables))
+                tables, count, size = [], 0, 0
+                yield sink.drain()
+        if writer is not None and tables:
+            writer.write_table(pa.concat_tables(tables))
     finally:
         if writer is not None:
             writer.close()
-    yield sink.taken()
+    yield sink.drain()
 
 
 def _joined(
@@ -68,7 +68,7 @@ def _joined(
     rows: Iterable[tuple[int, Values]],
     columns: Sequence[OutputColumn],
 ) -> Iterator[pa.Table]:
-    """The rows that are written of each batch, with the further columns."""
+    """For each record batch, the selected rows with the further columns."""
     remaining = iter(rows)
     row = next(remaining, None)
     first: pa.Schema | None = None
@@ -84,22 +84,22 @@ def _joined(
         while row is not None and before < row[0] <= before + batch.num_rows:
             number, values = row
             places.append(number - before - 1)
-            for held, value in zip(group, values.values(), strict=True):
-                held.append(value)
+            for column_values, value in zip(group, values.values(), strict=True):
+                column_values.append(value)
             row = next(remaining, None)
             if row is not None and row[0] <= number:
                 unreadable("the rows arrived in a different order")
         before += batch.num_rows
         if places:
             part = batch if len(places) == batch.num_rows else batch.take(pa.array(places))
-            ours = table_of(group, columns)
-            yield pa.Table.from_arrays([*part.columns, *ours.columns], schema=schema)
+            added = table_of(group, columns)
+            yield pa.Table.from_arrays([*part.columns, *added.columns], schema=schema)
     if row is not None:
         unreadable("has fewer rows than when it was first read")
 
 
 def _with_columns(schema: pa.Schema, columns: Sequence[OutputColumn]) -> pa.Schema:
-    """The schema with a name of its own for each column, and further columns."""
+    """The schema with unique column names and the further columns."""
     fields = [
         field.with_name(name) for field, name in zip(schema, names_of(schema.names), strict=True)
     ]
@@ -107,7 +107,7 @@ def _with_columns(schema: pa.Schema, columns: Sequence[OutputColumn]) -> pa.Sche
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of another object, whose values the first one's types have too."""
+    """Cast a record batch of another object to the schema of the first object."""
     try:
         return batch.cast(schema)
     except (pa.ArrowException, ValueError):

@@ -1,12 +1,12 @@
-"""The values of a Parquet column as JSON knows them: exact, and in one form for all of a column.
+"""Converts the values of a Parquet column to JSON values: exact, and in one form per column.
 
-Timestamps, dates and times are ISO 8601, in the precision of their column and in UTC; durations
-too (`PT1M30S`). Decimals are texts, UUIDs as people write them. Bytes are base64; those of a column
-that the request names for its texts are UTF-8, since old writers do not say that a column is one;
-what is none stays bytes, and its row is refused as one without a text.
-What stands within lists and structs takes the same way.
+Timestamps, dates and times become ISO 8601, in the precision of their column and in UTC; durations
+too (`PT1M30S`). Decimals become strings, UUIDs their usual form. Bytes become base64. In a column
+that the request names for texts, bytes are decoded as UTF-8, since old writers do not mark string
+columns; invalid UTF-8 stays bytes, and the row is refused as one without a text. Values inside
+lists and structs are converted the same way.
 
-Floats stay floats: the formats that have infinities and NaN keep them, in JSON they are null.
+Floats stay floats: formats with infinities and NaN keep them; in JSON they become null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-UNREADABLE = object()  # a value that is none of its column's type
+UNREADABLE = object()  # a value that does not match the type of its column
 
 _PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _LISTS: tuple[Callable[[pa.DataType], bool], ...] = (
@@ -38,11 +38,11 @@ _PLAIN: tuple[Callable[[pa.DataType], bool], ...] = (
 
 
 def values_of(column: pa.Array, *, text: bool = False) -> list[object]:
-    """The values of a column; `UNREADABLE` where one is broken.
+    """Convert the values of a column; a broken value becomes `UNREADABLE`.
 
     Args:
-        column: of any type that Parquet has.
-        text: its bytes are a text.
+        column: a column of any Parquet type.
+        text: whether bytes are decoded as text.
     """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -111,7 +111,7 @@ def _is_valid(values: pa.Array | pa.RecordBatch) -> bool:
 
 
 def duration(ticks: int, per_s: int) -> str:
-    """A duration by ISO 8601.
+    """Format a duration as ISO 8601.
 
     >>> duration(93_784_000_000_005, 10**9), duration(-1500, 10**3), duration(0, 1)
     ('P1DT2H3M4.000000005S', '-PT1.5S', 'PT0S')
@@ -132,7 +132,7 @@ def duration(ticks: int, per_s: int) -> str:
 def _scalars(column: pa.Array) -> list[object]:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        # As Python's own type it would lose nanoseconds, and years beyond 9999.
+        # Python's datetime would lose nanoseconds and years beyond 9999.
         text = pc.replace_substring(
             column.cast(pa.timestamp(kind.unit)).cast(pa.string()), " ", "T"
         )
@@ -178,18 +178,18 @@ def _uuids(stored: pa.Array) -> list[object]:
 
 def _lists(column: pa.Array) -> list[object]:
     items = iter(values_of(column.flatten()))
-    found: list[object] = []
+    converted: list[object] = []
     for length in pc.list_value_length(column).to_pylist():
         if length is None:
-            found.append(None)
+            converted.append(None)
             continue
         value = list(islice(items, length))
-        found.append(UNREADABLE if UNREADABLE in value else value)
-    return found
+        converted.append(UNREADABLE if UNREADABLE in value else value)
+    return converted
 
 
 def _maps(column: pa.Array) -> list[object]:
-    """Lists of pairs: the keys of a map need not be texts, nor differ."""
+    """Maps become lists of pairs, since their keys may be no strings and may repeat."""
     kind = column.type
     pair = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
     pairs: list[Any] = _lists(column.cast(pa.list_(pair)))
@@ -203,10 +203,12 @@ def _structs(column: pa.Array) -> list[object]:
     names = [str(field.name) for field in column.type]
     fields = [values_of(field) for field in column.flatten()]
     rows = zip(*fields, strict=True) if fields else ((),) * len(column)
-    found: list[object] = []
+    converted: list[object] = []
     for row, valid in zip(rows, column.is_valid().to_pylist(), strict=True):
         if not valid:
-            found.append(None)
+            converted.append(None)
         else:
-            found.append(UNREADABLE if UNREADABLE in row else dict(zip(names, row, strict=True)))
-    return found
+            converted.append(
+                UNREADABLE if UNREADABLE in row else dict(zip(names, row, strict=True))
+            )
+    return converted

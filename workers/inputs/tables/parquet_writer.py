@@ -1,4 +1,4 @@
-"""Rows to Parquet, a row group at a time: what is held is one group, and what it is as bytes."""
+"""Parquet writer: one row group at a time, so that memory is bounded by a group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.inputs.tables.row import unreadable
 
 GROUP_ROWS = 16_384
 GROUP_BYTES = 16 * 1024 * 1024  # of text
-# A list of labels and scores in Python takes 7.7 times the bytes that it has as JSON.
+# In Python, a list of labels and scores takes 7.7 times its size as JSON.
 _NESTED_WEIGHT = 8
 
 _encode = msgspec.json.Encoder().encode
@@ -26,8 +26,8 @@ _SCALARS = {
     "boolean": pa.bool_(),
 }
 
-# Arrow itself would make 1 of 1.5, and of True.
-_TAKEN: dict[str, frozenset[type]] = {
+# Arrow itself would convert 1.5 and True to 1.
+_ACCEPTED: dict[str, frozenset[type]] = {
     "text": frozenset({str, NoneType}),
     "number": frozenset({int, float, NoneType}),
     "integer": frozenset({int, NoneType}),
@@ -36,14 +36,14 @@ _TAKEN: dict[str, frozenset[type]] = {
 
 
 def write_parquet(rows: Iterable[Values], columns: Sequence[OutputColumn]) -> Iterator[bytes]:
-    """A Parquet file of the rows, in pieces.
+    """Write the rows as a Parquet file, in pieces.
 
     Args:
-        rows: each with exactly the columns, in their order.
-        columns: names and types; every one may be null.
+        rows: rows with exactly the columns, in their order.
+        columns: names and types; all are nullable.
 
     Raises:
-        InvalidRequest: A value is not of its column's type.
+        InvalidRequest: A value does not match the type of its column.
     """
     sink = OutputBuffer()
     with pq.ParquetWriter(
@@ -51,12 +51,12 @@ def write_parquet(rows: Iterable[Values], columns: Sequence[OutputColumn]) -> It
     ) as writer:
         for group in _groups(rows, columns):
             writer.write_table(table_of(group, columns))
-            yield sink.taken()
-    yield sink.taken()
+            yield sink.drain()
+    yield sink.drain()
 
 
 def schema_of(columns: Sequence[OutputColumn]) -> pa.Schema:
-    """The types that columns have in Parquet."""
+    """The Arrow schema of columns."""
     return pa.schema([pa.field(column.name, _arrow_type(column.type)) for column in columns])
 
 
@@ -69,17 +69,17 @@ def _arrow_type(type_: Type) -> pa.DataType:
 
 
 def table_of(group: Sequence[list[object]], columns: Sequence[OutputColumn]) -> pa.Table:
-    """The values of columns as a table.
+    """An Arrow table of column values.
 
     Raises:
-        InvalidRequest: A value is not of its column's type.
+        InvalidRequest: A value does not match the type of its column.
     """
     arrays = []
     for column, values in zip(columns, group, strict=True):
         if column.type == "text":
             values = [text_of(value) for value in values]
         try:
-            if isinstance(column.type, str) and not _TAKEN[column.type].issuperset(
+            if isinstance(column.type, str) and not _ACCEPTED[column.type].issuperset(
                 map(type, values)
             ):
                 raise TypeError
@@ -93,7 +93,7 @@ def table_of(group: Sequence[list[object]], columns: Sequence[OutputColumn]) -> 
 def _groups(
     rows: Iterable[Values], columns: Sequence[OutputColumn]
 ) -> Iterator[list[list[object]]]:
-    """The values of each column, for as many rows as a group holds."""
+    """The column values of the rows of each row group."""
     group: list[list[object]] = [[] for _ in columns]
     count, size = 0, 0
     for row in rows:
@@ -116,29 +116,29 @@ def _groups(
 
 
 class OutputBuffer(io.RawIOBase):
-    """What was written since it was last taken."""
+    """Collects the bytes written since the last `drain`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = bytearray()
-        self._place = 0
+        self._buffer = bytearray()
+        self._written = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Take more."""
-        self._held += data
-        self._place += len(data)
+        """Append bytes."""
+        self._buffer += data
+        self._written += len(data)
         return len(data)
 
     def tell(self) -> int:
-        """How much was written in all."""
-        return self._place
+        """The number of bytes written in total."""
+        return self._written
 
-    def taken(self) -> bytes:
-        """Hand it over."""
-        held = bytes(self._held)
-        self._held.clear()
-        return held
+    def drain(self) -> bytes:
+        """Remove and return the collected bytes."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data

@@ -1,4 +1,4 @@
-"""The rows of a file, whatever its format: the way in."""
+"""Reads the rows of a file in any supported format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ParquetRows(Protocol):
         bounds: TableLimits,
         wanted: RequestedColumns | None = None,
     ) -> Iterator[Row]:
-        """The rows of a seekable file, but for the first `skip`."""
+        """The rows of a seekable file after the first `skip`."""
 
 
 class ArrowBatches(Protocol):
@@ -48,23 +48,23 @@ def read_rows(
     wanted: RequestedColumns | None = None,
     parquet_rows: ParquetRows = parquet.rows,
 ) -> Generator[Row, None, None]:
-    """The rows of a file, one after another, in bounded memory.
+    """Yield the rows of a file in bounded memory.
 
-    A row that is wrong comes with its fault. What makes the rest unreadable, such as a compressed
-    file that ends in the middle, raises where it is met, after the rows before it. Close the
-    iterator if it is not read to its end: a Parquet file may wait in a temporary one.
+    An invalid row has a fault. An error that makes the rest unreadable, such as a truncated
+    compressed file, raises after the rows before it. Close the iterator if it is not exhausted: a
+    Parquet file may be copied to a temporary file.
 
     Args:
-        stream: the bytes as they were sent, at their beginning; it may give any number at a time.
-        found: what `sniff` says of them.
-        skip: rows not to give out; the first row that comes has the number `skip` + 1.
-        bounds: the defaults of `TableLimits`, if None.
-        wanted: the columns that a table must have; JSONL may have other keys in each line.
-        parquet_rows: reads Parquet; in this process, if not said: a worker has it read in a child.
+        stream: the file at its beginning; reads may return any number of bytes.
+        found: the format that `sniff` has detected.
+        skip: number of rows to skip; the first row has the number `skip` + 1.
+        bounds: limits; by default those of `TableLimits`.
+        wanted: the requested columns of a table; JSONL may have other keys in each line.
+        parquet_rows: reads Parquet; by default in this process. Workers pass the sandboxed reader.
 
     Raises:
-        InvalidRequest: The file cannot be read, or not to its end, or lacks a column.
-        Unavailable: There is no room for a temporary file.
+        InvalidRequest: The file is unreadable or truncated, or lacks a column.
+        Unavailable: No space is left for a temporary file.
     """
     bounds = bounds or TableLimits()
     if found.kind == "parquet":
@@ -81,11 +81,11 @@ def read_rows(
 def read_batches(
     stream: BinaryIO, found: Format, *, bounds: TableLimits, arrow_batches: ArrowBatches
 ) -> Generator[pa.RecordBatch, None, None]:
-    """The rows of a Parquet file as Arrow has them, one batch after another; as `read_rows`.
+    """Yield the rows of a Parquet file as Arrow record batches; otherwise as `read_rows`.
 
     Raises:
-        InvalidRequest: The file is no Parquet, or cannot be read, or not to its end.
-        Unavailable: There is no room for a temporary file.
+        InvalidRequest: The file is not Parquet, or is unreadable or truncated.
+        Unavailable: No space is left for a temporary file.
     """
     if found.kind != "parquet":
         unreadable("is not a Parquet file")
@@ -104,7 +104,7 @@ def text_rows(
     bounds: TableLimits,
     wanted: RequestedColumns | None = None,
 ) -> Iterator[Row]:
-    """The rows of JSONL or CSV, by the chunks of what is inside the compression, of any size."""
+    """The rows of JSONL or CSV from decompressed chunks of any size."""
     cut = lines(utf8(chunks, found.encoding), max_bytes=bounds.max_row_bytes)
     if found.kind == "jsonl":
         return jsonl.rows(cut, encoding=found.encoding, skip=skip, bounds=bounds)

@@ -1,9 +1,9 @@
-"""A table of which a child process reads: rows to pieces of msgpack there, and back to rows here.
+"""Parquet in the sandbox: the child encodes rows as msgpack pieces, the worker decodes them.
 
-Where rows are copied with all that their types can hold, the pieces are those of Arrow.
+Rows that are copied to the output with their types are sent as Arrow streams instead.
 
-A row that would be too long is a fault before it travels, so that what the worker holds of a table
-is bounded, whatever the table claims: a piece is `PIECE_BYTES` and one row more at most.
+A row above its limit becomes a fault in the child, so that the memory of the worker is bounded,
+whatever the table states: a piece has at most `PIECE_BYTES` plus one row.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _decode = msgspec.msgpack.Decoder(list[Row]).decode
 def parquet_pieces(
     file: BinaryIO, skip: int, bounds: TableLimits, wanted: RequestedColumns | None
 ) -> Iterator[bytes]:
-    """The rows of a Parquet file, but for the first `skip`, some in each piece.
+    """The rows of a Parquet file after the first `skip`, in pieces of several rows.
 
-    Where many rows are read over, a piece without rows says now and then that it goes on.
+    While many rows are skipped, empty pieces are sent as a sign of progress.
 
     Raises:
         InvalidRequest: As `workers.inputs.tables.parquet.batches`.
     """
-    held: list[msgspec.Raw] = []
+    encoded_rows: list[msgspec.Raw] = []
     size, sent_at = 0, time.monotonic()
     for rows in parquet.batches(file, skip=skip, bounds=bounds, wanted=wanted):
         for row in rows:
             encoded = _encode(row)
-            held.append(msgspec.Raw(encoded))
+            encoded_rows.append(msgspec.Raw(encoded))
             size += len(encoded)
             if size >= PIECE_BYTES:
-                yield _encode(held)
-                held, size, sent_at = [], 0, time.monotonic()
-        if time.monotonic() - sent_at > _SILENT_S or len(held) > _PIECE_ROWS:
-            yield _encode(held)
-            held, size, sent_at = [], 0, time.monotonic()
-    if held:
-        yield _encode(held)
+                yield _encode(encoded_rows)
+                encoded_rows, size, sent_at = [], 0, time.monotonic()
+        if time.monotonic() - sent_at > _SILENT_S or len(encoded_rows) > _PIECE_ROWS:
+            yield _encode(encoded_rows)
+            encoded_rows, size, sent_at = [], 0, time.monotonic()
+    if encoded_rows:
+        yield _encode(encoded_rows)
 
 
 def arrow_pieces(file: BinaryIO, bounds: TableLimits) -> Iterator[bytes]:
-    """The rows of a Parquet file as Arrow has them, some in each piece, an Arrow stream by itself.
+    """The record batches of a Parquet file; each piece is an Arrow stream.
 
     Raises:
         InvalidRequest: As `workers.inputs.tables.parquet.record_batches`; or a row is too large.
@@ -79,17 +79,17 @@ def _streams(batch: pa.RecordBatch, bounds: TableLimits) -> Iterator[bytes]:
         yield from _streams(batch.slice(0, half), bounds)
         yield from _streams(batch.slice(half), bounds)
     else:
-        most = PIECE_BYTES + bounds.max_row_bytes
+        limit = PIECE_BYTES + bounds.max_row_bytes
         unreadable(
-            f"holds a row of {piece.size} bytes; the limit for a row of the output is {most}"
+            f"holds a row of {piece.size} bytes; the limit for a row of the output is {limit}"
         )
 
 
 def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]:
-    """The rows in such pieces, which are closed with them.
+    """The record batches in the pieces of `arrow_pieces`; closing closes the pieces.
 
     Raises:
-        InvalidRequest: The child refused the file, or could not read it within its bounds.
+        InvalidRequest: The child refused the file, or exceeded a limit.
     """
     with closing(pieces):
         try:
@@ -105,10 +105,10 @@ def batches_of(pieces: Generator[bytes, None, None]) -> Iterator[pa.RecordBatch]
 
 
 def rows_of(pieces: Generator[bytes, None, None]) -> Iterator[Row]:
-    """The rows in pieces that a child sends; the pieces are closed with the rows.
+    """The rows in the pieces of `parquet_pieces`; closing closes the pieces.
 
     Raises:
-        InvalidRequest: The child refused the file, or could not read it within its bounds.
+        InvalidRequest: The child refused the file, or exceeded a limit.
     """
     with closing(pieces):
         try:

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes; what the caller says wins over what they look like."""
+"""Format detection from the first bytes of a file; a declared format has precedence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from shared.batches import Kind
 from workers.inputs.tables.compression import compression_of, expanded_head
-from workers.inputs.tables.csv_dialect import delimiter_of, delimiter_said, delimiter_told
+from workers.inputs.tables.csv_dialect import delimiter_of, parse_delimiter, sep_delimiter
 from workers.inputs.tables.encodings import encoding_of, is_unicode, utf8
 from workers.inputs.tables.file_format import DeclaredFormat, Format
 from workers.inputs.tables.header import RequestedColumns
@@ -52,17 +52,17 @@ def sniff(
     said: DeclaredFormat | None = None,
     wanted: RequestedColumns | None = None,
 ) -> Format:
-    """What a file is.
+    """Detect the format of a file.
 
     Args:
-        head: its first bytes, `HEAD_BYTES` of them or all.
-        filename: decides only where the content does not.
-        said: what the caller says; only a compression is never asked for.
-        wanted: the columns that a table should have.
+        head: the first `HEAD_BYTES` bytes, or the whole file.
+        filename: decides only if the content does not.
+        said: the declared format; compression is always detected.
+        wanted: the requested columns.
 
     Raises:
-        InvalidRequest: It is nothing that is read, or not what was said; or no encoding or
-            delimiter is as said.
+        InvalidRequest: The format is not supported or differs from the declared one, or a declared
+            encoding or delimiter is invalid.
     """
     said = said or DeclaredFormat()
     compression = compression_of(head)
@@ -81,9 +81,9 @@ def sniff(
     kind = said.format or _kind(below, filename)
     delimiter = ","
     if said.delimiter is not None:
-        delimiter = delimiter_said(said.delimiter)
+        delimiter = parse_delimiter(said.delimiter)
     elif kind == "csv" and below:
-        delimiter = delimiter_told(text) or delimiter_of(below, wanted)
+        delimiter = sep_delimiter(text) or delimiter_of(below, wanted)
     if kind == "jsonl":
         _check_skip(said, "JSONL")
     return Format(
@@ -102,7 +102,7 @@ def _check_skip(said: DeclaredFormat, what: str) -> None:
 
 
 def _below(text: str, count: int) -> str:
-    """What stands below the first lines."""
+    """The text below the first `count` lines."""
     for _ in range(count):
         end = _LINE_END.search(text)
         if end is None:
@@ -113,7 +113,7 @@ def _below(text: str, count: int) -> str:
 
 def _refuse_foreign(head: bytes) -> None:
     for magic, what in _FOREIGN:
-        # Three letters may begin a header too; but a table has no control characters.
+        # A header may begin with the same letters, but a table has no control characters.
         if head.startswith(magic) and _CONTROL.search(head):
             unreadable(f"is {what}")
     place, magic = _TAR
@@ -122,7 +122,7 @@ def _refuse_foreign(head: bytes) -> None:
 
 
 def _text(head: bytes, encoding: str) -> str:
-    """The head as text, as far as it goes."""
+    """Decode the head; undecodable bytes are replaced."""
     codec = "utf-8" if is_unicode(encoding) else encoding
     return b"".join(utf8([head], encoding)).decode(codec, "replace")
 
@@ -131,7 +131,7 @@ def _kind(text: str, filename: str) -> Kind:
     suffix = _suffix(filename)
     shown = [line.strip() for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
     if not shown:
-        # Nothing to tell it by, and no rows in either.
+        # An empty file has no rows in either format.
         return "csv" if suffix == "csv" else "jsonl"
     mostly_objects = 2 * sum(line.startswith("{") for line in shown) >= len(shown)
     if _ARRAY.match(text) and not (mostly_objects and shown[0].endswith("]")):
@@ -142,6 +142,6 @@ def _kind(text: str, filename: str) -> Kind:
 
 
 def _suffix(filename: str) -> Kind | None:
-    """The format that a name ends in, below that of a compression."""
+    """The format that a file name implies, without its compression suffix."""
     suffixes = [each.lower() for each in PurePosixPath(filename).suffixes]
     return next((_SUFFIXES[each] for each in reversed(suffixes) if each in _SUFFIXES), None)

@@ -1,10 +1,11 @@
-"""Rows to a file: JSONL, CSV or Parquet, piece by piece.
+"""Writes rows as JSONL, CSV or Parquet, in pieces.
 
-A column that was not declared is never dropped: it goes into the column `rest`, or raises.
+A column that is not declared is never dropped: its value goes into the column `rest`, or the write
+fails.
 
-CSV is quoted by RFC 4180, with CRLF, so that a lone CR in a text comes back too. A spreadsheet
-takes a text that begins with ``=``, ``+``, ``-`` or ``@`` for a formula. It is left as it is,
-because a mark before it changes the data, unless the caller asks for that mark: `escape_formulas`.
+CSV is quoted by RFC 4180 and uses CRLF, so that a lone CR in a text survives. Spreadsheets read a
+text that begins with ``=``, ``+``, ``-`` or ``@`` as a formula (CSV injection). Such a text is
+written unchanged, because a prefix would change the data, unless `escape_formulas` requests it.
 """
 
 from __future__ import annotations
@@ -35,21 +36,20 @@ def write_rows(
     rest: str | None = None,
     escape_formulas: bool = False,
 ) -> Iterator[bytes]:
-    """A file of the rows, in pieces.
+    """Write a file of the rows, in pieces.
 
     Args:
-        rows: values as JSON knows them, and bytes, which become base64; NaN and infinities are
-            null in JSON.
-        kind: JSONL writes each row as it is where no columns are given.
-        columns: their order, in which one that a row lacks is null or, in CSV, empty; a name alone
-            is a text. None: the keys of the first row.
-        escape_formulas: in CSV, a ``'`` stands before each text and each column's name that a
-            spreadsheet would take for a formula; numbers stay.
-        rest: the column after them that takes what a row has besides, as a JSON object.
+        rows: JSON values, and bytes, which become base64; NaN and infinities become null in JSON.
+        kind: the format; without columns, JSONL writes each row unchanged.
+        columns: the columns in order; a name alone is a text column. A value that a row lacks is
+            null or, in CSV, empty. None: the keys of the first row.
+        escape_formulas: in CSV, prefix a ``'`` to each text and column name that a spreadsheet
+            would read as a formula; numbers are unchanged.
+        rest: the name of a last column for undeclared values, as a JSON object.
 
     Raises:
-        InvalidRequest: A row has a column that was not declared, and there is no `rest`; or a value
-            that is not of its column's type, in Parquet.
+        InvalidRequest: A row has an undeclared column, and there is no `rest`; or, in Parquet, a
+            value does not match the type of its column.
     """
     if kind == "jsonl" and columns is None:
         return _jsonl(rows)
@@ -72,7 +72,7 @@ def write_rows(
 
 
 def _peeked(rows: Iterable[Values]) -> tuple[Values, Iterable[Values]]:
-    """The first row, and all of them."""
+    """The first row, and an iterable of all rows."""
     remaining = iter(rows)
     for first in remaining:
         return first, chain([first], remaining)
@@ -80,7 +80,7 @@ def _peeked(rows: Iterable[Values]) -> tuple[Values, Iterable[Values]]:
 
 
 def _ordered(rows: Iterable[Values], names: list[str], rest: str | None) -> Iterator[Values]:
-    """The rows with the declared columns, and what they have besides in `rest`."""
+    """The rows with the declared columns, and the undeclared values in `rest`."""
     known = frozenset(names)
     for number, row in enumerate(rows, start=1):
         ordered = {name: row.get(name) for name in names}
@@ -93,19 +93,19 @@ def _ordered(rows: Iterable[Values], names: list[str], rest: str | None) -> Iter
 
 
 def _jsonl(rows: Iterable[Values]) -> Iterator[bytes]:
-    held = bytearray()
+    buffer = bytearray()
     for row in rows:
-        held += _encode(row)
-        held += b"\n"
-        if len(held) >= PIECE_BYTES:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+        buffer += _encode(row)
+        buffer += b"\n"
+        if len(buffer) >= PIECE_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
 
 
 def escaped(value: object) -> object:
-    r"""A text so that no spreadsheet takes it for a formula; what is no text stays.
+    r"""Escape a text that a spreadsheet would read as a formula; other values are unchanged.
 
     >>> [escaped(each) for each in ("=1+1", "\t=1", "a-b", "", -1.5)]
     ["'=1+1", "'\t=1", 'a-b', '', -1.5]
@@ -114,16 +114,16 @@ def escaped(value: object) -> object:
 
 
 def _csv(rows: Iterable[Values], names: list[str], *, escape: bool) -> Iterator[bytes]:
-    held = io.StringIO()
-    write = csv.writer(held, lineterminator="\r\n").writerow
+    buffer = io.StringIO()
+    write = csv.writer(buffer, lineterminator="\r\n").writerow
     if names:
         write([escaped(name) for name in names] if escape else names)
     for row in rows:
         values = map(escaped, row.values()) if escape else row.values()
         write([text_of(value) for value in values])
-        if held.tell() >= PIECE_BYTES:
-            yield held.getvalue().encode()
-            held.seek(0)
-            held.truncate()
-    if held.tell():
-        yield held.getvalue().encode()
+        if buffer.tell() >= PIECE_BYTES:
+            yield buffer.getvalue().encode()
+            buffer.seek(0)
+            buffer.truncate()
+    if buffer.tell():
+        yield buffer.getvalue().encode()
