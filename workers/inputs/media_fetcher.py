@@ -1,7 +1,7 @@
-"""The images and documents that items name by URL: fetched once, a few at a time.
+"""Downloads the images and documents that items refer to by URL: deduplicated and throttled.
 
-Kinds decide which media types and how many bytes; what may be connected to is decided by
-`workers.outbound_http.client`. What is in the bytes is not looked at here.
+The kind decides the accepted media types and the size limit; `workers.outbound_http.client` applies
+the SSRF policy. The content is not inspected here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ from workers.outbound_http.host_executor import KeyedExecutor
 
 Kind = Literal["image", "document"]
 
-_UNSAID = {"", "application/octet-stream", "binary/octet-stream"}  # as stores of objects answer
-_DOCUMENTS = _UNSAID | {
+_GENERIC = {
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",
+}  # the default types of object stores
+_DOCUMENTS = _GENERIC | {
     "application/pdf",
     "application/x-pdf",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
@@ -34,20 +38,20 @@ _DOCUMENTS = _UNSAID | {
     "text/markdown",
 }
 _KEEP_S = 60.0
-_KEEP_FAILURE_S = 10.0  # a part full of one dead URL waits for it once; who mends it, not long
-_ENTRY_BYTES = 1024  # what an entry of the cache costs beside its content and its URL
+_KEEP_FAILURE_S = 10.0  # many items of a part may share a dead URL; a repaired URL works soon
+_ENTRY_BYTES = 1024  # bytes of a cache entry besides its content and its URL
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadLimits:
-    """What is accepted of one kind."""
+    """The limits of one kind."""
 
     max_bytes: int
     accept: Callable[[str], bool]
 
 
 def bounds_of(settings: Settings) -> dict[Kind, DownloadLimits]:
-    """As the operator set them."""
+    """The limits by kind, from the settings."""
     return {
         "image": DownloadLimits(max_bytes=settings.max_image_bytes, accept=is_image),
         "document": DownloadLimits(max_bytes=settings.max_document_bytes, accept=is_document),
@@ -55,28 +59,28 @@ def bounds_of(settings: Settings) -> dict[Kind, DownloadLimits]:
 
 
 def is_image(media_type: str) -> bool:
-    """Whether it may be one made of pixels; the bytes decide."""
+    """Whether a media type may be a raster image; the decoder decides by the bytes."""
     raster = media_type.startswith("image/") and media_type != "image/svg+xml"
-    return raster or media_type in _UNSAID
+    return raster or media_type in _GENERIC
 
 
 def is_document(media_type: str) -> bool:
-    """Whether it may be one that can be read; the bytes decide."""
+    """Whether a media type may be a supported document; the reader decides by the bytes."""
     return media_type in _DOCUMENTS
 
 
 @dataclass(kw_only=True, eq=False)
 class _Fetch:
-    """One URL that is fetched, and all who wait for it."""
+    """One download in flight, and the futures that wait for it."""
 
     key: tuple[Kind, str]
-    begun: bool = False
+    started: bool = False
     waiters: list[Future[Fetched]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """What became of a fetch, for whoever asks again soon."""
+class _CacheEntry:
+    """The outcome of a recent download."""
 
     outcome: Fetched | FetchFailed
     until: float
@@ -84,9 +88,9 @@ class _Kept:
 
 
 class Fetcher:
-    """Fetches in threads of its own; `close` it to end them.
+    """Downloads in its own threads; `close` ends them.
 
-    No thread is held for a host that has its share under way: others' URLs pass it by.
+    Downloads are limited in total and per host; URLs of other hosts overtake those that wait.
     """
 
     def __init__(
@@ -100,42 +104,43 @@ class Fetcher:
         kept_bytes: int = 64 * 2**20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Fetch nothing yet.
+        """Create an idle fetcher.
 
         Args:
-            outbound: the way out.
-            bounds: what is accepted of each kind.
-            timeout_s: for the whole of one URL, from when it is begun.
-            at_once: most URLs under way.
-            per_host: most of them of one host.
-            kept_bytes: most that is kept for who asks again within a minute.
-            clock: seconds that only grow.
+            outbound: the HTTP client.
+            bounds: the limits of each kind.
+            timeout_s: seconds for one download, from its start.
+            at_once: maximum number of downloads in flight.
+            per_host: maximum number of downloads in flight per host.
+            kept_bytes: size limit of the cache, which keeps contents for a minute.
+            clock: a monotonic clock, in seconds.
         """
         self._outbound = outbound
         self._bounds = bounds
         self._timeout_s = timeout_s
-        self._max_kept = kept_bytes
+        self._max_cached = kept_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: dict[tuple[Kind, str], _Fetch] = {}  # waiting or under way
-        self._kept: OrderedDict[tuple[Kind, str], _Kept] = OrderedDict()  # oldest first
-        self._kept_bytes = 0
+        self._open: dict[tuple[Kind, str], _Fetch] = {}  # queued or in flight
+        self._cache: OrderedDict[tuple[Kind, str], _CacheEntry] = OrderedDict()  # oldest first
+        self._cached_bytes = 0
         self._closed = False
-        self._turns = KeyedExecutor("fetch", at_once=at_once, per_key=per_host)
+        self._executor = KeyedExecutor("fetch", at_once=at_once, per_key=per_host)
 
     @classmethod
     def of(cls, settings: Settings) -> Fetcher:
-        """As the operator set it.
+        """Create a fetcher from the settings.
 
         Raises:
-            ConfigurationError: His networks or ports are none.
+            ConfigurationError: A configured network or port is invalid.
         """
         return cls(Outbound.of(settings), bounds_of(settings), timeout_s=settings.fetch_timeout_s)
 
     def get(self, url: str, kind: Kind) -> Future[Fetched]:
-        """The content of a URL, soon; the future is the caller's own, and may be cancelled.
+        """A future of the content of a URL; each caller gets its own and may cancel it.
 
-        The future's error is FetchFailed, or Unavailable where the fetcher itself is in trouble.
+        The error of the future is FetchFailed, or Unavailable if the fetcher is overloaded or
+        closed.
         """
         key = (kind, url)
         future: Future[Fetched] = Future()
@@ -143,26 +148,26 @@ class Fetcher:
             if self._closed:
                 future.set_exception(_stopped())
                 return future
-            kept = self._kept.get(key)
-            if kept is None or kept.until <= self._clock():
+            cached = self._cache.get(key)
+            if cached is None or cached.until <= self._clock():
                 fetch = self._open.get(key)
                 if fetch is not None:
                     fetch.waiters.append(future)
                     return future
                 fetch = self._open[key] = _Fetch(key=key, waiters=[future])
-                self._turns.add(host_of(url), partial(self._run, fetch))
+                self._executor.add(host_of(url), partial(self._run, fetch))
                 return future
-        _settle([future], kept.outcome)
+        _settle([future], cached.outcome)
         return future
 
     def close(self) -> None:
-        """Begin nothing more; what is under way ends by its deadline, what waits fails."""
+        """Start no more downloads; those in flight end by their deadline, queued ones fail."""
         with self._lock:
             self._closed = True
-            waiting = [fetch for fetch in self._open.values() if not fetch.begun]
+            waiting = [fetch for fetch in self._open.values() if not fetch.started]
             for fetch in waiting:
                 del self._open[fetch.key]
-        self._turns.close()
+        self._executor.close()
         for fetch in waiting:
             _settle(fetch.waiters, _stopped())
 
@@ -173,7 +178,7 @@ class Fetcher:
             if all(waiter.cancelled() for waiter in fetch.waiters):
                 del self._open[fetch.key]
                 return
-            fetch.begun = True
+            fetch.started = True
         kind, url = fetch.key
         bounds = self._bounds[kind]
         outcome: Fetched | Exception
@@ -184,33 +189,33 @@ class Fetcher:
                 max_bytes=bounds.max_bytes,
                 accept=bounds.accept,
             )
-        except Exception as exc:  # noqa: BLE001  whoever waits gets it
+        except Exception as exc:  # noqa: BLE001  the futures get it
             outcome = exc
         with self._lock:
             del self._open[fetch.key]
             if isinstance(outcome, (Fetched, FetchFailed)):
-                self._keep(fetch.key, outcome)
+                self._store(fetch.key, outcome)
         _settle(fetch.waiters, outcome)
 
-    def _keep(self, key: tuple[Kind, str], outcome: Fetched | FetchFailed) -> None:
-        """Remember what came, and forget what is oldest; the lock is held."""
-        found = isinstance(outcome, Fetched)
+    def _store(self, key: tuple[Kind, str], outcome: Fetched | FetchFailed) -> None:
+        """Cache an outcome and evict the oldest. The caller holds the lock."""
+        succeeded = isinstance(outcome, Fetched)
         content = outcome.data if isinstance(outcome, Fetched) else b""
         size = _ENTRY_BYTES + sys.getsizeof(key[1]) + len(content)
         self._drop(key)
         now = self._clock()
-        until = now + (_KEEP_S if found else _KEEP_FAILURE_S)
-        self._kept[key] = _Kept(outcome=outcome, until=until, size=size)
-        self._kept_bytes += size
-        for each in list(self._kept):
-            if self._kept_bytes <= self._max_kept and self._kept[each].until > now:
+        until = now + (_KEEP_S if succeeded else _KEEP_FAILURE_S)
+        self._cache[key] = _CacheEntry(outcome=outcome, until=until, size=size)
+        self._cached_bytes += size
+        for each in list(self._cache):
+            if self._cached_bytes <= self._max_cached and self._cache[each].until > now:
                 break
             self._drop(each)
 
     def _drop(self, key: tuple[Kind, str]) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._kept_bytes -= kept.size
+        entry = self._cache.pop(key, None)
+        if entry is not None:
+            self._cached_bytes -= entry.size
 
 
 def _settle(waiters: list[Future[Fetched]], outcome: Fetched | Exception) -> None:
@@ -220,13 +225,15 @@ def _settle(waiters: list[Future[Fetched]], outcome: Fetched | Exception) -> Non
         if isinstance(outcome, Fetched):
             waiter.set_result(outcome)
         elif isinstance(outcome, FetchFailed):
-            waiter.set_exception(type(outcome)(outcome.detail))  # each thread raises its own
+            waiter.set_exception(
+                type(outcome)(outcome.detail)
+            )  # each thread raises its own instance
         else:
             waiter.set_exception(outcome)
 
 
 def host_of(url: str) -> str:
-    """The host that a URL names, in lower case; empty where it names none.
+    """The host of a URL, in lower case; empty if it has none.
 
     >>> host_of("https://Example.org:8443/cat.png"), host_of("")
     ('example.org', '')
@@ -234,7 +241,7 @@ def host_of(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:
-        return ""  # it will be refused
+        return ""  # the client will refuse it
 
 
 def _stopped() -> Unavailable:

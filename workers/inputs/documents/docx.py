@@ -1,11 +1,11 @@
-"""DOCX: its text as pages, and after them its images as pages of their own.
+"""DOCX reader: the text as pages, followed by the images as pages of their own.
 
-A DOCX knows no pages before somebody lays it out. Here a page ends at an explicit page break, and
-where it would be longer than about 3,000 characters; all are read. The text: headers, each once;
-the body, with tables, text boxes and notes where they stand; footers. Images: PNG and JPEG of the
-body, in its order, each once, of a size that says something.
+A DOCX has no pages until it is laid out. Here a page ends at an explicit page break, or after about
+3,000 characters; all pages are read. The text consists of the headers, each once; the body, with
+tables, text boxes and notes in place; and the footers. The images are the PNG and JPEG images of
+the body, in order, each once, above a minimum size.
 
-Macros, fields, comments and embedded files are never looked at, and no reference is followed.
+Macros, fields, comments and embedded files are ignored, and no external reference is followed.
 """
 
 from __future__ import annotations
@@ -41,29 +41,32 @@ _IMAGE = ImageLimits(max_pixels=50_000_000)
 
 
 def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
-    """The text of a DOCX (or DOCM, DOTX, DOTM), and its first images.
+    """Read the text of a DOCX (or DOCM, DOTX, DOTM), and its first images.
 
     Args:
-        frame: that images are brought into, each as a whole; None: no image is read.
-        max_pages: of the text, one by one; the others follow in one piece. And of images.
+        frame: the frame that each image is fitted into; None: no image is read.
+        max_pages: number of text pages that are returned separately (the others follow in one
+            piece), and number of images.
 
     Raises:
-        UnreadableInput: It is broken, encrypted, beyond a bound, or another kind of archive.
+        UnreadableInput: The file is broken, encrypted, exceeds a limit, or is another archive.
     """
     package = Package(data, bounds)
     main = _main(package)
     relations = package.relations(main)
     flow = TextFlow(max_pages=max_pages, max_characters=bounds.max_characters)
-    found = _text(package, main, relations, flow)
+    content = _text(package, main, relations, flow)
     unread = [cut_off(bounds.max_characters)] if flow.full else []
-    if found.aliens:
-        unread.append(f"Embedded files in place of text (altChunk) were not read: {found.aliens}.")
+    if content.aliens:
+        unread.append(
+            f"Embedded files in place of text (altChunk) were not read: {content.aliens}."
+        )
     pages = [Page(number=number, text=text) for number, text in enumerate(flow.pages, start=1)]
-    images = [part for part in _images(found, relations) if part in package]
+    images = [part for part in _images(content, relations) if part in package]
     total, read = flow.total_pages, flow.pages_read
     if frame is not None:
-        seen, useless = _seen(package, images, whole(frame), max_pages, bounds)
-        total, read = total + len(images) - useless, read + len(seen)
+        frames, unusable = _framed(package, images, whole(frame), max_pages, bounds)
+        total, read = total + len(images) - unusable, read + len(frames)
         pages += [
             Page(
                 number=number,
@@ -72,13 +75,13 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
                 width=each.width,
                 height=each.height,
             )
-            for number, each in enumerate(seen, start=flow.total_pages + 1)
+            for number, each in enumerate(frames, start=flow.total_pages + 1)
         ]
-        if len(seen) + useless < len(images):
-            unread.append(f"Images after the first {len(seen)} were not read.")
-        if useless:
+        if len(frames) + unusable < len(images):
+            unread.append(f"Images after the first {len(frames)} were not read.")
+        if unusable:
             unread.append(
-                f"Images that are tiny, broken or neither PNG nor JPEG were not read: {useless}."
+                f"Images that are tiny, broken or neither PNG nor JPEG were not read: {unusable}."
             )
     return Document(
         kind="docx",
@@ -93,7 +96,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
 
 
 def _main(package: Package) -> str:
-    """The part with the body; what has none is not a DOCX."""
+    """The name of the main document entry; an archive without one is not a DOCX."""
     relations = package.relations()
     main = next((each.part for each in relations.values() if each.kind == "officeDocument"), _MAIN)
     for name, what in _FOREIGN:
@@ -107,7 +110,7 @@ def _main(package: Package) -> str:
 def _text(
     package: Package, main: str, relations: dict[str, Relationship], flow: TextFlow
 ) -> WordmlContent:
-    """Every line into the flow; what else the body holds."""
+    """Add all lines to the flow; returns the other content of the body."""
 
     def parts(kind: str) -> Iterator[str]:
         names = dict.fromkeys(each.part for each in relations.values() if each.kind == kind)
@@ -117,38 +120,38 @@ def _text(
     for part in (*parts("footnotes"), *parts("endnotes")):
         notes |= words(package, part, line=lambda _: None).notes
     _margin(package, parts("header"), flow)
-    found = words(package, main, line=flow.add, notes=notes)
+    content = words(package, main, line=flow.add, notes=notes)
     _margin(package, parts("footer"), flow)
     flow.end_page()
-    return found
+    return content
 
 
 def _margin(package: Package, parts: Iterator[str], flow: TextFlow) -> None:
-    """Headers, or footers: first pages, even and odd ones often have the same."""
-    seen: set[tuple[str, ...]] = set()
+    """Add headers or footers, deduplicated: first, even and odd pages often have equal ones."""
+    added: set[tuple[str, ...]] = set()
     for part in parts:
         lines: list[str] = []
         words(package, part, line=lines.append)
-        if tuple(lines) not in seen:
+        if tuple(lines) not in added:
             for line in lines:
                 flow.add(line)
-        seen.add(tuple(lines))
+        added.add(tuple(lines))
 
 
-def _images(found: WordmlContent, relations: dict[str, Relationship]) -> Iterator[str]:
-    """The parts of the images, in the order of the text, each once."""
-    referred = (relations[each] for each in found.images if each in relations)
+def _images(content: WordmlContent, relations: dict[str, Relationship]) -> Iterator[str]:
+    """The entry names of the images, in the order of the text, deduplicated."""
+    referred = (relations[each] for each in content.images if each in relations)
     return iter(dict.fromkeys(each.part for each in referred if each.kind == "image"))
 
 
-def _seen(
-    package: Package, parts: list[str], frame: Frame, most: int, bounds: DocumentBounds
+def _framed(
+    package: Package, parts: list[str], frame: Frame, max_images: int, bounds: DocumentBounds
 ) -> tuple[list[FramedImage], int]:
-    """The first images that are of use, and how many before the last of them are not."""
-    seen: list[FramedImage] = []
-    useless = 0
+    """The first usable images, and the number of unusable ones before the last of them."""
+    frames: list[FramedImage] = []
+    unusable = 0
     for part in parts:
-        if len(seen) == most:
+        if len(frames) == max_images:
             break
         try:
             data = package.read(part)
@@ -156,7 +159,7 @@ def _seen(
         except UnreadableInput:
             image = None
         if image is None or min(image.width, image.height) < bounds.min_image_px:
-            useless += 1
+            unusable += 1
         else:
-            seen.append(image)
-    return seen, useless
+            frames.append(image)
+    return frames, unusable

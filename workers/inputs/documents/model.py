@@ -1,6 +1,6 @@
-"""What is read of a document: its pages, as text and as images, and what was left out.
+"""The model of a document: its pages, as text and as images, and what was not read.
 
-How much may be read is said here too. What a page is, each format decides.
+The limits of reading are here, too. Each format defines what a page is.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from workers.inputs.images.frame import Frame, Pixels
 DocumentKind = Literal["docx", "pdf", "text"]
 
 _LINE_ENDS = re.compile(r"\r\n?")
-# Line ends and tabs stay. Lone surrogates are none of Unicode's characters; U+FFFE stands where
-# PDFium joined a word that a line end had cut.
+# Line ends and tabs stay. Unpaired surrogates are not characters; PDFium writes U+FFFE where it
+# joins a hyphenated word.
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentBounds:
-    """How much of a document is read; how long it may take is not decided here.
+    """The limits of reading a document; the sandbox limits time and memory.
 
     Attributes:
-        max_characters: of text, of all pages together; what is beyond is left out. Eight for each
-            of a million tokens, as words of European languages have four to six.
-        max_notes: and form fields of a PDF, of all pages together; what is beyond is left out.
-        max_fields: of the form of a PDF; a larger form is not loaded, and its fields have their own
-            values only.
-        max_options: of the choices of a PDF, all together; beyond them the value of a choice is
-            read instead of its label.
-        max_objects: of the pages of a PDF that are drawn, all together; those beyond are not, since
-            a million lines take PDFium 20 s.
-        max_page_side_px: the longer side of the rendering of a page.
-        min_image_px: the shorter side of an image of a DOCX; a smaller one is a mere ornament.
-        max_parts: that a DOCX may be made of.
-        max_expanded_bytes: of all parts of a DOCX that are read.
+        max_characters: characters of text of all pages together; the rest is not read. Eight for
+            each of a million tokens, as words of European languages have four to six.
+        max_notes: annotations and form fields of all pages of a PDF; the rest is not read.
+        max_fields: fields of the form of a PDF; a larger form is not loaded, and only the values
+            stored in the fields themselves are read.
+        max_options: options of all choice fields of a PDF; beyond the limit the value of a choice
+            is read instead of its label.
+        max_objects: drawn objects of all rendered pages of a PDF; pages beyond the limit are not
+            rendered, since a million lines take PDFium 20 s.
+        max_page_side_px: longer side of a rendered page, in pixels.
+        min_image_px: shorter side of an image of a DOCX, in pixels; smaller ones are ornaments.
+        max_parts: package entries of a DOCX.
+        max_expanded_bytes: decompressed bytes of all entries of a DOCX that are read.
     """
 
     max_characters: int = 8_000_000
@@ -71,17 +71,17 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A document as far as it was read.
+    """The content of a document that was read.
 
     Attributes:
-        total_pages: as many as it has, those that were not read among them; of a DOCX, the pages
-            of its text and, if images were asked for, those that are of use or were not read.
-        pages_read: those of them that were read whole.
-        pages: the first of them, each by itself.
-        rest: the text of the pages after them, which only text without pages of its own has.
-        visible: there is something to see in it, whether or not a frame was asked for.
-        scanned: its pages are images, with hardly a text.
-        unread: a sentence for each kind of thing that was left out.
+        total_pages: number of pages, unread ones included; of a DOCX, the pages of its text and, if
+            images were requested, the usable and the unread images.
+        pages_read: number of pages that were read completely.
+        pages: the first pages, separately.
+        rest: the text of the later pages, for formats without pages of their own.
+        visible: whether a page has visible content, even if no frame was requested.
+        scanned: whether the pages are images with hardly any text.
+        unread: a sentence for each kind of content that was not read.
     """
 
     kind: DocumentKind
@@ -95,12 +95,12 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The text of all pages, a blank line between two."""
+        """The text of all pages, separated by blank lines."""
         return "\n\n".join(text for text in (*(p.text for p in self.pages), self.rest) if text)
 
 
 def plain(text: str) -> str:
-    """A text without control characters, its lines ended as ours are.
+    """Remove control characters from a text and normalise its line ends.
 
     >>> plain("con\\ufffefirming\\x00\\r\\nits")
     'confirming\\nits'
@@ -109,12 +109,12 @@ def plain(text: str) -> str:
 
 
 def whole(frame: Frame) -> Frame:
-    """The frame for images of documents: nothing of a page is cut off, on paper that is white."""
+    """The frame for document pages: the whole page is fitted, on a white background."""
     return replace(frame, resize="longest", fill=255) if frame.resize == "shortest" else frame
 
 
 def beyond(read: int, total: int) -> tuple[str, ...]:
-    """The sentence for the pages that come after those that were read, if any do.
+    """The sentence for unread pages at the end, if there are any.
 
     >>> beyond(20, 5000), beyond(3, 3)
     (('Pages 21 to 5000 were not read: the limit is 20 pages.',), ())
@@ -126,12 +126,12 @@ def beyond(read: int, total: int) -> tuple[str, ...]:
 
 
 def cut_off(max_characters: int) -> str:
-    """The sentence for a text that goes on."""
+    """The sentence for a truncated text."""
     return f"The text was read up to the limit of {max_characters} characters."
 
 
 def refuse(message: str, *, cause: BaseException | None = None) -> NoReturn:
-    """Read nothing of the document; the message says of it what it is, and what to do.
+    """Refuse a document; the message is a predicate with the reason and the remedy.
 
     Raises:
         UnreadableInput: Always.

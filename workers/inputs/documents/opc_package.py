@@ -1,9 +1,9 @@
-"""The parts of an Office file: a zip archive, and the relations that say which part is what.
+"""The package of an Office file (OPC): a zip archive and the relationships between its entries.
 
-Nothing is written to a disk, and names are only looked up: a name with tricks names no other file.
-Relations that lead out of the archive are left out, so that nobody can follow them. XML is read as
-a stream and may not declare a document type, as no part of an Office file does: without one there
-are no entities.
+Nothing is written to disk, and entry names are only looked up, so path traversal is impossible.
+External relationships are ignored, so none can be followed (SSRF). XML is parsed as a stream, and a
+DOCTYPE is refused, since Office files have none: without it there are no entities (XXE, billion
+laughs). Decompressed bytes are limited against zip bombs.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships Relat
 
 @dataclass(frozen=True, kw_only=True)
 class Relationship:
-    """A part that another one refers to.
+    """A reference from one package entry to another.
 
     Attributes:
-        kind: the last word of the relation's type: ``image``, ``header``, ``officeDocument``.
-        part: its name in the archive, where it need not be.
+        kind: the last segment of the relationship type: ``image``, ``header``, ``officeDocument``.
+        part: the name of the target entry, which may not exist.
     """
 
     kind: str
@@ -41,15 +41,15 @@ class Relationship:
 
 
 class Package:
-    """An archive, opened; its parts are read one after another.
+    """An open archive, whose entries are read one after another.
 
     Raises:
-        UnreadableInput: It is broken or has too many parts; later: a part is broken or encrypted,
-            or all that were read are too large together.
+        UnreadableInput: The archive is broken or has too many entries; when reading: an entry is
+            broken or encrypted, or the entries exceed the limit of decompressed bytes.
     """
 
     def __init__(self, data: bytes, bounds: DocumentBounds) -> None:
-        # Counted before Python makes an object of each.
+        # Counted before zipfile creates an object per entry.
         if data.count(_ENTRY) > bounds.max_parts:
             refuse(f"has more than {bounds.max_parts} package entries, the limit")
         with _translated("archive"):
@@ -62,11 +62,11 @@ class Package:
         return part in self._infos
 
     def read(self, part: str) -> bytes:
-        """The bytes of a part that there is."""
+        """The bytes of an existing entry."""
         return b"".join(self.chunks(part))
 
     def chunks(self, part: str) -> Iterator[bytes]:
-        """The same, a mebibyte at a time."""
+        """The bytes of an existing entry, in chunks of a mebibyte."""
         info = self._infos[part]
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
             refuse(
@@ -77,28 +77,28 @@ class Package:
             while chunk := stream.read(_CHUNK_BYTES):
                 self._left_bytes -= len(chunk)
                 if self._left_bytes < 0:
-                    most = self._bounds.max_expanded_bytes
-                    refuse(f"decompresses to more than {most} bytes, the limit: split it")
+                    limit = self._bounds.max_expanded_bytes
+                    refuse(f"decompresses to more than {limit} bytes, the limit: split it")
                 yield chunk
 
     def relations(self, part: str = "") -> dict[str, Relationship]:
-        """What a part refers to, by id; without a name, what the package itself refers to."""
+        """The relationships of an entry by id; without a name, those of the package itself."""
         folder, name = posixpath.split(part)
         listing = posixpath.join(folder, "_rels", f"{name}.rels")
-        found: dict[str, Relationship] = {}
+        relationships: dict[str, Relationship] = {}
 
         def start(name: str, attributes: Mapping[str, str]) -> None:
             inside = attributes.get("TargetMode") != "External"
             target = attributes.get("Target", "")
             if name == _RELATIONS and inside and target:
-                found[attributes.get("Id", "")] = Relationship(
+                relationships[attributes.get("Id", "")] = Relationship(
                     kind=attributes.get("Type", "").rpartition("/")[2],
                     part=posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/"),
                 )
 
         if listing in self:
             self.parse(listing, start=start)
-        return found
+        return relationships
 
     def parse(
         self,
@@ -108,13 +108,13 @@ class Package:
         end: Callable[[str], None] | None = None,
         text: Callable[[str], None] | None = None,
     ) -> None:
-        """Read a part as XML; names come as ``namespace name``.
+        """Parse an entry as XML; element names have the form ``namespace name``.
 
         Raises:
-            UnreadableInput: It is no XML, or declares a document type.
+            UnreadableInput: The entry is not valid XML, or has a DOCTYPE.
         """
 
-        def no_types(*_: object) -> None:
+        def refuse_doctype(*_: object) -> None:
             refuse(f"holds a DOCTYPE in {part}, which Office files do not have: save it again")
 
         parser = expat.ParserCreate(namespace_separator=" ")
@@ -122,7 +122,7 @@ class Package:
         parser.StartElementHandler = start
         parser.EndElementHandler = end
         parser.CharacterDataHandler = text
-        parser.StartDoctypeDeclHandler = no_types
+        parser.StartDoctypeDeclHandler = refuse_doctype
         try:
             for chunk in self.chunks(part):
                 parser.Parse(chunk, False)

@@ -1,11 +1,11 @@
-"""PDF: the text of its pages and what they look like, by PDFium.
+"""PDF reader: the text and the rendering of pages, by PDFium.
 
-The text is what PDFium gives, in its order, and below it what stands in form fields, notes and
-signatures (`pdf_form`). No script is run; no reference is followed. A crash of PDFium is for the
-caller to survive.
+The text is that of PDFium, in its order, followed by the text of form fields, annotations and
+signatures (`pdf_form`). No script is run, and no reference is followed. PDFium may crash: the
+reader runs in the sandbox.
 
-A page with an image and fewer than 32 characters, blanks not counted, is a scan; a document is
-`scanned` when most of its pages that were read are.
+A page with an image and fewer than 32 characters, whitespace not counted, is a scan; a document is
+`scanned` if most of its read pages are scans.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workers.inputs.images.frame import Frame
 from workers.inputs.images.preprocess import framed
 
 _SCAN_CHARACTERS = 32  # a page number and a stamp
-_SEEN_OBJECTS = 10_000  # of a page, until one is an image: drawings have a million
+_SEEN_OBJECTS = 10_000  # objects of a page that are searched for an image: drawings have a million
 _REFUSALS = {
     raw.FPDF_ERR_PASSWORD: "is encrypted: send it without a password",
     raw.FPDF_ERR_SECURITY: "uses unsupported encryption: send it without encryption",
@@ -42,14 +42,14 @@ _REFUSALS = {
 
 
 def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
-    """The first pages of a PDF; one that an empty password opens is read.
+    """Read the first pages of a PDF. A PDF that an empty password opens is read.
 
     Args:
-        frame: that pages are brought into, each as a whole; None: no page is rendered. Neither is
-            one with nothing on it.
+        frame: the frame that each page is fitted into; None: no page is rendered. Empty pages are
+            never rendered.
 
     Raises:
-        UnreadableInput: It is broken, encrypted or without pages.
+        UnreadableInput: The PDF is broken, encrypted or without pages.
     """
     pages: list[Page] = []
     broken: list[int] = []
@@ -76,8 +76,8 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
                 if frame is not None and not few:
                     crowded.append(number)
                     drawn = False
-                seen = _seen(page, frame if drawn else None, bounds, number=number)
-                # After the page was drawn: what follows may change how it looks.
+                rendered = _rendered(page, frame if drawn else None, bounds, number=number)
+                # After the rendering: reading the form may change the page.
                 count = raw.FPDFPage_GetAnnotCount(page)
                 annotations = form.read(page, min(count, notes_left), left)
                 notes, notes_left = notes + count, max(0, notes_left - count)
@@ -85,7 +85,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
                     text = plain(_text_again(document, number))
                 text = "\n".join([text, *annotations.texts]).strip()
                 read += len(text) <= left
-                pages.append(replace(seen, text=text[:left]))
+                pages.append(replace(rendered, text=text[:left]))
                 left -= len(pages[-1].text)
         if pages:
             reasons = pdf_form.unshown(reasons, [page.text for page in pages])
@@ -110,7 +110,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
 
 
 def _opened(data: bytes) -> pdfium.PdfDocument:
-    # Not by the class itself: of a file without pages it tells the error of the file before.
+    # Not by the class itself: for a file without pages it reports the error of the previous file.
     handle = raw.FPDF_LoadMemDocument64(data, len(data), None)
     if not handle:
         refuse(_REFUSALS.get(raw.FPDF_GetLastError(), "is a broken PDF: write it again"))
@@ -121,11 +121,11 @@ def _text(page: pdfium.PdfPage) -> str:
     try:
         words = page.get_textpage()
     except pdfium.PdfiumError:
-        return ""  # a page may still be seen
+        return ""  # the page may still be rendered
     with closing(words):
         count = words.count_chars()
-        # Not by `get_text_range`, which recurses for each character that has no text. A character
-        # may take two units; the last is for a NUL.
+        # Not by `get_text_range`, which recurses for each character without text. A character may
+        # take two units; the last unit is for a NUL.
         buffer = (ctypes.c_ushort * (2 * max(count, 0) + 1))()
         units = raw.FPDFText_GetText(words, 0, count, buffer)
         return bytes(memoryview(buffer)[: max(units - 1, 0)]).decode("utf-16-le", "ignore")
@@ -137,7 +137,7 @@ def _text_again(document: pdfium.PdfDocument, number: int) -> str:
 
 
 def _crowded(pages: list[int], notes: int, bounds: DocumentBounds) -> Iterator[str]:
-    """The sentences for what there is too much of."""
+    """The sentences for objects and annotations above their limits."""
     if pages:
         numbers = ", ".join(map(str, pages))
         yield (
@@ -160,17 +160,17 @@ def _has_image(page: pdfium.PdfPage) -> bool:
 
 
 def _is_drawn(page: pdfium.PdfPage) -> bool:
-    """Whether there is anything on it."""
+    """Whether the page has any object or annotation."""
     return bool(raw.FPDFPage_CountObjects(page) > 0 or raw.FPDFPage_GetAnnotCount(page) > 0)
 
 
-def _seen(
+def _rendered(
     page: pdfium.PdfPage, frame: Frame | None, bounds: DocumentBounds, *, number: int
 ) -> Page:
-    """The page with what it looks like, without its text.
+    """The rendered page, without its text.
 
-    It is rendered at twice the frame, then scaled into it, so that what the model sees is smooth;
-    the shorter sides are compared.
+    It is rendered at twice the size of the frame, by the shorter sides, and then scaled down, so
+    that the image is antialiased.
     """
     if frame is None:
         return Page(number=number, text="")

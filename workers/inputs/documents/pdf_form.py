@@ -1,13 +1,13 @@
-"""Form fields, notes and signatures of a PDF: what was written into them, by PDFium.
+"""Text of form fields, annotations and signatures of a PDF, by PDFium.
 
-The text of a page has none of it. What the page shows decides: of a list the labels of the chosen
-options, of a box or radio button that is checked its label and its state, of a field without a
-value (a signature has none) the text of its appearance. A field may have its value from a field
-above it, which PDFium knows once it has loaded the form. No action and no script of the form is
-run, and nothing is drawn by it.
+The text of a page lacks them. The visible content decides: for a list the labels of the selected
+options; for a checked box or radio button its label and state; for a field without a value (such as
+a signature) the text of its appearance. A field may inherit its value from a parent field, which
+PDFium resolves once it has loaded the form. No action or script of the form is run, and the form
+draws nothing.
 
-PDFium knows no field without a widget on a page, and of the dictionary of a signature the reason
-only: name, place and contact are read where the appearance of the signature shows them.
+PDFium does not list fields without a widget on a page. Of the dictionary of a signature it gives
+the reason only: name, place and contact are read if the appearance of the signature shows them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _WITH_LETTERS = (raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_
 _CHOICES = (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX)
 _CHECKED = (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON)
 _PUSH_BUTTON = 1 << 16  # a flag of a field
-# A NUL. PDFium was seen to crash where it is to show an appearance that it does not find.
+# A NUL. PDFium has crashed when it had to show a missing appearance.
 _EMPTY_BYTES = 2
-_MAX_SIGNATURES = 100  # PDFium looks for all of them each time
+_MAX_SIGNATURES = 100  # PDFium searches all of them each time
 
 _LINE_END = re.compile(r"</(?:p|div|li|h\d)\s*>|<br\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -44,8 +44,8 @@ class Annotations:
     """The first annotations of a page.
 
     Attributes:
-        texts: of those that have one.
-        silent: the indexes of those that have none, and an appearance that may show one.
+        texts: the texts of the annotations that have one.
+        silent: the indexes of those without a text, but with an appearance that may show one.
     """
 
     texts: tuple[str, ...]
@@ -55,8 +55,8 @@ class Annotations:
 class Form:
     """The form of a document, loaded when a field first needs it.
 
-    PDFium looks at all fields before it adds one: 5,000 take it 0.14 s, 20,000 3 s, and 100,000
-    more than 75 s. So a larger form is not loaded, and its fields have their own values only.
+    PDFium scans all fields before it adds one: 5,000 take 0.14 s, 20,000 take 3 s, and 100,000 more
+    than 75 s. A form above the limit is therefore not loaded, and inherited values are missing.
     """
 
     def __init__(self, handle: Any, fields: int, bounds: DocumentBounds) -> None:
@@ -65,7 +65,7 @@ class Form:
         self._options_left = bounds.max_options
 
     def read(self, page: pdfium.PdfPage, count: int, max_characters: int) -> Annotations:
-        """The first `count` annotations of a page, up to the one that exceeds the characters."""
+        """Read the first `count` annotations of a page, until `max_characters` is exceeded."""
         texts: list[str] = []
         silent: set[int] = set()
         fields = _PageFields(page, self._handle if count <= self._max_fields else None)
@@ -92,7 +92,7 @@ class Form:
         return Annotations(texts=tuple(texts), silent=frozenset(silent))
 
     def _field(self, fields: _PageFields, note: Any) -> tuple[str, bool]:
-        """What was written into a field, and whether letters of its appearance would be text."""
+        """The value of a field, and whether letters of its appearance would be text."""
         own, text = _own_kind(note), _value(note, b"V")
         if own == raw.FPDF_FORMFIELD_TEXTFIELD and text:
             return text, True
@@ -100,25 +100,25 @@ class Form:
         if kind in _CHECKED:
             return fields.state(note), False
         if kind == raw.FPDF_FORMFIELD_PUSHBUTTON:
-            return "", True  # it shows its caption, not its value
+            return "", True  # it shows its caption instead of its value
         if fields.is_again(note):
             return "", False
         if kind in _CHOICES and fields.form is not None:
-            return self._chosen(fields, note) or fields.value(note), True
+            return self._selected_options(fields, note) or fields.value(note), True
         return fields.value(note) or text or rich(_value(note, b"RV")), True
 
-    def _chosen(self, fields: _PageFields, note: Any) -> str:
+    def _selected_options(self, fields: _PageFields, note: Any) -> str:
         count = min(raw.FPDFAnnot_GetOptionCount(fields.form, note), self._options_left)
-        chosen = []
+        selected = []
         for index in range(count):
             self._options_left -= 1
             if raw.FPDFAnnot_IsOptionSelected(fields.form, note, index):
-                chosen.append(_text(raw.FPDFAnnot_GetOptionLabel, fields.form, note, index))
-        return "\n".join(chosen)
+                selected.append(_text(raw.FPDFAnnot_GetOptionLabel, fields.form, note, index))
+        return "\n".join(selected)
 
 
 class _PageFields:
-    """The fields of a page, as the form knows them; without a form nothing is known."""
+    """The fields of a page according to the form; without a form, nothing is known."""
 
     def __init__(self, page: pdfium.PdfPage, form: Any) -> None:
         self.form = form
@@ -131,7 +131,7 @@ class _PageFields:
             return int(raw.FPDF_FORMFIELD_UNKNOWN)
         kind = raw.FPDFAnnot_GetFormFieldType(self.form, note)
         if kind < 0 and not self._strays_added and raw.FPDFAnnot_HasKey(note, b"Parent"):
-            # A widget that the list of fields lacks: PDFium adds those of a page that is shown.
+            # A widget missing from the field list: PDFium adds those of a page when it is shown.
             self._strays_added = True
             raw.FORM_OnAfterLoadPage(self._page, self.form)
             raw.FORM_OnBeforeClosePage(self._page, self.form)
@@ -144,7 +144,7 @@ class _PageFields:
         return _text(raw.FPDFAnnot_GetFormFieldValue, self.form, note)
 
     def state(self, note: Any) -> str:
-        """Of a box or button that is checked its label, if any, and its state."""
+        """The label, if any, and the state of a checked box or button."""
         state = _value(note, b"AS") or _value(note, b"V")
         if state in ("", "Off"):
             return ""
@@ -155,7 +155,7 @@ class _PageFields:
         return ": ".join(filter(None, (label, state if value in ("", "Off") else value)))
 
     def is_again(self, note: Any) -> bool:
-        """Whether the field had a widget on this page before; its value is read once."""
+        """Whether an earlier widget of this page had the same field; values are deduplicated."""
         if self.form is None:
             return False
         name = _text(raw.FPDFAnnot_GetFormFieldName, self.form, note)
@@ -167,7 +167,7 @@ class _PageFields:
 
 @contextmanager
 def opened(document: pdfium.PdfDocument, data: bytes, bounds: DocumentBounds) -> Iterator[Form]:
-    """The form of a document, which its pages are not made part of: they are drawn without it."""
+    """The form of a document. Pages are not attached to it, so that they are drawn without it."""
     config = raw.FPDF_FORMFILLINFO(version=2)
     handle = raw.FPDFDOC_InitFormFillEnvironment(document, config)
     try:
@@ -178,9 +178,9 @@ def opened(document: pdfium.PdfDocument, data: bytes, bounds: DocumentBounds) ->
 
 
 def show(page: pdfium.PdfPage, indexes: frozenset[int]) -> bool:
-    """Make the appearances of these annotations, and no others, part of the page's content.
+    """Flatten the appearances of these annotations, and no others, into the page content.
 
-    The page has no annotations from then on. It is to be loaded again.
+    The page has no annotations afterwards and must be loaded again.
     """
     for index in range(raw.FPDFPage_GetAnnotCount(page)):
         note = raw.FPDFPage_GetAnnot(page, index)
@@ -192,14 +192,14 @@ def show(page: pdfium.PdfPage, indexes: frozenset[int]) -> bool:
 
 
 def reasons(document: pdfium.PdfDocument) -> list[str]:
-    """What the first signatures say that they are for; to be read before any `show`."""
+    """The reasons of the first signatures; must be read before any `show`."""
     count = min(raw.FPDF_GetSignatureCount(document), _MAX_SIGNATURES)
     signatures = (raw.FPDF_GetSignatureObject(document, index) for index in range(count))
     return [_text(raw.FPDFSignatureObj_GetReason, each).strip() for each in signatures]
 
 
 def unshown(texts: Iterable[str], shown: Iterable[str]) -> list[str]:
-    """The texts that are in none of those that are shown, each once; blanks are all alike.
+    """The texts that no shown text contains, deduplicated; whitespace is normalised.
 
     >>> unshown(["I  agree", "Paid", "Paid", ""], ["Signed. I agree"])
     ['Paid']
@@ -213,7 +213,7 @@ def unshown(texts: Iterable[str], shown: Iterable[str]) -> list[str]:
 
 
 def rich(text: str) -> str:
-    """The text of a value in XHTML.
+    """The plain text of an XHTML value.
 
     >>> rich("<body><p>Tom &amp; <b>Jerry</b></p><p>friends</p></body>")
     'Tom & Jerry\\nfriends'
@@ -226,7 +226,7 @@ def _appearance_bytes(note: Any) -> int:
 
 
 def _own_kind(note: Any) -> int:
-    """What kind of field a widget is by its own dictionary; 0: that does not say it."""
+    """The field kind by the widget's own dictionary; 0 if it is not given there."""
     match _value(note, b"FT"):
         case "Tx":
             return int(raw.FPDF_FORMFIELD_TEXTFIELD)
@@ -241,12 +241,12 @@ def _own_kind(note: Any) -> int:
 
 
 def _value(note: Any, key: bytes) -> str:
-    """A string, stream or name of an annotation's own dictionary."""
+    """A string, stream or name in the annotation's own dictionary."""
     return _text(raw.FPDFAnnot_GetStringValue, note, key)
 
 
 def _text(get: Any, *args: Any) -> str:
-    """What a function of PDFium writes as UTF-16; it tells the size first."""
+    """The UTF-16 text of a PDFium function, which is called for the size first."""
     size_bytes = get(*args, None, 0)
     buffer = (ctypes.c_ushort * (size_bytes // 2))()
     get(*args, buffer, size_bytes)

@@ -1,7 +1,7 @@
-"""Documents: what bytes are, told by the bytes alone, and reading those that are one.
+"""Document reader: detects the format from the bytes alone, and reads PDF, DOCX and plain text.
 
-PDF and DOCX are read, and plain text in UTF-8; whatever else it is gets a sentence that says so.
-Runs in a child process, whose bounds of time and memory are not decided here.
+Other formats are refused with a message that names them. The reader runs in a child process of the
+sandbox, which limits time and memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workers.inputs.images.frame import Frame
 __all__ = ["Document", "DocumentBounds", "Page", "read"]
 
 _PDF = b"%PDF-"
-_JUNK_BYTES = 1024  # that may stand before the header of a PDF; Acrobat and PDFium look so far
+_JUNK_BYTES = 1024  # allowed before the header of a PDF, as in Acrobat and PDFium
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_STREAMS = (
@@ -51,14 +51,14 @@ _NEITHER = "is neither PDF nor DOCX, nor plain text in UTF-8"
 
 
 def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBounds) -> Document:
-    """The first pages of a document; all of its text, where the format knows no pages.
+    """Read the first pages of a document, or all of its text if the format has no pages.
 
     Args:
-        frame: that pages are brought into, each as a whole; None: only text is read.
-        max_pages: 1 or more.
+        frame: the frame that each page is fitted into; None: only text is read.
+        max_pages: maximum number of pages, at least 1.
 
     Raises:
-        UnreadableInput: It is broken, encrypted, beyond a bound, or nothing that is read.
+        UnreadableInput: The document is broken, encrypted, exceeds a limit, or is unsupported.
     """
     if data.startswith(_ZIP):
         return docx.read(data, frame, max_pages, bounds)
@@ -67,7 +67,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
     for magic, what in _FOREIGN:
         if re.match(magic, data[:_JUNK_BYTES], re.DOTALL):
             refuse(what)
-    # A text may speak of PDF in its first lines.
+    # A plain text may mention %PDF- in its first lines.
     if data.startswith(_PDF) or (_PDF in data[:_JUNK_BYTES] and b"startxref" in data):
         return pdf.read(data, frame, max_pages, bounds)
     return _read_text(data, max_pages, bounds)

@@ -1,8 +1,8 @@
-"""The words of a part of a DOCX, in WordprocessingML, line by line.
+"""WordprocessingML: the text of a package entry of a DOCX, line by line.
 
-A paragraph is a line, a row of a table is one with a tab between two cells, a text box comes where
-it is anchored. A note comes below the line that refers to it. What was deleted or moved away is
-left out, and so is the second version of a text box that is there for old readers.
+A paragraph is a line; a table row is a line with tabs between cells; a text box follows its anchor;
+a note follows the line that refers to it. Deleted and moved text is skipped, and so is the fallback
+version of a text box for old readers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _VML = ("urn:schemas-microsoft-com:vml",)
 
 
 def _names(namespaces: tuple[str, ...], *names: str) -> dict[str, str]:
-    """Each name as the parser gives it, and as it is called here."""
+    """The qualified names of the parser, mapped to the short names."""
     return {f"{namespace} {name}": name for namespace in namespaces for name in names}
 
 
@@ -59,25 +59,25 @@ _NOTES = {
 _IMAGES = {**_names(_DRAWING, "blip"), **_names(_VML, "imagedata")}
 _ALIEN = _names(_WORD, "altChunk")
 _NO = ("0", "false", "off")
-# Most elements say how text looks: they are passed over by one look.
+# Most elements are formatting; one set lookup skips them.
 _KNOWN = frozenset(
     {
         *_OPEN, *_TEXT, *_SKIPPED, *_SIGNS, *_BREAK, *_BREAK_BEFORE, *_NOTES, *_IMAGES, *_ALIEN,
     }
 )  # fmt: skip
-_MAX_DEPTH = 300  # of blocks in blocks; a table in a table in a table has 9
+_MAX_DEPTH = 300  # nested blocks; a table in a table in a table has 9
 
 NoteKey = tuple[str, str]  # footnote or endnote, and its id
 
 
 @dataclass(kw_only=True)
 class WordmlContent:
-    """What a part holds beside its lines.
+    """The content of an entry besides its lines.
 
     Attributes:
-        notes: the texts of the part, if it is one of notes.
-        images: ids of relations, in the order of the text; some more than once.
-        aliens: files of other formats that stand for text.
+        notes: the texts of the notes, if the entry holds notes.
+        images: relationship ids, in the order of the text; may repeat.
+        aliens: number of embedded files of other formats (altChunk).
     """
 
     notes: dict[NoteKey, str] = field(default_factory=dict)
@@ -92,30 +92,30 @@ def words(
     line: Callable[[str], None],
     notes: Mapping[NoteKey, str] | None = None,
 ) -> WordmlContent:
-    """Read a part.
+    """Read an entry.
 
     Args:
-        line: takes each line, in order; a form feed in it is a page break.
-        notes: that lines may refer to.
+        line: is called with each line, in order; a form feed in it is a page break.
+        notes: the notes that lines may refer to.
 
     Raises:
-        UnreadableInput: The part is broken, or too deep.
+        UnreadableInput: The entry is broken, or nested too deeply.
     """
     reader = _Reader(line, notes or {})
     package.parse(part, start=reader.start, end=reader.end, text=reader.text)
-    reader.tell_notes()
-    return reader.found
+    reader.flush_notes()
+    return reader.content
 
 
 class _Reader:
     def __init__(self, line: Callable[[str], None], notes: Mapping[NoteKey, str]) -> None:
-        self.found = WordmlContent()
+        self.content = WordmlContent()
         self._line = line
         self._notes = notes
-        self._open: list[list[str]] = []  # what each block under way holds so far
-        self._ids: list[str] = []  # of the notes under way
-        self._referred: list[str] = []  # texts of notes, for the end of the line
-        self._skipped = 0  # elements under way in one that is left out, itself among them
+        self._open: list[list[str]] = []  # the content so far of each open block
+        self._ids: list[str] = []  # ids of the open notes
+        self._referred: list[str] = []  # texts of the notes that the current line refers to
+        self._skipped = 0  # depth inside a skipped element
         self._in_text = False
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
@@ -143,11 +143,11 @@ class _Reader:
             if note:
                 self._referred.append(note)
         elif name in _IMAGES:
-            self.found.images += [
+            self.content.images += [
                 each for key in ("embed", "id") if (each := _attribute(attributes, _LINKS, key))
             ]
         elif name in _ALIEN:
-            self.found.aliens += 1
+            self.content.aliens += 1
 
     def end(self, name: str) -> None:
         if self._skipped:
@@ -160,16 +160,16 @@ class _Reader:
             if kind != "tr":  # a row may begin with an empty cell
                 block = block.strip(" \t\n")
             if kind in ("footnote", "endnote"):
-                self.found.notes[kind, self._ids.pop()] = block
+                self.content.notes[kind, self._ids.pop()] = block
             elif kind == "txbxContent":
                 self._add(f"\n{block}\n")
             elif kind == "tc" or block.strip(" \t\n"):
                 self._add(block)
             if not self._open:
-                self.tell_notes()
+                self.flush_notes()
 
-    def tell_notes(self) -> None:
-        """The notes that were referred to since the last line, which a paragraph may do alone."""
+    def flush_notes(self) -> None:
+        """Emit the notes referred to since the last line; a paragraph may hold references only."""
         for each in self._referred:
             self._line(each)
         self._referred.clear()
@@ -179,12 +179,12 @@ class _Reader:
             self._add(text)
 
     def _add(self, text: str) -> None:
-        """To the block under way; to the lines, where there is none."""
+        """Add text to the open block, or emit it as a line if there is none."""
         if self._open:
             self._open[-1].append(text)
             return
         self._line(text)
-        self.tell_notes()
+        self.flush_notes()
 
 
 def _attribute(attributes: Mapping[str, str], namespaces: tuple[str, ...], name: str) -> str:

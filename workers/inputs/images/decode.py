@@ -1,11 +1,11 @@
-"""An image as it was sent, in whatever format, becomes pixels in a model's frame.
+"""Image decoder: an image file in a supported format becomes pixels in a model's frame.
 
-Decides what counts as an image, how large it may be, and what is said of one that cannot be read.
-It runs in a child of `workers.sandbox`, whose bounds of memory and time hold, and a decoder may die
-here. How pixels come into the frame is decided by `workers.inputs.images.preprocess`.
+This module defines the supported formats, the size limit (decompression bombs) and the error
+messages. It runs in a child process of `workers.sandbox`, which limits memory and time, since a
+decoder may crash. `workers.inputs.images.preprocess` fits the pixels into the frame.
 
-Formats are a list, and each of its decoders reads memory and calls no other program. Of an animated
-image the first frame is read, and none of the others is decoded.
+Formats are an allowlist; each decoder reads from memory and starts no other program. Of an animated
+image only the first frame is decoded.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from workers.inputs.images.preprocess import framed
 
 TILE = 224
 TILE_TOKENS = 1_000
-_SENT_PIXELS = 4_000_000  # a larger one counts as if it had been sent in this size
-_DRAFT = 3  # times the frame: decoded at a smaller scale only where that leaves so much
+_SENT_PIXELS = 4_000_000  # a larger image counts as if it had this size
+_DRAFT = 3  # times the frame: minimum size of a JPEG that is decoded at a smaller scale
 
-# Imported above because Pillow, given a list, loads no plugin but five by itself.
+# The plugins are imported explicitly: given a list, Pillow loads only five by itself.
 _FORMATS = {
     plugin.format: magics
     for plugin, magics in (
@@ -79,7 +79,7 @@ _BROKEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """What an image may ask of us; a bound of memory or time is the sandbox's."""
+    """The limits of an image; the sandbox limits memory and time."""
 
     max_pixels: int = 100_000_000
 
@@ -90,7 +90,7 @@ class FramedImage:
 
     Attributes:
         pixels: (H, W, 3) of the frame.
-        width, height: upright, after the rule of 4 megapixels; what tokens are counted by.
+        width, height: upright size, limited to 4 megapixels; tokens are counted by it.
     """
 
     pixels: Pixels
@@ -102,19 +102,19 @@ def read(data: bytes, frame: Frame, bounds: ImageLimits) -> FramedImage:
     """Decode an image into the frame.
 
     Raises:
-        UnreadableInput: It is none, is broken, or has too many pixels.
-        MemoryError: There is not enough for it.
+        UnreadableInput: The data is not an image, is broken, or has too many pixels.
+        MemoryError: The image does not fit into memory.
     """
-    Image.MAX_IMAGE_PIXELS = None  # ours is below, and before anything is decoded
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would cost address space
+    Image.MAX_IMAGE_PIXELS = None  # `_check_pixels` applies our limit before anything is decoded
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread costs address space
     if not data:
         raise UnreadableInput("is empty")
-    _check_pixels(_webp_size(data), bounds)  # Pillow makes room for WebP as soon as it is opened
+    _check_pixels(_webp_size(data), bounds)  # Pillow allocates memory for a WebP when it opens it
     with _opened(data) as image:
         size = image.size
         _check_pixels(size, bounds)
         upright = _loaded(image, frame)
-        if upright.width != image.width:  # it lay on its side
+        if upright.width != image.width:  # the EXIF orientation rotates it
             size = size[1], size[0]
         try:
             pixels = framed(upright, frame, size=size)
@@ -125,7 +125,7 @@ def read(data: bytes, frame: Frame, bounds: ImageLimits) -> FramedImage:
 
 
 def sent_size(width: int, height: int) -> tuple[int, int]:
-    """What an image counts as: itself, or its proportions in 4 megapixels.
+    """The size that an image counts as: its own, or scaled down to 4 megapixels.
 
     >>> sent_size(500, 330), sent_size(8000, 6000)
     ((500, 330), (2309, 1732))
@@ -137,7 +137,7 @@ def sent_size(width: int, height: int) -> tuple[int, int]:
 
 
 def tokens_of(width: int, height: int) -> int:
-    """What an image costs: 1,000 for each tile of 224 by 224, and for each part of one.
+    """The token count of an image: 1,000 for each full or partial tile of 224 by 224 pixels.
 
     >>> tokens_of(500, 500), tokens_of(224, 224), tokens_of(225, 1)
     (9000, 1000, 2000)
@@ -163,7 +163,7 @@ def _check_pixels(size: tuple[int, int], bounds: ImageLimits) -> None:
 
 
 def _loaded(image: Image.Image, frame: Frame) -> Image.Image:
-    """The pixels, as few as do, upright."""
+    """Load the pixels, at the smallest sufficient scale, upright."""
     try:
         _draft(image, frame)
         image.load()
@@ -173,12 +173,12 @@ def _loaded(image: Image.Image, frame: Frame) -> Image.Image:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return image
         return ImageOps.exif_transpose(image)
-    except _BROKEN:  # what a camera wrote about the image is no part of it
+    except _BROKEN:  # broken metadata does not make the image unreadable
         return image
 
 
 def _draft(image: Image.Image, frame: Frame) -> None:
-    """Have a large JPEG decoded at a half, a quarter or an eighth of its size.
+    """Let a large JPEG be decoded at a half, a quarter or an eighth of its size.
 
     The frame then differs from the exact one by 0.2 of 255 on average and by 4 at most, measured
     on four photos of 4 and 12 megapixels; one of 12 takes a fifth of the time.
@@ -193,11 +193,11 @@ def _draft(image: Image.Image, frame: Frame) -> None:
 
 
 def _refuse_broken(kind: str | None, exc: Exception) -> NoReturn:
-    """Say what is wrong with something that began as an image."""
-    said = str(exc)
-    if "memory" in said:
+    """Map an error of a decoder to a message."""
+    reason = str(exc)
+    if "memory" in reason:
         raise MemoryError from exc
-    if "truncated" in said:
+    if "truncated" in reason:
         raise UnreadableInput("is truncated: its end is missing") from exc
     raise UnreadableInput(f"is broken {kind or 'data'}: it cannot be decoded") from exc
 
@@ -210,7 +210,7 @@ def _format_of(data: bytes) -> str | None:
 
 
 def _what(data: bytes) -> str:
-    """What bytes are that no decoder knows, as far as it helps whoever sent them."""
+    """A message for bytes that no decoder accepts; it names the format if it is known."""
     if (known := _format_of(data)) is not None:
         return f"is broken {known}: it cannot be decoded"
     for place, magic, what in _FOREIGN:
@@ -227,7 +227,7 @@ def _what(data: bytes) -> str:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height as the head of a WebP has them; zeros where it is none.
+    """Width and height from the header of a WebP; zeros for other data.
 
     https://developers.google.com/speed/webp/docs/riff_container
     """

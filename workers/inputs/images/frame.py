@@ -1,4 +1,4 @@
-"""What a model wants its images to be, and what an image is once it is so.
+"""The frame: the image format that a model requires, and the pixels of an image in it.
 
 Letters: H and W the height and width of a frame, in pixels.
 """
@@ -17,14 +17,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """How an image of any size becomes one of H x W.
+    """How an image of any size is resized to H x W.
 
-    `shortest`: scaled until the shorter side fits, the middle cut out; `longest`: scaled until the
-    longer side fits, the rest filled; `squash`: scaled to H x W whatever its proportions.
+    `shortest`: the shorter side fits, and the middle is cropped; `longest`: the longer side fits,
+    and the rest is padded; `squash`: scaled to H x W regardless of its proportions.
     """
 
     height: int
     width: int
     resize: Literal["shortest", "longest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    fill: int = 0  # brightness of what is filled, 0 to 255
+    fill: int = 0  # brightness of the padding, 0 to 255

@@ -1,10 +1,10 @@
-"""An open image in a model's frame: as `open_clip.transform.image_transform_v2` would bring it.
+"""Image preprocessing: fits a decoded image into a model's frame.
 
-Decides how an image is scaled, cut or padded, and how what is not plain red, green and blue
-becomes so. Pixels are those of open_clip for every RGB, grey and CMYK image, but where it does
-worse: transparency lies over white, and an embedded colour profile other than sRGB is honoured.
-Both are done in the frame, where they cost next to nothing. What a file is, and whether it may be
-decoded at all, is not decided here.
+It scales, crops or pads like `open_clip.transform.image_transform_v2`, and converts other colour
+modes to RGB. The pixels equal those of open_clip for every RGB, grey and CMYK image, with two
+improvements: transparency is composed over white, and an embedded colour profile other than sRGB is
+applied. Both happen after scaling, where they cost almost nothing. `decode` detects and limits the
+files.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
 }
 _SCALED = ("L", "RGB", "CMYK")
-_MAX_CUT = 64  # frames: what is beyond would be cut away after it was scaled
+_MAX_CUT = 64  # frames: anything beyond would be cropped after scaling
 _SIXTEEN_BITS = 65_535
-_PROFILE_BYTES = 4 * 1024 * 1024  # those of printing presses have up to 3
-_PROFILES = 8  # to make one ready takes longer than to decode a small photo, and few are in use
+_PROFILE_BYTES = 4 * 1024 * 1024  # profiles of printing presses have up to 3 MiB
+_PROFILES = (
+    8  # cached: building a transform takes longer than decoding a small photo, and few are in use
+)
 
 
 def framed(image: Image.Image, frame: Frame, *, size: tuple[int, int] | None = None) -> Pixels:
-    """A loaded image of any mode in the frame.
+    """Fit a loaded image of any mode into the frame.
 
     Args:
-        image: upright; not changed.
-        frame: what the model wants.
-        size: width and height before it was decoded at a smaller scale, if it was.
+        image: an upright image; it is not modified.
+        frame: the frame of the model.
+        size: width and height of the original, if it was decoded at a smaller scale.
 
     Raises:
-        UnreadableInput: Its values are no colours.
+        UnreadableInput: The pixel format is not supported.
     """
     profile = image.info.get("icc_profile")
     plain = _plain(image)
@@ -50,7 +52,7 @@ def framed(image: Image.Image, frame: Frame, *, size: tuple[int, int] | None = N
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The image in a mode that can be scaled: L, RGB, RGBA or CMYK."""
+    """Convert to a mode that can be scaled: L, RGB, RGBA or CMYK."""
     if image.mode == "RGBA" or (image.mode in _SCALED and "transparency" not in image.info):
         return image
     if image.mode.startswith("I;16"):
@@ -70,35 +72,35 @@ def _plain(image: Image.Image) -> Image.Image:
 def _cut(
     image: Image.Image, size: tuple[int, int], frame: Frame
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The middle of an image so long that scaling all of it would take more memory than it has."""
+    """Crop the middle of an image so long that scaling it would take more memory than it has."""
     wide, high = frame.width / size[0], frame.height / size[1]
-    least = max(wide, high)  # the scale that fills the frame
-    kept = (
-        min(size[0], _most(_MAX_CUT * frame.width, least)),
-        min(size[1], _most(_MAX_CUT * frame.height, least)),
+    scale = max(wide, high)  # the scale that fills the frame
+    cropped = (
+        min(size[0], _side(_MAX_CUT * frame.width, scale)),
+        min(size[1], _side(_MAX_CUT * frame.height, scale)),
     )
-    if kept == size:
+    if cropped == size:
         return image, size
-    # In the pixels that there are, which may be fewer than those of `size`.
+    # In actual pixels, which may be fewer than those of `size`.
     width, height = (
         max(1, round(have * keep / of))
-        for have, keep, of in zip(image.size, kept, size, strict=True)
+        for have, keep, of in zip(image.size, cropped, size, strict=True)
     )
     left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height)), kept
+    return image.crop((left, top, left + width, top + height)), cropped
 
 
-def _most(side: int, scale: float) -> int:
+def _side(side: int, scale: float) -> int:
     return max(1, round(side / scale))
 
 
 def _scaled_size(size: tuple[int, int], frame: Frame) -> tuple[int, int]:
-    """Width and height to scale to, before the frame is cut out of it or filled around it."""
+    """Width and height to scale to, before cropping or padding."""
     width, height = size
     if frame.resize == "squash":
         return frame.width, frame.height
     if frame.resize == "shortest" and frame.height == frame.width:
-        # torchvision's Resize cuts the fraction off where ResizeKeepRatio rounds.
+        # torchvision's Resize truncates the fraction; ResizeKeepRatio rounds.
         if width <= height:
             return frame.width, int(frame.width * height / width)
         return int(frame.height * width / height), frame.height
@@ -109,12 +111,12 @@ def _scaled_size(size: tuple[int, int], frame: Frame) -> tuple[int, int]:
 
 def _filter(frame: Frame) -> Image.Resampling:
     if frame.resize == "shortest" and frame.height != frame.width:
-        return Image.Resampling.BICUBIC  # open_clip knows no other here
+        return Image.Resampling.BICUBIC  # open_clip supports no other here
     return _FILTERS[frame.interpolation]
 
 
 def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Red, green and blue as sRGB, over white."""
+    """Convert to sRGB, over white."""
     if image.mode == "RGBA":
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
@@ -125,7 +127,7 @@ def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Its colours by the profile; as they are, where it is sRGB already or makes no sense."""
+    """Apply the colour profile; an sRGB or invalid profile changes nothing."""
     if len(profile) > _PROFILE_BYTES:
         return image
     try:
@@ -137,7 +139,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(_PROFILES)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the profile to sRGB; None where there is nothing to do."""
+    """The transform from the profile to sRGB; None if none is needed."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     described = source.profile.profile_description or ""
     if source.profile.xcolor_space.strip() != mode or "sRGB" in described:
@@ -151,7 +153,7 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _placed(image: Image.Image, frame: Frame) -> Pixels:
-    """The middle of the image in the middle of the frame: cut where larger, filled where less."""
+    """Centre the image in the frame: cropped where larger, padded where smaller."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     placed = np.full((frame.height, frame.width, 3), frame.fill, np.uint8)
@@ -162,7 +164,7 @@ def _placed(image: Image.Image, frame: Frame) -> Pixels:
 
 
 def _middle(frame: int, side: int) -> tuple[slice, slice]:
-    """Where the pixels go to in the frame, and which of the image they are, along one side."""
+    """Along one side: the target slice of the frame and the source slice of the image."""
     if side < frame:
         before = (frame - side) // 2
         return slice(before, before + side), slice(0, side)
