@@ -1,5 +1,5 @@
-"""Message in, result out: processes that hold models warm, and the keeper that loses nothing.
+"""Workers, which hold models and run work, and the keeper, which recovers and cleans up.
 
-Belongs here: claiming work, its handlers, models, micro-batching, the pure core.
-Does not belong here: HTTP, keys, wire shapes.
+This package has the consumer, the handlers, models, micro-batching and the pure core. The HTTP API,
+keys and wire shapes are in `api` and `shared`.
 """

@@ -1,7 +1,7 @@
-"""A cache that is bounded by bytes: what was used last stays, the oldest goes.
+"""An LRU cache with a limit in bytes.
 
-Every cache of a worker that grows with what is sent to it is one of these. What an entry takes is
-said by who puts it in; what all of them may take stands in `docs/explanation/memory.md`.
+Every cache of a worker that grows with its inputs is a `ByteCache`. The caller gives the size of an
+entry; `docs/explanation/memory.md` lists the limits of all caches.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 OVERHEAD_BYTES = 512
-"""Of an entry beside its arrays and strings: the key, the value's object, their places in here."""
+"""Size of an entry besides its arrays and strings: the key, the value object, the table entry."""
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
 class ByteCache(Generic[_K, _V]):
-    """Safe for any thread.
+    """A thread-safe LRU cache.
 
     >>> cache = ByteCache[str, int](max_bytes=100)
     >>> for key, size in (("a", 40), ("b", 40), ("c", 40), ("too large", 101)):
@@ -38,11 +38,11 @@ class ByteCache(Generic[_K, _V]):
 
     @property
     def size_bytes(self) -> int:
-        """Of all entries."""
+        """The total size of all entries."""
         return self._size_bytes
 
     def get(self, key: _K) -> _V | None:
-        """The value, which is used hereby; None if it is not here."""
+        """The value, which becomes the most recently used; None if it is missing."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -51,7 +51,7 @@ class ByteCache(Generic[_K, _V]):
             return entry[0]
 
     def put(self, key: _K, value: _V, *, size_bytes: int) -> None:
-        """Keep a value in the place of any other of its key; one larger than the bound is not."""
+        """Store or replace a value and evict the oldest; a value above the limit is not stored."""
         with self._lock:
             if key in self._entries:
                 self._size_bytes -= self._entries.pop(key)[1]

@@ -1,8 +1,7 @@
-"""A trained classifier as a file: safetensors, with all that is not an array in its header.
+"""The file format of a trained classifier: safetensors with JSON metadata.
 
-The header's `__metadata__` holds one entry, `pigeonhole`, whose JSON says model, revision,
-dimensions, labels and counts, and what the learner needs beside its arrays. Nothing is executed
-when a file is read.
+The `__metadata__` of the header has one entry, `pigeonhole`: JSON with model, revision, dimensions,
+labels, counts and the scalar state of the learner. Reading a file executes no code.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from workers.core.zero_shot import CosineCalibration
 
 SCHEMA = 1
 _ENTRY = "pigeonhole"
-_SIZE_BYTES = 8  # of the header's length, little-endian, at the beginning of the file
-_MOST = 2.0**53  # the whole numbers below it are exact, whatever reads them
+_SIZE_BYTES = 8  # size of the header length, little-endian, at the beginning of the file
+_MOST = 2.0**53  # integers below it are exact in every JSON reader
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedClassifier:
-    """What a classifier has learnt, and by which model. `counts` are examples per label."""
+    """A trained classifier and its model. `counts` are examples per label."""
 
     model: str
     revision: str
@@ -43,7 +42,7 @@ class TrainedClassifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the scores."""
+        """The labels, in the order of the scores."""
         return self.learner.labels
 
     @property
@@ -58,8 +57,8 @@ class TrainedClassifier:
 
 
 def dumps(trained: TrainedClassifier) -> bytes:
-    """The file."""
-    said = {
+    """Encode a classifier as a file."""
+    header = {
         "schema": SCHEMA,
         "model": trained.model,
         "revision": trained.revision,
@@ -69,73 +68,73 @@ def dumps(trained: TrainedClassifier) -> bytes:
         "learner": trained.learner.header(),
     }
     arrays = {name: np.ascontiguousarray(a) for name, a in trained.learner.arrays().items()}
-    return save(arrays, metadata={_ENTRY: json.dumps(said)})
+    return save(arrays, metadata={_ENTRY: json.dumps(header)})
 
 
 def loads(data: bytes, *, limits: Limits | None = None) -> TrainedClassifier:
-    """Read a file back, to the bit.
+    """Decode a classifier file; the round trip is exact to the bit.
 
-    What is worked out of the arrays grows with the square of labels and dimensions, so the file has
-    to be as large as it says before anything is: one of some KiB must not take all memory.
+    The derived arrays grow with the square of labels and dimensions. The array shapes are therefore
+    checked against the metadata first: a file of a few KiB must not exhaust the memory.
 
     Args:
         data: The file.
-        limits: What a file may hold that a stranger sent; None where it was written here.
+        limits: The limits for an uploaded file; None for a file that this service wrote.
 
     Raises:
-        InvalidRequest: It is no such file, of another schema, or does not fit together; or a label
-            is longer than `limits` allow.
-        LabelLimitExceeded: It has more labels than `limits` allow.
+        InvalidRequest: The data is not a classifier file, has another schema, or is inconsistent;
+            or a label is longer than `limits` allow.
+        LabelLimitExceeded: The file has more labels than `limits` allow.
     """
     try:
         arrays = load(data)
         size = int.from_bytes(data[:_SIZE_BYTES], "little")
         header = json.loads(data[_SIZE_BYTES : _SIZE_BYTES + size])
-        said = json.loads(
+        metadata = json.loads(
             header["__metadata__"][_ENTRY], parse_constant=_finite, parse_float=_finite
         )
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise _refusal(f"is not a classifier file ({type(exc).__name__})") from None
     try:
-        if said["schema"] != SCHEMA:
-            raise _refusal(f"has schema {said['schema']!r}, but this version reads {SCHEMA}")
-        _check_labels(said)
+        if metadata["schema"] != SCHEMA:
+            raise _refusal(f"has schema {metadata['schema']!r}, but this version reads {SCHEMA}")
+        _check_labels(metadata)
         if limits is not None:
-            limits.check_classifier_labels(len(said["labels"]))
-            if any(len(label) > limits.max_label_chars for label in said["labels"]):
+            limits.check_classifier_labels(len(metadata["labels"]))
+            if any(len(label) > limits.max_label_chars for label in metadata["labels"]):
                 raise _refusal(f"has a label of more than {limits.max_label_chars} characters")
-        _check_arrays(said, arrays)
-        with np.errstate(all="ignore"):  # what overflows is refused by the check
-            learner = Learner.from_arrays(said["learner"], arrays)
+        _check_arrays(metadata, arrays)
+        with np.errstate(all="ignore"):  # the check refuses overflows
+            learner = Learner.from_arrays(metadata["learner"], arrays)
             if limits is not None:
                 classifier_file_limits.check(learner)
         return TrainedClassifier(
-            model=str(said["model"]),
-            revision=str(said["revision"]),
-            counts=tuple(said["counts"]),
+            model=str(metadata["model"]),
+            revision=str(metadata["revision"]),
+            counts=tuple(metadata["counts"]),
             learner=learner,
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as exc:
         raise _refusal(f"is inconsistent: {exc}") from None
 
 
-def _check_labels(said: dict[str, Any]) -> None:
-    """Refuse labels that are none, and numbers that nothing counts to.
+def _check_labels(metadata: dict[str, Any]) -> None:
+    """Check the labels and the numbers of the metadata.
 
     Raises:
-        ValueError: The labels differ from the learner's or from the counts, or are no words; or a
-            number is below 0.
+        ValueError: The labels are inconsistent, not strings, or not unique; or a number is out of
+            range.
     """
-    labels, counts, learner = said["labels"], said["counts"], said["learner"]
+    labels, counts, learner = metadata["labels"], metadata["counts"], metadata["learner"]
     if labels != learner["labels"] or len(labels) != len(counts):
         raise ValueError("the numbers of labels and counts differ")
     if not all(isinstance(label, str) and label.strip() for label in labels):
         raise ValueError("a label is not a string")
-    "".join(labels).encode()  # half of a surrogate pair could never be answered
+    "".join(labels).encode()  # an unpaired surrogate could not be sent in a response
     if len(set(labels)) != len(labels):
         raise ValueError("a label occurs twice")
     numbers = [*counts, *(learner[name] for name in ("seen", "heard", "steps"))]
-    # Examples of weight 1,000 and 100 iterations have squares of 1e18 each.
+    # The square of an example of weight 1,000 and 100 iterations is 1e18.
     small = all(0 <= number <= _MOST for number in numbers)
     if not small or not 0 <= learner["squares"] <= _MOST**2:
         raise ValueError("a number is out of range")
@@ -145,20 +144,19 @@ def _check_labels(said: dict[str, Any]) -> None:
         raise ValueError("its learning method is unknown")
 
 
-def _check_arrays(said: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Refuse arrays that are not those of as many labels and dimensions as the header says.
+def _check_arrays(metadata: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Check the arrays against the labels and dimensions of the metadata.
 
     Raises:
-        ValueError: One is missing or not known, or has another type or shape, or holds a number
-            that is none.
+        ValueError: An array is missing or unknown, has another type or shape, or is not finite.
     """
-    count, dimensions = len(said["labels"]), said["dimensions"]
+    count, dimensions = len(metadata["labels"]), metadata["dimensions"]
     expected = {"prior": (count, dimensions), "second": (dimensions, dimensions)}  # (L, D), (D, D)
     dtypes = _dtypes()
     if arrays.keys() != dtypes.keys():
         names = ", ".join(sorted(arrays.keys() ^ dtypes.keys()))
         raise ValueError(f"these arrays are missing or unknown: {names[:200]}")
-    for name, array in sorted(arrays.items()):  # the order of a file is any
+    for name, array in sorted(arrays.items()):  # a file may have any order
         if array.dtype != dtypes[name]:
             raise ValueError(f"{name} has type {array.dtype}, but must have {dtypes[name]}")
         if array.shape != expected.get(name, array.shape):
@@ -179,10 +177,10 @@ def _dtypes() -> dict[str, np.dtype[Any]]:
 
 
 def _finite(text: str) -> float:
-    """A number of the header: JSON knows neither NaN nor infinity, Python reads both.
+    """Parse a number of the metadata: JSON has neither NaN nor infinity, but Python reads both.
 
     Raises:
-        ValueError: It is not finite.
+        ValueError: The number is not finite.
     """
     number = float(text)
     if not math.isfinite(number):

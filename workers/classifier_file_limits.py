@@ -1,8 +1,8 @@
-"""Whether the numbers of a classifier that was sent can be those of one that has learnt.
+"""Plausibility limits of an uploaded classifier file.
 
-Each number of a file may be finite and scores still overflow: weights of 3e38 gave null as a score.
-Decided here: magnitudes far beyond what learning leads to, and what holds for sums over examples
-with vectors of length 1, such as that no label's sum is longer than its count.
+Scores may overflow although each number of a file is finite: weights of 3e38 gave null as a score.
+This module refuses magnitudes far beyond those of training, and violations of the invariants of
+sums over unit vectors: for example, the sum of a label is never longer than its count.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from workers.core.learner import Learner
 
-_MAX_WEIGHT = 1e9  # learnt weights reach some 1e5
+_MAX_WEIGHT = 1e9  # trained weights reach some 1e5
 _MAX_LOSS = 2.0**53
 _TEMPERATURES = (1e-6, 1e6)  # the models of the catalogue have 0.01 to 0.1
 _MAX_NULL_BIAS = 1e6
 _AGGRESSIVENESS = (1e-6, 1e6)
-_SLACK = 0.01  # vectors have a length of 1 but for rounding
+_SLACK = 0.01  # tolerance: vectors have length 1 except for rounding
 _ROUNDING = 1e-6
 _PROBES = 16
 
 
 def check(learner: Learner) -> None:
-    """Refuse what could not be scored with, or not learn on.
+    """Refuse a classifier that could not score or continue training.
 
     Raises:
-        ValueError: A number is out of bounds, or numbers contradict each other.
+        ValueError: A number is out of range, or numbers are inconsistent.
     """
     _check_magnitudes(learner)
     _check_moments(learner)
@@ -79,7 +79,7 @@ def _check_moments(learner: Learner) -> None:
 
 
 def _check_results(learner: Learner) -> None:
-    """Score a few vectors, and work the model out of the moments as the next training will."""
+    """Score a few vectors, with the model and with one rebuilt from the statistics."""
     chance = np.random.default_rng(0)
     x = chance.standard_normal((_PROBES, learner.prior.shape[1])).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)

@@ -1,13 +1,14 @@
-"""Claiming: what one `drain` doorbell sets off in this process.
+"""The consumer: claims and runs the work of a queue after a `drain` doorbell.
 
-A queue is attended by at most one thread of the process: it claims while there is work and room for
-it, lingers a moment for more, and leaves. Work waits in the ledger, not here, so that a free worker
-can have it; the claimer takes no more of an account than the next few forward passes can hold
-(`workers.claim_capacity`). While some account has that much here, the others' work is looked for
-every 20 ms, and the process does not count as attending: what it passes over is for other workers.
+At most one thread of the process consumes a queue: it claims work while there is work and capacity,
+waits a moment for more, and ends. Work waits in the ledger, not in the process, so that a free
+worker can claim it. The consumer claims no more of an account than the next few forward passes hold
+(backpressure, `workers.claim_capacity`). While an account is at that limit, the consumer polls for
+the work of other accounts every 20 ms and does not count as a consumer of the queue: the work that
+it skips is for other workers.
 
-Of tasks so many run at once; beyond that, one more of each account that has none here. So the long
-tasks of one account never hold all the places.
+The number of concurrent tasks is limited. Beyond the limit, one more task runs for each account
+that has none in this process, so that long tasks of one account never occupy all slots.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ from shared.ports import Claim, Ledger
 from shared.telemetry import Log
 
 log = Log("drain")
-_CALLS = 64  # inline messages of one claim
-_LINGER_S = 1.0  # how long an idle attendant waits for the next call before it leaves
+_CALLS = 64  # maximum number of calls per claim
+_LINGER_S = 1.0  # how long an idle consumer waits for work before it ends
 _ROOM_WAIT_S = 0.5
-_LOOK_AGAIN_S = 0.02  # while some account has enough here
+_LOOK_AGAIN_S = 0.02  # polling interval while an account is at its limit
 
 
 class CapacityPort(Protocol):
-    """What is asked of `workers.claim_capacity`."""
+    """The interface of `workers.claim_capacity`."""
 
     def full_accounts(self, queue: str) -> Collection[str]:
-        """Accounts of which enough waits here, but for short calls."""
+        """Accounts at their limit, except for short calls."""
 
     def closed_accounts(self, queue: str) -> Collection[str]:
-        """Accounts of which enough short calls wait here too."""
+        """Accounts at their limit of short calls, too."""
 
     def wait(self, queue: str, wait_s: float) -> bool:
-        """Wait until the queue can be claimed from at all; False when the time is over."""
+        """Wait until the process has capacity for the queue; False after `wait_s`."""
 
     def wait_for_less(self, queue: str, wait_s: float) -> None:
-        """Wait until less waits here of the queue's model, or the time is over."""
+        """Wait until less work of the queue's model waits in the process, at most `wait_s`."""
 
 
 @dataclass(kw_only=True)
 class Consumer:
-    """Attends queues."""
+    """Consumes queues."""
 
     ledger: Ledger
     worker: str
@@ -58,8 +59,8 @@ class Consumer:
     room: CapacityPort
     stopping: threading.Event
     lease_s: float
-    queues: int = 5  # that may be attended at once
-    parts_at_once: int = 4  # of each; and of each as many more, of accounts that have none here
+    queues: int = 5  # maximum number of concurrent queues
+    parts_at_once: int = 4  # per queue; as many more for accounts without a task here
     _attended: dict[str, float] = field(default_factory=dict)  # queue -> time of the last claim
     _slots: dict[str, threading.Semaphore] = field(default_factory=dict)
     _running: dict[str, Counter[str]] = field(default_factory=dict)  # queue -> tasks of accounts
@@ -74,7 +75,7 @@ class Consumer:
         )
 
     def attend(self, queue: str) -> None:
-        """Claim the queue's work until there is none; returns at once if that is being done."""
+        """Consume a queue until it is empty; returns at once if another thread consumes it."""
         with self._lock:
             if queue in self._attended:
                 return
@@ -88,17 +89,17 @@ class Consumer:
                 del self._attended[queue]
 
     def attends(self, queue: str) -> bool:
-        """Whether a thread of this process is at the queue."""
+        """Whether a thread of this process consumes the queue."""
         return queue in self._attended
 
     def finish_parts(self, *, timeout_s: float) -> bool:
-        """Claim calls only from now on, and wait for the running parts; False if time is over."""
+        """Claim only calls from now on, and wait for the running parts; False after `timeout_s`."""
         with self._changed:
             self._no_parts = True
             return self._changed.wait_for(lambda: not any(self._running.values()), timeout_s)
 
     def close(self, *, timeout_s: float) -> bool:
-        """Wait for the running tasks; False if some still run when the time is over."""
+        """Wait for the running tasks; False if some still run after `timeout_s`."""
         ended = threading.Event()
 
         def wait() -> None:
@@ -118,7 +119,7 @@ class Consumer:
             full = self.room.full_accounts(queue)
             free = 0 if self._no_parts else _acquire(slots, self.parts_at_once)
             try:
-                taken = self.ledger.claim(
+                claimed = self.ledger.claim(
                     queue,
                     None if full else self.worker,
                     calls=_CALLS,
@@ -131,15 +132,15 @@ class Consumer:
             except BrokerUnavailable:
                 _release(slots, free)
                 raise
-            _release(slots, free - len(taken.claims))
-            for claim in taken.claims:
+            _release(slots, free - len(claimed.claims))
+            for claim in claimed.claims:
                 self._count(queue, claim, 1)
                 self._pool.submit(self._run_slot, queue, claim, slots)
             if free == 0 and not self._no_parts:
                 self._claim_beyond(queue, full)
-            for message in taken.messages:
+            for message in claimed.messages:
                 self.begin_call(message)
-            if taken:
+            if claimed:
                 idle = False
             elif full:
                 self.room.wait_for_less(queue, _LOOK_AGAIN_S)
@@ -149,18 +150,18 @@ class Consumer:
                 idle = not self.ledger.wait_for_work(queue, timeout_s=_LINGER_S)
         self.ledger.claim(
             queue, self.worker, calls=0, parts=0, lease_s=self.lease_s, leaving=True
-        )  # so that the next bell is rung for another worker at once
+        )  # so that the next doorbell goes to another worker at once
 
     def _claim_beyond(self, queue: str, full: Collection[str]) -> None:
-        """Where every place is taken, begin one more task of an account that has none here."""
+        """If all slots are in use, start one more task of an account without one here."""
         with self._changed:
             running = self._running[queue].copy()
         if running.total() >= 2 * self.parts_at_once:
             return
-        taken = self.ledger.claim(
+        claimed = self.ledger.claim(
             queue, None, calls=0, parts=1, lease_s=self.lease_s, pass_over={*full, *running}
         )
-        for claim in taken.claims:
+        for claim in claimed.claims:
             self._count(queue, claim, 1)
             self._pool.submit(self._run_one, queue, claim)
 
@@ -181,7 +182,7 @@ class Consumer:
                 self._changed.notify_all()
 
     def _run_slot(self, queue: str, claim: Claim, slots: threading.Semaphore) -> None:
-        """Run one task after another until the queue has none."""
+        """Run tasks one after another until the queue is empty."""
         try:
             claims: tuple[Claim, ...] = (claim,)
             while claims:
@@ -192,7 +193,7 @@ class Consumer:
             slots.release()
 
     def _run_then_claim(self, queue: str, claim: Claim) -> tuple[Claim, ...]:
-        """Run a task; the next one, which counts as running before this one does no more."""
+        """Run a task and claim the next one, which is counted before this one ends."""
         try:
             self.run_part(claim)
             if self.stopping.is_set() or self._no_parts:
@@ -206,7 +207,7 @@ class Consumer:
 
 
 def _acquire(slots: threading.Semaphore, most: int) -> int:
-    """Take free slots, up to `most`."""
+    """Acquire free slots, up to `most`."""
     count = 0
     while count < most and slots.acquire(blocking=False):
         count += 1

@@ -1,4 +1,4 @@
-"""How many cores this process may keep busy."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy: its affinity and its container's quota, at least 1.
+    """The usable cores by CPU affinity and container quota, at least 1.
 
-    The engines look at neither quota nor share; 64 threads on a quota of two crawl.
+    Inference engines respect neither quota nor share; 64 threads on a quota of two are very slow.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

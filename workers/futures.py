@@ -1,12 +1,12 @@
-"""Futures that follow one another, so that no thread waits for what comes between.
+"""Chained futures: steps that follow one another without a blocked thread.
 
-What is cancelled at the end is cancelled where it is under way. Which thread goes on with the work
-is whichever ended the step before: what it is given to do must be quick.
+Cancelling the last future cancels the step in flight. A step runs in the thread that ended the
+previous step, so it must be quick.
 
-A future keeps its callbacks when it has ended. So nothing here keeps both ways: what had come in
-between would stay until the interpreter looks for cycles, a gigabyte of images later. Nor does an
-error that ends a future: its traceback holds the frames it came through, and with them the text or
-image that they were at and the future itself: see `without_variables`.
+A future keeps its callbacks after it has ended. The functions here therefore avoid reference
+cycles: intermediate results would live until the garbage collector runs, a gigabyte of images
+later. The same holds for errors: a traceback holds its frames, and with them texts, images and the
+future itself; see `without_variables`.
 """
 
 from __future__ import annotations
@@ -27,67 +27,67 @@ _E = TypeVar("_E", bound=BaseException)
 
 
 def then(first: Future[_A], follow: Callable[[_A], Future[_B]]) -> Future[_B]:
-    """The future of what follows from the first one's result.
+    """Chain a step: the future of `follow(result of first)`.
 
-    An error of either, or of `follow` itself, is the error of the whole.
+    An error of either future, or of `follow` itself, is the error of the returned future.
     """
     whole: Future[_B] = Future()
-    under_way: list[Future[Any]] = [first]
+    in_flight: list[Future[Any]] = [first]
     steps = [follow]
 
     def go_on(done: Future[_A]) -> None:
         step = steps.pop()
         if whole.cancelled():
             return
-        with suppress(ValueError):  # what it has come to is the step's, and no longer kept here
-            under_way.remove(done)
+        with suppress(ValueError):  # the step owns the result now
+            in_flight.remove(done)
         try:
             second = step(done.result())
-        except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
+        except BaseException as exc:  # noqa: BLE001  the returned future gets it
             end(whole, error=without_variables(exc))
             return
-        under_way.append(second)
+        in_flight.append(second)
         if whole.cancelled():
             second.cancel()
         second.add_done_callback(lambda last: copy(last, whole))
 
-    cancel_with(whole, under_way)
+    cancel_with(whole, in_flight)
     first.add_done_callback(go_on)
     return whole
 
 
 def mapped(first: Future[_A], change: Callable[[_A], _B]) -> Future[_B]:
-    """The future of the first one's result, changed."""
+    """The future of `change(result of first)`."""
     return then(first, lambda result: done(change(result)))
 
 
 def done(result: _A) -> Future[_A]:
-    """A future that has ended with the result."""
+    """A future that has ended with a result."""
     future: Future[_A] = Future()
     future.set_result(result)
     return future
 
 
 def failed(error: BaseException) -> Future[Any]:
-    """A future that has ended with the error."""
+    """A future that has ended with an error."""
     future: Future[Any] = Future()
     future.set_exception(error)
     return future
 
 
 def settled(futures: Sequence[Future[Any]]) -> Future[None]:
-    """Done once all of them are, however they ended; cancelling it cancels them."""
+    """Ends once all futures have ended, in any way; cancelling it cancels them."""
     whole = gathered(futures, lambda: None)
     cancel_with(whole, list(futures))
     return whole
 
 
 def gathered(futures: Sequence[Future[Any]], make: Callable[[], _A]) -> Future[_A]:
-    """The future of what is made once all of them have ended, however; it cancels none of them."""
+    """The future of `make()`, called once all futures have ended in any way; cancels none."""
     whole: Future[_A] = Future()
     lock = threading.Lock()
     left = len(futures)
-    makers = [make]  # forgotten when it is called: the futures keep `one_more`
+    makers = [make]  # emptied by the call, since the futures keep `one_more`
 
     def one_more(_: object) -> None:
         nonlocal left
@@ -109,23 +109,23 @@ def gathered(futures: Sequence[Future[Any]], make: Callable[[], _A]) -> Future[_
     return whole
 
 
-def cancel_with(whole: Future[Any], under_way: list[Future[Any]]) -> None:
-    """Cancel what is under way if the whole is; once the whole has ended the list is empty."""
+def cancel_with(whole: Future[Any], in_flight: list[Future[Any]]) -> None:
+    """Cancel the futures in flight if `whole` is cancelled; empty the list once it has ended."""
 
     def stop(done: Future[Any]) -> None:
         if done.cancelled():
-            for future in list(under_way):
+            for future in list(in_flight):
                 future.cancel()
-        under_way.clear()
+        in_flight.clear()
 
     whole.add_done_callback(stop)
 
 
 def without_variables(error: _E) -> _E:
-    """The error just caught, so that it may be kept: it holds nothing of the frames it crossed.
+    """Release the frames that a caught error holds, so that it can be stored.
 
-    One of ours loses its traceback, which nobody reads. A bug keeps the lines of its own: only what
-    frames that still run hold stays with it.
+    A `PigeonholeError` loses its traceback, which is not used. Another error keeps its traceback,
+    but the variables of its finished frames are cleared.
     """
     each: BaseException | None = error
     for _ in range(_MAX_CHAIN):
@@ -140,7 +140,7 @@ def without_variables(error: _E) -> _E:
 
 
 def copy(ended: Future[_A], to: Future[_A]) -> None:
-    """End one future as another has ended."""
+    """End one future in the same way as another."""
     if ended.cancelled():
         to.cancel()
         return
@@ -152,7 +152,7 @@ def copy(ended: Future[_A], to: Future[_A]) -> None:
 
 
 def end(future: Future[Any], result: Any = None, *, error: BaseException | None = None) -> None:
-    """End a future that may have been cancelled meanwhile."""
+    """End a future, unless it was cancelled meanwhile."""
     with suppress(InvalidStateError):
         if error is None:
             future.set_result(result)

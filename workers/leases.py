@@ -1,4 +1,4 @@
-"""Keeps the leases of running tasks alive, and stops a task whose lease or job is gone."""
+"""Leases: renews those of running tasks, and stops a task that lost its lease or its job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = Log("leases")
 
 
 class Lease:
-    """A lease while its task runs. `abandoned`: the job was cancelled or has failed elsewhere."""
+    """The lease of a running task. `abandoned`: the job was cancelled or failed elsewhere."""
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -25,7 +25,7 @@ class Lease:
         self._lock = threading.Lock()
 
     def on_end(self, stop: Callable[[], object]) -> None:
-        """Call `stop` when the lease ends early; at once if it already has."""
+        """Set the callback for an early end of the lease; it is called at once if it has ended."""
         with self._lock:
             self._stop = stop
             ended = self._ended
@@ -33,16 +33,16 @@ class Lease:
             stop()
 
     def check(self) -> None:
-        """Stop here if the lease has ended: what comes next cannot be taken back.
+        """Raise if the lease has ended. Call it before a step that cannot be undone.
 
         Raises:
-            CancelledError: It has.
+            CancelledError: The lease has ended.
         """
         if self._ended:
             raise CancelledError
 
     def end(self, *, abandoned: bool) -> None:
-        """The lease is gone."""
+        """End the lease and call the callback."""
         with self._lock:
             self.abandoned = abandoned
             self._ended = True
@@ -51,12 +51,12 @@ class Lease:
 
 
 class Leases:
-    """One thread that beats for every held claim, several times within a lease."""
+    """A thread that renews the lease of every running task, several times per lease time."""
 
     def __init__(self, ledger: Ledger, *, lease_s: float) -> None:
         self._ledger = ledger
         self._lease_s = lease_s
-        self._holds: dict[str, Lease] = {}
+        self._active: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
@@ -64,29 +64,29 @@ class Leases:
 
     @contextmanager
     def held(self, claim: Claim) -> Iterator[Lease]:
-        """Keep the claim's lease while the block runs."""
-        hold = Lease(claim)
+        """Renew the lease of a claim while the block runs."""
+        lease = Lease(claim)
         with self._lock:
-            self._holds[claim.token] = hold
+            self._active[claim.token] = lease
         try:
-            yield hold
+            yield lease
         finally:
             with self._lock:
-                del self._holds[claim.token]
+                del self._active[claim.token]
 
     def end_all(self) -> None:
-        """Stop every running task, so that it is given back now and not after its lease."""
+        """Stop every running task, so that it is requeued now and not after its lease."""
         with self._lock:
-            holds = list(self._holds.values())
-        for hold in holds:
-            hold.end(abandoned=False)
+            leases = list(self._active.values())
+        for lease in leases:
+            lease.end(abandoned=False)
 
     def healthy(self) -> bool:
-        """Whether the thread lives."""
+        """Whether the thread is alive."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop beating."""
+        """Stop renewing."""
         self._closing.set()
         self._thread.join(5)
 
@@ -94,13 +94,13 @@ class Leases:
         period_s = min(1.0, self._lease_s / 4)
         while not self._closing.wait(period_s):
             with self._lock:
-                holds = list(self._holds.values())
-            for hold in holds:
+                leases = list(self._active.values())
+            for lease in leases:
                 try:
-                    if not self._ledger.heartbeat(hold.claim, lease_s=self._lease_s):
-                        hold.end(abandoned=True)
+                    if not self._ledger.heartbeat(lease.claim, lease_s=self._lease_s):
+                        lease.end(abandoned=True)
                 except LeaseLost:
-                    hold.end(abandoned=False)
+                    lease.end(abandoned=False)
                 except BrokerUnavailable as exc:
                     log.warning("lease.not_beaten", reason=exc.detail)
                     break

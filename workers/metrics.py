@@ -1,4 +1,4 @@
-"""What a worker measures of itself, in the process's own Prometheus registry."""
+"""Prometheus metrics of workers and the keeper, in the registry of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.jobs import Job
 from shared.types import Usage
 
 WebhookOutcome = Literal["delivered", "retried", "failed"]
-"""What became of a message by an attempt: it is with the receiver, tried again, or given up."""
+"""The outcome of a delivery attempt: delivered, to be retried, or given up."""
 
 _BATCHES = Histogram(
     telemetry.FORWARD_PASS_SECONDS, "Duration of one forward pass, in seconds.", ["model"],
@@ -44,7 +44,7 @@ _WEBHOOK_SECONDS = Histogram(
     telemetry.WEBHOOK_SECONDS, "Duration of one webhook delivery attempt, in seconds.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
 )  # fmt: skip
-_CALL = "call"  # the kind of what is no job
+_CALL = "call"  # the kind of synchronous calls
 
 DROPPED = Counter(
     telemetry.DROPPED, "Messages on the queues that are not doorbells and were discarded."
@@ -61,12 +61,12 @@ _CLOCK_OFFSET = Gauge(
 
 
 def observer(model: str) -> Callable[[int, int, int, float], None]:
-    """The hook of a model's batcher: windows, tokens, padded tokens and seconds of each pass."""
+    """The microbatcher hook of a model: windows, tokens, padded tokens and seconds of each pass."""
     seconds = _BATCHES.labels(model)
     content, padding = _TOKENS.labels(model, "content"), _TOKENS.labels(model, "padding")
 
-    def observe(windows: int, tokens: int, padded_tokens: int, took_s: float) -> None:  # noqa: ARG001
-        seconds.observe(took_s)
+    def observe(windows: int, tokens: int, padded_tokens: int, duration_s: float) -> None:  # noqa: ARG001
+        seconds.observe(duration_s)
         content.inc(tokens)
         padding.inc(padded_tokens - tokens)
 
@@ -83,12 +83,12 @@ def job_ended(job: Job) -> None:
 
 
 def call_answered(completed: int, failed: int, usage: Usage) -> None:
-    """Count the items of a synchronous call that came out, and those that did not."""
+    """Count the completed and the failed items of a synchronous call."""
     _count(_CALL, completed, failed, usage)
 
 
 def webhook_tried(outcome: WebhookOutcome, *, seconds: float) -> None:
-    """Count one attempt to deliver a message."""
+    """Count one webhook delivery attempt."""
     _WEBHOOK_ATTEMPTS.labels(outcome).inc()
     _WEBHOOK_SECONDS.observe(seconds)
 
@@ -101,7 +101,7 @@ def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
 
 
 def serve(port: int, *, role: str) -> None:
-    """Answer /metrics on the port; 0: nowhere."""
+    """Serve /metrics on a port; 0: do not serve it."""
     _CLOCK_OFFSET.labels(role).set_function(service_clock.CLOCK.offset_s)
     if port:
         start_http_server(port)

@@ -1,4 +1,4 @@
-"""Tries a model: loads it as a worker does, sends texts and images through it, and measures.
+"""Model check: loads a model as a worker does, runs texts and images, and measures the speed.
 
 Importing this module imports numpy; loading a model imports its engine.
 """
@@ -21,18 +21,18 @@ from workers.model_loader import load_models
 from workers.models.port import Rows
 from workers.work_context import WorkContext
 
-_TRY_S = 2.0  # of forward passes, for the speed
+_TRY_S = 2.0  # duration of the speed measurement
 _PASS_LIMIT_S = 300.0
 _TEXT = "The parcel never arrived, and nobody answers my letters."
-_AT_ONCE = 32  # of the items that are tried
+_AT_ONCE = 32  # items per measurement
 
 
-def tried(entry: ModelEntry, settings: Settings) -> list[str]:
-    """Load a model as a worker would and send items through it; what there is to say of it.
+def check(entry: ModelEntry, settings: Settings) -> list[str]:
+    """Load a model as a worker does and run items through it; returns the report lines.
 
     Raises:
-        ConfigurationError: It cannot be loaded, and why.
-        PigeonholeError: No item went through it.
+        ConfigurationError: The model cannot be loaded; the detail gives the reason.
+        PigeonholeError: The model failed on the items.
     """
     began = time.monotonic()
     remarks = _Remarks()
@@ -56,10 +56,10 @@ def tried(entry: ModelEntry, settings: Settings) -> list[str]:
 
 
 def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
-    """What came out of texts, and of images where the model reads them."""
+    """Report lines for texts, and for images if the model supports them."""
     encoder, embedder = model.embedder.encoder, model.embedder
     tokens = embedder.tokenise([_TEXT])[0]
-    # Each is different, for equal ones would go through the model once.
+    # All texts differ, since equal windows are deduplicated.
     texts = [[*tokens[i % len(tokens) :], *tokens] for i in range(_AT_ONCE)]
     texts = [text[: encoder.window - i % 8] for i, text in enumerate(texts)]
     speed.of(lambda: embedder.embed(texts, WorkContext(priority=Priority.BULK)))
@@ -76,11 +76,14 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
             noise.integers(0, 256, (frame.height, frame.width, 3), np.uint8)
             for _ in range(_AT_ONCE)
         ]
-        seen = model.images
-        at_once = max(1, seen.batcher.budget_tokens // seen.encoder.image_tokens)
-        speed.of(lambda: seen.embed(images, WorkContext(priority=Priority.BULK)))
+        image_embedder = model.images
+        at_once = max(
+            1, image_embedder.batcher.budget_tokens // image_embedder.encoder.image_tokens
+        )
+        speed.of(lambda: image_embedder.embed(images, WorkContext(priority=Priority.BULK)))
         lines += [
-            f"images: {frame.width} x {frame.height} pixels, logit scale {seen.logit_scale:.1f}",
+            f"images: {frame.width} x {frame.height} pixels, "
+            f"logit scale {image_embedder.logit_scale:.1f}",
             f"images: {speed.windows / speed.seconds:,.1f} images/s, {at_once} in a forward pass",
         ]
     return lines
@@ -88,7 +91,7 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
 
 @dataclass
 class _Speed:
-    """Adds up forward passes: the hook of a batcher."""
+    """A microbatcher hook that adds up forward passes."""
 
     windows: int = 0
     tokens: int = 0
@@ -100,8 +103,8 @@ class _Speed:
         self.seconds += took_s
 
     def of(self, begin: Callable[[], Future[Rows]]) -> None:
-        """Count only what is begun here, over and over for a while."""
-        begin().result(_PASS_LIMIT_S)  # the first of a shape is slower
+        """Reset, then repeat `begin` for `_TRY_S` seconds."""
+        begin().result(_PASS_LIMIT_S)  # the first pass of a shape is slower
         self.windows, self.tokens, self.seconds = 0, 0, 0.0
         until = time.monotonic() + _TRY_S
         while not self.seconds or time.monotonic() < until:
@@ -109,13 +112,13 @@ class _Speed:
 
 
 class _Remarks(logging.Handler):
-    """What the engines say of how they run: their precision among it."""
+    """Collects the log lines of engines about device and precision."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = record.getMessage()
-        if " run" in said:
-            self.lines.append(said)
+        message = record.getMessage()
+        if " run" in message:
+            self.lines.append(message)

@@ -1,9 +1,8 @@
-"""Models as the operator meets them: what is here, fetch it, try it. `python -m workers.model_cli`
+"""The command line for models: list, pull and check. `python -m workers.model_cli`
 
-Run by `pigeonhole-server models …` as a process of its own, because trying a model needs machine
-learning.
-Standard output is for the answer, standard error for progress and what goes wrong. Exit status: 0,
-1 when a model failed, 2 for a wrong setting or name.
+`pigeonhole-server models …` runs it as a process of its own, because checking a model imports its
+engine. Results go to standard output, progress and errors to standard error. Exit status: 0; 1 if a
+model failed; 2 for an invalid setting or name.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from workers.models import model_files
 
 
 def main() -> None:
-    """Do what the command line says, and exit."""
+    """Run the command line and exit."""
     sys.exit(run(sys.argv[1:], os.environ))
 
 
@@ -49,24 +48,24 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
 def _list(models: Catalogue) -> int:
     """One JSON object a line."""
     for entry in models.entries.values():
-        found = model_files.find(entry)
-        said = {
+        local = model_files.find(entry)
+        row = {
             "name": entry.name,
             "default": entry is models.default,
             "aliases": entry.aliases,
             "engine": entry.engine,
             "device": entry.device,
             "languages": entry.languages,
-            "here": found is not None,
-            "size_bytes": None if found is None else found.size_bytes,
-            "place": None if found is None or found.place is None else str(found.place),
+            "here": local is not None,
+            "size_bytes": None if local is None else local.size_bytes,
+            "place": None if local is None or local.place is None else str(local.place),
         }
-        print(json.dumps(said))
+        print(json.dumps(row))
     return 0
 
 
 def _each(entries: Sequence[ModelEntry], action: Callable[[ModelEntry], str]) -> int:
-    """Do it to every model; one that fails does not keep the others from theirs."""
+    """Run an action for every model; a failure does not stop the others."""
     status = 0
     for entry in dict.fromkeys(entries):
         try:
@@ -77,20 +76,20 @@ def _each(entries: Sequence[ModelEntry], action: Callable[[ModelEntry], str]) ->
 
 
 def _pull(entry: ModelEntry) -> str:
-    found = model_files.fetch(entry)
-    return "is here" if found.place is None else f"{_size(found.size_bytes)} in {found.place}"
+    local = model_files.fetch(entry)
+    return "is here" if local.place is None else f"{_size(local.size_bytes)} in {local.place}"
 
 
 def _check(entry: ModelEntry, settings: Settings) -> str:
     try:
-        from workers.model_check import tried
+        from workers.model_check import check
     except ImportError as exc:
         raise model_files.packages_missing(entry, exc.name) from exc
-    return "\n  ".join(tried(entry, settings))
+    return "\n  ".join(check(entry, settings))
 
 
 def _size(count: int) -> str:
-    """As people say it.
+    """A size in MB or GB.
 
     >>> _size(91_000_000), _size(2_300_000_000)
     ('91 MB', '2.3 GB')

@@ -1,6 +1,7 @@
-"""Which models this process holds: chosen from the catalogue, loaded, warmed, with their batchers.
+"""Loads the models of this process from the catalogue, warms them up, adds their microbatchers.
 
-The engine of a model decides what is imported: a worker of hashing models never loads torch.
+Only the libraries of the required engines are imported: a worker of hashing models never loads
+torch.
 """
 
 from __future__ import annotations
@@ -53,24 +54,24 @@ class _Loaded:
 def load_models(
     catalogue: Catalogue, settings: Settings, *, observe: Callable[[str], Observe]
 ) -> tuple[str, dict[str, LoadedModel]]:
-    """The device of this worker, as its queues name it, and its models.
+    """Load the models; returns the device of this worker, as queue names spell it, and the models.
 
-    Each model has classified an item. What the operator named must be loadable, and so must the
-    default model; of the others, one that cannot be loaded is left out.
+    Each model is warmed up with an item. The models in `PIGEONHOLE_MODELS` and the default model
+    must load; any other model that does not load is left out.
 
     Args:
-        catalogue: what there is.
-        settings: `device`, `models`, and how they run.
-        observe: makes the hook that sees each forward pass, from the model's name.
+        catalogue: the model catalogue.
+        settings: device, models and engine settings.
+        observe: creates the hook for forward passes from a model name.
 
     Raises:
-        ConfigurationError: A model cannot be loaded, or there is none for this device.
+        ConfigurationError: A model cannot be loaded, or no model supports this device.
     """
     where = _where(settings.device)
     device = _QUEUES[where]
     named = bool(settings.models)
     towers: dict[str, tuple[TextEncoder, ClipModel | None]] = {}
-    for entry in _chosen(catalogue, settings, device):
+    for entry in _selected(catalogue, settings, device):
         try:
             towers[entry.name] = _load(entry, where, settings)
         except ConfigurationError as exc:
@@ -94,7 +95,7 @@ def load_models(
 
 
 def _where(wanted: Literal["auto", "cpu", "cuda"]) -> Where:
-    """Asks torch only where it must."""
+    """The device; imports torch only for `auto`."""
     if wanted != "auto":
         return wanted
     if find_spec("torch") is None:
@@ -104,31 +105,31 @@ def _where(wanted: Literal["auto", "cpu", "cuda"]) -> Where:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _chosen(catalogue: Catalogue, settings: Settings, device: str) -> list[ModelEntry]:
-    """Of the models that the operator named, or else of those that are here, the device's."""
+def _selected(catalogue: Catalogue, settings: Settings, device: str) -> list[ModelEntry]:
+    """The configured models, or else the local ones, that support the device."""
     names = [name.strip() for name in settings.models.split(",") if name.strip()]
     if names:
-        chosen = list(dict.fromkeys(map(catalogue.find, names)))
+        selected = list(dict.fromkeys(map(catalogue.find, names)))
     else:
-        chosen = []
+        selected = []
         for entry in catalogue.entries.values():
             if entry is catalogue.default or model_files.find(entry) is not None:
-                chosen.append(entry)
+                selected.append(entry)
             elif model_files.repository_of(entry) is None:
                 reason = f"its checkpoint is not on this machine: {entry.checkpoint}"
                 log.warning("model.left_out", model=entry.name, reason=reason)
-    fitting = [entry for entry in chosen if device in entry.devices]
+    fitting = [entry for entry in selected if device in entry.devices]
     if not fitting:
-        raise ConfigurationError(_none_fits(catalogue, chosen, device))
+        raise ConfigurationError(_none_fits(catalogue, selected, device))
     return fitting
 
 
-def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> str:
-    """Why a worker of this device holds none of those that were chosen, and what to do."""
+def _none_fits(catalogue: Catalogue, selected: list[ModelEntry], device: str) -> str:
+    """The message if no selected model supports the device."""
     known = ", ".join(e.name for e in catalogue.entries.values() if device in e.devices)
     if known:
         return f"no model can run on a {device} worker; set PIGEONHOLE_MODELS to some of: {known}"
-    names = ", ".join(entry.name for entry in chosen)
+    names = ", ".join(entry.name for entry in selected)
     if device == "cpu":
         return f"no GPU is available, or PIGEONHOLE_DEVICE is cpu; these models need one: {names}"
     return (
@@ -137,18 +138,18 @@ def _none_fits(catalogue: Catalogue, chosen: list[ModelEntry], device: str) -> s
 
 
 def _with_budgets(
-    towers: dict[str, tuple[TextEncoder, ClipModel | None]], where: Where, told: int
+    towers: dict[str, tuple[TextEncoder, ClipModel | None]], where: Where, configured: int
 ) -> dict[str, _Loaded]:
-    """The models with the tokens of a forward pass: what the operator said, or what fits.
+    """The models with their token budgets: configured, or measured.
 
-    On a GPU it is found out once all are loaded, when each knows what the others leave it.
+    On a GPU the budget is measured once all models are loaded, from the remaining memory.
     """
     found = {}
     for name, (texts, clip) in towers.items():
-        text_tokens = image_tokens = told or CPU_TOKENS
-        if clip is not None and not told:
+        text_tokens = image_tokens = configured or CPU_TOKENS
+        if clip is not None and not configured:
             image_tokens = CPU_IMAGES * clip.images.image_tokens
-        if where == "cuda" and not told and not isinstance(texts, HashingEncoder):
+        if where == "cuda" and not configured and not isinstance(texts, HashingEncoder):
             from workers.microbatching import token_budget
             from workers.models.gpu_memory import CudaMemory
 
@@ -163,7 +164,7 @@ def _with_budgets(
 
 
 def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
-    """The model with its towers, each behind a batcher of its own."""
+    """The model, each tower with its own microbatcher."""
     batcher = Microbatcher(
         loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
     )
@@ -195,7 +196,7 @@ def _warm_up(model: LoadedModel) -> None:
 def _load(
     entry: ModelEntry, where: Where, settings: Settings
 ) -> tuple[TextEncoder, ClipModel | None]:
-    """The model's text tower, and the whole of it if it reads images too."""
+    """The text tower, and the whole CLIP model if it also reads images."""
     if entry.engine == "hashing":
         return HashingEncoder(name=entry.name), None
     away = model_files.repository_of(entry) is not None and model_files.find(entry) is None
@@ -206,7 +207,7 @@ def _load(
             raise hub.not_here(entry.name)
         import torch
 
-        # Each imports its library, which takes seconds: only the one that is needed.
+        # Each module imports its library, which takes seconds: import only the required one.
         if entry.engine == "sentence":
             from workers.models import sentence_encoder
         else:

@@ -1,4 +1,4 @@
-"""Drawings of an evaluation, as PNG and SVG, from the same figure."""
+"""Plots of an evaluation, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from workers.core.evaluation import Reliability
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NAMED = 60  # labels whose names still fit beside a matrix
-_NUMBERED = 20  # labels whose counts still fit into its cells
+_NAMED = 60  # maximum number of labels with names beside the matrix
+_NUMBERED = 20  # maximum number of labels with counts in the cells
 _MAX_NAME = 30
-# matplotlib keeps fonts and settings in globals; an evaluation draws two figures in half a second.
+# matplotlib has global fonts and settings; an evaluation draws two figures in half a second.
 _drawing = threading.Lock()
 
 
 def confusion_matrix(labels: Sequence[str], counts: NDArray[np.intp]) -> dict[str, bytes]:
-    """The matrix (L, L), rows true and columns predicted, coloured by its share of the row.
+    """Plot a confusion matrix (L, L), rows true and columns predicted, coloured by row share.
 
     Returns:
         The files `confusion_matrix.png` and `.svg`.
@@ -53,7 +53,7 @@ def confusion_matrix(labels: Sequence[str], counts: NDArray[np.intp]) -> dict[st
 
 
 def reliability(bins: Reliability, error: float) -> dict[str, bytes]:
-    """How often a prediction of some confidence was right, over how confident it was.
+    """Plot a reliability diagram: accuracy over confidence.
 
     Returns:
         The files `reliability.png` and `.svg`.
@@ -80,13 +80,13 @@ def reliability(bins: Reliability, error: float) -> dict[str, bytes]:
 
 
 def _name(label: str) -> str:
-    """A label as it is drawn. XML has no place for control characters, escaped or not.
+    """The display form of a label. XML allows no control characters, not even escaped.
 
     >>> _name("a\\x00b")
     'a b'
     """
-    drawn = "".join(letter if letter.isprintable() else " " for letter in label)
-    return drawn if len(drawn) <= _MAX_NAME else drawn[: _MAX_NAME - 1] + "…"
+    text = "".join(letter if letter.isprintable() else " " for letter in label)
+    return text if len(text) <= _MAX_NAME else text[: _MAX_NAME - 1] + "…"
 
 
 def _files(name: str, figure: Figure) -> dict[str, bytes]:
@@ -96,7 +96,7 @@ def _files(name: str, figure: Figure) -> dict[str, bytes]:
     with _drawing, warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
         warnings.simplefilter("ignore")  # a label may have letters that the font lacks
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, dpi=110, metadata=metadata)
-            files[f"{name}.{kind}"] = drawn.getvalue()
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
+            files[f"{name}.{kind}"] = buffer.getvalue()
     return files

@@ -1,12 +1,11 @@
-"""Memory of this process: how much it is, giving back what is free, and what becomes of too much.
+"""Process memory: measures it, returns free memory to the system, and replaces a large worker.
 
-Decides when free memory goes back to the system, and when a worker has grown so large that it is
-to be replaced. Why it has grown does not matter: what libraries keep, fragments of the heap, a
-fault of ours. How a worker ends without losing work is `workers.main`'s.
+A worker above its limit is replaced, whatever the cause: caches of libraries, heap fragmentation,
+or a leak of ours. `workers.main` ends such a worker without losing work.
 
-glibc keeps what was freed for its next use, in a heap for each few threads: after 24 documents of
-a million tokens at once a worker held 560 MB more than before them. With two heaps, and what is
-free given back every few seconds, it is 30 MB.
+glibc keeps freed memory for reuse, in several heaps: after 24 concurrent documents of a million
+tokens a worker held 560 MB more than before. With two heaps, and free memory returned every few
+seconds, it is 30 MB.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ log = Log("memory")
 _TICK_S = 1.0
 _TRIM_EVERY_S = 10.0
 _TRIM_STEP_BYTES = 16 * 2**20
-_ABOVE_S = 3.0  # above the bound although free memory was given back: no single large request
-_SHARE_OF_CONTAINER = 0.8  # the rest is for the children that read files
-_MIN_ROOM = 1.1  # a bound below what a fresh worker takes times this would replace it for ever
+_ABOVE_S = 3.0  # above the limit for this long after trimming: not a single large request
+_SHARE_OF_CONTAINER = 0.8  # the rest is for the sandbox processes
+_MIN_ROOM = 1.1  # times the memory of a fresh worker: a lower limit would replace workers for ever
 _M_ARENA_MAX = -8  # of malloc.h
 _ARENAS = 2
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of version 2, of version 1
 
 
 def rss_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell."""
+    """Resident memory of this process; 0 if it is not available."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -44,24 +43,24 @@ def rss_bytes() -> int:
 
 
 def limit_heaps() -> None:
-    """Let glibc keep two heaps, not eight for each core; elsewhere nothing. Call it first."""
+    """Limit glibc to two heaps instead of eight per core. Call it first."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def trim() -> None:
-    """Give free memory back to the system, where glibc can."""
+    """Return free memory to the system, with glibc only."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def bound_of(setting_bytes: int, *, cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """What a worker may take: the setting, else a share of the container's limit, else 0 (any)."""
+    """The memory limit: the setting, or a share of the container's limit, or 0 (none)."""
     if setting_bytes:
         return setting_bytes
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in _CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # there is none, or it is "max"
+        with suppress(OSError, ValueError):  # the file is missing, or holds "max"
             limit = int((cgroup / name).read_text())
             if limit < physical:
                 return int(limit * _SHARE_OF_CONTAINER)
@@ -70,11 +69,11 @@ def bound_of(setting_bytes: int, *, cgroup: Path = Path("/sys/fs/cgroup")) -> in
 
 @dataclass(kw_only=True)
 class MemoryGuard:
-    """One thread. `on_full` is called once, in that thread, when the process is above its bound.
+    """A thread that calls `on_full` once, in that thread, when the process exceeds its limit.
 
     Args:
-        max_bytes: 0 is no bound.
-        on_full: has the process replaced; it may take its time.
+        max_bytes: the limit; 0: none.
+        on_full: starts the replacement of the process; it may block.
     """
 
     max_bytes: int
@@ -83,20 +82,20 @@ class MemoryGuard:
     trim: Callable[[], object] = trim
     clock: Callable[[], float] = time.monotonic
     full: bool = False
-    _low_bytes: int = 0  # after the last time that free memory went back
+    _low_bytes: int = 0  # after the last trim
     _trimmed_at: float = float("-inf")
     _above_since: float | None = None
     _closing: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self.measure_fresh()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
         self._thread.start()
 
     def measure_fresh(self) -> None:
-        """What the process takes now is what a fresh one takes: a bound below that is raised."""
+        """Measure the memory of the fresh process; raise a limit below it."""
         fresh_bytes = self.rss_bytes()
         if 0 < self.max_bytes < fresh_bytes * _MIN_ROOM:
             raised_bytes = int(fresh_bytes * _MIN_ROOM)
@@ -110,15 +109,15 @@ class MemoryGuard:
         self._low_bytes = fresh_bytes
 
     def healthy(self) -> bool:
-        """Whether the thread lives."""
+        """Whether the thread is alive."""
         return self._thread is None or self._thread.is_alive() or self.full
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the thread."""
         self._closing.set()
 
     def look(self) -> bool:
-        """Give back what is free, if there may be much of it; whether the process is full."""
+        """Trim if much memory may be free; returns whether the process exceeds its limit."""
         now_bytes = self.rss_bytes()
         above = 0 < self.max_bytes < now_bytes
         due = self.clock() - self._trimmed_at >= _TRIM_EVERY_S

@@ -1,4 +1,4 @@
-"""The Celery entry point: one task, `drain`, without a line of business in it."""
+"""The Celery entry point: one task, `drain`, which only calls the consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(app: Celery, drain: Consumer) -> None:
-    """Give the app the task that doorbells name."""
+    """Register the task of doorbells."""
 
     @app.task(name=DRAIN, ignore_result=True)  # type: ignore[untyped-decorator]
     def _drain(queue: str) -> None:

@@ -1,7 +1,8 @@
-"""Ends this process when it can no longer work: leases and the supervisor do the rest.
+"""The watchdog: ends the process when it cannot work any more, and reports that it is alive.
 
-Threads cannot be killed, so a hung forward pass, a dead thread or a consumer that has gone deaf
-after a broker loss is answered by leaving. Also reports that the worker lives and what it offers.
+Threads cannot be killed. After a hung forward pass, a dead thread, or a loss of the broker after
+which no doorbells arrive, the process exits: its leases expire and the supervisor restarts it. The
+watchdog also sends the worker's report to the ledger.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from shared.telemetry import Log
 log = Log("watchdog")
 _TICK_S = 1.0
 _REPORT_TTL_S = 8.0
-_REPLACE_S = 60.0  # for the next worker to start: 5 to 20 s on an idle machine
-_DEAF_S = 12.0  # work waits this long, bells are rung each second, and no thread came
+_REPLACE_S = 60.0  # for the start of the replacement: 5 to 20 s on an idle machine
+_DEAF_S = 12.0  # work waits this long without a doorbell, although they are rung each second
 EXIT_UNFIT = 70
-EXIT_FULL = 75  # above its bound of memory; nothing failed, and another is to be started
+EXIT_FULL = 75  # above its memory limit; nothing failed, and a replacement must start
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedState:
-    """What the watchdog looks at."""
+    """The state that the watchdog checks."""
 
     healthy: Callable[[], bool]
     stalled_s: Callable[[], float]
@@ -36,7 +37,7 @@ class WatchedState:
 
 @dataclass(kw_only=True)
 class Watchdog:
-    """One thread; `exit` ends the process at once."""
+    """The watchdog thread; `exit` ends the process at once."""
 
     ledger: Ledger
     role: str
@@ -51,15 +52,15 @@ class Watchdog:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch; the worker counts as living from now on."""
+        """Start the thread; the worker counts as alive from now on."""
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
     def close(self, *, replaced: bool = False) -> None:
-        """Stop watching and take the worker off the list of the living.
+        """Stop the thread and remove the worker from the list of live workers.
 
-        One that is replaced stays on it while the next one starts: calls wait for that instead of
-        being refused where no other worker lives.
+        A worker that is being replaced stays on the list while its replacement starts, so that
+        calls wait for it; they would be refused if no worker were alive.
         """
         self._closing.set()
         if self._thread is not None:
@@ -76,7 +77,7 @@ class Watchdog:
         while True:
             try:
                 reason = self._fault()
-            except Exception as exc:  # noqa: BLE001  a worker that nobody watches must not go on
+            except Exception as exc:  # noqa: BLE001  a worker must not run without a watchdog
                 reason = f"the watchdog failed: {type(exc).__name__}"
             if reason is not None:
                 log.error("watchdog.leaving", reason=reason)
@@ -86,7 +87,7 @@ class Watchdog:
                 return
 
     def _fault(self) -> str | None:
-        """Why this process should not go on, or None."""
+        """The reason to end the process, or None."""
         if not self.watched.healthy():
             return "a thread has died"
         if self.watched.stalled_s() > self.forward_pass_limit_s:

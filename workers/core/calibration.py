@@ -1,4 +1,4 @@
-"""Whether a confidence of 0.8 is right 8 times in 10, and the temperature that makes it so.
+"""Calibration: whether a confidence of 0.8 is right 8 times in 10, and the fit of the temperature.
 
 Decides: how calibration is measured and fitted. Does not decide: what is scored.
 """

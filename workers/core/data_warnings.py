@@ -1,6 +1,6 @@
-"""What in the examples and labels will hurt the classifier, so that its owner can mend it.
+"""Data warnings: problems in examples and labels that reduce the quality of a classifier.
 
-Decides: which findings are worth a remark. Does not decide: how they are worded, nor what to do.
+Decides: which findings become a warning. Does not decide: how they are worded, nor what to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How good predictions are, counted from labels and scores.
+"""Evaluation metrics, computed from labels and scores.
 
 Decides: accuracy, F1, confusion, reliability, the thresholds that serve each label best, and which
 items are most worth labelling. Does not decide: what is done about it, nor how it is drawn.

@@ -1,4 +1,4 @@
-"""How likely it is that an item is one of what labels, or examples, describe: its fit.
+"""The fit of an item (out-of-scope detection): the probability that labels or examples describe it.
 
 Decides: the evidence, and how it becomes a probability. Does not decide: which constants belong to
 a model (the catalogue), what follows from a low fit (`unknown_below`).

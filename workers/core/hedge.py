@@ -1,4 +1,4 @@
-"""Whom to trust: experts weighed by how well they predicted examples that they had not seen.
+"""Expert weights (Hedge): experts are weighted by their predictions of unseen examples.
 
 Decides: the weight and the temperature of each expert. Does not decide: what the experts are.
 

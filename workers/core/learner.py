@@ -1,4 +1,4 @@
-"""A classifier that learns from examples as they come, and starts from what its labels mean.
+"""The online learner: starts from the label embeddings and learns from examples.
 
 Decides: the order of predict and learn, how the experts become one linear model, the report.
 Does not decide: where weights are stored, versions, what a label's prompts are.
@@ -7,7 +7,7 @@ Three sources, each linear in the embedding, so that their mixture is one matrix
 what zero-shot costs: Gaussian clouds around the label embeddings (`gaussian`), passive-aggressive
 weights that start from them (`passive_aggressive`), the label embeddings alone. Every example is
 predicted by sources that have not seen it but nearly all others (cross-fitting); that gives trust
-(`hedge`) and doubt (`doubt`).
+(`hedge`) and doubt (`output_calibration`).
 """
 
 from __future__ import annotations

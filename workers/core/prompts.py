@@ -1,4 +1,4 @@
-"""How a label becomes the texts that stand for it, and how their embeddings become one.
+"""Label prompts: the texts of a label, and the average of their embeddings.
 
 Decides: the placeholder of a template, how a description joins, what an identifier such as
 ``lost_or_stolen_card`` says in words. Does not decide: which templates a model uses (they are an

@@ -1,4 +1,4 @@
-"""Which labels stay in an answer, and which one is the prediction.
+"""Label selection: which labels stay in a response, and which one is the prediction.
 
 Decides: what a threshold removes, what `top_k` keeps, how ties end (first in label order).
 Does not decide: the scores.

@@ -1,4 +1,4 @@
-"""What is remembered of the examples: counts, sums and second moments, never the examples.
+"""Sufficient statistics of the examples: counts, sums and second moments, never the examples.
 
 Decides: the state that any Gaussian or ridge solution is computed from, and how weights add up.
 Does not decide: what is made of it (`gaussian`). Sums do not depend on the order of examples nor

@@ -1,4 +1,4 @@
-"""How the similarity of an item to its labels becomes a score that means something.
+"""Zero-shot scoring: calibrated scores from the similarity of items and labels.
 
 Decides: the temperature of a label set, probabilities for one label and for many.
 Does not decide: the prompts of a label (`prompts`), which labels stay in an answer (`selection`).

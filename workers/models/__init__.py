@@ -1,6 +1,6 @@
-"""The models: what turns texts into vectors.
+"""The models: encoders of texts and images.
 
-Here belong the port that every text encoder follows and one module per kind of model behind it.
-Not here: batches and priorities (`workers.microbatching`), windows of long texts and the cache of
-label prompts (`workers.embedding`), and anything that scores or learns (`workers.core`).
+This package has the ports of encoders and one module per kind of model. Elsewhere are batches and
+priorities (`workers.microbatching`), windows of long texts and the cache of label prompts
+(`workers.embedding`), and everything that scores or learns (`workers.core`).
 """

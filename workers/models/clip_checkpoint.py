@@ -1,4 +1,4 @@
-"""What a CLIP checkpoint gives, whichever library reads it: two towers and what they want.
+"""A loaded CLIP checkpoint, independent of the library: two towers and their parameters.
 
 Decides on which texts and images an engine must agree with the library. Where checkpoints come
 from is decided by the readers, in which precision they run by `workers.models.clip`.

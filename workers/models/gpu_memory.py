@@ -1,7 +1,7 @@
-"""Memory of a forward pass: what becomes of a batch that does not fit, and which batch fits.
+"""GPU memory of a forward pass: out-of-memory errors, and the measurement of the token budget.
 
-Decides which errors mean that memory ran out, and that it is free again before anyone is told.
-Running a smaller batch instead is the batcher's (`workers.microbatching.microbatcher`).
+This module detects out-of-memory errors and frees the memory before it reports them. The
+microbatcher (`workers.microbatching.microbatcher`) then runs smaller microbatches.
 """
 
 from __future__ import annotations

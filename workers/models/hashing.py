@@ -1,4 +1,4 @@
-"""A tiny model for tests: words and their character trigrams, hashed into signed buckets.
+"""A tiny model for tests without weights: words and character trigrams, hashed to signed buckets.
 
 Texts that share words or parts of words come out near each other; nothing is learned, nothing is
 loaded, and every process on every machine gives the same vectors. Not for production.

@@ -1,7 +1,7 @@
-"""Files of the model hub, from the local cache or fetched.
+"""Files of the model hub, from the local cache or downloaded.
 
-Decides that nothing is fetched unless it is allowed, and what an operator is told when a file is
-not there. Which files a model needs is not decided here.
+Nothing is downloaded unless it is allowed; a missing file gives an error with the remedy. Callers
+decide which files a model needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What of the catalogue's models is on this machine, and fetching what is not.
+"""Model files: which models of the catalogue are on this machine, and the download of others.
 
 Decides where a checkpoint lies and which of a repository's files are needed; how they are read is
 decided by the model's engine. Cheap: no machine learning is imported, but open_clip where a

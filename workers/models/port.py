@@ -1,4 +1,4 @@
-"""The ports of encoders: what the batcher and the embedder may ask of a model.
+"""The ports of encoders: the interface of models for the microbatcher and the embedder.
 
 Letters: N windows or images, T tokens, D dimensions. A window is a run of content tokens, short
 enough for one forward pass. Cutting texts into windows, bringing images into their frame and
