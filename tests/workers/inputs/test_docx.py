@@ -428,7 +428,7 @@ def test_parts_that_expand_to_too_much_together_are_refused() -> None:
     small = DocumentBounds(max_expanded_bytes=5_000_000)
 
     assert refused(docx("", {RELATIONS: listed, **heads}), bounds=small).startswith(
-        "expands to more"
+        "decompresses to more"
     )
 
 

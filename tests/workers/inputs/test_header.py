@@ -145,7 +145,7 @@ def test_a_line_below_that_looks_like_the_header_is_named(data: str, line: int):
 
 
 def test_a_row_that_has_not_all_names_is_not_taken_for_the_header():
-    with pytest.raises(InvalidRequest, match="put a header with the names above it"):
+    with pytest.raises(InvalidRequest, match="add a header row above it"):
         rows_of(b"sku,body\nid,words\n", wanted=BOTH)
 
 
@@ -157,7 +157,9 @@ def test_more_lines_are_skipped_than_there_are():
 
 
 def test_only_csv_has_lines_to_skip():
-    with pytest.raises(InvalidRequest, match="skip_rows: is of CSV, but the file is JSONL"):
+    with pytest.raises(
+        InvalidRequest, match="skip_rows: is allowed for CSV only, but the file is JSONL"
+    ):
         rows_of(b'title\n{"text":"a"}\n', said=DeclaredFormat(skip_rows=1))
 
 

@@ -28,8 +28,8 @@ from workers.sandbox.readers import FileReaders
 
 MAX_MB = 60.0
 EXPANDS = "decompresses to more than 200 times its size"
-MEMORY = r"needs more than 1,073 MB of memory to be read.*\(PIGEONHOLE_DECODER_BYTES\)"
-BROKEN = "is broken, or not Parquet as Arrow reads it"
+MEMORY = r"needs more than 1,073 MB of memory to decode.*\(PIGEONHOLE_DECODER_BYTES\)"
+BROKEN = "is broken, or not a Parquet file that Arrow can read"
 LATE = r"took longer than \d+ s to decode.*\(PIGEONHOLE_DECODE_LIMIT_S\)"
 ENDS = {
     "repeated_value": EXPANDS,
@@ -111,7 +111,9 @@ def test_a_hostile_table_is_not_copied_either(reader: Reader, name: str):
     stream = io.BytesIO(table_bombs.PARQUET[name]())
 
     # One row may be refused for its own size before the table is for its sum.
-    refusals = f"{ENDS[name]}|holds a row of [0-9]+ bytes; at most [0-9]+ are copied"
+    refusals = (
+        f"{ENDS[name]}|holds a row of [0-9]+ bytes; the limit for a row of the output is [0-9]+"
+    )
     with little_memory(), pytest.raises(InvalidRequest, match=refusals):
         for _ in reader.arrow_batches(stream, bounds=reader.bounds):
             pass
@@ -155,7 +157,9 @@ def test_many_large_rows_are_copied_and_one_too_large_is_refused(reader: Reader)
         return sum(each.num_rows for each in reader.arrow_batches(file, bounds=reader.bounds))
 
     assert copied("a", *["b" * 1_000_000] * 40) == 41
-    with pytest.raises(InvalidRequest, match=r"a row of [0-9]+ bytes; at most [0-9]+ are copied"):
+    with pytest.raises(
+        InvalidRequest, match=r"a row of [0-9]+ bytes; the limit for a row of the output is [0-9]+"
+    ):
         copied("a", "b" * 8_000_000)
 
 

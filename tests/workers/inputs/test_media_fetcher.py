@@ -102,7 +102,7 @@ def test_each_kind_has_its_size(fetchers):
         fetcher = fetchers(server)
 
         assert len(fetcher.get(server.url(), "document").result(WAIT_S).data) == 7000
-        with pytest.raises(FetchFailed, match="larger than 5000 bytes"):
+        with pytest.raises(FetchFailed, match="more than 5000 bytes, the limit"):
             fetcher.get(server.url(), "image").result(WAIT_S)
 
 

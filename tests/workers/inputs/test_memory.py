@@ -11,7 +11,7 @@ import pytest
 _START = """
 import io, itertools, sys
 from tests.workers.inputs.streams import Repeated
-from workers.inputs.tables.output_columns import Column
+from workers.inputs.tables.output_columns import OutputColumn
 from workers.inputs.tables.sniff import sniff
 from workers.inputs.tables.reader import read_rows
 from workers.inputs.tables.writers import write_rows
@@ -59,7 +59,8 @@ def test_200_mb_are_written_and_read_in_little_memory(kind: str, compressed: boo
         f"""
         import zlib
         count = 1_000_000
-        pieces = write_rows(rows(count), {kind!r}, ["id", "text", Column(name="n", type="integer")])
+        columns = ["id", "text", OutputColumn(name="n", type="integer")]
+        pieces = write_rows(rows(count), {kind!r}, columns)
         if {compressed}:
             deflate = zlib.compressobj(1, wbits=31)
             pieces = itertools.chain(map(deflate.compress, pieces), (deflate.flush() for _ in "1"))

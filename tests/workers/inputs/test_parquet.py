@@ -215,10 +215,10 @@ def test_no_room_for_the_temporary_file_is_our_fault_and_passes(
 
     data = column(["a"])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(Unavailable, match="no room"):
+    with pytest.raises(Unavailable, match="no space is left"):
         list(read_rows(binary(Dribble(data, [9])), PARQUET))
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(Unavailable, match="no room"):
+    with pytest.raises(Unavailable, match="no space is left"):
         list(read_rows(binary(Dribble(data, [9])), PARQUET))
 
 
@@ -267,14 +267,14 @@ def test_a_table_without_rows_has_none():
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 3, b"PAR1" + b"\xff" * 100 + b"PAR1"])
 def test_what_is_no_parquet_is_refused(data: bytes):
-    with pytest.raises(InvalidRequest, match="broken, or not Parquet"):
+    with pytest.raises(InvalidRequest, match="broken, or not a Parquet file"):
         rows_of(data, found=PARQUET)
 
 
 def test_one_cut_off_is_refused():
     data = column([str(i) for i in range(1000)])
     for left in (10, len(data) // 2, len(data) - 1):
-        with pytest.raises(InvalidRequest, match="broken, or not Parquet"):
+        with pytest.raises(InvalidRequest, match="broken, or not a Parquet file"):
             rows_of(data[:left], found=PARQUET)
 
 

@@ -139,7 +139,9 @@ def test_no_rows_are_a_file_with_its_columns():
 )
 def test_a_value_that_is_not_of_its_parquet_column_is_refused_by_name(kind: str, value: object):
     columns = [OutputColumn(name="x", type=kind)]  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequest, match=rf"columns\[x\]: a value is no {kind}"):
+    with pytest.raises(
+        InvalidRequest, match=rf"columns\[x\]: a value does not match the column type \({kind}\)"
+    ):
         b"".join(write_rows([{"x": value}], "parquet", columns))
 
 
@@ -187,6 +189,7 @@ def test_parquet_groups_are_bounded_by_what_is_nested_too():
 def test_a_nested_value_of_another_type_is_refused_by_name():
     column = OutputColumn(name="x", type=ListOf(Struct((("label", "text"),))))
     with pytest.raises(
-        InvalidRequest, match=r"columns\[x\]: a value is no list or object of its type"
+        InvalidRequest,
+        match=r"columns\[x\]: a value does not match the column type \(list or object\)",
     ):
         b"".join(write_rows([{"x": [{"label": 5}]}], "parquet", [column]))

@@ -85,8 +85,10 @@ def table_of(group: Sequence[list[object]], columns: Sequence[OutputColumn]) -> 
                 raise TypeError
             arrays.append(pa.array(values, _arrow_type(column.type)))
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            what = column.type if isinstance(column.type, str) else "list or object of its type"
-            unreadable(f"a value is not a {what}", field=f"columns[{column.name}]")
+            what = column.type if isinstance(column.type, str) else "list or object"
+            unreadable(
+                f"a value does not match the column type ({what})", field=f"columns[{column.name}]"
+            )
     return pa.Table.from_arrays(arrays, schema=schema_of(columns))
 
 
