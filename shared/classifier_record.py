@@ -86,7 +86,9 @@ class Classifier(Value):
             return self.latest
         found = next((v for v in self.versions if v.number == number), None)
         if found is None:
-            raise NotFound(f"the classifier has no version {number}; it keeps {self.kept}")
+            raise NotFound(
+                f"the classifier has no version {number}; available versions: {self.kept}"
+            )
         return found
 
     @property
@@ -197,11 +199,11 @@ def check_name(name: str, *, field: str = "name") -> None:
             reads like an id or like a step in a path.
     """
     if _NAME.fullmatch(name) is None or not name.isprintable():
-        _refuse(field, f"must have 1 to {MAX_NAME_CHARS} characters, without spaces, '@' and '/'")
+        _refuse(field, f"must have 1 to {MAX_NAME_CHARS} characters, without spaces, '@' or '/'")
     if name in {".", ".."}:  # clients take these out of a URL
-        _refuse(field, "must not be dots alone; choose words")
+        _refuse(field, "must not consist of dots only")
     if is_classifier_id(name.lower()):
-        _refuse(field, "must not look like an id; choose words")
+        _refuse(field, "must not have the form of a classifier id")
 
 
 def check_description(text: str, *, field: str = "description") -> None:
@@ -228,15 +230,19 @@ def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[st
         if alias == LATEST and number is not None:
             _refuse(field, "is reserved: name@latest always means the latest version")
         if _ALIAS.fullmatch(alias) is None:
-            _refuse(field, "must be like 'champion': a-z, 0-9 and '-', not like a version")
+            _refuse(
+                field,
+                "must be a name such as 'champion': a-z, 0-9 and '-', first a letter; a version "
+                "such as v3 is not allowed",
+            )
         if number is None:
             after.pop(alias, None)
         elif number in known:
             after[alias] = number
         else:
-            _refuse(field, f"there is no version {number}; name one that is kept: {record.kept}")
+            _refuse(field, f"there is no version {number}; available versions: {record.kept}")
     if len(after) > MAX_ALIASES:
-        _refuse("aliases", f"at most {MAX_ALIASES} are allowed")
+        _refuse("aliases", f"at most {MAX_ALIASES} aliases are allowed")
     return after
 
 

@@ -125,7 +125,8 @@ class ClassifierStore:
         listed = sum(1 for _ in islice(self.ids(account), most))
         if listed >= most and sum(1 for _ in islice(self.all(account), most)) >= most:
             raise ResourceLimitExceeded(
-                f"an account may have {most} classifiers (max_classifiers); delete one first"
+                f"an account may have at most {most} classifiers (max_classifiers); delete one "
+                "first"
             )
 
     def report(self, record: Classifier, file: str) -> VersionReport:
@@ -138,7 +139,7 @@ class ClassifierStore:
             name = object_keys.report(record.account, record.id, file)
             data = deletions.read(self.store, name, accepted_at=self.accepted_at).data
         except ObjectMissing:
-            raise NotFound("the version is no longer kept") from None
+            raise NotFound("the version was deleted") from None
         return decode(VersionReport, data)
 
     def create(self, record: Classifier) -> bool:
@@ -200,7 +201,7 @@ class ClassifierStore:
                     self.free_name(account, record.name, classifier_id)
                 self.drop(record, changed)
                 return changed
-        raise Conflict("the classifier is being changed by many; try again", retry_after_s=1)
+        raise Conflict("too many concurrent changes to the classifier; try again", retry_after_s=1)
 
     def claim_name(self, account: str, name: str, classifier_id: str) -> None:
         """Take a name for a classifier that has, or is about to have, it.

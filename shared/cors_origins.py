@@ -25,8 +25,8 @@ def origins_of(text: str) -> frozenset[str]:
         port = _USUAL_PORTS.get(origin.partition(":")[0])
         if not _ORIGIN.fullmatch(origin) or (port and origin.endswith(port)):
             raise ConfigurationError(
-                f"PIGEONHOLE_ALLOWED_ORIGINS: {origin!r} is not an origin; one looks like "
-                "https://app.example.org or http://localhost:3000 (lower case, no path, no usual "
-                "port), and * stands for all"
+                f"PIGEONHOLE_ALLOWED_ORIGINS: {origin!r} is not an origin; examples are "
+                "https://app.example.org and http://localhost:3000 (lower case, no path, no "
+                "default port), and * allows all"
             )
     return origins

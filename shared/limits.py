@@ -101,7 +101,7 @@ class Limits:
             )
         request = each_item(request, self._checked)
         if request.files.max_pages is not None and request.files.max_pages > self.max_pages:
-            _refuse("max_pages", f"may be {self.max_pages} at most")
+            _refuse("max_pages", f"must be at most {self.max_pages}")
         if request.classifier is None and not request.questions:
             _refuse("labels", "must hold at least one question")
         if len(request.questions) > self.max_groups:
@@ -138,7 +138,7 @@ class Limits:
         self._check_examples(request.examples, place)
         for index, example in enumerate(request.examples):
             if example.label is None:
-                _refuse(f"{place(index)}.label", "is missing: say what the item is")
+                _refuse(f"{place(index)}.label", "is missing: every example needs a label")
         labels = {normal_form(example.label or "") for example in request.examples}
         if request.create is not None and len(labels) < 2:
             _refuse(
@@ -158,7 +158,7 @@ class Limits:
         """
         self._check_examples(request.examples, place)
         if all(example.label is None for example in request.examples):
-            _refuse("input", "none has a label: say of some what they are")
+            _refuse("input", "no example has a label: add labels to some of them")
 
     def check_num_iters(self, count: int, *, field: str = "num_iters") -> None:
         """Refuse a number of iterations.
@@ -187,8 +187,8 @@ class Limits:
         if count > self.max_classifier_labels:
             _refuse(
                 "input",
-                f"a classifier may have {self.max_classifier_labels} labels, this one would have "
-                f"{count}: train a second classifier",
+                f"a classifier may have at most {self.max_classifier_labels} labels, but this "
+                f"one would have {count}: train a second classifier",
                 LabelLimitExceeded,
             )
 
@@ -214,8 +214,8 @@ class Limits:
         """
         if tokens > self.max_document_tokens:
             raise TokenLimitExceeded(
-                f"the document has more than {self.max_document_tokens} tokens, the most that are "
-                "read: split it, or have fewer pages of a PDF read (max_pages)"
+                f"the document has more than {self.max_document_tokens} tokens, the limit of one "
+                "document: split it, or read fewer pages of a PDF (max_pages)"
             )
 
     def check_label_tokens(self, group: str | None, tokens: int) -> None:
@@ -263,8 +263,8 @@ class Limits:
         if len(item.images) > self.max_images:
             _refuse(
                 f"{where}.image",
-                f"at most {self.max_images} images make one item, got {len(item.images)}; send "
-                "what is not of one thing as items of their own",
+                f"at most {self.max_images} images are allowed in one item, got "
+                f"{len(item.images)}; send images of different things as separate items",
             )
         for image in item.images:
             self._check_media(f"{where}.image", image, self.max_image_bytes)
@@ -273,16 +273,16 @@ class Limits:
 
     def _check_media(self, where: str, media: Media, max_bytes: int) -> None:
         if len(media.url) > _MAX_URL_CHARS:
-            _refuse(where, f"an address may have {_MAX_URL_CHARS} characters")
+            _refuse(where, f"a URL may have at most {_MAX_URL_CHARS} characters")
         scheme = media.url.partition(":")[0].lower()
         if media.url and scheme not in {"http", "https", "s3"}:
-            _refuse(where, "must be base64, a data URI, or an address with http, https or s3")
+            _refuse(where, "must be base64, a data URI, or a URL with http, https or s3")
         if not (media.url or media.file_id or media.object or media.data):
             _refuse(where, "must not be empty; leave the item out")
         if len(media.data) > max_bytes * 4 // 3 + _MAX_DATA_URI_CHARS:
             _refuse(
                 where,
-                f"has {len(media.data) * 3 // 4} bytes; at most {max_bytes} are read: send a "
+                f"has {len(media.data) * 3 // 4} bytes; at most {max_bytes} are allowed: send a "
                 "smaller one",
             )
 

@@ -38,9 +38,9 @@ def fault_of(template: str) -> str | None:
     known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
     for name in _PLACEHOLDER.findall(template):
         if name not in PLACEHOLDERS:
-            return f"has {{{name}}}; there are {known}"
+            return f"unknown placeholder {{{name}}}; supported are {known}"
     if re.search(r"[{}]", _PLACEHOLDER.sub("", template)):
-        return f"has a brace that belongs to no placeholder; there are {known}"
+        return f"unmatched brace; supported placeholders are {known}"
     if not {"", ".", ".."}.isdisjoint(template.split("/")):
         return "must not have empty, '.' or '..' segments"
     return None

@@ -47,10 +47,10 @@ class Relabelling:
             known = own.get(label)
             if known is None:
                 raise _refusal(
-                    label, f"is none of the classifier's labels; there are {_some(before)}"
+                    label, f"is not a label of the classifier; its labels are {_some(before)}"
                 )
             if known in new:
-                raise _refusal(label, "stands twice, in two spellings of one label")
+                raise _refusal(label, "is given twice, in two spellings of one label")
             new[known] = name
         names = [new.get(label, label) for label in before]
         # A label that keeps its name keeps its spelling, too.

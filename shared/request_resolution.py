@@ -151,8 +151,8 @@ def _trainable(said: str, account: str, records: ClassifierStore) -> Classifier:
     if version.number != record.latest.number:
         refuse(
             "classifier_id",
-            f"means version {version.number}, but training continues from the latest, "
-            f"{record.latest.number}; roll back first",
+            f"refers to version {version.number}, but training continues from the latest "
+            f"version, {record.latest.number}; roll back first",
         )
     return record
 
@@ -178,11 +178,11 @@ def _check_read(index: int, item: Item, model: ModelEntry, catalogue: Catalogue)
         return
     able = [entry.name for entry in catalogue.entries.values() if entry.reads_images]
     hint = (
-        f"name one that does: {', '.join(able)}"
+        f"use one that does: {', '.join(able)}"
         if able
-        else "nor does another of this service; its operator adds one to the catalogue"
+        else "no model of this service does; the operator can add one to the catalogue"
     )
-    refuse(f"input[{index}].image", f"the model {model.name} reads no images; {hint}")
+    refuse(f"input[{index}].image", f"the model {model.name} does not accept images; {hint}")
 
 
 def with_files(
@@ -228,7 +228,7 @@ class _Files:
                 record = object_keys.file(self.account, media.file_id)
                 deletions.read(self.store, record, accepted_at=self.accepted_at)
             except ObjectMissing:
-                refuse(where, "you have no such file; it may have expired")
+                refuse(where, "no such file; it may have expired")
             found = Media(object=object_keys.file_content(self.account, media.file_id))
             self.known[media.file_id] = found
         return self.known[media.file_id]
@@ -260,8 +260,8 @@ def _spelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
         if own is None and label == DEFAULT_KEY:
             own = label  # stands for the others
         if own is None:
-            refuse(f"threshold[{shown(label)}]", "is none of the classifier's labels")
+            refuse(f"threshold[{shown(label)}]", "is not a label of the classifier")
         if own in per_label:
-            refuse(f"threshold[{shown(label)}]", "stands twice, in two spellings of one label")
+            refuse(f"threshold[{shown(label)}]", "is given twice, in two spellings of one label")
         per_label[own] = least
     return threshold.model_copy(update={"per_label": per_label})

@@ -42,7 +42,7 @@ def _as_images(value: object) -> object:
         return bounded(value)
     if not isinstance(value, str):
         raise PydanticCustomError(
-            "value_error", "must be an image in base64 or its address, or a list of them"
+            "value_error", "must be an image in base64 or its URL, or a list of them"
         )
     return [value]
 
@@ -52,17 +52,17 @@ class ItemInput(Schema):
 
     model_config = ConfigDict(json_schema_extra=_any_kind)
 
-    text: str = Field(description="The text.")
+    text: str = Field(description="A text.")
     image: Annotated[
         list[str] | None,
         BeforeValidator(_as_images, json_schema_input_type=str | list[str] | None),
     ] = Field(
         None,
-        description="In base64, as a data URI, or the address of one: `https://…`, or `s3://…` "
-        "where the operator allowed it. A list holds images of one thing.",
+        description="An image in base64, as a data URI, or as a URL: `https://…`, or `s3://…` "
+        "where the operator allows it. A list holds images of one thing.",
     )
     file: str | None = Field(
-        None, description="A PDF or DOCX: in base64, by its address, or the id of a file sent."
+        None, description="A PDF or DOCX: in base64, as a URL, or as the id of an uploaded file."
     )
 
     def item(self) -> Item:
@@ -99,7 +99,7 @@ def bounded(value: object) -> object:
     if isinstance(value, dict):
         size += sum(len(each) for each in value.values() if isinstance(each, list))
     if size > MAX_ENTRIES:
-        raise PydanticCustomError("value_error", f"at most {MAX_ENTRIES} entries are read")
+        raise PydanticCustomError("value_error", f"at most {MAX_ENTRIES} entries are allowed")
     return value
 
 
@@ -119,6 +119,7 @@ def one_kind(value: object) -> object:
     kinds = [kind for kind in _KINDS if value.get(kind) is not None]
     if len(kinds) > 1:
         raise PydanticCustomError(
-            "value_error", f"is one thing: send {' or '.join(kinds)}, the other as a further item"
+            "value_error",
+            f"holds {' and '.join(kinds)}: send each as a separate item",
         )
     return {**value, "text": ""} if kinds in (["image"], ["file"]) else value

@@ -98,21 +98,25 @@ def check_url(
     if len(url) > MAX_URL_CHARS:
         _refuse(f"has {len(url)} characters; at most {MAX_URL_CHARS} are allowed in a URL")
     if _UNPRINTABLE.search(url):
-        _refuse("must not hold spaces, control characters or backslashes: encode them as %20, %5C")
+        _refuse(
+            "must not contain spaces, control characters or backslashes: encode them as %20, %5C"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        _refuse("is not a URL; it looks like https://example.org/path")
+        _refuse("invalid URL; an example is https://example.org/path")
     if parts.scheme not in _USUAL_PORTS:
         _refuse("must start with http:// or https://")
     if "@" in parts.netloc:
-        _refuse("must not hold a user or password; give a URL that needs none")
+        _refuse("must not contain a user name or password; use a URL that needs none")
     host = _host(parts.hostname or "")
     if port is None:
         port = _USUAL_PORTS[parts.scheme]
     if port not in _USUAL_PORTS.values() and port not in ports:
-        _refuse(f"names port {port}; allowed are {_spoken({*_USUAL_PORTS.values(), *ports})}")
+        _refuse(
+            f"port {port} is not allowed; allowed are {_spoken({*_USUAL_PORTS.values(), *ports})}"
+        )
     literal = _literal(host)
     if literal is not None:
         host = str(literal)
@@ -170,7 +174,7 @@ def ports_of(text: str) -> frozenset[int]:
     ports = frozenset(int(each) if each.isdecimal() else 0 for each in _listed(text))
     if not all(0 < port < 65536 for port in ports):
         raise ConfigurationError(
-            f"PIGEONHOLE_FETCH_PORTS is {text!r}; it must be ports, such as 8080"
+            f"PIGEONHOLE_FETCH_PORTS is {text!r}; it must be a list of ports, such as 8080,8443"
         )
     return ports
 
@@ -185,16 +189,16 @@ def _host(text: str) -> str:
         return text
     text = text.rstrip(".")
     if len(text) > _MAX_HOST_CHARS:  # the codec would take long
-        _refuse("names a host that cannot be: it is too long")
+        _refuse("invalid host name: it is too long")
     if not text:
-        _refuse("names no host; it looks like https://example.org/path")
+        _refuse("has no host name; an example is https://example.org/path")
     try:
         # Full-width digits and dots may become an address.
         name = text.encode("idna").decode("ascii").lower().rstrip(".")
     except UnicodeError:
         name = ""
     if len(name) > _MAX_HOST_CHARS or not _NAME.fullmatch(name):
-        _refuse("names a host that cannot be: check how it is spelt")
+        _refuse("invalid host name: check its spelling")
     return name
 
 
@@ -209,7 +213,7 @@ def _literal(host: str) -> Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
-        _refuse("names a host that is no address; one looks like 192.0.2.1 or [2001:db8::1]")
+        _refuse("invalid IP address; examples are 192.0.2.1 and [2001:db8::1]")
 
 
 def _inner(ip: Address) -> ipaddress.IPv4Address | None:
@@ -232,7 +236,7 @@ def _spoken(ports: Collection[int]) -> str:
 
 def _refuse_address() -> NoReturn:
     # Which address it is would tell a stranger about the network inside.
-    _refuse("leads to an address that is not open to the public")
+    _refuse("resolves to an address that is not public")
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -92,7 +92,7 @@ class WebhookStore:
                     object_keys.webhook(account, webhook_id), encode(changed), if_match=etag
                 )
                 return changed
-        raise Conflict("the webhook is being changed by many; try again", retry_after_s=1)
+        raise Conflict("too many concurrent changes to the webhook; try again", retry_after_s=1)
 
     def delete(self, account: str, webhook_id: str) -> None:
         """Delete a webhook: first the record, from when on it is told nothing, then its log."""
@@ -164,7 +164,7 @@ class WebhookStore:
             if self.replace(changed, etag):
                 self.announce_due(changed)
                 return changed
-        raise Conflict("the delivery is being changed by many; try again", retry_after_s=1)
+        raise Conflict("too many concurrent changes to the delivery; try again", retry_after_s=1)
 
     def announce_due(self, delivery: Delivery) -> None:
         """Let the delivery be found when it is due."""

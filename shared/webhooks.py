@@ -188,7 +188,7 @@ class Delivery(Value):
         if attempt.succeeded:
             return after.ended("delivered")
         if attempt.status == 410:
-            return after.ended("failed", "the receiver wants nothing more (410)")
+            return after.ended("failed", "the receiver answered 410 Gone")
         if after.tries >= len(schedule_s):
             return after.ended("failed", f"given up after {after.tries} attempts")
         wait_s = schedule_s[after.tries] * (1 + JITTER * jitter)

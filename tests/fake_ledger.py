@@ -313,7 +313,7 @@ class FakeLedger:
 
     def _open(self) -> threading.Condition:
         if self.away:
-            raise BrokerUnavailable("Redis is away", retry_after_s=2)
+            raise BrokerUnavailable("Redis is unavailable", retry_after_s=2)
         return self._changed
 
     def _known(self, job_id: str) -> Job | None:

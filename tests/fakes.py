@@ -113,12 +113,12 @@ class FakeBuckets:
     def find(self, url: str) -> BucketObject:
         self._object(self._inputs, url)
         if url not in self.objects:
-            refuse("input_url", "is not there")
+            refuse("input_url", "does not exist")
         return self._look(url)
 
     def open(self, url: str, *, etag: str = "") -> BinaryIO:
         if self.find(url).etag != etag != "":
-            refuse("input_url", "was changed meanwhile; start again")
+            refuse("input_url", "was changed after it was first read; start again")
         return io.BufferedReader(Stream(self.objects[url]))
 
     def list(self, url: str) -> Iterator[BucketObject]:
@@ -131,7 +131,7 @@ class FakeBuckets:
         self._object(self._outputs, url)
         data = b"".join(iter(partial(stream.read, 65536), b""))
         if url.startswith("s3://outbox/results/closed/"):
-            refuse("output_url", "is not there")
+            refuse("output_url", "does not exist")
         self.objects[url] = data
         self.media_types[url] = media_type or media_types.of_file(url)
 
@@ -142,7 +142,7 @@ class FakeBuckets:
     def _object(self, places: BucketAllowlist, url: str) -> BucketLocation:
         place = places.find(url)
         if url.endswith("/"):
-            refuse(places.field, "must name one object here, not all below a prefix")
+            refuse(places.field, "must name one object, not a prefix")
         self._check()
         return place
 

@@ -169,7 +169,7 @@ def answer(
     if wait_s is not None and job.error is not None:
         raise error_of(job.error)
     if wait_s is not None and job.state in {State.CANCELLED, State.EXPIRED}:
-        raise Conflict(f"the job is {job.state}: there will be no result")
+        raise Conflict(f"the job is {job.state}, so it has no result")
     headers = {"Preference-Applied": prefer.applied()} if prefer.applied() else {}
     if prefer.respond_async or result is None:
         headers["Location"] = f"{middleware.root()}/v1/jobs/{job.id}"
@@ -180,8 +180,8 @@ def answer(
         return reply(render_job(job, root=middleware.root()), 202, {**headers, "Retry-After": "1"})
     late = error_handlers.answer(
         DeadlineExceeded(
-            f"no result within {wait_s:g} s, but the job goes on: poll /v1/jobs/{job.id}, or send "
-            "'Prefer: respond-async' next time"
+            f"no result within {wait_s:g} s, but the job continues: poll /v1/jobs/{job.id}, "
+            "or send 'Prefer: respond-async' next time"
         )
     )
     late.headers.update(headers)

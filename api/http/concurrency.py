@@ -33,7 +33,8 @@ class ConcurrencyLimit:
         """
         if not self._free.acquire(blocking=False):
             raise TooBusy(
-                f"{self._count} calls are being answered; try again shortly", retry_after_s=1
+                f"{self._count} calls are in flight, the limit of this process; try again shortly",
+                retry_after_s=1,
             )
         try:
             with self._within.one() if self._within else nullcontext():

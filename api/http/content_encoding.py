@@ -50,13 +50,13 @@ def decoded(data: bytes, encoding: str | None, *, max_bytes: int) -> bytes:
             member = _GzipDecoder() if name == "gzip" else _zstd_member()
             found += member.decompress(data, max_bytes + 1 - len(found))
             if len(found) > max_bytes:
-                message = f"has more than {max_bytes} bytes once it is decoded"
+                message = f"has more than {max_bytes} bytes after decoding"
                 refuse("body", message, BodyTooLarge)
             if not member.eof:
-                _not_encoded(name, "ends early")
+                _not_encoded(name, "it ends early")
             data = member.unused_data
     except (zlib.error, zstd.ZstdError):
-        _not_encoded(name, "is something else")
+        _not_encoded(name, "its data is invalid")
     return bytes(found)
 
 
@@ -68,10 +68,10 @@ def checked(encoding: str | None, *, allowed: tuple[str, ...] = ()) -> str:
     """
     name = (encoding or "").strip().lower().removeprefix("x-") or "identity"
     if name != "identity" and name not in allowed:
-        can = f"decoded are {' and '.join(allowed)}" if allowed else "send the bytes as they are"
+        can = f"supported are {' and '.join(allowed)}" if allowed else "send the bytes unencoded"
         refuse(
             HEADER,
-            f"{shown(name)!r} is not decoded on this path; {can}. A compressed file needs no "
+            f"{shown(name)!r} is not supported on this path; {can}. A compressed file needs no "
             f"{HEADER} header",
             ContentEncodingNotSupported,
         )
@@ -102,4 +102,4 @@ def _zstd_member() -> zstd.ZstdDecompressor:
 
 
 def _not_encoded(name: str, what: str) -> NoReturn:
-    refuse("body", f"is not {name}, as its {HEADER} says: it {what}")
+    refuse("body", f"cannot be decoded as {name}, its {HEADER}: {what}")

@@ -53,7 +53,7 @@ def download(
         RangeNotSatisfiable: The object has none of the bytes that are asked for.
     """
     if (wanted := _etags("If-Match")) and not wanted.contains(tag):
-        raise EtagMismatch("the file has another ETag than If-Match names")
+        raise EtagMismatch("the ETag of the file does not match If-Match")
     if (known := _etags("If-None-Match")) and known.contains_weak(tag):
         response = Response(status=HTTPStatus.NOT_MODIFIED)
         response.headers.pop("Content-Type", None)
@@ -106,7 +106,7 @@ def _range(size: int, tag: str) -> tuple[int, int] | None:
         return None  # no range by the grammar
     start = max(0, size - (suffix or 0)) if first is None else first
     if start >= size:
-        detail = f"the file has {size} bytes; the range has none of them"
+        detail = f"the range is outside of the file, which has {size} bytes"
         raise RangeNotSatisfiable(detail, size=size)
     return start, size if last is None else min(last + 1, size)
 

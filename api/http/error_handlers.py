@@ -35,7 +35,7 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request.failed", exc=error)
         known = PigeonholeError(
-            f"something went wrong in the service; its log knows more of {middleware.request_id()}"
+            f"internal error; the log of the service has the cause under {middleware.request_id()}"
         )
     call = FailedCall(
         status=status,
@@ -73,11 +73,11 @@ def _answer_http(error: HTTPException) -> BaseResponse:
     allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
     known: PigeonholeError
     if status == HTTPStatus.NOT_FOUND:
-        known = errors.NotFound("there is nothing at this path")
+        known = errors.NotFound("this path does not exist")
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        known = errors.MethodNotAllowed(f"this path answers to {allowed}")
+        known = errors.MethodNotAllowed(f"this path supports {allowed}")
     elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        known = errors.InvalidRequest("the request is not fit for HTTP as this path speaks it")
+        known = errors.InvalidRequest("the request is not valid HTTP for this path")
     else:
         known = PigeonholeError("")
     response = answer(known, status)

@@ -55,7 +55,7 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Uploade
     if media_type != MULTIPART:
         return None
     if not options.get("boundary"):
-        refuse("Content-Type", "names no boundary; let your client set this header")
+        refuse("Content-Type", "has no boundary; let your client set this header")
     fields, files = _parts(data, options["boundary"])
     file = _the_file(fields, files)
     return UploadedForm(file=file, fields=_once(fields.items(multi=True)))
@@ -71,10 +71,12 @@ def _parts(data: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[s
     try:
         return parser.parse(io.BytesIO(data), boundary.encode(), len(data))
     except RequestEntityTooLarge:
-        most = f"at most {_MAX_PARTS} parts, each but the file of at most {_MAX_FIELD_BYTES} bytes"
-        refuse("body", f"{most}, are read")
+        most = (
+            f"at most {_MAX_PARTS} parts, and {_MAX_FIELD_BYTES} bytes in each part except the file"
+        )
+        refuse("body", f"{most}, are allowed")
     except ValueError:
-        refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")
+        refuse("body", "is not valid multipart/form-data, or ends early")
 
 
 def _once(fields: Iterable[tuple[str | None, str]]) -> dict[str, str]:
@@ -88,7 +90,7 @@ def _once(fields: Iterable[tuple[str | None, str]]) -> dict[str, str]:
         if not name:
             refuse("body", "has a form field without a name; give each part a name")
         if name in found:
-            refuse(shown(name), "stands twice; send it once")
+            refuse(shown(name), "is given twice; send it once")
         found[name] = value
     return {name: value for name, value in found.items() if value}
 
@@ -96,11 +98,11 @@ def _once(fields: Iterable[tuple[str | None, str]]) -> dict[str, str]:
 def _the_file(fields: MultiDict[str, str], files: MultiDict[str, FileStorage]) -> UploadedFile:
     sent = files.getlist("file")
     if len(sent) > 1:
-        refuse("file", "stands twice; send one file")
+        refuse("file", "is given twice; send one file")
     if not sent:
         hint = "give the part a filename" if "file" in fields else "send the examples as this part"
         refuse("file", f"is missing: {hint}")
     if other := next((name for name in files if name != "file"), None):
-        refuse(shown(other), "was sent as a file; only the examples are one, as the part 'file'")
+        refuse(shown(other), "must not be a file; only the part 'file', with the examples, is one")
     part = sent[0]
     return UploadedFile(data=part.stream.read(), name=part.filename or "", media_type=part.mimetype)

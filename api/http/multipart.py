@@ -45,7 +45,7 @@ class FormFile:
         if media_type.lower() != MULTIPART:
             refuse("Content-Type", f"must be {MULTIPART}: send the file as the part `{part}`")
         if not options.get("boundary"):
-            refuse("Content-Type", "names no boundary; let your client set this header")
+            refuse("Content-Type", "has no boundary; let your client set this header")
         self._events = _events(body, options["boundary"].encode())
         self._max_bytes = max_bytes
         self._part = part
@@ -102,7 +102,7 @@ class FormFile:
         """
         for event in self._events:
             if isinstance(event, File) and event.name == self._part:
-                refuse(self._part, "stands twice; send one file")
+                refuse(self._part, "is given twice; send one file")
             self._take(event)
 
     def _take(self, event: Event) -> None:
@@ -114,14 +114,16 @@ class FormFile:
             assert isinstance(data, Data)
             held += data.data
             if len(held) > _MAX_FIELD_BYTES:
-                refuse("body", f"each part but the file may have {_MAX_FIELD_BYTES} bytes")
+                refuse(
+                    "body", f"each part except the file may have at most {_MAX_FIELD_BYTES} bytes"
+                )
             if not data.more_data:
                 break
         if isinstance(event, Field):
             try:
                 self.fields[event.name or ""] = held.decode()
             except UnicodeDecodeError:
-                refuse("body", "holds a field that is not UTF-8")
+                refuse("body", "has a field that is not UTF-8")
 
 
 def too_large(max_bytes: int, part: str = "file") -> None:
@@ -130,7 +132,10 @@ def too_large(max_bytes: int, part: str = "file") -> None:
     Raises:
         BodyTooLarge: Always.
     """
-    message = f"at most {max_bytes} bytes are read; split it, or ask the operator to allow more"
+    message = (
+        f"at most {max_bytes} bytes are allowed; split the file, or ask the operator to "
+        "raise the limit"
+    )
     refuse(part, message, BodyTooLarge)
 
 
@@ -147,6 +152,6 @@ def _events(body: Readable, boundary: bytes) -> Iterator[Event]:
             else:
                 yield event
     except RequestEntityTooLarge:
-        refuse("body", f"a form may have {_MAX_PARTS} parts, with small headers")
+        refuse("body", f"a form may have at most {_MAX_PARTS} parts, with small headers")
     except ValueError:
-        refuse("body", "is not the multipart/form-data that its Content-Type says, or ends early")
+        refuse("body", "is not valid multipart/form-data, or ends early")

@@ -71,7 +71,7 @@ def parse(data: bytes) -> object:
     except UnicodeDecodeError as exc:
         refuse("body", f"is not UTF-8 at byte {exc.start}")
     if text.count("{") + text.count("[") > _MAX_OPENED:
-        refuse("body", f"more than {_MAX_OPENED} objects and lists are too many; split the request")
+        refuse("body", f"at most {_MAX_OPENED} objects and lists are allowed; split the request")
     try:
         value: object = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
@@ -80,7 +80,7 @@ def parse(data: bytes) -> object:
     except RecursionError:
         refuse("body", "is nested too deeply")
     except ValueError:
-        refuse("body", "holds a number of too many digits")
+        refuse("body", "has a number with too many digits")
     if _SURROGATE.search(text):
         _refuse_lone_surrogates(value)
     return value
@@ -117,13 +117,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                refuse("body", f"the key {shown(key)!r} stands twice in one object")
+                refuse("body", f"the key {shown(key)!r} occurs twice in one object")
             seen.add(key)
     return value
 
 
 def _no_constant(name: str) -> None:
-    refuse("body", f"{name} is no JSON; leave the field out or send null")
+    refuse("body", f"{name} is not valid JSON; omit the field or send null")
 
 
 def _refuse_lone_surrogates(root: object) -> None:
@@ -135,7 +135,7 @@ def _refuse_lone_surrogates(root: object) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                refuse(path or "body", "holds half of a surrogate pair; send whole characters")
+                refuse(path or "body", "has half of a surrogate pair; send complete characters")
         elif isinstance(value, list):
             waiting += ((f"{path}[{i}]", each) for i, each in reversed(list(enumerate(value))))
         elif isinstance(value, dict):

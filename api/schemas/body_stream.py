@@ -90,5 +90,7 @@ class LargeBody:
         return data
 
     def _too_large(self) -> None:
-        message = f"at most {self._max_bytes} bytes are read; ask the operator to allow more"
+        message = (
+            f"at most {self._max_bytes} bytes are allowed; ask the operator to raise the limit"
+        )
         refuse("body", message, BodyTooLarge)

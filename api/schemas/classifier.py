@@ -40,12 +40,14 @@ class ClassifierRow(BaseModel):
     """A classifier in the listing."""
 
     classifier_id: str
-    user_id: str = Field(description="The account that owns it.")
+    user_id: str = Field(description="The account that owns the classifier.")
     model: str
     labels: list[str]
     access: Access
-    updated_number: int = Field(description="The number of the latest version.")
-    used_number: int = Field(description="How often it was asked; a batch counts once.")
+    updated_number: int = Field(description="Number of the latest version.")
+    used_number: int = Field(
+        description="Number of requests that used the classifier; a batch counts once."
+    )
     created_at: datetime
     updated_at: datetime
     used_at: datetime | None
@@ -71,11 +73,11 @@ class VersionRow(BaseModel):
     made_by: MadeBy
     of: int | None = Field(description="The version that a rollback repeats.")
     model: str
-    samples: int = Field(description="Examples that are in it, over all calls.")
+    samples: int = Field(description="Number of examples in the version, over all train calls.")
     label_count: int
     accuracy: float | None = Field(
-        description="How many examples of the call that made it were predicted right before they "
-        "were learnt."
+        description="Number of examples of the train call that were predicted correctly before "
+        "they were learnt."
     )
     aliases: list[str]
     is_latest: bool
@@ -99,7 +101,7 @@ class ClassifierAnswer(BaseModel):
     """All that is known of a version of a classifier but its weights."""
 
     classifier_id: str
-    user_id: str = Field(description="The account that owns it.")
+    user_id: str = Field(description="The account that owns the classifier.")
     name: str | None
     description: str
     access: Access
@@ -109,14 +111,16 @@ class ClassifierAnswer(BaseModel):
     made_by: MadeBy
     model: str
     labels: list[LabelCount]
-    num_samples: int = Field(description="Examples that are in the version, over all calls.")
+    num_samples: int = Field(description="Number of examples in the version, over all train calls.")
     metrics: TrainingMetrics | None = Field(
-        description="Of the call that made the version, if one did."
+        description="Metrics of the train call that created the version; null without one."
     )
     remarks: list[RemarkAnswer]
     aliases: dict[str, int]
     versions: list[VersionRow]
-    used_number: int = Field(description="How often it was asked; a batch counts once.")
+    used_number: int = Field(
+        description="Number of requests that used the classifier; a batch counts once."
+    )
     used_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -132,7 +136,7 @@ class ForgottenExamples(BaseModel):
     """Examples that are gone."""
 
     message: str
-    deleted: int = Field(description="Train calls whose examples were kept until now.")
+    deleted: int = Field(description="Number of train calls whose stored examples were deleted.")
 
 
 class _ClassifierInput(Schema):
@@ -146,24 +150,30 @@ class ClassifierChangeBody(_ClassifierInput):
 
     name: str | None = Field(
         None,
-        description=f"1 to {MAX_NAME_CHARS} characters without spaces, `@` and `/`; null takes the "
-        "name away.",
+        description=f"1 to {MAX_NAME_CHARS} characters without spaces, `@` or `/`; null removes "
+        "the name.",
     )
-    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
-    access: Access = Field("private", description="Who may classify with it.")
+    description: str = Field("", description=f"At most {MAX_DESCRIPTION_CHARS} characters.")
+    access: Access = Field(
+        "private",
+        description="Accounts that may classify with it: the owner (`private`) or all (`public`).",
+    )
     keep_examples: bool = Field(
-        False, description="Keep what is learnt from now on, so that it can be rebuilt."
+        False,
+        description=(
+            "Store the examples of future train calls, so that the classifier can be rebuilt."
+        ),
     )
     aliases: Annotated[dict[str, int | None], BeforeValidator(bounded)] = Field(
         default_factory=dict,
-        description="The number of the version that an alias is to mean, or null to take the alias "
-        f"away; others stay. Up to {MAX_ALIASES}.",
+        description="Version number to which an alias points, or null to remove the alias; other "
+        f"aliases do not change. At most {MAX_ALIASES} aliases.",
     )
     labels: Annotated[dict[str, str | None], BeforeValidator(bounded)] = Field(
         default_factory=dict,
-        description="The new name of a label, or null to take the label and its examples away; "
-        "others stay. Labels that get one name become one label. Makes a new version, as a job, "
-        "and is sent by itself.",
+        description="New name of a label, or null to remove the label and its examples; other "
+        "labels do not change. Labels with the same new name are merged. Creates a new "
+        "version in a job, and cannot be combined with other fields.",
     )
 
     @property
@@ -182,7 +192,7 @@ class RollbackBody(_ClassifierInput):
 class RebuildBody(_ClassifierInput):
     """The model that is to learn the kept examples anew."""
 
-    model: str = Field(description="Model or alias; may be the one that the classifier has.")
+    model: str = Field(description="Model or alias; may be the current model of the classifier.")
     metadata: Metadata = None
 
 
@@ -198,9 +208,9 @@ def parse_change(body: object) -> ClassifierChangeBody:
     said = _read(ClassifierChangeBody, body)
     if not said.given:
         fields = ", ".join(ClassifierChangeBody.model_fields)
-        refuse("body", f"says nothing that is to change: send any of {fields}")
+        refuse("body", f"changes nothing: send at least one of {fields}")
     if "labels" in said.given and len(said.given) > 1:
-        refuse("labels", "makes a new version: send it by itself")
+        refuse("labels", "creates a new version: send it without other fields")
     if said.name is not None:
         check_name(said.name)
     check_description(said.description)
@@ -215,7 +225,7 @@ def parse_rollback(body: object) -> RollbackBody:
     """
     said = _read(RollbackBody, body)
     if said.version is not None and said.alias is not None:
-        refuse("alias", "stands beside a version: send one of them")
+        refuse("alias", "conflicts with `version`: send only one of them")
     return said
 
 

@@ -57,14 +57,17 @@ class ImportFields(Schema):
 
     model_config = ConfigDict(strict=False, frozen=True, extra="forbid")
 
-    name: str | None = Field(None, description="What the classifier may be called beside its id.")
-    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
-    access: Access = Field("private", description="Who may classify with it; `private` if absent.")
+    name: str | None = Field(None, description="Name of the classifier, in addition to its id.")
+    description: str = Field("", description=f"At most {MAX_DESCRIPTION_CHARS} characters.")
+    access: Access = Field(
+        "private", description="Accounts that may classify with it; default `private`."
+    )
     keep_examples: bool = Field(
-        False, description="Keep what it will be trained with; not if absent."
+        False, description="Store the examples of future train calls; default false."
     )
     model: str | None = Field(
-        None, description="The model that the file must be of; another is refused."
+        None,
+        description="The model that the file must belong to; a file of another model is refused.",
     )
     metadata: Metadata = None
 
@@ -82,7 +85,7 @@ class ImportFields(Schema):
 class ImportFileBody(ImportFields):
     """An exported file in a form, and what the classifier is given."""
 
-    model_config = ConfigDict(json_schema_extra=with_file("As `GET …/export` gives it."))
+    model_config = ConfigDict(json_schema_extra=with_file("A file from `GET …/export`."))
 
 
 def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None) -> ImportFields:
@@ -93,7 +96,7 @@ def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None
     """
     filled = {name: value for name, value in (form or {}).items() if value}
     if twice := next((name for name in filled if name in query), None):
-        refuse(shown(twice), "stands in the query and in the form; send it once")
+        refuse(shown(twice), "is given in both the query and the form; send it once")
     try:
         said = ImportFields.model_validate({**query, **filled})
     except ValidationError as exc:
@@ -115,21 +118,21 @@ def read_header(file: LargeBody) -> FileHeader:
         refuse("file", f"is empty: {_HOW}")
     size = int.from_bytes(start, "little")
     if len(start) < _SIZE_BYTES or not 0 < size <= _MAX_HEADER_BYTES:
-        refuse("file", f"is no safetensors file: {_HOW}")
+        refuse("file", f"is not a safetensors file: {_HOW}")
     try:
         said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
         own = json.loads(said[_METADATA][_ENTRY])
     except (ValueError, RecursionError):
-        refuse("file", "is no safetensors file: its header is no JSON")
+        refuse("file", "is not a safetensors file: its header is not JSON")
     except (KeyError, TypeError):
-        refuse("file", "holds no classifier: only files that were exported here are imported")
+        refuse("file", "is not a classifier: only files that Pigeonhole exported can be imported")
     if isinstance(own, dict) and own.get("schema") != SCHEMA:
-        refuse("file", f"is of a schema that this version does not read; it reads {SCHEMA}")
+        refuse("file", f"has an unknown schema; this version supports {SCHEMA}")
     try:
         return FileHeader.model_validate(own)
     except ValidationError as exc:
         fault = faults_of(exc)[0]
-        refuse("file", f"holds no classifier that can be read: {fault.field} {fault.message}")
+        refuse("file", f"has an invalid classifier: {fault.field} {fault.message}")
 
 
 MAX_HEADER_BYTES = _SIZE_BYTES + _MAX_HEADER_BYTES
@@ -148,7 +151,7 @@ def size_of(stream: BinaryIO) -> int:
         said = json.loads(head[_SIZE_BYTES:])
         ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise MessageUndecodable("the weights on the store are no safetensors file") from None
+        raise MessageUndecodable("the stored weights are not a safetensors file") from None
     return len(head) + max(ends, default=0)
 
 

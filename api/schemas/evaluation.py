@@ -20,8 +20,8 @@ class EvaluateBody(Schema):
     """An evaluate request."""
 
     input: ExampleInputs = Field(
-        description="Examples to judge by; those without a label are only ranked by how much there "
-        "is to learn from labelling them."
+        description="Examples to evaluate the classifier on. Examples without a label are only "
+        "ranked by how much their label would improve the classifier."
     )
     metadata: Metadata = None
 
@@ -47,33 +47,37 @@ class LabelReport(BaseModel):
     precision: float
     recall: float
     f1: float
-    support: int = Field(description="Examples that have the label.")
-    threshold: float = Field(description="The score from which on its F1 is best.")
+    support: int = Field(description="Number of examples with the label.")
+    threshold: float = Field(description="The score threshold with the best F1.")
 
 
 class ConfusionMatrix(BaseModel):
     """Which label was taken for which."""
 
     labels: list[str]
-    counts: list[list[int]] = Field(description="Rows are true labels, columns predicted ones.")
+    counts: list[list[int]] = Field(
+        description="Rows are true labels, columns are predicted labels."
+    )
 
 
 class ReliabilityPoint(BaseModel):
     """Examples whose best score lies in a bin that ends at `upper`."""
 
     upper: float
-    confidence: float = Field(description="Their mean score.")
-    accuracy: float = Field(description="The share of them that is right.")
+    confidence: float = Field(description="Mean score of the examples in the bin.")
+    accuracy: float = Field(
+        description="Fraction of the examples in the bin that are predicted correctly."
+    )
     count: int
 
 
 class LabelingCandidate(BaseModel):
     """An example that the classifier is unsure of."""
 
-    index: int = Field(description="Of the example in the request, from 0.")
+    index: int = Field(description="Index of the example in the request, from 0.")
     prediction: str
     score: float
-    margin: float = Field(description="How far the best score is ahead of the second.")
+    margin: float = Field(description="Difference between the best and the second score.")
 
 
 class PlotUrls(BaseModel):
@@ -88,7 +92,7 @@ class EvaluateAnswer(BaseModel):
 
     classifier_id: str
     version: int
-    num_samples: int = Field(description="Examples with a label.")
+    num_samples: int = Field(description="Number of examples with a label.")
     usage: EvaluateTokens
     accuracy: float
     macro_f1: float
@@ -99,9 +103,11 @@ class EvaluateAnswer(BaseModel):
     reliability: list[ReliabilityPoint]
     most_worth_labelling: list[LabelingCandidate]
     thresholds: dict[str, float] = Field(
-        description="The threshold of each label; may be sent as `threshold` of a classify request."
+        description=(
+            "Best threshold of each label; can be sent as `threshold` of a classify request."
+        )
     )
-    plots: dict[str, PlotUrls] = Field(description="The drawings, by name.")
+    plots: dict[str, PlotUrls] = Field(description="The plots, by name.")
     job_id: str
 
 

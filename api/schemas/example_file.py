@@ -47,19 +47,23 @@ class FileFields(Schema):
     """Where a file has its examples, and how it is to be read."""
 
     text_column: str | None = Field(
-        None, description="Column of a table, or key of JSONL, with the text; `text` if absent."
+        None, description="Column of a table, or key of JSONL, with the text; default `text`."
     )
     label_column: str | None = Field(
-        None, description="Column of a table, or key of JSONL, with the label; `label` if absent."
+        None, description="Column of a table, or key of JSONL, with the label; default `label`."
     )
-    input_format: Kind | None = Field(None, description="Found out if absent, as the next two.")
-    delimiter: str | None = Field(None, description="Of a CSV: one character, or `tab`.")
-    encoding: str | None = Field(None, description="Such as `utf-8`, `utf-16`, `cp1252`.")
+    input_format: Kind | None = Field(
+        None, description="Detected if absent, as are `delimiter` and `encoding`."
+    )
+    delimiter: str | None = Field(None, description="Delimiter of a CSV: one character, or `tab`.")
+    encoding: str | None = Field(
+        None, description="Character encoding, such as `utf-8`, `utf-16` or `cp1252`."
+    )
     skip_rows: int | None = Field(
         None,
         ge=0,
         le=MAX_SKIPPED_LINES,
-        description="Lines above the header of a CSV, such as a title; 0 if absent.",
+        description="Number of lines above the header of a CSV, such as a title; default 0.",
     )
 
 
@@ -70,9 +74,9 @@ def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> Example
         InvalidRequest: The delimiter or the encoding is none.
     """
     if said.delimiter is not None and delimiter_of(said.delimiter) is None:
-        refuse("delimiter", "must be one character, no quote and no line end, or 'tab'")
+        refuse("delimiter", "must be one character, or 'tab'; a quote or line end is not allowed")
     if said.encoding is not None and encoding_of(said.encoding) is None:
-        refuse("encoding", "is not one that is read: name one such as utf-8, utf-16 or cp1252")
+        refuse("encoding", "unsupported encoding; use one such as utf-8, utf-16 or cp1252")
     return ExampleFile(
         object=place,
         filename=sent.name,

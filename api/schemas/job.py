@@ -35,8 +35,8 @@ class BatchAnswer(BaseModel):
     """What came out of a batch; `/v1/batches/{batch_id}` says more of it."""
 
     batch_id: str
-    output_file_id: str | None = Field(description="Null where no row came out.")
-    error_file_id: str | None = Field(description="Null where no row failed.")
+    output_file_id: str | None = Field(description="Null if no row succeeded.")
+    error_file_id: str | None = Field(description="Null if no row failed.")
     usage: JobUsage
 
 
@@ -50,15 +50,17 @@ class JobObject(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    expires_at: datetime = Field(description="When the job and its result are forgotten.")
+    expires_at: datetime = Field(description="When the job and its result are deleted.")
     progress: Progress
     usage: JobUsage
     result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | DryRunAnswer | None = (
-        Field(description="What the call would have answered, if it is small.")
+        Field(description="The response of the call, if it is small.")
     )
-    result_url: str | None = Field(description="Where the result is, once the job has succeeded.")
+    result_url: str | None = Field(description="URL of the result, once the job has succeeded.")
     error: JobFault | None
-    metadata: dict[str, str] | None = Field(description="What the call gave it; null if nothing.")
+    metadata: dict[str, str] | None = Field(
+        description="The metadata of the call; null if it had none."
+    )
 
 
 class JobList(BaseModel):
@@ -68,7 +70,9 @@ class JobList(BaseModel):
     data: list[JobObject]
     first_id: str | None
     last_id: str | None = Field(
-        description="Send it as `after` for the next page; it may be no job of this one."
+        description=(
+            "Send it as `after` for the next page; the job of this id may be missing from `data`."
+        )
     )
     has_more: bool
 

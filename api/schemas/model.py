@@ -17,10 +17,10 @@ class ModelObject(BaseModel):
     aliases: tuple[str, ...] = Field(description="Other names that a request may use.")
     device: Literal["cpu", "gpu-preferred", "gpu-only"]
     languages: tuple[str, ...] = Field(description="ISO 639 codes; empty: many.")
-    available: bool = Field(description="Whether a running worker serves it.")
+    available: bool = Field(description="Whether a running worker holds the model.")
     texts_served_by: str | None = Field(
-        description="The model that serves texts which are sent under an alias of this image model "
-        "while no worker holds it; null where none does."
+        description="The model for texts that are sent under an alias of this image model while no "
+        "worker holds it; null if there is none."
     )
 
 

@@ -14,8 +14,8 @@ from shared.schema_base import Schema, bounded
 from shared.validation import refuse, translated
 from shared.webhooks import EVENTS, MAX_DESCRIPTION_CHARS, Delivery, DeliveryState, Event, Webhook
 
-_EVENTS_ABOUT = "What it is told of; left out: of all, those to come among them."
-_URL_ABOUT = "Where to: http or https, on a port that the operator allows, open to the public."
+_EVENTS_ABOUT = "Events to deliver; absent: all, including future ones."
+_URL_ABOUT = "An http or https URL with a public address and a port that the operator allows."
 
 
 class WebhookObject(BaseModel):
@@ -27,8 +27,10 @@ class WebhookObject(BaseModel):
     events: list[Event]
     description: str
     enabled: bool
-    disabled_reason: str | None = Field(description="Why it was disabled, if not by you.")
-    failing_since: datetime | None = Field(description="Nothing has arrived since then.")
+    disabled_reason: str | None = Field(
+        description="Why the service disabled the webhook; null if you disabled it."
+    )
+    failing_since: datetime | None = Field(description="Every delivery since then has failed.")
     created_at: datetime
     updated_at: datetime
 
@@ -36,7 +38,7 @@ class WebhookObject(BaseModel):
 class NewWebhookObject(WebhookObject):
     """The same, with its secret: keep it, it is shown this once."""
 
-    secret: str = Field(description="Signs each message, as Standard Webhooks has it.")
+    secret: str = Field(description="The key that signs each message, as in Standard Webhooks.")
 
 
 class WebhookList(BaseModel):
@@ -51,8 +53,8 @@ class AttemptObject(BaseModel):
 
     at: datetime
     duration_ms: int
-    status: int | None = Field(description="What the receiver answered.")
-    error: str | None = Field(description="Why there was no answer.")
+    status: int | None = Field(description="HTTP status of the response.")
+    error: str | None = Field(description="Why there was no response.")
 
 
 class DeliveryObject(BaseModel):
@@ -63,8 +65,8 @@ class DeliveryObject(BaseModel):
     event: str
     job_id: str | None = Field(description="The job that ended; null for a test.")
     status: DeliveryState
-    reason: str | None = Field(description="Why it is tried no more.")
-    attempts: list[AttemptObject] = Field(description="Oldest first; the last 30.")
+    reason: str | None = Field(description="Why there are no further attempts.")
+    attempts: list[AttemptObject] = Field(description="The last 30 attempts, oldest first.")
     created_at: datetime
     next_attempt_at: datetime | None
 
@@ -92,7 +94,7 @@ class WebhookBody(_WebhookInput):
     events: Annotated[list[Event] | None, BeforeValidator(bounded)] = Field(
         None, description=_EVENTS_ABOUT
     )
-    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
+    description: str = Field("", description=f"At most {MAX_DESCRIPTION_CHARS} characters.")
 
 
 class WebhookChangeBody(_WebhookInput):
@@ -100,10 +102,10 @@ class WebhookChangeBody(_WebhookInput):
 
     url: str = Field("", description=_URL_ABOUT)
     events: Annotated[list[Event] | None, BeforeValidator(bounded)] = Field(
-        None, description="What it is told of; null: of all."
+        None, description="Events to deliver; null: all."
     )
-    description: str = Field("", description=f"Up to {MAX_DESCRIPTION_CHARS} characters.")
-    enabled: bool = Field(True, description="Whether it is told anything.")
+    description: str = Field("", description=f"At most {MAX_DESCRIPTION_CHARS} characters.")
+    enabled: bool = Field(True, description="Whether messages are delivered.")
 
     @property
     def given(self) -> frozenset[str]:
@@ -132,7 +134,7 @@ def parse_webhook_change(body: object) -> WebhookChangeBody:
     said = _read(WebhookChangeBody, body)
     if not said.given:
         fields = ", ".join(WebhookChangeBody.model_fields)
-        refuse("body", f"says nothing that is to change: send any of {fields}")
+        refuse("body", f"changes nothing: send at least one of {fields}")
     return said
 
 

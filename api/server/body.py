@@ -176,14 +176,15 @@ class Body:
             self._site.budget.cancel(self)
             self.refuse(
                 Unavailable(
-                    "too many large requests are being read; try again shortly", retry_after_s=5
+                    "too many large request bodies are in flight; try again shortly",
+                    retry_after_s=5,
                 )
             )
             return
         seconds = self._site.body_timeout_s
         error = BodyTimeout(
-            f"the body came too slowly: after {seconds:g} s without any of it, or at less than "
-            f"{BYTES_PER_S // 1024} KiB/s, it is not waited for"
+            f"the body arrived too slowly: it may pause for at most {seconds:g} s and must "
+            f"arrive at {BYTES_PER_S // 1024} KiB/s or faster"
         )
         self._client.close_after_answer()
         if self._stream is not None:

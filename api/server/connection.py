@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         if not self._counted:
             most = self._site.requests_by_address.max_each
             body.refuse(
-                TooBusy(f"{most} requests of this address are being answered", retry_after_s=1)
+                TooBusy(f"{most} requests of this client address are in flight", retry_after_s=1)
             )
         else:
             body.begin()
@@ -244,7 +244,9 @@ class Connection(asyncio.Protocol):
             return
         self._exchange = None
         if error is None:
-            body.refuse(TooBusy("too many requests wait; try again shortly", retry_after_s=1))
+            body.refuse(
+                TooBusy("too many requests are waiting; try again shortly", retry_after_s=1)
+            )
         else:
             self._end_with(b"503 Service Unavailable")
 

@@ -112,7 +112,7 @@ class HttpServer:
         """Why `/health/live` says that the process should be replaced, if it should."""
         limit_s = self._settings.request_timeout_s + _STUCK_S
         if route.pool is self._routing.liveness and self._routing.calls.max_wait_s > limit_s:
-            return Unavailable(f"no thread has become free for {limit_s:g} s")
+            return Unavailable(f"no thread became free for {limit_s:g} s")
         return None
 
 

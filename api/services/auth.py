@@ -136,7 +136,7 @@ class Authenticator:
         secret = secret.strip()
         if not secret.isascii():
             raise InvalidKeyFormat(
-                "the API key has characters outside of ASCII, which no key has: copy it again"
+                "the API key has non-ASCII characters, but every key is ASCII: copy it again"
             )
         if scheme.lower() != "bearer" or not secret or len(secret) > 256 or " " in secret:
             raise InvalidKeyFormat("the Authorization header must be 'Bearer <key>'")

@@ -82,17 +82,17 @@ class BatchRetries:
         """
         done = self._count_rows(object_keys.done_rows(job.account, job.id))
         if done is None:
-            raise Conflict("which of its rows came out is not known; create a new batch")
+            raise Conflict("the record of its completed rows is missing; create a new batch")
         if plan is None:
             return
         left = (plan.rows_in_file or plan.total) - done
         if left <= 0:
-            raise Conflict("nothing to retry: every row of the batch came out")
+            raise Conflict("nothing to retry: every row of the batch succeeded")
         final = self._count_rows(object_keys.final_rows(job.account, job.id)) or 0
         if rows == "retryable" and final >= left:
             raise Conflict(
-                f"nothing to retry: the {left} rows that did not come out failed for reasons that "
-                'a retry does not cure; send {"rows": "all"} to run them all the same'
+                f"nothing to retry: the {left} failed rows have errors that a retry does not "
+                f'cure; send {{"rows": "all"}} to run them anyway'
             )
 
     def _count_rows(self, name: str) -> int | None:
@@ -129,8 +129,8 @@ class BatchRetries:
         with suppress(NotFound):
             self.jobs.get(account, job_id)
             raise Conflict(
-                f"the batch has a retry already, {ids.batch_id_of(job_id)}: if rows of that one "
-                "fail too, retry that one once it has ended"
+                f"the batch already has a retry, {ids.batch_id_of(job_id)}: if rows of that one "
+                "fail too, retry that one after it has ended"
             )
 
 
@@ -140,4 +140,4 @@ def _bytes(mark: RetryMarker) -> bytes:
 
 def _busy() -> Unavailable:
     # Not a conflict: that would be kept as the answer to an Idempotency-Key.
-    return Unavailable("the retry of the batch is just being made; try again", retry_after_s=1)
+    return Unavailable("the retry of the batch is being created; try again", retry_after_s=1)

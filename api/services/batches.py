@@ -166,7 +166,9 @@ class Batches:
         job, asked = self._found(account, batch_id)
         if not job.state.terminal:
             status = self._standing(job, asked).status
-            raise Conflict(f"the batch is {status}; retry it once it has ended, or cancel it first")
+            raise Conflict(
+                f"the batch is {status}; retry it after it has ended, or cancel it first"
+            )
         self._retries.check_left(job, self._plan(job), rows)
         if not asked.source.url:
             self._check_kept(account, asked.source.object)
@@ -207,7 +209,7 @@ class Batches:
             try:
                 part = self.store.open(name)
             except ObjectMissing:
-                raise Unavailable("the batch has ended meanwhile; ask again") from None
+                raise Unavailable("the batch has just ended; send the request again") from None
             with part:
                 yield from _output(part)
 
@@ -219,16 +221,21 @@ class Batches:
         try:
             file = self.files.get(account, said.input_file_id or "")
         except NotFound:
-            refuse("input_file_id", "you have no such file; it may have expired")
+            refuse("input_file_id", "no such file; it may have expired")
         if file.purpose != PURPOSE:
-            refuse("input_file_id", f"the file is {file.purpose}; send one with purpose {PURPOSE}")
+            refuse(
+                "input_file_id",
+                f"the file has the purpose {file.purpose}; send one with the purpose {PURPOSE}",
+            )
         return file.filename
 
     def _check_kept(self, account: str, file_id: str) -> None:
         try:
             self.files.get(account, file_id)
         except NotFound:
-            message = f"{file_id} was deleted or has expired; send it again for a new batch"
+            message = (
+                f"{file_id} was deleted or has expired; upload it again and create a new batch"
+            )
             refuse("input_file_id", message, Conflict)
 
     def _check_names(self, asked: BatchRequest) -> None:
@@ -238,7 +245,9 @@ class Batches:
         for kind in FILE_KINDS:
             name = longest.file_name(kind, job_id=_ANY_JOB, created_at=created_at)
             if len(name.encode()) > MAX_NAME_BYTES:
-                refuse("output_name", f"gives a name of more than {MAX_NAME_BYTES} bytes")
+                refuse(
+                    "output_name", f"results in an object name of more than {MAX_NAME_BYTES} bytes"
+                )
             if asked.output_url:
                 self.buckets.check(asked.output_url + name, write=True)
 
@@ -251,7 +260,7 @@ class Batches:
         if not url.endswith("/"):
             self.buckets.find(url)
         elif next(self.buckets.list(url), None) is None:
-            refuse("input_url", "holds no objects")
+            refuse("input_url", "no objects exist below this prefix")
 
     def _rows(self, account: str, said: BatchBody) -> ColumnMapping:
         """What is asked of each row: checked with one that stands for all."""
@@ -332,7 +341,7 @@ class Batches:
         except BrokerUnavailable:
             return None  # for all we know
         except (ModelNotFound, Unavailable):
-            return f"a worker with the model {asked.model}; none lives"
+            return f"a worker with the model {asked.model}; none is running"
         return None
 
     def _counted(self, job: Job) -> tuple[Job, WorkDone]:

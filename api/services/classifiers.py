@@ -63,8 +63,8 @@ class ClassifierService:
         if parsed.version is not None or parsed.alias is not None:
             refuse(
                 "classifier_id",
-                "names a version, but this is done to the whole classifier: leave out '@' and "
-                "what follows it",
+                "must not include a version, because this applies to the whole classifier: "
+                "remove '@' and what follows it",
             )
         return self.records.own(account, parsed)
 
@@ -195,6 +195,6 @@ def _target(ref: ClassifierRef, version: int | None, alias: str | None) -> Class
     if named:
         refuse(
             "version" if alias is None else "alias",
-            "stands beside a version in the path: name one of them",
+            "conflicts with the version in the path: send only one of them",
         )
     return ref._replace(version=version, alias=alias)

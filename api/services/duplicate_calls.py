@@ -106,7 +106,7 @@ class DuplicateCalls:
             with suppress(PreconditionFailed, ObjectMissing):
                 etag = self.store.put(name, _bytes(fresh), if_match=stored.etag)
                 return JobCall(name=name, etag=etag, record=fresh, first=True)
-        raise Unavailable("equal calls are sent by many at once; try again", retry_after_s=1)
+        raise Unavailable("too many equal calls are in flight; try again", retry_after_s=1)
 
     def answered(self, call: JobCall, *, ended: bool) -> None:
         """Note how a call was answered: with the outcome of its job, or before the job ended."""

@@ -162,11 +162,11 @@ class Jobs:
             NotFound: There is none of the name, or it has expired.
         """
         if file not in PLOTS:
-            raise NotFound(f"the drawings of an evaluation are {', '.join(PLOTS)}")
+            raise NotFound(f"the plots of an evaluation are {', '.join(PLOTS)}")
         try:
             return self.store.get(object_keys.plot(job.account, job.id, file)).data
         except ObjectMissing:
-            raise NotFound("the job has no such drawing") from None
+            raise NotFound("the job has no such plot") from None
 
     def cancel(self, account: str, job_id: str) -> Job:
         """Ask for the end of a job; what runs stops at the next batch.

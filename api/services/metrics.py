@@ -38,13 +38,13 @@ class ApiMetrics:
         own = CollectorRegistry()
         self._requests = Counter(
             telemetry.REQUESTS,
-            "HTTP requests answered.",
+            "Answered HTTP requests.",
             ("method", "route", "status"),
             registry=own,
         )
         self._seconds = Histogram(
             telemetry.REQUEST_SECONDS,
-            "Time from a request's headers to its answer.",
+            "Seconds from the headers of a request to its response.",
             ("route",),
             buckets=_BUCKETS_S,
             registry=own,
@@ -74,12 +74,16 @@ class _LedgerCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         waiting = GaugeMetricFamily(
-            telemetry.WAITING, "Calls and jobs that wait, of all models.", labels=("queue",)
+            telemetry.WAITING,
+            "Calls and tasks of jobs that wait, over all models.",
+            labels=("queue",),
         )
-        members = GaugeMetricFamily(telemetry.MEMBERS, "Living processes.", labels=("role",))
+        members = GaugeMetricFamily(
+            telemetry.MEMBERS, "Living workers and keepers.", labels=("role",)
+        )
         clocks = GaugeMetricFamily(
             telemetry.CLOCK_OFFSET,
-            "Seconds that a machine's clock is ahead of Redis: the worst of each role.",
+            "Seconds that the machine's clock is ahead of Redis; the worst value of each role.",
             labels=("role",),
         )
         try:

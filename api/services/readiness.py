@@ -162,7 +162,7 @@ def _clock(offsets_s: Sequence[float]) -> str:
 
 
 def _readiness(asked: dict[str, Future[str]], clocks: ClockStatus | None = None) -> Readiness:
-    late = f"no answer within {LIMIT_S:g} s"
+    late = f"no response within {LIMIT_S:g} s"
     parts = {
         part: answer.result() if (answer := asked.get(part)) and answer.done() else late
         for part in ComponentStatus.model_fields

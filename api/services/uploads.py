@@ -96,9 +96,9 @@ class Uploads:
             url = self.store.presign_put(name, expires_s=expires_s)
             if url is None:
                 raise InvalidRequest(
-                    "this service keeps its objects in a directory, which has no such URLs; send "
-                    f"the parts to /v1/uploads/{upload.id}/parts, or ask the operator for an "
-                    "object store on S3"
+                    "this service stores objects in a directory, which has no presigned URLs; send "
+                    f"the parts to /v1/uploads/{upload.id}/parts, or ask the operator for an S3 "
+                    "object store"
                 )
             made.append((part_id, url))
         return made, expires_s
@@ -150,7 +150,7 @@ class Uploads:
                 upload = decode(MultipartUpload, found.data)
                 if upload.expires_at > self.clock():
                     return upload, found.etag
-        raise NotFound("no such upload; it may have expired, a day after it was begun")
+        raise NotFound("no such upload; it may have expired, a day after its creation")
 
     def _check_parts(self, account: str, upload: MultipartUpload, part_ids: Sequence[str]) -> None:
         """Refuse before gigabytes are read what cannot become the file."""
@@ -159,9 +159,9 @@ class Uploads:
         seen: set[str] = set()
         for place, part_id in enumerate(part_ids):
             if part_id not in there:
-                refuse(f"part_ids[{place}]", "is no part of this upload, or was not sent yet")
+                refuse(f"part_ids[{place}]", "is not a part of this upload, or was not sent yet")
             if part_id in seen:
-                refuse(f"part_ids[{place}]", "stands twice; name each part once")
+                refuse(f"part_ids[{place}]", "is given twice; name each part once")
             seen.add(part_id)
 
     def _contents(
@@ -172,7 +172,10 @@ class Uploads:
             try:
                 part = self.store.open(object_keys.upload_part(account, upload.id, part_id))
             except ObjectMissing:
-                refuse(f"part_ids[{place}]", "was deleted: another call has ended the upload")
+                refuse(
+                    f"part_ids[{place}]",
+                    "was deleted: another call has completed or cancelled the upload",
+                )
             with part:
                 yield from iter(partial(part.read, _CHUNK_BYTES), b"")
 
@@ -197,7 +200,9 @@ class Uploads:
             name = object_keys.upload_record(account, upload.id)
             self.store.put(name, encode(upload), if_match=etag)
         except PreconditionFailed:
-            raise Conflict("another call has just ended the upload; ask again") from None
+            raise Conflict(
+                "another call has just ended the upload; send the request again"
+            ) from None
         with suppress(Unavailable):  # the keeper deletes what stays
             for part in list(self.store.list(object_keys.upload_parts(account, upload.id))):
                 self.store.delete(part)
@@ -206,7 +211,7 @@ class Uploads:
 
 def _require_pending(upload: MultipartUpload) -> None:
     if upload.status != "pending":
-        raise Conflict(f"the upload is {upload.status}; begin a new one")
+        raise Conflict(f"the upload is {upload.status}; create a new one")
 
 
 class _Joined:
@@ -237,10 +242,16 @@ class _Joined:
 
     def _check(self, *, ended: bool) -> None:
         if self._size > self._announced:
-            refuse("part_ids", f"they have more than the {self._announced} bytes announced")
+            refuse(
+                "part_ids",
+                f"the parts have more than the {self._announced} bytes that were declared",
+            )
         if not ended:
             return
         if self._size < self._announced:
-            refuse("part_ids", f"they have {self._size} of the {self._announced} bytes announced")
+            refuse(
+                "part_ids",
+                f"the parts have {self._size} of the {self._announced} bytes that were declared",
+            )
         if self._md5 not in (None, self._digest.hexdigest()):
-            refuse("md5", "is not that of the parts in this order")
+            refuse("md5", "does not match the parts in this order")

@@ -48,7 +48,7 @@ class Webhooks:
         self._check(said.url)
         if len(self.records.ids(account)) >= MAX_WEBHOOKS:
             raise ResourceLimitExceeded(
-                f"an account may have {MAX_WEBHOOKS} webhooks; delete one first"
+                f"an account may have at most {MAX_WEBHOOKS} webhooks; delete one first"
             )
         now = self.records.now()
         webhook = Webhook(

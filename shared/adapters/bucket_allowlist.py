@@ -66,7 +66,7 @@ class BucketAllowlist:
             place = _place(word.rstrip("/") + "/")
             if place is None:
                 raise ConfigurationError(
-                    f"{setting} names a place that is not of the form s3://bucket/prefix/."
+                    f"{setting}: each location must have the form s3://bucket/prefix/."
                 )
             allowed.append(place)
         return cls(field=field, setting=setting, allowed=tuple(allowed))
@@ -81,12 +81,13 @@ class BucketAllowlist:
         if place is None:
             refuse(
                 self.field,
-                f"must be s3://bucket/key; the key as it is, of at most {MAX_NAME_BYTES} bytes, "
-                "without empty, '.' or '..' segments",
+                "must be s3://bucket/key; the key is not URL-decoded, has at most "
+                f"{MAX_NAME_BYTES} bytes and no empty, '.' or '..' segments",
             )
         if not any(each.holds(place) for each in self.allowed):
             refuse(
-                self.field, f"is at no place that is allowed; the operator may set {self.setting}"
+                self.field,
+                f"is outside the allowed S3 locations; the operator can add it to {self.setting}",
             )
         return place
 

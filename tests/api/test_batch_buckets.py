@@ -84,14 +84,14 @@ def test_a_batch_that_has_ended_says_where_its_files_are(client: FlaskClient, wo
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("s3://inbox/rows2/x", "may set PIGEONHOLE_S3_INPUTS"),
-        ("s3://inbox/rows", "may set PIGEONHOLE_S3_INPUTS"),
-        ("s3://inbox2/rows/x", "may set PIGEONHOLE_S3_INPUTS"),
-        (f"{OUT}x", "may set PIGEONHOLE_S3_INPUTS"),
+        ("s3://inbox/rows2/x", "can add it to PIGEONHOLE_S3_INPUTS"),
+        ("s3://inbox/rows", "can add it to PIGEONHOLE_S3_INPUTS"),
+        ("s3://inbox2/rows/x", "can add it to PIGEONHOLE_S3_INPUTS"),
+        (f"{OUT}x", "can add it to PIGEONHOLE_S3_INPUTS"),
         ("s3://inbox/rows/../secret", "must be s3://bucket/key"),
         ("https://inbox/rows/x", "must be s3://bucket/key"),
-        ("s3://inbox/rows/none", "is not there"),
-        ("s3://inbox/rows/none/", "holds no objects"),
+        ("s3://inbox/rows/none", "does not exist"),
+        ("s3://inbox/rows/none/", "no objects exist"),
         ("", "must be s3://bucket/key"),
         (7, "must be a string"),
     ],
@@ -103,8 +103,8 @@ def test_an_address_that_cannot_be_read_is_refused(client: FlaskClient, url: obj
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("s3://outbox/results2/", "may set PIGEONHOLE_S3_OUTPUTS"),
-        ("s3://inbox/rows/", "may set PIGEONHOLE_S3_OUTPUTS"),
+        ("s3://outbox/results2/", "can add it to PIGEONHOLE_S3_OUTPUTS"),
+        ("s3://inbox/rows/", "can add it to PIGEONHOLE_S3_OUTPUTS"),
         ("s3://outbox/results/x", "must end in /"),
         ("s3://outbox/results//", "must be s3://bucket/key"),
         ("s3://outbox/results/" + "x" * 850 + "/", "at most 900 bytes"),
@@ -129,14 +129,19 @@ def test_the_worker_is_told_what_the_files_are_called(client: FlaskClient, world
 @pytest.mark.parametrize(
     ("name", "said", "says"),
     [
-        ("{id}_{kind}", {}, "has {id}; there are {batch_id}, {input_name}, {date}, {kind}, {ext}"),
-        ("{kind", {}, "has a brace that belongs to no placeholder"),
+        (
+            "{id}_{kind}",
+            {},
+            "unknown placeholder {id}; supported are {batch_id}, {input_name}, {date}, {kind}, "
+            "{ext}",
+        ),
+        ("{kind", {}, "unmatched brace"),
         ("", {}, "must have 1 to 256 characters"),
         ("../{kind}", {"output_url": OUT}, "must not have empty, '.' or '..' segments"),
-        ("{batch_id}.jsonl", {}, "one name: add {kind}"),
-        ("{batch_id}.{ext}", {}, "one name: add {kind}"),
-        ("{date}/{kind}.{ext}", {}, "for a folder below an output_url; there is none here"),
-        ("{kind}" + "{batch_id}" * 20, {}, "gives a name of more than 512 bytes"),
+        ("{batch_id}.jsonl", {}, "the same name: add {kind}"),
+        ("{batch_id}.{ext}", {}, "the same name: add {kind}"),
+        ("{date}/{kind}.{ext}", {}, "which needs an output_url"),
+        ("{kind}" + "{batch_id}" * 20, {}, "results in an object name of more than 512 bytes"),
         (7, {}, "must be a string"),
     ],
 )
@@ -161,7 +166,7 @@ def test_rows_come_from_one_place(client: FlaskClient):
     both = create(client, input_file_id=file)
     none = create(client, input_url=...)
 
-    assert_openai_error(both, 400, param="input_url", says="send one of them")
+    assert_openai_error(both, 400, param="input_url", says="send only one of them")
     assert_openai_error(none, 400, param="input_file_id", says="is missing")
 
 

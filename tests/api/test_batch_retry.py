@@ -117,7 +117,11 @@ def test_where_nothing_is_known_of_what_came_out_is_refused(
 ):
     world.store.delete(object_keys.done_rows("acme", ids.job_id_of(batch)))
 
-    assert_openai_error(client.post(f"/v1/batches/{batch}/retry", json=ALL), 409, says="not known")
+    assert_openai_error(
+        client.post(f"/v1/batches/{batch}/retry", json=ALL),
+        409,
+        says="record of its completed rows is missing",
+    )
 
 
 def test_of_another_account_or_none_is_unknown(client: FlaskClient, world: World, batch: str):

@@ -258,7 +258,7 @@ class TestOutput:
         next(stream)
         world.store.delete(object_keys.part_result("acme", ids.job_id_of(waiting), 1))
 
-        with pytest.raises(Exception, match="has ended meanwhile"):
+        with pytest.raises(Exception, match="has just ended"):
             next(stream)
         answer.close()
 

@@ -569,7 +569,7 @@ class TestGoingOn:
 
         found = get(client, batch)
 
-        wanted = "a worker with the model tiny; none lives"
+        wanted = "a worker with the model tiny; none is running"
         assert planned_by_none["progress"]["waiting_for"] == wanted
         assert (found["status"], found["progress"]["waiting_for"]) == ("in_progress", wanted)
         mine = WorkerReport(device="cpu", queues=(), models=("tiny",))

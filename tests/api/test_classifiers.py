@@ -299,7 +299,8 @@ class TestOne:
             assert said["labels"][0]["count"] == version
 
     @pytest.mark.parametrize(
-        ("ref", "says"), [("spam@v9", "it keeps 1 to 2"), ("spam@best", "no alias 'best'")]
+        ("ref", "says"),
+        [("spam@v9", "available versions: 1 to 2"), ("spam@best", "no alias 'best'")],
     )
     def test_a_version_that_is_not_there_is_not_found(
         self, client: FlaskClient, put: Callable, ref: str, says: str
@@ -503,15 +504,15 @@ class TestChange:
     @pytest.mark.parametrize(
         ("said", "field", "says"),
         [
-            ({}, "body", "send any of name, description, access, keep_examples, aliases"),
+            ({}, "body", "send at least one of name, description, access, keep_examples, aliases"),
             ([], "body", "must be a JSON object"),
-            ({"nmae": "ham"}, "nmae", "no field of this call"),
-            ({"n" * 5000: "ham"}, "n" * 39 + "…", "no field of this call"),
+            ({"nmae": "ham"}, "nmae", "unknown field"),
+            ({"n" * 5000: "ham"}, "n" * 39 + "…", "unknown field"),
             ({"name": ""}, "name", "1 to 128 characters"),
             ({"name": 3}, "name", "must be a string"),
             ({"name": "a b"}, "name", "without spaces"),
             ({"name": ".."}, "name", "dots"),
-            ({"name": ids.classifier_id()}, "name", "like an id"),
+            ({"name": ids.classifier_id()}, "name", "form of a classifier id"),
             ({"description": "x" * 2001}, "description", "at most 2000"),
             ({"description": None}, "description", "must be a string"),
             ({"access": "secret"}, "access", "must be 'private' or 'public'"),
@@ -519,7 +520,7 @@ class TestChange:
             ({"aliases": {"champion": 9}}, "aliases[champion]", "no version 9"),
             ({"aliases": {"champion": "v1"}}, "aliases[champion]", "must be a whole number"),
             ({"aliases": {"champion": True}}, "aliases[champion]", "must be a whole number"),
-            ({"aliases": {"V 1": 1}}, "aliases[V 1]", "must be like 'champion'"),
+            ({"aliases": {"V 1": 1}}, "aliases[V 1]", "must be a name such as 'champion'"),
             ({"aliases": {f"a{i}": 1 for i in range(17)}}, "aliases", "at most 16"),
             ({"aliases": ["champion"]}, "aliases", "must be an object"),
         ],
@@ -628,14 +629,14 @@ class TestRelabel:
 
         answer = client.patch(self.PATH, json={"labels": {"a": "x"}, "description": "mine"})
 
-        assert_problem(answer, 422, "VALIDATION_ERROR", says="by itself")
+        assert_problem(answer, 422, "VALIDATION_ERROR", says="without other fields")
 
     def test_of_a_version_is_refused(self, client: FlaskClient, put: Callable):
         put(name="spam", labels=("a", "b"))
 
         answer = client.patch(f"{self.PATH}@v1", json={"labels": {"a": "x"}})
 
-        assert_problem(answer, 422, "VALIDATION_ERROR", says="names a version")
+        assert_problem(answer, 422, "VALIDATION_ERROR", says="must not include a version")
 
 
 class TestDelete:

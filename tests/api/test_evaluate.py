@@ -107,11 +107,11 @@ def test_one_example_may_stand_without_a_list_and_other_keys_are_ignored(
         ({}, "input", "is missing"),
         ([], "body", "must be a JSON object"),
         ({"input": []}, "input", "at least one"),
-        ({"input": [{"text": "a"}]}, "input", "none has a label"),
+        ({"input": [{"text": "a"}]}, "input", "no example has a label"),
         ({"input": [{"text": "", "label": "x"}]}, "input[0].text", "must not be empty"),
         ({"input": [{"label": "x"}]}, "input[0].text", "is missing"),
         ({"input": ["a"]}, "input[0]", "must be an object"),
-        ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "reads no images"),
+        ({"input": [{"image": "x", "label": "x"}]}, "input[0].image", "does not accept images"),
     ],
 )
 def test_wrong_examples_are_refused(judge: Callable, said: Any, field: str, says: str):
@@ -181,9 +181,9 @@ def test_the_same_call_with_a_key_is_one_job(client: FlaskClient, judge: Callabl
 
 
 def test_what_the_worker_refuses_is_the_answer(judge: Callable, world: World):
-    world.worker.error = NotFound("the version is no longer kept")
+    world.worker.error = NotFound("the version was deleted")
 
-    assert_problem(judge({"input": EXAMPLES}), 404, "RESOURCE_NOT_FOUND", says="no longer kept")
+    assert_problem(judge({"input": EXAMPLES}), 404, "RESOURCE_NOT_FOUND", says="was deleted")
 
 
 @pytest.mark.slow

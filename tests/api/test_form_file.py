@@ -47,7 +47,7 @@ def test_a_bare_file_has_its_fields_in_the_query(content_type: str):
 def test_a_field_that_stands_twice_in_the_query_is_refused():
     query = MultiDict([("name", "spam"), ("name", "ham")])
 
-    with pytest.raises(InvalidRequest, match="name: stands twice"):
+    with pytest.raises(InvalidRequest, match="name: is given twice"):
         form_file.read(b"text,label", content_type="text/csv", query=query)
 
 
@@ -94,9 +94,9 @@ def test_the_boundary_does_not_make_two_uploads_differ():
 @pytest.mark.parametrize(
     ("data", "content_type", "says"),
     [
-        (b"--x--\r\n", "multipart/form-data", "Content-Type: names no boundary"),
-        (b"", BOUNDARY, "body: is not the multipart"),
-        (b"nonsense", BOUNDARY, "body: is not the multipart"),
+        (b"--x--\r\n", "multipart/form-data", "Content-Type: has no boundary"),
+        (b"", BOUNDARY, "body: is not valid multipart"),
+        (b"nonsense", BOUNDARY, "body: is not valid multipart"),
         (
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc',
             BOUNDARY,
@@ -112,21 +112,21 @@ def test_the_boundary_does_not_make_two_uploads_differ():
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n' * 2
             + b"--x--\r\n",
             BOUNDARY,
-            "file: stands twice",
+            "file: is given twice",
         ),
         (
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n'
             b'--x\r\nContent-Disposition: form-data; name="name"; filename="b"\r\n\r\nb\r\n'
             b"--x--\r\n",
             BOUNDARY,
-            "name: was sent as a file",
+            "name: must not be a file",
         ),
         (
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n'
             + b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nb\r\n' * 2
             + b"--x--\r\n",
             BOUNDARY,
-            "name: stands twice",
+            "name: is given twice",
         ),
         (
             b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n' * 40 + b"--x--\r\n",
@@ -138,7 +138,7 @@ def test_the_boundary_does_not_make_two_uploads_differ():
             + b"a" * 70_000
             + b"\r\n--x--\r\n",
             BOUNDARY,
-            "each but the file of at most 65536 bytes",
+            "65536 bytes in each part except the file",
         ),
     ],
 )

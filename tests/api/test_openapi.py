@@ -197,7 +197,7 @@ class TestGenerators:
 
         assert [path for path, node in nodes(schemas) if "default" in node] == []
         window = schemas["BatchBody"]["properties"]["completion_window"]
-        assert "`24h` (if absent)" in window["description"]
+        assert "`24h` (default)" in window["description"]
         assert "completion_window" not in schemas["BatchBody"].get("required", ())
 
     def test_null_stands_only_in_a_union(self):

@@ -114,7 +114,7 @@ class TestHealth:
         parts = client.get("/health/ready").get_json()["parts"]
         released.set()
 
-        assert parts["object_store"] == "no answer within 0.6 s"
+        assert parts["object_store"] == "no response within 0.6 s"
         assert parts["model"] == "ok"
 
     def test_many_probes_cost_what_one_does(self, world: World):

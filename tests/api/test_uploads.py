@@ -165,7 +165,7 @@ class TestCompleting:
         parts, theirs = sender.parts(upload), sender.parts(other)
         for wrong in ("", "part_", "../upload.json", ids.part_id(), theirs[0]):
             answer = sender.complete(upload, [parts[0], wrong])
-            assert_openai_error(answer, 400, param="part_ids[1]", says="no part of this upload")
+            assert_openai_error(answer, 400, param="part_ids[1]", says="not a part of this upload")
         answer = sender.complete(upload, [*parts, parts[0]])
         assert_openai_error(answer, 400, param="part_ids[3]", says="twice")
 
@@ -193,7 +193,7 @@ class TestCompleting:
         outer = sender.complete(upload, parts)
 
         assert inner[1].status_code == 200
-        assert_openai_error(outer, 409, says="ask again")
+        assert_openai_error(outer, 409, says="send the request again")
         assert sender.complete(upload, parts).get_json() == inner[1].get_json()
         (file,) = client.get("/v1/files").get_json()["data"]
         assert file == inner[1].get_json()["file"]

@@ -48,7 +48,7 @@ def test_a_redis_that_takes_no_reports_is_not_one_without_workers(
     ledger: FakeLedger, members: WorkerRegistry, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: object, **__: object) -> None:
-        raise BrokerFull("Redis takes no writes: its disk is full", retry_after_s=10)
+        raise BrokerFull("Redis rejects writes: its disk is full", retry_after_s=10)
 
     monkeypatch.setattr(ledger, "report", full)
 

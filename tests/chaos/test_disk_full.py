@@ -131,7 +131,7 @@ def test_a_redis_that_cannot_append_is_waited_for(tmp_path: Path, disk: SmallDis
             stack.until("it is noticed", lambda: stack.classify().status == 507)
             ends_at = time.monotonic() + FULL_S
             while time.monotonic() < ends_at:
-                check_full(stack.classify(), "Redis takes no writes: its disk is full")
+                check_full(stack.classify(), "Redis rejects writes: its disk is full")
                 time.sleep(1)
             accepted = submit_many(stack, 5, "a red rose")  # the object store has room
             check_alive(stack, pids)
@@ -151,7 +151,7 @@ def test_a_redis_without_memory_is_waited_for(tmp_path: Path):
         try:
             ends_at = time.monotonic() + FULL_S
             while time.monotonic() < ends_at:
-                check_full(stack.classify(), "Redis takes no writes: its memory is full")
+                check_full(stack.classify(), "Redis rejects writes: its memory is full")
                 time.sleep(1)
             accepted = submit_many(stack, 5, "a red rose")
         finally:

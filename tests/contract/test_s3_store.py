@@ -55,7 +55,7 @@ def test_a_server_that_ignores_conditions_is_refused_with_the_reason(tmp_path: P
         stranger = open_store(
             "s3://bucket", endpoint=server.url, access_key="stranger", secret_key="coo"
         )
-        with pytest.raises(ConfigurationError, match="refuses us"):
+        with pytest.raises(ConfigurationError, match="denies access"):
             stranger.probe()
         with pytest.raises(StoreUnavailable):
             stranger.get("a")
@@ -83,7 +83,7 @@ def test_requests_and_urls_are_signed_with_the_services_time(
     assert stamp[:8] + "%2Fus-east-1" in url
 
 
-@pytest.mark.parametrize("size", [5, 6 * MIB], ids=["whole", "in parts"])
+@pytest.mark.parametrize("size", [5, 6 * MIB], ids=["whole", "multipart"])
 @pytest.mark.parametrize(
     ("name", "said", "found"),
     [

@@ -91,7 +91,7 @@ class TestRefusals:
             ("prot", "1", "PIGEONHOLE_PROT is not a setting; did you mean PIGEONHOLE_PORT?"),
             ("port", "70000", "port 70000 of 127.0.0.1 cannot be listened on: "),
             ("host", "192.0.2.1", "port 8080 of 192.0.2.1 cannot be listened on: "),
-            ("redis_url", "localhost", "PIGEONHOLE_REDIS_URL is no Redis address: "),
+            ("redis_url", "localhost", "PIGEONHOLE_REDIS_URL is not a valid Redis URL: "),
             ("object_store", "objects", "The object store's URL must be file:///absolute/path"),
         ],
     )

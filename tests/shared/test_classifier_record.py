@@ -80,7 +80,7 @@ class TestVersions:
 
     @pytest.mark.parametrize(
         ("ref", "says"),
-        [("spam@v9", "no version 9; it keeps 1 to 3"), ("spam@best", "no alias 'best'")],
+        [("spam@v9", "no version 9; available versions: 1 to 3"), ("spam@best", "no alias 'best'")],
     )
     def test_that_are_not_there_are_not_found(self, ref: str, says: str):
         with pytest.raises(NotFound, match=says):
@@ -91,9 +91,9 @@ class TestVersions:
         for number in range(4, 24):
             record = with_version(record, a_version(number), labels=("x",), keep=20)
 
-        with pytest.raises(NotFound, match=r"no version 2; it keeps 1, 4 to 23$"):
+        with pytest.raises(NotFound, match=r"no version 2; available versions: 1, 4 to 23$"):
             record.find(parse_ref("spam@v2"))
-        with pytest.raises(InvalidRequest, match="one that is kept: 1, 4 to 23"):
+        with pytest.raises(InvalidRequest, match="available versions: 1, 4 to 23"):
             check_aliases(record, {"best": 2})
         assert a_record().kept == "1"
 
@@ -244,7 +244,7 @@ class TestAliases:
 
     @pytest.mark.parametrize("alias", ["", "v3", "A", "a b", "3a", "-a", "a" * 65, "a\n"])
     def test_have_a_form(self, alias: str):
-        with pytest.raises(InvalidRequest, match="must be like 'champion'"):
+        with pytest.raises(InvalidRequest, match="must be a name such as 'champion'"):
             check_aliases(a_record(), {alias: 1})
 
     def test_mean_a_version_that_is_kept(self):

@@ -124,7 +124,7 @@ class TestFinding:
         record = put_classifier(records.store, versions=2)
 
         assert records.report(record, record.latest.file).counts == (2, 2)
-        with pytest.raises(NotFound, match="no longer kept"):
+        with pytest.raises(NotFound, match="was deleted"):
             records.report(record, "gone")
 
 
@@ -248,7 +248,7 @@ class TestChanging:
             store.put(place, encode(trained(now)))
             return trained(now)
 
-        with pytest.raises(Conflict, match="changed by many") as caught:
+        with pytest.raises(Conflict, match="too many concurrent changes") as caught:
             records.change("acme", record.id, slow)
 
         assert caught.value.retry_after_s == 1

@@ -57,9 +57,9 @@ def test_labels_that_differ_in_spelling_only_can_be_made_one():
 @pytest.mark.parametrize(
     ("changes", "field", "says"),
     [
-        ({"ham": "spam"}, "labels[ham]", "is none of the classifier's labels"),
+        ({"ham": "spam"}, "labels[ham]", "is not a label of the classifier"),
         ({"ham": None}, "labels[ham]", "'bil', 'spam', 'billing', 'joy'"),
-        ({"joy": "a", "joy ": "b"}, "labels[joy ]", "stands twice"),
+        ({"joy": "a", "joy ": "b"}, "labels[joy ]", "is given twice"),
         ({"joy": "joy"}, "labels", "changes nothing"),
         ({}, "labels", "changes nothing"),
     ],

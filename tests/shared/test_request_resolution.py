@@ -73,5 +73,5 @@ def test_what_is_beyond_the_limits_is_refused_before_a_file_is_looked_up(store: 
 
 
 def test_a_file_of_another_account_is_not_found(store: CountingStore):
-    with pytest.raises(InvalidRequest, match="you have no such file"):
+    with pytest.raises(InvalidRequest, match="no such file"):
         resolve(store, FILES[:1], account="other")

@@ -53,7 +53,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one():
         ("PIGEONHOLE_BATCH_TOKENS", "9", "has a new name: set PIGEONHOLE_MICROBATCH_TOKENS"),
         ("PIGEONHOLE_RESULT_RETENTION_S", "1e12", "at most 3155760000 seconds"),
         ("PIGEONHOLE_FETCH_NETWORKS", "10.0.0.1/8", "host bits"),
-        ("PIGEONHOLE_FETCH_PORTS", "http", "must be ports"),
+        ("PIGEONHOLE_FETCH_PORTS", "http", "must be a list of ports"),
         ("PIGEONHOLE_TRUSTED_PROXIES", "proxy.internal", "does not appear to be"),
         ("PIGEONHOLE_ALLOWED_ORIGINS", "app.example.org", "is not an origin"),
         ("PIGEONHOLE_ALLOWED_ORIGINS", "https://app.example.org/", "is not an origin"),

@@ -41,7 +41,7 @@ def test_gzip_has_several_spellings(encoding: str):
 def test_a_bomb_is_refused_without_being_unpacked(encoding: str):
     bomb = ENCODE[encoding](bytes(200_000_000))
 
-    with pytest.raises(BodyTooLarge, match="more than 1000 bytes once it is decoded"):
+    with pytest.raises(BodyTooLarge, match="more than 1000 bytes after decoding"):
         decoded(bomb, encoding, max_bytes=1000)
 
 
@@ -52,18 +52,20 @@ def test_a_body_that_is_not_encoded_so_is_refused(encoding: str, change: str):
     other = ENCODE["zstd" if encoding == "gzip" else "gzip"](BODY)
     body = {"plain": BODY, "cut": good[:-5], "followed": good + b"x" * 20, "other": other}[change]
 
-    with pytest.raises(InvalidRequest, match=f"is not {encoding}, as its Content-Encoding says"):
+    with pytest.raises(
+        InvalidRequest, match=f"cannot be decoded as {encoding}, its Content-Encoding"
+    ):
         decoded(body, encoding, max_bytes=1000)
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, zstd", "compress", "gzip,gzip"])
 def test_other_encodings_are_refused(encoding: str):
-    with pytest.raises(ContentEncodingNotSupported, match="decoded are gzip and zstd"):
+    with pytest.raises(ContentEncodingNotSupported, match="supported are gzip and zstd"):
         decoded(BODY, encoding, max_bytes=1000)
 
 
 def test_where_nothing_is_decoded_that_is_said():
-    with pytest.raises(ContentEncodingNotSupported, match="send the bytes as they are"):
+    with pytest.raises(ContentEncodingNotSupported, match="send the bytes unencoded"):
         checked("gzip")
 
 

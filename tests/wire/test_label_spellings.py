@@ -43,5 +43,5 @@ def test_of_two_groups_get_the_same_description():
 @pytest.mark.parametrize("field", ["descriptions", "threshold"])
 def test_that_stand_twice_are_refused(field: str):
     values: dict[str, object] = {"descriptions": "x", "threshold": 0.5}
-    with pytest.raises(InvalidRequest, match="stands twice"):
+    with pytest.raises(InvalidRequest, match="twice, in two spellings"):
         parse(labels=["red", "green"], **{field: {"red": values[field], "red ": values[field]}})

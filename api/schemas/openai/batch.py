@@ -91,7 +91,7 @@ class BatchFault(BaseModel):
     code: str
     message: str
     param: str | None
-    line: int | None = Field(description="Counted from 1, in the file as it was sent.")
+    line: int | None = Field(description="Line in the input file, from 1.")
 
 
 class BatchFaults(BaseModel):
@@ -137,8 +137,8 @@ class BatchSummary(BaseModel):
     most_frequent_error: str
     count: int
     retryable: int | None = Field(
-        description="Failed rows that a retry can cure; null of a batch that ended before they "
-        "were counted."
+        description="Number of failed rows that a retry can cure; null for a batch that ended "
+        "before they were counted."
     )
 
 
@@ -147,12 +147,14 @@ class BatchProgress(BaseModel):
 
     phase: Phase
     rate_per_s: float | None = Field(
-        description="Rows a second of late, over 10 s or longer; 0 where none has come out for "
-        "long. Of a batch that has ended, over its whole run."
+        description="Recent rows per second, over 10 s or longer; 0 if no row was completed for a "
+        "long time. For a batch that has ended, the mean of its whole run."
     )
-    seconds_left: float | None = Field(description="At that rate, while rows are worked on.")
+    seconds_left: float | None = Field(
+        description="Estimate at this rate, while rows are processed."
+    )
     waiting_for: str | None = Field(
-        description="What it cannot go on without, such as a worker that has its model."
+        description="What the batch waits for, such as a worker with its model."
     )
 
 
@@ -163,15 +165,15 @@ class BatchObject(BaseModel):
     object: Literal["batch"]
     endpoint: str
     model: str
-    errors: BatchFaults | None = Field(description="What is wrong with the file.")
-    input_file_id: str | None = Field(description="Null where `input_url` says what is read.")
+    errors: BatchFaults | None = Field(description="Errors of the input file.")
+    input_file_id: str | None = Field(description="Null if `input_url` names the input.")
     input_url: str | None
-    retry_of: str | None = Field(description="The batch whose failed rows this one runs again.")
-    output_file_id: str | None = Field(description="Null where no row came out.")
-    error_file_id: str | None = Field(description="Null where no row failed.")
-    output_url: str | None = Field(description="The output file where it was asked for.")
+    retry_of: str | None = Field(description="The batch whose failed rows this batch retries.")
+    output_file_id: str | None = Field(description="Null if no row succeeded.")
+    error_file_id: str | None = Field(description="Null if no row failed.")
+    output_url: str | None = Field(description="The output file below the requested `output_url`.")
     error_url: str | None
-    output_name: str | None = Field(description="What the files are called, as it was asked.")
+    output_name: str | None = Field(description="The `output_name` of the request.")
     completion_window: str
     status: Status
     created_at: int
@@ -187,7 +189,7 @@ class BatchObject(BaseModel):
     metadata: dict[str, str] | None
     usage: BatchUsage | None
     summary: BatchSummary | None
-    format: str | None = Field(description="What the file was found to be.")
+    format: str | None = Field(description="Detected format of the input file.")
     progress: BatchProgress
 
 

@@ -14,8 +14,8 @@ class DryRunCounts(BaseModel):
     """Rows of the file."""
 
     total: int
-    valid: int = Field(description="Rows that would be worked on.")
-    invalid: int = Field(description="Rows that would be refused, each with its reason.")
+    valid: int = Field(description="Rows that would be processed.")
+    invalid: int = Field(description="Rows that would fail; `errors` gives the reasons.")
 
 
 class UsageEstimate(BaseModel):
@@ -23,7 +23,7 @@ class UsageEstimate(BaseModel):
 
     tokens: int
     exact: bool = Field(description="Whether the tokens of every row were counted.")
-    sampled_rows: int = Field(description="Rows whose tokens were counted.")
+    sampled_rows: int = Field(description="Number of rows whose tokens were counted.")
 
 
 class DryRunAnswer(BaseModel):
@@ -31,17 +31,17 @@ class DryRunAnswer(BaseModel):
 
     object: Literal["batch.dry_run"]
     valid: bool = Field(
-        description="Whether the batch can run: its file can be read. Rows that would be refused "
-        "do not change it; they are counted in `request_counts.invalid`."
+        description="Whether the batch can run: its file can be read. Rows that would fail do not "
+        "affect it; they are counted in `request_counts.invalid`."
     )
-    format: str | None = Field(description="What the file was found to be.")
+    format: str | None = Field(description="Detected format of the input file.")
     request_counts: DryRunCounts
     errors: BatchFaults | None = Field(
-        description="Why the file cannot be read, or the first 100 rows that would be refused."
+        description="Why the file cannot be read, or the first 100 rows that would fail."
     )
     usage_estimate: UsageEstimate
     estimated_seconds: float | None = Field(
-        description="By what the living workers have done of late; null where that is not known."
+        description="Estimate from the recent rate of the running workers; null if it is unknown."
     )
 
 

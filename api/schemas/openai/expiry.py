@@ -16,7 +16,7 @@ class ExpiresAfter(Schema):
     """When a file is deleted, counted from when it was made."""
 
     anchor: Literal["created_at"]
-    seconds: int = Field(description=f"At least {MIN_KEPT_S}; the operator sets the most.")
+    seconds: int = Field(description=f"At least {MIN_KEPT_S}; the operator sets the maximum.")
 
 
 def kept_s(said: ExpiresAfter | None, field: str, *, max_s: float) -> float:

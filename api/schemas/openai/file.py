@@ -25,14 +25,14 @@ class FileBody(BaseModel):
     model_config = ConfigDict(json_schema_extra=with_file("The file."))
 
     purpose: Literal["batch", "user_data", "vision"] = Field(
-        description="What the file is for: rows of a batch, or a document or image to be named as "
-        "an item's `file` or `image`."
+        description="`batch` for rows of a batch; `user_data` or `vision` for a document or image "
+        "that an item names as its `file` or `image`."
     )
     expires_after_anchor: Literal["created_at"] | None = Field(
-        None, alias=_ANCHOR, description="What the time is counted from."
+        None, alias=_ANCHOR, description="The start of the retention time."
     )
     expires_after_seconds: int | None = Field(
-        None, alias=_SECONDS, description="How long the file is kept."
+        None, alias=_SECONDS, description="Retention time of the file."
     )
 
 
@@ -43,10 +43,10 @@ class FileObject(BaseModel):
     object: Literal["file"]
     bytes: int
     created_at: int
-    expires_at: int | None = Field(description="When it is deleted.")
+    expires_at: int | None = Field(description="When the file is deleted.")
     filename: str
     purpose: str = Field(
-        description="`batch`, `user_data`, `vision`, or `batch_output` for what a batch has made."
+        description="`batch`, `user_data`, `vision`, or `batch_output` for the output of a batch."
     )
     status: Literal["processed"]
     status_details: None

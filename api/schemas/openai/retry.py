@@ -19,8 +19,8 @@ class RetryBody(Schema):
 
     rows: RetryRows = Field(
         DEFAULT,
-        description="`retryable`, if absent: rows that were never begun, and those that failed for "
-        "a reason that a retry can cure. `all`: every row that did not come out.",
+        description="`retryable` (default): rows that did not begin, and rows whose error a retry "
+        "can cure. `all`: every row without a result.",
     )
 
 

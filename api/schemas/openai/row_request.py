@@ -14,10 +14,10 @@ from shared.validation import refuse, shown, within
 
 PLACE = "classify"
 _NOT_OF_ROWS = {
-    "input": "is in the file; leave it out",
-    "priority": "is of calls; rows of a file wait behind them",
-    "metadata": "is of the batch; send it beside classify",
-    "errors": "is of calls; a bad row of a file always fails alone",
+    "input": "`input` is not allowed here: the input comes from the file",
+    "priority": "`priority` is not allowed in a batch: batch rows always run at bulk priority",
+    "metadata": "`metadata` is not allowed here: send it as a field of the batch",
+    "errors": "`errors` is not allowed in a batch: a wrong row always fails alone",
 }
 _ROW = "any row"  # stands for the input, which is in the file
 
@@ -28,8 +28,8 @@ def _schema() -> dict[str, Any]:
         del fields[field]
     return {
         "type": "object",
-        "description": "What is asked of every row: a classify request without its input. "
-        "`classifier` is another name of `classifier_id`.",
+        "description": "A classify request without `input`, for every row. `classifier` is another "
+        "name of `classifier_id`.",
         "properties": {**fields, "classifier": fields["classifier_id"]},
         "additionalProperties": False,
     }
@@ -48,13 +48,13 @@ def parse(said: Asking, *, default_model: str) -> UnresolvedRequest:
     body = dict(said)
     if "classifier" in body:
         if body.get("classifier_id") is not None:
-            refuse(f"{PLACE}.classifier", "says what classifier_id says; send one of them")
+            refuse(f"{PLACE}.classifier", "conflicts with classifier_id: send only one of them")
         body["classifier_id"] = body.pop("classifier")
     for key in body:
         if key in _NOT_OF_ROWS:
             refuse(f"{PLACE}.{key}", _NOT_OF_ROWS[key])
         if key not in ClassifyBody.model_fields:
-            refuse(f"{PLACE}.{shown(key)}", "is no field of this call; check how it is spelt")
+            refuse(f"{PLACE}.{shown(key)}", "unknown field; check its spelling")
     try:
         return native.parse({**body, "input": _ROW}, default_model=default_model)
     except PigeonholeError as exc:

@@ -24,10 +24,14 @@ _Body = TypeVar("_Body", bound=Schema)
 class NewUploadBody(Schema):
     """A file that will come in parts."""
 
-    bytes: int = Field(ge=1, description="Of the whole file; the parts must have as many.")
+    bytes: int = Field(
+        ge=1, description="Size of the whole file; the parts must have the same size together."
+    )
     filename: str
-    purpose: Literal["batch"] = Field(description="What the file is for.")
-    mime_type: str | None = Field(None, description="Not looked at: what a file is, is found out.")
+    purpose: Literal["batch"] = Field(description="Purpose of the file.")
+    mime_type: str | None = Field(
+        None, description="Ignored: the file type is detected from the content."
+    )
     expires_after: ExpiresAfter | None = Field(None, description="When the file is deleted.")
 
 
@@ -49,7 +53,10 @@ class CompleteUploadBody(Schema):
     """The parts that make the file, in order."""
 
     part_ids: list[str] = Field(min_length=1, max_length=MAX_PARTS)
-    md5: str | None = Field(None, description="Of the whole file, in hex: it is compared.")
+    md5: str | None = Field(
+        None,
+        description="MD5 of the whole file, in hex; the upload is refused if it does not match.",
+    )
 
 
 class UploadObject(BaseModel):
@@ -59,11 +66,11 @@ class UploadObject(BaseModel):
     object: Literal["upload"]
     bytes: int
     created_at: int
-    expires_at: int = Field(description="From then on there is no such upload.")
+    expires_at: int = Field(description="When the upload and its parts are deleted.")
     filename: str
     purpose: str
     status: Literal["pending", "completed", "cancelled"]
-    file: FileObject | None = Field(description="What the parts became.")
+    file: FileObject | None = Field(description="The file, once the upload is completed.")
 
 
 class UploadPart(BaseModel):
@@ -79,7 +86,7 @@ class UploadPartUrl(UploadPart):
     """A part to be sent: its bytes go to the URL by PUT, without a key."""
 
     url: str
-    expires_at: int = Field(description="The PUT must have begun by then.")
+    expires_at: int = Field(description="The PUT must begin before this time.")
 
 
 class UploadPartUrls(BaseModel):
@@ -99,7 +106,11 @@ def parse_new(body: object, *, max_file_bytes: int) -> NewUploadBody:
         check_purpose(body)
     said = _parse(NewUploadBody, body)
     if said.bytes > max_file_bytes:
-        refuse("bytes", f"may be {max_file_bytes} at most; split the file, or ask the operator")
+        refuse(
+            "bytes",
+            f"must be at most {max_file_bytes}; split the file, or ask the operator to raise "
+            "the limit",
+        )
     return said
 
 

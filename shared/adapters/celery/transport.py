@@ -74,7 +74,7 @@ class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no type
         except Exception:
             if self.connection.delivers:
                 raise
-            self.connection.drop("", "no JSON")
+            self.connection.drop("", "not JSON")
         raise Empty
 
     def _size(self, queue: str) -> Any:
@@ -109,11 +109,11 @@ class DoorbellTransport(redis.Transport):  # type: ignore[misc]
             except self.connection_errors:
                 raise
             except Exception:  # noqa: BLE001  whatever it made Celery do, it ends nothing
-                self.drop(queue, "no command")
+                self.drop(queue, "not a command")
             return
         bell = doorbell(message, queue)
         if bell is None:
-            self.drop(queue, "no doorbell")
+            self.drop(queue, "not a doorbell")
             return
         self.delivers = True
         super()._deliver(bell, queue)

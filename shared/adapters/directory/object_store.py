@@ -95,7 +95,7 @@ class DirectoryStore:
                 if (if_absent and os.path.exists(path)) or (
                     if_match is not None and if_match != _current_etag(path)
                 ):
-                    raise PreconditionFailed(f"Somebody else wrote {name} first.")
+                    raise PreconditionFailed(f"Another writer changed {name} first.")
                 self._place(new, path)
         finally:
             with suppress(OSError):
@@ -177,7 +177,9 @@ class DirectoryStore:
                 # Still under the lock: a writer told that it lost may rely on the winner.
                 _sync_directory(directory)
                 return
-        raise StoreUnavailable("The object's directory vanished again and again while writing.")
+        raise StoreUnavailable(
+            "The object store's directory was removed repeatedly during a write."
+        )
 
     def _prune(self, directory: str) -> str:
         """Remove empty directories upwards; returns the first that stays.
@@ -204,7 +206,7 @@ class DirectoryStore:
 
     def _require_root(self) -> None:
         if not os.path.isdir(self._new):
-            raise StoreUnavailable("The object store's directory is not there.")
+            raise StoreUnavailable("The object store's directory does not exist.")
 
 
 class _ObjectFile(io.FileIO):
@@ -313,9 +315,9 @@ _FULL = {
     errno.EDQUOT: "The object store's disk quota is used up.",
 }
 _SENTENCES = {
-    errno.EFBIG: "The object is larger than the object store's disk or process may hold.",
-    errno.EACCES: "The object store's directory may not be used by this process.",
-    errno.EPERM: "The object store's directory may not be used by this process.",
+    errno.EFBIG: "The object is larger than the object store's disk or the process limit allows.",
+    errno.EACCES: "This process has no permission for the object store's directory.",
+    errno.EPERM: "This process has no permission for the object store's directory.",
     errno.EROFS: "The object store's disk is read-only.",
     errno.EIO: "The object store's disk reports an error.",
     errno.EMFILE: "The process has too many open files.",

@@ -20,7 +20,9 @@ def connect(url: str, *, timeout_s: float, max_connections: int = 64) -> redis.R
     A command on a connection that the server has closed meanwhile is sent once more.
     """
     if not url:
-        raise ConfigurationError("PIGEONHOLE_REDIS_URL is empty: name a Redis server")
+        raise ConfigurationError(
+            "PIGEONHOLE_REDIS_URL is empty: set it to the URL of a Redis server"
+        )
     try:
         pool = redis.BlockingConnectionPool.from_url(
             url,
@@ -33,7 +35,7 @@ def connect(url: str, *, timeout_s: float, max_connections: int = 64) -> redis.R
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
     except ValueError as exc:
-        raise ConfigurationError(f"PIGEONHOLE_REDIS_URL is no Redis address: {exc}") from exc
+        raise ConfigurationError(f"PIGEONHOLE_REDIS_URL is not a valid Redis URL: {exc}") from exc
     return redis.Redis(connection_pool=pool)
 
 
@@ -56,8 +58,10 @@ def broker_error(error: Exception) -> BrokerUnavailable:
         full = "its disk is full or broken (MISCONF)"
     if full is None:
         kind = type(cause).__name__
-        return BrokerUnavailable(f"Redis is away ({kind}); try again shortly", retry_after_s=2)
+        return BrokerUnavailable(
+            f"Redis is unavailable ({kind}); try again shortly", retry_after_s=2
+        )
     return BrokerFull(
-        f"Redis takes no writes: {full}; what was accepted waits until the operator makes room",
+        f"Redis rejects writes: {full}; accepted jobs wait until the operator frees space",
         retry_after_s=_FULL_RETRY_S,
     )

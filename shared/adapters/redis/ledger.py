@@ -65,9 +65,9 @@ class RedisLedger:
         ring = self._run("enqueue_call", queue, message, account, bound)
         if ring < 0:
             raise TooBusy(
-                f"{bound} calls wait in {queue} already, or your share of them where other "
-                "accounts wait too; try again shortly, or send "
-                "'Prefer: respond-async'",
+                f"the queue {queue} is full: it holds {bound} calls, or your account's share of "
+                "them while other accounts wait too; try again shortly, or send 'Prefer: "
+                "respond-async'",
                 retry_after_s=1,
             )
         return bool(ring)
@@ -224,7 +224,8 @@ class RedisLedger:
         failure = encode(
             failure_of(
                 WorkFailed(
-                    f"given up after {attempts} attempts: each ended its worker or fell silent"
+                    f"given up after {attempts} attempts: in each one the worker died or stopped "
+                    "responding"
                 )
             )
         )
@@ -307,4 +308,4 @@ def _sample(text: bytes) -> WorkSample:
 
 def _lost(claim: Claim) -> LeaseLost:
     what = "the end" if claim.task == FINALISE else claim.task
-    return LeaseLost(f"{what} of {claim.job_id} is held by another worker now")
+    return LeaseLost(f"another worker holds the lease of {what} of {claim.job_id}")

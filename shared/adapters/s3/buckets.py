@@ -67,7 +67,7 @@ class S3Buckets:
             reader = ObjectReader(self._calls, _where(place))
         if etag and _bare(reader.etag) != etag:
             reader.close()
-            refuse(self._inputs.field, "was changed meanwhile; start again")
+            refuse(self._inputs.field, "was changed after it was first read; start again")
         return io.BufferedReader(reader, _BUFFER_BYTES)
 
     def list(self, url: str) -> Iterator[BucketObject]:
@@ -108,17 +108,17 @@ class S3Buckets:
                 lambda s3: s3.complete_multipart_upload(**named, MultipartUpload=parts)
             )
         except ObjectMissing as exc:
-            raise StoreUnavailable("The bucket's server lost a write; it may be repeated.") from exc
+            raise StoreUnavailable("The bucket's server lost a write; try again.") from exc
 
     @property
     def _calls(self) -> S3Calls:
-        assert self._client is not None, "no place is allowed, so none was found"
+        assert self._client is not None, "the allowlist is empty, so no location passes it"
         return self._client
 
     def _object(self, places: BucketAllowlist, url: str) -> BucketLocation:
         place = places.find(url)
         if not place.key or place.key.endswith("/"):
-            refuse(places.field, "must name one object here, not all below a prefix")
+            refuse(places.field, "must name one object, not a prefix")
         return place
 
 
@@ -140,8 +140,8 @@ def buckets_of(settings: Settings) -> S3Buckets:
     ).allowed:
         if any(own.holds(place) or place.holds(own) for place in allowed):
             raise ConfigurationError(
-                f"{inputs.setting} and {outputs.setting} must not reach the service's own object "
-                f"store at {own.url}: it holds keys, and everybody's files."
+                f"{inputs.setting} and {outputs.setting} must not include the service's own "
+                f"object store at {own.url}: it holds keys and the files of all accounts."
             )
     calls = S3Calls(
         endpoint=settings.s3_endpoint or None,
@@ -167,8 +167,8 @@ def _refused(places: BucketAllowlist) -> Iterator[None]:
     except (ObjectMissing, ConfigurationError):
         refuse(
             places.field,
-            "is not there, or the service's credentials do not reach it; check the address, or "
-            "ask the operator",
+            "does not exist, or the service's credentials give no access to it; check the "
+            "URL, or ask the operator",
         )
 
 

@@ -101,7 +101,7 @@ class S3Calls:
                 config=config,
             )
         except (BotoCoreError, ValueError) as exc:
-            raise ConfigurationError(f"The S3 settings do not fit: {exc}.") from exc
+            raise ConfigurationError(f"The S3 settings are invalid: {exc}.") from exc
         self._client.meta.events.register_last("before-call.s3", _send_small_bodies_at_once)
 
     def strict(self) -> S3Calls:
@@ -170,18 +170,20 @@ def _refusal(
     if code == "NoSuchBucket":
         return ConfigurationError(f"The object store {server} has no such bucket."), False
     if status == 501 or code == "NotImplemented":
-        return ConfigurationError(f"The object store {server} lacks an operation: {code}."), False
+        return ConfigurationError(
+            f"The object store {server} does not support an operation: {code}."
+        ), False
     if status == 404:
         return ObjectMissing("The object store has no such object."), False
     if status == 412:
-        return PreconditionFailed("Somebody else wrote the object first."), False
+        return PreconditionFailed("Another writer changed the object first."), False
     if status == 507 or code in _FULL_CODES:
         return StoreFull(f"The object store is full: {code}.", retry_after_s=_FULL_RETRY_S), False
     # 409 is ConditionalRequestConflict: two conditional writes met, and S3 asks to come again.
     again = status >= 500 or status in {409, 429} or code in {"RequestTimeout", "SlowDown"}
     if at_start and status in _ACCESS_STATUSES and not again:
-        return ConfigurationError(f"The object store {server} refuses us: {code}."), False
-    return StoreUnavailable(f"The object store answered {status} {code}."), again
+        return ConfigurationError(f"The object store {server} denies access: {code}."), False
+    return StoreUnavailable(f"The object store returned {status} {code}."), again
 
 
 def _failure(error: Exception, *, at_start: bool, server: str) -> tuple[PigeonholeError, bool]:
@@ -191,10 +193,10 @@ def _failure(error: Exception, *, at_start: bool, server: str) -> tuple[Pigeonho
     if isinstance(
         error, theirs.ConnectionError | theirs.HTTPClientError | theirs.IncompleteReadError
     ):
-        return StoreUnavailable("The object store does not answer."), True
+        return StoreUnavailable("The object store does not respond."), True
     if at_start:
-        return ConfigurationError(f"The object store {server} cannot be asked: {error}."), False
-    return StoreUnavailable("The object store cannot be asked."), False
+        return ConfigurationError(f"A request to the object store {server} failed: {error}."), False
+    return StoreUnavailable("A request to the object store failed."), False
 
 
 def _without_credentials(endpoint: str) -> str:

@@ -159,7 +159,7 @@ class S3Store:
             # It is cut to whole seconds, so half a second is what it lacks on the average.
             return parsedate_to_datetime(date).timestamp() + 0.5
         except ValueError:
-            raise StoreUnavailable("The object store does not date its answers.") from None
+            raise StoreUnavailable("The object store sends no Date header.") from None
 
     def presign_put(self, name: str, *, expires_s: int) -> str | None:
         where = self._where(name)
@@ -200,8 +200,8 @@ class S3Store:
                 return str(found["ETag"])
             # Refused because something is there, or because what must be there is not: a conflict.
             if (condition and found) or "IfMatch" in condition:
-                raise PreconditionFailed("Somebody else wrote the object first.") from exc
-            raise StoreUnavailable("The object store lost a write; it may be tried again.") from exc
+                raise PreconditionFailed("Another writer changed the object first.") from exc
+            raise StoreUnavailable("The object store lost a write; try again.") from exc
 
     def _head(self, where: dict[str, str]) -> dict[str, Any]:
         try:
@@ -214,7 +214,7 @@ class S3Store:
         """Refuse before gigabytes are sent what the last request of an upload would refuse."""
         etag = self._head(where).get("ETag") if condition else None
         if condition.get("IfMatch", etag) != etag or (etag and "IfNoneMatch" in condition):
-            raise PreconditionFailed("Somebody else wrote the object first.")
+            raise PreconditionFailed("Another writer changed the object first.")
 
     def _put_parts(
         self,
@@ -252,7 +252,7 @@ class S3Store:
         finally:
             with suppress(StoreUnavailable):
                 self.delete(name)
-        raise lacking(self._calls.server, ["If-None-Match at the end of an upload in parts"])
+        raise lacking(self._calls.server, ["If-None-Match when a multipart upload is completed"])
 
 
 def _new_mark() -> dict[str, str]:

@@ -42,7 +42,7 @@ class ObjectReader(io.RawIOBase):
         self._body: Any = found["Body"]
         if part and not str(found.get("ContentRange", "")).startswith(f"bytes {start}-"):
             self._drop()
-            raise StoreUnavailable("The object store does not answer with the range asked for.")
+            raise StoreUnavailable("The object store did not return the requested range.")
         self._end = start + int(found["ContentLength"])
         self.etag = str(found["ETag"])
         self._same = {"IfMatch": self.etag}
@@ -58,7 +58,7 @@ class ObjectReader(io.RawIOBase):
         except (PreconditionFailed, ObjectMissing) as exc:
             raise StoreUnavailable("The object was replaced while it was read.") from exc
         except ConfigurationError as exc:
-            raise StoreUnavailable("The object may no longer be read.") from exc
+            raise StoreUnavailable("Access to the object was revoked while it was read.") from exc
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)

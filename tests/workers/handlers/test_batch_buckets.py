@@ -223,7 +223,7 @@ def test_an_object_that_changes_while_the_batch_runs_fails_it(
     ("objects", "url", "says"),
     [
         ({}, PLACE, "holds no objects"),
-        ({}, f"{PLACE}x", "is not there"),
+        ({}, f"{PLACE}x", "does not exist"),
         ({f"{PLACE}x": b""}, PLACE, "holds no rows"),
         ({f"{PLACE}x": b"id,text\n"}, PLACE, "holds no rows"),
         ({f"{PLACE}x/y": b"%PDF-1.7\x00\x01"}, PLACE, "x/y: file: is a PDF document"),

@@ -116,7 +116,7 @@ def test_an_item_that_is_too_long_names_its_index(bench: Bench):
 
 def test_a_template_without_a_place_for_the_label_is_refused(bench: Bench):
     with pytest.raises(InvalidRequest, match="template"):
-        run(bench, a_request(template="no place"))
+        run(bench, a_request(template="outside the allowed S3 locations"))
 
 
 def test_a_model_of_another_worker_is_unavailable_here(bench: Bench):

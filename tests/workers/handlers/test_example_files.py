@@ -188,7 +188,7 @@ class TestJsonl:
             "file line 5.text": "is missing",
             "file line 6": "has a duplicate key in one object",
             "file line 7": r"holds an unpaired surrogate (\ud800 to \udfff)",
-            "file line 8": "is one thing: send text or image, the other as a further item",
+            "file line 8": "holds text and image: send each as a separate item",
             "file line 9.weight": "must be a number",
             "file line 10.label": "must not be empty",
             "file line 12.num_iters": "must be from 1 to 10, got 11",
@@ -229,7 +229,7 @@ class TestJsonl:
         assert said(read(sent, labelled=False)) == [("one", None), ("two", "b")]
 
     def test_an_evaluation_needs_one_label_at_least(self):
-        with pytest.raises(InvalidRequest, match="none has a label"):
+        with pytest.raises(InvalidRequest, match="no example has a label"):
             read(jsonl('{"text": "one", "label": null}'), labelled=False)
 
     @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1))
