@@ -1,7 +1,7 @@
-"""Items of a classify request that are found bad before a worker sees them.
+"""Invalid items of a classify request, found before a worker runs it.
 
-Where the request asks for errors per item, a bad item is set aside: its place in the request holds
-an empty item, its error travels with the request, and the result carries it (`failed`).
+If the request has `errors="per_item"`, an empty item replaces each invalid item, its error travels
+with the request, and the result reports it (`failed`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from shared.types import ClassifyRequest, FailedItem, Item
 
 
 def each_item(request: ClassifyRequest, check: Callable[[int, Item], Item]) -> ClassifyRequest:
-    """The request with every item as `check` returns it; items set aside before are passed over.
+    """The request with every item as `check` returns it; already refused items are skipped.
 
     Args:
         request: N items.
-        check: Takes the index and the item; raises what is wrong with it.
+        check: Takes the index and the item; returns an item or raises an error.
 
     Raises:
         PigeonholeError: From `check`, where the request does not ask for errors per item, or a

@@ -1,8 +1,8 @@
-"""Batches: a file of rows or of requests, worked through in parts. The values, at rest and in jobs.
+"""Batches: values of requests, plans, parts and results, as stored and as held in jobs.
 
-planned: the file is read once to its end, every row is judged, `plan.json` says what was found;
-then parts are cut, some at a time, and each becomes an object that one worker works through.
-A part's result is one object too. The end puts the results of all parts together.
+A batch is planned first: the file is read once to its end, every row is validated, and `plan.json`
+holds the outcome. Then the plan cuts parts, a few at a time; each part is an object that one worker
+processes, and so is its result. Finalising assembles the results of all parts.
 """
 
 from __future__ import annotations
@@ -22,64 +22,65 @@ Kind = Literal["jsonl", "csv", "parquet"]
 RetryRows = Literal["retryable", "all"]
 CLASSIFY = "/v1/classify"
 TRAIN = "/v1/train"
-MAX_SKIPPED_LINES = 1000  # above the header of a CSV
+MAX_SKIPPED_LINES = 1000  # lines above the header of a CSV
 
 
 _ASCII = "".join(map(chr, range(128)))
 
 
-def encoding_of(said: str) -> str | None:
-    """Python's name of an encoding that is read: one of Unicode, or in which ASCII is ASCII.
+def encoding_of(name: str) -> str | None:
+    """Python's name of a supported encoding: Unicode, or any in which ASCII bytes are ASCII.
 
     >>> encoding_of("Latin-1"), encoding_of("utf-8-sig"), encoding_of("cp037"), encoding_of("hex")
     ('iso8859-1', 'utf-8', None, None)
     """
     with suppress(LookupError, ValueError):
-        name = codecs.lookup(said).name
-        if name.startswith(("utf-16", "utf-32")) or _ASCII.encode().decode(name) == _ASCII:
-            return name.removesuffix("-sig")
+        codec = codecs.lookup(name).name
+        if codec.startswith(("utf-16", "utf-32")) or _ASCII.encode().decode(codec) == _ASCII:
+            return codec.removesuffix("-sig")
     return None
 
 
-def delimiter_of(said: str) -> str | None:
-    r"""The delimiter of a CSV that is meant: a character, no quote and no line end.
+def delimiter_of(text: str) -> str | None:
+    r"""The delimiter of a CSV: one character that is not a quote or line end; None if invalid.
 
     >>> delimiter_of("tab"), delimiter_of("\\t"), delimiter_of(";"), delimiter_of("||")
     ('\t', '\t', ';', None)
     """
-    delimiter = "\t" if said in ("tab", "\\t") else said
+    delimiter = "\t" if text in ("tab", "\\t") else text
     return delimiter if len(delimiter) == 1 and delimiter not in '"\r\n\0' else None
 
 
 class RowSource(Value):
-    """Where the rows are: an object of ours, or one of a bucket that the operator allows.
+    """Location of the rows: an object of the service, or of a bucket that the operator allows.
 
-    With `items` the objects below `url` are not files of rows: each is one thing to classify.
+    With `items`, the objects below `url` are not files of rows: each is one item.
     """
 
     object: str = ""
     url: str = ""
     items: bool = False
     filename: str = ""
-    format: Kind | None = None  # None: sniffed, as are the next two
+    format: Kind | None = None  # None: detected, as are the next two
     delimiter: str | None = None
     encoding: str | None = None
     skip_rows: int = 0  # lines above the header of a CSV
 
 
 class ColumnMapping(Value):
-    """Plain rows with one question for all: which columns are meant, and what is asked of each."""
+    """Plain rows with one question for all: the columns, and the request for each row."""
 
     id_column: str | None = None
-    id_columns: tuple[str, ...] = ()  # instead of one: several make the id
+    id_columns: tuple[str, ...] = ()  # alternative to `id_column`: several make the id
     text_column: str = "text"
-    image_column: str | None = None  # instead of a text
-    file_column: str | None = None  # the same
+    image_column: str | None = None  # instead of a text column
+    file_column: str | None = None  # instead of a text column
     ask: ClassifyRequest  # without items
 
     @property
     def ids(self) -> dict[str, str]:
-        """The columns that make the id of a row, by the fields that name them.
+        """The id columns of a row, by the request fields that name them; empty: the row number is
+        the id.
 
         Without any, the row's number is its id.
         """
@@ -94,44 +95,44 @@ class ColumnMapping(Value):
 
     @property
     def holds(self) -> Literal["text", "image", "file"]:
-        """What is classified."""
+        """The kind of input of each row."""
         if self.image_column:
             return "image"
         return "file" if self.file_column else "text"
 
     @property
     def column(self) -> str:
-        """The column that holds what is classified."""
+        """The column of the input."""
         return self.image_column or self.file_column or self.text_column
 
 
 class BatchRequest(JobRequest):
-    """A file to be worked through. Without `rows`, each line is a request to `endpoint`."""
+    """A batch over a file. Without `rows`, each line is a request to `endpoint`."""
 
     kind: Literal["batch"] = "batch"
     source: RowSource
     endpoint: str = CLASSIFY
     rows: ColumnMapping | None = None
     output_format: Kind = "jsonl"
-    escape_formulas: bool = False  # of a CSV: what a spreadsheet would take for a formula is text
+    escape_formulas: bool = False  # CSV output: prevents that a spreadsheet runs texts as formulas
     output_url: str = ""
-    output_name: str = ""  # of both files, a template; empty: `output_names.DEFAULT`
+    output_name: str = ""  # template of both file names; empty: `output_names.DEFAULT`
     completion_window: str = "24h"
-    deadline: float | None = None  # seconds since 1970; what has not begun by then expires
+    deadline: float | None = None  # seconds since 1970; rows that have not begun by then expire
     metadata: dict[str, str] = Field(default_factory=dict)
     output_keep_s: float | None = None
-    output_file: str = ""  # ids that the files get if they hold something
+    output_file: str = ""  # ids of the files, which are created if they are not empty
     error_file: str = ""
-    retry_of: str = ""  # the job whose rows that did not come out are run again
-    retry_rows: RetryRows = "all"  # or only those that a retry can cure
-    origin: str = ""  # the first job of a row of retries: what a line has done, it did for this one
+    retry_of: str = ""  # the job whose failed rows are run again
+    retry_rows: RetryRows = "all"  # or only the retryable ones
+    origin: str = ""  # the first job of a chain of retries; side effects of lines belong to it
 
     def extension_of(self, kind: FileKind) -> Kind:
-        """The ending, and format, of one of the two files."""
+        """Extension and format of one of the two files."""
         return self.output_format if kind == "output" else "jsonl"
 
     def file_name(self, kind: FileKind, *, job_id: str, created_at: datetime) -> str:
-        """What one of the two files is called, below `output_url`: it may have several segments."""
+        """Name of one of the two files, relative to `output_url`; it may have several segments."""
         template = self.output_name or output_names.DEFAULT
         return output_names.rendered(
             output_names.for_retry(template) if self.retry_of else template,
@@ -144,22 +145,22 @@ class BatchRequest(JobRequest):
 
 
 class Input(Value):
-    """An object that a batch reads: as it was when the batch was planned, and what it then held."""
+    """An object that a batch reads, with its ETag and size at the time of planning."""
 
     url: str
     etag: str
     rows: int | None = None  # None until it was read to its end
-    lines: int = 0  # up to that where its last row begins
+    lines: int = 0  # number of lines before its last row
 
 
 class BatchInputs(Value):
-    """What a batch reads, in order, as one table."""
+    """The objects of a batch, in order, as one table."""
 
     objects: tuple[Input, ...]
 
 
 class BadRow(Value):
-    """A row that did not come out. `line` counts from 1, in the file as it was sent."""
+    """A failed row. `line` is its line in the input file, from 1."""
 
     line: int
     code: str
@@ -169,35 +170,34 @@ class BadRow(Value):
 
 
 class Plan(Value):
-    """What is known of a file once it was read to its end; and how far it was cut into parts.
+    """The outcome of reading a file to its end, and how far it was cut into parts.
 
-    It is read with every look at a batch, so it stays small: `bad` holds the first bad rows only,
-    and which rows have an id that came before (`repeated` counts them) is an object of its own.
+    Every request for a batch reads it, so it stays small: `bad` holds the first bad rows only, and
+    the bitmap of rows with a repeated id (`repeated` counts them) is a separate object.
     """
 
     format: str
-    total: int  # rows that the batch is about: all of the file, but for a retry
+    total: int  # rows to process: all of the file, or fewer in a retry
     bad_count: int
     bad: tuple[BadRow, ...] = ()
     repeated: int = 0
     rows_per_part: int
     rows_in_file: int = 0
-    rows_read: int = 0  # of the file, up to the last part
+    rows_read: int = 0  # rows of the file up to the last part
     parts: int = 0
 
     @property
     def cut(self) -> bool:
-        """Whether there are no more parts."""
+        """Whether all parts were cut."""
         return self.rows_read == self.rows_in_file
 
 
 class PartReport(Value):
-    """What a part says of itself, in the first line of its result and in the ledger.
+    """The report of a part, in the first line of its result and in the ledger.
 
-    The result goes on with `output_bytes` of lines for the output file, then those for the errors.
-    `codes` counts the errors by their codes. `done` are the rows that came out, `final` those that
-    failed and that no retry cures, by their numbers, as ranges with both ends; the ledger does
-    without them.
+    `output_bytes` of lines for the output file follow in the result, then lines for the error file.
+    `codes` counts errors by code. `done` are the rows that succeeded, `final` the failed rows that
+    are not retryable, as ranges of row numbers with both ends included; the ledger omits both.
     """
 
     completed: int
@@ -210,22 +210,22 @@ class PartReport(Value):
 
     @property
     def short(self) -> PartReport:
-        """The report as the ledger keeps it."""
+        """The report as stored in the ledger."""
         return self.model_copy(update={"done": (), "final": ()})
 
 
 class DryRunRequest(JobRequest):
-    """A batch of which only its file is judged."""
+    """A batch whose file is only validated."""
 
     kind: Literal["dry_run"] = "dry_run"
     batch: BatchRequest
 
 
 class DryRunResult(JobResult):
-    """What would become of a batch; without a `format` its file cannot be read, as `error` says.
+    """The forecast of a batch. Without a `format` the file cannot be read, and `error` says why.
 
-    `tokens` are counted row by row where they are `exact`, else in `sampled` rows. `seconds` are
-    by what the living workers have done of late, None where that is not known.
+    `tokens` is the sum over all rows if `exact`, else an estimate from `sampled` rows. `seconds` is
+    an estimate from the recent rate of the running workers; None if unknown.
     """
 
     error: Failure | None = None
@@ -237,14 +237,14 @@ class DryRunResult(JobResult):
     sampled: int = 0
     exact: bool = True
     seconds: float | None = None
-    usage: Usage = Usage()  # it costs nothing
+    usage: Usage = Usage()  # a dry run is free of charge
 
 
 class BatchResult(JobResult):
-    """What came out. A file is named only if it holds something; so is where else it stands.
+    """The result of a batch. A file is named only if it is not empty; the same holds for its URL.
 
-    `undelivered` says why a file could not be written where it was asked for. `retryable` counts
-    the failed rows that a retry can cure; None in results of versions that did not count them.
+    `undelivered` says why a file could not be written to `output_url`. `retryable` counts the
+    failed rows that a retry can cure; None in results of versions without the field.
     """
 
     output_file: str | None = None
@@ -258,7 +258,7 @@ class BatchResult(JobResult):
 
 
 class StoredFile(Value):
-    """What is known of a file: it is there once this is written. Times in seconds since 1970."""
+    """The record of a stored file; the file exists once it is written. Times in s since 1970."""
 
     id: str
     purpose: str
@@ -268,23 +268,23 @@ class StoredFile(Value):
     expires_at: float | None = None
 
 
-UPLOAD_KEPT_S = 86400.0
+UPLOAD_RETENTION_S = 86400.0
 
 
 class MultipartUpload(Value):
-    """A file that is sent in parts, until it is whole. Times in seconds since 1970."""
+    """A file that is sent in upload parts, until it is completed. Times in seconds since 1970."""
 
     id: str
     status: Literal["pending", "completed", "cancelled"] = "pending"
     purpose: str
     filename: str
-    bytes: int  # announced; the parts must have as many
+    bytes: int  # declared size; the parts must have the same together
     created_at: float
     file_keep_s: float  # the name that is stored
-    part_ids: tuple[str, ...] = ()  # that the file was made of
+    part_ids: tuple[str, ...] = ()  # the parts of the completed file, in order
     file_id: str = ""
 
     @property
     def expires_at(self) -> float:
-        """From when on there is no such upload any more, nor its parts; a file made of it stays."""
-        return self.created_at + UPLOAD_KEPT_S
+        """When the upload and its parts are deleted; the completed file stays."""
+        return self.created_at + UPLOAD_RETENTION_S

@@ -1,12 +1,12 @@
-"""What is deleted while jobs may still read it: its name goes at once, its bytes when they ended.
+"""Deletion of objects that open jobs may still read: the record at once, the bytes later.
 
-    deletion on the store → record gone, and the name with it →
-    (by the keeper) no job from before is open: bytes gone → deletion gone
+    deletion record written → object's record deleted, and its name with it →
+    (keeper) no job from before is open: bytes deleted → deletion record deleted
 
-Every job that was accepted before the deletion counts, not those alone that name the object: the
-rows of a batch name files and classifiers too, and nobody has read them all. What is not open does
-not count, so a deletion holds bytes no longer than the longest job takes. The open markers on the
-store decide, so the loss of Redis changes nothing, and it holds for any number of processes.
+Every job that was accepted before the deletion counts, not only jobs that name the object: batch
+rows name files and classifiers too, and may not have been read yet. Jobs that have ended do not
+count, so a deletion retains bytes no longer than the longest job runs. The open markers on the
+object store decide, so that a loss of Redis changes nothing, and any number of processes agree.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shared.ports import ObjectStore, StoredObject
 from shared.types import Value
 
 MARGIN_S = 60.0
-"""Between what a call has looked up and the marker of its job; and the difference of two clocks."""
+"""Margin for the time between a call's lookup and its job's marker, and for clock offsets."""
 
 
 class Deletion(Value):
-    """What was deleted at a time, in seconds since 1970: objects whose bytes are still there.
+    """A deletion at a time, in seconds since 1970, of objects whose bytes still exist.
 
-    `record` is what the object said that is gone already. The jobs of `account` may need it, those
-    of any where it is empty.
+    `record` is the content of the deleted record. Jobs of `account` may need the objects, or jobs
+    of any account if it is empty.
     """
 
     account: str
@@ -46,13 +46,13 @@ def delete(
     account: str,
     now: float,
 ) -> None:
-    """Delete a record at once, and the objects with it where no job is open that may need them.
+    """Delete a record at once, and its objects if no open job may need them.
 
     Args:
-        store: Where they are.
-        record: From when on it is gone, there is no such thing any more.
-        objects: What it speaks of.
-        account: Whose jobs may need them; empty: those of any.
+        store: The object store.
+        record: Key of the record. Once it is deleted, the resource does not exist any more.
+        objects: Keys of the objects that belong to the record.
+        account: The account whose jobs may need them; empty: any account.
         now: Seconds since 1970.
     """
     if any(store.list(object_keys.OPEN)):
@@ -69,10 +69,10 @@ def delete(
 
 
 def read(store: ObjectStore, record: str, *, accepted_at: float | None) -> StoredObject:
-    """A record; for a job that was accepted at a time, also as it was when it was deleted later.
+    """A record. For a job, `accepted_at` makes records readable that were deleted after that time.
 
     Raises:
-        ObjectMissing: There is none.
+        ObjectMissing: The record does not exist.
     """
     try:
         return store.get(record)
@@ -88,13 +88,13 @@ def read(store: ObjectStore, record: str, *, accepted_at: float | None) -> Store
 
 @dataclass(frozen=True)
 class OpenJobs:
-    """The jobs that were open when this was first asked, from the oldest on."""
+    """The jobs that are open at the first call of `need`, oldest first."""
 
     store: ObjectStore
     _accounts: dict[str, str] = field(default_factory=dict)
 
     def need(self, account: str, *, at: float) -> bool:
-        """Whether a job of the account, or of any, was accepted before a time and has not ended."""
+        """Whether an open job of the account, or of any, was accepted before a time."""
         youngest = ids.job_id(max(0, int((at + MARGIN_S) * 1000)), 0)
         older = (job for job in self._ids if job >= youngest)  # ids sort newest first
         return any(account in ("", self._account(job)) for job in older)
@@ -108,7 +108,7 @@ class OpenJobs:
         if job_id not in self._accounts:
             try:
                 data = self.store.get(object_keys.open_marker(job_id)).data
-            except ObjectMissing:  # it has ended meanwhile
+            except ObjectMissing:  # it has ended in the meantime
                 data = b"/"
             self._accounts[job_id] = data.decode()
         return self._accounts[job_id]

@@ -1,4 +1,4 @@
-"""The error tree: everything Pigeonhole raises on purpose, and what it means to a caller.
+"""The error tree: every error that Pigeonhole raises on purpose, with its code in responses.
 
     PigeonholeError                     INTERNAL_ERROR
     ├── InvalidRequest                  VALIDATION_ERROR
@@ -32,20 +32,20 @@
     │   └── StoreUnavailable                                              retryable, outage
     │       └── StoreFull               STORAGE_FULL                      retryable, outage
     ├── DeadlineExceeded                SERVICE_TIMEOUT                   retryable
-    ├── WorkFailed                      INTERNAL_ERROR      a part was given up after its attempts
+    ├── WorkFailed                      INTERNAL_ERROR      a part failed in all its attempts
     ├── ObjectMissing                   INTERNAL_ERROR      the object store has no such name
-    ├── PreconditionFailed              INTERNAL_ERROR      somebody else wrote the object first
-    ├── IllegalTransition               INTERNAL_ERROR      a job was told what its state forbids
+    ├── PreconditionFailed              INTERNAL_ERROR      another writer wrote the object first
+    ├── IllegalTransition               INTERNAL_ERROR      the state of a job forbids an event
     ├── LeaseLost                       INTERNAL_ERROR      another worker holds the part now
-    ├── ClocksDisagree                  INTERNAL_ERROR      nothing is deleted: its age is in doubt
-    ├── MessageUndecodable              INTERNAL_ERROR      bytes that are no message of ours
+    ├── ClocksDisagree                  INTERNAL_ERROR      nothing is deleted: ages are uncertain
+    ├── MessageUndecodable              INTERNAL_ERROR      bytes that are not a known message
     │   └── MessageTooNew                                                 retryable, outage
-    └── ConfigurationError              INTERNAL_ERROR      settings or server unfit to start
+    └── ConfigurationError              INTERNAL_ERROR      wrong settings, or an unfit server
 
-`retryable`: the same request, or the same row of a batch, may succeed later without a change to it.
-The error lines and the `summary` of a batch say so, and a retry takes such rows. `outage`: the
-service fails, not the request, so a worker gives the work back and it is done again by itself.
-The status of each code stands in `shared.statuses`.
+`retryable`: the same request, or the same batch row, may succeed later without a change. The error
+lines and the `summary` of a batch show the flag, and a retry of the batch runs such rows. `outage`:
+the service fails, not the request, so a worker requeues the task. `shared.statuses` maps codes to
+HTTP statuses.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class FieldError:
-    """One wrong field of a request: where it is, what is wrong, and what to do.
+    """One wrong field of a request: its path, what is wrong, and how to correct it.
 
-    `field` is a path such as ``input[3].text``; the value itself is never repeated.
+    `field` is a path such as ``input[3].text``. The value itself is never repeated.
     """
 
     field: str
@@ -67,7 +67,7 @@ class FieldError:
 
 
 class PigeonholeError(Exception):
-    """Root of the tree; `str(error)` is a sentence that may be shown to the caller."""
+    """Root of the tree; `str(error)` is a sentence that clients may see."""
 
     code = "INTERNAL_ERROR"
     retryable = False
@@ -93,31 +93,31 @@ class InvalidRequest(PigeonholeError):
 
 
 class BodyTooLarge(InvalidRequest):
-    """Raised when the body exceeds what its route needs, before it is read."""
+    """Raised before a body is read that is larger than its route allows."""
 
 
 class ContentEncodingNotSupported(InvalidRequest):
-    """Raised when the body is encoded in a way that is not decoded on its path."""
+    """Raised when a path does not support the `Content-Encoding` of the body."""
 
 
 class BodyTimeout(InvalidRequest):
-    """Raised when the client does not send the body in time; the connection is closed."""
+    """Raised when the body arrives too slowly; the connection is closed."""
 
     code = "REQUEST_TIMEOUT"
 
 
 class LabelsRequired(InvalidRequest):
-    """Raised when a classify request names neither labels nor a classifier."""
+    """Raised when a classify request has neither labels nor a classifier."""
 
     code = "INPUT_LABELS_REQUIRED"
 
 
 class EtagMismatch(InvalidRequest):
-    """Raised when `If-Match` names other bytes than those of the file."""
+    """Raised when `If-Match` does not match the ETag of the file."""
 
 
 class RangeNotSatisfiable(InvalidRequest):
-    """Raised when a file has none of the bytes that `Range` asks for; `size` is what it has."""
+    """Raised when `Range` requests bytes beyond the end of a file; `size` is the file's size."""
 
     def __init__(self, detail: str, *, size: int = 0, **more: Any) -> None:
         super().__init__(detail, **more)
@@ -125,11 +125,11 @@ class RangeNotSatisfiable(InvalidRequest):
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """Raised when an `Idempotency-Key` was used with another request; 422 on every path."""
+    """Raised when an `Idempotency-Key` belongs to a different request; 422 on every path."""
 
 
 class ModelNotFound(PigeonholeError):
-    """Raised when no model or alias of the catalogue has the name."""
+    """Raised when the catalogue has no such model or alias."""
 
     code = "INPUT_MODEL_NOT_FOUND"
 
@@ -147,25 +147,25 @@ class LabelLimitExceeded(PigeonholeError):
 
 
 class TokenLimitExceeded(PigeonholeError):
-    """Raised when one input has more tokens than the limit; names its index."""
+    """Raised when one input has more tokens than the limit; the message gives its index."""
 
     code = "INPUT_TOKEN_LIMIT_EXCEEDED"
 
 
 class FetchFailed(PigeonholeError):
-    """Raised when a URL could not be read: refused, not found, too large, of a wrong type."""
+    """Raised when a URL cannot be fetched: forbidden, not found, too large or of a wrong type."""
 
     code = "INPUT_FETCH_FAILED"
 
 
 class FetchInterrupted(FetchFailed):
-    """Raised when a URL could not be read for now: its server was too slow, away, or failed."""
+    """Raised when a fetch may succeed later: the server was too slow, unreachable or failing."""
 
     retryable = True
 
 
 class UnreadableInput(PigeonholeError):
-    """Raised when a image or a document is broken, too large, or of a kind that is not read."""
+    """Raised when an image or document is broken, too large, or in an unsupported format."""
 
     code = "INPUT_UNREADABLE"
 
@@ -189,7 +189,7 @@ class InvalidKeyFormat(PigeonholeError):
 
 
 class TooManyWrongKeys(PigeonholeError):
-    """Raised instead of `InvalidKey` when the address has sent many wrong keys."""
+    """Raised instead of `InvalidKey` when a client address has sent many wrong keys."""
 
     code = "RATE_WRONG_KEY_LIMIT_EXCEEDED"
 
@@ -201,13 +201,13 @@ class ScopeNotAllowed(PigeonholeError):
 
 
 class ResourceLimitExceeded(PigeonholeError):
-    """Raised when an account has as many of something as it may."""
+    """Raised when an account has the maximum number of a resource."""
 
     code = "AUTHZ_RESOURCE_LIMIT_EXCEEDED"
 
 
 class NotFound(PigeonholeError):
-    """Raised when nothing of that name exists for this account."""
+    """Raised when the account has no object of that name."""
 
     code = "RESOURCE_NOT_FOUND"
 
@@ -219,54 +219,54 @@ class MethodNotAllowed(PigeonholeError):
 
 
 class Conflict(PigeonholeError):
-    """Raised when the resource is busy, or its state forbids the call."""
+    """Raised when the resource is busy, or its state forbids the operation."""
 
     code = "CONFLICT_RESOURCE_BUSY"
 
 
 class TooBusy(PigeonholeError):
-    """Raised when a queue or the front end holds as many waiting calls as it may."""
+    """Raised when a queue or an API process has no room for a further call: backpressure."""
 
     code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
     retryable = outage = True
 
 
 class Unavailable(PigeonholeError):
-    """Raised when a part of the service is away; the same call may work later."""
+    """Raised when a component of the service is unavailable; the same call may succeed later."""
 
     code = "SERVICE_UNAVAILABLE"
     retryable = outage = True
 
 
 class BrokerUnavailable(Unavailable):
-    """Raised when Redis does not answer within its time bound."""
+    """Raised when Redis does not respond within its timeout."""
 
 
 class BrokerFull(BrokerUnavailable):
-    """Raised when Redis reads but takes no writes: its disk or its memory is full."""
+    """Raised when Redis reads but rejects writes: its disk or memory is full."""
 
     code = "STORAGE_FULL"
 
 
 class StoreUnavailable(Unavailable):
-    """Raised when the object store does not answer within its time bound."""
+    """Raised when the object store does not respond within its timeout."""
 
 
 class StoreFull(StoreUnavailable):
-    """Raised when the object store has no room for what is written. Reading and deleting work."""
+    """Raised when the object store has no room for a write. Reads and deletions still work."""
 
     code = "STORAGE_FULL"
 
 
 class DeadlineExceeded(PigeonholeError):
-    """Raised when the answer did not come within the caller's deadline."""
+    """Raised when a result is not ready within the deadline of the request."""
 
     code = "SERVICE_TIMEOUT"
     retryable = True
 
 
 class WorkFailed(PigeonholeError):
-    """Raised when a part of a job was attempted as often as allowed and did not end."""
+    """Raised when a part of a job has failed in every allowed attempt."""
 
 
 class ObjectMissing(PigeonholeError):
@@ -274,36 +274,36 @@ class ObjectMissing(PigeonholeError):
 
 
 class PreconditionFailed(PigeonholeError):
-    """Raised when a conditional write met another writer's object."""
+    """Raised when the condition of a write does not hold: another writer changed the object."""
 
 
 class IllegalTransition(PigeonholeError):
-    """Raised when a job's state does not allow the event, or the event is of an older attempt."""
+    """Raised when a job's state does not allow an event, or the event is of an older attempt."""
 
 
 class LeaseLost(PigeonholeError):
-    """Raised when a part is no longer held by the caller's token."""
+    """Raised when the lease token of a task is no longer valid."""
 
 
 class ClocksDisagree(PigeonholeError):
-    """Raised when the clocks of this machine, of Redis and of the object store differ."""
+    """Raised when the clocks of this machine, Redis and the object store differ."""
 
 
 class MessageUndecodable(PigeonholeError):
-    """Raised when bytes from the broker are not a message of a schema we know."""
+    """Raised when bytes from the broker are not a message of a known schema."""
 
 
 class MessageTooNew(MessageUndecodable):
-    """Raised when a newer process wrote the message; one as new as that can read it."""
+    """Raised when a newer process wrote the message; a process of that version can read it."""
 
     retryable = outage = True
 
 
 class ConfigurationError(PigeonholeError):
-    """Raised at start when a setting is wrong or a server lacks what is needed."""
+    """Raised at start when a setting is wrong, or a server lacks a required feature."""
 
 
-# Rows of a batch that were never begun have one of these codes, by no error: all are retryable.
+# Codes of batch rows that never began; no exception has them. All are retryable.
 BATCH_EXPIRED = "batch_expired"
 BATCH_CANCELLED = "batch_cancelled"
 BATCH_FAILED = "batch_failed"

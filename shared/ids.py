@@ -1,4 +1,4 @@
-"""Names of things: how ids are made and how references to classifiers are read."""
+"""Identifiers: how ids are created, and how references to classifiers are parsed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _base32(number: int, digits: int) -> str:
 
 
 def _newest_first(ms: int) -> str:
-    """A time as 10 characters; times before 1970 count as 1970, so nothing is older than them."""
+    """A time as 10 characters, later times first; times before 1970 count as 1970."""
     return _base32(_MAX_MS - min(max(ms, 0), _MAX_MS), 10)
 
 
@@ -43,37 +43,37 @@ def job_id(now_ms: int, entropy: int) -> str:
 
 
 def file_id(now_ms: int, entropy: int) -> str:
-    """A file id that sorts newest first, as those of jobs."""
+    """A file id that sorts newest first, as job ids do."""
     return f"file-{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_file_id(text: str) -> bool:
-    """Whether the text has the form of a file id, whoever's it is."""
+    """Whether the text has the form of a file id; the file need not exist."""
     return _FILE.fullmatch(text) is not None
 
 
 def upload_id(now_ms: int, entropy: int) -> str:
-    """The id of a file that is sent in parts; it sorts newest first."""
+    """The id of a multipart upload; it sorts newest first."""
     return f"upload_{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_upload_id(text: str) -> bool:
-    """Whether the text has the form of an upload's id, whoever's it is."""
+    """Whether the text has the form of an upload id."""
     return _UPLOAD.fullmatch(text) is not None
 
 
 def delivery_id(now_ms: int, entropy: int) -> str:
-    """The id of a delivery of a webhook; it sorts newest first."""
+    """The id of a webhook delivery; it sorts newest first."""
     return f"msg_{_newest_first(now_ms)}{_base32(entropy, 16)}"
 
 
 def is_delivery_id(text: str) -> bool:
-    """Whether the text has the form of a delivery's id, whoever's it is."""
+    """Whether the text has the form of a delivery id."""
     return _DELIVERY.fullmatch(text) is not None
 
 
 def event_id(now_ms: int, entropy: int) -> str:
-    """The id of an event that webhooks are told of; the same for each of them."""
+    """The id of a webhook event; all webhooks of an account get the same id."""
     return f"evt_{_base32(_MAX_MS - now_ms, 10)}{_base32(entropy, 16)}"
 
 
@@ -83,22 +83,22 @@ def webhook_id() -> str:
 
 
 def is_webhook_id(text: str) -> bool:
-    """Whether the text has the form of a webhook's id, whoever's it is."""
+    """Whether the text has the form of a webhook id."""
     return _WEBHOOK.fullmatch(text) is not None
 
 
 def part_id() -> str:
-    """A fresh id for a part of an upload."""
+    """A fresh id for an upload part."""
     return f"part_{token()}"
 
 
 def is_part_id(text: str) -> bool:
-    """Whether the text has the form of a part's id, whoever's it is."""
+    """Whether the text has the form of an upload part id."""
     return _PART.fullmatch(text) is not None
 
 
 def batch_id_of(job: str) -> str:
-    """What clients of the OpenAI API call a batch job.
+    """The id of a batch job in the API, which follows OpenAI's.
 
     >>> batch_id_of("job_0123")
     'batch_0123'
@@ -107,17 +107,17 @@ def batch_id_of(job: str) -> str:
 
 
 def job_id_of(batch: str) -> str:
-    """The job of a batch; as good as any unknown id where the text is no batch's."""
+    """The job id of a batch id; empty, an unknown id, if the text has another form."""
     return batch.replace("batch_", "job_", 1) if batch.startswith("batch_") else ""
 
 
 def is_job_id(text: str) -> bool:
-    """Whether the text has the form of a job id, whoever's it is."""
+    """Whether the text has the form of a job id."""
     return _JOB.fullmatch(text) is not None
 
 
 def random_bits(bits: int = 80) -> int:
-    """Randomness that cannot be guessed."""
+    """Random bits that cannot be guessed."""
     return secrets.randbits(bits)
 
 
@@ -127,12 +127,12 @@ def request_id() -> str:
 
 
 def classifier_id() -> str:
-    """A fresh classifier id, a UUID as clients expect it."""
+    """A fresh classifier id: a UUID, the form that clients expect."""
     return str(uuid.uuid4())
 
 
 def classifier_id_of(cause: str) -> str:
-    """The id of the classifier that something makes, the same however often it is done.
+    """The id of the classifier that a cause creates; the same for each attempt.
 
     >>> classifier_id_of("job_0.1") == classifier_id_of("job_0.1")
     True
@@ -141,17 +141,17 @@ def classifier_id_of(cause: str) -> str:
 
 
 def is_classifier_id(text: str) -> bool:
-    """Whether the text has the form of a classifier id, whoever's it is."""
+    """Whether the text has the form of a classifier id."""
     return _UUID.fullmatch(text) is not None
 
 
 def token() -> str:
-    """A fresh opaque token: leases, reply names, process names."""
+    """A fresh opaque token, for leases, reply names and process names."""
     return _base32(secrets.randbits(80), 16)
 
 
 class ClassifierRef(NamedTuple):
-    """A classifier by id or name, at a version number, an alias, or the latest."""
+    """A reference to a classifier by id or name: a version number, an alias, or the latest."""
 
     name: str
     version: int | None
@@ -168,12 +168,12 @@ _REF = re.compile(
 
 
 def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
-    """Read ``uuid``, ``name``, ``name@v3``, ``name@champion`` or ``name@latest``.
+    """Parse ``uuid``, ``name``, ``name@v3``, ``name@champion`` or ``name@latest``.
 
-    ``latest`` is no alias that could be moved: it is what a reference without one means.
+    ``latest`` is reserved: it means the same as a reference without an alias.
 
     Raises:
-        InvalidRequest: The text is none of these.
+        InvalidRequest: The text has none of these forms.
 
     >>> parse_ref("spam@v3")
     ClassifierRef(name='spam', version=3, alias=None)

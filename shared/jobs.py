@@ -1,10 +1,10 @@
-"""A job's life: its states, what moves it between them, and nothing else that does.
+"""The state machine of a job: its states and the events that change them.
 
     queued → running → finalising → succeeded | failed
        └────────┴→ cancelling → cancelled
        └────────┴→ expiring → expired
 
-`advance` is pure; whoever calls it stores the outcome by compare-and-set (`Ledger.replace`).
+`advance` is pure; its caller stores the new record by compare-and-set (`Ledger.replace`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.types import Failure, JobKind, Usage, Value
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing moves the job any more."""
+        """Whether no event can change the state any more."""
         return self in TERMINAL
 
 
@@ -41,8 +41,8 @@ TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPI
 
 
 class Progress(Value):
-    """Items of the job; `total == completed + failed` in every terminal state but for work that
-    was never begun when the job was cancelled or expired, which counts as failed.
+    """Counts of a job's items. In every terminal state `total == completed + failed`; items that
+    never began before a cancellation or expiry count as failed.
     """
 
     total: int
@@ -51,11 +51,11 @@ class Progress(Value):
 
 
 class Job(Value):
-    """The record of one piece of work; times are UTC.
+    """The record of one job; times are UTC.
 
-    `deadline` is when its owner wants it to end, done or not; `finalising_at` when its result began
-    to be put together, whichever way it ends. `key_id` is the API key that submitted it; empty in
-    records of versions that did not keep it.
+    `deadline` is when the job must end, complete or not; `finalising_at` is when the assembly of
+    its result began, whatever its state then. `key_id` is the API key that submitted the job; empty
+    in records of versions without the field.
     """
 
     id: str
@@ -75,18 +75,18 @@ class Job(Value):
     progress: Progress
     usage: Usage = Usage()
     error: Failure | None = None
-    # Left out where it is empty: a record of a version without it stays equal to its own bytes.
-    metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda found: not found)
+    # Excluded if empty: a record of a version without the field stays equal to its own bytes.
+    metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda metadata: not metadata)
 
 
 class Start(Value):
-    """A worker took a part of the job; `attempt` counts the takes of that part."""
+    """A worker claimed a part of the job; `attempt` counts the claims of that part."""
 
     attempt: int = 1
 
 
 class Finalise(Value):
-    """Every part has ended; what came out is being put together."""
+    """Every part has ended; the result is being assembled."""
 
     attempt: int = 1
 
@@ -99,7 +99,7 @@ class Succeed(Value):
 
 
 class Fail(Value):
-    """The job cannot end well; `progress` is what was done all the same, if anything was kept."""
+    """The job cannot succeed; `progress` counts the results that were stored, if any."""
 
     error: Failure
     progress: Progress | None = None
@@ -107,22 +107,22 @@ class Fail(Value):
 
 
 class Cancel(Value):
-    """The owner asked for it."""
+    """The owner cancels the job."""
 
 
 class Lapse(Value):
-    """Its deadline is over."""
+    """The deadline has passed."""
 
 
 class Settle(Value):
-    """Nothing of a cancelled job runs any more; `progress` is what was kept."""
+    """No task of a cancelled job runs any more; `progress` counts the stored results."""
 
     progress: Progress | None = None
     usage: Usage | None = None
 
 
 class Expire(Value):
-    """The time the job was given is over; `progress` is what was kept."""
+    """The time of the job is over; `progress` counts the stored results."""
 
     progress: Progress | None = None
     usage: Usage | None = None
@@ -161,7 +161,7 @@ def advance(job: Job, event: Event, now: datetime) -> Job:
 
     Raises:
         IllegalTransition: The state does not allow the event, or the event belongs to an
-            attempt older than the one recorded. Redelivered work meets this and stops.
+            attempt older than the recorded one. This stops redelivered work.
     """
     target = TRANSITIONS.get((job.state, type(event)))
     if target is None:
@@ -185,8 +185,8 @@ def advance(job: Job, event: Event, now: datetime) -> Job:
     if target.terminal:
         changes["finished_at"] = now
         if isinstance(event, Fail | Settle | Expire):
-            kept = event.progress or job.progress
-            left = kept.total - kept.completed
-            changes["progress"] = kept.model_copy(update={"failed": left})
+            progress = event.progress or job.progress
+            failed = progress.total - progress.completed
+            changes["progress"] = progress.model_copy(update={"failed": failed})
             changes["usage"] = event.usage or job.usage
     return job.model_copy(update=changes)

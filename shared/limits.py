@@ -1,6 +1,6 @@
-"""The limits of one request, with units in their names, and the sentences that refuse.
+"""Limits of one request, with units in their names, and the errors for requests over a limit.
 
-A limit is never a silent cut: the error names the limit, the offending place and what to do.
+Nothing is truncated silently: the error names the limit, the offending field and a remedy.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from shared.types import (
     TrainRequest,
 )
 
-_MIN_WEIGHT, _MAX_WEIGHT = 0.001, 1000.0  # their squares and quotients stay numbers
+_MIN_WEIGHT, _MAX_WEIGHT = 0.001, 1000.0  # squares and quotients of weights must stay finite
 _MAX_URL_CHARS = 2048
-_MAX_DATA_URI_CHARS = 256  # before the base64 of a data URI, and padding behind it
-_CHARS_PER_TOKEN = 32  # more than any ordinary text has on average; English has 4 to 5
+_MAX_DATA_URI_CHARS = 256  # the header of a data URI, and base64 padding
+_CHARS_PER_TOKEN = 32  # above the mean of any ordinary text; English has 4 to 5
 
 
 def _input(index: int) -> str:
@@ -41,7 +41,7 @@ def _input(index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one request may hold."""
+    """The maximum contents of one request."""
 
     max_inputs: int = 1024
     max_labels: int = 256
@@ -61,7 +61,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """The limits that the operator set."""
+        """The limits that the operator configured."""
         return cls(
             max_inputs=settings.max_inputs,
             max_labels=settings.max_labels,
@@ -81,14 +81,14 @@ class Limits:
         )
 
     def check(self, request: ClassifyRequest) -> ClassifyRequest:
-        """Refuse a request that holds too much or nothing.
+        """Refuse a request that is empty or over a limit.
 
         Returns:
-            The request; without its bad items where it asks for errors per item.
+            The request; with `errors="per_item"`, without its invalid items.
 
         Raises:
             InvalidRequest: Too many or no inputs, an empty text or label, a text too long.
-            InvalidLabels: Fewer than two distinct labels where one is to be chosen.
+            InvalidLabels: Fewer than two distinct labels in a single-label question.
             LabelLimitExceeded: Too many labels or groups.
         """
         if not request.items:
@@ -113,7 +113,9 @@ class Limits:
         for question in request.questions:
             self._check_question(question, multi_label=request.multi_label)
         for label, text in request.descriptions.items():
-            self._check_length(f"descriptions[{_shown(label)}]", text, self.max_description_chars)
+            self._check_length(
+                f"descriptions[{_truncated(label)}]", text, self.max_description_chars
+            )
         if request.template is not None:
             self._check_length("template", request.template, self.max_description_chars)
         if request.top_k is not None and request.top_k < 1:
@@ -123,11 +125,11 @@ class Limits:
     def check_training(
         self, request: TrainRequest, *, place: Callable[[int], str] = _input
     ) -> None:
-        """Refuse examples to learn that are too many, or one that is wrong.
+        """Refuse training examples that are too many, or of which one is invalid.
 
         Args:
             request: the examples.
-            place: names the place of an example, by its index.
+            place: the field path of an example, by its index.
 
         Raises:
             InvalidRequest: As for `check`; also a wrong `num_iters` or `weight`.
@@ -151,7 +153,7 @@ class Limits:
     def check_evaluation(
         self, request: EvaluateRequest, *, place: Callable[[int], str] = _input
     ) -> None:
-        """Refuse examples to judge a classifier by that are too many, or one that is wrong.
+        """Refuse evaluation examples that are too many, or of which one is invalid.
 
         Raises:
             InvalidRequest: As for `check`; also if no example has a label.
@@ -161,7 +163,7 @@ class Limits:
             _refuse("input", "no example has a label: add labels to some of them")
 
     def check_num_iters(self, count: int, *, field: str = "num_iters") -> None:
-        """Refuse a number of iterations.
+        """Refuse an invalid number of iterations.
 
         Raises:
             InvalidRequest: It is less than one, or more than `max_num_iters`.
@@ -170,13 +172,13 @@ class Limits:
             _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
 
     def check_names(self, labels: Iterable[str]) -> None:
-        """Refuse new names of labels that no label could have.
+        """Refuse new label names that no label may have.
 
         Raises:
             InvalidRequest: One is empty or too long.
         """
         for label in labels:
-            self._refuse_label(f"labels[{_shown(label)}]", label)
+            self._refuse_label(f"labels[{_truncated(label)}]", label)
 
     def check_classifier_labels(self, count: int) -> None:
         """Refuse more labels than a classifier may have.
@@ -207,7 +209,7 @@ class Limits:
             )
 
     def check_document_tokens(self, tokens: int) -> None:
-        """Refuse a document whose text is too long; nobody has counted to its end.
+        """Refuse a document whose text is too long; `tokens` may be a lower bound.
 
         Raises:
             TokenLimitExceeded: It has more tokens than `max_document_tokens`.
@@ -219,14 +221,14 @@ class Limits:
             )
 
     def check_label_tokens(self, group: str | None, tokens: int) -> None:
-        """Refuse labels that together are too long.
+        """Refuse labels that together have too many tokens.
 
         Raises:
             TokenLimitExceeded: They have more tokens than `max_label_tokens`.
         """
         if tokens > self.max_label_tokens:
             _refuse(
-                "labels" if group is None else f"labels[{_shown(group)}]",
+                "labels" if group is None else f"labels[{_truncated(group)}]",
                 f"labels and descriptions have {tokens} tokens; at most {self.max_label_tokens} "
                 "are allowed in one question: shorten the descriptions",
                 TokenLimitExceeded,
@@ -291,7 +293,7 @@ class Limits:
             what = "has no visible characters" if text.strip() else "must not be empty"
             _refuse(f"{where}.text", f"{what}; leave the item out")
         max_chars = self.max_input_tokens * _CHARS_PER_TOKEN
-        if len(text) > max_chars:  # spares the tokenizer what it would refuse
+        if len(text) > max_chars:  # saves tokenizing a text that is over the limit anyway
             _refuse(
                 where,
                 f"has {len(text)} characters, far beyond {self.max_input_tokens} tokens: "
@@ -300,7 +302,7 @@ class Limits:
             )
 
     def _check_question(self, question: Question, *, multi_label: bool) -> None:
-        field = "labels" if question.group is None else f"labels[{_shown(question.group)}]"
+        field = "labels" if question.group is None else f"labels[{_truncated(question.group)}]"
         if question.group is not None:
             if is_empty(question.group):
                 _refuse("labels", "the name of a label group must not be empty")
@@ -332,8 +334,8 @@ class Limits:
             _refuse(field, f"at most {most} characters are allowed, got {len(text)}: shorten it")
 
 
-def _shown(label: str) -> str:
-    """A label inside a field path: bounded, so that an error never echoes a document."""
+def _truncated(label: str) -> str:
+    """A label in a field path, truncated: an error never repeats a whole document."""
     return label if len(label) <= 40 else label[:39] + "…"
 
 

@@ -1,4 +1,4 @@
-"""The models on offer, read from TOML: names, aliases, where they run and how they are prompted."""
+"""The model catalogue, read from TOML: names, aliases, devices and prompts of each model."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class ModelEntry(_CatalogueTable):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The kinds of worker that may hold it, by the names of their queues, the better first."""
+        """The kinds of worker that may hold the model, by queue name, the faster first."""
         return {"cpu": ("cpu",), "gpu-preferred": ("gpu", "cpu"), "gpu-only": ("gpu",)}[self.device]
 
     @property
     def reads_images(self) -> bool:
-        """Whether images and texts lie in one space of vectors."""
+        """Whether the model embeds images and texts into the same space."""
         return self.engine in {"sentence_clip", "open_clip"}
 
 
@@ -88,7 +88,7 @@ class Catalogue:
         self.default = self.entries[self._names[default]]
 
     def for_images(self) -> ModelEntry:
-        """The model for images where none is named: the first that reads them, if one does."""
+        """The default model for images: the first that accepts them, else the default model."""
         able = [entry for entry in self.entries.values() if entry.reads_images]
         return self.default if self.default.reads_images or not able else able[0]
 
@@ -96,7 +96,7 @@ class Catalogue:
         """The model of a name or alias.
 
         Raises:
-            ModelNotFound: There is none; the sentence lists the known names.
+            ModelNotFound: The catalogue has none; the message lists the known names.
         """
         known = self._names.get(name)
         if known is None:

@@ -1,9 +1,8 @@
-"""When two labels are the same label, and when a text holds nothing that can be classified.
+"""Normal form of labels: when two labels are equal, and when a text is empty.
 
 Labels are compared by their normal form: Unicode NFC, without invisible characters, each run of
-spaces one space, none at the ends. Case and compatibility characters count: `Joy` and `joy` are two
-labels. The first spelling is the one that is answered. The form is for comparison only; no text is
-changed by it.
+spaces as one space, none at the ends. Case and compatibility characters count: `Joy` and `joy` are
+two labels. Responses have the first spelling. The form is for comparison only; no text is changed.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-_JOINERS = "\u200c\u200d"  # they change how neighbours are written, inside a word and in emoji
+_JOINERS = "\u200c\u200d"  # zero-width joiners change how neighbours are drawn, as in emoji
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
-# Letters and symbols by category that are drawn as nothing: Hangul fillers and the blank Braille.
+# Letters and symbols by category that are drawn as nothing: Hangul fillers, blank Braille.
 _DRAWN_AS_NOTHING = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def normal_form(label: str) -> str:
-    r"""What a label is compared by.
+    r"""The form by which labels are compared.
 
     >>> normal_form(" late\u00a0 delivery\u200b") == normal_form("late delivery")
     True
@@ -34,7 +33,7 @@ def normal_form(label: str) -> str:
 
 
 def is_empty(text: str) -> bool:
-    r"""Whether a text has no character that can be seen: a tokenizer would be left nothing.
+    r"""Whether a text has no visible character: the tokenizer would return no token.
 
     >>> is_empty(" \u200b\ufeff\x00\u0301"), is_empty("?")
     (True, False)
@@ -43,7 +42,7 @@ def is_empty(text: str) -> bool:
 
 
 class LabelSpellings:
-    """Maps each spelling of a label to the one that came first.
+    """Maps each spelling of a label to the first spelling.
 
     >>> spellings = LabelSpellings(["billing"])
     >>> spellings.add("billing "), spellings.add("delivery"), spellings.get("other")
@@ -53,14 +52,14 @@ class LabelSpellings:
     """
 
     def __init__(self, labels: Iterable[str] = ()) -> None:
-        """Begin with labels that are known to be distinct, whatever their normal forms."""
+        """Start with labels that are known to be distinct, whatever their normal forms."""
         self._labels = dict.fromkeys(labels)
         self._spelling: dict[str, str] = {}
         for label in self._labels:
             self._spelling.setdefault(normal_form(label), label)
 
     def add(self, label: str) -> str:
-        """The first spelling of a label, which is this one if there was none."""
+        """The first spelling of a label; this spelling, if the label is new."""
         known = self.get(label)
         if known is None:
             self._labels[label] = None
@@ -68,11 +67,11 @@ class LabelSpellings:
         return known
 
     def get(self, label: str) -> str | None:
-        """The first spelling of a label; None where there is none."""
+        """The first spelling of a label; None if the label is unknown."""
         return label if label in self._labels else self._spelling.get(normal_form(label))
 
     def __iter__(self) -> Iterator[str]:
-        """The labels, each in its first spelling, in the order in which they came."""
+        """The labels in their first spelling, in order of insertion."""
         return iter(self._labels)
 
 
@@ -81,7 +80,7 @@ def _visible(char: str) -> bool:
 
 
 def _invisible(char: str) -> bool:
-    """Characters that a label loses: spaces stay, for they part its words."""
+    """Whether the normal form drops the character; spaces stay, because they separate words."""
     if char in _JOINERS or char.isspace():
         return False
     return (

@@ -1,42 +1,42 @@
-"""Where each object lies on the store: names only, no I/O.
+"""Object keys: the name of every object on the object store. No I/O.
 
-jobs/{account}/{job}/request.json   what was accepted, with the first record of the job
+jobs/{account}/{job}/request.json   the accepted request, with the first record of the job
 jobs/{account}/{job}/result.json    the internal result
-jobs/{account}/{job}/job.json       the last record of the job: its existence ends it
-jobs/{account}/{job}/plots/{file}   drawings beside a result
+jobs/{account}/{job}/job.json       the final record of the job; it exists once the job has ended
+jobs/{account}/{job}/plots/{file}   plots of an evaluation
 jobs/{account}/{job}/upload         a file that the job reads
-jobs/{account}/{job}/inputs.json    the objects that a batch reads, where they are not ours
+jobs/{account}/{job}/inputs.json    the objects of a bucket that a batch reads
 jobs/{account}/{job}/items.jsonl    the objects that a batch classifies, a row for each
-jobs/{account}/{job}/plan.json      what a batch's file holds, and its parts so far
-jobs/{account}/{job}/done           the rows of its file that came out, here or before: a bit each
-jobs/{account}/{job}/final          the rows that failed and that no retry cures: a bit each
-jobs/{account}/{job}/retry.json       which job is the retry of a batch
-jobs/{account}/{job}/parts/repeated the rows whose id came before
+jobs/{account}/{job}/plan.json      the plan of a batch: its rows, and its parts so far
+jobs/{account}/{job}/done           bitmap of the rows that succeeded, here or in a retried batch
+jobs/{account}/{job}/final          bitmap of the failed rows that are not retryable
+jobs/{account}/{job}/retry.json     the job that is the retry of a batch
+jobs/{account}/{job}/parts/repeated bitmap of the rows whose id occurred before
 jobs/{account}/{job}/parts/{n}.in   the rows of a part
-jobs/{account}/{job}/parts/{n}.out  what came out of it: a report, then lines
-batches/{account}/{job}             says that the job is a batch
+jobs/{account}/{job}/parts/{n}.out  the result of a part: a report, then lines
+batches/{account}/{job}             index of jobs that are batches
 open/{job}                          marker of an accepted job that has not ended
-deleted/{record}                    a record that is gone, whose objects open jobs may still read
-idempotency/{account}/{sha256}.json what an Idempotency-Key was used for
-calls/{account}/{sha256}.json       which job a call gets that is sent again, by key, path and body
+deleted/{record}                    a deleted record, whose objects open jobs may still read
+idempotency/{account}/{sha256}.json the idempotency record of an Idempotency-Key
+calls/{account}/{sha256}.json       deduplication: the job of a repeated call, by key, path and body
 keys/{sha256}.json                  an API key, by the hash of its secret
-key_uses/{sha256}.json              when it was last used
+key_uses/{sha256}.json              when a key was last used
 
-classifiers/{account}/{id}/classifier.json              the record; it moves by compare-and-set
-classifiers/{account}/{id}/used.json                    how often it was asked
+classifiers/{account}/{id}/classifier.json              the record; changed by compare-and-set
+classifiers/{account}/{id}/used.json                    number of requests, and the last
 classifiers/{account}/{id}/versions/{file}.safetensors  the weights of a version, immutable
 classifiers/{account}/{id}/versions/{file}.json         its report, immutable
-classifiers/{account}/{id}/examples/{version}.jsonl     what a version learnt, if it is kept
-names/{account}/{sha256}.json                           whose a name is
-files/{account}/{file}/file.json                        what is known of a file
+classifiers/{account}/{id}/examples/{version}.jsonl     stored examples of a version
+names/{account}/{sha256}.json                           the classifier that has a name
+files/{account}/{file}/file.json                        the record of a stored file
 files/{account}/{file}/content                          its bytes
-uploads/{account}/{upload}/upload.json                  a file that is sent in parts
-uploads/{account}/{upload}/parts/{part}                 the bytes of one of them
+uploads/{account}/{upload}/upload.json                  the record of a multipart upload
+uploads/{account}/{upload}/parts/{part}                 the bytes of an upload part
 public/{id}                                             the owner of a public classifier
 
-webhooks/{account}/{webhook}.json                whom to tell; it moves by compare-and-set
-deliveries/{account}/{webhook}/{delivery}.json   what he is told, and how often it was tried
-due/{ms}.{account}.{webhook}.{delivery}          when to try it next; the delivery decides
+webhooks/{account}/{webhook}.json                the record; changed by compare-and-set
+deliveries/{account}/{webhook}/{delivery}.json   the message, and its attempts
+due/{ms}.{account}.{webhook}.{delivery}          index by the time of the next attempt
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ def jobs_of(account: str) -> str:
 
 
 def job_prefix(account: str, job: str) -> str:
-    """Prefix of everything a job keeps."""
+    """Prefix of all objects of a job."""
     return f"{JOBS}{account}/{job}/"
 
 
 def request(account: str, job: str) -> str:
-    """What was accepted."""
+    """The accepted request."""
     return f"{JOBS}{account}/{job}/request.json"
 
 
 def result(account: str, job: str) -> str:
-    """The internal result, written before the job's state says so."""
+    """The internal result, written before the state of the job changes."""
     return f"{JOBS}{account}/{job}/result.json"
 
 
@@ -82,7 +82,7 @@ def job(account: str, job: str) -> str:
 
 
 def plot(account: str, job: str, file: str) -> str:
-    """A drawing beside a result."""
+    """A plot of an evaluation."""
     return f"{JOBS}{account}/{job}/plots/{file}"
 
 
@@ -92,39 +92,37 @@ def upload(account: str, job: str) -> str:
 
 
 def items(account: str, job: str) -> str:
-    """The objects that a batch classifies, a row for each."""
+    """The objects that a batch classifies, one row for each."""
     return f"{JOBS}{account}/{job}/items.jsonl"
 
 
 def inputs(account: str, job: str) -> str:
-    """The objects that a batch reads, where they are not ours."""
+    """The objects that a batch reads from a bucket."""
     return f"{JOBS}{account}/{job}/inputs.json"
 
 
 def plan(account: str, job: str) -> str:
-    """What a batch's file holds, and its parts so far."""
+    """The plan of a batch."""
     return f"{JOBS}{account}/{job}/plan.json"
 
 
 def done_rows(account: str, job: str) -> str:
-    """The rows of a batch's file that came out, of this batch or of those that it retries."""
+    """Bitmap of the rows that succeeded, in this batch or in the batches that it retries."""
     return f"{JOBS}{account}/{job}/done"
 
 
 def final_rows(account: str, job: str) -> str:
-    """The rows of a batch's file that failed and that no retry cures; passed over where it is
-    retried, but on request.
-    """
+    """Bitmap of the failed rows that are not retryable; a retry skips them by default."""
     return f"{JOBS}{account}/{job}/final"
 
 
 def retry(account: str, job: str) -> str:
-    """Which job is the retry of a batch; written before that is accepted."""
+    """The job that retries a batch; written before that job is accepted."""
     return f"{JOBS}{account}/{job}/retry.json"
 
 
 def repeated_rows(account: str, job: str) -> str:
-    """The rows of a batch's file whose id came before; gone when the batch has ended."""
+    """Bitmap of the rows whose id occurred before; deleted when the batch has ended."""
     return f"{JOBS}{account}/{job}/parts/repeated"
 
 
@@ -139,27 +137,27 @@ def part_rows(account: str, job: str, number: int) -> str:
 
 
 def part_result(account: str, job: str, number: int) -> str:
-    """What came out of a part."""
+    """The result of a part."""
     return f"{JOBS}{account}/{job}/parts/{number:08d}.out"
 
 
 def batches_of(account: str) -> str:
-    """Prefix of what says which jobs of an account are batches, newest first."""
+    """Prefix of the index of an account's batches, newest first."""
     return f"{BATCHES}{account}/"
 
 
 def batch(account: str, job: str) -> str:
-    """Says that a job is a batch: all of an account are listed without a look at its other jobs."""
+    """Index entry of a batch: it lists the batches of an account without reading other jobs."""
     return f"{BATCHES}{account}/{job}"
 
 
 def open_marker(job: str) -> str:
-    """Says that the job was accepted and has not ended; holds the account's name."""
+    """Marker of an accepted job that has not ended; holds the account's name."""
     return f"{OPEN}{job}"
 
 
 def deletion(record: str) -> str:
-    """What is known of a record that is gone; by its name."""
+    """The record of a deletion, by the name of the deleted record."""
     return f"{DELETED}{record}"
 
 
@@ -179,12 +177,12 @@ def key_use(digest: str) -> str:
 
 
 def idempotency(account: str, digest: str) -> str:
-    """The use of an Idempotency-Key, by its SHA-256 in hex."""
+    """An idempotency record, by the SHA-256 of its key in hex."""
     return f"{IDEMPOTENCY}{account}/{digest}.json"
 
 
 def job_call(account: str, digest: str) -> str:
-    """Which job a call gets that is sent again, by the SHA-256 of key, path and body in hex."""
+    """The job of a repeated call, by the SHA-256 of key, path and body in hex."""
     return f"{CALLS}{account}/{digest}.json"
 
 
@@ -194,7 +192,7 @@ def classifiers_of(account: str) -> str:
 
 
 def classifier_prefix(account: str, classifier: str) -> str:
-    """Prefix of everything a classifier keeps."""
+    """Prefix of all objects of a classifier."""
     return f"{CLASSIFIERS}{account}/{classifier}/"
 
 
@@ -204,7 +202,7 @@ def classifier(account: str, classifier: str) -> str:
 
 
 def used(account: str, classifier: str) -> str:
-    """How often a classifier was asked, and when last."""
+    """Number of requests of a classifier, and the time of the last."""
     return f"{CLASSIFIERS}{account}/{classifier}/used.json"
 
 
@@ -219,22 +217,22 @@ def weights(account: str, classifier: str, file: str) -> str:
 
 
 def report(account: str, classifier: str, file: str) -> str:
-    """What is known of one version but its weights."""
+    """The report of one version: everything but its weights."""
     return f"{CLASSIFIERS}{account}/{classifier}/versions/{file}.json"
 
 
 def examples(account: str, classifier: str) -> str:
-    """Prefix of the examples that were kept."""
+    """Prefix of the stored examples."""
     return f"{CLASSIFIERS}{account}/{classifier}/examples/"
 
 
 def examples_of(account: str, classifier: str, version: int) -> str:
-    """What one version learnt; sorts by version."""
+    """Stored examples of one version; keys sort by version."""
     return f"{CLASSIFIERS}{account}/{classifier}/examples/{version:09d}.jsonl"
 
 
 def name(account: str, digest: str) -> str:
-    """Whose a name is, by its SHA-256 in hex."""
+    """The classifier that has a name, by the SHA-256 of the name in hex."""
     return f"names/{account}/{digest}.json"
 
 
@@ -249,12 +247,12 @@ def files_of(account: str) -> str:
 
 
 def file_prefix(account: str, file: str) -> str:
-    """Prefix of everything a file keeps."""
+    """Prefix of all objects of a file."""
     return f"{FILES}{account}/{file}/"
 
 
 def file(account: str, file: str) -> str:
-    """What is known of a file; it is there once this is."""
+    """The record of a file. A file exists once this object does."""
     return f"{FILES}{account}/{file}/file.json"
 
 
@@ -269,27 +267,27 @@ def uploads_of(account: str) -> str:
 
 
 def upload_prefix(account: str, upload: str) -> str:
-    """Prefix of everything a file that is sent in parts keeps until it is whole."""
+    """Prefix of all objects of a multipart upload, until it is completed."""
     return f"{UPLOADS}{account}/{upload}/"
 
 
 def upload_record(account: str, upload: str) -> str:
-    """What is known of a file that is sent in parts; it moves by compare-and-set."""
+    """The record of a multipart upload; changed by compare-and-set."""
     return f"{UPLOADS}{account}/{upload}/upload.json"
 
 
 def upload_parts(account: str, upload: str) -> str:
-    """Prefix of the parts that were sent."""
+    """Prefix of the upload parts."""
     return f"{UPLOADS}{account}/{upload}/parts/"
 
 
 def upload_part(account: str, upload: str, part: str) -> str:
-    """The bytes of one part."""
+    """The bytes of one upload part."""
     return f"{UPLOADS}{account}/{upload}/parts/{part}"
 
 
 def webhooks_of(account: str) -> str:
-    """Prefix of an account's webhooks; what follows are their records."""
+    """Prefix of an account's webhooks; the next segments are their records."""
     return f"webhooks/{account}/"
 
 
@@ -304,7 +302,7 @@ def deliveries_to(account: str) -> str:
 
 
 def deliveries_of(account: str, webhook: str) -> str:
-    """Prefix of a webhook's deliveries; what follows are their records, newest first."""
+    """Prefix of a webhook's deliveries; the next segments are their records, newest first."""
     return f"{DELIVERIES}{account}/{webhook}/"
 
 
@@ -314,5 +312,5 @@ def delivery(account: str, webhook: str, delivery: str) -> str:
 
 
 def due(ms: int, account: str, webhook: str, delivery: str) -> str:
-    """Says that a delivery is to be tried at a time, in milliseconds since 1970."""
+    """Index entry of a delivery that is due at a time, in milliseconds since 1970."""
     return f"{DUE}{ms:014d}.{account}.{webhook}.{delivery}"

@@ -29,7 +29,7 @@ def fault_of(template: str) -> str | None:
     """Why a template cannot be one, as a sentence about it; None where it can.
 
     >>> fault_of("{name}.csv")
-    'has {name}; there are {batch_id}, {input_name}, {date}, {kind}, {ext}'
+    'unknown placeholder {name}; supported are {batch_id}, {input_name}, {date}, {kind}, {ext}'
     """
     if not 0 < len(template) <= MAX_CHARS:
         return f"must have 1 to {MAX_CHARS} characters"

@@ -1,4 +1,4 @@
-"""What becomes of a classifier's labels when some are renamed, merged or taken away. Pure."""
+"""Relabelling: the labels of a classifier after some are renamed, merged or removed. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.errors import FieldError, InvalidLabels, InvalidRequest, PigeonholeE
 from shared.normal_form import LabelSpellings, normal_form
 
 Changes = Mapping[str, str | None]
-"""The new name of each label that changes; None takes the label and its examples away."""
+"""The new name of each label that changes; None removes the label and its examples."""
 
 MIN_LABELS = 2
 _SHOWN_CHARS = 40
@@ -18,23 +18,22 @@ _SHOWN_CHARS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Relabelling:
-    """`place`: for each label before, its index in the `labels` after, None where it goes.
+    """`place`: for each old label, its index in the new `labels`; None if it is removed.
 
-    All changes happen at once, so that two labels can swap their names. Labels with one name after
-    it, by their normal form, are one label: that of the first of them.
+    All changes apply at once, so that two labels can swap names. Labels that have the same name
+    afterwards, by normal form, are merged, with the spelling of the first.
     """
 
     labels: tuple[str, ...]
     place: tuple[int | None, ...]
-    changes: dict[str, str | None]  # by the labels' own spellings, to those that they have after
+    changes: dict[str, str | None]  # old labels as the classifier spells them, to the new spelling
 
     @classmethod
     def of(cls, before: Sequence[str], changes: Changes) -> Self:
-        """What the changes make of the labels `before`.
+        """The effect of changes on the labels `before`.
 
         Raises:
-            InvalidRequest: A change is of a label that there is not, of one label twice, or of
-                nothing at all.
+            InvalidRequest: A change names an unknown label or one label twice, or nothing changes.
             InvalidLabels: Fewer than two labels would remain.
 
         >>> after = Relabelling.of(["bil", "spam", "billing"], {"bil": "billing", "spam": "junk"})
@@ -53,7 +52,7 @@ class Relabelling:
                 raise _refusal(label, "is given twice, in two spellings of one label")
             new[known] = name
         names = [new.get(label, label) for label in before]
-        # A label that keeps its name keeps its spelling, too.
+        # A label that keeps its name keeps its spelling.
         spellings = LabelSpellings(label for label in before if label not in new)
         spelt = [None if name is None else spellings.add(name) for name in names]
         after = tuple(dict.fromkeys(name for name in spelt if name is not None))

@@ -1,6 +1,6 @@
-"""What was said becomes a request: what it refers to is looked up for the caller.
+"""Resolution of requests: parsed requests become requests that workers can run.
 
-Classifiers by their references, files by their ids, and the model where none is named.
+References to classifiers, file ids and the model (if none is named) are looked up.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from shared.validation import refuse, shown
 
 
 def resolved(
-    asked: UnresolvedRequest,
+    unresolved: UnresolvedRequest,
     *,
     account: str,
     records: ClassifierStore,
     catalogue: Catalogue,
     limits: Limits,
 ) -> ClassifyRequest:
-    """The request, with the version of the classifier that the account means.
+    """The request, with the version of the classifier to which its reference points.
 
-    One with images or documents is within the limits: each file that it names is looked up.
+    A request with images or documents is checked against the limits, and its files are looked up.
 
     Raises:
         NotFound: The account may use no such classifier, or it has no such version.
-        Conflict: It was trained with another model than the one named.
-        ModelNotFound: There is no model of the name.
-        InvalidRequest: The reference has no form that one has, a threshold is of a label that the
-            classifier has not, the model does not read what was sent, or there is no such file.
-        PigeonholeError: What the limits refuse.
+        Conflict: The classifier was trained with another model than the requested one.
+        ModelNotFound: The catalogue has no such model.
+        InvalidRequest: The reference is malformed, a threshold names an unknown label, the model
+            does not accept the kind of input, or a file does not exist.
+        PigeonholeError: The request exceeds a limit.
     """
-    request = _with_classifier(asked, account, records, catalogue)
+    request = _with_classifier(unresolved, account, records, catalogue)
     if not any(item.media for item in request.items):
         return request
-    if asked.model is None and asked.classifier is None:
+    if unresolved.model is None and unresolved.classifier is None:
         request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
     model = catalogue.find(request.model)
     files = _Files(account, records.store, records.accepted_at)
@@ -60,8 +60,8 @@ def resolved(
     return each_item(request, files.of_item)
 
 
-def lesson_of(
-    said: UnresolvedTrainRequest,
+def train_request_of(
+    unresolved: UnresolvedTrainRequest,
     *,
     account: str,
     records: ClassifierStore,
@@ -70,41 +70,43 @@ def lesson_of(
     new_id: str,
     accepted_at: float | None = None,
 ) -> TrainRequest:
-    """The request to train a classifier of the account's, or a new one called `new_id`.
+    """The request to train a classifier of the account, or a new one with the id `new_id`.
 
     `accepted_at` is as for `with_files`.
 
     Raises:
         NotFound: The account has no such classifier.
-        Conflict: It was trained with another model than the one named.
-        ModelNotFound: There is no model of the name.
-        InvalidRequest: An example is wrong or names no file, or the version meant is not the
-            latest. Examples in a file are not looked at.
+        Conflict: The classifier was trained with another model than the requested one.
+        ModelNotFound: The catalogue has no such model.
+        InvalidRequest: An example is invalid, a file does not exist, or the version is not the
+            latest. Examples in a file are not checked here.
         InvalidLabels: Fewer than two labels for a new classifier.
         LabelLimitExceeded: More labels than a classifier may have.
     """
-    if said.classifier is None:
+    if unresolved.classifier is None:
         classifier_id = new_id
-        items = [example.item for example in said.examples]
-        found = model_for(items, catalogue) if said.model is None else catalogue.find(said.model)
-        model = found.name
+        items = [example.item for example in unresolved.examples]
+        if unresolved.model is None:
+            model = model_for(items, catalogue).name
+        else:
+            model = catalogue.find(unresolved.model).name
     else:
-        record = _trainable(said.classifier, account, records)
-        if said.model is not None:
-            check_model(record, catalogue.find(said.model).name, version=record.latest)
+        record = _trainable(unresolved.classifier, account, records)
+        if unresolved.model is not None:
+            check_model(record, catalogue.find(unresolved.model).name, version=record.latest)
         classifier_id, model = record.id, record.latest.model
     request = TrainRequest(
         model=model,
         classifier_id=classifier_id,
-        create=said.create,
-        num_iters=said.num_iters,
-        examples=said.examples,
+        create=unresolved.create,
+        num_iters=unresolved.num_iters,
+        examples=unresolved.examples,
     )
-    if said.file is not None:  # whoever reads it looks at the examples
+    if unresolved.file is not None:  # the reader of the file checks the examples
         limits.check_num_iters(request.num_iters)
-        file = said.file.model_copy(update={"default_model": said.model is None})
+        file = unresolved.file.model_copy(update={"default_model": unresolved.model is None})
         return request.model_copy(update={"file": file})
-    limits.check_training(request, place=said.place)
+    limits.check_training(request, place=unresolved.place)
     examples = examples_for(
         request.examples,
         model=model,
@@ -125,27 +127,27 @@ def examples_for(
     store: ObjectStore,
     accepted_at: float | None = None,
 ) -> tuple[Example, ...]:
-    """Examples, with the objects of the files that they name; `accepted_at` as for `with_files`.
+    """Examples with their files resolved to object keys; `accepted_at` as for `with_files`.
 
     Raises:
-        InvalidRequest: The model reads no images, or there is no such file.
+        InvalidRequest: The model does not accept images, or a file does not exist.
     """
     items = [example.item for example in examples]
     if not any(item.media for item in items):
         return tuple(examples)
     check_read(items, catalogue.find(model), catalogue)
-    found = with_files(items, account=account, store=store, accepted_at=accepted_at)
+    resolved_items = with_files(items, account=account, store=store, accepted_at=accepted_at)
     return tuple(
         example.model_copy(update={"item": item})
-        for example, item in zip(examples, found, strict=True)
+        for example, item in zip(examples, resolved_items, strict=True)
     )
 
 
-def _trainable(said: str, account: str, records: ClassifierStore) -> Classifier:
-    """The account's own classifier, if the reference means its latest version: training goes on
-    from there.
+def _trainable(reference: str, account: str, records: ClassifierStore) -> Classifier:
+    """The account's own classifier, if the reference points to its latest version: training
+    continues from there.
     """
-    ref = parse_ref(said)
+    ref = parse_ref(reference)
     record = records.own(account, ref)
     version = record.find(ref)
     if version.number != record.latest.number:
@@ -158,16 +160,16 @@ def _trainable(said: str, account: str, records: ClassifierStore) -> Classifier:
 
 
 def model_for(items: Sequence[Item], catalogue: Catalogue) -> ModelEntry:
-    """The model where none is named: the default, or one that reads images if there are some."""
+    """The model of a request that names none: the default, or one that accepts images if needed."""
     images = any(item.images for item in items)
     return catalogue.for_images() if images else catalogue.default
 
 
 def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -> None:
-    """Refuse images for a model of texts.
+    """Refuse images for a text model.
 
     Raises:
-        InvalidRequest: Names the first one, and the models that read images.
+        InvalidRequest: Names the first image, and the models that accept images.
     """
     for index, item in enumerate(items):
         _check_read(index, item, model, catalogue)
@@ -176,10 +178,10 @@ def check_read(items: Sequence[Item], model: ModelEntry, catalogue: Catalogue) -
 def _check_read(index: int, item: Item, model: ModelEntry, catalogue: Catalogue) -> None:
     if model.reads_images or not item.images:
         return
-    able = [entry.name for entry in catalogue.entries.values() if entry.reads_images]
+    names = [entry.name for entry in catalogue.entries.values() if entry.reads_images]
     hint = (
-        f"use one that does: {', '.join(able)}"
-        if able
+        f"use one that does: {', '.join(names)}"
+        if names
         else "no model of this service does; the operator can add one to the catalogue"
     )
     refuse(f"input[{index}].image", f"the model {model.name} does not accept images; {hint}")
@@ -192,9 +194,10 @@ def with_files(
     store: ObjectStore,
     accepted_at: float | None = None,
 ) -> tuple[Item, ...]:
-    """The items, with the objects of the files that they name; each file is looked up once.
+    """The items with their files resolved to object keys; each file is looked up once.
 
-    For a job that was accepted at a time, files that were deleted later are still there.
+    With `accepted_at`, the time at which a job was accepted, files that were deleted later still
+    resolve.
 
     Raises:
         InvalidRequest: The account has no such file.
@@ -205,7 +208,7 @@ def with_files(
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of an account, as far as one request names them."""
+    """Lookup of the files of one request."""
 
     account: str
     store: ObjectStore
@@ -229,39 +232,39 @@ class _Files:
                 deletions.read(self.store, record, accepted_at=self.accepted_at)
             except ObjectMissing:
                 refuse(where, "no such file; it may have expired")
-            found = Media(object=object_keys.file_content(self.account, media.file_id))
-            self.known[media.file_id] = found
+            key = object_keys.file_content(self.account, media.file_id)
+            self.known[media.file_id] = Media(object=key)
         return self.known[media.file_id]
 
 
 def _with_classifier(
-    asked: UnresolvedRequest, account: str, records: ClassifierStore, catalogue: Catalogue
+    unresolved: UnresolvedRequest, account: str, records: ClassifierStore, catalogue: Catalogue
 ) -> ClassifyRequest:
-    if asked.classifier is None:
-        return asked.request
-    ref = parse_ref(asked.classifier)
+    if unresolved.classifier is None:
+        return unresolved.request
+    ref = parse_ref(unresolved.classifier)
     record = records.usable(account, ref)
     version = record.find(ref)
-    if asked.model is not None:
-        check_model(record, catalogue.find(asked.model).name, version=version)
-    found: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
-    threshold = asked.request.threshold
+    if unresolved.model is not None:
+        check_model(record, catalogue.find(unresolved.model).name, version=version)
+    changes: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
+    threshold = unresolved.request.threshold
     if threshold is not None and threshold.per_label.keys() - {DEFAULT_KEY}:
         labels = LabelSpellings(records.report(record, version.file).labels)
-        found["threshold"] = _spelt(threshold, labels)
-    return asked.request.model_copy(update=found)
+        changes["threshold"] = _respelt(threshold, labels)
+    return unresolved.request.model_copy(update=changes)
 
 
-def _spelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
-    """The threshold by the labels as the classifier spells them."""
+def _respelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
+    """The threshold with labels spelt as the classifier spells them."""
     per_label: dict[str, float] = {}
-    for label, least in threshold.per_label.items():
+    for label, min_score in threshold.per_label.items():
         own = labels.get(label)
         if own is None and label == DEFAULT_KEY:
-            own = label  # stands for the others
+            own = label  # applies to the other labels
         if own is None:
             refuse(f"threshold[{shown(label)}]", "is not a label of the classifier")
         if own in per_label:
             refuse(f"threshold[{shown(label)}]", "is given twice, in two spellings of one label")
-        per_label[own] = least
+        per_label[own] = min_score
     return threshold.model_copy(update={"per_label": per_label})

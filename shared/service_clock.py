@@ -1,15 +1,15 @@
-"""The time that decides: seconds since 1970 as Redis counts them, the same in every process.
+"""The service time: seconds since 1970 by the clock of Redis, the same in every process.
 
-A deadline is written by one process and judged by another, on another machine. A machine whose own
-clock is wrong by a minute would refuse every call, and one that is days ahead would delete what is
-to be kept. So a process measures how far Redis is from its own monotonic clock, and counts on from
-there: its wall clock decides nothing, and when that is set, nothing jumps.
+One process writes a deadline and another one compares it, on another machine. A machine whose clock
+is off by a minute would refuse every call, and a clock that is days ahead would delete objects too
+early. So each process measures the offset between Redis and its own monotonic clock, and adds it:
+the wall clock decides nothing, and a change of the wall clock moves nothing.
 
     service time = Redis TIME, half a round trip ago + what the monotonic clock has counted since
 
-While Redis is away, the last measurement counts on. A process that never reached Redis measures the
-object store's clock instead, and without either its own wall clock has to do. A wall clock that is
-off is named in the log, in the metrics and by `/health/ready`. What cannot be taken back needs more
+While Redis is unavailable, the last measurement stays in use. A process that never reached Redis
+measures the clock of the object store instead; without both it uses its own wall clock. The log,
+the metrics and `/health/ready` report a wall clock that is off. Irreversible operations need more
 than one clock: see `require_agreement`.
 """
 
@@ -26,22 +26,23 @@ from shared.telemetry import Log
 
 log = Log("clock")
 MAX_OFFSET_S = 2.0
-"""A wall clock that is further off is called wrong. NTP keeps machines within some milliseconds."""
+"""The maximum offset of a wall clock before it is reported. NTP keeps machines within milliseconds.
+"""
 _MEASURE_EVERY_S = 5.0
-_TRIES = 3  # of one measurement: the one with the shortest round trip counts
-_SHORT_S = 0.05  # a round trip that no further try need improve
+_TRIES = 3  # per measurement; the one with the shortest round trip counts
+_SHORT_S = 0.05  # a round trip short enough to stop trying
 
 Source = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Measurement:
-    base_s: float  # service time when the monotonic clock stood at 0
+    base_s: float  # service time when the monotonic clock was 0
     error_s: float  # half the round trip
 
 
 class ServiceClock:
-    """The service's time in one process; safe for any thread."""
+    """The service time in one process; thread-safe."""
 
     def __init__(self, *, wall: Source = time.time, monotonic: Source = time.monotonic) -> None:
         self._wall = wall
@@ -58,20 +59,20 @@ class ServiceClock:
         return self._wall() if measured is None else measured.base_s + self._monotonic()
 
     def offset_s(self) -> float:
-        """How far the wall clock of this machine is ahead of the service's time; 0 if unknown."""
+        """Seconds that this machine's wall clock is ahead of the service time; 0 if unknown."""
         return self._wall() - self.now() if self._measured is not None else 0.0
 
     def is_off(self) -> bool:
-        """Whether the wall clock is off by more than `MAX_OFFSET_S` and what measuring may err."""
+        """Whether the wall clock is off by more than `MAX_OFFSET_S` plus the measuring error."""
         measured = self._measured
         return measured is not None and abs(self.offset_s()) > MAX_OFFSET_S + measured.error_s
 
     def measure(self) -> None:
-        """Measure anew.
+        """Measure the offset again.
 
         Raises:
-            Unavailable: The source does not answer. The last measurement counts on; where there is
-                none, one of the substitute does.
+            Unavailable: The source does not respond. The last measurement stays in use, or else one
+                of the substitute.
         """
         try:
             self._take(self._source)
@@ -82,7 +83,7 @@ class ServiceClock:
             raise
 
     def follow(self, source: Source, *, substitute: Source | None = None) -> None:
-        """Measure now, and again every few seconds as long as the process lives.
+        """Measure now, and then every few seconds for the life of the process.
 
         Args:
             source: Where the time comes from; raises `Unavailable`.
@@ -94,10 +95,10 @@ class ServiceClock:
         threading.Thread(target=self._go_on, name="service-clock", daemon=True).start()
 
     def require_agreement(self, witness: Source, *, tolerance_s: float) -> None:
-        """Measure anew, and stop here unless Redis, this machine and a witness name the same time.
+        """Measure again, and raise unless Redis, this machine and a witness agree about the time.
 
-        Before something is deleted because it is old: with two clocks that differ, nobody knows
-        which of them is wrong.
+        Called before old objects are deleted: if two clocks differ, it is unknown which one is
+        wrong.
 
         Args:
             witness: Another clock, such as that of the object store.
@@ -134,7 +135,7 @@ class ServiceClock:
             try:
                 self.measure()
             except Unavailable:
-                continue  # whoever needs Redis says that it is away
+                continue  # code that needs Redis reports the outage
             except Exception as exc:  # noqa: BLE001  the process must not lose its clock
                 log.error("clock.not_measured", exc=exc)
 
@@ -148,7 +149,7 @@ class ServiceClock:
 
 
 def describe(offset_s: float) -> str:
-    """A difference to the service's time in words.
+    """An offset from the service time in words.
 
     >>> describe(691200.04), describe(-90)
     ('691200.0 s ahead of Redis', '90.0 s behind Redis')
@@ -157,9 +158,9 @@ def describe(offset_s: float) -> str:
 
 
 CLOCK = ServiceClock()
-"""The clock of this process; its main lets it follow Redis and the object store."""
+"""The clock of this process; its main starts the measurements."""
 
 
 def now() -> float:
-    """Seconds since 1970 by the clock of this process."""
+    """The service time, in seconds since 1970."""
     return CLOCK.now()

@@ -1,9 +1,9 @@
-"""The one table of settings: name, type, default, unit and a sentence, read once by a main.
+"""The settings of the service: name, type, default, unit and description, read once by a main.
 
 Every setting is an environment variable `PIGEONHOLE_<NAME>`. The table of
-`docs/reference/settings.md` is generated from here (`pigeonhole-server settings`). A variable with
-the prefix that is not in the table stops the start, unless it is one of the client's, which may be
-set in the same shell.
+`docs/reference/settings.md` is generated from here (`pigeonhole-server settings`). An unknown
+variable with the prefix stops the start, except for the variables of the client, which may be set
+in the same shell.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from shared.errors import ConfigurationError
 from shared.url_policy import networks_of, ports_of
 
 PREFIX = "PIGEONHOLE_"
-# What pigeonhole-client reads: a user of both has them in the environment of the service, too.
+# Variables of pigeonhole-client: a user of both has them in the service's environment, too.
 CLIENT_VARIABLES = frozenset({f"{PREFIX}URL", f"{PREFIX}API_KEY"})
-# Never `//host`, which a browser reads as another host; no dots that it would resolve away.
+# Never `//host`, which a browser reads as another host; no dots that a browser would resolve.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _OWN_PATHS = {"v1", "docs", "errors", "health", "metrics", "openapi.json"}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
@@ -37,8 +37,8 @@ RENAMED = {
     "RESULT_KEEP_S": "RESULT_RETENTION_S",
     "IDEMPOTENCY_KEEP_S": "IDEMPOTENCY_RETENTION_S",
 }
-"""Names of settings in version 0.1, which are refused, and their names now."""
-_MAX_DURATION_S = 36_525 * 86_400  # times are dates too, which end with the year 9999
+"""Settings of version 0.1 with their new names. The old names are refused."""
+_MAX_DURATION_S = 36_525 * 86_400  # deadlines are also dates, which end with the year 9999
 
 
 def _setting(
@@ -48,14 +48,14 @@ def _setting(
 
 
 class Bytes(int):
-    """A number of bytes. Its text may have a unit: of 1000 (`2GB`) or of 1024 (`1.5GiB`).
+    """A number of bytes. Its text may have a unit of 1000 (`2GB`) or of 1024 (`1.5GiB`).
 
     >>> Bytes("1.5GiB"), Bytes("2GB"), Bytes("512")
     (1610612736, 2000000000, 512)
     """
 
     def __new__(cls, value: int | str) -> Self:
-        """Read a text; ValueError where it is no size."""
+        """Parse a text; ValueError if it is not a size."""
         if isinstance(value, str):
             size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B)?\s*", value, re.I | re.A)
             if size is None:
@@ -68,9 +68,9 @@ class Bytes(int):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator decides; every field has a default that works on one machine."""
+    """The configuration by the operator; every field has a default for one machine."""
 
-    # Where the service is found, and where it keeps things
+    # Addresses and storage
     host: str = _setting("127.0.0.1", "Address on which the API listens.")
     port: int = _setting(8080, "Port on which the API listens.", minimum=1)
     data_dir: Path = _setting(
@@ -117,7 +117,7 @@ class Settings:
         minimum=0,
     )
 
-    # The front end
+    # API
     api_processes: int = _setting(1, "Number of API processes.", minimum=1)
     api_threads: int = _setting(
         96,
@@ -328,7 +328,7 @@ class Settings:
                 variable, env[variable], hints[entry.name], entry.metadata["minimum"]
             )
         settings = cls(**values)
-        networks_of(settings.fetch_networks)  # a wrong one stops the start
+        networks_of(settings.fetch_networks)  # an invalid value stops the start
         ports_of(settings.fetch_ports)
         networks_of(settings.trusted_proxies, variable=f"{PREFIX}TRUSTED_PROXIES")
         origins_of(settings.allowed_origins)
@@ -347,12 +347,12 @@ class Settings:
 
     @property
     def store_url(self) -> str:
-        """The object store, with its default worked out."""
+        """The URL of the object store; the data directory by default."""
         return self.object_store or (self.data_dir / "objects").absolute().as_uri()
 
 
 def is_path_prefix(text: str) -> bool:
-    """Whether a text can stand before all paths of the API in a URL.
+    """Whether a text can be the prefix of all API paths in a URL.
 
     >>> [is_path_prefix(text) for text in ("/a", "/a/b-c", "a", "/", "//a", "/a/", "/a/..", "/v1")]
     [True, True, False, False, False, False, False, False]
@@ -361,7 +361,7 @@ def is_path_prefix(text: str) -> bool:
 
 
 def _parse(variable: str, text: str, kind: Any, minimum: float | None) -> Any:
-    """The value of one variable.
+    """The parsed value of one variable.
 
     Raises:
         ConfigurationError: It is not of the kind, or outside its range.

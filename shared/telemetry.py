@@ -1,6 +1,6 @@
-"""What the service says of itself: JSON log lines with ids from context, and metric names.
+"""Logging and metric names: JSON log lines with ids from the context.
 
-A log event has a stable dotted name and fields; never a text of a user, never a secret.
+A log event has a stable dotted name and fields. It never holds a text of a user or a secret.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ class Log:
         self._logger = logging.getLogger(f"pigeonhole.{component}")
 
     def debug(self, event: str, **fields: object) -> None:
-        """An event only of interest when looking for a fault."""
+        """An event that helps to find a fault."""
         self._log(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """An event of normal life."""
+        """An event of normal operation."""
         self._log(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """An event the service deals with by itself."""
+        """An event that the service handles by itself."""
         self._log(logging.WARNING, event, fields)
 
     def error(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
-        """An event somebody should look at; with the traceback of `exc`."""
+        """An event that needs an operator's attention; with the traceback of `exc`."""
         self._log(logging.ERROR, event, fields, exc)
 
     def _log(
@@ -93,7 +93,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def start_logging(process: str, level: str) -> None:
-    """Send every log line of this process to standard error as JSON; called by mains only."""
+    """Send every log line of this process to standard error as JSON; only mains call it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(process))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -1,6 +1,6 @@
-"""The values inside the service: what every dialect parses to and every handler answers with.
+"""The values inside the service: what dialects parse to, and what handlers return.
 
-All are frozen and checked when made. Their JSON form is what messages and stored objects hold.
+All are frozen and validated at construction. Messages and stored objects hold their JSON form.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ RemarkKind = Literal["conflicting_duplicates", "few_examples", "similar_labels"]
 
 
 class Value(BaseModel):
-    """A frozen value. A field that is not known is passed over: a newer process wrote it, and what
-    must not be passed over has a newer schema number (`shared.messages`).
+    """A frozen value. Unknown fields are ignored, because a newer process may have written them. A
+    field that must not be ignored comes with a newer schema number (`shared.messages`).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Priority(IntEnum):
-    """Who goes first when a model is wanted by several: lower numbers do."""
+    """Priority of work on a model: lower numbers run first."""
 
     FAST = 0
     STANDARD = 1
@@ -47,12 +47,12 @@ class JobKind(StrEnum):
 
 
 class Media(Value):
-    """Bytes that come with an item; one of the fields says where they are."""
+    """Bytes of an item; exactly one of the fields is set and says where the bytes are."""
 
     data: str = ""  # base64, plain or as a data URI
     url: str = ""
-    file_id: str = ""  # a file of the account
-    object: str = ""  # where that file lies on the store, once it was looked up
+    file_id: str = ""  # id of a stored file of the account
+    object: str = ""  # object key of that file, once it was resolved
 
 
 class Item(Value):
@@ -64,16 +64,16 @@ class Item(Value):
 
     @property
     def media(self) -> tuple[Media, ...]:
-        """What has to be read before it can be classified."""
+        """The images and documents that must be fetched and decoded before classification."""
         return self.images if self.file is None else (*self.images, self.file)
 
 
 class FileReading(Value):
-    """How documents are judged: by their text, by their pages as images, or by both.
+    """How documents are classified: by their text, by their pages as images, or by both.
 
-    `auto`: by the text where there is some, else by the pages. `both`: the mean of the scores, or
-    those of the one that there is. Text without pages of its own is read whole; so many of its
-    pages are answered one by one.
+    `auto`: by the text if there is any, else by the pages. `both`: the mean of the scores, or the
+    scores of the view that exists. A text without pages is read completely; with
+    `per_page`, at most `max_pages` of its pages have results of their own.
     """
 
     by: FileBy = "auto"
@@ -88,37 +88,37 @@ class Question(Value):
     labels: tuple[str, ...]
 
 
-DEFAULT_KEY, OTHERS_KEY = "default", "*"  # in a threshold by label: labels that are not named
+DEFAULT_KEY, OTHERS_KEY = "default", "*"  # keys of `threshold`: labels without an entry
 
 
 class Threshold(Value):
-    """The least score a label needs to stay in the answer, in the unit of `scores`.
+    """The minimum score of a label in the response, in the unit of `scores`.
 
-    `default` is that of labels without one of their own. In `per_label`, the key `default` is that
-    of the label of this name; among labels without it, of those without one of their own.
+    `default` applies to labels without an entry. In `per_label`, the key `default` is the label of
+    that name if the question has one, else it applies to labels without an entry.
     """
 
     default: float | None = None
     per_label: dict[str, float] = Field(default_factory=dict)
 
     def of(self, label: str) -> float | None:
-        """The threshold of one label, or None where every score will do."""
+        """The threshold of one label, or None if every score passes."""
         return self.per_label.get(label, self.default)
 
 
 class ClassifierVersion(Value):
-    """One version of a classifier, by where its weights lie; immutable, so it may be kept."""
+    """A version of a classifier, with the file of its weights; immutable, so it may be cached."""
 
-    account: str  # the owner's
+    account: str  # the owner's account
     classifier_id: str
     version: int
     file: str
 
 
 class Failure(Value):
-    """An error at rest: what `shared.errors` raises, in a message or in a job record.
+    """A stored error: an exception of `shared.errors`, in a message or a job record.
 
-    `retryable` is that of its class; False where a version wrote it that did not keep it.
+    `retryable` is the flag of its class; False in records of versions without the field.
     """
 
     code: str
@@ -129,7 +129,7 @@ class Failure(Value):
 
 
 class FailedItem(Value):
-    """An item without an answer, among others that have one."""
+    """An item without a result, in a request whose other items have results."""
 
     index: int
     failure: Failure
@@ -143,14 +143,14 @@ class JobRequest(Value):
 
 
 class ClassifyRequest(JobRequest):
-    """Items to sort into labels by one model: those of the questions, or what a classifier learnt.
+    """Items to classify with one model: by the labels of the questions, or by a classifier.
 
-    With `classifier` there are no questions; the result says what the labels are.
+    With `classifier` there are no questions; the result holds the labels.
 
-    `errors` says what a bad item does: with `fail` it refuses the request, with `per_item` it alone
-    has no answer. None: a medium that cannot be read fails alone, any other bad item refuses the
-    request. `refused` are items found bad before a worker sees them; an empty `Item` stands at the
-    place of each in `items`.
+    `errors` decides about invalid items: with `fail`, one invalid item refuses the request; with
+    `per_item`, only that item has no result. None: an image or document that cannot be read fails
+    alone, any other invalid item refuses the request. `refused` are items that validation rejected
+    before a worker; an empty `Item` replaces each in `items`.
     """
 
     kind: Literal["classify"] = "classify"
@@ -165,21 +165,21 @@ class ClassifyRequest(JobRequest):
     top_k: int | None = None
     return_uncertainty: bool = False
     return_fit: bool = False
-    unknown_below: float | None = None  # 0..1: answers with a lower fit have no prediction
+    unknown_below: float | None = None  # 0..1: a result with a lower fit has no prediction
     files: FileReading = FileReading()
     errors: ItemErrors | None = None
     refused: tuple[FailedItem, ...] = ()
 
     @property
     def needs_fit(self) -> bool:
-        """Whether answers have a fit."""
+        """Whether results have a fit."""
         return self.return_fit or self.unknown_below is not None
 
 
 class Example(Value):
-    """An item and what it is; without a label only where an evaluation ranks what to label next.
+    """An item and its label, which only an evaluation may leave out: it then ranks the item.
 
-    `num_iters` and `weight` say how much it counts against the others.
+    `num_iters` and `weight` are its influence in training.
     """
 
     item: Item
@@ -189,14 +189,14 @@ class Example(Value):
 
 
 class ExampleFile(Value):
-    """A file of examples on the store, for a worker to read, and what the request says of it.
+    """A file of examples on the object store, which a worker reads, and its options.
 
-    `default_model`: the request names no model, so that images may choose one that reads them.
+    `default_model`: the request names no model, so that images may select one that reads them.
     """
 
     object: str
     filename: str = ""
-    format: Literal["jsonl", "csv", "parquet"] | None = None  # None: found out, as the next two
+    format: Literal["jsonl", "csv", "parquet"] | None = None  # None: detected, as are the next two
     delimiter: str | None = None
     encoding: str | None = None
     skip_rows: int = 0
@@ -206,7 +206,7 @@ class ExampleFile(Value):
 
 
 class NewClassifier(Value):
-    """What a classifier is given when it is made."""
+    """Properties of a new classifier."""
 
     name: str | None = None
     description: str = ""
@@ -215,9 +215,9 @@ class NewClassifier(Value):
 
 
 class TrainRequest(JobRequest):
-    """Examples to learn, in this order. `create` makes the classifier, else it is there.
+    """Examples to learn, in this order. With `create` the classifier is created, else it exists.
 
-    With a `file` the examples are in it, until a worker has read them.
+    With a `file`, the examples are in the file until a worker has read them.
     """
 
     kind: Literal["train"] = "train"
@@ -229,14 +229,14 @@ class TrainRequest(JobRequest):
 
 
 class RebuildRequest(JobRequest):
-    """A classifier to be learnt anew by another model, from the examples that were kept."""
+    """A classifier to train again with another model, from its stored examples."""
 
     kind: Literal["rebuild"] = "rebuild"
     classifier_id: str
 
 
 class RelabelRequest(JobRequest):
-    """Labels of a classifier to be renamed, merged, or taken away where the new name is None."""
+    """Labels of a classifier to rename or merge, or to remove if the new name is None."""
 
     kind: Literal["relabel"] = "relabel"
     classifier_id: str
@@ -244,7 +244,7 @@ class RelabelRequest(JobRequest):
 
 
 class ImportRequest(JobRequest):
-    """A classifier to be made from a file of weights, which lies on the store as `upload`."""
+    """A classifier to create from a weights file, which is on the object store as `upload`."""
 
     kind: Literal["import"] = "import"
     classifier_id: str
@@ -253,7 +253,7 @@ class ImportRequest(JobRequest):
 
 
 class EvaluateRequest(JobRequest):
-    """Examples to judge one version of a classifier by; with a `file` they are in it."""
+    """Examples for the evaluation of one classifier version; with a `file` they are in it."""
 
     kind: Literal["evaluate"] = "evaluate"
     classifier: ClassifierVersion
@@ -264,11 +264,10 @@ class EvaluateRequest(JobRequest):
 class Answer(Value):
     """The scores of one question for one item, aligned with the question's labels.
 
-    A label removed by `threshold` or `top_k` has the score None. `best` is the index of the
-    highest remaining score, or None when no label remains. `margin`, where it was asked for, is
-    how far the best calibrated score is ahead of the second. `fit`, where it was asked for, is the
-    probability that the item is one of what the labels or examples describe; `unknown`: the fit is
-    too low for a prediction.
+    A label that `threshold` or `top_k` removes has the score None. `best` is the index of the
+    highest remaining score, or None if no label remains. `margin`, if requested, is the difference
+    between the best and the second calibrated score. `fit`, if requested, is the probability that
+    the labels or examples describe the item; `unknown`: the fit is too low for a prediction.
     """
 
     best: int | None
@@ -279,7 +278,7 @@ class Answer(Value):
 
 
 class LabelsAlike(Value):
-    """Two labels of a question that are nearly one to the model, by the cosine `value`."""
+    """Two labels of a question that the model hardly distinguishes, with their cosine `value`."""
 
     group: str | None = None
     labels: tuple[str, str]
@@ -287,14 +286,14 @@ class LabelsAlike(Value):
 
 
 class Usage(Value):
-    """What a request cost, counted by the model's own tokenizer, without special tokens."""
+    """Tokens of a request, counted by the model's own tokenizer, without special tokens."""
 
     input_tokens: int = 0
     label_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
-        """Tokens charged."""
+        """Number of charged tokens."""
         return self.input_tokens + self.label_tokens
 
 
@@ -305,12 +304,12 @@ class JobResult(Value):
 
 
 class FileRead(Value):
-    """What was read of the document of an item; the answers by page if they were asked for."""
+    """What was read of the document of an item; the answers of each page, if requested."""
 
-    index: int  # of the item
+    index: int  # index of the item
     kind: str
     total_pages: int
-    pages: int  # that were read whole
+    pages: int  # number of completely read pages
     by: FileBy
     scanned: bool
     answers: tuple[tuple[Answer, ...], ...] = ()
@@ -319,11 +318,11 @@ class FileRead(Value):
 class ClassifyResult(JobResult):
     """Answers by item, each with one answer per question, in the order of the request.
 
-    `labels` are those of the classifier, where one was asked. An item that failed has no answers.
+    `labels`: those of the classifier, if the request names one. A failed item has no answers.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
-    windowed: tuple[int, ...] = ()  # items longer than the model's window: read whole, in windows
+    windowed: tuple[int, ...] = ()  # items that are longer than one window of the model
     labels: tuple[str, ...] | None = None
     files: tuple[FileRead, ...] = ()
     failed: tuple[FailedItem, ...] = ()
@@ -331,10 +330,10 @@ class ClassifyResult(JobResult):
 
 
 class ProgressiveEvaluation(Value):
-    """How a call's examples were predicted, each before it was learnt.
+    """Predictions for the examples of a train call, each made before the example was learnt.
 
-    `curve`: (examples learnt before, share right). `trust`: the share of each source in the
-    scores. `label_strength`: how far examples follow the meaning of their labels' names.
+    `curve`: (number of examples learnt before, fraction correct). `trust`: the weight of each
+    source in the scores. `label_strength`: how strongly examples follow the label names.
     """
 
     accuracy: float
@@ -345,7 +344,7 @@ class ProgressiveEvaluation(Value):
 
 
 class TrainingWarning(Value):
-    """What in the examples or labels will hurt the classifier; `items` are indices of the call."""
+    """A problem of examples or labels that reduces accuracy; `items` are indices of the call."""
 
     kind: RemarkKind
     labels: tuple[str, ...]
@@ -354,10 +353,10 @@ class TrainingWarning(Value):
 
 
 class VersionReport(Value):
-    """All that is known of one version of a classifier but its weights."""
+    """Everything about one version of a classifier but its weights."""
 
     labels: tuple[str, ...]
-    counts: tuple[int, ...]  # examples of each label
+    counts: tuple[int, ...]  # number of examples of each label
     progressive: ProgressiveEvaluation | None = None
     remarks: tuple[TrainingWarning, ...] = ()
 
@@ -367,12 +366,12 @@ class TrainResult(JobResult):
 
     classifier_id: str
     version: int
-    num_samples: int  # of this call
+    num_samples: int  # examples of this call
     report: VersionReport
 
 
 class LabelQuality(Value):
-    """How one label fares in an evaluation; `threshold` is the score with the best F1."""
+    """Metrics of one label in an evaluation; `threshold` is the score with the best F1."""
 
     label: str
     precision: float
@@ -392,7 +391,7 @@ class ReliabilityBin(Value):
 
 
 class UncertainItem(Value):
-    """An item the classifier is unsure of."""
+    """An item of which the classifier is uncertain."""
 
     index: int
     prediction: str
@@ -401,11 +400,11 @@ class UncertainItem(Value):
 
 
 class EvaluateResult(JobResult):
-    """How good a version is on labelled examples. `confusion`: row true, column predicted."""
+    """Quality of a version on labelled examples. `confusion`: rows true, columns predicted."""
 
     classifier_id: str
     version: int
-    num_samples: int  # those with a label
+    num_samples: int  # examples with a label
     accuracy: float
     macro_f1: float
     micro_f1: float
@@ -414,4 +413,4 @@ class EvaluateResult(JobResult):
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
     worth_labelling: tuple[UncertainItem, ...]
-    plots: tuple[str, ...] = ()  # file names beside the result
+    plots: tuple[str, ...] = ()  # names of the plot files beside the result

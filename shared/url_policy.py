@@ -1,8 +1,8 @@
-"""Which addresses of the network the service may be sent to by somebody else's URL.
+"""The SSRF policy: which addresses the service may fetch when a URL comes from a client.
 
-Pure: names are not resolved here. `check_url` judges what can be judged without asking anybody, so
-the front end can refuse early; `check_address` judges what a name resolved to, and whoever connects
-must ask it each time.
+Pure: no name is resolved here. `check_url` refuses what the text alone shows, so that the API can
+refuse early. `check_address` judges a resolved address. Against DNS rebinding, the outbound HTTP
+client must call it for the address of every connection, not once for each URL.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL_CHARS = 2048
 _MAX_HOST_CHARS = 253  # RFC 1035
-_USUAL_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(
     r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 _NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)")
-# What parsers of URLs disagree about, and halves of surrogate pairs, which no URL can hold.
+# Characters on which URL parsers disagree, and surrogates, which no URL can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\ud800-\udfff]")
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry: all that is not of the open internet.
-_CLOSED_V4 = tuple(
+# https://www.iana.org/assignments/iana-ipv4-special-registry: every range that is not public.
+_PRIVATE_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
@@ -38,11 +38,11 @@ _CLOSED_V4 = tuple(
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
     )
 )  # fmt: skip
-# Of IPv6 only this is given out (https://www.iana.org/assignments/ipv6-address-space) …
-_OPEN_V6 = ipaddress.IPv6Network("2000::/3")
-# … less special uses, documentation, and tunnels (Teredo in the first, 6to4), for they carry an
-# IPv4 address that somebody else chose.
-_CLOSED_V6 = tuple(
+# The only allocated unicast range of IPv6 (https://www.iana.org/assignments/ipv6-address-space) …
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
+# … without special uses, documentation, and tunnels (Teredo in the first, 6to4): a tunnel
+# address embeds an IPv4 address that the author of the URL chooses.
+_PRIVATE_V6 = tuple(
     ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
@@ -50,47 +50,47 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedUrl:
-    """A URL that was taken apart, once: nothing reads the text again."""
+    """A parsed URL. The text is parsed once, because two parsers may disagree about it."""
 
     scheme: str
     host: str
-    """In lower case and ASCII; an IPv6 address without brackets."""
+    """Lower case, ASCII; an IPv6 address without brackets."""
     port: int
     path: str
-    """With its query, in ASCII; without fragment."""
+    """Includes the query; ASCII, without fragment."""
 
     @property
     def authority(self) -> str:
-        """Host and port, as in a Host header: the port only where it is not the usual one."""
+        """Host and port as in a Host header; without the port if it is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _USUAL_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """What may be logged or shown: paths and queries often hold secrets."""
+        """The part that may be logged or shown: paths and queries often hold secrets."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def url(self) -> str:
-        """The whole of it."""
+        """The whole URL."""
         return self.origin + self.path
 
 
 def check_url(
     url: str, *, ports: Collection[int] = (), allowed_networks: Collection[Network] = ()
 ) -> CheckedUrl:
-    """Take a URL apart, and refuse it unless it is an ordinary one of the open internet.
+    """Parse a URL, and refuse it unless it is an ordinary URL of the public internet.
 
-    International names are encoded by IDNA 2003; send `xn--…` for those that IDNA 2008 reads
-    otherwise.
+    International names are encoded by IDNA 2003; send `xn--…` for names that IDNA 2008 encodes
+    differently.
 
     Args:
         url: the text.
-        ports: those allowed beside 80 and 443.
-        allowed_networks: those allowed although they are closed.
+        ports: allowed in addition to 80 and 443.
+        allowed_networks: private networks that are allowed.
 
     Raises:
-        InvalidRequest: It is refused; the detail goes on from "the URL …".
+        InvalidRequest: The URL is refused; the detail continues "the URL …".
 
     >>> check_url("https://example.org/cat.png?size=2#top").url
     'https://example.org/cat.png?size=2'
@@ -106,17 +106,16 @@ def check_url(
         port = parts.port
     except ValueError:
         _refuse("invalid URL; an example is https://example.org/path")
-    if parts.scheme not in _USUAL_PORTS:
+    if parts.scheme not in _DEFAULT_PORTS:
         _refuse("must start with http:// or https://")
     if "@" in parts.netloc:
         _refuse("must not contain a user name or password; use a URL that needs none")
     host = _host(parts.hostname or "")
     if port is None:
-        port = _USUAL_PORTS[parts.scheme]
-    if port not in _USUAL_PORTS.values() and port not in ports:
-        _refuse(
-            f"port {port} is not allowed; allowed are {_spoken({*_USUAL_PORTS.values(), *ports})}"
-        )
+        port = _DEFAULT_PORTS[parts.scheme]
+    if port not in _DEFAULT_PORTS.values() and port not in ports:
+        allowed = _enumerated({*_DEFAULT_PORTS.values(), *ports})
+        _refuse(f"port {port} is not allowed; allowed are {allowed}")
     literal = _literal(host)
     if literal is not None:
         host = str(literal)
@@ -128,9 +127,9 @@ def check_url(
 
 
 def check_address(ip: Address, allowed_networks: Collection[Network] = ()) -> None:
-    """Refuse an address that is not of the open internet, unless its network is allowed.
+    """Refuse an address that is not public, unless its network is allowed.
 
-    An IPv4 address inside an IPv6 one is judged itself.
+    An IPv4 address that is embedded in an IPv6 address is judged as an IPv4 address.
 
     Raises:
         InvalidRequest: It is private, local, of a metadata service, multicast, reserved, …
@@ -139,17 +138,17 @@ def check_address(ip: Address, allowed_networks: Collection[Network] = ()) -> No
     >>> check_address(ipaddress.ip_address("::ffff:127.0.0.1"))
     Traceback (most recent call last):
     ...
-    shared.errors.InvalidRequest: leads to an address that is not open to the public
+    shared.errors.InvalidRequest: resolves to an address that is not public
     """
     if any(ip.version == network.version and ip in network for network in allowed_networks):
         return
-    inner = _inner(ip)
-    if inner is not None:
-        check_address(inner, allowed_networks)
+    embedded = _embedded(ip)
+    if embedded is not None:
+        check_address(embedded, allowed_networks)
     elif isinstance(ip, ipaddress.IPv4Address):
-        if any(ip in network for network in _CLOSED_V4):
+        if any(ip in network for network in _PRIVATE_V4):
             _refuse_address()
-    elif ip.scope_id or ip not in _OPEN_V6 or any(ip in network for network in _CLOSED_V6):
+    elif ip.scope_id or ip not in _PUBLIC_V6 or any(ip in network for network in _PRIVATE_V6):
         _refuse_address()
 
 
@@ -157,7 +156,7 @@ def networks_of(text: str, *, variable: str = "PIGEONHOLE_FETCH_NETWORKS") -> tu
     """The networks of a setting, such as ``10.1.0.0/16, fd00::/8``.
 
     Raises:
-        ConfigurationError: One is no network; names the variable.
+        ConfigurationError: An entry is not a network; the message names the variable.
     """
     try:
         return tuple(ipaddress.ip_network(each) for each in _listed(text))
@@ -169,7 +168,7 @@ def ports_of(text: str) -> frozenset[int]:
     """The ports of a setting, such as ``8080, 8443``.
 
     Raises:
-        ConfigurationError: One is no port.
+        ConfigurationError: An entry is not a port.
     """
     ports = frozenset(int(each) if each.isdecimal() else 0 for each in _listed(text))
     if not all(0 < port < 65536 for port in ports):
@@ -185,15 +184,15 @@ def _host(text: str) -> str:
     Raises:
         InvalidRequest: It is neither.
     """
-    if ":" in text and "%" not in text:  # no zones: they name a cable of this machine
+    if ":" in text and "%" not in text:  # no zones: they name an interface of this machine
         return text
     text = text.rstrip(".")
-    if len(text) > _MAX_HOST_CHARS:  # the codec would take long
+    if len(text) > _MAX_HOST_CHARS:  # the IDNA codec is slow for long names
         _refuse("invalid host name: it is too long")
     if not text:
         _refuse("has no host name; an example is https://example.org/path")
     try:
-        # Full-width digits and dots may become an address.
+        # IDNA maps full-width digits and dots to ASCII, which may form an IP address.
         name = text.encode("idna").decode("ascii").lower().rstrip(".")
     except UnicodeError:
         name = ""
@@ -203,10 +202,10 @@ def _host(text: str) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is, if it is one.
+    """The IP address, if the host is a literal one.
 
     Raises:
-        InvalidRequest: It is a number, but none of an address in its usual form: 127.1, 0x7f000001.
+        InvalidRequest: A numeric host that is not a usual address: 127.1, 0x7f000001.
     """
     if ":" not in host and not _NUMBER.fullmatch(host.rsplit(".", 1)[-1]):
         return None
@@ -216,8 +215,8 @@ def _literal(host: str) -> Address | None:
         _refuse("invalid IP address; examples are 192.0.2.1 and [2001:db8::1]")
 
 
-def _inner(ip: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a connection to this one ends at."""
+def _embedded(ip: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address at which a connection to this IPv6 address ends."""
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in _NAT64:
             return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -229,13 +228,13 @@ def _listed(text: str) -> list[str]:
     return [each.strip() for each in text.split(",") if each.strip()]
 
 
-def _spoken(ports: Collection[int]) -> str:
+def _enumerated(ports: Collection[int]) -> str:
     *most, last = map(str, sorted(ports))
     return f"{', '.join(most)} and {last}"
 
 
 def _refuse_address() -> NoReturn:
-    # Which address it is would tell a stranger about the network inside.
+    # The address is not told: it would reveal the internal network.
     _refuse("resolves to an address that is not public")
 
 

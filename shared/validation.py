@@ -1,4 +1,4 @@
-"""How a wrong request is refused: the place of the fault, a plain sentence, never the value."""
+"""Validation errors of requests: the field path and a plain sentence, never the value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 
-MAX_SHOWN = 20  # faults listed of one request; the detail says how many more there are
+MAX_SHOWN = 20  # errors listed per request; the detail says how many more there are
 _SENTENCES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -34,7 +34,7 @@ _SENTENCES = {
 
 
 def shown(text: str, most: int = 40) -> str:
-    """A key or label inside a sentence: bounded, and fit to be sent as UTF-8.
+    """A key or label for use in a sentence: truncated, and encodable as UTF-8.
 
     >>> shown("x" * 50, 4)
     'xxx…'
@@ -56,19 +56,19 @@ def refuse(
 
 
 def translated(exc: ValidationError, *, keyed: frozenset[str], at: str = "") -> InvalidRequest:
-    """A validation error as one of ours.
+    """A pydantic validation error as an `InvalidRequest`.
 
     Args:
-        exc: What pydantic found.
-        keyed: Fields whose keys are the caller's own words; they stand in brackets in a path.
-        at: The field that was looked at, where it was one alone.
+        exc: The error of pydantic.
+        keyed: Fields whose keys the client chooses; a path shows such keys in brackets.
+        at: The field path, if only one field was validated.
     """
     faults = faults_of(exc, keyed=keyed)
     return invalid([replace(each, field=at) for each in faults] if at else faults)
 
 
 def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> list[FieldError]:
-    """What pydantic found, in our words; `keyed` as for `translated`."""
+    """The errors of pydantic as field errors; `keyed` as for `translated`."""
     return [
         FieldError(
             field=_path(fault["loc"], keyed),
@@ -80,7 +80,7 @@ def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> l
 
 
 def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
-    """One refusal of many faults: it says the first, and lists the first few."""
+    """One error for several wrong fields: it tells the first, and lists the first `MAX_SHOWN`."""
     others = len(faults) - 1
     more = f" (and {others} more error{'s' * (others > 1)})" if others else ""
     detail = f"{faults[0].field}: {faults[0].message}{more}"
@@ -88,12 +88,14 @@ def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
 
 
 def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
-    path = shown(str(loc[0])) if loc else "body"  # of a field that is not known, the caller's word
+    path = (
+        shown(str(loc[0])) if loc else "body"
+    )  # an unknown field has a name that the client chose
     for depth, step in enumerate(loc[1:], start=1):
         if depth == 1 and str(step).startswith("<"):
-            continue  # the tag of a union's member, no part of the request
+            continue  # the tag of a union member is not a part of the request
         if step == "[key]":
-            continue  # what is wrong is the key itself, which stands before
+            continue  # the key itself is wrong, and precedes this step
         if isinstance(step, int):
             path += f"[{step}]"
         else:
@@ -103,12 +105,12 @@ def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
 
 def _sentence(kind: str, message: str, context: dict[str, Any]) -> str:
     if kind == "value_error":
-        return message  # raised by a validator of ours
+        return message  # from a validator of this code base
     return _SENTENCES.get(kind, "is not valid").format_map(context)
 
 
 def within(place: str, error: PigeonholeError) -> PigeonholeError:
-    """The same error about a part of a larger request.
+    """The same error for a field inside a larger request.
 
     >>> fault = FieldError(field="labels", message="is missing")
     >>> within("classify", InvalidRequest("labels: is missing", fields=(fault,))).detail

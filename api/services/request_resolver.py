@@ -13,7 +13,13 @@ from shared.dialects.training import UnresolvedTrainRequest
 from shared.errors import BrokerUnavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
-from shared.request_resolution import check_read, examples_for, lesson_of, model_for, resolved
+from shared.request_resolution import (
+    check_read,
+    examples_for,
+    model_for,
+    resolved,
+    train_request_of,
+)
 from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
 
 
@@ -99,7 +105,7 @@ class RequestResolver:
             InvalidLabels: Fewer than two labels for a new classifier.
             LabelLimitExceeded: More labels than a classifier may have.
         """
-        request = lesson_of(
+        request = train_request_of(
             said,
             account=account,
             records=self.classifiers.records,

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse, encode_multipart
 from api.schemas.openai import upload as wire
 from api.schemas.openai.upload import UploadObject, UploadPart, UploadPartUrls
 from shared import ids, object_keys
-from shared.batches import UPLOAD_KEPT_S
+from shared.batches import UPLOAD_RETENTION_S
 from shared.errors import StoreUnavailable
 from tests.api.conftest import World, make_world
 from tests.problems import assert_openai_error
@@ -301,7 +301,7 @@ class TestPartUrls:
         world.store.presigns = True
         sender = Sender(world.client())
         upload = sender.begin()
-        now += UPLOAD_KEPT_S - 60
+        now += UPLOAD_RETENTION_S - 60
 
         (part,) = sender.urls(upload, 1).get_json()["data"]
 
@@ -404,7 +404,7 @@ def test_an_upload_that_has_expired_is_gone(call: Callable[..., TestResponse]):
     upload = sender.begin()
     sender.part(upload)
 
-    now += UPLOAD_KEPT_S
+    now += UPLOAD_RETENTION_S
 
     assert_openai_error(call(sender, upload), 404, says="may have expired")
 

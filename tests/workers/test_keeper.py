@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared import ids, object_keys
-from shared.batches import UPLOAD_KEPT_S, BatchResult, StoredFile
+from shared.batches import UPLOAD_RETENTION_S, BatchResult, StoredFile
 from shared.errors import BrokerUnavailable, ClocksDisagree
 from shared.jobs import Job, State
 from shared.member_reports import WorkerReport
@@ -323,10 +323,10 @@ def test_a_keeper_deletes_files_too(bench: Bench, keeper: Keeper):
 
 
 def test_a_keeper_deletes_uploads_an_hour_after_their_day(bench: Bench, keeper: Keeper):
-    now = 10 * UPLOAD_KEPT_S
+    now = 10 * UPLOAD_RETENTION_S
     keeper.clock = lambda: now
-    gone = put_upload(bench.store, now - UPLOAD_KEPT_S - 3601)
-    kept = put_upload(bench.store, now - UPLOAD_KEPT_S - 3599)
+    gone = put_upload(bench.store, now - UPLOAD_RETENTION_S - 3601)
+    kept = put_upload(bench.store, now - UPLOAD_RETENTION_S - 3599)
 
     tick(keeper)
 
@@ -350,7 +350,7 @@ def test_a_keeper_that_does_not_know_how_old_things_are_deletes_nothing(
     def disagree() -> None:
         raise ClocksDisagree("this machine's clock is 691200.0 s ahead of Redis")
 
-    keeper.clock = lambda: 10.0 * UPLOAD_KEPT_S
+    keeper.clock = lambda: 10.0 * UPLOAD_RETENTION_S
     job_id = ids.job_id(1_000, 1)
     bench.store.put(object_keys.job("acme", job_id), b"{}")
     put_file(bench, 1, 3000.0)

@@ -25,7 +25,7 @@ from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.store_factory import store_of
-from shared.batches import UPLOAD_KEPT_S
+from shared.batches import UPLOAD_RETENTION_S
 from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
 from shared.member_reports import MemberReport
 from shared.messages import encode
@@ -181,7 +181,7 @@ class Keeper:
         now, limits = self.clock(), self._limits
         before = now - self.result_retention_s - _ORPHAN_AGE_S
         expire_files(self.store, before=before, now=now, limit=limits["files"])
-        before = now - UPLOAD_KEPT_S - _COMPLETION_S
+        before = now - UPLOAD_RETENTION_S - _COMPLETION_S
         expire_uploads(self.store, before=before, limit=limits["uploads"])
 
     def _sweep_classifiers(self) -> None:

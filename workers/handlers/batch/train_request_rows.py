@@ -18,7 +18,7 @@ from shared.errors import NotFound, PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
-from shared.request_resolution import lesson_of
+from shared.request_resolution import train_request_of
 from shared.types import TrainRequest, TrainResult
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
@@ -84,7 +84,7 @@ class TrainRequestRows:
         Raises:
             PigeonholeError: What is wrong with it.
         """
-        return lesson_of(
+        return train_request_of(
             dialect.parse(row.data),
             account=learner.account,
             records=self.records,

@@ -26,7 +26,7 @@ local function has_turn(account, lane, most)
   return not short_only[account] or first_is_short(account)
 end
 
--- The account whose turn it is, passing over some, and those that have as much under way as they may.
+-- The account with the least virtual time, without excluded accounts and accounts at their limit.
 local function next_account(lane, most)
   local turns = redis.call('ZRANGE', key('accounts', lane), 0, -1, 'WITHSCORES')
   for index = 1, #turns, 2 do

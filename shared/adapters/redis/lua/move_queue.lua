@@ -1,7 +1,7 @@
 -- ARGV: queue, another queue, most jobs.
 local queue, to, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
--- The job's tasks, and what is leased of it, are of the other queue from now on.
+-- The job's tasks, leased ones included, belong to the other queue from now on.
 local function rehome(job, account)
   local ready = key('ready', queue, job)
   if redis.call('HGET', key('job', job), 'queue') ~= queue then

@@ -15,13 +15,13 @@
 --                                     a part), completed, failed (items), abandoned, failure
 --   tokens:{job}              hash    task -> token of its lease
 --   attempts:{job}            hash    task -> claims so far
---   notes:{job}               hash    task -> what its attempts tell the next one
---   outcomes:{job}            hash    finished part -> what it said
+--   notes:{job}               hash    task -> checkpoint for its next attempt
+--   outcomes:{job}            hash    finished part -> its report
 --   samples:{job}             list    "began ended items" (ms) of the seconds in which parts of a planned
 --                                     job ended; "at at start" where work on it began or went on
 --   leases, delayed           zset    "{job} {task}" -> when it expires, or is due (ms)
 --   consumers:{queue}         zset    worker -> until when it counts as consumers (ms)
---   wake:{queue}              list    at most one token: an consumers worker should look
+--   wake:{queue}              list    at most one token: a consumer should look
 --   bell_debounce:{queue}              string  a doorbell is on its way
 --
 -- A job is in a ring exactly while it has ready tasks there; an account while it has jobs.
@@ -30,7 +30,7 @@
 -- each, accounts are served by start-time fair queueing (Goyal, Vin, Cheng 1996): virtual time counts
 -- the rows of parts and the bytes of messages, a claim moves its account on by them, and the account
 -- that is furthest behind goes first. One that comes back does not get the time that it was away.
--- Within an account a message of n bytes goes before those that come once n more were claimed: a
+-- Within an account, a message of n bytes goes before messages that arrive once n more are claimed: a
 -- short call does not wait for long ones, nor a long one for ever.
 
 local ATTEND_MS = 3000
@@ -66,14 +66,14 @@ local function backlog(queue)
   return count
 end
 
--- Takes the right to ring: not while a bell is on its way, nor while nobody hears those that
--- were rung (the broker's list has the queue's own name). 1 or 0.
+-- Debounces doorbells: 1 if one may be rung, 0 while one is in flight or while unread ones wait
+-- (the broker's list has the queue's own name).
 local function may_ring(queue)
   if redis.call('LLEN', queue) >= MOST_BELLS then return 0 end
   return redis.call('SET', key('bell_debounce', queue), '1', 'NX', 'PX', RUNG_MS) and 1 or 0
 end
 
--- Wakes who attends the queue; 1 when a doorbell must be rung.
+-- Wakes a consumer of the queue; 1 if a doorbell must be rung.
 local function notify_consumers(queue)
   local consumers = key('consumers', queue)
   redis.call('ZREMRANGEBYSCORE', consumers, '-inf', now())
@@ -92,7 +92,7 @@ local function queue_of(job, task)
   return is_part(task) and redis.call('HGET', key('job', job), 'queue') or CONTROL
 end
 
--- Where an account is in a lane's virtual time.
+-- The virtual time of an account in a lane.
 local function place(lane, account)
   local clock = tonumber(redis.call('GET', key('clock', lane)) or 0)
   return math.max(clock, tonumber(redis.call('HGET', key('served', lane), account) or 0))
@@ -104,7 +104,7 @@ local function enter(lane, account, again)
   redis.call('ZADD', key('accounts', lane), again and clock or place(lane, account), account)
 end
 
--- An account has no more work in the lane; it is forgotten once nobody has.
+-- An account has no more work in the lane; its state is dropped once no account has.
 local function leave(lane, account)
   redis.call('ZREM', key('accounts', lane), account)
   if redis.call('EXISTS', key('accounts', lane)) == 0 then
@@ -112,7 +112,7 @@ local function leave(lane, account)
   end
 end
 
--- An account whose turn it was got so much work, and has more or not.
+-- Advances an account by the amount of claimed work; `more`: whether it has more work.
 local function serve(lane, account, turn, cost, more)
   redis.call('SET', key('clock', lane), turn)
   redis.call('HSET', key('served', lane), account, turn + cost)
@@ -135,7 +135,7 @@ local function make_ready(job, task, again)
   return queue
 end
 
--- Takes a task that will not be done after all out of its queue.
+-- Removes a task from its queue that must not run any more.
 local function withdraw(queue, account, job, task)
   local ready, jobs = key('ready', queue, job), key('jobs', queue, account)
   if task then redis.call('LREM', ready, 0, task) else redis.call('DEL', ready) end
@@ -165,7 +165,7 @@ local function add_sample(job, began, ended, items)
   redis.call('LTRIM', key('samples', job), -MOST_SAMPLES, -1)
 end
 
--- A part of a planned job is handed out: says so where that ends a pause.
+-- A part of a planned job is claimed: adds a sample if that ends a pause.
 local function sample_start(job)
   local at, last = now(), redis.call('LINDEX', key('samples', job), -1)
   local ended = last and tonumber(string.match(last, '^%d+ (%d+)'))
@@ -173,7 +173,7 @@ local function sample_start(job)
   add_sample(job, at, at, 'start')
 end
 
--- A part of a planned job has ended and brought items; those of one second are one sample.
+-- A part of a planned job has ended with items; those of one second form one sample.
 local function sample_items(job, items)
   local at, last = now(), redis.call('LINDEX', key('samples', job), -1)
   if not last then return end
@@ -206,7 +206,7 @@ local function let_go(job, task)
   redis.call('ZREM', key('leases'), job .. ' ' .. task)
 end
 
--- Makes `plan` ready where few parts are left and there are more to be made.
+-- Makes `plan` ready if few parts are left and more are to be cut.
 local function replan(job)
   local fields = redis.call('HMGET', key('job', job), 'planned', 'planning', 'parts', 'low')
   if fields[1] == '1' or fields[2] == '1' then return end
@@ -216,7 +216,7 @@ local function replan(job)
   return true
 end
 
--- Makes an abandoned job's end ready once nothing of it is leased; returns whether it did.
+-- Makes `finalise` of an aborted job ready once none of its tasks is leased; returns whether it did.
 local function end_abandoned(job)
   if redis.call('HGET', key('job', job), 'abandoned') ~= '1' then return false end
   if redis.call('HLEN', key('tokens', job)) > 0 then return false end

@@ -11,7 +11,7 @@ for _, member in ipairs(expired) do
     -- The parts of a planned job end by themselves: they give up rows, not the job.
     if redis.call('HEXISTS', key('job', job), 'low') == 1 and is_part(task) then spent = false end
     if task == FINALISE then
-      -- Its end must come, so it is tried again, but ever more rarely than it can do harm.
+      -- The job must be finalised, so this is retried, with growing pauses.
       redis.call('ZADD', key('delayed'), at + (spent and 60000 or 0), member)
     elseif redis.call('HGET', key('job', job), 'abandoned') == '1' then
       end_abandoned(job)
@@ -37,7 +37,7 @@ table.sort(queues)
 for _, queue in ipairs(queues) do
   if backlog(queue) == 0 then
     redis.call('SREM', key('queues'), queue)
-  -- What still waits a tick later is not being taken by those who attend: others are called.
+  -- Work that still waits a tick later is not claimed by the current consumers: ring for others.
   elseif notify_consumers(queue) == 1 or may_ring(queue) == 1 then
     ring[#ring + 1] = queue
   end
