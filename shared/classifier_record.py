@@ -1,8 +1,8 @@
-"""A classifier's record: its versions, its aliases, and what a change makes of it. Pure.
+"""The record of a classifier: its versions and aliases, and the changes to it. Pure.
 
-Versions are immutable and count 1, 2, 3, … without gaps; the latest is the highest. A rollback does
-not go back: it adds a version that is an old one again, so that nothing learnt since is lost. What
-is stored, and how two writers do not overwrite each other, stands in `shared.classifier_store`.
+Versions are immutable and count 1, 2, 3, … without gaps; the latest is the highest. A rollback adds
+a version that repeats an old one, so that no training is lost. `shared.classifier_store` stores the
+record and resolves concurrent writes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ MAX_DESCRIPTION_CHARS = 2000
 MAX_ALIASES = 16
 _NAME = re.compile(rf"[^@\s/]{{1,{MAX_NAME_CHARS}}}")
 _ALIAS = re.compile(r"(?!v\d)[a-z][a-z0-9-]{0,63}")
-_REMEMBERED = 256  # jobs whose version is known: one that is run again is not learnt again
+_REMEMBERED = 256  # jobs whose version is recorded, so that a redelivered job does not learn twice
 
 MadeBy = Literal["train", "rebuild", "relabel", "import", "rollback"]
 
 
 class Version(Value):
-    """One version: where its weights lie, and what it has learnt.
+    """One version: the file of its weights, and the versions whose examples are in it.
 
-    `learnt` are the ranges of versions, both ends included, whose examples are in it, in order; a
-    version that was relabelled has none of its own, and changes the labels of those before it.
+    `learnt` holds ranges of versions, both ends included, whose examples are in this one, in order.
+    A relabelled version has no examples of its own, and changes the labels of the versions before
+    it.
     """
 
     number: int
@@ -43,14 +44,14 @@ class Version(Value):
     made_by: MadeBy
     of: int | None = None  # the version that a rollback repeats
     created_at: datetime
-    samples: int  # examples that are in it, over all calls
+    samples: int  # examples in the version, over all train calls
     label_count: int
-    accuracy: float | None = None  # progressive, over the call that made it
+    accuracy: float | None = None  # progressive accuracy over the train call that made the version
     learnt: tuple[tuple[int, int], ...] = ()
 
 
 class Classifier(Value):
-    """The record of a classifier. `jobs`: which version a recent job made."""
+    """The record of a classifier. `jobs`: the version that each recent job made."""
 
     schema_number: int = SCHEMA
     id: str
@@ -68,14 +69,14 @@ class Classifier(Value):
 
     @property
     def latest(self) -> Version:
-        """The version that is meant where none is named."""
+        """The version of a reference that names none."""
         return self.versions[-1]
 
     def find(self, ref: ClassifierRef) -> Version:
-        """The version that a reference to this classifier means.
+        """The version to which a reference to this classifier points.
 
         Raises:
-            NotFound: It has no such version or alias, or the version is no longer kept.
+            NotFound: There is no such version or alias, or the version was deleted.
         """
         number = ref.version
         if ref.alias is not None:
@@ -93,13 +94,13 @@ class Classifier(Value):
 
     @property
     def kept(self) -> str:
-        """The numbers of the versions that are kept, in words: `1, 4 to 23`."""
+        """The numbers of the available versions, in words: `1, 4 to 23`."""
         return _ranges([version.number for version in self.versions])
 
     def led_to(self, version: Version) -> tuple[Version, ...]:
-        """The versions that one was learnt from, as far as they are kept, and it; oldest first.
+        """The available versions from which one was trained, and that version; oldest first.
 
-        Versions that were rolled away are none of them, nor are those of another model.
+        Versions that a rollback skipped, and versions of another model, are not included.
         """
         learnt = {n for first, last in version.learnt for n in range(first, last + 1)}
         return tuple(
@@ -109,19 +110,19 @@ class Classifier(Value):
             or (
                 each.number < version.number
                 and each.model == version.model
-                and each.learnt  # the last that it learnt is its own, or that of its origin
+                and each.learnt  # its last learnt range is its own, or that of its origin
                 and each.learnt[-1][1] in learnt
             )
         )
 
     def weights(self, version: Version) -> ClassifierVersion:
-        """Where the weights of a version lie."""
+        """The location of the weights of a version."""
         return ClassifierVersion(
             account=self.account, classifier_id=self.id, version=version.number, file=version.file
         )
 
     def files(self) -> frozenset[str]:
-        """The files of all versions that are kept; a rollback shares that of its origin."""
+        """The files of all available versions; a rollback shares the file of its origin."""
         return frozenset(version.file for version in self.versions)
 
 
@@ -133,7 +134,8 @@ def with_version(
     keep: int,
     job_id: str | None = None,
 ) -> Classifier:
-    """The record with one more version; the oldest beyond `keep` go, but for those with an alias.
+    """The record with one more version; the oldest beyond `keep` are removed, except those with an
+    alias.
 
     Raises:
         ValueError: The version's number is not the next one.
@@ -161,7 +163,7 @@ def with_version(
 def rolled_back(
     record: Classifier, to: Version, *, labels: tuple[str, ...], now: datetime, keep: int
 ) -> Classifier:
-    """The record with a new version that is an old one again."""
+    """The record with a new version that repeats an old one."""
     again = to.model_copy(
         update={
             "number": record.latest.number + 1,
@@ -174,7 +176,7 @@ def rolled_back(
 
 
 def learnt_after(record: Classifier, number: int) -> tuple[tuple[int, int], ...]:
-    """The ranges of versions whose examples a version trained on the latest has in it.
+    """The ranges of versions whose examples are in a version trained on the latest one.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -192,15 +194,15 @@ def learnt_after(record: Classifier, number: int) -> tuple[tuple[int, int], ...]
 
 
 def check_name(name: str, *, field: str = "name") -> None:
-    """Refuse what cannot be a classifier's name.
+    """Refuse an invalid name of a classifier.
 
     Raises:
-        InvalidRequest: It is empty or too long, holds a space, `@`, `/` or what cannot be seen, or
-            reads like an id or like a step in a path.
+        InvalidRequest: It is empty or too long, has a space, `@`, `/` or an invisible character, or
+            has the form of an id or of a path segment such as `..`.
     """
     if _NAME.fullmatch(name) is None or not name.isprintable():
         _refuse(field, f"must have 1 to {MAX_NAME_CHARS} characters, without spaces, '@' or '/'")
-    if name in {".", ".."}:  # clients take these out of a URL
+    if name in {".", ".."}:  # HTTP clients remove these from a URL
         _refuse(field, "must not consist of dots only")
     if is_classifier_id(name.lower()):
         _refuse(field, "must not have the form of a classifier id")
@@ -218,10 +220,10 @@ def check_description(text: str, *, field: str = "description") -> None:
 
 
 def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[str, int]:
-    """The record's aliases after a change; None takes one away.
+    """The aliases of the record after a change; None removes one.
 
     Raises:
-        InvalidRequest: A name is no alias, there are too many, or a version does not exist.
+        InvalidRequest: An alias is malformed, there are too many, or a version does not exist.
     """
     after = dict(record.aliases)
     known = {version.number for version in record.versions}
@@ -247,10 +249,10 @@ def check_aliases(record: Classifier, aliases: dict[str, int | None]) -> dict[st
 
 
 def check_model(record: Classifier, model: str, *, version: Version | None = None) -> None:
-    """Refuse another model than the one that the version, or else the latest, was learnt with.
+    """Refuse a model that differs from the model of the version, or of the latest version.
 
     Raises:
-        Conflict: It is another.
+        Conflict: The models differ.
     """
     learnt_with = (version or record.latest).model
     if model != learnt_with:
@@ -262,7 +264,7 @@ def check_model(record: Classifier, model: str, *, version: Version | None = Non
 
 
 def digest(name: str) -> str:
-    """Under which a name is stored."""
+    """The digest under which a name is stored."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 

@@ -1,7 +1,8 @@
-"""Classifiers on the object store: found, made, changed by compare-and-set, and deleted.
+"""Classifiers on the object store: lookup, creation, changes by compare-and-set, and deletion.
 
-A classifier is there when its record is. What is written before the record (weights, a claim on a
-name) counts for nothing until then; what lies about after its record has gone is swept away.
+A classifier exists once its record does. Objects that are written before the record (weights, a
+claim on a name) have no effect until then; orphans that remain after a deletion are collected by
+the keeper.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.types import NewClassifier, Value, VersionReport
 
-_ATTEMPTS = 100  # of a change that others are always faster than; each wins once
-_CLAIM_S = 3600.0  # a claim on a name without a classifier is nobody's after this
+_ATTEMPTS = 100  # of a change in conflict with other writers; each of them succeeds once
+_CLAIM_S = 3600.0  # after this time, a claim on a name without a classifier is void
 _LONG_AGO = 0.0
 
 
 class NameClaim(Value):
-    """Who has a name."""
+    """The claim of a classifier on a name."""
 
     id: str
     at: float  # seconds since 1970
@@ -41,9 +42,10 @@ class NameClaim(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierStore:
-    """The classifiers of all accounts. `clock` gives seconds since 1970.
+    """The classifiers of all accounts. `clock` returns seconds since 1970.
 
-    For a job that was accepted at a time, those that were deleted later are still there.
+    With `accepted_at`, the time at which a job was accepted, classifiers that were deleted later
+    are still readable.
     """
 
     store: ObjectStore
@@ -64,10 +66,10 @@ class ClassifierStore:
         return decode(Classifier, found.data), found.etag
 
     def own(self, account: str, ref: ClassifierRef) -> Classifier:
-        """The account's classifier of an id or name.
+        """The account's classifier with an id or name.
 
         Raises:
-            NotFound: It has none; whether another account has one is not told.
+            NotFound: The account has none; the error does not tell whether another account has one.
         """
         if is_classifier_id(ref.name):
             return self.load(account, ref.name)[0]
@@ -83,7 +85,7 @@ class ClassifierStore:
         return record
 
     def usable(self, account: str, ref: ClassifierRef) -> Classifier:
-        """A classifier that the account may classify with: its own, or a public one by its id.
+        """A classifier that the account may use: its own, or a public one by id.
 
         Raises:
             NotFound: There is none.
@@ -103,7 +105,7 @@ class ClassifierStore:
         return record
 
     def ids(self, account: str) -> Iterator[str]:
-        """The ids of the account's classifiers, and of what is left of some."""
+        """The ids of the account's classifiers, and of remains of deleted ones."""
         return self.store.children(object_keys.classifiers_of(account))
 
     def all(self, account: str) -> Iterator[Classifier]:
@@ -113,15 +115,15 @@ class ClassifierStore:
                 yield self.load(account, classifier_id)[0]
 
     def check_new(self, account: str, new: NewClassifier, *, most: int) -> None:
-        """Refuse a classifier that could not be made; whoever makes it checks the name again.
+        """Refuse an invalid new classifier; its creation checks the name again.
 
         Raises:
-            Conflict: The account has another of the name.
-            ResourceLimitExceeded: It has `most`, as many as it may.
+            Conflict: The account has another classifier with the name.
+            ResourceLimitExceeded: The account has `most` classifiers, the maximum.
         """
         if new.name is not None and self._has(account, new.name):
             raise _taken(new.name)
-        # What is left of deleted ones is listed too, so a full listing is looked at closely.
+        # The listing includes remains of deleted ones, so a listing at the limit is verified.
         listed = sum(1 for _ in islice(self.ids(account), most))
         if listed >= most and sum(1 for _ in islice(self.all(account), most)) >= most:
             raise ResourceLimitExceeded(
@@ -130,10 +132,10 @@ class ClassifierStore:
             )
 
     def report(self, record: Classifier, file: str) -> VersionReport:
-        """What is known of a version.
+        """The report of a version.
 
         Raises:
-            NotFound: It is no longer kept.
+            NotFound: The version was deleted.
         """
         try:
             name = object_keys.report(record.account, record.id, file)
@@ -143,10 +145,10 @@ class ClassifierStore:
         return decode(VersionReport, data)
 
     def create(self, record: Classifier) -> bool:
-        """Make a classifier; False if it is there already.
+        """Create a classifier; False if it exists already.
 
         Raises:
-            Conflict: The account has another classifier of the name.
+            Conflict: The account has another classifier with the name.
         """
         if record.name is not None:
             self.claim_name(record.account, record.name, record.id)
@@ -160,10 +162,10 @@ class ClassifierStore:
         return True
 
     def replace(self, record: Classifier, etag: str) -> bool:
-        """Write the record if nobody was faster since it was read with `etag`.
+        """Write the record unless it has changed since it was read with `etag`.
 
         Raises:
-            NotFound: It was deleted meanwhile.
+            NotFound: It was deleted in the meantime.
         """
         name = object_keys.classifier(record.account, record.id)
         try:
@@ -179,13 +181,13 @@ class ClassifierStore:
     def change(
         self, account: str, classifier_id: str, change: Callable[[Classifier], Classifier]
     ) -> Classifier:
-        """Apply a change to the record as it is, however many write at the same time.
+        """Apply a change to the current record, with any number of concurrent writers.
 
-        A new name is claimed before the record has it, and the old one freed after.
+        A new name is claimed before the record has it; the old name is freed afterwards.
 
         Raises:
             NotFound: There is no such classifier.
-            Conflict: Others were always faster, or another classifier has the new name.
+            Conflict: Too many concurrent changes, or another classifier has the new name.
             PigeonholeError: What the change raises.
         """
         for _ in range(_ATTEMPTS):
@@ -204,7 +206,7 @@ class ClassifierStore:
         raise Conflict("too many concurrent changes to the classifier; try again", retry_after_s=1)
 
     def claim_name(self, account: str, name: str, classifier_id: str) -> None:
-        """Take a name for a classifier that has, or is about to have, it.
+        """Claim a name for a classifier that has it, or is about to have it.
 
         Raises:
             Conflict: Another classifier of the account has it.
@@ -227,10 +229,10 @@ class ClassifierStore:
         raise _taken(name)
 
     def free_name(self, account: str, name: str, classifier_id: str) -> None:
-        """Let others have a name at once that the classifier has no longer.
+        """Free a name at once that a classifier has no longer.
 
-        The claim is not deleted, for it may be another's by then, but made an old one: such a claim
-        holds as long as the record has the name, and no longer.
+        The claim is not deleted, because another classifier may hold it by then. It is made old
+        instead: an old claim is valid only while the record has the name.
         """
         place = object_keys.name(account, digest(name))
         with suppress(ObjectMissing, PreconditionFailed):
@@ -240,10 +242,11 @@ class ClassifierStore:
                 self.store.put(place, encode(old), if_match=found.etag)
 
     def delete(self, record: Classifier) -> None:
-        """Delete a classifier: first the record, from when on it is gone, then what it kept.
+        """Delete a classifier: first the record, which ends its existence, then its other objects.
 
-        Its versions go once no job is open that may classify with them, of any account: it may
-        have been public. Examples are no job's to read that could still end well.
+        The versions are deleted once no open job of any account may use them, because the
+        classifier may have been public. Examples are deleted at once: no job that can still succeed
+        reads them.
         """
         place = object_keys.classifier(record.account, record.id)
         versions = list(self.store.list(object_keys.versions(record.account, record.id)))
@@ -256,7 +259,7 @@ class ClassifierStore:
                 self.store.delete(name)
 
     def drop(self, before: Classifier, after: Classifier) -> None:
-        """Delete the files of versions that the record has let go, once no open job needs them."""
+        """Delete the files of versions that the record has dropped, once no open job needs them."""
         for file in sorted(before.files() - after.files()):
             report = object_keys.report(before.account, before.id, file)
             weights = object_keys.weights(before.account, before.id, file)
@@ -270,7 +273,7 @@ class ClassifierStore:
         return True
 
     def _holds(self, account: str, claim: NameClaim, name: str) -> bool:
-        """Whether the claimant has the name, or claimed it so lately that he may be about to."""
+        """Whether the claim is valid: its classifier has the name, or claimed it recently."""
         try:
             return self.load(account, claim.id)[0].name == name or self._fresh(claim)
         except NotFound:
@@ -280,7 +283,7 @@ class ClassifierStore:
         return self.clock() - claim.at < _CLAIM_S
 
     def _publish(self, record: Classifier) -> None:
-        """Let others find a public classifier; the record decides whether they may."""
+        """Publish the owner of a public classifier; the record decides about access."""
         if record.access == "public":
             self.store.put(object_keys.public(record.id), record.account.encode())
 

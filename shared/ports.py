@@ -1,7 +1,8 @@
-"""The five contracts between the code and the servers it runs on; the docstrings are the contract.
+"""The five ports: contracts between the code and its servers. The docstrings are the contract.
 
-Every implementation passes the same test class (`tests/contract/`). Every call has a deadline set
-when the adapter is made; past it the call raises `StoreUnavailable` or `BrokerUnavailable`.
+Every adapter passes the same contract tests (`tests/contract/`). Every call has a timeout that is
+set when the adapter is constructed; a call that exceeds it raises `StoreUnavailable` or
+`BrokerUnavailable`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Named, immutable-unless-conditional byte objects: the truth of the service.
+    """Named byte objects, changed only by conditional writes: the source of truth of the service.
 
     Names are `/`-separated, relative, without `.` or `..` segments (see `shared.object_keys`).
     A put is atomic: a reader sees the old bytes or the new, never a part; after it returns, the
@@ -50,8 +51,8 @@ class ObjectStore(Protocol):
 
         Args:
             name: Object name.
-            start: The first byte to read, from 0; one that the object has, unless it is 0.
-            end: Where to stop, as in a slice; None: at the end of the object.
+            start: Offset of the first byte, from 0; within the object, unless it is 0.
+            end: Offset after the last byte, as in a slice; None: the end of the object.
 
         Raises:
             ObjectMissing: There is no such object.
@@ -73,8 +74,8 @@ class ObjectStore(Protocol):
             data: Bytes, or a readable binary stream of any length.
             if_absent: Write only if no object has the name.
             if_match: Write only if the object's current ETag is this.
-            media_type: What a server says of the object beside its bytes, where the store can
-                keep that; by the name (`shared.media_types`) if None.
+            media_type: Content type of the object, if the store can keep one; derived from the
+                name (`shared.media_types`) if None.
 
         Raises:
             PreconditionFailed: The condition does not hold. Of several racing writers with
@@ -95,18 +96,18 @@ class ObjectStore(Protocol):
         """
 
     def now(self) -> float:
-        """The time by the store's own clock, in seconds since 1970, right to a second or so."""
+        """The time of the store's own clock, in seconds since 1970, accurate to about a second."""
 
     def presign_put(self, name: str, *, expires_s: int) -> str | None:
-        """A URL that writes the object by an HTTP PUT, without a key of ours, for so long.
+        """A presigned URL: it writes the object by an HTTP PUT, without an API key, for a time.
 
-        None where the store has no such URLs. The length is not bounded by it.
+        None if the store has no such URLs. The URL does not bound the size of the object.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketObject:
-    """An object outside our own store, as it was when it was looked at."""
+    """Metadata of an object in a bucket outside of the service's own store."""
 
     url: str
     bytes: int
@@ -114,52 +115,52 @@ class BucketObject:
 
 
 class Buckets(Protocol):
-    """Objects outside our own store, by `s3://bucket/key`, below the places the operator allowed.
+    """Objects of other buckets, by `s3://bucket/key`, in locations that the operator allows.
 
     A URL that ends in `/` names all objects below it. Nothing in a URL is decoded.
 
     Raises:
-        InvalidRequest: From every method: the address is not allowed, nothing is there, or the
-            server does not let us; names the request's field, `input_url` where it is read from,
-            `output_url` where it is written to.
-        StoreUnavailable: From every method but `check`, when the server is away.
+        InvalidRequest: From every method: the URL is not allowed, the object does not exist, or
+            access is denied; names the field of the request, `input_url` for reads and
+            `output_url` for writes.
+        StoreUnavailable: From every method but `check`, if the server is unavailable.
     """
 
     def check(self, url: str, *, write: bool) -> None:
-        """Refuse an address that may not be read from, or written to."""
+        """Refuse a URL outside of the allowed locations for reads or writes."""
 
     def find(self, url: str) -> BucketObject:
-        """Look at one object."""
+        """Get the metadata of one object."""
 
     def open(self, url: str, *, etag: str = "") -> BinaryIO:
         """Open an object for streaming reads; the caller closes it.
 
         Args:
-            url: Its address.
-            etag: With another one it was changed, and is refused.
+            url: URL of the object.
+            etag: If given, an object with another ETag has changed and is refused.
         """
 
     def list(self, url: str) -> Iterator[BucketObject]:
-        """The objects below an address that ends in `/`, in byte order, lazily."""
+        """The objects below a URL that ends in `/`, in byte order, lazily."""
 
     def put(self, url: str, stream: BinaryIO, *, media_type: str | None = None) -> None:
         """Write or replace an object; the stream is read to its end in bounded memory.
 
         Args:
-            url: Its address.
-            stream: Its bytes.
-            media_type: What the server says of it beside its bytes; by the end of the key
+            url: URL of the object.
+            stream: Bytes of the object.
+            media_type: Content type of the object; derived from the extension of the key
                 (`shared.media_types`) if None.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A task of a durable job, leased to the caller until `lease_s` after the last beat.
+    """A task of a durable job, leased to the caller until `lease_s` after the last heartbeat.
 
-    `task` is ``part:<n>``, `PLAN` or `FINALISE`. `attempt` counts from 1 and was counted before the
-    claim was handed out. `failure` is what the job failed of, for the task that finalises it;
-    `note` what an earlier attempt of the task left.
+    `task` is ``part:<n>``, `PLAN` or `FINALISE`. `attempt` counts from 1, this claim
+    included. `failure` is the error of a failed job, for the task that finalises it; `note` is the
+    checkpoint of an earlier attempt of the task.
     """
 
     job_id: str
@@ -177,7 +178,7 @@ PLAN = "plan"
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedPart:
-    """A part that needs no work any more: what it said, and how many of its items came out."""
+    """A part that needs no work any more: its report, and the counts of its items."""
 
     outcome: bytes
     completed: int
@@ -186,7 +187,7 @@ class FinishedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedWork:
-    """What one claim brought: inline messages in order of their turn, and durable claims."""
+    """The result of one claim: inline messages in order, and claims of durable tasks."""
 
     messages: tuple[bytes, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -196,44 +197,44 @@ class ClaimedWork:
 
 
 class Doorbell(Protocol):
-    """Says «there is work» on a queue. Lost or doubled rings are harmless."""
+    """Signals that a queue has work. Lost or duplicate signals are harmless."""
 
     def ring(self, queue: str) -> None:
         """Send one `drain` message without payload.
 
         Raises:
-            BrokerUnavailable: The broker did not take it.
+            BrokerUnavailable: The broker did not accept it.
         """
 
 
 class Ledger(Protocol):
-    """What is ready, leased, delayed and done; hot job records. Fast, and rebuilt if it is lost.
+    """Ready, leased, delayed and finished tasks, and hot job records. Rebuilt after a loss.
 
-    Every method is one atomic round trip; times are the server's. A queue is *attended* while a
-    worker claims from it or lingers at it. Methods that make work ready wake an attending worker
-    and say whether a doorbell must be rung because nobody attends, or too few do.
+    Every method is one atomic round trip; times are the server's. A worker is a *consumer* of a
+    queue while it claims from the queue or waits for work in it. Methods that make work ready wake
+    a consumer, and return whether a doorbell must be rung because there are too few consumers.
 
-    A job of unknown size is planned: its `PLAN` task makes parts, some at a time, and comes back by
-    itself when few of them are left.
+    A job of unknown size is planned: its `PLAN` task cuts parts, some at a time, and becomes ready
+    again when few of them are left (backpressure).
 
-    A job ends like this: the last part's `complete` elects its caller to finalise it; or the job
-    is abandoned (cancelled, failed, out of attempts), nothing of it is handed out any more, and
-    `finalise` becomes ready once nothing of it is leased.
+    A job ends in one of two ways. The `complete` of the last part elects its caller to finalise the
+    job. Or the job is aborted (cancelled, failed, out of attempts): none of its tasks can be
+    claimed any more, and `finalise` becomes ready once none is leased.
 
     Raises:
-        BrokerUnavailable: From every method, when Redis does not answer in time.
+        BrokerUnavailable: From every method, if Redis does not respond in time.
     """
 
     def enqueue_call(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
-        """Let an inline message of an account wait in the queue; True: ring.
+        """Queue an inline message of an account; True: ring.
 
         Raises:
-            TooBusy: As many messages of the account wait there as may: the accounts that have any
-                share `bound` evenly.
+            TooBusy: The account has its share of the `bound` messages of the queue; accounts with
+                waiting messages share it evenly.
         """
 
     def create_job(self, job: Job, *, parts: int) -> str | None:
-        """Record a new job and make its parts ready, or with 0 its `PLAN`; nothing if it is known.
+        """Record a new job and make its parts ready, or its `PLAN` with 0 parts. Idempotent.
 
         Returns:
             The queue to ring, if one must be rung.
@@ -254,15 +255,15 @@ class Ledger(Protocol):
 
         Args:
             claim: the `PLAN`; complete it afterwards.
-            first: number of the first part; those that were made before stay as they are.
-            parts: how many.
-            last: whether there are no more.
-            low: with so few parts unfinished `PLAN` becomes ready again.
-            cost: rows of one part: what an account is charged for it.
-            finished: of these parts, those whose results are there already.
+            first: number of the first part; earlier parts do not change.
+            parts: number of parts.
+            last: whether these are the last parts.
+            low: `PLAN` becomes ready again when so few parts are unfinished.
+            cost: rows of one part, for fair queueing between accounts.
+            finished: parts among these whose results exist already.
 
         Raises:
-            LeaseLost: Another token holds the `PLAN`, or nobody does.
+            LeaseLost: The lease of the `PLAN` has another token, or has expired.
         """
 
     def claim(
@@ -277,34 +278,37 @@ class Ledger(Protocol):
         pass_over: Collection[str] = (),
         short_only: Collection[str] = (),
     ) -> ClaimedWork:
-        """Take up to `calls` inline messages and `parts` durable tasks.
+        """Claim up to `calls` inline messages and `parts` durable tasks.
 
-        Nothing is taken of accounts to `pass_over`, and nothing but short messages, up to 4 KiB, of
-        others.
+        Accounts in `pass_over` are skipped; of accounts in `short_only`, only messages of up to
+        4 KiB are claimed.
 
-        Messages are taken from the account that had the fewest bytes of late, and of its own a
-        short one before long ones that came a little earlier; fewer than `calls` where they are
-        large. Durable tasks are taken from the account that had the fewest rows of late, then from
-        its jobs in turn; an account with as many parts under way as it may have is passed over. The
-        `worker` attends the queue by this, unless it is None; with `leaving`, an empty answer
-        ends its attendance, atomically.
+        Messages come from the account with the fewest recently claimed bytes; within an account, a
+        short message precedes long ones that arrived shortly before it. Large messages make a claim
+        smaller than `calls`. Durable tasks come from the account with the fewest recently claimed
+        rows, then from its jobs in turn; an account with the maximum number of parts in flight is
+        skipped. The call makes the `worker` a consumer of the queue, unless it is None; with
+        `leaving`, an empty result ends that, atomically.
         """
 
     def wait_for_work(self, queue: str, *, timeout_s: float) -> bool:
-        """Wait until there may be work (True) or the time is over; below the attendance's life."""
+        """Wait until there may be work (True), or `timeout_s` has passed (False).
+
+        `timeout_s` must be less than the time for which a worker counts as a consumer.
+        """
 
     def heartbeat(self, claim: Claim, *, lease_s: float) -> bool:
-        """Extend the lease; False: the job was abandoned, stop and release.
+        """Extend the lease; False: the job was aborted, so stop and requeue.
 
         Raises:
-            LeaseLost: Another token holds the task, or nobody does.
+            LeaseLost: The lease of the task has another token, or has expired.
         """
 
     def save_checkpoint(self, claim: Claim, note: bytes) -> None:
-        """Leave something for the next attempt of the task, should this one end silently.
+        """Save a checkpoint for the next attempt of the task, in case this one dies.
 
         Raises:
-            LeaseLost: As for `beat`.
+            LeaseLost: As for `heartbeat`.
         """
 
     def complete(
@@ -317,95 +321,95 @@ class Ledger(Protocol):
         completed: int = 0,
         failed: int = 0,
     ) -> Claim | str | None:
-        """Count the part as done, once, with its outcome. With `failure`, abandon the job.
+        """Count the part as done, once, with its outcome. With `failure`, abort the job.
 
         Args:
             claim: the part, or a `PLAN`, which has no outcome.
-            lease_s: of the `FINALISE`.
-            outcome: what the part says.
-            failure: what the job failed of.
-            completed, failed: how many items of the part did and did not come out.
+            lease_s: lease of the `FINALISE`.
+            outcome: the report of the part.
+            failure: the error of the job.
+            completed, failed: number of items of the part that succeeded and failed.
 
         Returns:
             The lease of the job's `FINALISE` for the elected caller; or the queue to ring, if one
             must be rung; else None.
 
         Raises:
-            LeaseLost: As for `beat`; the part is not counted.
+            LeaseLost: As for `heartbeat`; the part is not counted.
         """
 
     def requeue(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
-        """Give a task back, ready after `delay_s`; `burn=False` uncounts the attempt.
+        """Requeue a task, ready after `delay_s`; with `burn=False` the attempt does not count.
 
         Does nothing if the lease is lost.
         """
 
     def abort_job(self, job_id: str) -> bool:
-        """Hand nothing of the job out any more. True: ring `control`."""
+        """Abort a job: none of its tasks can be claimed any more. True: ring `control`."""
 
     def progress(self, job_id: str) -> WorkDone | None:
-        """Items of the parts that have ended, and of a planned job its rate; None if unknown."""
+        """Item counts of the finished parts, and the rate of a planned job; None if unknown."""
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
-        """What the finished parts said, by task."""
+        """The reports of the finished parts, by task."""
 
     def record(self, job_id: str) -> Job | None:
         """The hot record of a job, or None if it is not known here."""
 
     def records(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """The hot records of several jobs, in the order asked."""
+        """The hot records of several jobs, in the order of `job_ids`."""
 
     def replace(self, old: Job, new: Job) -> bool:
-        """Store `new` if the record still equals `old`; False if somebody was faster."""
+        """Store `new` if the record still equals `old`; False if another process was faster."""
 
     def finish_job(self, job: Job, *, keep_s: float) -> None:
-        """Keep a terminal record for `keep_s`, drop all else of the job, wake who waits for it."""
+        """Keep a terminal record for `keep_s`, drop the job's other state, and wake its waiters."""
 
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
-        """Wait until the job is retired (True) or the time is over (False)."""
+        """Wait until the job is finished (True) or `timeout_s` has passed (False)."""
 
     def reclaim_expired(self, *, attempts: int, limit: int = 1000) -> ReapReport:
-        """Make expired leases and due delayed tasks ready; abandon jobs out of `attempts`."""
+        """Requeue tasks of expired leases, and due delayed tasks; abort jobs out of `attempts`."""
 
     def now(self) -> float:
         """The server's time, in seconds since 1970."""
 
     def epoch(self, token: str) -> str:
-        """The first token given since Redis was last empty; a new one means that all was lost."""
+        """The first `token` since Redis was last empty; a new value means a loss of all state."""
 
     def report(self, role: str, member: str, detail: bytes, *, ttl_s: float) -> None:
-        """Say that a process lives and what it offers; forgotten after `ttl_s`. 0: it leaves."""
+        """Store the report of a live process for `ttl_s`; 0 removes it."""
 
     def reports(self, role: str) -> dict[str, bytes]:
-        """The living members of a role and what they offer."""
+        """The reports of the live processes of a role, by process."""
 
     def waiting(self, queue: str) -> int:
-        """How many inline messages and jobs with ready tasks wait in the queue."""
+        """Number of inline messages and of jobs with ready tasks in the queue."""
 
     def queues(self) -> tuple[str, ...]:
-        """Every queue where something waits, sorted; until the next `reap` also where it did."""
+        """Queues with waiting work, sorted; until the next reclaim also queues that had some."""
 
     def move_queue(self, queue: str, to: str, *, limit: int = 1000) -> None:
-        """Move what waits in a queue to the end of another: all inline messages, `limit` jobs.
+        """Move waiting work to the end of another queue: all inline messages, up to `limit` jobs.
 
-        What else becomes ready of these jobs, and what is leased of them, counts as of the other
-        queue. Their records stay as they are. The next `reap` rings.
+        Leased tasks of these jobs, and tasks that become ready later, belong to the other queue.
+        The job records do not change. The next `reclaim_expired` rings.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReapReport:
-    """What a reap did: leases that had expired, and the queues to ring."""
+    """The outcome of `reclaim_expired`: number of expired leases, and the queues to ring."""
 
     expired: int
     ring: tuple[str, ...]
 
 
 class Replies(Protocol):
-    """Answers to waiting callers, kept a short while."""
+    """Replies to waiting synchronous calls, kept for a short time."""
 
     def send(self, answers: Sequence[tuple[str, bytes]], *, keep_s: float) -> None:
-        """Deliver answers to their reply names, in one round trip."""
+        """Deliver replies to their reply names, in one round trip."""
 
     def wait(self, reply_to: str, *, timeout_s: float) -> bytes | None:
-        """Take the answer when it comes; None when the time is over."""
+        """Wait for the reply and remove it; None if `timeout_s` has passed."""

@@ -1,7 +1,7 @@
-"""Webhooks and their deliveries on the object store: found, made, changed by compare-and-set.
+"""Webhooks and deliveries on the object store: lookup, creation, and changes by compare-and-set.
 
-A delivery's record decides when it is tried. Its name under `due/` only lets whoever delivers find
-it by time: it is written after the record, and one that the record does not mean is of no effect.
+The record of a delivery decides when the next attempt is due. Its key under `due/` is only an index
+by time: it is written after the record, and an entry that disagrees with the record has no effect.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.webhooks import Delivery, Webhook
 
-_ATTEMPTS = 20  # of a change that others are always faster than
+_ATTEMPTS = 20  # of a change in conflict with other writers
 
 
 class DueDelivery(NamedTuple):
-    """A delivery to be tried at a time."""
+    """A delivery that is due at a time."""
 
     ms: int
     account: str
@@ -33,7 +33,7 @@ class DueDelivery(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookStore:
-    """The webhooks of all accounts. `clock` gives seconds since 1970."""
+    """The webhooks of all accounts. `clock` returns seconds since 1970."""
 
     store: ObjectStore
     clock: Callable[[], float] = service_clock.now
@@ -55,7 +55,7 @@ class WebhookStore:
         return decode(Webhook, found.data), found.etag
 
     def ids(self, account: str) -> list[str]:
-        """Those of the account's webhooks."""
+        """The ids of the account's webhooks."""
         prefix = object_keys.webhooks_of(account)
         names = self.store.list(prefix)
         return [name.removeprefix(prefix).removesuffix(".json") for name in names]
@@ -64,23 +64,23 @@ class WebhookStore:
         """The account's webhooks, newest first."""
         found = []
         for webhook_id in self.ids(account):
-            with suppress(NotFound):  # deleted meanwhile
+            with suppress(NotFound):  # deleted in the meantime
                 found.append(self.load(account, webhook_id)[0])
         return sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
 
     def create(self, webhook: Webhook) -> None:
-        """Keep a new webhook."""
+        """Store a new webhook."""
         name = object_keys.webhook(webhook.account, webhook.id)
         self.store.put(name, encode(webhook), if_absent=True)
 
     def change(
         self, account: str, webhook_id: str, change: Callable[[Webhook], Webhook]
     ) -> Webhook:
-        """Apply a change to the record as it is, however many write at the same time.
+        """Apply a change to the current record, with any number of concurrent writers.
 
         Raises:
             NotFound: There is no such webhook.
-            Conflict: Others were always faster.
+            Conflict: Too many concurrent changes.
         """
         for _ in range(_ATTEMPTS):
             record, etag = self.load(account, webhook_id)
@@ -95,27 +95,27 @@ class WebhookStore:
         raise Conflict("too many concurrent changes to the webhook; try again", retry_after_s=1)
 
     def delete(self, account: str, webhook_id: str) -> None:
-        """Delete a webhook: first the record, from when on it is told nothing, then its log."""
+        """Delete a webhook: first the record, which stops deliveries, then its log."""
         self.store.delete(object_keys.webhook(account, webhook_id))
         for name in list(self.store.list(object_keys.deliveries_of(account, webhook_id))):
             self.store.delete(name)
 
     def add(self, delivery: Delivery) -> None:
-        """Keep a delivery and have it tried, unless it is there already. May be repeated."""
+        """Store and schedule a delivery, unless it exists already. May be repeated."""
         name = object_keys.delivery(delivery.account, delivery.webhook_id, delivery.id)
         try:
             self.store.put(name, encode(delivery), if_absent=True)
         except PreconditionFailed:
             with suppress(NotFound):
                 delivery, _ = self.delivery(delivery.account, delivery.webhook_id, delivery.id)
-        if not delivery.attempts:  # else its time is no longer the one it was made with
+        if not delivery.attempts:  # else its due time has changed since its creation
             self.announce_due(delivery)
 
     def delivery(self, account: str, webhook_id: str, delivery_id: str) -> tuple[Delivery, str]:
         """The record of a delivery and its ETag.
 
         Raises:
-            NotFound: The webhook has no such delivery, or it is no longer kept.
+            NotFound: The webhook has no such delivery, or it was deleted.
         """
         try:
             found = self.store.get(object_keys.delivery(account, webhook_id, delivery_id))
@@ -126,18 +126,18 @@ class WebhookStore:
     def deliveries(
         self, account: str, webhook_id: str, *, after: str, limit: int
     ) -> tuple[list[Delivery], bool]:
-        """Deliveries, newest first, after the one called `after`; and whether there are more."""
+        """Deliveries, newest first, after the id `after`; and whether there are more."""
         prefix = object_keys.deliveries_of(account, webhook_id)
         last = object_keys.delivery(account, webhook_id, after) if after else ""
         names = list(islice(self.store.list(prefix, after=last), limit + 1))
         found = []
         for name in names[:limit]:
-            with suppress(ObjectMissing):  # deleted meanwhile
+            with suppress(ObjectMissing):  # deleted in the meantime
                 found.append(decode(Delivery, self.store.get(name).data))
         return found, len(names) > limit
 
     def replace(self, delivery: Delivery, etag: str) -> bool:
-        """Write the record if nobody was faster since it was read with `etag`."""
+        """Write the record unless it has changed since it was read with `etag`."""
         name = object_keys.delivery(delivery.account, delivery.webhook_id, delivery.id)
         try:
             self.store.put(name, encode(delivery), if_match=etag)
@@ -152,11 +152,11 @@ class WebhookStore:
         delivery_id: str,
         change: Callable[[Delivery], Delivery],
     ) -> Delivery:
-        """As `change`; when it is tried next is announced.
+        """Like `change`, for a delivery; also schedules its next attempt.
 
         Raises:
             NotFound: There is no such delivery.
-            Conflict: Others were always faster.
+            Conflict: Too many concurrent changes.
         """
         for _ in range(_ATTEMPTS):
             record, etag = self.delivery(account, webhook_id, delivery_id)
@@ -167,19 +167,19 @@ class WebhookStore:
         raise Conflict("too many concurrent changes to the delivery; try again", retry_after_s=1)
 
     def announce_due(self, delivery: Delivery) -> None:
-        """Let the delivery be found when it is due."""
+        """Schedule the next attempt of a delivery."""
         if delivery.due_ms is not None:
             ids = (delivery.account, delivery.webhook_id, delivery.id)
             self.store.put(object_keys.due(delivery.due_ms, *ids), b"")
 
     def due(self) -> Iterator[tuple[str, DueDelivery]]:
-        """The names of what is due, the longest waiting first, and what each means."""
+        """The keys of due deliveries and their contents, the longest overdue first."""
         now_ms = int(self.clock() * 1000)
         for name in self.store.list(object_keys.DUE):
             ms, _, rest = name.removeprefix(object_keys.DUE).partition(".")
             words = rest.rsplit(".", 2)
             if not ms.isdecimal() or len(words) != 3:
-                continue  # consoles leave objects too
+                continue  # consoles may create objects, too
             if int(ms) > now_ms:
                 return
             yield name, DueDelivery(int(ms), *words)

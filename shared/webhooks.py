@@ -1,6 +1,6 @@
-"""Webhooks: whom an account wants told, what he is told, how it is signed, when it is tried again.
+"""Webhooks: their records, messages, signatures and the retry schedule.
 
-Pure, but for the randomness of a new secret. Signatures are those of Standard Webhooks
+Pure, except for the randomness of a new secret. Signatures follow Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 """
 
@@ -28,14 +28,14 @@ EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
 TEST = "webhook.test"
 
 SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-"""The wait before each attempt; there are no more."""
-JITTER = 0.1  # of a wait, at most: what failed together is not tried together again
-MAX_RETRY_AFTER_S = 86400.0  # a receiver's word is followed for so long
-BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs beside the new one
-SILENT_S = 5 * 86400.0  # a webhook of which all failed for so long is disabled
+"""The retry schedule: the wait before each attempt; there are no further attempts."""
+JITTER = 0.1  # fraction of a wait, at most: spreads retries of deliveries that failed together
+MAX_RETRY_AFTER_S = 86400.0  # maximum `Retry-After` of a receiver that is obeyed
+BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs in addition for this time
+SILENT_S = 5 * 86400.0  # a webhook whose deliveries all failed for this time is disabled
 MAX_DESCRIPTION_CHARS = 200
 _ATTEMPTS_KEPT = 30
-_MAX_ROTATED = 20  # secrets that sign beside the newest
+_MAX_ROTATED = 20  # secrets that sign in addition to the newest
 _SECRET = "whsec_"
 _SECRET_BYTES = 32
 _MAX_FAULTS, _MAX_CHARS = 20, 500  # of an error inside a payload
@@ -54,23 +54,23 @@ _JOB_EVENTS: dict[State, Event] = {
 
 
 class RotatedSecret(Value):
-    """A secret that was replaced, and signs beside the new one until its time is over."""
+    """A replaced secret, which signs in addition to the new one until `until`."""
 
     secret: str
     until: datetime
 
 
 class Webhook(Value):
-    """One address of an account. `failing_since`: nothing has arrived since then.
+    """A webhook of an account. `failing_since`: every delivery since then has failed.
 
-    `old_secret` and `old_until` are those of records written before there was `rotated`.
+    `old_secret` and `old_until` are fields of records from before `rotated`.
     """
 
     schema_number: int = 1
     id: str
     account: str
     url: str
-    events: tuple[str, ...] = ()  # none: all there are, and all to come
+    events: tuple[str, ...] = ()  # empty: all, including future ones
     description: str = ""
     enabled: bool = True
     disabled_reason: str | None = None
@@ -83,17 +83,17 @@ class Webhook(Value):
     updated_at: datetime
 
     def wants(self, event: str) -> bool:
-        """Whether it is to be told."""
+        """Whether the webhook receives an event."""
         return self.enabled and (not self.events or event in self.events)
 
     def secrets(self, now: datetime) -> tuple[str, ...]:
-        """Those that sign, the new one first; each replaced one for its own `BOTH_SIGN_S`."""
+        """The secrets that sign, the newest first; each replaced one for its own `BOTH_SIGN_S`."""
         return (self.secret, *(each.secret for each in self._still_signing(now)))
 
     def with_secret(self, secret: str, now: datetime) -> Webhook:
-        """The same with a new secret; the one before signs beside it for `BOTH_SIGN_S`.
+        """A copy with a new secret; the previous one signs in addition for `BOTH_SIGN_S`.
 
-        Beyond `_MAX_ROTATED` secrets the oldest ends: a message has a signature by each.
+        A message has one signature by each secret, so the oldest beyond `_MAX_ROTATED` is dropped.
         """
         replaced = RotatedSecret(secret=self.secret, until=now + timedelta(seconds=BOTH_SIGN_S))
         rotated = (replaced, *self._still_signing(now))[:_MAX_ROTATED]
@@ -107,12 +107,12 @@ class Webhook(Value):
         return tuple(each for each in before if now < each.until)
 
     def disabled(self, reason: str) -> Webhook:
-        """The same, told nothing more until its owner enables it."""
+        """A copy that receives nothing until its owner enables it."""
         return self.model_copy(update={"enabled": False, "disabled_reason": reason})
 
 
 class Attempt(Value):
-    """One try: the status that came, or why none did."""
+    """One attempt: the HTTP status of the response, or the reason for its absence."""
 
     at: datetime
     duration_ms: int
@@ -121,7 +121,7 @@ class Attempt(Value):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver has it."""
+        """Whether the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -131,8 +131,8 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 class Delivery(Value):
     """One message to one webhook; its id is the `webhook-id` of every attempt.
 
-    `tries` counts those since it was last sent by hand, `attempts` are the last of all. Whoever
-    tries it holds it until `claimed_until`.
+    `tries` counts the attempts since the last manual redelivery; `attempts` are the last ones of
+    all. A process that delivers it holds it until `claimed_until`.
     """
 
     schema_number: int = 1
@@ -153,15 +153,15 @@ class Delivery(Value):
 
     @property
     def due_ms(self) -> int | None:
-        """When it is to be tried, in milliseconds since 1970; None: never."""
+        """When the next attempt is due, in milliseconds since 1970; None: never."""
         return None if self.next_attempt_at is None else _ms(self.next_attempt_at)
 
     def ended(self, state: DeliveryState, reason: str | None = None) -> Delivery:
-        """The same, tried no more."""
+        """A copy in a final state, without further attempts."""
         return self._free(state=state, reason=reason, next_attempt_at=None)
 
     def again(self, now: datetime) -> Delivery:
-        """The same, tried now, and as often as a new one if that fails."""
+        """A copy for a redelivery: due now, with a full retry schedule."""
         return self._free(state="pending", reason=None, tries=0, next_attempt_at=_whole(now))
 
     def _free(self, **changes: Any) -> Delivery:
@@ -175,13 +175,13 @@ class Delivery(Value):
         schedule_s: Sequence[float],
         jitter: float,
     ) -> Delivery:
-        """What becomes of it after an attempt.
+        """The delivery after an attempt.
 
         Args:
-            attempt: what happened.
-            retry_after_s: when the receiver wants it again.
+            attempt: the outcome of the attempt.
+            retry_after_s: `Retry-After` of the receiver.
             schedule_s: the wait before each attempt.
-            jitter: from 0 to 1, by chance.
+            jitter: a random number from 0 to 1.
         """
         kept = (*self.attempts, attempt)[-_ATTEMPTS_KEPT:]
         after = self.model_copy(update={"attempts": kept, "tries": self.tries + 1})
@@ -194,20 +194,20 @@ class Delivery(Value):
         wait_s = schedule_s[after.tries] * (1 + JITTER * jitter)
         if retry_after_s is not None:
             wait_s = max(wait_s, min(retry_after_s, MAX_RETRY_AFTER_S))
-        wait_s = max(wait_s, 0.001)  # its name under `due/` must be another than this one's
+        wait_s = max(wait_s, 0.001)  # the key under `due/` must differ from the current one
         due = attempt.at + timedelta(milliseconds=attempt.duration_ms, seconds=wait_s)
         return after._free(next_attempt_at=_whole(due))
 
 
 def new_secret() -> str:
-    """A secret that nobody has seen."""
+    """A fresh random secret."""
     return _SECRET + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def signed(
     secrets: Sequence[str], *, message_id: str, at: datetime, payload: str
 ) -> dict[str, str]:
-    """The headers of a message; each secret signs.
+    """The signature headers of a message, with one signature for each secret.
 
     >>> at = datetime.fromtimestamp(1614265330, UTC)
     >>> signed(
@@ -232,11 +232,11 @@ def signed(
 
 
 def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dict[str, Any]]:
-    """The event of a job that has ended, and what is said of it: never a text of its items.
+    """The webhook event of an ended job, and its data: never a text of its items.
 
     Args:
-        job: As it ended.
-        files: Of a batch, what came out; None where its files were never put together.
+        job: The final record.
+        files: The result of a batch; None if its files were never assembled.
     """
     if job.kind is JobKind.BATCH:
         event = _BATCH_EVENTS[job.state]
@@ -279,7 +279,7 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
 
 
 def delivery_of(job: Job, event: str, data: dict[str, Any], webhook: Webhook) -> Delivery:
-    """What a webhook is told of a job's end; made twice, it is the same."""
+    """The delivery of a job's end to a webhook; repeated construction gives the same delivery."""
     at = _whole(job.finished_at or job.created_at)
     return Delivery(
         id=ids.delivery_id(_ms(at), _entropy(f"{job.id}.{webhook.id}")),
@@ -294,7 +294,7 @@ def delivery_of(job: Job, event: str, data: dict[str, Any], webhook: Webhook) ->
 
 
 def trial_of(webhook: Webhook, now: datetime) -> Delivery:
-    """A message that says nothing but that messages arrive."""
+    """A test delivery."""
     at = _whole(now)
     return Delivery(
         id=ids.delivery_id(_ms(at), ids.random_bits()),
@@ -310,9 +310,9 @@ def trial_of(webhook: Webhook, now: datetime) -> Delivery:
 
 
 def _payload(event: str, event_id: str, at: datetime, data: dict[str, Any]) -> str:
-    """The body of a message: `timestamp` as Standard Webhooks has it, the rest as OpenAI has it.
+    """The body of a message: `timestamp` as in Standard Webhooks, the rest as in OpenAI's webhooks.
 
-    Both times are that of the event, not that of an attempt.
+    Both times are the time of the event, not of an attempt.
     """
     said = {
         "id": event_id,
@@ -326,7 +326,7 @@ def _payload(event: str, event_id: str, at: datetime, data: dict[str, Any]) -> s
 
 
 def _entropy(cause: str) -> int:
-    """80 bits that are the same however often they are made."""
+    """80 bits that depend only on the cause."""
     return int.from_bytes(hashlib.sha256(cause.encode()).digest()[:10], "big")
 
 
@@ -335,5 +335,5 @@ def _ms(at: datetime) -> int:
 
 
 def _whole(at: datetime) -> datetime:
-    """The time in whole milliseconds, as names of objects have it."""
+    """The time in whole milliseconds, the resolution of object keys."""
     return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
