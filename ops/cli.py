@@ -1,8 +1,8 @@
 """The operator's command line, `pigeonhole-server`: run the service, manage keys, look up settings.
 
-Reads the same `PIGEONHOLE_…` variables as the service; without any it works on the launcher's data
-directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting. What looks into models
-runs as a process of its own, `workers.model_cli`: this one carries no machine learning.
+Reads the same `PIGEONHOLE_…` variables as the service; without any it uses the launcher's data
+directory. Exit status: 0, 1 for a failure, 2 for a wrong command or setting. Model commands run in
+a process of their own, `workers.model_cli`, so that this one needs no machine learning packages.
 """
 
 from __future__ import annotations
@@ -87,39 +87,47 @@ def _parser() -> argparse.ArgumentParser:
 
     keys = commands.add_parser("keys", help="create, list and revoke API keys")
     actions = keys.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key; its secret is shown this once")
-    create.add_argument("--name", required=True, type=_key_name, help="what the key is for")
-    create.add_argument("--account", type=_account, default="default", help="whose key it is")
+    create = actions.add_parser("create", help="create a key; its secret is shown only once")
+    create.add_argument(
+        "--name", required=True, type=_key_name, help="name that says what the key is for"
+    )
+    create.add_argument("--account", type=_account, default="default", help="account of the key")
     create.add_argument(
         "--scopes",
         type=_scopes,
         default=(),
         metavar="A,B",
-        help=f"limit it to these of: {', '.join(auth.SCOPES)}",
+        help=f"limit the key to some of the scopes: {', '.join(auth.SCOPES)}",
     )
-    create.add_argument("--expires", type=_date, metavar="WHEN", help="30d, 12h or 2027-01-01")
+    create.add_argument(
+        "--expires", type=_date, metavar="WHEN", help="expiry: 30d, 12h or 2027-01-01"
+    )
     create.add_argument("--json", action="store_true", help="print the key as JSON")
     create.set_defaults(command=_create_key)
-    listing = actions.add_parser("list", help="show every key, without its secret")
+    listing = actions.add_parser("list", help="list all keys, without their secrets")
     listing.add_argument("--json", action="store_true", help="print a JSON object per line")
     listing.set_defaults(command=_list_keys)
-    revoke = actions.add_parser("revoke", help="end a key")
-    revoke.add_argument("id", help="as `keys list` shows it")
+    revoke = actions.add_parser("revoke", help="revoke a key")
+    revoke.add_argument("id", help="id of the key, from `keys list`")
     revoke.set_defaults(command=_revoke_key)
 
     settings = commands.add_parser("settings", help="print the table of settings, in Markdown")
     settings.set_defaults(command=_settings)
 
-    models = commands.add_parser("models", help="list, download and try models")
+    models = commands.add_parser("models", help="list, download and check models")
     lookups = models.add_subparsers(required=True, metavar="ACTION")
-    offered = lookups.add_parser("list", help="show the catalogue, and what of it is here")
+    offered = lookups.add_parser(
+        "list", help="list the models of the catalogue, and which are installed"
+    )
     offered.add_argument("--json", action="store_true", help="print a JSON object per line")
     offered.set_defaults(command=_list_models)
     pull = lookups.add_parser("pull", help="download models, so that workers can load them")
-    pull.add_argument("names", nargs="+", metavar="NAME", help="as `models list` shows it")
+    pull.add_argument("names", nargs="+", metavar="NAME", help="name from `models list`")
     pull.set_defaults(command=_shelf, action="pull")
-    check = lookups.add_parser("check", help="load models as a worker does and try them")
-    check.add_argument("names", nargs="*", metavar="NAME", help="none: all that are here")
+    check = lookups.add_parser(
+        "check", help="load models as a worker does, and classify an item with each"
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all installed models")
     check.set_defaults(command=_shelf, action="check")
     return parser
 
@@ -144,7 +152,9 @@ def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         print(_as_json(key, secret=secret))
     else:
         print(secret)
-        print(f"This is key {key.id}; it is shown only now, so keep it.", file=sys.stderr)
+        print(
+            f"Key {key.id}: the secret is shown only this once, so store it now.", file=sys.stderr
+        )
     return 0
 
 
@@ -178,7 +188,7 @@ def _revoke_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     key = auth.revoke_key(store, arguments.id, now=_now(store))
     if key is None:
         raise NotFound(f"there is no key {arguments.id}; `pigeonhole-server keys list` shows them")
-    print(f"{key.id} ({key.name}) is revoked; it ends within {settings.key_cache_s:g} s")
+    print(f"{key.id} ({key.name}) is revoked; this takes effect within {settings.key_cache_s:g} s")
     return 0
 
 
@@ -227,8 +237,9 @@ def _store(env: Mapping[str, str]) -> ObjectStore:
     settings = Settings.from_env(env)
     if not settings.object_store and not (settings.data_dir / "objects").is_dir():
         raise ConfigurationError(
-            f"there is no service in {settings.data_dir.absolute()}; go to where it was started, "
-            "or set PIGEONHOLE_DATA_DIR or PIGEONHOLE_OBJECT_STORE"
+            f"no service data in {settings.data_dir.absolute()}; change to the directory "
+            "where the service was started, or set PIGEONHOLE_DATA_DIR or "
+            "PIGEONHOLE_OBJECT_STORE"
         )
     return store_of(settings)
 
@@ -255,14 +266,16 @@ def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None
 def _key_name(text: str) -> str:
     if not text.strip() or len(text) > _MAX_KEY_NAME_CHARS or not text.isprintable():
         raise argparse.ArgumentTypeError(
-            f"a key's name has 1 to {_MAX_KEY_NAME_CHARS} printable characters, not only blanks"
+            f"a key name must have 1 to {_MAX_KEY_NAME_CHARS} printable characters, not only spaces"
         )
     return text.strip()
 
 
 def _account(text: str) -> str:
     if not _ACCOUNT.fullmatch(text):
-        raise argparse.ArgumentTypeError("an account is a-z, 0-9, - and _, 64 at most")
+        raise argparse.ArgumentTypeError(
+            "an account name may have a-z, 0-9, - and _, and at most 64 characters"
+        )
     return text
 
 
@@ -271,7 +284,7 @@ def _scopes(text: str) -> tuple[str, ...]:
     unknown = [scope for scope in scopes if scope not in auth.SCOPES]
     if unknown:
         known = ", ".join(auth.SCOPES)
-        raise argparse.ArgumentTypeError(f"there is no scope {unknown[0]!r}; there is {known}")
+        raise argparse.ArgumentTypeError(f"unknown scope {unknown[0]!r}; supported are {known}")
     return scopes
 
 
@@ -281,7 +294,9 @@ def _date(text: str) -> datetime | timedelta:
             return timedelta(**{_UNITS[length[2]]: int(length[1])})
         date = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither like 30d nor a date") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a duration such as 30d nor a date"
+        ) from None
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
 
 
@@ -294,7 +309,7 @@ def _end(given: datetime | timedelta | None, now: datetime) -> datetime | None:
     try:
         end = now + given if isinstance(given, timedelta) else given
     except OverflowError:
-        raise ConfigurationError("--expires is too far away") from None
+        raise ConfigurationError("--expires is too far in the future") from None
     if end is not None and end <= now:
         raise ConfigurationError(f"--expires: {end:%Y-%m-%d %H:%M} has passed")
     return end

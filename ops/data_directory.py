@@ -32,7 +32,7 @@ _LOCK = "lock"
 
 @contextmanager
 def held(directory: Path, *, patience_s: float) -> Iterator[int]:
-    """Have the directory to oneself; the file that is given holds it too, in a child as well.
+    """Hold the directory exclusively; the yielded file descriptor holds it in a child as well.
 
     Args:
         directory: Made if there is none, for its owner only.
@@ -59,8 +59,8 @@ def held(directory: Path, *, patience_s: float) -> Iterator[int]:
 
 
 def first_key(store: ObjectStore, directory: Path, *, now: datetime) -> str | None:
-    """A key for this machine's user, kept in the directory: None if the one that was made before
-    is there and the store still knows it. A secret is shown once.
+    """A key for this machine's user, stored in the directory; None if the one of an earlier start
+    is valid. A secret is shown once.
 
     Raises:
         Unavailable: The store is away.
@@ -96,8 +96,8 @@ def _take(lock: int, directory: Path, patience_s: float) -> None:
     waiting.join(patience_s)
     if waiting.is_alive():
         raise Conflict(
-            f"the data directory {directory} is still used by what process {pid} has started, "
-            "though that one is gone; look for a redis-server or valkey-server and stop it"
+            f"the data directory {directory} is still used by a child of process {pid}, "
+            "which has ended; look for a redis-server or valkey-server process and stop it"
         )
 
 

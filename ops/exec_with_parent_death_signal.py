@@ -1,6 +1,6 @@
 """Becomes another program that is told to stop when the launcher dies, however it dies.
 
-    python -I -S tether.py PARENT_PID PROGRAM [ARGUMENT …]
+    python -I -S exec_with_parent_death_signal.py PARENT_PID PROGRAM [ARGUMENT …]
 
 The kernel's parent-death signal survives `exec`, so nothing of this file stays in memory. It is a
 program and not a `preexec_fn`, because Python code between fork and exec can lock up a launcher
@@ -23,7 +23,7 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            sys.exit("the launcher is gone")
+            sys.exit("the launcher has ended")
     try:
         os.execvp(command[0], command)
     except OSError as exc:

@@ -1,7 +1,7 @@
 """The whole service on this machine by one command: `python -m ops.launcher`, or `make run`.
 
-Starts Redis (unless there is one), the keeper, a worker and the API, looks after them, shows one
-log, and says how to use the service once an item went through it. Ctrl-C stops everything.
+Starts Redis (unless one is configured), the keeper, a worker and the API, supervises them, shows
+one log, and prints how to use the service once an item was classified. Ctrl-C stops everything.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run(env: Mapping[str, str]) -> int:
     except OSError as exc:
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        print(f"pigeonhole: no room to start: the disk of {where} is full", file=sys.stderr)
+        print(f"pigeonhole: cannot start: the disk of {where} is full", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before anything was started
         return 1
@@ -81,7 +81,7 @@ def _run(settings: Settings, env: Mapping[str, str], lock: int) -> int:
         redis = embedded_redis.prepare(settings.data_dir / "redis")
         settings = replace(settings, redis_url=redis.url)
     log = LogView(sys.stderr, colour=sys.stderr.isatty() and "NO_COLOR" not in env)
-    log.say(f"starting; what the service keeps is in {settings.data_dir}")
+    log.say(f"starting; data directory: {settings.data_dir}")
     supervisor = Supervisor(log, grace_s=settings.shutdown_grace_s + _OVER_GRACE_S)
     if redis:
         # It holds the lock as well: two servers must never write one append-only file.
@@ -93,7 +93,9 @@ def _run(settings: Settings, env: Mapping[str, str], lock: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Boot:
-    """What happens in a thread beside the supervisor: start in order, wait, say how to use it."""
+    """A thread next to the supervisor: it starts the programs in order, waits, and prints the
+    welcome.
+    """
 
     settings: Settings
     env: Mapping[str, str]
@@ -105,14 +107,14 @@ class _Boot:
         try:
             self._run()
         except Exception as exc:  # noqa: BLE001  a thread that dies quietly leaves people waiting
-            self.log.say(f"the launcher itself failed: {exc!r}", level="error")
+            self.log.say(f"the launcher failed: {exc!r}", level="error")
             self.supervisor.stop(failed=True)
 
     def _run(self) -> None:
         stopping = self.supervisor.stopping
         url = self.settings.redis_url
         if not embedded_redis.await_answer(url, stopping, deadline_s=_REDIS_DEADLINE_S):
-            self.log.say("Redis does not answer; going on without it", level="warning")
+            self.log.say("Redis does not respond; continuing without it", level="warning")
         for program in programs(self.settings, self.env):
             self.supervisor.start(program)
         if await_ready(
@@ -168,7 +170,7 @@ def _check_port(settings: Settings) -> None:
             raise Conflict(
                 f"{where} is taken; stop the program that has it, or set PIGEONHOLE_PORT"
             ) from exc
-        raise ConfigurationError(f"{where} cannot be listened on: {exc}") from exc
+        raise ConfigurationError(f"cannot listen on {where}: {exc}") from exc
 
 
 def _welcome(settings: Settings, key: str | None) -> str:

@@ -1,4 +1,4 @@
-"""One readable log out of what several processes write: how a line looks, not what is logged.
+"""Formats the log lines of several processes as one readable log.
 
 A JSON line of ours (`shared.telemetry`) becomes ``12:00:01 worker  info    call.done items=3``, a
 traceback is laid out under its event, and any other line is passed on behind the process's name.
@@ -27,7 +27,7 @@ _NOISE = (
 
 
 class LogView:
-    """Where the launcher and its children are heard; every method may be called by any thread."""
+    """The log of the launcher and its children; thread-safe."""
 
     def __init__(self, out: TextIO, *, colour: bool) -> None:
         self._out = out
@@ -40,7 +40,7 @@ class LogView:
             self._write(render(source, raw, now=datetime.now(), colour=self._colour))
 
     def say(self, text: str, *, level: str = "info") -> None:
-        """Show a sentence of the launcher itself."""
+        """Show a message of the launcher itself."""
         self._write(_row(datetime.now(), _LAUNCHER, level, text, colour=self._colour))
 
     def _write(self, text: str) -> None:

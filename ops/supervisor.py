@@ -1,4 +1,4 @@
-"""Keeps programs running and ends them in order: one thread decides, one thread per child reads.
+"""Keeps programs running and ends them in order: one thread decides, and one per child reads.
 
 A child that dies is started again after a pause that doubles from `_FIRST_PAUSE_S` up to
 `_MAX_PAUSE_S` and starts over once it has lived for `_SETTLED_S`. Stopping goes from the last
@@ -68,15 +68,17 @@ class Supervisor:
         self._clean = True
 
     def start(self, program: Program) -> None:
-        """Have a program run from now on; any thread may ask."""
+        """Start a program and keep it running; any thread may call this."""
         self._inbox.put(lambda: self._add(program))
 
     def stop(self, *, failed: bool = False) -> None:
-        """Have everything end in order; asked twice, at once. Any thread or signal may ask."""
+        """Stop everything in order, or at once if called again. Any thread or signal handler may
+        call it.
+        """
         self._inbox.put(lambda: self._asked_to_stop(failed=failed))
 
     def run(self) -> bool:
-        """Look after the programs until stopped; True if nothing failed or had to be killed."""
+        """Supervise the programs until stopped; True if nothing failed or had to be killed."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda *_: self.stop())
@@ -105,13 +107,13 @@ class Supervisor:
         self._clean = self._clean and not failed
         if not self.stopping.is_set():
             self.stopping.set()
-            self._log.say("stopping; once more kills at once")
+            self._log.say("stopping; send the signal again to kill at once")
             return
         for child in self._alive():
             self._kill(child)
 
     def _look(self, now: float) -> None:
-        """Do what is due: bury the dead, then start again or go on stopping."""
+        """Do what is due: reap dead children, then restart them or continue to stop."""
         for child in self._alive():
             if _has_ended(child):
                 self._bury(child)
@@ -134,7 +136,7 @@ class Supervisor:
         elif now >= child.kill_at:
             child.kill_at = now + self._grace_s
             self._log.say(
-                f"{child.program.name} did not stop within {self._grace_s:g} s; it is killed",
+                f"{child.program.name} did not stop within {self._grace_s:g} s; killing it",
                 level="warning",
             )
             self._kill(child)
@@ -179,7 +181,7 @@ class Supervisor:
                 self._log.line(name, raw)
 
     def _bury(self, child: _Child) -> None:
-        """Take note of a death, and of what the dead left behind."""
+        """Reap a dead child, and kill the rest of its process group."""
         assert child.process is not None
         assert child.reader is not None
         _signal_group(child, signal.SIGKILL)

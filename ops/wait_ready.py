@@ -1,4 +1,4 @@
-"""Asks a running API whether the service is ready, and says what is missing where it is not."""
+"""Asks a running API whether the service is ready, and reports what is missing."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def _reason(status: int, body: bytes) -> str:
     >>> _reason(503, b'{"ready": false, "parts": {"redis": "ok", "worker": "none is running"}}')
     'worker: none is running'
     >>> _reason(502, b"Bad gateway")
-    'it answered 502 Bad gateway'
+    'the API returned 502 Bad gateway'
     """
     try:
         parts = json.loads(body)["parts"].items()
     except (ValueError, TypeError, KeyError, AttributeError):
         parts = ()
     missing = "; ".join(f"{part}: {why}" for part, why in parts if why != "ok")
-    return missing or f"it answered {status} {body[:300].decode(errors='replace')}"
+    return missing or f"the API returned {status} {body[:300].decode(errors='replace')}"

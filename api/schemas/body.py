@@ -1,6 +1,6 @@
-"""Bytes to a JSON value and back: bounded before it is read, strict about what JSON is.
+"""JSON bodies: bytes to a JSON value and back, bounded in size, and strict about JSON.
 
-The Content-Type is not asked: what is sent is JSON, or is refused as not being JSON.
+The Content-Type is ignored: a body is JSON, or is refused because it is not.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from shared.validation import refuse, shown
 
 _MAX_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
 _CHUNK = 64 * 1024
-# A client that writes its whole body before it reads would meet a closed connection instead of the
-# refusal. Reading on costs no memory, and is given up after this much.
+# A client that writes its whole body before it reads would see a closed connection instead of the
+# error response. Draining the body costs no memory, and stops after this many bytes.
 _DRAIN_BYTES = 128 * 2**20
 _DRAIN_S = 2.0
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -61,8 +61,8 @@ def parse(data: bytes) -> object:
     """The JSON value that the bytes stand for.
 
     Raises:
-        InvalidRequest: They are empty or no JSON as RFC 8259 has it; names the place. Also for
-            what JSON readers disagree about: a key that stands twice, half of a surrogate pair.
+        InvalidRequest: They are empty or not JSON by RFC 8259; the message names the place. Also
+            for input on which JSON readers disagree: a duplicate key, an unpaired surrogate.
     """
     if not data.strip():
         refuse("body", "is empty; send a JSON object")
@@ -105,7 +105,7 @@ def _too_large(max_bytes: int) -> None:
 
 
 def drain(stream: BinaryIO, *, max_bytes: int | None = None) -> None:
-    """Read what is left of a refused body, within bounds."""
+    """Read the rest of a refused body, within bounds."""
     left, until = max_bytes or _DRAIN_BYTES, time.monotonic() + _DRAIN_S
     while left > 0 and time.monotonic() < until and (chunk := stream.read(_CHUNK)):
         left -= len(chunk)
@@ -127,7 +127,7 @@ def _no_constant(name: str) -> None:
 
 
 def _refuse_lone_surrogates(root: object) -> None:
-    """Walk the value, without recursion, to the first string that is no Unicode text."""
+    """Find, without recursion, the first string that is not valid Unicode text."""
     waiting = [("", root)]
     while waiting:
         path, value = waiting.pop()

@@ -1,4 +1,4 @@
-"""A body too large for memory: read piece by piece, within a bound, on its way to a store."""
+"""A body too large for memory: read piece by piece, within a limit, and passed on to a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Readable(Protocol):
 
 
 class LargeBody:
-    """A readable stream; what is wrong with it is raised where it is read.
+    """A readable stream; errors are raised where it is read.
 
     Args:
         stream: Ends with the body, also where its length is not announced.
@@ -45,7 +45,7 @@ class LargeBody:
 
     @property
     def sha256(self) -> bytes:
-        """Of all that was read so far."""
+        """The SHA-256 of all bytes read so far."""
         return self._digest.digest()
 
     def peek(self, size: int) -> bytes:
@@ -75,7 +75,7 @@ class LargeBody:
         return self._more(size)
 
     def drain(self) -> None:
-        """Read what is left of a body that is refused, so that the client reads the refusal."""
+        """Drain a refused body, so that the client reads the response."""
         if self._size or not self._awaits_continue:
             body.drain(self._stream, max_bytes=2 * self._max_bytes)
 

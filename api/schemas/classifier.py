@@ -1,7 +1,7 @@
-"""Classifiers as their owner sees them and changes them: rows of a listing, details, versions.
+"""Classifiers in the API: rows of a listing, details, versions, and the bodies of changes.
 
-The fields of a row that come first are the vendor's, underscore included; all others are ours. The
-bodies read here are the only ones in which an unknown field is refused: people write them by hand.
+The first fields of a row are Jina's, underscore included; the others are Pigeonhole's. Only these
+bodies refuse unknown fields, because people write them by hand.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEYED = frozenset({"aliases", "labels"})
 
 
 class ClassifierRow(BaseModel):
-    """A classifier in the listing."""
+    """A classifier in a listing."""
 
     classifier_id: str
     user_id: str = Field(description="The account that owns the classifier.")
@@ -62,11 +62,11 @@ class ClassifierRow(BaseModel):
 
 
 class ClassifierList(RootModel[list[ClassifierRow]]):
-    """Your classifiers, newest first."""
+    """The classifiers of the account, newest first."""
 
 
 class VersionRow(BaseModel):
-    """A version of a classifier; it never changes."""
+    """A version of a classifier. Versions are immutable."""
 
     version: int
     created_at: datetime
@@ -84,21 +84,21 @@ class VersionRow(BaseModel):
 
 
 class VersionList(BaseModel):
-    """The versions that are kept, newest first."""
+    """The available versions, newest first."""
 
     object: Literal["list"]
     data: list[VersionRow]
 
 
 class LabelCount(BaseModel):
-    """A label and how many examples of it were learnt."""
+    """A label and the number of its examples."""
 
     label: str
     count: int
 
 
 class ClassifierAnswer(BaseModel):
-    """All that is known of a version of a classifier but its weights."""
+    """A version of a classifier, with everything but its weights."""
 
     classifier_id: str
     user_id: str = Field(description="The account that owns the classifier.")
@@ -127,26 +127,26 @@ class ClassifierAnswer(BaseModel):
 
 
 class DeletedObject(BaseModel):
-    """What is gone."""
+    """Confirmation of a deletion."""
 
     message: str
 
 
 class ForgottenExamples(BaseModel):
-    """Examples that are gone."""
+    """Confirmation that stored examples were deleted."""
 
     message: str
     deleted: int = Field(description="Number of train calls whose stored examples were deleted.")
 
 
 class _ClassifierInput(Schema):
-    """A body that people write: what is not known is refused, not passed over."""
+    """A body that people write by hand: unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class ClassifierChangeBody(_ClassifierInput):
-    """What is to change of a classifier; what is left out stays."""
+    """Changes to a classifier; absent fields do not change."""
 
     name: str | None = Field(
         None,
@@ -178,19 +178,19 @@ class ClassifierChangeBody(_ClassifierInput):
 
     @property
     def given(self) -> frozenset[str]:
-        """The fields that are to change."""
+        """The names of the fields to change."""
         return frozenset(self.model_fields_set)
 
 
 class RollbackBody(_ClassifierInput):
-    """The version to go back to: one of the two, unless the path says which."""
+    """The version to roll back to: exactly one of the fields, unless the path has a version."""
 
     version: int | None = None
     alias: str | None = None
 
 
 class RebuildBody(_ClassifierInput):
-    """The model that is to learn the kept examples anew."""
+    """The model with which to train the stored examples again."""
 
     model: str = Field(description="Model or alias; may be the current model of the classifier.")
     metadata: Metadata = None
@@ -200,7 +200,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 def parse_change(body: object) -> ClassifierChangeBody:
-    """What is to change.
+    """Parse the changes to a classifier.
 
     Raises:
         InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
@@ -218,7 +218,7 @@ def parse_change(body: object) -> ClassifierChangeBody:
 
 
 def parse_rollback(body: object) -> RollbackBody:
-    """Where to go back to.
+    """Parse a rollback.
 
     Raises:
         InvalidRequest: A shape is wrong, or both a version and an alias are given.
@@ -230,7 +230,7 @@ def parse_rollback(body: object) -> RollbackBody:
 
 
 def parse_rebuild(body: object) -> RebuildBody:
-    """What to rebuild with.
+    """Parse a rebuild.
 
     Raises:
         InvalidRequest: A shape is wrong.
@@ -263,7 +263,7 @@ def render_row(record: Classifier, *, used_number: int, used_at: datetime | None
 
 
 def render_versions(record: Classifier) -> dict[str, Any]:
-    """The versions that are kept, newest first."""
+    """The available versions, newest first."""
     return {"object": "list", "data": _versions(record)}
 
 
@@ -276,7 +276,7 @@ def render_classifier(
     used_number: int,
     used_at: datetime | None,
 ) -> dict[str, Any]:
-    """All about one version; `before` are the reports of those that led to it, in order."""
+    """The details of one version; `before` are the reports of the versions it was trained from."""
     counts = zip(report.labels, report.counts, strict=True)
     return {
         "classifier_id": record.id,

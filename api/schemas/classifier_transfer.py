@@ -1,8 +1,7 @@
-"""A classifier that travels as a file: what is looked at before it is accepted, and its name.
+"""Import and export of classifier files: checks before an import is accepted, and file names.
 
 The file is safetensors: 8 bytes, the size of a JSON header, little-endian; the header; the arrays.
-Ours say in the header's `__metadata__`, under `pigeonhole`, what they are. Whether the arrays fit
-is for a worker to see.
+The header's `__metadata__` describes the classifier under `pigeonhole`. A worker checks the arrays.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class FileHeader(Schema):
-    """What a file says of itself, as far as it matters before a worker reads it."""
+    """The header of a classifier file, as far as it matters before a worker reads the file."""
 
     schema_number: int = Field(alias="schema")
     model: str
@@ -53,7 +52,7 @@ class FileHeader(Schema):
 
 
 class ImportFields(Schema):
-    """What stands in the query, or in the form, beside the file; its fields are words."""
+    """Fields in the query or the form next to the file; all values are strings."""
 
     model_config = ConfigDict(strict=False, frozen=True, extra="forbid")
 
@@ -73,7 +72,7 @@ class ImportFields(Schema):
 
     @property
     def new(self) -> NewClassifier:
-        """What the classifier is given."""
+        """The properties of the new classifier."""
         return NewClassifier(
             name=self.name,
             description=self.description,
@@ -83,13 +82,13 @@ class ImportFields(Schema):
 
 
 class ImportFileBody(ImportFields):
-    """An exported file in a form, and what the classifier is given."""
+    """An exported file in a form, and the properties of the new classifier."""
 
     model_config = ConfigDict(json_schema_extra=with_file("A file from `GET …/export`."))
 
 
 def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None) -> ImportFields:
-    """What the query says, and the form if there is one; what it leaves empty is not said.
+    """The fields of the query, and of the form if there is one; empty fields count as absent.
 
     Raises:
         InvalidRequest: A field is wrong or not known, or stands in both.
@@ -108,7 +107,7 @@ def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None
 
 
 def read_header(file: LargeBody) -> FileHeader:
-    """What a file says of itself, before the rest of it is read.
+    """The header of a file, before the rest is read.
 
     Raises:
         InvalidRequest: It is no file of a classifier's weights, or of another schema.
@@ -136,11 +135,11 @@ def read_header(file: LargeBody) -> FileHeader:
 
 
 MAX_HEADER_BYTES = _SIZE_BYTES + _MAX_HEADER_BYTES
-"""How much of a file `size_of` reads at most."""
+"""Maximum bytes that `size_of` reads of a file."""
 
 
 def size_of(stream: BinaryIO) -> int:
-    """How many bytes a file from the store has, by its header.
+    """Size in bytes of a file on the object store, by its header.
 
     Raises:
         MessageUndecodable: It is no safetensors file.
@@ -156,6 +155,6 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def filename(record: Classifier, version: Version) -> str:
-    """What a version's file is called, in letters that any header and disk takes."""
+    """File name of an exported version, in characters that are valid in headers and on disks."""
     name = _NOT_IN_A_FILENAME.sub("_", record.name or "").strip("._-") or record.id
     return f"{name}-v{version.number}.safetensors"

@@ -1,4 +1,4 @@
-"""Evaluation: labelled examples go in, and how good a version of a classifier is comes out."""
+"""Evaluation: labelled examples in, the quality of a classifier version out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EvaluateBody(Schema):
 
 
 class EvaluateFileBody(FileFields):
-    """An evaluate request whose examples are in a file; its fields are words."""
+    """An evaluate request with a file of examples; all field values are strings."""
 
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
 
@@ -35,13 +35,13 @@ class EvaluateFileBody(FileFields):
 
 
 class EvaluateTokens(BaseModel):
-    """What the call cost."""
+    """Tokens charged for the call."""
 
     total_tokens: int
 
 
 class LabelReport(BaseModel):
-    """How one label fares."""
+    """Metrics of one label."""
 
     label: str
     precision: float
@@ -52,7 +52,7 @@ class LabelReport(BaseModel):
 
 
 class ConfusionMatrix(BaseModel):
-    """Which label was taken for which."""
+    """Counts of true and predicted labels."""
 
     labels: list[str]
     counts: list[list[int]] = Field(
@@ -61,7 +61,7 @@ class ConfusionMatrix(BaseModel):
 
 
 class ReliabilityPoint(BaseModel):
-    """Examples whose best score lies in a bin that ends at `upper`."""
+    """Examples whose best score is in a bin that ends at `upper`."""
 
     upper: float
     confidence: float = Field(description="Mean score of the examples in the bin.")
@@ -72,7 +72,7 @@ class ReliabilityPoint(BaseModel):
 
 
 class LabelingCandidate(BaseModel):
-    """An example that the classifier is unsure of."""
+    """An example of which the classifier is uncertain."""
 
     index: int = Field(description="Index of the example in the request, from 0.")
     prediction: str
@@ -81,14 +81,14 @@ class LabelingCandidate(BaseModel):
 
 
 class PlotUrls(BaseModel):
-    """Where a drawing is."""
+    """URLs of a plot."""
 
     png: str
     svg: str
 
 
 class EvaluateAnswer(BaseModel):
-    """How good a version of a classifier is on the examples."""
+    """Quality of a version of a classifier on the examples."""
 
     classifier_id: str
     version: int
@@ -121,7 +121,7 @@ class Evaluation:
 
 
 def parse(body: object) -> Evaluation:
-    """What a JSON body says.
+    """Parse a JSON body.
 
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.
@@ -136,7 +136,7 @@ def parse(body: object) -> Evaluation:
 
 
 def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> Evaluation:
-    """What the fields beside a file say, which lies on the store under `place`.
+    """Parse the fields next to a file that is stored under `place`.
 
     Raises:
         InvalidRequest: A field is wrong.
@@ -149,7 +149,7 @@ def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> 
 
 
 def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:
-    """The body of an answer. URLs begin with the `root`."""
+    """The response body. URLs begin with `root`."""
     labels = [each.label for each in result.labels]
     return {
         "classifier_id": result.classifier_id,
@@ -171,7 +171,7 @@ def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, 
 
 
 def _plots(files: tuple[str, ...], url: str) -> dict[str, dict[str, str]]:
-    """The URLs of the drawings, by name and kind."""
+    """The URLs of the plots, by name and format."""
     plots: dict[str, dict[str, str]] = {}
     for each in files:
         name, _, kind = each.rpartition(".")

@@ -1,4 +1,4 @@
-"""A file of examples, and what the fields beside it say of it; a worker reads what is in it."""
+"""A file of examples and its options; a worker reads the content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILE_TYPES = frozenset({*TYPES, *_OTHER_TYPES})
 
 @dataclass(frozen=True, kw_only=True)
 class UploadedFile:
-    """What was sent as a file; its name and media type may be empty."""
+    """An uploaded file; its name and media type may be empty."""
 
     data: bytes
     name: str = ""
@@ -44,7 +44,7 @@ class UploadedFile:
 
 
 class FileFields(Schema):
-    """Where a file has its examples, and how it is to be read."""
+    """Columns of the examples in a file, and how to read it."""
 
     text_column: str | None = Field(
         None, description="Column of a table, or key of JSONL, with the text; default `text`."
@@ -68,7 +68,7 @@ class FileFields(Schema):
 
 
 def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> ExampleFile:
-    """The file that a worker is to read, which lies on the store under `place`.
+    """The file for a worker, stored under `place`.
 
     Raises:
         InvalidRequest: The delimiter or the encoding is none.
@@ -90,7 +90,7 @@ def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> Example
 
 
 def with_file(about: str, *, part: str = "file") -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: the part of a form that is the file, beside its fields."""
+    """For `json_schema_extra`: adds the file part of a form to its fields."""
 
     def add(schema: dict[str, Any]) -> None:
         file = {"type": "string", "format": "binary", "description": about}

@@ -1,4 +1,4 @@
-"""The job object: a durable job as a caller sees it."""
+"""The job object of the API."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shared.types import JobKind
 
 
 class JobUsage(BaseModel):
-    """What a job has cost so far."""
+    """Tokens charged for a job so far."""
 
     total_tokens: int
 
 
 class JobFault(BaseModel):
-    """Why a job failed; the fields mean what they mean in a problem."""
+    """Why a job failed; the fields are those of a problem response."""
 
     code: str
     detail: str
@@ -32,7 +32,7 @@ class JobFault(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """What came out of a batch; `/v1/batches/{batch_id}` says more of it."""
+    """The result of a batch; `/v1/batches/{batch_id}` has the details."""
 
     batch_id: str
     output_file_id: str | None = Field(description="Null if no row succeeded.")
@@ -78,7 +78,7 @@ class JobList(BaseModel):
 
 
 def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The job object, with the rendered result if it is given. URLs begin with the `root`."""
+    """The job object, with the rendered result if given. URLs begin with `root`."""
     fault = job.error and {
         "code": job.error.code,
         "detail": job.error.detail,
@@ -104,7 +104,7 @@ def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None
 
 
 def render_batch_result(result: BatchResult, *, job_id: str) -> dict[str, Any]:
-    """What came out of a batch."""
+    """The result of a batch."""
     return {
         "batch_id": ids.batch_id_of(job_id),
         "output_file_id": result.output_file,

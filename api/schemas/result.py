@@ -1,4 +1,4 @@
-"""The body of an answer, by the class of the result: only classifying has dialects."""
+"""Response bodies by kind of request; only classify requests have dialects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] =
 def render(
     dialect: str, asked: Body, job_id: str, result: JobResult, *, root: str = ""
 ) -> Rendered:
-    """What a call that asked this is answered. URLs begin with the `root`."""
+    """The response body for a request. URLs begin with `root`."""
     if isinstance(result, ClassifyResult):
         assert isinstance(asked, ClassifyRequest)
         return named(dialect).render(asked, result)

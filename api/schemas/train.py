@@ -12,7 +12,7 @@ from shared.validation import translated
 
 
 class TrainFileBody(TrainFields, FileFields):
-    """A train request whose examples are in a file; its fields are words."""
+    """A train request with a file of examples; all field values are strings."""
 
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
 
@@ -20,7 +20,7 @@ class TrainFileBody(TrainFields, FileFields):
 def parse_file(
     fields: Mapping[str, str], sent: UploadedFile, *, place: str
 ) -> UnresolvedTrainRequest:
-    """What the fields beside a file say, which lies on the store under `place`.
+    """Parse the fields next to a file that is stored under `place`.
 
     Raises:
         InvalidRequest: A field is wrong.

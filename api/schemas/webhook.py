@@ -1,6 +1,6 @@
-"""Webhooks as their owner writes and sees them, and the log of what they were told.
+"""Webhooks in the API, and the log of their deliveries.
 
-The secret is in the answer of the call that made it, and in no other.
+Only the response that creates a secret contains it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _URL_ABOUT = "An http or https URL with a public address and a port that the ope
 
 
 class WebhookObject(BaseModel):
-    """An address that is told of the ends of your jobs and batches."""
+    """A URL that receives the events of jobs and batches."""
 
     id: str
     object: Literal["webhook"]
@@ -36,20 +36,20 @@ class WebhookObject(BaseModel):
 
 
 class NewWebhookObject(WebhookObject):
-    """The same, with its secret: keep it, it is shown this once."""
+    """A webhook with its secret. The secret is shown only once: store it."""
 
     secret: str = Field(description="The key that signs each message, as in Standard Webhooks.")
 
 
 class WebhookList(BaseModel):
-    """Your webhooks, newest first."""
+    """The webhooks of the account, newest first."""
 
     object: Literal["list"]
     data: list[WebhookObject]
 
 
 class AttemptObject(BaseModel):
-    """One try to deliver a message."""
+    """One attempt to deliver a message."""
 
     at: datetime
     duration_ms: int
@@ -82,7 +82,7 @@ class DeliveryList(BaseModel):
 
 
 class _WebhookInput(Schema):
-    """A body that people write: what is not known is refused, not passed over."""
+    """A body that people write by hand: unknown fields are refused."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -98,7 +98,7 @@ class WebhookBody(_WebhookInput):
 
 
 class WebhookChangeBody(_WebhookInput):
-    """What is to change of a webhook; what is left out stays."""
+    """Changes to a webhook; absent fields do not change."""
 
     url: str = Field("", description=_URL_ABOUT)
     events: Annotated[list[Event] | None, BeforeValidator(bounded)] = Field(
@@ -109,7 +109,7 @@ class WebhookChangeBody(_WebhookInput):
 
     @property
     def given(self) -> frozenset[str]:
-        """The fields that are to change."""
+        """The names of the fields to change."""
         return frozenset(self.model_fields_set)
 
 
@@ -117,7 +117,7 @@ _Body = TypeVar("_Body", WebhookBody, WebhookChangeBody)
 
 
 def parse_webhook(body: object) -> WebhookBody:
-    """A webhook to be made; whether its URL may be connected to is not looked at.
+    """Parse a new webhook; whether its URL is reachable is not checked.
 
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.
@@ -126,7 +126,7 @@ def parse_webhook(body: object) -> WebhookBody:
 
 
 def parse_webhook_change(body: object) -> WebhookChangeBody:
-    """What is to change.
+    """Parse the changes to a webhook.
 
     Raises:
         InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
@@ -139,7 +139,7 @@ def parse_webhook_change(body: object) -> WebhookChangeBody:
 
 
 def render_webhook(webhook: Webhook, *, secret: bool = False) -> dict[str, Any]:
-    """A webhook; with its secret only where it was just made."""
+    """The webhook object; with its secret only after its creation."""
     shown = {
         "id": webhook.id,
         "object": "webhook",
@@ -156,12 +156,12 @@ def render_webhook(webhook: Webhook, *, secret: bool = False) -> dict[str, Any]:
 
 
 def render_webhooks(webhooks: list[Webhook]) -> dict[str, Any]:
-    """All of an account."""
+    """The webhooks of an account."""
     return {"object": "list", "data": [render_webhook(each) for each in webhooks]}
 
 
 def render_delivery(delivery: Delivery) -> dict[str, Any]:
-    """A message and what became of it."""
+    """A delivery and its attempts."""
     return {
         "id": delivery.id,
         "object": "webhook.delivery",

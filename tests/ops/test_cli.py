@@ -46,7 +46,7 @@ def test_where_no_service_was_started_no_key_is_made(
 
     assert cli.run(["keys", "create", "--name", "me"], env) != 0
 
-    assert "there is no service in" in capsys.readouterr().err
+    assert "no service data in" in capsys.readouterr().err
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -119,12 +119,12 @@ def test_a_key_can_end_after_a_time(run: Run, length: str, days: int) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--expires", "soon", "neither like 30d nor a date"),
-        ("--expires", "99999999999d", "neither like 30d nor a date"),
-        ("--scopes", "classify,admin", "there is no scope 'admin'"),
-        ("--account", "../other", "an account is"),
-        ("--name", "", "a key's name has 1 to 100 printable characters"),
-        ("--name", " ", "not only blanks"),
+        ("--expires", "soon", "neither a duration such as 30d nor a date"),
+        ("--expires", "99999999999d", "neither a duration such as 30d nor a date"),
+        ("--scopes", "classify,admin", "unknown scope 'admin'"),
+        ("--account", "../other", "an account name may have"),
+        ("--name", "", "a key name must have 1 to 100 printable characters"),
+        ("--name", " ", "not only spaces"),
         ("--name", "a\nb", "printable"),
     ],
 )

@@ -59,7 +59,7 @@ class TestHeld:
         with holder(tmp_path, "leave a child") as gone:
             gone.wait()
 
-            with pytest.raises(Conflict, match=f"what process {gone.pid} has started"):
+            with pytest.raises(Conflict, match=f"a child of process {gone.pid}, which has ended"):
                 held(tmp_path, patience_s=0.2).__enter__()
             assert gone.stdin is not None
             gone.stdin.close()  # ends the child

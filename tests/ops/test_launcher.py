@@ -89,8 +89,8 @@ class TestRefusals:
         ("name", "value", "told"),
         [
             ("prot", "1", "PIGEONHOLE_PROT is not a setting; did you mean PIGEONHOLE_PORT?"),
-            ("port", "70000", "port 70000 of 127.0.0.1 cannot be listened on: "),
-            ("host", "192.0.2.1", "port 8080 of 192.0.2.1 cannot be listened on: "),
+            ("port", "70000", "cannot listen on port 70000 of 127.0.0.1: "),
+            ("host", "192.0.2.1", "cannot listen on port 8080 of 192.0.2.1: "),
             ("redis_url", "localhost", "PIGEONHOLE_REDIS_URL is not a valid Redis URL: "),
             ("object_store", "objects", "The object store's URL must be file:///absolute/path"),
         ],

@@ -129,7 +129,7 @@ def test_a_child_that_does_not_stop_within_the_grace_is_killed() -> None:
 
         running.process.terminate()
 
-        running.read_until(r"first did not stop within 0.2 s; it is killed")
+        running.read_until(r"first did not stop within 0.2 s; killing it")
         running.read_until(r"first has stopped \(killed by SIGKILL\)")
         assert running.process.wait(60) == 1
 
@@ -139,7 +139,7 @@ def test_asked_twice_it_kills_at_once() -> None:
         running.read_until(r"first +I am 0", r"second +I am 0")
 
         running.process.send_signal(signal.SIGINT)
-        running.read_until(r"once more kills at once")
+        running.read_until(r"send the signal again to kill at once")
         running.process.send_signal(signal.SIGINT)
 
         assert running.process.wait(60) == 1

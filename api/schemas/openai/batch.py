@@ -1,4 +1,4 @@
-"""The batch object: a batch job as clients of the OpenAI API see it, and what is ours beside it."""
+"""The batch object: OpenAI's fields, and Pigeonhole's in addition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LAPSING = frozenset({State.QUEUED, State.RUNNING, State.EXPIRING})
 
 
 def states_of(status: str) -> frozenset[State]:
-    """The states of a job whose batch may have the status; `BatchStatus.status` tells which."""
+    """The job states of batches with a status; `BatchStatus.status` decides between them."""
     states = {state for state, each in _STATUSES.items() if each == status}
     if status == "expired":
         states |= _LAPSING
@@ -44,7 +44,7 @@ def states_of(status: str) -> frozenset[State]:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStatus:
-    """A batch as it stands: what was asked, what its file holds, how far it is, what came out.
+    """The status of a batch: its request, its plan, its progress and its result.
 
     `rate_per_s` is how many rows a second have come out of late. `attended` says whether a worker
     lives, where that makes a difference: at a batch whose window is over. `waiting_for` says what
@@ -63,7 +63,7 @@ class BatchStatus:
 
     @property
     def total(self) -> int:
-        """Rows of the file, 0 until they were counted."""
+        """Rows of the file; 0 until they are counted."""
         return self.job.progress.total if self.plan is None else self.plan.total
 
     @property
@@ -86,7 +86,7 @@ class BatchStatus:
 
 
 class BatchFault(BaseModel):
-    """A line that cannot be worked on, or why the batch failed."""
+    """An invalid line, or the error of the batch."""
 
     code: str
     message: str
@@ -95,14 +95,14 @@ class BatchFault(BaseModel):
 
 
 class BatchFaults(BaseModel):
-    """The first 100 of them."""
+    """The first 100 errors."""
 
     object: Literal["list"]
     data: list[BatchFault]
 
 
 class RequestCounts(BaseModel):
-    """Rows of the file; at the end, total is completed and failed together."""
+    """Rows of the file; at the end, total is the sum of completed and failed."""
 
     total: int
     completed: int
@@ -110,19 +110,19 @@ class RequestCounts(BaseModel):
 
 
 class InputTokensDetails(BaseModel):
-    """There is no such cache."""
+    """Always zero: there is no cache."""
 
     cached_tokens: Literal[0]
 
 
 class OutputTokensDetails(BaseModel):
-    """Nothing is generated."""
+    """Always zero: no tokens are generated."""
 
     reasoning_tokens: Literal[0]
 
 
 class BatchUsage(BaseModel):
-    """What the batch has cost."""
+    """Tokens charged for the batch."""
 
     input_tokens: int
     input_tokens_details: InputTokensDetails
@@ -132,7 +132,7 @@ class BatchUsage(BaseModel):
 
 
 class BatchSummary(BaseModel):
-    """Why most of the failed rows failed, and how many of all a retry can cure."""
+    """The most frequent error of the failed rows, and how many rows a retry can cure."""
 
     most_frequent_error: str
     count: int
@@ -143,7 +143,7 @@ class BatchSummary(BaseModel):
 
 
 class BatchProgress(BaseModel):
-    """How it goes on."""
+    """Progress of the batch."""
 
     phase: Phase
     rate_per_s: float | None = Field(
@@ -159,7 +159,7 @@ class BatchProgress(BaseModel):
 
 
 class BatchObject(BaseModel):
-    """A batch. Times in seconds since 1970; files are named once it has ended."""
+    """A batch. Times in seconds since 1970; file ids are set once it has ended."""
 
     id: str
     object: Literal["batch"]
@@ -247,7 +247,7 @@ def render_batch(standing: BatchStatus) -> dict[str, Any]:
 
 
 def render_faults(bad: Sequence[BadRow], error: Failure | None) -> dict[str, Any] | None:
-    """What is wrong with all of the file, then its bad rows; None if all is well."""
+    """Errors of the whole file, then its bad rows; None without errors."""
     faults = [each.model_dump(exclude={"retryable"}) for each in bad]
     if error is not None:
         param = error.fields[0][0] if error.fields else None
@@ -291,7 +291,7 @@ def _progress(standing: BatchStatus) -> dict[str, Any]:
 
 
 def _mean_rate(standing: BatchStatus) -> float | None:
-    """Rows a second over the whole run of a batch that has ended."""
+    """Rows per second over the whole run of a batch that has ended."""
     job, done = standing.job, standing.completed + standing.failed
     if job.started_at is None or job.finished_at is None or standing.plan is None or not done:
         return None

@@ -1,4 +1,4 @@
-"""The report of a dry run: what would become of a batch, and what it would cost."""
+"""The report of a dry run: a forecast of a batch and its cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UsageEstimate(BaseModel):
 
 
 class DryRunAnswer(BaseModel):
-    """What would become of a batch."""
+    """Forecast of a batch."""
 
     object: Literal["batch.dry_run"]
     valid: bool = Field(

@@ -1,4 +1,4 @@
-"""How long a file is kept, as a caller says it."""
+"""Retention of a file, as requests specify it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MIN_KEPT_S = 3600
 
 
 class ExpiresAfter(Schema):
-    """When a file is deleted, counted from when it was made."""
+    """Time of deletion, relative to the creation of the file."""
 
     anchor: Literal["created_at"]
     seconds: int = Field(description=f"At least {MIN_KEPT_S}; the operator sets the maximum.")
 
 
 def kept_s(said: ExpiresAfter | None, field: str, *, max_s: float) -> float:
-    """How long a file is kept, `max_s` where nothing is said.
+    """Retention of a file in seconds; `max_s` by default.
 
     Raises:
         InvalidRequest: Too short or too long.

@@ -1,4 +1,4 @@
-"""Files as clients of the OpenAI API send and see them."""
+"""Files in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXPIRY = {"anchor": _ANCHOR, "seconds": _SECONDS}
 
 
 class FileBody(BaseModel):
-    """A form with a file; the fields may stand before or after it."""
+    """A form with a file; its fields may precede or follow the file."""
 
     model_config = ConfigDict(json_schema_extra=with_file("The file."))
 
@@ -37,7 +37,7 @@ class FileBody(BaseModel):
 
 
 class FileObject(BaseModel):
-    """A file that was sent, or that a batch has made. Times in seconds since 1970."""
+    """An uploaded file, or an output file of a batch. Times in seconds since 1970."""
 
     id: str
     object: Literal["file"]
@@ -63,7 +63,7 @@ class FileList(BaseModel):
 
 
 class FileDeleted(BaseModel):
-    """The file is gone."""
+    """Confirmation of a deletion."""
 
     id: str
     object: Literal["file"]
@@ -71,7 +71,7 @@ class FileDeleted(BaseModel):
 
 
 def check_purpose(fields: Mapping[str, str]) -> None:
-    """Refuse a file that is for something else.
+    """Refuse a file with an unsupported purpose.
 
     Raises:
         InvalidRequest: It is, or does not say what it is for.
@@ -83,7 +83,7 @@ def check_purpose(fields: Mapping[str, str]) -> None:
 
 
 def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
-    """When the file is to be deleted, if the form says so.
+    """The requested expiry of a form, if any.
 
     Raises:
         InvalidRequest: It is not said as it must be.
@@ -98,7 +98,7 @@ def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
 
 
 def filename(sent: str) -> str:
-    """What a file is called here: the last part of the name that was sent, bounded.
+    """The name of an uploaded file without directories, truncated.
 
     >>> filename("C:\\\\data\\\\rows.csv"), filename("")
     ('rows.csv', 'file')
@@ -136,5 +136,5 @@ def render_page(
 
 
 def render_deleted(file_id: str) -> dict[str, Any]:
-    """What the end of a file is answered with."""
+    """The response to a deletion."""
     return {"id": file_id, "object": "file", "deleted": True}

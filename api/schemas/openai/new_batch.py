@@ -1,4 +1,4 @@
-"""The request for a batch, as clients of the OpenAI API send it, and what is ours beside it."""
+"""The request for a new batch: OpenAI's fields, and Pigeonhole's in addition."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_ROWS = (*_OF_FILES, "output_format", "csv_formulas")
 
 
 class BatchBody(Schema):
-    """A file to be worked through: rows with one question for all, or a request in each line."""
+    """A batch over a file: plain rows with one question for all, or a request in each line."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -124,7 +124,7 @@ class BatchBody(Schema):
         return window_s(self.completion_window)
 
     def source(self, filename: str) -> RowSource:
-        """The file, and what is said of it. Requests are always lines of JSON."""
+        """The source of the rows. Requests are always JSON lines."""
         return RowSource(
             object=self.input_file_id or "",
             url=self.input_url or "",
@@ -149,7 +149,7 @@ def window_s(said: str) -> int:
 
 
 def parse(body: object, *, max_window_s: float) -> BatchBody:
-    """What a body says.
+    """Parse and validate the body of a new batch.
 
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.

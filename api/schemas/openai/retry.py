@@ -1,4 +1,4 @@
-"""The request to retry a batch, as a caller sends it."""
+"""The request to retry a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT: RetryRows = "retryable"
 
 
 class RetryBody(Schema):
-    """Which rows of a batch are run again."""
+    """Rows of a batch to run again."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -25,7 +25,7 @@ class RetryBody(Schema):
 
 
 def parse(data: bytes) -> RetryRows:
-    """Which rows a body asks for; an empty body asks for what an empty object does.
+    """The rows that a body requests; an empty body is the same as an empty object.
 
     Raises:
         InvalidRequest: It is no JSON object of that shape.

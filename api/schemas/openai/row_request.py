@@ -1,4 +1,4 @@
-"""What is asked of every row of a file: a classify request without its input."""
+"""The request for every row of a batch file: a classify request without its input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_OF_ROWS = {
     "metadata": "`metadata` is not allowed here: send it as a field of the batch",
     "errors": "`errors` is not allowed in a batch: a wrong row always fails alone",
 }
-_ROW = "any row"  # stands for the input, which is in the file
+_ROW = "any row"  # stands in for the input, which is in the file
 
 
 def _schema() -> dict[str, Any]:
@@ -40,7 +40,7 @@ Asking = Annotated[dict[str, object], WithJsonSchema(_schema())]
 
 
 def parse(said: Asking, *, default_model: str) -> UnresolvedRequest:
-    """What is asked, of one row that stands for all.
+    """Parse the request with a placeholder as its input.
 
     Raises:
         PigeonholeError: What is wrong with it; names the place.

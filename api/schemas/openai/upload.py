@@ -1,4 +1,4 @@
-"""Files that are sent in parts, as clients of the OpenAI API send and see them."""
+"""Multipart uploads in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Body = TypeVar("_Body", bound=Schema)
 
 
 class NewUploadBody(Schema):
-    """A file that will come in parts."""
+    """A file that will be uploaded in parts."""
 
     bytes: int = Field(
         ge=1, description="Size of the whole file; the parts must have the same size together."
@@ -44,13 +44,13 @@ class UploadPartBody(BaseModel):
 
 
 class PartUrlsBody(Schema):
-    """How many parts will be sent straight to the object store."""
+    """Number of parts to send directly to the object store by presigned URLs."""
 
     count: int = Field(ge=1, le=MAX_URLS)
 
 
 class CompleteUploadBody(Schema):
-    """The parts that make the file, in order."""
+    """The parts of the file, in order."""
 
     part_ids: list[str] = Field(min_length=1, max_length=MAX_PARTS)
     md5: str | None = Field(
@@ -60,7 +60,7 @@ class CompleteUploadBody(Schema):
 
 
 class UploadObject(BaseModel):
-    """A file that is sent in parts. Times in seconds since 1970."""
+    """A multipart upload. Times in seconds since 1970."""
 
     id: str
     object: Literal["upload"]
@@ -74,7 +74,7 @@ class UploadObject(BaseModel):
 
 
 class UploadPart(BaseModel):
-    """A part that was sent."""
+    """An uploaded part."""
 
     id: str
     object: Literal["upload.part"]
@@ -83,21 +83,21 @@ class UploadPart(BaseModel):
 
 
 class UploadPartUrl(UploadPart):
-    """A part to be sent: its bytes go to the URL by PUT, without a key."""
+    """A part with a presigned URL: send its bytes there by PUT, without a key."""
 
     url: str
     expires_at: int = Field(description="The PUT must begin before this time.")
 
 
 class UploadPartUrls(BaseModel):
-    """The parts, each with its URL."""
+    """Parts, each with its presigned URL."""
 
     object: Literal["list"]
     data: list[UploadPartUrl]
 
 
 def parse_new(body: object, *, max_file_bytes: int) -> NewUploadBody:
-    """What a file that will come is said to be.
+    """Parse a new upload.
 
     Raises:
         InvalidRequest: A shape or value is wrong, or the file would be too large.
@@ -115,7 +115,7 @@ def parse_new(body: object, *, max_file_bytes: int) -> NewUploadBody:
 
 
 def parse_urls(body: object) -> PartUrlsBody:
-    """How many URLs are asked for.
+    """Parse the number of presigned URLs.
 
     Raises:
         InvalidRequest: A shape or value is wrong.
@@ -124,7 +124,7 @@ def parse_urls(body: object) -> PartUrlsBody:
 
 
 def parse_complete(body: object) -> CompleteUploadBody:
-    """Which parts make the file.
+    """Parse the parts of a completed upload.
 
     Raises:
         InvalidRequest: A shape or value is wrong.
