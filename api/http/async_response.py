@@ -1,7 +1,7 @@
-"""The answer to a call that became a durable job: its result, or the job to be polled.
+"""The response to a call that became a durable job: its result, or the job for polling.
 
-A call that outlives its wait is answered 202 with the job. Sent again without an
-`Idempotency-Key`, it is the same job (see `api.services.duplicate_calls`).
+A call that exceeds its wait gets 202 with the job. The same call without an `Idempotency-Key` gets
+the same job (deduplication: `api.services.duplicate_calls`).
 """
 
 from __future__ import annotations

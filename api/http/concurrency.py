@@ -1,4 +1,4 @@
-"""How many calls that wait for a model run at once in this process."""
+"""Throttling: a limit on the in-flight calls to models in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ConcurrencyLimit:
         """Hold a slot, and one of the limit that it is within.
 
         Raises:
-            TooBusy: All are held.
+            TooBusy: All slots are taken.
         """
         if not self._free.acquire(blocking=False):
             raise TooBusy(

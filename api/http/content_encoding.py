@@ -1,8 +1,8 @@
-"""`Content-Encoding` of a request body: gzip and zstd are decoded, bounded by the decoded size.
+"""`Content-Encoding` of a request body: gzip and zstd, with a limit on the decoded size.
 
-The header says what was done to the body on its way; a file that is compressed itself is sent
-without it. RFC 9110, sections 8.4 and 15.5.16: what is not decoded is 415, with the encodings that
-are in `Accept-Encoding`.
+The limit protects from zip bombs. The header describes the encoding of the transfer; a file that is
+itself compressed needs no header. RFC 9110, sections 8.4 and 15.5.16: an unsupported encoding is
+415, with the supported ones in `Accept-Encoding`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_ZSTD_WINDOW_LOG = 27  # 128 MiB, more than the zstd command takes by itself
 
 
 def decoded(data: bytes, encoding: str | None, *, max_bytes: int) -> bytes:
-    """The body as it was before it was encoded, at most `max_bytes`.
+    """The decoded body, at most `max_bytes`.
 
     Args:
         data: As it was sent.

@@ -1,8 +1,8 @@
-"""Which pages of other origins may call the API from a browser (CORS).
+"""CORS: which pages of other origins may call the API from a browser.
 
-A browser asks first, with an OPTIONS request that cannot carry a key (a preflight), so that one is
-answered before keys are looked at. It opens nothing: the call that follows needs its key. No
-cookies are used here, and so `Access-Control-Allow-Credentials` is never sent.
+A browser first sends an OPTIONS request without a key (a preflight), which is answered before
+authentication. It grants nothing: the call that follows needs its key. The API uses no cookies, so
+`Access-Control-Allow-Credentials` is never sent.
 
 https://fetch.spec.whatwg.org/#http-cors-protocol
 """

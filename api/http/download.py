@@ -1,7 +1,7 @@
-"""A stored object as an answer: whole, or the one range of bytes that the client asks for.
+"""Downloads of stored objects: complete, or one requested range of bytes.
 
-A client whose download broke off asks for the rest (`Range`), on the condition that it is of the
-same bytes (`If-Range` with the ETag). Only the bytes of the answer are read from the store.
+A client whose download broke off requests the rest (`Range`), on the condition that the bytes are
+the same (`If-Range` with the ETag). Only the requested bytes are read from the store.
 
 The conditions are those of RFC 9110, in its order: `If-Match`, `If-None-Match`, then `Range` with
 `If-Range`, for GET only. A header that is not understood, another unit than bytes and more than one

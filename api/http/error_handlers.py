@@ -1,4 +1,4 @@
-"""How an error leaves the service: with the status of its kind, in the dialect of the path."""
+"""Error handlers: an error becomes a response with its status, in the dialect of the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events of a batch or a job, for a bounded number of listeners."""
+"""Server-sent events of a batch or a job, for a bounded number of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body that is a file, or has one among its parts: taken apart in memory, within bounds."""
+"""A body that is a file or a multipart form with one: parsed in memory, within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` around a view: done once, answered as often as it is sent."""
+"""`Idempotency-Key` for views: a call runs once, and repetitions get its response."""
 
 from __future__ import annotations
 

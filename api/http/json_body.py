@@ -1,4 +1,4 @@
-"""The body of the request being answered, bounded."""
+"""The body of the current request, with a size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON answer of a view."""
+"""The JSON response of a view."""
 
 from __future__ import annotations
 

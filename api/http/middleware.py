@@ -1,8 +1,8 @@
-"""Where every request enters and leaves: its id, its caller, one log line, one count.
+"""Middleware of every request: request id, authentication, one log line, and metrics.
 
-Paths under `/v1/` need a key, unknown ones included; only a browser's preflight has none. The log
-and the metrics name the route, never the path or the query, which are the caller's own words; and
-the address of a client only where no key says who it is.
+Paths under `/v1/` need a key, including unknown ones; only a browser's preflight has none. The log
+and the metrics contain the route, never the path or query, which hold client data; the log contains
+a client address only if no key identifies the client.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) -> None:
-    """Set the door into the app."""
+    """Install the middleware."""
 
     @app.before_request
     def enter() -> None:
@@ -75,16 +75,16 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) ->
 
 
 def request_id() -> str:
-    """The id of the request being answered."""
+    """The id of the current request."""
     return str(g.request_id)
 
 
 def root() -> str:
-    """What stands before the paths of URLs in the answer: the path prefix, usually empty."""
+    """The prefix of URL paths in responses; usually empty."""
     return request.script_root
 
 
 def caller() -> Caller:
-    """Who makes the request being answered."""
+    """The authenticated caller of the current request."""
     found: Caller = g.caller
     return found

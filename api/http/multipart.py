@@ -1,7 +1,7 @@
-"""A form with one file in it, read piece by piece: the file is handed on, the fields are kept.
+"""A multipart form with one file, parsed as a stream: the file is passed on, the fields are kept.
 
-`api.http.form_file` takes forms apart in memory; this is for files that do not fit into it. The
-file may stand before, between or after the fields.
+`api.http.form_file` parses forms in memory; this module is for files that are larger. The file may
+precede or follow the fields.
 """
 
 from __future__ import annotations

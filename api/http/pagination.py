@@ -1,4 +1,4 @@
-"""Which page of a list the request being answered asks for."""
+"""Pagination: the page of a list that the current request asks for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.validation import refuse
 
 
 def limit(*, default: int, most: int) -> int:
-    """How many the page may hold.
+    """The maximum number of objects on the page.
 
     Raises:
         InvalidRequest: `limit` is no whole number of the range.
@@ -23,7 +23,7 @@ def limit(*, default: int, most: int) -> int:
 
 
 def after(known: Callable[[str], bool], *, what: str) -> str:
-    """The id that the page begins after; empty for the first page.
+    """The id after which the page begins; empty for the first page.
 
     Raises:
         InvalidRequest: `after` has not the form of such an id.

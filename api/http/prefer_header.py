@@ -1,4 +1,4 @@
-"""The `Prefer` header of RFC 7240: whether, and for how long, a caller waits for the result."""
+"""The `Prefer` header of RFC 7240: whether and how long a client waits for the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Prefer:
-    """What the caller prefers; `wait_s` is None where it does not say."""
+    """The preferences of a client; `wait_s` is None if it states none."""
 
     respond_async: bool = False
     wait_s: int | None = None

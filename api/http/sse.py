@@ -1,4 +1,4 @@
-"""Something as it goes on, as server-sent events: one whenever its mark changes.
+"""Server-sent events: one event whenever the state of a batch or job changes.
 
 The id of an event is that mark. Who comes back with it (`Last-Event-ID`) is told of the next
 change, from whichever process of the API: there is nothing to catch up on, for each event holds the

@@ -1,4 +1,4 @@
-"""A file that comes with a call, for a worker to read: on the store while its job runs."""
+"""A file that comes with a call, stored for a worker while its job runs."""
 
 from __future__ import annotations
 

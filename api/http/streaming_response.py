@@ -1,4 +1,4 @@
-"""An answer that is written piece by piece, and what must be let go of after it."""
+"""Responses that are sent piece by piece, and the resources that they release at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Response bodies by kind of request; only classify requests have dialects."""
+"""Response bodies by the class of the result; only classify requests have dialects."""
 
 from __future__ import annotations
 

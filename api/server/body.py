@@ -1,10 +1,10 @@
-"""The body of one request on the event loop: kept, handed on or thrown away while it arrives.
+"""The body of one request on the event loop: buffered, streamed or discarded as it arrives.
 
-A body that is kept is complete before the application sees it. One above `SMALL_BYTES` is let in
-only with a valid key, and with bytes of the budget of the process. A large upload is handed on to
-a thread that reads it. What belongs to a refused request is read and thrown away for a while: a
-client that writes its whole body before it reads would meet a closed connection otherwise, and not
-the refusal.
+A buffered body is complete before the application sees it. A body above `SMALL_BYTES` is accepted
+only with a valid key and with bytes from the budget of the process. A large upload is streamed to a
+thread that reads it. The body of a refused request is read and discarded for a while: a client that
+writes its whole body before it reads would otherwise see a closed connection instead of the
+response.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How slow a client may be while it sends a body or reads an answer."""
+"""Deadlines for slow clients: sending a body, and reading a response."""
 
 from __future__ import annotations
 

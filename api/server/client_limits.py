@@ -1,4 +1,4 @@
-"""What one client may use of a process: connections, requests in flight, bytes of bodies.
+"""Throttling by client address: connections, in-flight requests and bytes of bodies in a process.
 
 All of it belongs to the event loop: no locks.
 """

@@ -1,4 +1,4 @@
-"""One connection: requests are parsed, answered one after the other, and bounded in time.
+"""One connection: requests are parsed and answered one after the other, with deadlines.
 
     head → body kept, handed on or thrown away (`api.server.body`) → application
     (`api.server.exchange`)

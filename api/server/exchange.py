@@ -1,7 +1,8 @@
-"""A request in the application, and its answer on the way to the client. Runs in threads.
+"""One request in the application, and its response on the way to the client. Runs in threads.
 
-A thread never waits for a client: what the kernel does not take at once is left to the event loop,
-and the thread is free. It goes on with the answer, in any thread, once the client has taken that.
+A thread never waits for a client: bytes that the kernel does not accept at once are left to the
+event loop, and the thread is free. Any thread continues the response once the client has read them
+(backpressure).
 """
 
 from __future__ import annotations

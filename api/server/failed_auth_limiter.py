@@ -1,4 +1,4 @@
-"""How many wrong keys an address may send: a token bucket for each.
+"""Throttling of wrong keys: a token bucket for each client address.
 
 A key cannot be guessed, but each guess costs a look at the object store. Beyond the limit a wrong
 key is answered 429 instead of 401; no thread waits, and valid keys from the same address are never

@@ -1,4 +1,4 @@
-"""Replaces answering processes that no longer answer `/health/live`.
+"""Replaces API processes that no longer respond to `/health/live`.
 
 Requests that never end, or a fault in native code, can hold every thread of a process while the
 process itself lives on: nothing else would ever end it. A thread of the parent process opens a new

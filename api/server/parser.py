@@ -1,4 +1,4 @@
-"""Bytes of a connection to requests, by llhttp."""
+"""Parses the bytes of a connection into requests, with llhttp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the answering processes alive: one that ends is started again."""
+"""Keeps the API processes alive: a process that ends is started again."""
 
 from __future__ import annotations
 

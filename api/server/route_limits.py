@@ -1,4 +1,4 @@
-"""Which body a request may have, by its method and path, and which threads answer it.
+"""Limits of a route: the maximum body size and the thread pool, by method and path.
 
 - Health and what is polled have threads of their own, so that they are answered when every thread
   for calls is taken.

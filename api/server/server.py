@@ -1,4 +1,4 @@
-"""The server of one process: it listens, looks at its connections, and ends without haste."""
+"""The server of one process: it listens, checks its connections, and shuts down gracefully."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all connections of a process share: the application, threads, bounds."""
+"""State that all connections of a process share: the application, threads, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that the application runs in."""
+"""The threads in which the application runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body that the application reads while it arrives: `wsgi.input` of large uploads."""
+"""A body that the application reads as it arrives: `wsgi.input` of large uploads (backpressure)."""
 
 from __future__ import annotations
 

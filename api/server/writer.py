@@ -1,4 +1,4 @@
-"""Bytes of answers on their way from threads to a client.
+"""Response bytes on their way from threads to a client.
 
 A thread hands them to the kernel itself, which mostly takes all at once: that saves a way over the
 event loop. What the kernel does not take is left to the loop, and bounded in time there.

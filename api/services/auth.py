@@ -1,4 +1,4 @@
-"""Keys: random, shown once, stored as SHA-256; who calls is read from `Authorization: Bearer`."""
+"""API keys: random, shown once, stored as SHA-256; a request sends `Authorization: Bearer`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def create_key(
     created_at: datetime,
     expires_at: datetime | None,
 ) -> tuple[str, Key]:
-    """Make a key; the secret in the answer exists nowhere else."""
+    """Create a key; the returned secret is stored nowhere else."""
     secret = f"ph_{secrets.token_urlsafe(32)}"
     key = Key(
         id=f"key_{ids.token()}",
@@ -68,7 +68,7 @@ def create_key(
 
 
 def list_keys(store: ObjectStore) -> list[ListedKey]:
-    """Every key, oldest first."""
+    """All keys, oldest first."""
     found = []
     for name in store.list(object_keys.KEYS):
         key = _read(store, name)
@@ -79,7 +79,7 @@ def list_keys(store: ObjectStore) -> list[ListedKey]:
 
 
 def revoke_key(store: ObjectStore, key_id: str, *, now: datetime) -> Key | None:
-    """End a key; None if there is no such key. APIs refuse it within `key_cache_s`."""
+    """Revoke a key; None if it does not exist. APIs refuse it within `key_cache_s`."""
     for name in store.list(object_keys.KEYS):
         key = _read(store, name)
         if key is not None and key.id == key_id:
@@ -97,7 +97,7 @@ def _read(store: ObjectStore, name: str) -> Key | None:
 
 
 class Authenticator:
-    """Reads keys from the object store and remembers them for `cache_s`."""
+    """Authenticates requests; keys from the object store are cached for `cache_s`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Which batch is the retry of another: one at most, from whichever process it is asked for.
+"""Retries of batches: a batch has at most one, whichever process creates it.
 
     absent → reserved by a call, until a deadline → the retry is accepted
 

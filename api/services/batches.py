@@ -1,4 +1,4 @@
-"""The use case of batches: a file becomes a durable job, which is looked at as it goes on."""
+"""The use cases of batches: create, get, list, cancel and retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is calling: the identity that a key stands for."""
+"""The caller: the account and the scopes of a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller may do with classifiers: find, use, change, delete. Training is a job."""
+"""The use cases of classifiers: find, use, change, delete. Training is a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The use case of files: kept for an account, listed, read and deleted.
+"""The use cases of files: store, list, read and delete.
 
 A file is there once its record is: its bytes are written before, and deleted after. What a call
 that died left without a record is deleted by the keeper, and so is what a job still reads.

@@ -1,4 +1,4 @@
-"""How often classifiers are asked, and when last: counted in memory, added up on the store.
+"""Counts the requests of each classifier: in memory, and added to the object store.
 
 One thread carries the counts over every few seconds and when the process ends. A process that is
 killed loses the last seconds of its counts; a call is never delayed, and never fails, by them.

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same call sent twice is done once and answered twice.
+"""`Idempotency-Key`: a repeated call runs once, and each repetition gets the same response.
 
 The use of a key is an object on the store, made by a conditional write, so that it holds across API
 processes and the loss of Redis:

@@ -1,4 +1,4 @@
-"""What a caller sees of durable jobs: one, all, its result, and cancelling it.
+"""The use cases of jobs: get, list, result and cancel.
 
 The hot record answers while it is known; then the final record on the object store; then the
 accepted request, which says that the job waits for the keeper.

@@ -1,4 +1,4 @@
-"""When each key was last used: noted in memory, written to the store at most once a minute a key.
+"""The last use of each key: in memory, and written to the store at most once a minute per key.
 
 It is for operators who want to revoke what nobody uses, so a minute is exact enough. One thread
 writes; a call is never delayed, and never fails, by it. A process that is killed loses the uses of

@@ -1,4 +1,4 @@
-"""What the API counts of itself, and what it reads off the ledger when it is scraped.
+"""Metrics of the API: its own counts, and gauges that a scrape reads from the ledger.
 
 With several API processes each writes its counts to files in `PROMETHEUS_MULTIPROC_DIR`, and a
 scrape of any of them adds all up.

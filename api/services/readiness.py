@@ -1,7 +1,7 @@
-"""Whether the service can do its work: an item goes through the real queue to a real model.
+"""Readiness: an item passes through the real queue to a real model.
 
-One look at a time, kept for a moment, so that many probes cost what one does. A look ends within
-`LIMIT_S`: what has not answered by then is named.
+One check runs at a time, and its result is cached for a moment, so that many probes cost as much as
+one. A check ends within `LIMIT_S`; components without a response by then are reported.
 """
 
 from __future__ import annotations

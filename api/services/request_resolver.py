@@ -1,4 +1,4 @@
-"""What was said becomes a request: references to classifiers are looked up for the caller."""
+"""Resolution of requests in the API: references to classifiers, files and models are looked up."""
 
 from __future__ import annotations
 
