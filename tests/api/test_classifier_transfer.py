@@ -232,7 +232,7 @@ class TestImport:
             (safetensors("pigeonhole"), "is not a classifier"),
             (safetensors({"pigeonhole": 1}), "is not a classifier"),
             (safetensors({"pigeonhole": "no JSON"}), "its header is not JSON"),
-            (safetensors({"pigeonhole": "[]"}), "is not a classifier"),
+            (safetensors({"pigeonhole": "[]"}), "has an invalid classifier"),
             (weights_file(schema=2), "this version supports 1"),
             (weights_file(model=None), "model is missing"),
             (weights_file(labels="p"), "labels must be a list"),
