@@ -10,6 +10,9 @@ from tests.client.service import SOURCE, url
 from tests.stack import ROOT, Stack, running_stack
 
 
+collect_ignore = ["frames_program.py"]  # a program for an environment that has pandas
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole service on the tiny model, for tests that leave it standing."""

@@ -112,7 +112,7 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert b"larger than the object store's disk or process may hold" in done.stdout
+    assert b"larger than the object store's disk or the process limit allows" in done.stdout
     assert list((tmp_path / ".new").iterdir()) == []
     assert list(DirectoryStore(tmp_path).list("")) == []
 
