@@ -9,7 +9,6 @@ from pigeonhole_client import Pigeonhole
 from tests.client.service import SOURCE, url
 from tests.stack import ROOT, Stack, running_stack
 
-
 collect_ignore = ["frames_program.py"]  # a program for an environment that has pandas
 
 
