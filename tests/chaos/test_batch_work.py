@@ -36,7 +36,7 @@ _LIMIT_BYTES = 600_000  # of a file that a process may write: parts are smaller,
 
 
 def retry(stack: Stack, batch_id: str) -> str:
-    answer = stack.call("POST", f"/v1/batches/{batch_id}/retry")
+    answer = stack.call("POST", f"/v1/batches/{batch_id}/retry", {"rows": "all"})
     assert answer.status == 200, answer.body
     return str(answer.json()["id"])
 
