@@ -347,7 +347,7 @@ def test_a_folder_that_is_no_checkpoint_is_a_configuration_error(
         ("ViT-B-99@openai", "no architecture ViT-B-99 .*did you mean"),
         ("ViT-B-32", "is not a folder on this machine"),
         ("ViT-B-32@nothing", "laion2b_s34b_b79k"),
-        ("ViT-B-32@openai", "write ViT-B-32-quickgelu@openai"),
+        ("ViT-B-32@openai", "give ViT-B-32-quickgelu@openai"),
         (
             "ViT-B-32@laion2b_s34b_b79k",
             "pigeonhole-server models pull m .*PIGEONHOLE_ALLOW_DOWNLOADS",
@@ -468,7 +468,7 @@ def test_a_model_of_sentence_transformers_that_is_not_here_or_has_no_eyes(
         load("acme/nothing", name="s", engine="sentence")
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         load(str(copy), name="s", engine="sentence")
-    with pytest.raises(ConfigurationError, match="no tower for images"):
+    with pytest.raises(ConfigurationError, match="it has no image tower"):
         load(str(Path(texts_only.__file__).parent / "model"), name="s", engine="sentence")
 
 

@@ -196,7 +196,7 @@ def test_a_model_for_gpus_fails_its_check_where_none_is_used(shelf: Shelf, tmp_p
     checked = shelf("check", "big", PIGEONHOLE_DEVICE="cpu", PIGEONHOLE_CATALOGUE=str(catalogue))
 
     assert checked.returncode == 1
-    assert checked.stderr.endswith("needs one: big\n")
+    assert checked.stderr.endswith("these models need one: big\n")
 
 
 def test_a_model_that_was_not_pulled_fails_its_check_with_what_to_run(

@@ -87,7 +87,7 @@ OUTCOMES = {
     "nested_tables": "nests text more than 300 levels deep, the limit",
     "deep_xml": r"|is broken: its entry word/document.xml is not valid XML|needs more than 1,073 MB"
     "|took longer than 3 s to decode",
-    "entities": "declares a document type",
+    "entities": "holds a DOCTYPE in word/document.xml",
 }
 
 
