@@ -59,7 +59,7 @@ class FakeLedger:
             accounts, turns = self._calls[queue], self._turns[_calls_of(queue)]
             waiting = accounts.get(account, [])
             if len(waiting) >= max(1, bound // len({*accounts, account})):
-                raise TooBusy(f"{bound} calls wait in {queue} already", retry_after_s=1)
+                raise TooBusy(f"the queue {queue} is full: it holds {bound} calls", retry_after_s=1)
             place = max(turns.get(account, 0.0), self._clocks[_calls_of(queue)])
             size = -(-len(message) // SMALL_BYTES) * SMALL_BYTES
             heapq.heappush(waiting, (place + size, next(self._numbers), message))
