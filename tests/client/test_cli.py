@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -183,6 +184,8 @@ def test_a_killed_command_is_resumed_by_its_file_alone(shell: Shell, stack: Stac
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell without job control starts what runs in the background with SIGINT ignored.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         stack.until("there is a batch", lambda: _batch_of(rows))
         made = _batch_of(rows)
