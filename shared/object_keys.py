@@ -19,6 +19,8 @@ open/{job}                          marker of an accepted job that has not ended
 deleted/{record}                    a deleted record, whose objects open jobs may still read
 idempotency/{account}/{sha256}.json the idempotency record of an Idempotency-Key
 calls/{account}/{sha256}.json       deduplication: the job of a repeated call, by key, path and body
+accounts/{account}.json             the record of an account; changed by compare-and-set
+suspended/{account}                 index of accounts whose jobs the keeper has to cancel
 keys/{sha256}.json                  an API key, by the hash of its secret
 key_uses/{sha256}.json              when a key was last used
 
@@ -43,6 +45,8 @@ from __future__ import annotations
 
 JOBS = "jobs/"
 OPEN = "open/"
+ACCOUNTS = "accounts/"
+SUSPENSIONS = "suspended/"
 KEYS = "keys/"
 KEY_USES = "key_uses/"
 IDEMPOTENCY = "idempotency/"
@@ -159,6 +163,16 @@ def open_marker(job: str) -> str:
 def deletion(record: str) -> str:
     """The record of a deletion, by the name of the deleted record."""
     return f"{DELETED}{record}"
+
+
+def account(account: str) -> str:
+    """The record of an account."""
+    return f"{ACCOUNTS}{account}.json"
+
+
+def suspension(account: str) -> str:
+    """Index entry of an account whose jobs the keeper has to cancel."""
+    return f"{SUSPENSIONS}{account}"
 
 
 def key(digest: str) -> str:

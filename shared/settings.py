@@ -176,6 +176,9 @@ class Settings:
         10.0, "How long the API caches a key. Revocation takes effect within this time.", minimum=0
     )
 
+    # Accounts
+    tiers: str = _setting("", "TOML file of the tiers of accounts, instead of `shared/tiers.toml`.")
+
     # Limits of one request
     max_body_bytes: Bytes = _setting(32 * 2**20, "Maximum size of a request body.", minimum=1024)
     max_inputs: int = _setting(1024, "Maximum inputs per request.", minimum=1)
