@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from hypothesis import settings
 
+from shared.adapters.redis.client import connect
 from tests import tiny_clip
+from tests.servers import HOST, valkey_server
 
 # A bound on the time of one example measures the load of the machine: 200 ms, the default of
 # hypothesis, became 265 on two cores that others worked on too.
@@ -32,6 +36,22 @@ def untrained_clip(request: pytest.FixtureRequest) -> Path:
 def sentence_clip(request: pytest.FixtureRequest) -> Path:
     """The folder of a tiny CLIP model of sentence-transformers, of random weights."""
     return tiny_clip.sentence(request.config.cache.mkdir("clip"))
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis-compatible server."""
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
+        yield f"redis://{HOST}:{server.port}/0"
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty server."""
+    client = connect(redis_url, timeout_s=5)
+    client.flushall()
+    yield client
+    client.close()
 
 
 def pytest_xdist_auto_num_workers() -> int:

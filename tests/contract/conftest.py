@@ -8,14 +8,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-import redis
 
 from shared.adapters.directory.object_store import DirectoryStore
-from shared.adapters.redis.client import connect
 from shared.adapters.s3.object_store import S3Store
 from shared.ports import ObjectStore
 from tests.fakes import FakeStore
-from tests.servers import HOST, moto_server, valkey_server
+from tests.servers import moto_server
 
 BUCKET = "pigeonhole"
 
@@ -63,19 +61,3 @@ def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return DirectoryStore(tmp_path / "store")
     make: Callable[..., S3Store] = request.getfixturevalue("s3_store")
     return make()
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis-compatible server."""
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield f"redis://{HOST}:{server.port}/0"
-
-
-@pytest.fixture
-def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty server."""
-    client = connect(redis_url, timeout_s=5)
-    client.flushall()
-    yield client
-    client.close()
