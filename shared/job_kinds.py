@@ -14,11 +14,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from shared import object_keys
 from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
+from shared.evaluation_results import EvaluateResult
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
     EvaluateRequest,
-    EvaluateResult,
     ImportRequest,
     JobKind,
     JobRequest,

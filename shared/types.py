@@ -286,15 +286,34 @@ class LabelsAlike(Value):
 
 
 class Usage(Value):
-    """Tokens of a request, counted by the model's own tokenizer, without special tokens."""
+    """Tokens of a request, counted by the model's own tokenizer, without special tokens.
+
+    Attributes:
+        input_tokens: Of the items; an image counts by its size.
+        label_tokens: Of labels and descriptions.
+        visual_tokens: Of `input_tokens`, those of images and of the pages of documents.
+        train_tokens: Of the examples that were learnt, times their iterations.
+    """
 
     input_tokens: int = 0
     label_tokens: int = 0
+    # Excluded if zero: a record of a version without the fields stays equal to its own bytes.
+    visual_tokens: int = Field(default=0, exclude_if=lambda tokens: tokens == 0)
+    train_tokens: int = Field(default=0, exclude_if=lambda tokens: tokens == 0)
 
     @property
     def total_tokens(self) -> int:
         """Number of charged tokens."""
-        return self.input_tokens + self.label_tokens
+        return self.input_tokens + self.label_tokens + self.train_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum, field by field."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            label_tokens=self.label_tokens + other.label_tokens,
+            visual_tokens=self.visual_tokens + other.visual_tokens,
+            train_tokens=self.train_tokens + other.train_tokens,
+        )
 
 
 class JobResult(Value):
@@ -368,49 +387,3 @@ class TrainResult(JobResult):
     version: int
     num_samples: int  # examples of this call
     report: VersionReport
-
-
-class LabelQuality(Value):
-    """Metrics of one label in an evaluation; `threshold` is the score with the best F1."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    threshold: float
-
-
-class ReliabilityBin(Value):
-    """Items whose best score lies in a bin that ends at `upper`."""
-
-    upper: float
-    confidence: float
-    accuracy: float
-    count: int
-
-
-class UncertainItem(Value):
-    """An item of which the classifier is uncertain."""
-
-    index: int
-    prediction: str
-    score: float
-    margin: float
-
-
-class EvaluateResult(JobResult):
-    """Quality of a version on labelled examples. `confusion`: rows true, columns predicted."""
-
-    classifier_id: str
-    version: int
-    num_samples: int  # examples with a label
-    accuracy: float
-    macro_f1: float
-    micro_f1: float
-    calibration_error: float
-    labels: tuple[LabelQuality, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    reliability: tuple[ReliabilityBin, ...]
-    worth_labelling: tuple[UncertainItem, ...]
-    plots: tuple[str, ...] = ()  # names of the plot files beside the result

@@ -15,6 +15,7 @@ from shared.classifier_record import (
     with_version,
 )
 from shared.classifier_store import ClassifierStore
+from shared.evaluation_results import EvaluateResult, LabelQuality, ReliabilityBin, UncertainItem
 from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.messages import encode
@@ -23,19 +24,15 @@ from shared.types import (
     ClassifierVersion,
     ClassifyRequest,
     EvaluateRequest,
-    EvaluateResult,
     Example,
     ImportRequest,
-    LabelQuality,
     NewClassifier,
     ProgressiveEvaluation,
     RebuildRequest,
     RelabelRequest,
-    ReliabilityBin,
     TrainingWarning,
     TrainRequest,
     TrainResult,
-    UncertainItem,
     Usage,
     VersionReport,
 )

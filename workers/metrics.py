@@ -97,6 +97,7 @@ def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
     _ROWS.labels(kind, "ok").inc(completed)
     _ROWS.labels(kind, "failed").inc(failed)
     _USAGE.labels(kind, "inputs").inc(usage.input_tokens)
+    _USAGE.labels(kind, "training").inc(usage.train_tokens)
     _USAGE.labels(kind, "labels").inc(usage.label_tokens)
 
 

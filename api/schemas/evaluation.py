@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
 from shared.dialects.examples import ExampleInputs, example_of
 from shared.dialects.metadata import Metadata
+from shared.evaluation_results import EvaluateResult
 from shared.schema_base import Schema
-from shared.types import EvaluateResult, Example, ExampleFile
+from shared.types import Example, ExampleFile
 from shared.validation import refuse, translated
 
 

@@ -12,8 +12,9 @@ from shared.batches import BatchResult, DryRunResult
 from shared.dialects import training
 from shared.dialects.protocol import Rendered
 from shared.dialects.registry import named
+from shared.evaluation_results import EvaluateResult
 from shared.job_kinds import Body
-from shared.types import ClassifyRequest, ClassifyResult, EvaluateResult, JobResult, TrainResult
+from shared.types import ClassifyRequest, ClassifyResult, JobResult, TrainResult
 
 RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] = {
     TrainResult: lambda result, job_id, _: training.render(result, job_id=job_id),

@@ -6,14 +6,8 @@ from api.schemas import body, evaluation
 from api.schemas.evaluation import EvaluateAnswer
 from api.schemas.example_file import UploadedFile
 from shared.errors import InvalidRequest
-from shared.types import (
-    EvaluateResult,
-    ExampleFile,
-    LabelQuality,
-    ReliabilityBin,
-    UncertainItem,
-    Usage,
-)
+from shared.evaluation_results import EvaluateResult, LabelQuality, ReliabilityBin, UncertainItem
+from shared.types import ExampleFile, Usage
 
 RESULT = EvaluateResult(
     classifier_id="id",

@@ -165,7 +165,10 @@ class _Look:
         assert self.model.images is not None
         rows = self.model.images.embed([image.pixels for image in images], self.context)
         tokens = sum(tokens_of(image.width, image.height) for image in images)
-        return mapped(rows, lambda x: ItemViews(views=((mean(x), True),), tokens=tokens))
+        return mapped(
+            rows,
+            lambda x: ItemViews(views=((mean(x), True),), tokens=tokens, visual_tokens=tokens),
+        )
 
     @property
     def _max_pages(self) -> int:
@@ -203,7 +206,7 @@ class _Look:
     def _looked_at(self, document: Document, by: FileBy, token_ids: TokenIds) -> Future[ItemViews]:
         text_rows: Future[Rows] | None = None
         page_rows: Future[Rows] | None = None
-        tokens = 0
+        tokens = visual_tokens = 0
         windowed = False
         if token_ids:
             tokens += len(token_ids[0])
@@ -212,7 +215,7 @@ class _Look:
         if by in {"pages", "both"}:
             assert self.model.images is not None
             drawn = [page for page in document.pages if page.pixels is not None]
-            tokens += sum(tokens_of(page.width, page.height) for page in drawn)
+            visual_tokens = sum(tokens_of(page.width, page.height) for page in drawn)
             page_rows = self.model.images.embed(
                 [page.pixels for page in drawn if page.pixels is not None], self.context
             )
@@ -235,7 +238,8 @@ class _Look:
             views += [] if y is None else [(mean(y), True)]
             return ItemViews(
                 views=tuple(views),
-                tokens=tokens,
+                tokens=tokens + visual_tokens,
+                visual_tokens=visual_tokens,
                 windowed=windowed,
                 file=file,
                 pages=pages_of(sides, x, y)[: self._max_pages] if self.files.per_page else (),

@@ -44,6 +44,7 @@ class ViewBatch:
     of_images: npt.NDArray[np.bool_]  # (V,)
     items: tuple[tuple[int, ...], ...] | None
     tokens: tuple[int, ...]  # of each item
+    visual_tokens: tuple[int, ...] = ()  # of these, those of images; empty: all are texts
     windowed: tuple[int, ...] = ()
     files: tuple[FileViews, ...] = ()
     failed: dict[int, PigeonholeError] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class ItemViews:
 
     views: tuple[View, ...]
     tokens: int
+    visual_tokens: int = 0  # of these, those of images
     windowed: bool = False
     file: FileViews | None = None
     pages: tuple[tuple[View, ...], ...] = ()
@@ -113,6 +115,7 @@ def put_together(
     views: list[View] = [(row, False) for row in rows.result()]
     items: list[tuple[int, ...]] = [()] * count
     tokens = list(counts)
+    visual_tokens = [0] * count
     long = set(windowed)
     failed = dict(aside)
     files: list[FileViews] = []
@@ -128,6 +131,7 @@ def put_together(
             continue
         items[index] = _added(views, seen.views)
         tokens[index] = seen.tokens
+        visual_tokens[index] = seen.visual_tokens
         if seen.windowed:
             long.add(index)
         if seen.file is not None:
@@ -139,6 +143,7 @@ def put_together(
         of_images=np.array([of_images for _, of_images in views], np.bool_),
         items=tuple(items),
         tokens=tuple(tokens),
+        visual_tokens=tuple(visual_tokens),
         windowed=tuple(sorted(long)),
         files=tuple(files),
         failed=failed,

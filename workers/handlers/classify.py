@@ -151,6 +151,12 @@ class PendingClassification:
         """What each item cost, once the result is there."""
         return self.views.result(0).tokens
 
+    @property
+    def item_visual_tokens(self) -> tuple[int, ...]:
+        """Of `item_tokens`, those of images."""
+        views = self.views.result(0)
+        return views.visual_tokens or (0,) * len(views.tokens)
+
     def cancel(self) -> None:
         """Take what still waits out of the queue; `result` then raises CancelledError."""
         self.views.cancel()
@@ -185,6 +191,7 @@ class PendingClassification:
             usage=Usage(
                 input_tokens=sum(views.tokens),
                 label_tokens=sum(each.label_tokens for each in scores),
+                visual_tokens=sum(views.visual_tokens),
             ),
             windowed=views.windowed,
             labels=None if self.request.classifier is None else scores[0].labels,

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared import object_keys
+from shared.evaluation_results import EvaluateResult, LabelQuality, ReliabilityBin, UncertainItem
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
-from shared.types import (
-    EvaluateRequest,
-    EvaluateResult,
-    LabelQuality,
-    ReliabilityBin,
-    UncertainItem,
-)
+from shared.types import EvaluateRequest
 from workers import plots
 from workers.classifier_cache import ClassifierCache
 from workers.core import evaluation

@@ -109,10 +109,7 @@ class Finaliser:
         total = max(job.progress.total, completed + failed)  # of a file it was not known before
         return Succeed(
             progress=Progress(total=total, completed=completed, failed=failed),
-            usage=Usage(
-                input_tokens=sum(o.usage.input_tokens for o in outcomes),
-                label_tokens=sum(o.usage.label_tokens for o in outcomes),
-            ),
+            usage=sum((o.usage for o in outcomes), Usage()),
         )
 
     def _batch_ending(self, job: Job, claim: Claim) -> Event:

@@ -84,7 +84,7 @@ class TrainHandler:
             self._keep(record, record.jobs[job.id], examples)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
             example_store.delete(self.classifiers.store, record, record.jobs[job.id])
-        return self._result(job, record, len(body.examples), vectors.usage)
+        return self._result(job, record, len(body.examples), _learnt(vectors))
 
     def rebuild(self, job: Job, body: RebuildRequest, hold: Lease) -> TrainResult:
         """Learn all that was kept anew, by the request's model.
@@ -108,7 +108,7 @@ class TrainHandler:
         if vectors is None:  # an attempt before has made the version: only its cost is not known
             examples = example_store.get(self.classifiers.store, record)
             vectors = self._seen(job, model, examples, 1, hold)
-        return self._result(job, record, len(vectors.x), vectors.usage)
+        return self._result(job, record, len(vectors.x), _learnt(vectors))
 
     def relabel(self, job: Job, body: RelabelRequest, hold: Lease) -> TrainResult:
         """Rename, merge or take away labels, in the examples that are kept, too.
@@ -290,3 +290,8 @@ class TrainHandler:
             # Only an attempt made long ago is no longer kept: then the latest must do.
             report=self.classifiers.records.report(record, (made or record.latest).file),
         )
+
+
+def _learnt(vectors: TrainingSet) -> Usage:
+    """What the examples cost that were learnt: their tokens, once for each iteration."""
+    return Usage(train_tokens=vectors.usage.total_tokens)

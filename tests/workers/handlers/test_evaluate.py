@@ -9,7 +9,8 @@ import pytest
 
 from shared import ids, object_keys
 from shared.errors import Conflict, LabelLimitExceeded, NotFound
-from shared.types import ClassifierVersion, EvaluateRequest, EvaluateResult, JobKind
+from shared.evaluation_results import EvaluateResult
+from shared.types import ClassifierVersion, EvaluateRequest, JobKind
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
 from workers import plots

@@ -71,12 +71,14 @@ class TestImages:
 
         assert said(result) == ["red", "blue"]
         assert result.usage.input_tokens == 2 * 2_000  # 300 x 200 are two tiles
+        assert result.usage.visual_tokens == 2 * 2_000
 
     def test_texts_and_images_together(self, bench: Bench):
         result = result_of(bench, asked(Item(text="green"), image("red"), Item(text="blue")))
 
         assert said(result) == ["green", "red", "blue"]
         assert result.usage.input_tokens == 1 + 2_000 + 1
+        assert result.usage.visual_tokens == 2_000
 
     def test_images_have_the_scale_of_the_model_and_texts_their_own(self, bench: Bench):
         text, shown = result_of(bench, asked(Item(text="red"), image("red"))).answers
@@ -316,7 +318,7 @@ class TestLearning:
             examples=tuple(Example(item=item, label=label) for item, label in examples),
         )
         made = bench.train.train(a_job(), body, hold())
-        return made.classifier_id, made.usage.input_tokens
+        return made.classifier_id, made.usage.train_tokens
 
     def test_images_documents_and_texts(self, bench: Bench):
         classifier, tokens = self.train(

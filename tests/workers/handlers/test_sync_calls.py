@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from shared.evaluation_results import EvaluateResult
 from shared.messages import Call, Reply, decode, encode, reply_of
 from shared.types import (
     ClassifierVersion,
     ClassifyRequest,
     ClassifyResult,
     EvaluateRequest,
-    EvaluateResult,
     Item,
     JobKind,
     JobRequest,

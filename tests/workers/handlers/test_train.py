@@ -114,7 +114,7 @@ class TestCreate:
         body = creation(name="colours", description="of things", access="public")
         result = bench.train.train(a_job(), body, hold())
         assert (result.version, result.num_samples) == (1, 3)
-        assert result.usage.input_tokens == 10 * (3 + 2 + 2)
+        assert result.usage.train_tokens == 10 * (3 + 2 + 2)
         assert result.report.labels == ("red", "green")
         assert result.report.counts == (2, 1)
         assert result.report.progressive is not None
@@ -167,7 +167,7 @@ class TestUpdate:
         body = body.model_copy(
             update={"examples": (*body.examples, *examples(("blue", "red"), num_iters=7))}
         )
-        assert bench.train.train(a_job(), body, hold()).usage.input_tokens == 3 * 7 + 7 * 1
+        assert bench.train.train(a_job(), body, hold()).usage.train_tokens == 3 * 7 + 7 * 1
 
     def test_the_same_calls_give_the_same_bits(self):
         files = []
@@ -437,7 +437,7 @@ def test_a_train_job_ends_without_its_examples(bench: Bench):
     bench.parts.run(bench.claim(job.queue))
     ended = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
     assert ended.state is State.SUCCEEDED
-    assert ended.usage.input_tokens == 70
+    assert ended.usage.train_tokens == 70
     kept = bench.store.get(object_keys.request(ME, job.id)).data
     assert decode(Submission, kept).body.examples == ()  # type: ignore[union-attr]
     assert not any(b"rose" in stored.data for stored in bench.store.objects.values())

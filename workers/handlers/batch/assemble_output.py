@@ -99,10 +99,7 @@ class OutputAssembler:
         result = BatchResult(
             output_file=body.output_file if completed else None,
             error_file=None if first is None else body.error_file,
-            usage=Usage(
-                input_tokens=sum(report.usage.input_tokens for report in reports),
-                label_tokens=sum(report.usage.label_tokens for report in reports),
-            ),
+            usage=sum((report.usage for report in reports), Usage()),
             codes=dict(codes),
             retryable=done_rows.count_retryable(reports) + codes.total() - began,
         )

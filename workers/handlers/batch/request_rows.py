@@ -101,10 +101,7 @@ class Requests:
                     continue
                 rendered = asked.dialect.render(asked.request, result).body
                 told[asked.place] = answered_line(job, asked.row, rendered)
-                usage = Usage(
-                    input_tokens=usage.input_tokens + result.usage.input_tokens,
-                    label_tokens=usage.label_tokens + result.usage.label_tokens,
-                )
+                usage += result.usage
         output = [told[place] for place in sorted(told)]
         done = [rows[place].number for place in told]
         return failed.plus(Lines(output=output, usage=usage, done=done))
@@ -152,12 +149,16 @@ def _shared_out(
     windowed = frozenset(result.windowed)
     files = {file.index: file for file in result.files}
     failed = {each.index: each for each in result.failed}
-    tokens = pending.item_tokens
+    tokens, visual = pending.item_tokens, pending.item_visual_tokens
     first = 0
     for asked in group:
         last = first + len(asked.request.items)
         here = range(first, last)
-        usage = Usage(input_tokens=sum(tokens[first:last]), label_tokens=result.usage.label_tokens)
+        usage = Usage(
+            input_tokens=sum(tokens[first:last]),
+            label_tokens=result.usage.label_tokens,
+            visual_tokens=sum(visual[first:last]),
+        )
         yield (
             asked,
             ClassifyResult(

@@ -80,10 +80,7 @@ class Lines:
             output=self.output + other.output,
             errors=self.errors + other.errors,
             codes=self.codes + other.codes,
-            usage=Usage(
-                input_tokens=self.usage.input_tokens + other.usage.input_tokens,
-                label_tokens=self.usage.label_tokens + other.usage.label_tokens,
-            ),
+            usage=self.usage + other.usage,
             done=self.done + other.done,
             final=self.final + other.final,
         )
