@@ -28,7 +28,7 @@ log = Log("intake")
 def queue_of(request: Body, *, device: str, priority: Priority = Priority.STANDARD) -> str:
     """The queue of a request on a device. Kinds with a lane of their own have no priority."""
     lane = JOB_KINDS[request.kind].lane
-    return queue_for(device, priority if lane is None else lane, request.model)
+    return queue_for(device, priority if lane is None else lane, request.queue_model)
 
 
 def add_to_ledger(ledger: Ledger, job: Job) -> str | None:

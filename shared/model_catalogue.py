@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from shared.errors import ConfigurationError, FieldError, ModelNotFound
+from shared.errors import ConfigurationError, FieldError, InvalidRequest, ModelNotFound
 from shared.types import Value
 
 
@@ -46,21 +46,28 @@ class ExampleFit(_CatalogueTable):
 _RENAMED_KEYS = {"picture_templates": "image_templates"}
 
 
+def _usual_temperature(entry: dict[str, object]) -> float:
+    """Of cosines, or of the logits of a cross-encoder, which was trained with a softmax of them."""
+    return 1.0 if entry.get("engine") == "cross_encoder" else 0.06
+
+
 class ModelEntry(_CatalogueTable):
     """One model of the catalogue."""
 
     name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
     aliases: tuple[str, ...] = ()
-    engine: Literal["sentence", "sentence_clip", "open_clip", "hashing"]
+    engine: Literal["sentence", "sentence_clip", "open_clip", "cross_encoder", "hashing"]
     checkpoint: str = ""
     device: Literal["cpu", "gpu-preferred", "gpu-only"] = "cpu"
     languages: tuple[str, ...] = ()
     prefix: str = Field(default="", max_length=64)
     templates: tuple[str, ...] = ("{label}",)
     image_templates: tuple[str, ...] = ("a photo of {label}.", "a picture of {label}.", "{label}")
-    temperature: float = Field(default=0.06, gt=0)
+    hypothesis: str = Field(default="This example is about {label}.", pattern=r"\{label\}")
+    temperature: float = Field(default_factory=_usual_temperature, gt=0)
     by_spread: bool = True
     null_bias: float = 0.0
+    nli_weight: float = Field(default=0.5, ge=0, le=1)
     label_fit: LabelFit | None = None
     example_fit: ExampleFit | None = None
 
@@ -74,6 +81,11 @@ class ModelEntry(_CatalogueTable):
         """Whether the model embeds images and texts into the same space."""
         return self.engine in {"sentence_clip", "open_clip"}
 
+    @property
+    def is_nli(self) -> bool:
+        """Whether the model compares pairs of texts (NLI), and embeds nothing."""
+        return self.engine == "cross_encoder"
+
 
 class Catalogue:
     """Models by name and alias."""
@@ -86,6 +98,15 @@ class Catalogue:
         if default not in self._names:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
+        if self.default.is_nli:
+            raise ConfigurationError(
+                f"the default model {default!r} is an NLI model, which embeds nothing; "
+                "requests select it with the option engine"
+            )
+
+    def nli_models(self) -> tuple[ModelEntry, ...]:
+        """The models that compare pairs, the preferred one first."""
+        return tuple(entry for entry in self.entries.values() if entry.is_nli)
 
     def for_images(self) -> ModelEntry:
         """The default model for images: the first that accepts them, else the default model."""
@@ -107,6 +128,24 @@ class Catalogue:
                 f"model: {message}", fields=(FieldError(field="model", message=message),)
             )
         return self.entries[known]
+
+    def find_embedder(self, name: str) -> ModelEntry:
+        """As `find`, for work that needs vectors.
+
+        Raises:
+            ModelNotFound: The catalogue has no such model.
+            InvalidRequest: It is an NLI model.
+        """
+        entry = self.find(name)
+        if entry.is_nli:
+            message = (
+                f"{entry.name} is an NLI model, which compares texts and does not embed them; "
+                f"name a model that does, such as {self.default.name}"
+            )
+            raise InvalidRequest(
+                f"model: {message}", fields=(FieldError(field="model", message=message),)
+            )
+        return entry
 
 
 def load(extra: str = "", *, default: str) -> Catalogue:

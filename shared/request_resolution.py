@@ -89,7 +89,7 @@ def train_request_of(
         if unresolved.model is None:
             model = model_for(items, catalogue).name
         else:
-            model = catalogue.find(unresolved.model).name
+            model = catalogue.find_embedder(unresolved.model).name
     else:
         record = _trainable(unresolved.classifier, account, records)
         if unresolved.model is not None:

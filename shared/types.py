@@ -14,6 +14,7 @@ Scores = Literal["calibrated", "jina", "raw"]
 FileBy = Literal["auto", "text", "pages", "both"]
 Access = Literal["private", "public"]
 ItemErrors = Literal["fail", "per_item"]
+Engine = Literal["embedding", "nli", "hybrid", "auto"]
 RemarkKind = Literal["conflicting_duplicates", "few_examples", "similar_labels"]
 
 
@@ -141,6 +142,11 @@ class JobRequest(Value):
     kind: str
     model: str
 
+    @property
+    def queue_model(self) -> str:
+        """The model in whose queue the request waits."""
+        return self.model
+
 
 class ClassifyRequest(JobRequest):
     """Items to classify with one model: by the labels of the questions, or by a classifier.
@@ -151,6 +157,11 @@ class ClassifyRequest(JobRequest):
     `per_item`, only that item has no result. None: an image or document that cannot be read fails
     alone, any other invalid item refuses the request. `refused` are items that validation rejected
     before a worker; an empty `Item` replaces each in `items`.
+
+    `engine` scores the labels; None: not asked for, which means `embedding`. With `nli`, `model` is
+    an NLI model. With `hybrid`, `model` embeds and `nli_model` compares the best labels; a worker
+    that holds both runs it. With `engine_fallback`, `embedding` answers where no running worker
+    holds what the engine needs. `shared.engine_resolution` sets what is left open here.
     """
 
     kind: Literal["classify"] = "classify"
@@ -169,11 +180,24 @@ class ClassifyRequest(JobRequest):
     files: FileReading = FileReading()
     errors: ItemErrors | None = None
     refused: tuple[FailedItem, ...] = ()
+    engine: Engine | None = None
+    engine_fallback: bool = False
+    nli_model: str | None = None  # of the engine `hybrid`
 
     @property
     def needs_fit(self) -> bool:
         """Whether results have a fit."""
         return self.return_fit or self.unknown_below is not None
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether an NLI model compares items with labels."""
+        return self.engine in {"nli", "hybrid"}
+
+    @property
+    def queue_model(self) -> str:
+        """The model in whose queue the request waits: the rarer one of `hybrid`."""
+        return self.nli_model or self.model
 
 
 class Example(Value):

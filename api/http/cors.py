@@ -31,6 +31,7 @@ EXPOSED_HEADERS = (
     "Vary",
     "WWW-Authenticate",
     "X-Model",
+    "X-Engine",
     "X-Request-ID",
 )
 _METHODS = "DELETE, GET, HEAD, PATCH, POST, PUT"

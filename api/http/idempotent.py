@@ -15,7 +15,7 @@ log = Log("idempotency")
 
 HEADER = "Idempotency-Key"
 MARGIN_S = 30.0  # what reading and rendering may add to the wait of a call
-_KEPT = ("Content-Type", "Location", "Retry-After", "Preference-Applied", "X-Model")
+_KEPT = ("Content-Type", "Location", "Retry-After", "Preference-Applied", "X-Model", "X-Engine")
 
 
 def once(

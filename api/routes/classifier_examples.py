@@ -59,7 +59,7 @@ def blueprint(services: Services) -> Blueprint:
 
             def ask() -> RebuildRequest:
                 record = classifiers.whole(middleware.caller().account, classifier_id)
-                model = catalogue.find(said.model).name
+                model = catalogue.find_embedder(said.model).name
                 if not classifiers.keeps_examples(record):
                     raise Conflict(
                         "no examples of the classifier are kept, so it cannot be rebuilt; train a "

@@ -66,6 +66,7 @@ class _Classify:
         asked = self.resolve.classify(self.said, account=middleware.caller().account)
         made = self._later(asked, job_id) if self.prefer.respond_async else self._now(asked)
         made.headers["X-Model"] = self.resolve.catalogue.find(asked.model).name
+        made.headers["X-Engine"] = asked.engine or "embedding"
         if asked.classifier is not None:
             self.uses.count(asked.classifier.account, asked.classifier.classifier_id)
         return made

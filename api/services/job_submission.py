@@ -125,8 +125,9 @@ class JobSubmission:
         )
 
     def _checked(self, request: Body) -> tuple[Body, ModelEntry]:
-        """The request within the limits and under its model's own name, and that model."""
+        """The request within the limits, under its model's own name; and the model of its queue."""
         if isinstance(request, ClassifyRequest):
             request = self.limits.check(request)
         model = self.catalogue.find(request.model)
-        return request.model_copy(update={"model": model.name}), model
+        request = request.model_copy(update={"model": model.name})
+        return request, self.catalogue.find(request.queue_model)

@@ -10,6 +10,7 @@ from api.services.worker_registry import WorkerRegistry
 from shared import ids
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
+from shared.engine_resolution import with_engine
 from shared.errors import BrokerUnavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
@@ -46,7 +47,9 @@ class RequestResolver:
         Raises:
             NotFound: The caller may use no such classifier, or it has no such version.
             Conflict: It was trained with another model than the one named.
-            InvalidRequest: A threshold is of a label that it has not.
+            InvalidRequest: A threshold is of a label that it has not, or the engine cannot do what
+                is asked.
+            ModelNotFound: No running worker holds what the engine needs.
         """
         request = resolved(
             asked,
@@ -57,10 +60,15 @@ class RequestResolver:
         )
         if texts_only is None:
             texts_only = not any(item.media for item in request.items)
-        if asked.classifier is not None or not texts_only:
-            return request
-        model = self.text_model(request.model)
-        return request if model is None else request.model_copy(update={"model": model})
+        if asked.classifier is None and texts_only:
+            model = self.text_model(request.model)
+            request = request if model is None else request.model_copy(update={"model": model})
+        return with_engine(
+            request,
+            catalogue=self.catalogue,
+            holds=self.members.holds,
+            texts_only=texts_only,
+        )
 
     def text_model(self, name: str) -> str | None:
         """The default model, where texts are sent under an alias of an image model that no worker

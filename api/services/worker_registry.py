@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavailable
 from shared.member_reports import MemberReport, WorkerReport
@@ -75,6 +76,20 @@ class WorkerRegistry:
         if any(model.name in worker.models for worker in workers):
             return True
         return time.monotonic() - offered_at < OFFER_KEPT_S
+
+    def holds(self, models: Sequence[ModelEntry], *, lately: bool = False) -> bool:
+        """Whether one living worker holds all of the models.
+
+        With `lately`, also whether each of them was offered within `OFFER_KEPT_S`: a worker that
+        restarts is expected back.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        names = {model.name for model in models}
+        if any(names <= set(worker.models) for worker in self.workers()):
+            return True
+        return lately and all(map(self.offers, models))
 
     def device_for(self, model: ModelEntry) -> str:
         """The device whose queues the model's work goes to.

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shared.dialects import classify_response
 from shared.schema_base import Schema
-from shared.types import FileBy
+from shared.types import Engine, FileBy
 
 
 class LabelScore(Schema):
@@ -119,6 +119,10 @@ class ClassifyAnswer(Schema):
 
     usage: Tokens
     data: list[Classification]
+    engine: Engine | None = Field(
+        default=None,
+        description="Present where the request has `engine`: which one answered; never `auto`.",
+    )
     warnings: list[ClassifyWarning] = Field(
         default=[], description="Present where there are any: labels that mean the same to a model."
     )

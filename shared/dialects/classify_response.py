@@ -56,7 +56,9 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
         data[file.index]["file"] = read(questions, file)
         if file.pages < file.total_pages:
             data[file.index]["truncated"] = True
-    body = {"usage": _tokens(result.usage), "data": data}
+    body: dict[str, Any] = {"usage": _tokens(result.usage), "data": data}
+    if request.engine is not None:
+        body["engine"] = request.engine
     if result.alike:
         body["warnings"] = [render_alike(alike) for alike in result.alike]
     return Rendered(body=body)

@@ -27,6 +27,7 @@ from shared.schema_base import (
 from shared.types import (
     DEFAULT_KEY,
     OTHERS_KEY,
+    Engine,
     FailedItem,
     FileBy,
     FileReading,
@@ -88,6 +89,14 @@ class ClassifyBody(ClassifyFields):
         le=1,
         description="The `prediction` of an answer with a `fit` below this is null; its `score` "
         "stays. Answers have `fit` then.",
+    )
+    engine: Engine | None = Field(
+        None,
+        description="What scores the labels. `embedding` (default) compares vectors. `nli` asks an "
+        "NLI model of each text and label whether the text entails it: slower, and better on "
+        "moods and questions. `hybrid` asks it of the best labels of `embedding` only, and mixes "
+        "both. `auto` is `hybrid` for at most 32 labels where a worker holds an NLI model. The "
+        "answer then has `engine`, as has the header `X-Engine`.",
     )
     priority: Literal["standard", "fast"] | None = Field(
         None, description="`fast` goes before the `standard` calls that wait (default)."
@@ -162,6 +171,7 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
             by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
         ),
         "errors": said.errors,
+        "engine": said.engine,
         "refused": refused,
         **(_zero_shot(said, request.questions) if said.classifier_id is None else _few_shot(said)),
     }

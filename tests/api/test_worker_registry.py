@@ -129,3 +129,17 @@ def test_one_look_serves_the_calls_of_a_moment(ledger: FakeLedger):
     assert members.device_for(model("cpu")) == "cpu"
     with pytest.raises(BrokerUnavailable):
         WorkerRegistry(ledger, fresh_s=60.0).device_for(model("cpu"))
+
+
+def test_models_are_held_together_only_by_one_worker(ledger: FakeLedger, members: WorkerRegistry):
+    both = [model("cpu"), ModelEntry(name="nli", engine="cross_encoder")]
+    live(ledger, "cpu", "m")
+    live(ledger, "gpu", "nli")
+    assert not members.holds(both)
+    assert members.holds(both[:1])
+
+    live(ledger, "gpu", "m", "nli", ttl_s=0.05)
+    assert members.holds(both)
+    live(ledger, "gpu", "nli", ttl_s=0)
+    assert not members.holds(both)
+    assert members.holds(both, lately=True)

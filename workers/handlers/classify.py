@@ -7,7 +7,7 @@ between nothing waits but the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from shared.errors import DeadlineExceeded, FieldError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import error_of, failure_of, priority_of
+from shared.model_catalogue import ModelEntry
 from shared.types import (
     OTHERS_KEY,
     Answer,
@@ -76,9 +77,9 @@ class ClassifyHandler:
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
-    def holds(self, model: str) -> bool:
-        """Whether this process can run the model."""
-        return model in self._models
+    def holds(self, models: Sequence[ModelEntry], *, lately: bool = False) -> bool:  # noqa: ARG002
+        """Whether this process can run all of the models."""
+        return all(model.name in self._models for model in models)
 
     def begin(
         self,

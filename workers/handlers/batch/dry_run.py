@@ -41,7 +41,8 @@ class DryRun:
             CancelledError: The job was cancelled, or the lease lost.
         """
         asked = body.batch
-        model = model_of(self.models, body.model)
+        ask = None if asked.rows is None else asked.rows.ask
+        model = model_of(self.models, body.model if ask is None else ask.model)
         count = TokenCounter(models=self.models, default=model, limits=self.limits)
         sample = Sample(tokens_of=lambda row: count.of_row(asked, row))
         try:
@@ -57,13 +58,14 @@ class DryRun:
         except InvalidRequest as exc:
             return DryRunResult(error=failure_of(exc))
         tokens = sample.tokens(judged.size)
-        if asked.rows is not None:
+        if ask is not None:
             runs = label_runs(
                 sample, total=judged.total, rows_per_part=rows_per_part(judged, asked)
             )
-            tokens += runs * count.of_labels(model, asked.rows.ask)
+            tokens += runs * count.of_labels(model, ask)
         speed = self._tokens_per_s(model.entry.name)
-        learns = asked.endpoint == TRAIN  # which takes longer than its tokens say
+        # Both take longer than their tokens say.
+        slower = asked.endpoint == TRAIN or (ask is not None and ask.compares_pairs)
         return DryRunResult(
             format=judged.format,
             total=judged.total,
@@ -72,7 +74,7 @@ class DryRun:
             tokens=tokens,
             sampled=len(sample.rows),
             exact=sample.whole and not count.unread,
-            seconds=None if speed is None or learns else round(tokens / speed, 1),
+            seconds=None if speed is None or slower else round(tokens / speed, 1),
         )
 
     def _tokens_per_s(self, model: str) -> float | None:

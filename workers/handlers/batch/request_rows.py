@@ -15,6 +15,7 @@ from shared.batches import BadRow, BatchRequest
 from shared.classifier_store import ClassifierStore
 from shared.dialects.protocol import Dialect
 from shared.dialects.registry import pick
+from shared.engine_resolution import with_engine
 from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
@@ -72,7 +73,7 @@ class Requests:
         for place, row in enumerate(rows):
             try:
                 asked = self._asked(job, row, place)
-                if not self.classify.holds(asked.request.model):
+                if not self.classify.holds([self.catalogue.find(asked.request.model)]):
                     raise not_held(asked.request.model)
             except PigeonholeError as exc:
                 if exc.outage:
@@ -124,6 +125,12 @@ class Requests:
             records=replace(self.records, accepted_at=job.created_at.timestamp()),
             catalogue=self.catalogue,
             limits=self.limits,
+        )
+        request = with_engine(
+            request,
+            catalogue=self.catalogue,
+            holds=self.classify.holds,
+            texts_only=not any(item.media for item in request.items),
         )
         request = self.limits.check(request)
         model = self.catalogue.find(request.model).name

@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     multi_label: bool
     threshold: float | Mapping[str, float]
     top_k: int
+    engine: Literal["embedding", "nli", "hybrid", "auto"]
     scores: Literal["calibrated", "jina", "raw"]
     return_uncertainty: bool
     return_fit: bool
