@@ -1,8 +1,9 @@
 """The record of a classifier: its versions and aliases, and the changes to it. Pure.
 
-Versions are immutable and count 1, 2, 3, … without gaps; the latest is the highest. A rollback adds
-a version that repeats an old one, so that no training is lost. `shared.classifier_store` stores the
-record and resolves concurrent writes.
+The weights of a version are immutable, and versions count 1, 2, 3, … A candidate is a version that
+has a number but is not live: the latest is the highest version that is no candidate. A rollback
+adds a version that repeats an old one, so that no training is lost. `shared.classifier_store`
+stores the record and resolves concurrent writes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SCHEMA = 1
 MAX_NAME_CHARS = 128
 MAX_DESCRIPTION_CHARS = 2000
 MAX_ALIASES = 16
+PREVIOUS = "previous"  # the alias of the version that was live before the last promotion
 _NAME = re.compile(rf"[^@\s/]{{1,{MAX_NAME_CHARS}}}")
 _ALIAS = re.compile(r"(?!v\d)[a-z][a-z0-9-]{0,63}")
 _REMEMBERED = 256  # jobs whose version is recorded, so that a redelivered job does not learn twice
@@ -48,6 +50,9 @@ class Version(Value):
     label_count: int
     accuracy: float | None = None  # progressive accuracy over the train call that made the version
     learnt: tuple[tuple[int, int], ...] = ()
+    candidate: bool = False  # not live until it is promoted
+    promoted_by: str | None = None  # the run that promoted it
+    rejected_by: str | None = None  # the run that rejected it
 
 
 class Classifier(Value):
@@ -60,8 +65,9 @@ class Classifier(Value):
     description: str = ""
     access: Access = "private"
     keep_examples: bool = False
+    closed_labels: bool = False
     labels: tuple[str, ...]  # of the latest version
-    versions: tuple[Version, ...]  # ascending; the last is the latest
+    versions: tuple[Version, ...]  # ascending
     aliases: dict[str, int] = Field(default_factory=dict)
     jobs: dict[str, int] = Field(default_factory=dict)
     created_at: datetime
@@ -69,8 +75,13 @@ class Classifier(Value):
 
     @property
     def latest(self) -> Version:
-        """The version of a reference that names none."""
-        return self.versions[-1]
+        """The version of a reference that names none: the highest that is no candidate."""
+        return next(each for each in reversed(self.versions) if not each.candidate)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next version; the highest version is always kept."""
+        return self.versions[-1].number + 1
 
     def find(self, ref: ClassifierRef) -> Version:
         """The version to which a reference to this classifier points.
@@ -134,18 +145,16 @@ def with_version(
     keep: int,
     job_id: str | None = None,
 ) -> Classifier:
-    """The record with one more version; the oldest beyond `keep` are removed, except those with an
-    alias.
+    """The record with one more version. Beyond `keep`, rejected candidates are removed first and
+    then the oldest versions, except those with an alias and the latest. A candidate does not change
+    the labels of the record.
 
     Raises:
         ValueError: The version's number is not the next one.
     """
-    if version.number != record.latest.number + 1:
-        raise ValueError(f"version {version.number} cannot follow {record.latest.number}")
-    versions = (*record.versions, version)
-    named = set(record.aliases.values())
-    recent = versions[-keep:]
-    versions = tuple(v for v in versions if v.number in named or v in recent)
+    if version.number != record.next_number:
+        raise ValueError(f"version {version.number} cannot follow {record.next_number - 1}")
+    versions = _within((*record.versions, version), frozenset(record.aliases.values()), keep)
     jobs = dict(record.jobs)
     if job_id is not None:
         jobs[job_id] = version.number
@@ -153,7 +162,7 @@ def with_version(
             del jobs[oldest]
     changes = {
         "versions": versions,
-        "labels": labels,
+        "labels": record.labels if version.candidate else labels,
         "jobs": jobs,
         "updated_at": version.created_at,
     }
@@ -166,8 +175,11 @@ def rolled_back(
     """The record with a new version that repeats an old one."""
     again = to.model_copy(
         update={
-            "number": record.latest.number + 1,
+            "number": record.next_number,
             "made_by": "rollback",
+            "candidate": False,
+            "promoted_by": None,
+            "rejected_by": None,
             "of": to.number,
             "created_at": now,
         }
@@ -175,8 +187,52 @@ def rolled_back(
     return with_version(record, again, labels=labels, keep=keep)
 
 
-def learnt_after(record: Classifier, number: int) -> tuple[tuple[int, int], ...]:
-    """The ranges of versions whose examples are in a version trained on the latest one.
+def promoted(
+    record: Classifier,
+    version: Version,
+    *,
+    alias: str,
+    run: str,
+    labels: tuple[str, ...],
+    now: datetime,
+) -> Classifier:
+    """The record after a run promoted a version: `alias` points to it, and `previous` to the
+    version to which the alias pointed before, so that it stays available.
+
+    Args:
+        record: The record.
+        version: The version.
+        alias: The alias of the live version.
+        run: The run that promotes it.
+        labels: The labels of the version.
+        now: The time of the promotion.
+    """
+    before = record.aliases.get(alias, record.latest.number)
+    aliases = {**record.aliases, alias: version.number}
+    if before != version.number:
+        aliases[PREVIOUS] = before
+    changes = {"candidate": False, "promoted_by": run, "rejected_by": None}
+    after = record.model_copy(
+        update={
+            "versions": _changed(record, version.number, changes),
+            "aliases": aliases,
+            "updated_at": now,
+        }
+    )
+    latest = after.latest.number == version.number
+    return after.model_copy(update={"labels": labels}) if latest else after
+
+
+def rejected(record: Classifier, number: int, *, run: str) -> Classifier:
+    """The record with a candidate marked as rejected by a run; nothing else changes."""
+    versions = _changed(record, number, {"rejected_by": run})
+    return record.model_copy(update={"versions": versions})
+
+
+def learnt_after(
+    record: Classifier, number: int, *, base: Version | None = None
+) -> tuple[tuple[int, int], ...]:
+    """The ranges of versions whose examples are in a version trained on `base`, or on the latest.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,7 +243,7 @@ def learnt_after(record: Classifier, number: int) -> tuple[tuple[int, int], ...]
     >>> learnt_after(record, 4)
     ((1, 1), (4, 4))
     """
-    ranges = record.latest.learnt
+    ranges = (base or record.latest).learnt
     if ranges and ranges[-1][1] == number - 1:
         return (*ranges[:-1], (ranges[-1][0], number))
     return (*ranges, (number, number))
@@ -261,6 +317,21 @@ def check_model(record: Classifier, model: str, *, version: Version | None = Non
             f"model: {message}; leave the model out, or rebuild the classifier",
             fields=(FieldError(field="model", message=message),),
         )
+
+
+def _within(versions: tuple[Version, ...], named: frozenset[int], keep: int) -> tuple[Version, ...]:
+    """At most `keep` of the versions, and those with an alias."""
+    live = max((each.number for each in versions if not each.candidate), default=0)
+    longest_kept = sorted(versions, key=lambda each: (each.rejected_by is not None, -each.number))
+    kept = named | {live, versions[-1].number} | {each.number for each in longest_kept[:keep]}
+    return tuple(each for each in versions if each.number in kept)
+
+
+def _changed(record: Classifier, number: int, changes: dict[str, object]) -> tuple[Version, ...]:
+    return tuple(
+        each.model_copy(update=changes) if each.number == number else each
+        for each in record.versions
+    )
 
 
 def digest(name: str) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from shared import deletions, object_keys
 from shared.bad_items import each_item
-from shared.classifier_record import Classifier, check_model
+from shared.classifier_record import Classifier, Version, check_model
 from shared.classifier_store import ClassifierStore
+from shared.closed_labels import check_labels
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
 from shared.errors import ObjectMissing
@@ -78,12 +79,13 @@ def train_request_of(
         NotFound: The account has no such classifier.
         Conflict: The classifier was trained with another model than the requested one.
         ModelNotFound: The catalogue has no such model.
-        InvalidRequest: An example is invalid, a file does not exist, or the version is not the
-            latest. Examples in a file are not checked here.
+        InvalidRequest: An example is invalid, a label is new where labels are closed, a file does
+            not exist, or the version is not the latest. Examples in a file are not checked here.
         InvalidLabels: Fewer than two labels for a new classifier.
         LabelLimitExceeded: More labels than a classifier may have.
     """
-    if unresolved.classifier is None:
+    base: int | None = None
+    if unresolved.create is not None:
         classifier_id = new_id
         items = [example.item for example in unresolved.examples]
         if unresolved.model is None:
@@ -91,14 +93,23 @@ def train_request_of(
         else:
             model = catalogue.find_embedder(unresolved.model).name
     else:
-        record = _trainable(unresolved.classifier, account, records)
+        record, version = _trainable(unresolved, account, records)
         if unresolved.model is not None:
-            check_model(record, catalogue.find(unresolved.model).name, version=record.latest)
-        classifier_id, model = record.id, record.latest.model
+            check_model(record, catalogue.find(unresolved.model).name, version=version)
+        classifier_id, model = record.id, version.model
+        base = None if unresolved.base is None else version.number
+        if record.closed_labels:
+            check_labels(
+                [example.label for example in unresolved.examples],
+                record.labels,
+                place=lambda index: f"{unresolved.place(index)}.label",
+            )
     request = TrainRequest(
         model=model,
         classifier_id=classifier_id,
         create=unresolved.create,
+        base=base,
+        candidate=unresolved.candidate,
         num_iters=unresolved.num_iters,
         examples=unresolved.examples,
     )
@@ -143,20 +154,31 @@ def examples_for(
     )
 
 
-def _trainable(reference: str, account: str, records: ClassifierStore) -> Classifier:
-    """The account's own classifier, if the reference points to its latest version: training
-    continues from there.
+def _trainable(
+    unresolved: UnresolvedTrainRequest, account: str, records: ClassifierStore
+) -> tuple[Classifier, Version]:
+    """The account's own classifier, and the version to train further: that of `from`, or the
+    latest.
     """
-    ref = parse_ref(reference)
-    record = records.own(account, ref)
-    version = record.find(ref)
-    if version.number != record.latest.number:
-        refuse(
-            "classifier_id",
-            f"refers to version {version.number}, but training continues from the latest "
-            f"version, {record.latest.number}; roll back first",
-        )
-    return record
+    record: Classifier | None = None
+    if unresolved.classifier is not None:
+        ref = parse_ref(unresolved.classifier)
+        record = records.own(account, ref)
+        version = record.find(ref)
+        if version.number != record.latest.number:
+            refuse(
+                "classifier_id",
+                f"refers to version {version.number}, but training continues from the latest "
+                f"version, {record.latest.number}; roll back first, or name the version in `from`",
+            )
+    if unresolved.base is not None:
+        ref = parse_ref(unresolved.base, field="from")
+        other = records.own(account, ref)
+        if record is not None and record.id != other.id:
+            refuse("from", "is a version of another classifier than `classifier_id`; send only one")
+        record, version = other, other.find(ref)
+    assert record is not None  # one of both is given where nothing is created
+    return record, version
 
 
 def model_for(items: Sequence[Item], catalogue: Catalogue) -> ModelEntry:

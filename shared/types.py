@@ -236,17 +236,20 @@ class NewClassifier(Value):
     description: str = ""
     access: Access = "private"
     keep_examples: bool = False
+    closed_labels: bool = False
 
 
 class TrainRequest(JobRequest):
-    """Examples to learn, in this order. With `create` the classifier is created, else it exists.
-
+    """Examples to learn, in this order. With `create` the classifier is created, else it exists and
+    training continues from `base` or the latest version; a `candidate` does not become the latest.
     With a `file`, the examples are in the file until a worker has read them.
     """
 
     kind: Literal["train"] = "train"
     classifier_id: str
     create: NewClassifier | None = None
+    base: int | None = None  # a version
+    candidate: bool = False
     num_iters: int = 10
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None
@@ -341,7 +344,7 @@ class Usage(Value):
 
 
 class JobResult(Value):
-    """The result of a job; kinds that answer the same share a class."""
+    """The result of a job."""
 
     usage: Usage
 
@@ -410,4 +413,5 @@ class TrainResult(JobResult):
     classifier_id: str
     version: int
     num_samples: int  # examples of this call
+    candidate: bool = False
     report: VersionReport

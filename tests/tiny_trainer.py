@@ -91,7 +91,14 @@ class TinyTrainer:
             record, _ = self.records.load(job.account, body.classifier_id)
             check_model(record, body.model)
             known = dict.fromkeys(record.labels, 1)
-            result = self._next(job, body.model, record, known | counts, made_by="train")
+            result = self._next(
+                job,
+                body.model,
+                record,
+                known | counts,
+                made_by="train",
+                candidate=body.candidate,
+            )
         return result.model_copy(update={"usage": usage, "num_samples": len(body.examples)})
 
     def _first(
@@ -119,11 +126,20 @@ class TinyTrainer:
         return result
 
     def _next(
-        self, job: Job, model: str, record: Classifier, counts: dict[str, int], *, made_by: MadeBy
+        self,
+        job: Job,
+        model: str,
+        record: Classifier,
+        counts: dict[str, int],
+        *,
+        made_by: MadeBy,
+        candidate: bool = False,
     ) -> TrainResult:
-        number = record.latest.number + 1
+        number = record.next_number
         version = _version(job, number, model, counts, made_by=made_by)
-        version = version.model_copy(update={"learnt": learnt_after(record, number)})
+        version = version.model_copy(
+            update={"learnt": learnt_after(record, number), "candidate": candidate}
+        )
         record = self.records.change(
             job.account,
             record.id,
@@ -132,18 +148,20 @@ class TinyTrainer:
         return self._result(record, counts)
 
     def _result(self, record: Classifier, counts: dict[str, int]) -> TrainResult:
+        version = record.versions[-1]
         report = VersionReport(
             labels=tuple(counts),
             counts=tuple(counts.values()),
-            progressive=PROGRESSIVE if record.latest.made_by == "train" else None,
+            progressive=PROGRESSIVE if version.made_by == "train" else None,
             remarks=self.remarks,
         )
-        place = (record.account, record.id, record.latest.file)
+        place = (record.account, record.id, version.file)
         self._store.put(object_keys.report(*place), encode(report))
         self._store.put(object_keys.weights(*place), weights_file(labels=report.labels))
         return TrainResult(
             classifier_id=record.id,
-            version=record.latest.number,
+            version=version.number,
+            candidate=version.candidate,
             num_samples=sum(counts.values()),
             usage=Usage(),
             report=report,

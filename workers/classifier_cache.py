@@ -36,7 +36,9 @@ _TURNS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class DraftVersion:
-    """A version that may become the next one. `samples`: examples in it, over all calls."""
+    """A version that may become the next one. `samples`: examples in it, over all calls. `base`:
+    the version on which it was trained; None: the latest.
+    """
 
     account: str
     classifier_id: str
@@ -45,6 +47,8 @@ class DraftVersion:
     trained: TrainedClassifier
     report: VersionReport
     samples: int
+    base: Version | None = None
+    candidate: bool = False
 
 
 class ClassifierCache:
@@ -107,9 +111,10 @@ class ClassifierCache:
         Raises:
             NotFound: The classifier was deleted meanwhile.
         """
-        version = self._version(draft, before.latest.number + 1, learnt=())
+        version = self._version(draft, before.next_number, learnt=())
         rebuilt = draft.made_by == "rebuild"
-        learnt = before.latest.learnt if rebuilt else learnt_after(before, version.number)
+        base = draft.base or before.latest
+        learnt = base.learnt if rebuilt else learnt_after(before, version.number, base=base)
         version = version.model_copy(update={"learnt": learnt})
         after = with_version(
             before,
@@ -140,6 +145,7 @@ class ClassifierCache:
             description=new.description,
             access=new.access,
             keep_examples=new.keep_examples,
+            closed_labels=new.closed_labels,
             labels=draft.trained.labels,
             versions=(version,),
             jobs={draft.job_id: 1},
@@ -167,6 +173,7 @@ class ClassifierCache:
             label_count=len(draft.trained.labels),
             accuracy=None if progressive is None else progressive.accuracy,
             learnt=learnt,
+            candidate=draft.candidate,
         )
 
     def _written(self, draft: DraftVersion, version: Version) -> tuple[str, str]:

@@ -81,6 +81,9 @@ class VersionRow(BaseModel):
     )
     aliases: list[str]
     is_latest: bool
+    candidate: bool = Field(description="Whether the version is not live: it is never the latest.")
+    promoted_by: str | None = Field(description="The retraining run that promoted the version.")
+    rejected_by: str | None = Field(description="The retraining run that rejected the version.")
 
 
 class VersionList(BaseModel):
@@ -106,6 +109,7 @@ class ClassifierAnswer(BaseModel):
     description: str
     access: Access
     keep_examples: bool
+    closed_labels: bool
     version: int
     is_latest: bool
     made_by: MadeBy
@@ -163,6 +167,9 @@ class ClassifierChangeBody(_ClassifierInput):
         description=(
             "Store the examples of future train calls, so that the classifier can be rebuilt."
         ),
+    )
+    closed_labels: bool = Field(
+        False, description="Refuse labels in future train calls that the classifier does not have."
     )
     aliases: Annotated[dict[str, int | None], BeforeValidator(bounded)] = Field(
         default_factory=dict,
@@ -285,6 +292,7 @@ def render_classifier(
         "description": record.description,
         "access": record.access,
         "keep_examples": record.keep_examples,
+        "closed_labels": record.closed_labels,
         "version": version.number,
         "is_latest": version == record.latest,
         "made_by": version.made_by,
@@ -319,6 +327,9 @@ def _versions(record: Classifier) -> list[dict[str, Any]]:
                 a for a, number in record.aliases.items() if number == version.number
             ),
             "is_latest": version == record.latest,
+            "candidate": version.candidate,
+            "promoted_by": version.promoted_by,
+            "rejected_by": version.rejected_by,
         }
         for version in reversed(record.versions)
     ]

@@ -114,6 +114,13 @@ class ClassifyWarning(Schema):
     group: str | None = Field(default=None, description="Of the labels, where they have one.")
 
 
+class VersionReference(Schema):
+    """The version of a classifier that answered."""
+
+    id: str
+    version: int
+
+
 class ClassifyAnswer(Schema):
     """Answers in the order of the inputs."""
 
@@ -122,6 +129,9 @@ class ClassifyAnswer(Schema):
     engine: Engine | None = Field(
         default=None,
         description="Present where the request has `engine`: which one answered; never `auto`.",
+    )
+    classifier: VersionReference | None = Field(
+        default=None, description="Present where a classifier answered."
     )
     warnings: list[ClassifyWarning] = Field(
         default=[], description="Present where there are any: labels that mean the same to a model."

@@ -14,6 +14,7 @@ from shared.dialects.evaluation_report import render_alike
 from shared.dialects.protocol import Rendered
 from shared.types import (
     Answer,
+    ClassifierVersion,
     ClassifyRequest,
     ClassifyResult,
     Failure,
@@ -59,9 +60,16 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
     body: dict[str, Any] = {"usage": _tokens(result.usage), "data": data}
     if request.engine is not None:
         body["engine"] = request.engine
+    if request.classifier is not None:
+        body["classifier"] = version_of(request.classifier)
     if result.alike:
         body["warnings"] = [render_alike(alike) for alike in result.alike]
     return Rendered(body=body)
+
+
+def version_of(classifier: ClassifierVersion) -> dict[str, Any]:
+    """The version of a classifier that answered."""
+    return {"id": classifier.classifier_id, "version": classifier.version}
 
 
 def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """POST /v1/train: examples make a classifier, or make one better; what is answered is its version.
 
-Shapes follow the vendor's endpoint; `name`, `description`, `keep_examples`, `weight`, and what the
-answer says beside `classifier_id`, `num_samples` and `usage`, are ours. Which classifier a
-reference means is not decided here; examples in a file are for a worker to read.
+Shapes follow the vendor's endpoint; `name`, `description`, `keep_examples`, `closed_labels`,
+`from`, `candidate`, `weight`, and what the answer says beside `classifier_id`, `num_samples` and
+`usage`, are ours. Which classifier a reference means is not decided here; examples in a file are
+for a worker to read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from shared.types import Access, Example, ExampleFile, NewClassifier, TrainResul
 from shared.validation import refuse, translated
 
 _NUM_ITERS = 10  # the vendor's default
-_NEW = ("name", "access", "description", "keep_examples")  # of a classifier that is made
+_NEW = (
+    "name",
+    "access",
+    "description",
+    "keep_examples",
+    "closed_labels",
+)  # of a classifier that is made
 
 
 class TrainFields(Schema):
@@ -54,6 +61,22 @@ class TrainFields(Schema):
         description="Keep the examples of a new classifier, so that it can be rebuilt with another "
         "model; none are kept if absent.",
     )
+    closed_labels: bool | None = Field(
+        None,
+        description="Refuse labels in further train calls that this call does not have; new labels "
+        "are accepted if absent.",
+    )
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="The version to train further, such as `spam@champion` or `spam@v3`; the "
+        "latest if absent.",
+    )
+    candidate: bool | None = Field(
+        None,
+        description="Make a version that can be evaluated and named (`spam@v4`), but is not the "
+        "latest; needs `from` or `classifier_id`.",
+    )
     metadata: Metadata = None
 
 
@@ -78,6 +101,7 @@ class TrainAnswer(BaseModel):
     num_samples: int = Field(description="Examples of this call.")
     usage: TrainTokens
     version: int
+    candidate: bool = Field(description="Whether the version is not the latest, as requested.")
     labels: list[str] = Field(description="All that the classifier knows by now.")
     metrics: TrainingMetrics | None
     remarks: list[RemarkAnswer]
@@ -97,6 +121,8 @@ class UnresolvedTrainRequest:
     classifier: str | None
     create: NewClassifier | None
     num_iters: int
+    base: str | None = None  # the version to train further
+    candidate: bool = False
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None  # that holds them instead
     place: Callable[[int], str] = place  # of an example, for errors
@@ -126,6 +152,7 @@ def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
         "num_samples": result.num_samples,
         "usage": {"total_tokens": result.usage.total_tokens},
         "version": result.version,
+        "candidate": result.candidate,
         "labels": report.labels,
         "metrics": render_metrics(report.progressive),
         "remarks": [render_remark(remark) for remark in report.remarks],
@@ -150,6 +177,8 @@ def training(
         classifier=said.classifier_id,
         create=_new(said),
         num_iters=_NUM_ITERS if said.num_iters is None else said.num_iters,
+        base=said.from_,
+        candidate=bool(said.candidate),
         examples=examples,
         file=file,
         place=place,
@@ -159,11 +188,13 @@ def training(
 
 def _new(said: TrainFields) -> NewClassifier | None:
     """What a new classifier is given; None where one is trained further."""
-    if said.classifier_id is not None:
+    if said.classifier_id is not None or said.from_ is not None:
         for field in _NEW:
             if getattr(said, field) is not None:
                 refuse(field, "is of a new classifier; change it by PATCH /v1/classifiers/{id}")
         return None
+    if said.candidate:
+        refuse("candidate", "needs `from` or `classifier_id`: a new classifier has no version yet")
     if said.name is not None:
         check_name(said.name)
     check_description(said.description or "")
@@ -172,4 +203,5 @@ def _new(said: TrainFields) -> NewClassifier | None:
         description=said.description or "",
         access=said.access or "private",
         keep_examples=bool(said.keep_examples),
+        closed_labels=bool(said.closed_labels),
     )

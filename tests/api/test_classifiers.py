@@ -228,6 +228,7 @@ class TestOne:
             "description": "",
             "access": "private",
             "keep_examples": False,
+            "closed_labels": False,
             "version": 2,
             "is_latest": True,
             "made_by": "train",
@@ -346,6 +347,9 @@ class TestVersions:
                 "accuracy": 0.75,
                 "aliases": [],
                 "is_latest": True,
+                "candidate": False,
+                "promoted_by": None,
+                "rejected_by": None,
             },
             {
                 "version": 1,
@@ -358,6 +362,9 @@ class TestVersions:
                 "accuracy": 0.75,
                 "aliases": ["best", "champion"],
                 "is_latest": False,
+                "candidate": False,
+                "promoted_by": None,
+                "rejected_by": None,
             },
         ]
 
@@ -504,7 +511,7 @@ class TestChange:
     @pytest.mark.parametrize(
         ("said", "field", "says"),
         [
-            ({}, "body", "send at least one of name, description, access, keep_examples, aliases"),
+            ({}, "body", "send at least one of name, description, access, keep_examples, closed"),
             ([], "body", "must be a JSON object"),
             ({"nmae": "ham"}, "nmae", "unknown field"),
             ({"n" * 5000: "ham"}, "n" * 39 + "…", "unknown field"),

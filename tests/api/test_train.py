@@ -597,3 +597,69 @@ def test_who_waits_is_told_at_once_that_no_worker_has_the_model(train: Train, wo
     assert_problem(answer, 503, "SERVICE_UNAVAILABLE")
     assert not list(world.store.list("open/"))
     assert train(ASYNC, model="absent").status_code == 202
+
+
+class TestCandidates:
+    @pytest.fixture(autouse=True)
+    def _made(self, train: Train) -> None:
+        train(name="tickets")
+
+    def test_have_a_number_and_are_not_the_latest(self, train: Train, client: FlaskClient):
+        answer = train(classifier_id="tickets", candidate=True).get_json()
+
+        assert (answer["version"], answer["candidate"]) == (2, True)
+        latest = client.get("/v1/classifiers/tickets").get_json()
+        assert latest["version"] == 1
+        assert [row["candidate"] for row in latest["versions"]] == [True, False]
+        pinned = client.get("/v1/classifiers/tickets@v2").get_json()
+        assert (pinned["version"], pinned["is_latest"]) == (2, False)
+
+    def test_are_passed_over_by_the_next_version(self, train: Train):
+        train(classifier_id="tickets", candidate=True)
+
+        assert train(classifier_id="tickets@v1").get_json()["version"] == 3
+
+    @pytest.mark.parametrize("ref", ["tickets@v1", "tickets@best"])
+    def test_may_start_from_any_version(self, train: Train, client: FlaskClient, ref: str):
+        client.patch("/v1/classifiers/tickets", json={"aliases": {"best": 1}})
+        train(classifier_id="tickets")
+
+        answer = train(**{"from": ref, "candidate": True}).get_json()
+
+        assert answer["version"] == 3
+
+    def test_need_a_classifier(self, train: Train):
+        assert_problem(
+            train(candidate=True), 422, "VALIDATION_ERROR", field="candidate", says="needs `from`"
+        )
+
+    def test_are_of_one_classifier(self, train: Train):
+        train(name="other")
+
+        answer = train(classifier_id="tickets", **{"from": "other@v1"})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="from", says="another classifier")
+
+    def test_an_unknown_version_is_not_found(self, train: Train):
+        assert_problem(train(**{"from": "tickets@v9"}), 404, "RESOURCE_NOT_FOUND")
+
+
+class TestClosedLabels:
+    JOY = ({"text": "great", "label": "joy"}, {"text": "oh no", "label": "sadness"})
+
+    def test_refuse_a_label_that_is_not_in_the_list(self, train: Train):
+        train(name="moods", input=list(self.JOY), closed_labels=True)
+
+        answer = train(classifier_id="moods", input=[self.JOY[0], {"text": "x", "label": "Joy"}])
+
+        assert_problem(
+            answer, 422, "VALIDATION_ERROR", field="input[1].label", says="did you mean 'joy'?"
+        )
+
+    def test_may_be_opened(self, train: Train, client: FlaskClient):
+        train(name="moods", input=list(self.JOY), closed_labels=True)
+        client.patch("/v1/classifiers/moods", json={"closed_labels": False})
+
+        assert train(classifier_id="moods", input=[{"text": "x", "label": "Joy"}]).get_json()[
+            "labels"
+        ] == ["joy", "sadness", "Joy"]

@@ -16,6 +16,8 @@ from shared.classifier_record import (
     check_model,
     check_name,
     learnt_after,
+    promoted,
+    rejected,
     rolled_back,
     with_version,
 )
@@ -285,3 +287,56 @@ def test_a_record_is_stored_and_read_back(make: Callable[[], Classifier]):
 def test_latest_is_no_alias_that_can_be_set():
     with pytest.raises(InvalidRequest, match="is reserved"):
         check_aliases(a_record(), {"latest": 1})
+
+
+class TestCandidates:
+    def with_candidate(self, record: Classifier, number: int, *, keep: int = 20) -> Classifier:
+        version = a_version(number).model_copy(update={"candidate": True})
+        return with_version(record, version, labels=("x", "y", "z"), keep=keep)
+
+    def test_are_not_live(self):
+        record = self.with_candidate(a_record(versions=2), 3)
+
+        assert (record.latest.number, record.next_number) == (2, 4)
+        assert record.labels == ("x", "y")
+        assert record.find(parse_ref("spam@v3")).candidate
+
+    def test_become_live_where_a_run_promotes_them(self):
+        record = self.with_candidate(a_record(versions=2), 3)
+
+        after = promoted(
+            record, record.versions[2], alias="champion", run="run", labels=("z",), now=BEGAN
+        )
+
+        assert after.aliases == {"champion": 3, "previous": 2}
+        assert (after.latest.number, after.latest.promoted_by, after.labels) == (3, "run", ("z",))
+
+    def test_do_not_replace_a_later_version(self):
+        record = self.with_candidate(a_record(), 2)
+        record = with_version(record, a_version(3), labels=("x", "y"), keep=20)
+
+        after = promoted(
+            record, record.versions[1], alias="champion", run="run", labels=("z",), now=BEGAN
+        )
+
+        assert (after.aliases["champion"], after.latest.number) == (2, 3)
+        assert after.labels == ("x", "y")
+
+    def test_that_are_rejected_go_before_older_versions(self):
+        record = a_record(versions=3)
+        for number in (4, 5):
+            record = rejected(self.with_candidate(record, number), number, run=f"run {number}")
+
+        record = with_version(record, a_version(6), labels=("x", "y"), keep=5)
+        assert [each.number for each in record.versions] == [1, 2, 3, 5, 6]
+        assert record.versions[3].rejected_by == "run 5"
+        record = with_version(record, a_version(7), labels=("x", "y"), keep=5)
+        assert [each.number for each in record.versions] == [1, 2, 3, 6, 7]
+
+    def test_leave_the_latest_version_where_few_are_kept(self):
+        record = a_record(versions=2)
+        for number in (3, 4, 5):
+            record = self.with_candidate(record, number, keep=2)
+
+        assert [each.number for each in record.versions] == [2, 4, 5]
+        assert record.latest.number == 2

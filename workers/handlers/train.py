@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 
 from shared import object_keys
 from shared.classifier_record import Classifier, check_model
+from shared.closed_labels import check_labels
 from shared.errors import Conflict, NotFound
+from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.types import (
@@ -55,8 +57,9 @@ class TrainHandler:
         """Learn the examples of a request.
 
         Raises:
-            InvalidRequest: They are in a file that cannot be read, or that the limits refuse.
-            NotFound: The classifier was deleted.
+            InvalidRequest: They are in a file that cannot be read, or that the limits refuse; or a
+                label is new where labels are closed.
+            NotFound: The classifier, or the version to train further, was deleted.
             Conflict: It was learnt with another model or revision, or its name is taken.
             LabelLimitExceeded: It would have too many labels.
             TokenLimitExceeded: An example is too long.
@@ -74,7 +77,10 @@ class TrainHandler:
                 record = self._first(draft, body.create, hold)
             else:
                 record = self._next(
-                    job, body.classifier_id, hold, lambda now: self._further(job, now, vectors)
+                    job,
+                    body.classifier_id,
+                    hold,
+                    lambda now: self._further(job, now, vectors, body),
                 )
         if record.keep_examples:
             examples = [
@@ -198,11 +204,20 @@ class TrainHandler:
                     return after
         raise Conflict("the classifier is being trained by many; try again", retry_after_s=1)
 
-    def _further(self, job: Job, now: Classifier, vectors: TrainingSet) -> DraftVersion:
-        """A draft that has learnt the lesson on top of the latest version."""
-        check_model(now, vectors.model.entry.name)
-        before = self.classifiers.load(now.weights(now.latest))
-        return self._drafted(job, now.id, vectors, before, now.latest.samples)
+    def _further(
+        self, job: Job, now: Classifier, vectors: TrainingSet, body: TrainRequest
+    ) -> DraftVersion:
+        """A draft that has learnt the lesson on top of a version."""
+        base = now.latest if body.base is None else now.find(ClassifierRef(now.id, body.base, None))
+        check_model(now, vectors.model.entry.name, version=base)
+        before = self.classifiers.load(now.weights(base))
+        if now.closed_labels:
+            place = "file example" if body.file else "input"
+            check_labels(
+                vectors.labels, before.labels, place=lambda index: f"{place}[{index}].label"
+            )
+        draft = self._drafted(job, now.id, vectors, before, base.samples)
+        return replace(draft, base=base, candidate=body.candidate)
 
     def _all_kept(self, now: Classifier) -> list[Example]:
         """All examples that the latest version has learnt.
@@ -286,6 +301,7 @@ class TrainHandler:
             classifier_id=record.id,
             version=number,
             num_samples=samples,
+            candidate=made is not None and made.candidate,
             usage=usage,
             # Only an attempt made long ago is no longer kept: then the latest must do.
             report=self.classifiers.records.report(record, (made or record.latest).file),

@@ -28,6 +28,7 @@ from shared.messages import Submission, decode
 from shared.ports import Claim
 from shared.types import (
     Example,
+    ExampleFile,
     ImportRequest,
     Item,
     JobKind,
@@ -472,3 +473,32 @@ def test_a_train_that_was_cancelled_too_late_succeeds(bench: Bench):
     ended = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
     assert ended.state is State.SUCCEEDED
     assert record(bench, body.classifier_id).latest.number == 1
+
+
+class TestCandidates:
+    def test_learn_on_top_of_the_version_that_is_named(self, bench: Bench, made: str):
+        bench.train.train(a_job(), update(made, ("blue sky", "blue")), hold())
+
+        body = update(made, ("blood", "red"), base=1, candidate=True)
+        result = bench.train.train(a_job(), body, hold())
+
+        record, _ = bench.classifiers.records.load(ME, made)
+        assert (result.version, result.candidate, record.latest.number) == (3, True, 2)
+        assert result.report.labels == ("red", "green")
+        assert record.versions[2].learnt == ((1, 1), (3, 3))
+        assert record.versions[2].samples == len(COLOURS) + 1
+
+    def test_are_made_once(self, bench: Bench, made: str):
+        job, body = a_job(), update(made, ("blood", "red"), candidate=True)
+
+        assert bench.train.train(job, body, hold()) == bench.train.train(job, body, hold())
+
+
+def test_closed_labels_refuse_a_new_label_of_a_file(bench: Bench):
+    body = creation(closed_labels=True)
+    bench.train.train(a_job(), body, hold())
+    bench.store.put("examples", b"text,label\na rose,red\nsky,Red\n")
+    more = update(body.classifier_id, examples=(), file=ExampleFile(object="examples"))
+
+    with pytest.raises(InvalidRequest, match=r"file example\[1\]\.label.*did you mean 'red'"):
+        bench.train.train(a_job(), more, hold())

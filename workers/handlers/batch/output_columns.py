@@ -150,6 +150,8 @@ def _asked(rows: ColumnMapping, line: dict[str, Any]) -> Iterator[tuple[str, str
     groups = [question.group for question in rows.ask.questions]
     for group in groups or [None]:  # a classifier's labels are one question
         yield from ((field, group) for field in _FOUND if field in line)
+    if "classifier" in line:
+        yield "classifier", "version"  # one column: the id is the same in each row
     yield from ((field, None) for field in ("file", "object_key") if field in line)
 
 

@@ -21,6 +21,7 @@ _SCALARS: dict[str, Scalar] = {
     "margin": "number",
     "uncertain": "boolean",
     "fit": "number",
+    "classifier": "integer",  # the number of its version
 }
 _FILE: tuple[tuple[str, Type], ...] = (
     ("kind", "text"),

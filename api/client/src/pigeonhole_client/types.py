@@ -70,11 +70,19 @@ class RequestWarning(Record, frozen=True, kw_only=True):
     group: str | None = None
 
 
+class AnsweringVersion(Record, frozen=True, kw_only=True):
+    """The version of a classifier that answered."""
+
+    id: str
+    version: int
+
+
 class Classifications(Record, frozen=True, kw_only=True):
     """The answer of `classify`: one entry for each input, in their order."""
 
     data: list[Classification]
     usage: Usage = Usage()
+    classifier: AnsweringVersion | None = None
     warnings: list[RequestWarning] = []
 
 
@@ -110,6 +118,7 @@ class Training(Record, frozen=True, kw_only=True):
 
     classifier_id: str
     version: int
+    candidate: bool = False
     num_samples: int
     labels: list[str]
     metrics: TrainMetrics | None = None

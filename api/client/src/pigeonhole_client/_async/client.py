@@ -144,6 +144,9 @@ class AsyncPigeonhole:
         access: str | None = None,
         description: str | None = None,
         keep_examples: bool | None = None,
+        closed_labels: bool | None = None,
+        start: str | None = None,
+        candidate: bool | None = None,
         metadata: dict[str, str] | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
@@ -154,7 +157,9 @@ class AsyncPigeonhole:
             examples: Pairs of text and label, mappings with `text` or `image` and `label`, a frame
                 of pandas or polars, or the path of a CSV, JSONL or Parquet file.
             classifier: The classifier to go on with; without it a new one is made.
-            name, model, access, description, keep_examples: Of a new one.
+            name, model, access, description, keep_examples, closed_labels: Of a new one.
+            start: The version to go on with, such as `spam@champion`; the latest if absent.
+            candidate: Make a version that is not the latest.
             num_iters: How often each example is gone over.
             metadata: Of the job; short texts by name.
             text_column, label_column: Of a file or a frame; `text` and `label` if absent.
@@ -171,7 +176,10 @@ class AsyncPigeonhole:
             access=access,
             description=description,
             keep_examples=keep_examples,
+            closed_labels=closed_labels,
+            candidate=candidate,
             metadata=metadata,
+            **{"from": start},
         )
         columns = {"text_column": text_column, "label_column": label_column}
         call = await self._with_examples("/v1/train", examples, fields, columns)
