@@ -28,6 +28,7 @@ from shared.types import (
     Question,
     TrainRequest,
 )
+from shared.validation import inner
 
 _MIN_WEIGHT, _MAX_WEIGHT = 0.001, 1000.0  # squares and quotients of weights must stay finite
 _MAX_URL_CHARS = 2048
@@ -113,9 +114,7 @@ class Limits:
         for question in request.questions:
             self._check_question(question, multi_label=request.multi_label)
         for label, text in request.descriptions.items():
-            self._check_length(
-                f"descriptions[{_truncated(label)}]", text, self.max_description_chars
-            )
+            self._check_length(inner("descriptions", label), text, self.max_description_chars)
         if request.template is not None:
             self._check_length("template", request.template, self.max_description_chars)
         if request.top_k is not None and request.top_k < 1:
@@ -178,7 +177,7 @@ class Limits:
             InvalidRequest: One is empty or too long.
         """
         for label in labels:
-            self._refuse_label(f"labels[{_truncated(label)}]", label)
+            self._refuse_label(inner("labels", label), label)
 
     def check_classifier_labels(self, count: int) -> None:
         """Refuse more labels than a classifier may have.
@@ -228,7 +227,7 @@ class Limits:
         """
         if tokens > self.max_label_tokens:
             _refuse(
-                "labels" if group is None else f"labels[{_truncated(group)}]",
+                "labels" if group is None else inner("labels", group),
                 f"labels and descriptions have {tokens} tokens; at most {self.max_label_tokens} "
                 "are allowed in one question: shorten the descriptions",
                 TokenLimitExceeded,
@@ -302,10 +301,10 @@ class Limits:
             )
 
     def _check_question(self, question: Question, *, multi_label: bool) -> None:
-        field = "labels" if question.group is None else f"labels[{_truncated(question.group)}]"
+        field = "labels" if question.group is None else inner("labels", question.group)
         if question.group is not None:
             if is_empty(question.group):
-                _refuse("labels", "the name of a label group must not be empty")
+                _refuse(field, "the name of a label group must not be empty")
             self._check_length(field, question.group, self.max_label_chars)
         least = 1 if multi_label else 2
         if len(question.labels) < least:
@@ -332,11 +331,6 @@ class Limits:
     def _check_length(self, field: str, text: str, most: int) -> None:
         if len(text) > most:
             _refuse(field, f"at most {most} characters are allowed, got {len(text)}: shorten it")
-
-
-def _truncated(label: str) -> str:
-    """A label in a field path, truncated: an error never repeats a whole document."""
-    return label if len(label) <= 40 else label[:39] + "…"
 
 
 def _refuse(field: str, message: str, error: type[PigeonholeError] = InvalidRequest) -> None:

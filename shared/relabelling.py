@@ -8,6 +8,7 @@ from typing import Self
 
 from shared.errors import FieldError, InvalidLabels, InvalidRequest, PigeonholeError
 from shared.normal_form import LabelSpellings, normal_form
+from shared.validation import inner
 
 Changes = Mapping[str, str | None]
 """The new name of each label that changes; None removes the label and its examples."""
@@ -94,5 +95,5 @@ def _shown(label: str) -> str:
 def _refusal(
     label: str | None, message: str, error: type[PigeonholeError] = InvalidRequest
 ) -> PigeonholeError:
-    field = "labels" if label is None else f"labels[{_shown(label)}]"
+    field = "labels" if label is None else inner("labels", label)
     return error(f"{field}: {message}", fields=(FieldError(field=field, message=message),))

@@ -22,7 +22,7 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
 from shared.types import DEFAULT_KEY, ClassifyRequest, Example, Item, Media, Threshold, TrainRequest
-from shared.validation import refuse, shown
+from shared.validation import inner, refuse
 
 
 def resolved(
@@ -285,8 +285,8 @@ def _respelt(threshold: Threshold, labels: LabelSpellings) -> Threshold:
         if own is None and label == DEFAULT_KEY:
             own = label  # applies to the other labels
         if own is None:
-            refuse(f"threshold[{shown(label)}]", "is not a label of the classifier")
+            refuse(inner("threshold", label), "is not a label of the classifier")
         if own in per_label:
-            refuse(f"threshold[{shown(label)}]", "is given twice, in two spellings of one label")
+            refuse(inner("threshold", label), "is given twice, in two spellings of one label")
         per_label[own] = min_score
     return threshold.model_copy(update={"per_label": per_label})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from shared import ids
@@ -20,7 +20,23 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}:")  # no base64 has a colon
 
 _KINDS = ("text", "image", "file")
 
+
+def complete(text: str) -> str:
+    """A text that UTF-8 can encode, which pydantic does not check.
+
+    Raises:
+        PydanticCustomError: It has half of a surrogate pair.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("string_unicode", "is not Unicode") from None
+    return text
+
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
+_Text = Annotated[str, AfterValidator(complete)]
 
 
 class Schema(BaseModel):
@@ -52,16 +68,16 @@ class ItemInput(Schema):
 
     model_config = ConfigDict(json_schema_extra=_any_kind)
 
-    text: str = Field(description="A text.")
+    text: _Text = Field(description="A text.")
     image: Annotated[
-        list[str] | None,
+        list[_Text] | None,
         BeforeValidator(_as_images, json_schema_input_type=str | list[str] | None),
     ] = Field(
         None,
         description="An image in base64, as a data URI, or as a URL: `https://…`, or `s3://…` "
         "where the operator allows it. A list holds images of one thing.",
     )
-    file: str | None = Field(
+    file: _Text | None = Field(
         None, description="A PDF or DOCX: in base64, as a URL, or as the id of an uploaded file."
     )
 

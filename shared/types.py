@@ -6,9 +6,9 @@ All are frozen and validated at construction. Messages and stored objects hold t
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Scores = Literal["calibrated", "jina", "raw"]
 FileBy = Literal["auto", "text", "pages", "both"]
@@ -154,9 +154,8 @@ class ClassifyRequest(JobRequest):
     With `classifier` there are no questions; the result holds the labels.
 
     `errors` decides about invalid items: with `fail`, one invalid item refuses the request; with
-    `per_item`, only that item has no result. None: an image or document that cannot be read fails
-    alone, any other invalid item refuses the request. `refused` are items that validation rejected
-    before a worker; an empty `Item` replaces each in `items`.
+    `per_item`, only that item has no result. `refused` are items that validation rejected before a
+    worker; an empty `Item` replaces each in `items`.
 
     `engine` scores the labels; None: not asked for, which means `embedding`. With `nli`, `model` is
     an NLI model. With `hybrid`, `model` embeds and `nli_model` compares the best labels; a worker
@@ -178,7 +177,8 @@ class ClassifyRequest(JobRequest):
     return_fit: bool = False
     unknown_below: float | None = None  # 0..1: a result with a lower fit has no prediction
     files: FileReading = FileReading()
-    errors: ItemErrors | None = None
+    # Jobs that earlier versions accepted may have null.
+    errors: Annotated[ItemErrors, BeforeValidator(lambda value: value or "fail")] = "fail"
     refused: tuple[FailedItem, ...] = ()
     engine: Engine | None = None
     engine_fallback: bool = False

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 
 MAX_SHOWN = 20  # errors listed per request; the detail says how many more there are
+KEYED = frozenset({"aliases", "descriptions", "labels", "metadata", "threshold"})
+"""Fields whose keys the client chooses; a field path has such keys in brackets."""
 _SENTENCES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -30,6 +32,7 @@ _SENTENCES = {
     "missing": "is missing",
     "model_type": "must be an object",
     "string_type": "must be a string",
+    "string_unicode": "has half of a surrogate pair; send complete characters",
 }
 
 
@@ -41,6 +44,18 @@ def shown(text: str, most: int = 40) -> str:
     """
     short = text if len(text) <= most else text[: most - 1] + "…"
     return short.encode("utf-8", "replace").decode()
+
+
+def inner(path: str, step: int | str, *, keyed: bool = True) -> str:
+    """The field path of an entry of a list or object; `keyed` if the client chooses the keys.
+
+    >>> inner("labels", "topic"), inner("labels", ""), inner("input[0]", "text", keyed=False)
+    ('labels[topic]', 'labels[""]', 'input[0].text')
+    """
+    if isinstance(step, str) and not keyed:
+        return f"{path}.{shown(step)}"
+    key = str(step) if isinstance(step, int) else shown(step) or '""'
+    return f"{path}[{key}]"
 
 
 def refuse(
@@ -55,23 +70,22 @@ def refuse(
     raise error(f"{field}: {message}", fields=fields, **more)
 
 
-def translated(exc: ValidationError, *, keyed: frozenset[str], at: str = "") -> InvalidRequest:
+def translated(exc: ValidationError, *, at: str = "") -> InvalidRequest:
     """A pydantic validation error as an `InvalidRequest`.
 
     Args:
         exc: The error of pydantic.
-        keyed: Fields whose keys the client chooses; a path shows such keys in brackets.
         at: The field path, if only one field was validated.
     """
-    faults = faults_of(exc, keyed=keyed)
+    faults = faults_of(exc)
     return invalid([replace(each, field=at) for each in faults] if at else faults)
 
 
-def faults_of(exc: ValidationError, *, keyed: frozenset[str] = frozenset()) -> list[FieldError]:
-    """The errors of pydantic as field errors; `keyed` as for `translated`."""
+def faults_of(exc: ValidationError) -> list[FieldError]:
+    """The errors of pydantic as field errors."""
     return [
         FieldError(
-            field=_path(fault["loc"], keyed),
+            field=_path(fault["loc"]),
             message=_sentence(fault["type"], fault["msg"], fault.get("ctx", {})),
             type=fault["type"],
         )
@@ -87,19 +101,14 @@ def invalid(faults: Sequence[FieldError]) -> InvalidRequest:
     return InvalidRequest(detail, fields=tuple(faults[:MAX_SHOWN]))
 
 
-def _path(loc: tuple[int | str, ...], keyed: frozenset[str]) -> str:
-    path = (
-        shown(str(loc[0])) if loc else "body"
-    )  # an unknown field has a name that the client chose
+def _path(loc: tuple[int | str, ...]) -> str:
+    path = shown(str(loc[0])) if loc else "body"  # the client chose the name of an unknown field
     for depth, step in enumerate(loc[1:], start=1):
         if depth == 1 and str(step).startswith("<"):
             continue  # the tag of a union member is not a part of the request
         if step == "[key]":
             continue  # the key itself is wrong, and precedes this step
-        if isinstance(step, int):
-            path += f"[{step}]"
-        else:
-            path += f"[{shown(step)}]" if loc[0] in {*keyed, "metadata"} else f".{step}"
+        path = inner(path, step, keyed=loc[0] in KEYED)
     return path
 
 

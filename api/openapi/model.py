@@ -62,7 +62,8 @@ class Operation:
     `about` is what the summary has no room for; `problems` are statuses of errors that do not
     follow from the rest. `scope` is the one that a key needs, empty where no key is needed; with
     `own_jobs` the key that submitted the job needs none. Query parameters that are neither among
-    the `parameters` nor among the `query_fields` are refused.
+    the `parameters` nor among the `query_fields` are refused, except by an operation that
+    `ignores_query`: probes of load balancers add their own.
     """
 
     method: str
@@ -83,6 +84,7 @@ class Operation:
     query_fields: QueryFields | None = None
     headers: dict[int, tuple[str, ...]] | None = None
     needs_key: bool = True
+    ignores_query: bool = False
     dialect: ErrorDialect = native
 
     @property
@@ -93,7 +95,9 @@ class Operation:
     @property
     def error_statuses(self) -> tuple[int, ...]:
         """Of all its errors: those that are its own, and those that follow from what it takes."""
-        found = {*self.problems, 422 if self.fault is Problem else 400}  # an unknown parameter
+        found = set(self.problems)
+        if not self.ignores_query:  # an unknown parameter
+            found.add(422 if self.fault is Problem else 400)
         if self.needs_key:
             found |= {401, 403, 429, 500, 503, 507}
         if "{" in self.path:

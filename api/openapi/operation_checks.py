@@ -31,9 +31,13 @@ def install(app: Flask, operations: Iterable[Operation]) -> None:
     def check() -> None:
         if operation := by_call.get(_call()):
             media_type, _ = parse_options_header(request.headers.get("Content-Type", ""))
-            check_names(
-                operation, request.args.keys(), request.args.lists(), media_type=media_type.lower()
-            )
+            if not operation.ignores_query:
+                check_names(
+                    operation,
+                    request.args.keys(),
+                    request.args.lists(),
+                    media_type=media_type.lower(),
+                )
             if operation.scope and not operation.own_jobs:
                 middleware.caller().require(operation.scope)
 

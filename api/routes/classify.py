@@ -114,7 +114,11 @@ def blueprint(services: Services) -> Blueprint:
     def classify() -> Response:
         with services.slots.one():
             data = json_body.data(max_bytes=settings.max_body_bytes)
-            dialect, said = pick(body.parse(data), path=request.path, headers=dict(request.headers))
+            dialect, said = pick(
+                body.parse(data, schema_checks="input"),
+                path=request.path,
+                headers=dict(request.headers),
+            )
             call = _Classify(
                 submit=services.submit,
                 jobs=jobs,

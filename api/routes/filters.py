@@ -47,4 +47,4 @@ def _checked(value: object) -> dict[str, str]:
     try:
         return dict(_ADAPTER.validate_python(value) or {})
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset(), at=METADATA) from None
+        raise translated(exc, at=METADATA) from None

@@ -13,7 +13,9 @@ from api.openapi.model import Operation
 from api.server.liveness import PROCESS_HEADER
 from api.services.readiness import Liveness, Readiness
 
-_operation = partial(Operation, tag="Health", problems=(400, 500), needs_key=False)
+_operation = partial(
+    Operation, tag="Health", problems=(400, 500), needs_key=False, ignores_query=True
+)
 
 OPERATIONS = (
     _operation(

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BaseModel
 
 from shared.errors import BodyTooLarge
-from shared.validation import refuse, shown
+from shared.validation import KEYED, inner, refuse, shown
 
 _MAX_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
 _CHUNK = 64 * 1024
@@ -57,8 +57,13 @@ def read(
     return b"".join(chunks)
 
 
-def parse(data: bytes) -> object:
+def parse(data: bytes, *, schema_checks: str | None = None) -> object:
     """The JSON value that the bytes stand for.
+
+    Args:
+        data: The body.
+        schema_checks: The field whose strings the schema checks for unpaired surrogates, so that it
+            can tell which item is wrong.
 
     Raises:
         InvalidRequest: They are empty or not JSON by RFC 8259; the message names the place. Also
@@ -82,7 +87,8 @@ def parse(data: bytes) -> object:
     except ValueError:
         refuse("body", "has a number with too many digits")
     if _SURROGATE.search(text):
-        _refuse_lone_surrogates(value)
+        spared = {schema_checks: None} if isinstance(value, dict) and schema_checks else {}
+        _refuse_lone_surrogates({**value, **spared} if isinstance(value, dict) else value)
     return value
 
 
@@ -128,17 +134,20 @@ def _no_constant(name: str) -> None:
 
 def _refuse_lone_surrogates(root: object) -> None:
     """Find, without recursion, the first string that is not valid Unicode text."""
-    waiting = [("", root)]
+    waiting = [("", root, False)]  # path, value, whether the client chooses the keys within
     while waiting:
-        path, value = waiting.pop()
+        path, value, keyed = waiting.pop()
         if isinstance(value, str) and not value.isascii():
             try:
                 value.encode()
             except UnicodeEncodeError:
                 refuse(path or "body", "has half of a surrogate pair; send complete characters")
         elif isinstance(value, list):
-            waiting += ((f"{path}[{i}]", each) for i, each in reversed(list(enumerate(value))))
+            waiting += (
+                (inner(path, i), each, keyed) for i, each in reversed(list(enumerate(value)))
+            )
         elif isinstance(value, dict):
             for key, each in reversed(value.items()):
-                place = f"{path}.{shown(key)}".lstrip(".")
-                waiting += ((place, each), (place, key))
+                place = inner(path, key, keyed=keyed) if path else shown(key)
+                inside = keyed or (not path and key in KEYED)
+                waiting += ((place, each, inside), (place, key, False))

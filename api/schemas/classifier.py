@@ -33,8 +33,6 @@ from shared.schema_base import Schema, bounded
 from shared.types import Access, VersionReport
 from shared.validation import refuse, translated
 
-_KEYED = frozenset({"aliases", "labels"})
-
 
 class ClassifierRow(BaseModel):
     """A classifier in a listing."""
@@ -341,4 +339,4 @@ def _read(shape: type[_Body], body: object) -> _Body:
     try:
         return shape.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=_KEYED) from None
+        raise translated(exc) from None

@@ -99,7 +99,7 @@ def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None
     try:
         said = ImportFields.model_validate({**query, **filled})
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     if said.name is not None:
         check_name(said.name)
     check_description(said.description)

@@ -132,7 +132,7 @@ def parse(body: object) -> Evaluation:
     try:
         said = EvaluateBody.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
 
 
@@ -145,7 +145,7 @@ def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> 
     try:
         said = EvaluateFileBody.model_validate(dict(fields))
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     return Evaluation(file=example_file(said, sent, place=place), metadata=said.metadata or {})
 
 

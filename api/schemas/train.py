@@ -28,5 +28,5 @@ def parse_file(
     try:
         said = TrainFileBody.model_validate(dict(fields))
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     return training(said, file=example_file(said, sent, place=place))

@@ -192,7 +192,7 @@ def _read(shape: type[_Body], body: object) -> _Body:
     try:
         said = shape.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     if said.events is not None and not said.events:
         refuse("events", "must hold at least one event; leave it out for all of them")
     if len(said.description) > MAX_DESCRIPTION_CHARS:

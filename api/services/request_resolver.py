@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from api.services.classifiers import ClassifierService
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
+from shared.bad_items import each_item
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
 from shared.engine_resolution import with_engine
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, ModelNotFound, Unavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import (
@@ -22,6 +23,7 @@ from shared.request_resolution import (
     train_request_of,
 )
 from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
+from shared.validation import refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class RequestResolver:
             catalogue=self.catalogue,
             limits=self.limits,
         )
+        if request.errors == "per_item" and request.classifier is None:
+            request = self._images_aside(request, named=asked.model)
         if texts_only is None:
             texts_only = not any(item.media for item in request.items)
         if asked.classifier is None and texts_only:
@@ -69,6 +73,33 @@ class RequestResolver:
             holds=self.members.holds,
             texts_only=texts_only,
         )
+
+    def _images_aside(self, request: ClassifyRequest, *, named: str | None) -> ClassifyRequest:
+        """The request without its images, by the default model, where no worker holds a model that
+        reads images: the texts are answered all the same.
+
+        A model that the request names by its own name is not replaced.
+        """
+        entry = self.catalogue.find(request.model)
+        by_name = named == entry.name or (named is not None and not self.text_fallback)
+        if by_name or not any(item.images for item in request.items):
+            return request
+        try:
+            self.members.device_for(entry)
+        except ModelNotFound as exc:
+            message = exc.fields[0].message
+        except (BrokerUnavailable, Unavailable):
+            return request  # it may come up
+        else:
+            return request
+
+        def readable(index: int, item: Item) -> Item:
+            if item.images:
+                refuse(f"input[{index}].image", message, ModelNotFound)
+            return item
+
+        without = each_item(request, readable)
+        return without.model_copy(update={"model": self.catalogue.default.name})
 
     def text_model(self, name: str) -> str | None:
         """The default model, where texts are sent under an alias of an image model that no worker

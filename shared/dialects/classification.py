@@ -92,9 +92,8 @@ class Classification(Schema):
     file: FileAnswer | None = Field(default=None, description="Present for documents.")
     error: ItemError | None = Field(
         default=None,
-        description="Present where the item has no answer: an image or document that could not be "
-        'read, with `errors: "per_item"` any bad item. `prediction` and `score` are null then, '
-        "and nothing is charged for it.",
+        description='Present with `errors: "per_item"` where the item is bad. `prediction` and '
+        "`score` are null then, and nothing is charged for it.",
     )
 
 

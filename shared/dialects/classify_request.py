@@ -12,14 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from shared.errors import LabelsRequired
 from shared.normal_form import LabelSpellings
-from shared.schema_base import ItemInput, Schema, as_list, bounded, one_kind
+from shared.schema_base import ItemInput, Schema, as_list, bounded, complete, one_kind
 from shared.types import ClassifyRequest, Question
 from shared.validation import refuse
 
 
 def _as_input(value: object) -> object:
     if isinstance(value, str):
-        return ItemInput.model_construct(text=value)
+        return ItemInput.model_construct(text=complete(value))
     if not isinstance(value, dict):
         raise PydanticCustomError(
             "value_error", "must be a text, or an object with a text, an image or a file"

@@ -19,7 +19,6 @@ from shared.validation import translated
 NAME = "jina"
 ERROR: type[BaseModel] = Problem
 render, render_error = classify_response.render, problem.render_error
-_KEYED = frozenset({"labels"})
 
 
 def matches(path: str, headers: Mapping[str, str], body: object) -> bool:
@@ -38,6 +37,6 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     try:
         said = ClassifyFields.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=_KEYED) from None
+        raise translated(exc) from None
     request = request_of(said, default_model=default_model)
     return UnresolvedRequest(request=request, classifier=said.classifier_id, model=said.model)

@@ -37,12 +37,11 @@ from shared.types import (
     Scores,
     Threshold,
 )
-from shared.validation import refuse, shown
+from shared.validation import inner, refuse
 
 NAME = "native"
 ERROR: type[BaseModel] = Problem
 render, render_error = classify_response.render, problem.render_error
-_KEYED = frozenset({"descriptions", "labels", "threshold"})
 _V = TypeVar("_V", str, float)
 
 
@@ -122,10 +121,8 @@ class ClassifyBody(ClassifyFields):
     metadata: Metadata = None
     errors: ItemErrors | None = Field(
         None,
-        description="What a bad item does. `per_item`: it has an `error` instead of an answer, "
-        "costs nothing, and the others are answered. `fail`: it refuses the call. If absent, an "
-        "image or document that cannot be read fails alone unless none can be read, and any other "
-        "bad item refuses the call.",
+        description="What a bad item does. `fail` (default): it refuses the call. `per_item`: it "
+        "has an `error` instead of an answer, costs nothing, and the others are answered.",
     )
 
 
@@ -157,7 +154,7 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     try:
         said = ClassifyBody.model_validate(body)
     except ValidationError as exc:
-        body, refused = set_aside(body, exc, keyed=_KEYED)
+        body, refused = set_aside(body, exc)
         said = ClassifyBody.model_validate(body)
     request = request_of(said, default_model=default_model)
     own: dict[str, Any] = {
@@ -170,7 +167,7 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         "files": FileReading(
             by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
         ),
-        "errors": said.errors,
+        "errors": said.errors or "fail",
         "engine": said.engine,
         "refused": refused,
         **(_zero_shot(said, request.questions) if said.classifier_id is None else _few_shot(said)),
@@ -229,8 +226,8 @@ def _of_labels(field: str, by_label: dict[str, _V], known: set[str]) -> dict[str
     for label, value in by_label.items():
         form = normal_form(label)
         if form not in spelt:
-            refuse(f"{field}[{shown(label)}]", "is none of the labels")
+            refuse(inner(field, label), "is none of the labels")
         if found.keys() & spelt[form]:
-            refuse(f"{field}[{shown(label)}]", "stands twice, in two spellings of one label")
+            refuse(inner(field, label), "stands twice, in two spellings of one label")
         found |= dict.fromkeys(spelt[form], value)
     return found

@@ -13,19 +13,18 @@ from shared.validation import faults_of, invalid
 
 
 def set_aside(
-    body: dict[str, Any], exc: ValidationError, *, keyed: frozenset[str]
+    body: dict[str, Any], exc: ValidationError
 ) -> tuple[dict[str, Any], tuple[FailedItem, ...]]:
     """The body with an empty text at the place of each wrong item, and what is wrong with them.
 
     Args:
         body: A classify body that was refused.
         exc: Why it was.
-        keyed: As for `translated`.
 
     Raises:
         InvalidRequest: The body does not ask for errors per item, or something else is wrong.
     """
-    faults = faults_of(exc, keyed=keyed)
+    faults = faults_of(exc)
     places = [each["loc"] for each in exc.errors(include_url=False, include_input=False)]
     items = body.get("input")
     if isinstance(items, dict):

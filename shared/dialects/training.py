@@ -140,7 +140,7 @@ def parse(body: object) -> UnresolvedTrainRequest:
     try:
         said = TrainBody.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None
     return training(said, tuple(map(example_of, said.input)))
 
 

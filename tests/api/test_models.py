@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask.testing import FlaskClient
@@ -76,6 +76,34 @@ class TestAnAliasOfAnImageModelThatNoWorkerHolds:
         body = {**TEXTS, "model": model, "input": ["a", IMAGE]}
 
         answer = client.post("/v1/classify", json=body)
+
+        assert_problem(answer, 400, "INPUT_MODEL_NOT_FOUND", field="model")
+
+
+class TestErrorsPerItemWhereNoWorkerReadsImages:
+    """The texts are answered, and each image says how to get a model."""
+
+    BODY: ClassVar[dict[str, Any]] = {**TEXTS, "errors": "per_item", "input": ["a", IMAGE, "b"]}
+
+    @pytest.mark.parametrize("named", [{}, {"model": "jina-clip-v2"}])
+    def test_images_fail_alone(self, client: FlaskClient, named: dict[str, str]):
+        answer = client.post("/v1/classify", json={**self.BODY, **named})
+
+        assert answer.status_code == 200, answer.get_json()
+        assert answer.headers["X-Model"] == "tiny"
+
+    def test_the_image_names_the_model(self, client: FlaskClient):
+        headers = {"Prefer": "respond-async"}
+        made = client.post("/v1/classify", json=self.BODY, headers=headers).get_json()
+
+        assert made["progress"]["total"] == 3
+
+    @pytest.mark.parametrize("model", ["clip", "jina-clip-v2"])
+    def test_but_not_where_the_request_insists(self, model: str):
+        settings = replace(SETTINGS, text_fallback=False)
+        client = make_world(settings, catalogue=WITH_CLIP).client()
+
+        answer = client.post("/v1/classify", json={**self.BODY, "model": model})
 
         assert_problem(answer, 400, "INPUT_MODEL_NOT_FOUND", field="model")
 

@@ -195,7 +195,9 @@ def test_images_need_no_model_named(stack: Stack):
     assert predictions(answer.json()) == ["a red cross"]
 
 
-def test_one_that_cannot_be_read_fails_alone(stack: Stack, site: tuple[str, list[str]]):
+def test_with_errors_per_item_one_that_cannot_be_read_fails_alone(
+    stack: Stack, site: tuple[str, list[str]]
+):
     inputs = [
         {"image": data_uri(drawing("red", "circle"))},
         {"image": f"{site[0]}/nowhere.png"},
@@ -204,8 +206,10 @@ def test_one_that_cannot_be_read_fails_alone(stack: Stack, site: tuple[str, list
         {"image": "file:///etc/passwd"[5:]},
     ]
 
-    answer = stack.classify(inputs, labels=["a red circle", "a blue cross"])
+    refused = stack.classify(inputs, labels=["a red circle", "a blue cross"])
+    answer = stack.classify(inputs, labels=["a red circle", "a blue cross"], errors="per_item")
 
+    assert (refused.status, refused.json()["errors"][0]["field"]) == (422, "input[1].image")
     assert answer.status == 200, answer.body
     data = answer.json()["data"]
     assert data[0]["prediction"] == "a red circle"
@@ -228,7 +232,11 @@ def test_a_slow_host_costs_its_own_items_alone(
     inputs = [*hanging, {"image": f"{site[0]}/circle.png"}, {"text": "a red cross"}]
 
     answer = stack.classify(
-        inputs, labels=list(LABELS), model="shapes", headers={"Prefer": "wait=6"}
+        inputs,
+        labels=list(LABELS),
+        model="shapes",
+        errors="per_item",
+        headers={"Prefer": "wait=6"},
     )
 
     assert answer.status == 200, answer.body

@@ -54,7 +54,7 @@ def test_a_request_at_every_limit_passes():
         ({"questions": questions("a") * 3}, LabelLimitExceeded, "labels"),
         ({"questions": questions("red", " ")}, InvalidRequest, "labels[1]"),
         ({"questions": questions("red", "x" * 6)}, InvalidRequest, "labels[1]"),
-        ({"questions": (Question(group=" ", labels=("a", "b")),)}, InvalidRequest, "labels"),
+        ({"questions": (Question(group=" ", labels=("a", "b")),)}, InvalidRequest, "labels[ ]"),
         (
             {"questions": (Question(group="x" * 6, labels=("a", "b")),)},
             InvalidRequest,

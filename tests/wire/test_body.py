@@ -79,6 +79,8 @@ class TestParsing:
             (b'{"input": ["a", "\\ud800"]}', r"input\[1\]: has half of a surrogate"),
             (b'{"input": [{"text": "x\\uDC00y"}]}', r"input\[0\].text: has half"),
             (b'{"a": {"\\ud83d": 1}}', "has half of a surrogate"),
+            (b'{"labels": {"y": ["a", "\\ud800"]}}', r"labels\[y\]\[1\]: has half"),
+            (b'{"a": {"b": "\\ud800"}}', r"a\.b: has half"),
             (b'"\\ud800"', "body: has half"),
             (b"[" * 100_000, "nested too deeply"),
             (b'{"a":' * 100_000, "nested too deeply"),
@@ -90,6 +92,12 @@ class TestParsing:
             body.parse(data)
 
         caught.value.detail.encode()  # an error can itself be sent
+
+    def test_leaves_the_strings_of_one_field_to_its_schema(self):
+        data = b'{"input": ["a", "\\ud800"], "labels": ["\\ud800"]}'
+
+        with pytest.raises(InvalidRequest, match=r"labels\[0\]: has half"):
+            body.parse(data, schema_checks="input")
 
     @pytest.mark.parametrize(
         ("data", "value"),

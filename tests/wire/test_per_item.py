@@ -42,6 +42,16 @@ def test_an_item_without_a_list_is_set_aside_too():
     assert places(parse(input={"word": "a"})) == {0: "input[0].text"}
 
 
+HALF = "caf\ud83d"
+
+
+def test_half_of_a_surrogate_pair_is_the_fault_of_its_item():
+    request = parse(input=["a", HALF, {"text": HALF}, {"image": HALF}, "c"])
+
+    assert places(request) == {1: "input[1]", 2: "input[2].text", 3: "input[3].image[0]"}
+    assert "surrogate" in request.refused[0].failure.detail
+
+
 @pytest.mark.parametrize("errors", ["fail", None])
 def test_without_it_a_wrong_item_refuses_the_call(errors: str | None):
     with pytest.raises(InvalidRequest) as caught:

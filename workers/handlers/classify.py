@@ -65,14 +65,14 @@ class ClassifyHandler:
         """Classify the items of a durable job.
 
         Raises:
-            PigeonholeError: As for `begin` and `PendingClassification.result`; or no item could be
-            read.
+            PigeonholeError: As for `begin` and `PendingClassification.result`; or an item could not
+                be read, unless `errors` is `per_item`.
             CancelledError: The job was cancelled, or the lease lost.
         """
         return answered(body, self.read(job, body, hold))
 
     def read(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
-        """As `run`, also where no item could be read."""
+        """As `run`, with the errors of items that could not be read in the result."""
         pending = self.begin(body, context_of(job))
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
@@ -125,11 +125,9 @@ def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult
     """The result, if its failed items do not refuse the whole request.
 
     Raises:
-        PigeonholeError: Why the first item could not be read: where none could, or each one must.
+        PigeonholeError: Why the first item could not be read, unless `errors` is `per_item`.
     """
     if not result.failed or request.errors == "per_item":
-        return result
-    if request.errors is None and len(result.failed) < len(result.answers):
         return result
     first = result.failed[0]
     error = error_of(first.failure)

@@ -94,7 +94,7 @@ def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
     try:
         return ExpiresAfter.model_validate(said, strict=False)
     except ValidationError as exc:
-        raise within("expires_after", translated(exc, keyed=frozenset())) from None
+        raise within("expires_after", translated(exc)) from None
 
 
 def filename(sent: str) -> str:

@@ -159,7 +159,7 @@ def parse(body: object, *, max_window_s: float) -> BatchBody:
     try:
         said = BatchBody.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset({"metadata"})) from None
+        raise translated(exc) from None
     _check_places(said)
     if said.classify is not None and said.endpoint == TRAIN:
         refuse("classify", f"is not allowed with {TRAIN}: there each line is a request of its own")

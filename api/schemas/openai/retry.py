@@ -38,4 +38,4 @@ def parse(data: bytes) -> RetryRows:
     try:
         return RetryBody.model_validate(said).rows
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None

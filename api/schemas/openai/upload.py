@@ -180,4 +180,4 @@ def _parse(shape: type[_Body], body: object) -> _Body:
     try:
         return shape.model_validate(body)
     except ValidationError as exc:
-        raise translated(exc, keyed=frozenset()) from None
+        raise translated(exc) from None

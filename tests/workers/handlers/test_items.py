@@ -98,7 +98,7 @@ class TestImages:
 
         assert bench.colours.ran == 1
 
-    def test_one_that_cannot_be_read_fails_alone(self, bench: Bench):
+    def test_one_that_cannot_be_read_fails_alone_in_a_batch(self, bench: Bench):
         result = result_of(bench, asked(image("red"), image("nonsense"), Item(text="blue")))
 
         assert said(result) == ["red", None, "blue"]
@@ -106,8 +106,8 @@ class TestImages:
         assert (failed.index, failed.failure.code) == (1, "INPUT_UNREADABLE")
         assert result.usage.input_tokens == 2_001
 
-    def test_where_none_can_be_read_the_request_is_refused(self, bench: Bench):
-        request = asked(image("nonsense"), image("red", "worse"))
+    def test_one_that_cannot_be_read_refuses_the_request(self, bench: Bench):
+        request = asked(image("nonsense"), image("red", "blue"))
 
         with pytest.raises(UnreadableInput) as caught:
             answered(request, result_of(bench, request))
@@ -181,13 +181,10 @@ class TestErrorsPerItem:
         finally:
             bench.close()
 
-    def test_with_fail_one_that_cannot_be_read_refuses_the_request(self, bench: Bench):
-        request = asked(image("red"), image("nonsense")).model_copy(update={"errors": "fail"})
+    def test_a_job_of_an_earlier_version_without_a_choice_has_the_default(self):
+        stored = asked(Item(text="red")).model_dump() | {"errors": None}
 
-        with pytest.raises(UnreadableInput) as caught:
-            answered(request, result_of(bench, request))
-
-        assert caught.value.fields[0].field == "input[1].image"
+        assert ClassifyRequest.model_validate(stored).errors == "fail"
 
 
 class TestDocuments:
