@@ -33,6 +33,8 @@ from shared.validation import inner
 _MIN_WEIGHT, _MAX_WEIGHT = 0.001, 1000.0  # squares and quotients of weights must stay finite
 _MAX_URL_CHARS = 2048
 _MAX_DATA_URI_CHARS = 256  # the header of a data URI, and base64 padding
+COMPARED_LABELS = 8
+"""Labels of each input that the engine `hybrid` compares with an NLI model, at most."""
 _CHARS_PER_TOKEN = 32  # above the mean of any ordinary text; English has 4 to 5
 
 
@@ -51,6 +53,7 @@ class Limits:
     max_description_chars: int = 2000
     max_input_tokens: int = 8192
     max_label_tokens: int = 16384
+    max_pairs: int = 4096
     max_examples: int = 50_000
     max_num_iters: int = 100
     max_classifier_labels: int = 1024
@@ -71,6 +74,7 @@ class Limits:
             max_description_chars=settings.max_description_chars,
             max_input_tokens=settings.max_input_tokens,
             max_label_tokens=settings.max_label_tokens,
+            max_pairs=settings.max_pairs,
             max_examples=settings.max_examples,
             max_num_iters=settings.max_num_iters,
             max_classifier_labels=settings.max_classifier_labels,
@@ -113,6 +117,7 @@ class Limits:
             )
         for question in request.questions:
             self._check_question(question, multi_label=request.multi_label)
+        self._check_pairs(request)
         for label, text in request.descriptions.items():
             self._check_length(inner("descriptions", label), text, self.max_description_chars)
         if request.template is not None:
@@ -120,6 +125,24 @@ class Limits:
         if request.top_k is not None and request.top_k < 1:
             _refuse("top_k", "must be at least 1")
         return request
+
+    def _check_pairs(self, request: ClassifyRequest) -> None:
+        """Refuse a call for which an NLI model would run for minutes."""
+        most = {"nli": self.max_labels, "hybrid": COMPARED_LABELS}.get(request.engine or "", 0)
+        labels = sum(min(most, len(question.labels)) for question in request.questions)
+        pairs = labels * len(request.items)
+        if pairs <= self.max_pairs:
+            return
+        remedy = (
+            f'send "engine": "hybrid", which compares the best {COMPARED_LABELS} labels only, or '
+            if request.engine == "nli"
+            else "send "
+        )
+        _refuse(
+            "engine",
+            f"{request.engine} would compare {pairs} pairs of an input and a label, but at most "
+            f"{self.max_pairs} are allowed in one request; {remedy}fewer inputs, or a batch",
+        )
 
     def check_training(
         self, request: TrainRequest, *, place: Callable[[int], str] = _input

@@ -189,6 +189,9 @@ class Settings:
         2000, "Maximum length of a description or template, in characters.", minimum=1
     )
     max_input_tokens: int = _setting(8192, "Maximum tokens per input.", minimum=1)
+    max_pairs: int = _setting(
+        4096, "Maximum pairs of an input and a label that an NLI model compares for one request."
+    )
     max_label_tokens: int = _setting(
         16384, "Maximum tokens of the labels and descriptions of one question.", minimum=64
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from shared.messages import CONTROL, model_of, priority_of
 from shared.types import Priority
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.sync_calls import SyncCalls
 
 _PASSES_AHEAD = 2  # limit of claimed work that waits in this process, in forward passes

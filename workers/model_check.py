@@ -16,7 +16,8 @@ import numpy as np
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import Priority
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
+from workers.embedding.pairs import PairScorer
 from workers.model_loader import load_models
 from workers.models.port import Rows
 from workers.work_context import WorkContext
@@ -56,7 +57,9 @@ def check(entry: ModelEntry, settings: Settings) -> list[str]:
 
 
 def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
-    """Report lines for texts, and for images if the model supports them."""
+    """Report lines for texts, and for images if the model supports them; or for pairs."""
+    if model.pairs is not None:
+        return _measured_pairs(model.pairs, speed)
     encoder, embedder = model.embedder.encoder, model.embedder
     tokens = embedder.tokenise([_TEXT])[0]
     # All texts differ, since equal windows are deduplicated.
@@ -87,6 +90,20 @@ def _measured(model: LoadedModel, speed: _Speed) -> list[str]:
             f"images: {speed.windows / speed.seconds:,.1f} images/s, {at_once} in a forward pass",
         ]
     return lines
+
+
+def _measured_pairs(scorer: PairScorer, speed: _Speed) -> list[str]:
+    """Report lines for an NLI model."""
+    tokens, hypothesis = scorer.tokenise([_TEXT, "This example is about a delivery."])
+    premises = [[*tokens[i % len(tokens) :], *tokens] for i in range(_AT_ONCE)]  # all differ
+    context = WorkContext(priority=Priority.BULK)
+    speed.of(lambda: scorer.compare(premises, [hypothesis], context))
+    return [
+        f"pairs: windows of {scorer.encoder.window} tokens, revision {scorer.encoder.revision}",
+        f"pairs: {speed.windows / speed.seconds:,.1f} pairs/s, "
+        f"{speed.tokens / speed.seconds:,.0f} tokens/s, "
+        f"{scorer.batcher.budget_tokens} tokens in a forward pass",
+    ]
 
 
 @dataclass

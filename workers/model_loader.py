@@ -19,11 +19,13 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder, LoadedModel
+from workers.embedding.loaded_model import LoadedModel
+from workers.embedding.pairs import PairScorer
+from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder
 from workers.microbatching.microbatcher import Microbatcher, Observe
 from workers.models import model_files
 from workers.models.hashing import HashingEncoder
-from workers.models.port import TextEncoder
+from workers.models.port import PairEncoder, TextEncoder
 from workers.models.prompt_prefix import PromptPrefixEncoder
 from workers.work_context import WorkContext
 
@@ -42,12 +44,22 @@ Where = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Towers:
+    """What was read of a checkpoint: an encoder of texts, with one of images in `clip`; or one of
+    pairs.
+    """
+
+    texts: TextEncoder | None = None
+    clip: ClipModel | None = None
+    pairs: PairEncoder | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Loaded:
     """A model's towers, and the tokens of a forward pass of each."""
 
-    texts: TextEncoder
-    clip: ClipModel | None
-    text_tokens: int
+    towers: _Towers
+    tokens: int  # of texts, or of pairs
     image_tokens: int
 
 
@@ -70,7 +82,7 @@ def load_models(
     where = _where(settings.device)
     device = _QUEUES[where]
     named = bool(settings.models)
-    towers: dict[str, tuple[TextEncoder, ClipModel | None]] = {}
+    towers: dict[str, _Towers] = {}
     for entry in _selected(catalogue, settings, device):
         try:
             towers[entry.name] = _load(entry, where, settings)
@@ -87,7 +99,7 @@ def load_models(
         log.info(
             "model.loaded",
             model=name,
-            revision=model.embedder.encoder.revision,
+            revision=model.revision,
             warm_up_s=round(time.monotonic() - began, 1),
             microbatch_tokens=[batcher.budget_tokens for batcher in model.batchers],
         )
@@ -137,38 +149,40 @@ def _none_fits(catalogue: Catalogue, selected: list[ModelEntry], device: str) ->
     )
 
 
-def _with_budgets(
-    towers: dict[str, tuple[TextEncoder, ClipModel | None]], where: Where, configured: int
-) -> dict[str, _Loaded]:
+def _with_budgets(towers: dict[str, _Towers], where: Where, configured: int) -> dict[str, _Loaded]:
     """The models with their token budgets: configured, or measured.
 
     On a GPU the budget is measured once all models are loaded, from the remaining memory.
     """
     found = {}
-    for name, (texts, clip) in towers.items():
-        text_tokens = image_tokens = configured or CPU_TOKENS
-        if clip is not None and not configured:
-            image_tokens = CPU_IMAGES * clip.images.image_tokens
-        if where == "cuda" and not configured and not isinstance(texts, HashingEncoder):
+    for name, each in towers.items():
+        tokens = image_tokens = configured or CPU_TOKENS
+        if each.clip is not None and not configured:
+            image_tokens = CPU_IMAGES * each.clip.images.image_tokens
+        if where == "cuda" and not configured and not isinstance(each.texts, HashingEncoder):
             from workers.microbatching import token_budget
             from workers.models.gpu_memory import CudaMemory
 
             part = token_budget.MemoryShare(memory=CudaMemory(where), of=len(towers))
-            text_tokens = token_budget.of_texts(texts, part)
-            if clip is not None:
-                image_tokens = token_budget.of_images(clip.images, part)
-        found[name] = _Loaded(
-            texts=texts, clip=clip, text_tokens=text_tokens, image_tokens=image_tokens
-        )
+            if each.texts is not None:
+                tokens = token_budget.of_texts(each.texts, part)
+            if each.pairs is not None:
+                tokens = token_budget.of_pairs(each.pairs, part)
+            if each.clip is not None:
+                image_tokens = token_budget.of_images(each.clip.images, part)
+        found[name] = _Loaded(towers=each, tokens=tokens, image_tokens=image_tokens)
     return found
 
 
 def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
     """The model, each tower with its own microbatcher."""
-    batcher = Microbatcher(
-        loaded.texts, budget_tokens=loaded.text_tokens, name=entry.name, observe=observe
-    )
-    clip, images = loaded.clip, None
+    texts, clip, pairs = loaded.towers.texts, loaded.towers.clip, loaded.towers.pairs
+    if pairs is not None:
+        batcher = Microbatcher(pairs, budget_tokens=loaded.tokens, name=entry.name, observe=observe)
+        return LoadedModel(entry=entry, pairs=PairScorer(pairs, batcher))
+    assert texts is not None
+    batcher = Microbatcher(texts, budget_tokens=loaded.tokens, name=entry.name, observe=observe)
+    images = None
     if clip is not None:
         image_batcher = Microbatcher(
             ImageBatcherModel(clip.images),
@@ -178,13 +192,17 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
             observe=observe,
         )
         images = ImageEmbedder(clip.images, image_batcher, logit_scale=clip.logit_scale)
-    return LoadedModel(entry=entry, embedder=Embedder(loaded.texts, batcher), images=images)
+    return LoadedModel(entry=entry, texts=Embedder(texts, batcher), images=images)
 
 
 def _warm_up(model: LoadedModel) -> None:
     """Send an item through every tower."""
-    tokens, context = model.embedder.tokenise(["warm"]), WorkContext(priority=Priority.FAST)
-    warm = [model.embedder.embed(tokens, context)]
+    tokens, context = model.tokenizer.tokenise(["warm"]), WorkContext(priority=Priority.FAST)
+    warm = []
+    if model.texts is not None:
+        warm.append(model.texts.embed(tokens, context))
+    if model.pairs is not None:
+        warm.append(model.pairs.compare(tokens, tokens, context))
     if model.images is not None:
         frame = model.images.encoder.frame
         grey = np.full((frame.height, frame.width, 3), 128, np.uint8)
@@ -193,12 +211,10 @@ def _warm_up(model: LoadedModel) -> None:
         rows.result(_WARM_UP_S)
 
 
-def _load(
-    entry: ModelEntry, where: Where, settings: Settings
-) -> tuple[TextEncoder, ClipModel | None]:
-    """The text tower, and the whole CLIP model if it also reads images."""
+def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:
+    """Read the checkpoint of an entry."""
     if entry.engine == "hashing":
-        return HashingEncoder(name=entry.name), None
+        return _Towers(texts=HashingEncoder(name=entry.name))
     away = model_files.repository_of(entry) is not None and model_files.find(entry) is None
     try:
         if away and not settings.allow_downloads:
@@ -210,6 +226,8 @@ def _load(
         # Each module imports its library, which takes seconds: import only the required one.
         if entry.engine == "sentence":
             from workers.models import sentence_encoder
+        elif entry.engine == "cross_encoder":
+            from workers.models import cross_encoder
         else:
             from workers.models import clip
     except ImportError as exc:
@@ -228,7 +246,19 @@ def _load(
             engine=settings.cpu_engine,
             allow_download=settings.allow_downloads,
         )
-        return PromptPrefixEncoder(encoder, entry.prefix) if entry.prefix else encoder, None
+        return _Towers(
+            texts=PromptPrefixEncoder(encoder, entry.prefix) if entry.prefix else encoder
+        )
+    if entry.engine == "cross_encoder":
+        return _Towers(
+            pairs=cross_encoder.load(
+                checkpoint,
+                name=entry.name,
+                device=where,
+                engine=settings.cpu_engine,
+                allow_download=settings.allow_downloads,
+            )
+        )
     both = clip.load(
         checkpoint,
         name=entry.name,
@@ -236,4 +266,4 @@ def _load(
         device=where,
         allow_download=settings.allow_downloads,
     )
-    return both.texts, both
+    return _Towers(texts=both.texts, clip=both)

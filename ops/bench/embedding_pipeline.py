@@ -24,10 +24,10 @@ from shared.settings import Settings
 from shared.types import FileReading, Item, Media, Priority
 from workers.cpu_quota import usable_cores
 from workers.embedding.items import ItemEmbedder
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.media_decoder import Decoders
 from workers.embedding.media_loader import MediaReader
 from workers.embedding.pooling import ViewBatch
-from workers.embedding.texts import LoadedModel
 from workers.inputs.media_fetcher import Fetcher, bounds_of
 from workers.model_loader import load_models
 from workers.outbound_http.client import Outbound

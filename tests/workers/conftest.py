@@ -22,7 +22,8 @@ from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.items import ItemEmbedder
-from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder, LoadedModel
+from workers.embedding.loaded_model import LoadedModel
+from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder
 from workers.handlers.batch.assemble_output import OutputAssembler
 from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.dry_run import DryRun
@@ -104,7 +105,7 @@ class Bench:
         )
         model = LoadedModel(
             entry=ModelEntry(name="tiny", engine="hashing", image_templates=("{label}",)),
-            embedder=Embedder(self.encoder, self.batcher),
+            texts=Embedder(self.encoder, self.batcher),
             images=ImageEmbedder(self.colours, self.image_batcher, logit_scale=20.0)
             if self.reads_images
             else None,

@@ -11,7 +11,7 @@ from shared.errors import ConfigurationError
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from workers import model_loader
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.model_loader import load_models
 
 

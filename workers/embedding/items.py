@@ -22,6 +22,7 @@ from shared.limits import Limits
 from shared.types import FileBy, FileReading, Item, Media
 from shared.validation import refuse
 from workers.embedding.download_deadline import DownloadDeadline
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.long_texts import TokenIds
 from workers.embedding.media_loader import MediaReader
 from workers.embedding.pooling import (
@@ -34,7 +35,6 @@ from workers.embedding.pooling import (
     pages_of,
     put_together,
 )
-from workers.embedding.texts import LoadedModel
 from workers.futures import done, mapped, settled, then, without_variables
 from workers.inputs.documents.model import Document
 from workers.inputs.images.decode import FramedImage, tokens_of

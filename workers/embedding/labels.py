@@ -18,7 +18,7 @@ from shared.types import ClassifyRequest, LabelsAlike, Question
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.core import fit, prompts, zero_shot
 from workers.core.data_warnings import similar_labels
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.futures import done, without_variables
 from workers.models.port import Rows
 from workers.work_context import WorkContext

@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 
 from shared.errors import DeadlineExceeded
 from shared.types import Priority
-from workers.embedding.tokenization import Tokenise, token_steps
-from workers.futures import end, without_variables
+from workers.embedding.tokenization import Tokenise, token_ids, token_steps
+from workers.futures import done, end, without_variables
 from workers.microbatching.fair_order import FairOrder
 from workers.work_context import WorkContext
 
 STEP_CHARS = 65_536
+_SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
 TokenIds = list[Sequence[int]]
 
 
@@ -130,3 +131,35 @@ class LongTexts:
             end(work.future, error=error)
         elif over:
             end(work.future, found)
+
+
+class SharedTokenizer:
+    """A model's tokenizer for any thread and for texts of any length.
+
+    Args:
+        tokenise: content ids of short texts.
+    """
+
+    def __init__(self, tokenise: Tokenise) -> None:
+        self._tokenise = tokenise
+        self._long_texts = LongTexts(tokenise)
+
+    def tokenised(
+        self, texts: Sequence[str], context: WorkContext, *, most: int | None = None
+    ) -> Future[TokenIds]:
+        """As `tokenise`, at once for short texts; long ones take turns (`LongTexts`)."""
+        if sum(map(len, texts)) <= _SHORT_CHARS:
+            return done(self.tokenise(texts, most=most))
+        return self._long_texts.token_ids(texts, context, most=most)
+
+    def tokenising(self, priority: Priority) -> set[str]:
+        """Accounts whose long texts wait to be tokenised, in the class and above it."""
+        return self._long_texts.accounts(priority)
+
+    def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
+        """Content token ids of each text; do this outside any queue, and only with short ones.
+
+        Nothing is cut off but what lies behind the first text of more than `most` ids, itself
+        included: see `workers.embedding.tokenization`.
+        """
+        return token_ids(self._tokenise, texts, most=most)

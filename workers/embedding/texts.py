@@ -11,30 +11,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.model_catalogue import ModelEntry
-from shared.types import Priority
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.embedding.long_texts import LongTexts, TokenIds
-from workers.embedding.tokenization import token_ids
+from workers.embedding.long_texts import SharedTokenizer
 from workers.embedding.window_stream import WHOLE_WINDOWS, means_of_windows
-from workers.futures import done, mapped
+from workers.futures import mapped
 from workers.inputs.images.frame import Pixels
 from workers.microbatching.microbatcher import Microbatcher
 from workers.models.port import ImageEncoder, Rows, TextEncoder
 from workers.work_context import WorkContext
 
 _CACHE_BYTES = 32 * 2**20
-_SHORT_CHARS = 8_192  # of all texts of a call, tokenised in 2 ms
 
 
-class Embedder:
+class Embedder(SharedTokenizer):
     """What handlers use: one per loaded model, safe for any thread.
 
     Args:
@@ -46,34 +41,10 @@ class Embedder:
     def __init__(
         self, encoder: TextEncoder, batcher: Microbatcher, *, cache_bytes: int = _CACHE_BYTES
     ) -> None:
+        super().__init__(encoder.tokenise)
         self.encoder = encoder
         self.batcher = batcher
         self._prompts = ByteCache[_Key, Rows](max_bytes=cache_bytes)
-        self._long_texts = LongTexts(encoder.tokenise)
-
-    def tokenised(
-        self,
-        texts: Sequence[str],
-        context: WorkContext,
-        *,
-        most: int | None = None,
-    ) -> Future[TokenIds]:
-        """As `tokenise`, at once for short texts; long ones take turns (`.long_texts`)."""
-        if sum(map(len, texts)) <= _SHORT_CHARS:
-            return done(self.tokenise(texts, most=most))
-        return self._long_texts.token_ids(texts, context, most=most)
-
-    def tokenising(self, priority: Priority) -> set[str]:
-        """Accounts whose long texts wait to be tokenised, in the class and above it."""
-        return self._long_texts.accounts(priority)
-
-    def tokenise(self, texts: Sequence[str], *, most: int | None = None) -> list[Sequence[int]]:
-        """Content token ids of each text; do this outside any queue, and only with short ones.
-
-        Nothing is cut off but what lies behind the first text of more than `most` ids, itself
-        included: see `workers.embedding.tokenization`.
-        """
-        return token_ids(self.encoder.tokenise, texts, most=most)
 
     def embed(
         self,
@@ -200,30 +171,6 @@ class ImageEmbedder:
             Unavailable: when the model has stopped.
         """
         return self.batcher.submit([ImageItem(pixels) for pixels in images], context)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A loaded model: its entry in the catalogue, and how texts and images become vectors."""
-
-    entry: ModelEntry
-    embedder: Embedder
-    images: ImageEmbedder | None = None
-
-    @property
-    def batchers(self) -> tuple[Microbatcher, ...]:
-        """Of all its towers."""
-        if self.images is None:
-            return (self.embedder.batcher,)
-        return (self.embedder.batcher, self.images.batcher)
-
-    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
-        """Accounts with so many forward passes of a tower waiting in the class and above it.
-
-        So are those whose long texts are being tokenised: nobody knows yet how many they will be.
-        """
-        full = self.embedder.tokenising(priority)
-        return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))
 
 
 def window_count(tokens: Sequence[int], size: int) -> int:

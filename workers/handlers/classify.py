@@ -32,13 +32,15 @@ from workers.classifier_cache import ClassifierCache
 from workers.core.evaluation import margins
 from workers.core.selection import NONE, select, thresholds
 from workers.embedding.items import ItemEmbedder
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
-from workers.embedding.texts import LoadedModel
-from workers.futures import gathered
+from workers.futures import gathered, mapped
 from workers.handlers.training_set import PART_LIMIT_S, model_of
 from workers.leases import Lease
 from workers.models.port import Rows
 from workers.scoring.few_shot import FewShotEngine
+from workers.scoring.hybrid import HybridEngine
+from workers.scoring.nli import NliEngine
 from workers.scoring.scores import Scores, Targets
 from workers.scoring.zero_shot import ZeroShotEngine
 from workers.work_context import WorkContext
@@ -60,6 +62,8 @@ class ClassifyHandler:
         self._viewer = viewer
         self._zero_shot = ZeroShotEngine(limits)
         self._few_shot = FewShotEngine(classifiers)
+        self._nli = NliEngine(limits)
+        self._hybrid = HybridEngine(limits, self._zero_shot)
 
     def run(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
         """Classify the items of a durable job.
@@ -98,16 +102,33 @@ class ClassifyHandler:
             Unavailable: This process does not hold the model, or the model has stopped.
         """
         model = model_of(self._models, request.model)
+        aside = {each.index: error_of(each.failure) for each in request.refused}
+        views: Future[ViewBatch]
+        scores: list[Future[Scores]]
+        if request.engine == "nli":
+            premises = self._nli.read(model, request, context, aside=aside)
+            views = mapped(premises, lambda read: read.views)
+            scores = [
+                self._nli.begin(model, request, question, premises, context)
+                for question in request.questions
+            ]
+            return PendingClassification(request=request, views=views, scores=scores)
         views = self._viewer.look(
             model,
             request.items,
             request.files,
             context,
             per_item=request.errors == "per_item",
-            aside={each.index: error_of(each.failure) for each in request.refused},
+            aside=aside,
         )
         if request.classifier is not None:
             scores = [self._few_shot.begin(model, request.classifier, views)]
+        elif request.engine == "hybrid" and request.nli_model is not None:
+            both = model, model_of(self._models, request.nli_model)
+            scores = [
+                self._hybrid.begin(both, request, question, views, context)
+                for question in request.questions
+            ]
         else:
             scores = [
                 self._zero_shot.begin(model, request, question, views, context)
@@ -159,6 +180,8 @@ class PendingClassification:
     def cancel(self) -> None:
         """Take what still waits out of the queue; `result` then raises CancelledError."""
         self.views.cancel()
+        for future in self.scores:
+            future.cancel()
 
     def when_ready(self, call: Callable[[], object]) -> None:
         """Call once all scores are there, or failed; in the thread of the last one."""

@@ -19,7 +19,7 @@ from workers.classifier_cache import ClassifierCache
 from workers.core import evaluation
 from workers.core.calibration import expected_calibration_error
 from workers.embedding.items import ItemEmbedder
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.leases import Lease

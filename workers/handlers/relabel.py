@@ -12,7 +12,7 @@ from workers.classifier_file import TrainedClassifier
 from workers.core.data_warnings import remarks
 from workers.core.relabel import relabelled as learner_of
 from workers.embedding.labels import embed_labels, scale_of
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.training_set import remarks_of, wait
 from workers.models.port import Rows
 from workers.scoring.few_shot import check_revision

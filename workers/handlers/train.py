@@ -33,7 +33,7 @@ from shared.types import (
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import example_store, relabel, training_set
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.training_set import TrainingSet

@@ -35,8 +35,8 @@ from workers.core.data_warnings import remarks
 from workers.core.learner import Learner, LearningReport
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.labels import embed_labels, scale_of
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import mean
-from workers.embedding.texts import LoadedModel
 from workers.leases import Lease
 from workers.models.port import Rows
 from workers.scoring.few_shot import check_revision

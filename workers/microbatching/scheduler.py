@@ -35,7 +35,7 @@ import numpy as np
 
 from shared.types import Priority
 from workers.microbatching.fair_order import FairOrder
-from workers.models.port import Rows
+from workers.models.port import Rows, TextPair
 from workers.work_context import WorkContext
 
 SPECIAL_TOKENS = 2
@@ -127,8 +127,10 @@ class EmbeddingRequest:
         return rows if self.finish is None else self.finish(rows)
 
 
-def _key(window: Sequence[int]) -> Any:
+def _key(window: Sequence[int] | TextPair) -> Any:
     """A key that equal windows share: bytes of an array, 4 per id, where a tuple takes 36."""
+    if isinstance(window, TextPair):
+        return window
     return window.tobytes() if isinstance(window, array) else tuple(window)
 
 

@@ -6,6 +6,7 @@ imports torch, which takes seconds.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 from shared.errors import ConfigurationError, Unavailable
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.gpu_memory import MemoryProbe, measure_budget
-from workers.models.port import ImageEncoder, TextEncoder
+from workers.models.port import ImageEncoder, PairEncoder, TextEncoder, TextPair
 
 MAX_TOKENS = 32_768
 """Upper limit of a microbatch, whatever the memory: the next request waits for all of it, and far
@@ -51,6 +52,22 @@ def of_texts(encoder: TextEncoder, memory: MemoryProbe, *, max_tokens: int = MAX
         lambda count: encoder.encode([full] * count), memory, max_tokens // tokens, encoder.name
     )
     return windows * tokens
+
+
+def of_pairs(encoder: PairEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:
+    """The token budget for pairs of full length, special tokens included.
+
+    Raises:
+        ConfigurationError: Not even one pair fits into memory.
+    """
+    (ids,) = encoder.tokenise(["word " * encoder.window])
+    half = array("i", ids[: encoder.window // 2]).tobytes()
+    pair = TextPair(half, half)
+    tokens = len(pair) + SPECIAL_TOKENS
+    pairs = _fitting(
+        lambda count: encoder.encode([pair] * count), memory, max_tokens // tokens, encoder.name
+    )
+    return pairs * tokens
 
 
 def of_images(encoder: ImageEncoder, memory: MemoryProbe, *, max_tokens: int = MAX_TOKENS) -> int:

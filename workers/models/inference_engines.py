@@ -1,27 +1,32 @@
-"""Ways to run a sentence-transformers pipeline: OpenVINO or torch, in one precision each.
+"""Ways to run a model of sentence-transformers: OpenVINO or torch, in one precision each.
 
-Each function here gives a `Forward` over the same float32 pipeline; whether its vectors are good
-enough is decided in `workers.models.sentence_encoder`.
+Each way gives a `Forward` over the same float32 module, and the fastest one that agrees with the
+reference is taken; what agrees is decided by the callers, `workers.models.sentence_encoder` and
+`workers.models.cross_encoder`.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from shared.errors import ConfigurationError
 from workers.models.port import Rows
-from workers.models.tokenizer import Ids
+
+logger = logging.getLogger("pigeonhole.models")
 
 Engine = Literal["openvino", "torch"]
 Precision = Literal["bfloat16", "float16", "float32"]
-Forward = Callable[[Ids, Ids], Rows]
-"""Padded ids and attention mask, (N, T) each, to (N, D) unit rows."""
+Forward = Callable[..., Rows]
+"""Padded ids, attention mask and what else the module takes, (N, T) int64 each, to (N, D) rows."""
+TEXT_INPUTS = ("input_ids", "attention_mask")
 
 _OPENVINO_HINTS = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
@@ -50,8 +55,69 @@ def half_precision(device: str) -> Precision | None:
     return "bfloat16" if able else None
 
 
-def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> Forward:
-    """Convert the pipeline in memory (1.4 s for MiniLM) and compile it for the CPU."""
+def candidates(
+    device: str, precision: Literal["auto"] | Precision, engine: Literal["auto"] | Engine
+) -> list[tuple[Engine, Precision]]:
+    """Engines and precisions to try, the fastest first."""
+    engines: list[Engine] = ["openvino", "torch"] if engine == "auto" else [engine]
+    if device != "cpu":
+        engines = ["torch"]
+    half = half_precision(device)
+    precisions: list[Precision] = [precision] if precision != "auto" else ["float32"]
+    if precision == "auto" and half is not None:
+        precisions = [half, "float32"]
+    return [(engine, precision) for precision in precisions for engine in engines]
+
+
+def fastest(
+    name: str,
+    module: torch.nn.Module,
+    choices: Sequence[tuple[Engine, Precision]],
+    *,
+    device: str,
+    threads: int,
+    agrees: Callable[[Forward], tuple[bool, str]],
+    inputs: Sequence[str] = TEXT_INPUTS,
+) -> Forward:
+    """The first candidate that agrees with the reference.
+
+    Args:
+        name: the model's name in the catalogue.
+        module: in float32 on the device.
+        choices: candidates, the fastest first.
+        device: of torch.
+        threads: of a CPU.
+        agrees: tries a candidate, and says how far it agrees.
+        inputs: names of the module's inputs, in the order of the arguments of `Forward`.
+
+    Raises:
+        ConfigurationError: None agrees.
+    """
+    for engine, precision in choices:
+        try:
+            if engine == "openvino":
+                forward = openvino_forward(module, precision, threads, inputs)
+            else:
+                forward = torch_forward(module, precision, device, threads)
+            agreed, reason = agrees(forward)
+        except Exception as error:  # noqa: BLE001 - a converter may raise anything; the next engine stands in
+            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
+        else:
+            if agreed:
+                what = f"{engine} {precision} on {device}, {threads} threads"
+                logger.info("%s runs by %s; %s", name, what, reason)
+                return forward
+        logger.warning("%s does not run by %s %s (%s)", name, engine, precision, reason)
+    raise ConfigurationError(f"No inference engine reproduces the outputs of the model {name}.")
+
+
+def openvino_forward(
+    module: torch.nn.Module,
+    precision: Precision,
+    threads: int,
+    inputs: Sequence[str] = TEXT_INPUTS,
+) -> Forward:
+    """Convert a module in memory (1.4 s for MiniLM) and compile it for the CPU."""
     # Its converter reports each use to its maker over the internet; without this package it
     # takes a stub instead. Nothing of ours calls home.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -60,9 +126,7 @@ def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> 
     example = torch.ones(2, 8, dtype=torch.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every branch it passes
-        model = openvino.convert_model(
-            pipeline, example_input={"input_ids": example, "attention_mask": example}
-        )
+        model = openvino.convert_model(module, example_input=dict.fromkeys(inputs, example))
     compiled = openvino.Core().compile_model(
         model,
         "CPU",
@@ -81,24 +145,26 @@ def openvino_forward(pipeline: Pipeline, precision: Precision, threads: int) -> 
     )
     request = compiled.create_infer_request()
 
-    def forward(ids: Ids, mask: Ids) -> Rows:
+    def forward(*arrays: object) -> Rows:
         # Shared inputs only: a copying call after a shared one fails on a larger shape.
-        rows = request.infer({"input_ids": ids, "attention_mask": mask}, share_inputs=True)[0]
+        rows = request.infer(dict(zip(inputs, arrays, strict=True)), share_inputs=True)[0]
         return np.asarray(rows, np.float32)
 
     return forward
 
 
-def torch_forward(pipeline: Pipeline, precision: Precision, device: str, threads: int) -> Forward:
-    """Run the pipeline itself, or a copy of it in half precision."""
+def torch_forward(
+    module: torch.nn.Module, precision: Precision, device: str, threads: int
+) -> Forward:
+    """Run the module itself, or a copy of it in half precision."""
     if device == "cpu":
         torch.set_num_threads(threads)
     if precision != "float32":
-        pipeline = copy.deepcopy(pipeline).to(getattr(torch, precision))
+        module = copy.deepcopy(module).to(getattr(torch, precision))
 
-    def forward(ids: Ids, mask: Ids) -> Rows:
+    def forward(*arrays: Any) -> Rows:
         with torch.inference_mode():
-            rows = pipeline(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            rows = module(*(torch.from_numpy(each).to(device) for each in arrays))
         return np.asarray(rows.cpu().numpy(), np.float32)
 
     return forward

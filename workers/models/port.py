@@ -1,4 +1,4 @@
-"""The ports of encoders: the interface of models for the microbatcher and the embedder.
+"""The ports of models: the interface for the microbatcher, the embedder and the scorer of pairs.
 
 Letters: N windows or images, T tokens, D dimensions. A window is a run of content tokens, short
 enough for one forward pass. Cutting texts into windows, bringing images into their frame and
@@ -8,6 +8,7 @@ choosing batches is not decided here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -102,3 +103,62 @@ class ImageEncoder(Protocol):
 
     def close(self) -> None:
         """Free the model's memory; nothing may be called afterwards."""
+
+
+_ID_BYTES = 4
+_BETWEEN = 1
+"""A pair has one special token more than a single text, which the scheduler counts with two."""
+ENTAILMENT, CONTRARY = 0, 1  # columns of the logits of a pair
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """Premise and hypothesis as content ids, 4 bytes each in the machine's byte order.
+
+    Equal pairs have equal hashes, which bytes remember: a premise is shared by many pairs.
+    """
+
+    premise: bytes
+    hypothesis: bytes
+
+    def __len__(self) -> int:
+        return (len(self.premise) + len(self.hypothesis)) // _ID_BYTES + _BETWEEN
+
+
+class PairEncoder(Protocol):
+    """A loaded, warm NLI model (cross-encoder): tells whether a text entails another one."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalogue."""
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the weights or their configuration do."""
+
+    @property
+    def dimensions(self) -> int:
+        """2, the logits of a pair."""
+
+    @property
+    def window(self) -> int:
+        """The most content tokens of a pair, both texts together; special tokens come on top."""
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Content token ids of each text, as `TextEncoder.tokenise`."""
+
+    def encode(self, pairs: Sequence[TextPair]) -> Rows:
+        """The logits of N ≥ 1 pairs; special tokens and padding are added here.
+
+        One thread at a time may call this.
+
+        Returns:
+            (N, 2) float32 in the order given: entailment, and its contrary, which is contradiction
+            or, of models with two classes, everything but entailment. The caller's own.
+
+        Raises:
+            ValueError: A pair is longer than `window`.
+        """
+
+    def close(self) -> None:
+        """Free the model's memory; nothing but `tokenise` may be called afterwards."""

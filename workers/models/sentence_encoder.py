@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,14 +33,11 @@ from workers.models.inference_engines import (
     Forward,
     Pipeline,
     Precision,
-    half_precision,
-    openvino_forward,
-    torch_forward,
+    candidates,
+    fastest,
 )
 from workers.models.port import Rows, TextEncoder
 from workers.models.tokenizer import WindowTokenizer
-
-logger = logging.getLogger("pigeonhole.models")
 
 AGREEMENT = 0.999
 PROBES = (
@@ -81,7 +77,7 @@ def load(
     Raises:
         ConfigurationError: when the checkpoint cannot be loaded or no engine agrees.
     """
-    with _quiet():
+    with quiet():
         model = _model(path_or_name, device, revision, allow_download)
         tokeniser = WindowTokenizer(model.tokenizer)
         window = int(model.max_seq_length or _DEFAULT_LENGTH) - tokeniser.specials
@@ -90,14 +86,25 @@ def load(
         )
         encoder = _SentenceEncoder(
             name=name,
-            revision=_revision(path_or_name, revision),
+            revision=revision_of(path_or_name, revision),
             dimensions=reference.shape[1],
             window=window,
             tokeniser=tokeniser,
         )
-        choices = _choices(device, precision, engine)
         pipeline = Pipeline(model, encoder.dimensions).eval()
-        _choose(encoder, pipeline, choices, reference, device, threads or usable_cores())
+
+        def agrees(forward: Forward) -> tuple[bool, str]:
+            encoder.forward = forward
+            return _agreement(encoder, reference)
+
+        encoder.forward = fastest(
+            name,
+            pipeline,
+            candidates(device, precision, engine),
+            device=device,
+            threads=threads or usable_cores(),
+            agrees=agrees,
+        )
     del model, pipeline  # OpenVINO has its own copy of the weights
     gc.collect()
     return encoder
@@ -139,56 +146,13 @@ class _SentenceEncoder:
         raise Unavailable(f"The model {self.name} is closed.")
 
 
-def _choices(
-    device: str, precision: Literal["auto"] | Precision, engine: Literal["auto"] | Engine
-) -> list[tuple[Engine, Precision]]:
-    """Candidates, fastest first."""
-    engines: list[Engine] = ["openvino", "torch"] if engine == "auto" else [engine]
-    if device != "cpu":
-        engines = ["torch"]
-    half = half_precision(device)
-    precisions: list[Precision] = [precision] if precision != "auto" else ["float32"]
-    if precision == "auto" and half is not None:
-        precisions = [half, "float32"]
-    return [(engine, precision) for precision in precisions for engine in engines]
-
-
-def _choose(
-    encoder: _SentenceEncoder,
-    pipeline: Pipeline,
-    choices: list[tuple[Engine, Precision]],
-    reference: Rows,
-    device: str,
-    threads: int,
-) -> None:
-    """Give the encoder the first candidate that agrees with the reference (P, D)."""
-    for engine, precision in choices:
-        try:
-            if engine == "openvino":
-                encoder.forward = openvino_forward(pipeline, precision, threads)
-            else:
-                encoder.forward = torch_forward(pipeline, precision, device, threads)
-            agreement = _agreement(encoder, reference)
-        except Exception as error:  # noqa: BLE001 - a converter may raise anything; the next engine stands in
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
-        else:
-            if agreement >= AGREEMENT:
-                what = f"{engine} {precision} on {device}, {threads} threads"
-                logger.info("%s runs by %s; cosine %.5f", encoder.name, what, agreement)
-                return
-            reason = f"cosine {agreement:.4f} with float32, below {AGREEMENT}"
-        logger.warning("%s does not run by %s %s (%s)", encoder.name, engine, precision, reason)
-    raise ConfigurationError(
-        f"No inference engine reproduces the vectors of the model {encoder.name}."
-    )
-
-
-def _agreement(encoder: _SentenceEncoder, reference: Rows) -> float:
-    """The lowest cosine over the probes, together and some alone; -1 where it is not finite."""
+def _agreement(encoder: _SentenceEncoder, reference: Rows) -> tuple[bool, str]:
+    """Whether the vectors of the probes, together and some alone, are those of the reference."""
     windows = [ids[: encoder.window] for ids in encoder.tokenise(PROBES)]
     rows = [encoder.encode(windows)] + [encoder.encode([window]) for window in windows[:3]]
     cosines = (np.concatenate(rows) * np.concatenate([reference, reference[:3]])).sum(axis=1)
-    return float(np.nan_to_num(cosines, nan=-1.0).min())
+    lowest = float(np.nan_to_num(cosines, nan=-1.0).min())
+    return lowest >= AGREEMENT, f"cosine {lowest:.5f} with float32, at least {AGREEMENT} needed"
 
 
 def _model(path_or_name: str, device: str, revision: str | None, allow_download: bool) -> Any:
@@ -205,7 +169,7 @@ def _model(path_or_name: str, device: str, revision: str | None, allow_download:
     return model.float().eval()
 
 
-def _revision(path_or_name: str, revision: str | None) -> str:
+def revision_of(path_or_name: str, revision: str | None) -> str:
     """A hash of the folder's configuration and weights, or the hub's commit."""
     folder = Path(path_or_name)
     if not folder.is_dir():
@@ -222,7 +186,7 @@ def _revision(path_or_name: str, revision: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no remarks of the libraries while a model loads."""
     loud = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

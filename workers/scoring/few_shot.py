@@ -15,8 +15,8 @@ from workers.classifier_cache import ClassifierCache
 from workers.classifier_file import TrainedClassifier
 from workers.core.classifier_scorer import ClassifierScorer
 from workers.core.zero_shot import Mode
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
-from workers.embedding.texts import LoadedModel
 from workers.futures import gathered
 from workers.models.port import Rows
 from workers.scoring.scores import Scores

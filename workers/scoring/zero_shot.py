@@ -13,8 +13,8 @@ from shared.model_catalogue import ModelEntry
 from shared.types import ClassifyRequest, LabelsAlike, Question
 from workers.core.zero_shot import Mode
 from workers.embedding.labels import Labels, LabelSets
+from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
-from workers.embedding.texts import LoadedModel
 from workers.futures import gathered
 from workers.models.port import Rows
 from workers.scoring.scores import Scores

@@ -12,7 +12,7 @@ from shared.limits import Limits
 from shared.member_reports import WorkerReport
 from shared.messages import failure_of
 from shared.ports import Ledger
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.batch.cut_parts import rows_per_part
 from workers.handlers.batch.estimate import Sample, TokenCounter, label_runs
 from workers.handlers.batch.input_reader import Reader

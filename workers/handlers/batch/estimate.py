@@ -11,7 +11,7 @@ from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
-from workers.embedding.texts import LoadedModel
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.batch.cut_parts import parts_of
 from workers.handlers.batch.part_rows import PartRow
 
@@ -113,7 +113,7 @@ class TokenCounter:
             ]
             if len(self._labels) >= _MAX_SAMPLED:
                 self._labels.clear()
-            self._labels[key] = sum(map(len, model.embedder.tokenise([*words, *described])))
+            self._labels[key] = sum(map(len, model.tokenizer.tokenise([*words, *described])))
         return self._labels[key]
 
     def _texts(
@@ -121,7 +121,7 @@ class TokenCounter:
     ) -> int | None:
         items = tuple(items)
         self.unread = self.unread or any(item.media for item in items)
-        counts = [len(ids) for ids in model.embedder.tokenise([item.text for item in items])]
+        counts = [len(ids) for ids in model.tokenizer.tokenise([item.text for item in items])]
         good = [count for count in counts if count <= self.limits.max_input_tokens]
         return sum(good) if per_item or len(good) == len(counts) else None
 

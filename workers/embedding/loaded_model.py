@@ -1,0 +1,72 @@
+"""A loaded model and what it can do: embed texts, embed images, compare pairs of texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.model_catalogue import ModelEntry
+from shared.types import Priority
+from shared.validation import refuse
+from workers.embedding.long_texts import SharedTokenizer
+from workers.embedding.pairs import PairScorer
+from workers.embedding.texts import Embedder, ImageEmbedder
+from workers.microbatching.microbatcher import Microbatcher
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model of this process: its entry in the catalogue, and its capabilities.
+
+    A model embeds texts, and perhaps images into the same space; or it compares pairs of texts.
+    """
+
+    entry: ModelEntry
+    texts: Embedder | None = None
+    images: ImageEmbedder | None = None
+    pairs: PairScorer | None = None
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of texts.
+
+        Raises:
+            InvalidRequest: The model compares pairs and embeds nothing.
+        """
+        if self.texts is None:
+            refuse("model", f"{self.entry.name} is an NLI model, which does not embed texts")
+        return self.texts
+
+    @property
+    def scorer(self) -> PairScorer:
+        """The scorer of pairs.
+
+        Raises:
+            InvalidRequest: The model embeds and compares no pairs.
+        """
+        if self.pairs is None:
+            refuse("model", f"{self.entry.name} is no NLI model: it does not compare pairs")
+        return self.pairs
+
+    @property
+    def tokenizer(self) -> SharedTokenizer:
+        """What counts the tokens of texts."""
+        return self.scorer if self.texts is None else self.texts
+
+    @property
+    def revision(self) -> str:
+        """Changes whenever the weights or their configuration do."""
+        return self.scorer.encoder.revision if self.texts is None else self.texts.encoder.revision
+
+    @property
+    def batchers(self) -> tuple[Microbatcher, ...]:
+        """Of all its towers."""
+        towers = (self.texts, self.images, self.pairs)
+        return tuple(tower.batcher for tower in towers if tower is not None)
+
+    def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
+        """Accounts with so many forward passes of a tower waiting in the class and above it.
+
+        So are those whose long texts are being tokenised: nobody knows yet how many they will be.
+        """
+        full = self.tokenizer.tokenising(priority)
+        return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))
