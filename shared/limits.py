@@ -51,6 +51,7 @@ class Limits:
     max_groups: int = 8
     max_label_chars: int = 256
     max_description_chars: int = 2000
+    max_label_examples: int = 1024  # of all labels of a classify request
     max_input_tokens: int = 8192
     max_label_tokens: int = 16384
     max_pairs: int = 4096
@@ -72,6 +73,7 @@ class Limits:
             max_groups=settings.max_groups,
             max_label_chars=settings.max_label_chars,
             max_description_chars=settings.max_description_chars,
+            max_label_examples=settings.max_label_examples,
             max_input_tokens=settings.max_input_tokens,
             max_label_tokens=settings.max_label_tokens,
             max_pairs=settings.max_pairs,
@@ -120,6 +122,7 @@ class Limits:
         self._check_pairs(request)
         for label, text in request.descriptions.items():
             self._check_length(inner("descriptions", label), text, self.max_description_chars)
+        self._check_label_examples(request)
         if request.template is not None:
             self._check_length("template", request.template, self.max_description_chars)
         if request.top_k is not None and request.top_k < 1:
@@ -251,10 +254,28 @@ class Limits:
         if tokens > self.max_label_tokens:
             _refuse(
                 "labels" if group is None else inner("labels", group),
-                f"labels and descriptions have {tokens} tokens; at most {self.max_label_tokens} "
-                "are allowed in one question: shorten the descriptions",
+                f"labels, descriptions and examples have {tokens} tokens; at most "
+                f"{self.max_label_tokens} are allowed in one question: shorten the descriptions, "
+                "or send fewer examples",
                 TokenLimitExceeded,
             )
+
+    def _check_label_examples(self, request: ClassifyRequest) -> None:
+        count = sum(map(len, request.examples.values()))
+        if count > self.max_label_examples:
+            _refuse(
+                "examples",
+                f"at most {self.max_label_examples} examples are allowed in one request, got "
+                f"{count}: train a classifier with them, which learns from any number",
+            )
+        for label, texts in request.examples.items():
+            place = inner("examples", label)
+            if not texts:
+                _refuse(place, "must hold at least one text; leave the label out")
+            for index, text in enumerate(texts):
+                if is_empty(text):
+                    _refuse(f"{place}[{index}]", "must not be empty; leave the text out")
+                self._check_length(f"{place}[{index}]", text, self.max_description_chars)
 
     def _check_examples(self, examples: Sequence[Example], place: Callable[[int], str]) -> None:
         if not examples:

@@ -168,6 +168,7 @@ class ClassifyRequest(JobRequest):
     questions: tuple[Question, ...] = ()
     classifier: ClassifierVersion | None = None
     descriptions: dict[str, str] = Field(default_factory=dict)
+    examples: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # texts by label
     template: str | None = None
     scores: Scores = "calibrated"
     multi_label: bool = False

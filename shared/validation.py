@@ -33,6 +33,7 @@ _SENTENCES = {
     "model_type": "must be an object",
     "string_type": "must be a string",
     "string_unicode": "has half of a surrogate pair; send complete characters",
+    "tuple_type": "must be a list",
 }
 
 

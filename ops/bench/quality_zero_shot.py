@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +111,26 @@ def bundled_model() -> Embed:
     return embed
 
 
-def read(folder: Path, split: str, embed: Embed) -> Split:
-    """One split from its JSON lines; labels in the order of `labels.json`."""
+def read(
+    folder: Path,
+    split: str,
+    embed: Embed,
+    *,
+    at_most: int | None = None,
+    per_label: int | None = None,
+) -> Split:
+    """One split from its JSON lines, or its first texts, or the first texts of each label; labels
+    in the order of `labels.json`.
+    """
     labels = list(dict.fromkeys(json.loads((folder / "labels.json").read_text()).values()))
     lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line]
+    rows = [json.loads(line) for line in lines if line][:at_most]
+    if per_label is not None:
+        counts: Counter[str] = Counter()
+        for row in rows:
+            counts[row["label"]] += 1
+            row["place"] = counts[row["label"]]
+        rows = [row for row in rows if row["place"] <= per_label]
     texts = [row["text"] for row in rows]
     y = np.array([labels.index(row["label"]) for row in rows], np.intp)
     return Split(texts=texts, x=embed(texts), y=y, labels=labels)

@@ -8,17 +8,17 @@ not decided here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
 from shared.dialects import classify_response, problem
 from shared.dialects.classify_request import ClassifyFields, kind, request_of
+from shared.dialects.label_texts import LabelExamples, of_labels
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
 from shared.dialects.problem import Problem
 from shared.dialects.requested import UnresolvedRequest
-from shared.normal_form import normal_form
 from shared.schema_base import (
     MAX_ENTRIES,
     Number,
@@ -37,12 +37,12 @@ from shared.types import (
     Scores,
     Threshold,
 )
-from shared.validation import inner, refuse
+from shared.validation import refuse
 
 NAME = "native"
 ERROR: type[BaseModel] = Problem
 render, render_error = classify_response.render, problem.render_error
-_V = TypeVar("_V", str, float)
+_KEYED = frozenset({"descriptions", "examples", "labels", "threshold"})
 
 
 _Threshold = Annotated[
@@ -74,6 +74,10 @@ class ClassifyBody(ClassifyFields):
         None, description="What a label becomes before it is compared; holds `{label}`."
     )
     descriptions: _Texts | None = Field(None, description="What a label means, by label.")
+    examples: LabelExamples | None = Field(
+        None,
+        description="A few texts of a label, by label: they raise accuracy, and are not stored.",
+    )
     return_uncertainty: bool | None = Field(
         None, description="Say of each answer how far the best label leads: `margin`, `uncertain`."
     )
@@ -187,7 +191,8 @@ def _zero_shot(said: ClassifyBody, questions: tuple[Question, ...]) -> dict[str,
     if said.template is not None and "{label}" not in said.template:
         refuse("template", "must hold {label}, which stands for the label")
     return {
-        "descriptions": _of_labels("descriptions", said.descriptions or {}, known),
+        "descriptions": of_labels("descriptions", said.descriptions or {}, known),
+        "examples": of_labels("examples", said.examples or {}, known),
         "template": said.template,
         "threshold": _threshold(said.threshold, known),
     }
@@ -195,7 +200,7 @@ def _zero_shot(said: ClassifyBody, questions: tuple[Question, ...]) -> dict[str,
 
 def _few_shot(said: ClassifyBody) -> dict[str, Any]:
     """What a request with a classifier has beside the rest."""
-    for field in ("descriptions", "template"):
+    for field in ("descriptions", "examples", "template"):
         if getattr(said, field) is not None:
             refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
     threshold = said.threshold
@@ -214,20 +219,4 @@ def _threshold(said: float | dict[str, float] | None, known: set[str]) -> Thresh
     if DEFAULT_KEY not in known:
         least = by_label.pop(DEFAULT_KEY, None)
         default = least if default is None else default
-    return Threshold(default=default, per_label=_of_labels("threshold", by_label, known))
-
-
-def _of_labels(field: str, by_label: dict[str, _V], known: set[str]) -> dict[str, _V]:
-    """The values by the labels' own spellings: groups may spell one label in several ways."""
-    spelt: dict[str, list[str]] = {}
-    for label in known:
-        spelt.setdefault(normal_form(label), []).append(label)
-    found: dict[str, _V] = {}
-    for label, value in by_label.items():
-        form = normal_form(label)
-        if form not in spelt:
-            refuse(inner(field, label), "is none of the labels")
-        if found.keys() & spelt[form]:
-            refuse(inner(field, label), "stands twice, in two spellings of one label")
-        found |= dict.fromkeys(spelt[form], value)
-    return found
+    return Threshold(default=default, per_label=of_labels("threshold", by_label, known))

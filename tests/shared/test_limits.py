@@ -13,7 +13,12 @@ from shared.limits import Limits
 from shared.types import ClassifyRequest, Item, Question
 
 LIMITS = Limits(
-    max_inputs=3, max_labels=3, max_groups=2, max_label_chars=5, max_description_chars=10
+    max_inputs=3,
+    max_labels=3,
+    max_groups=2,
+    max_label_chars=5,
+    max_description_chars=10,
+    max_label_examples=4,
 )
 
 
@@ -61,6 +66,10 @@ def test_a_request_at_every_limit_passes():
             "labels[xxxxxx]",
         ),
         ({"descriptions": {"red": "x" * 11}}, InvalidRequest, "descriptions[red]"),
+        ({"examples": {"red": ("x" * 11,)}}, InvalidRequest, "examples[red][0]"),
+        ({"examples": {"red": ("x", " ")}}, InvalidRequest, "examples[red][1]"),
+        ({"examples": {"red": ()}}, InvalidRequest, "examples[red]"),
+        ({"examples": {"red": ("x",) * 3, "green": ("y",) * 2}}, InvalidRequest, "examples"),
         ({"template": "x" * 11}, InvalidRequest, "template"),
         ({"top_k": 0}, InvalidRequest, "top_k"),
     ],

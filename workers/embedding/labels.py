@@ -13,10 +13,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+
 from shared.limits import Limits
 from shared.types import ClassifyRequest, LabelsAlike, Question
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
-from workers.core import fit, prompts, zero_shot
+from workers.core import fit, prompts, prototypes, zero_shot
 from workers.core.data_warnings import similar_labels
 from workers.embedding.loaded_model import LoadedModel
 from workers.futures import done, without_variables
@@ -28,8 +30,8 @@ from workers.work_context import WorkContext
 class Labels:
     """A question's labels, measured.
 
-    `tokens` are those of labels and descriptions. `described` is there for requests that need a
-    fit. `alike`: pairs that are nearly one to the model, the closest first.
+    `tokens` are those of labels, descriptions and examples. `described` is there for requests that
+    need a fit. `alike`: pairs that are nearly one to the model, the closest first.
     """
 
     scored: zero_shot.LabelSet
@@ -94,6 +96,16 @@ def scale_of(model: LoadedModel, *, images: bool = False) -> zero_shot.CosineCal
     )
 
 
+def charged_texts(request: ClassifyRequest, question: Question) -> list[str]:
+    """The texts whose tokens the labels of a question cost."""
+    described, examples = request.descriptions, request.examples
+    return [
+        *question.labels,
+        *(described[label] for label in question.labels if label in described),
+        *chain.from_iterable(examples.get(label, ()) for label in question.labels),
+    ]
+
+
 class LabelSets:
     """Label sets by model, labels and how they are prompted; safe for any thread."""
 
@@ -125,7 +137,8 @@ class LabelSets:
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
         mode = (request.multi_label, request.needs_fit)
         how = (model.entry.name, request.template, mode, images)
-        key = (*how, question.labels, described)
+        examples = tuple(request.examples.get(label, ()) for label in question.labels)
+        key = (*how, question.labels, described, examples)
         known = self._kept.get(key)
         if known is not None:
             return done(known)
@@ -133,11 +146,12 @@ class LabelSets:
             making = self._making.get(key)
         if making is not None:
             return making
-        made = _make(model, request, question, described, context, self._limits, images)
+        texts = charged_texts(request, question)
+        made = _make(model, request, question, texts, context, self._limits, images)
         with self._lock:
             self._making[key] = made  # two may have asked at once; either is as good
-        texts = (request.template or "", *question.labels, *described)
-        made.add_done_callback(lambda ended: self._keep(key, ended, texts))
+        kept = (request.template or "", *texts)
+        made.add_done_callback(lambda ended: self._keep(key, ended, kept))
         return made
 
     def _keep(self, key: object, ended: Future[Labels], texts: Sequence[str]) -> None:
@@ -157,12 +171,12 @@ def _make(
     model: LoadedModel,
     request: ClassifyRequest,
     question: Question,
-    described: tuple[str, ...],
+    charged: Sequence[str],
     context: WorkContext,
     limits: Limits,
     images: bool,
 ) -> Future[Labels]:
-    """Send a label set through the model."""
+    """Send a label set through the model; the texts `charged` are what its tokens are of."""
     templates = _templates(model, images)
     texts = prompts.prompts(
         question.labels,
@@ -172,8 +186,11 @@ def _make(
     )  # (L, K)
     null_labels = prompts.NULL_LABELS if request.multi_label or request.needs_fit else ()
     nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
+    by_label = [request.examples.get(label, ()) for label in question.labels]
+    examples = [*chain.from_iterable(by_label)]
+    owners = np.repeat(np.arange(len(by_label)), [*map(len, by_label)])
     scale = scale_of(model, images=images)
-    tokens = sum(map(len, model.embedder.tokenise([*question.labels, *described])))
+    tokens = sum(map(len, model.embedder.tokenise(charged)))
     limits.check_label_tokens(question.group, tokens)
     made: Future[Labels] = Future()
 
@@ -181,16 +198,22 @@ def _make(
         try:
             rows = embedded.result()
             forms = len(texts[0])
-            labels = prompts.average(rows[: len(texts) * forms], forms)
-            null = prompts.average(rows[len(texts) * forms :], forms) if nulls else None
-            measured = _measured(request, question, labels, null, scale, tokens)
+            labels, null, known = np.split(rows, np.cumsum([len(texts), len(nulls)]) * forms)
+            measured = _measured(
+                request,
+                question,
+                prototypes.blend(prompts.average(labels, forms), known, owners),
+                prompts.average(null, forms) if nulls else None,
+                scale,
+                tokens,
+            )
         except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
             made.set_exception(without_variables(exc))
         else:
             made.set_result(measured)
 
     model.embedder.embed_prompts(
-        [*chain.from_iterable(texts), *chain.from_iterable(nulls)], context
+        [*chain.from_iterable(texts), *chain.from_iterable(nulls), *examples], context
     ).add_done_callback(finish)
     return made
 

@@ -91,6 +91,20 @@ def test_other_descriptions_or_templates_are_other_labels(bench: Bench):
     assert len({r.answers[0][0].scores for r in (plain, described, templated)}) == 3
 
 
+def test_examples_of_a_label_move_it_and_cost_their_tokens_once(bench: Bench):
+    request = a_request("stone", examples={"green": ("stone stone", "a stone")})
+
+    plain, moved = run(bench, a_request("stone")), run(bench, request)
+    ran = bench.encoder.ran
+    again = run(bench, request)
+
+    assert moved.answers[0][0].best == 1
+    assert moved.answers[0][0].scores[1] > plain.answers[0][0].scores[1]
+    assert moved.usage.label_tokens == plain.usage.label_tokens + 4
+    assert again == moved
+    assert bench.encoder.ran == ran + 1  # the item; the prototypes are remembered
+
+
 def test_labels_that_failed_are_tried_again(bench: Bench):
     bench.encoder.error = MemoryError()
     with pytest.raises(MemoryError):

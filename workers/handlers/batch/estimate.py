@@ -11,6 +11,7 @@ from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
+from workers.embedding.labels import charged_texts
 from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.batch.cut_parts import parts_of
 from workers.handlers.batch.part_rows import PartRow
@@ -104,16 +105,13 @@ class TokenCounter:
         return sum((text or 0) * times for text, times in zip(texts, iters, strict=True))
 
     def of_labels(self, model: LoadedModel, asked: ClassifyRequest) -> int:
-        """Tokens of the labels of a request, and of their descriptions."""
-        key = (model.entry.name, asked.questions, tuple(asked.descriptions.items()))
+        """Tokens of the labels of a request, of their descriptions and examples."""
+        texts = tuple(text for q in asked.questions for text in charged_texts(asked, q))
+        key = (model.entry.name, texts)
         if key not in self._labels:
-            words = [label for question in asked.questions for label in question.labels]
-            described = [
-                asked.descriptions[label] for label in words if label in asked.descriptions
-            ]
             if len(self._labels) >= _MAX_SAMPLED:
                 self._labels.clear()
-            self._labels[key] = sum(map(len, model.tokenizer.tokenise([*words, *described])))
+            self._labels[key] = sum(map(len, model.tokenizer.tokenise(texts)))
         return self._labels[key]
 
     def _texts(

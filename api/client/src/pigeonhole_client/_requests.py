@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
 
     model: str
     descriptions: Mapping[str, str]
+    examples: Mapping[str, Sequence[str]]
     template: str
     multi_label: bool
     threshold: float | Mapping[str, float]
