@@ -14,6 +14,7 @@ from api.routes import (
     classifier_transfer,
     classifiers,
     classify,
+    classify_texts,
     docs,
     evaluate,
     files,
@@ -31,6 +32,7 @@ from shared.url_policy import networks_of
 
 RESOURCES = (
     classify,
+    classify_texts,
     train,
     classifiers,
     classifier_examples,

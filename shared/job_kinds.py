@@ -14,18 +14,16 @@ from pydantic_core import CoreSchema, core_schema
 
 from shared import object_keys
 from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
+from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.evaluation_results import EvaluateResult
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
     EvaluateRequest,
-    ImportRequest,
     JobKind,
     JobRequest,
     JobResult,
     Priority,
-    RebuildRequest,
-    RelabelRequest,
     TrainRequest,
     TrainResult,
 )

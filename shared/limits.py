@@ -107,6 +107,8 @@ class Limits:
                 f"{len(request.items)}; send the rest in further requests",
             )
         request = each_item(request, self._checked)
+        if request.shared_media is not None:
+            self._check_item(_input(0), request.shared_media)
         if request.files.max_pages is not None and request.files.max_pages > self.max_pages:
             _refuse("max_pages", f"must be at most {self.max_pages}")
         if request.classifier is None and not request.questions:
@@ -315,6 +317,8 @@ class Limits:
             self._check_media(f"{where}.image", image, self.max_image_bytes)
         if item.file is not None:
             self._check_media(f"{where}.file", item.file, self.max_document_bytes)
+        if item.text:
+            self._check_text(where, item.text)
 
     def _check_media(self, where: str, media: Media, max_bytes: int) -> None:
         if len(media.url) > _MAX_URL_CHARS:

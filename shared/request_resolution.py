@@ -46,10 +46,12 @@ def resolved(
         PigeonholeError: The request exceeds a limit.
     """
     request = _with_classifier(unresolved, account, records, catalogue)
-    if not any(item.media for item in request.items):
+    if not request.reads_media:
         return request
+    shared = () if request.shared_media is None else (request.shared_media,)
     if unresolved.model is None and unresolved.classifier is None:
-        request = request.model_copy(update={"model": model_for(request.items, catalogue).name})
+        model_name = model_for((*request.items, *shared), catalogue).name
+        request = request.model_copy(update={"model": model_name})
     model = catalogue.find(request.model)
     files = _Files(account, records.store, records.accepted_at)
 
@@ -58,6 +60,9 @@ def resolved(
         return item
 
     request = limits.check(each_item(request, readable))
+    if shared:
+        media = files.of_item(0, readable(0, shared[0]))
+        request = request.model_copy(update={"shared_media": media})
     return each_item(request, files.of_item)
 
 

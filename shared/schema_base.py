@@ -63,16 +63,20 @@ def _as_images(value: object) -> object:
     return [value]
 
 
+Images = Annotated[
+    list[_Text] | None,
+    BeforeValidator(_as_images, json_schema_input_type=str | list[str] | None),
+]
+"""Images of one thing; a single one may stand without a list."""
+
+
 class ItemInput(Schema):
     """One thing: a text, an image (or several of one thing), or a document."""
 
     model_config = ConfigDict(json_schema_extra=_any_kind)
 
     text: _Text = Field(description="A text.")
-    image: Annotated[
-        list[_Text] | None,
-        BeforeValidator(_as_images, json_schema_input_type=str | list[str] | None),
-    ] = Field(
+    image: Images = Field(
         None,
         description="An image in base64, as a data URI, or as a URL: `https://…`, or `s3://…` "
         "where the operator allows it. A list holds images of one thing.",

@@ -186,21 +186,15 @@ class Settings:
     max_groups: int = _setting(8, "Maximum label groups per request.", minimum=1)
     max_label_chars: int = _setting(256, "Maximum length of a label, in characters.", minimum=1)
     max_description_chars: int = _setting(
-        2000,
-        "Maximum length of a description, a template or an example of a label, in characters.",
-        minimum=1,
+        2000, "Maximum characters of a description, template or example of a label.", minimum=1
     )
-    max_label_examples: int = _setting(
-        1024, "Maximum examples of labels in one classify request.", minimum=1
-    )
+    max_label_examples: int = _setting(1024, "Maximum examples of labels per request.", minimum=1)
     max_input_tokens: int = _setting(8192, "Maximum tokens per input.", minimum=1)
     max_pairs: int = _setting(
         4096, "Maximum pairs of an input and a label that an NLI model compares for one request."
     )
     max_label_tokens: int = _setting(
-        16384,
-        "Maximum tokens of the labels, descriptions and examples of one question.",
-        minimum=64,
+        16384, "Maximum tokens of labels, descriptions and examples of one question.", minimum=64
     )
 
     max_examples: int = _setting(50_000, "Maximum examples per train or evaluate call.", minimum=1)

@@ -57,7 +57,7 @@ class Media(Value):
 
 
 class Item(Value):
-    """One thing to classify: a text, images of one thing, or a document."""
+    """One thing to classify: a text, images of one thing, or a document; or a text with either."""
 
     text: str = ""
     images: tuple[Media, ...] = ()
@@ -165,6 +165,7 @@ class ClassifyRequest(JobRequest):
 
     kind: Literal["classify"] = "classify"
     items: tuple[Item, ...]
+    shared_media: Item | None = None  # images or a document beside the text of every item
     questions: tuple[Question, ...] = ()
     classifier: ClassifierVersion | None = None
     descriptions: dict[str, str] = Field(default_factory=dict)
@@ -184,6 +185,21 @@ class ClassifyRequest(JobRequest):
     engine: Engine | None = None
     engine_fallback: bool = False
     nli_model: str | None = None  # of the engine `hybrid`
+
+    @property
+    def reads_media(self) -> bool:
+        """Whether an item has images or a document."""
+        return self.shared_media is not None or any(item.media for item in self.items)
+
+    @property
+    def with_shared_media(self) -> ClassifyRequest:
+        """The same request, each item with its own reference to what they share."""
+        shared = self.shared_media
+        if shared is None:
+            return self
+        media = {"images": shared.images, "file": shared.file}
+        items = tuple(item.model_copy(update=media) for item in self.items)
+        return self.model_copy(update={"items": items, "shared_media": None})
 
     @property
     def needs_fit(self) -> bool:
@@ -254,30 +270,6 @@ class TrainRequest(JobRequest):
     num_iters: int = 10
     examples: tuple[Example, ...] = ()
     file: ExampleFile | None = None
-
-
-class RebuildRequest(JobRequest):
-    """A classifier to train again with another model, from its stored examples."""
-
-    kind: Literal["rebuild"] = "rebuild"
-    classifier_id: str
-
-
-class RelabelRequest(JobRequest):
-    """Labels of a classifier to rename or merge, or to remove if the new name is None."""
-
-    kind: Literal["relabel"] = "relabel"
-    classifier_id: str
-    labels: dict[str, str | None]
-
-
-class ImportRequest(JobRequest):
-    """A classifier to create from a weights file, which is on the object store as `upload`."""
-
-    kind: Literal["import"] = "import"
-    classifier_id: str
-    create: NewClassifier
-    upload: str
 
 
 class EvaluateRequest(JobRequest):
@@ -366,6 +358,8 @@ class ClassifyResult(JobResult):
     """Answers by item, each with one answer per question, in the order of the request.
 
     `labels`: those of the classifier, if the request names one. A failed item has no answers.
+    `item_tokens` are the input tokens of each item, `visual_tokens` those of them that are of
+    images; empty if there are none. `latency_ms`: how long the caller of a synchronous call waited.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
@@ -374,6 +368,9 @@ class ClassifyResult(JobResult):
     files: tuple[FileRead, ...] = ()
     failed: tuple[FailedItem, ...] = ()
     alike: tuple[LabelsAlike, ...] = ()
+    item_tokens: tuple[int, ...] = ()
+    visual_tokens: tuple[int, ...] = ()
+    latency_ms: float = 0.0
 
 
 class ProgressiveEvaluation(Value):

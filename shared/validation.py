@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 
 MAX_SHOWN = 20  # errors listed per request; the detail says how many more there are
-KEYED = frozenset({"aliases", "descriptions", "labels", "metadata", "threshold"})
+KEYED = frozenset({"aliases", "descriptions", "examples", "labels", "metadata", "threshold"})
 """Fields whose keys the client chooses; a field path has such keys in brackets."""
 _SENTENCES = {
     "bool_parsing": "must be true or false",

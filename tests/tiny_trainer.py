@@ -14,6 +14,7 @@ from shared.classifier_record import (
     learnt_after,
     with_version,
 )
+from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.classifier_store import ClassifierStore
 from shared.evaluation_results import EvaluateResult, LabelQuality, ReliabilityBin, UncertainItem
 from shared.job_kinds import Body
@@ -25,11 +26,8 @@ from shared.types import (
     ClassifyRequest,
     EvaluateRequest,
     Example,
-    ImportRequest,
     NewClassifier,
     ProgressiveEvaluation,
-    RebuildRequest,
-    RelabelRequest,
     TrainingWarning,
     TrainRequest,
     TrainResult,

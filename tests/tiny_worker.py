@@ -123,9 +123,12 @@ class TinyWorker:
             raise self.error
         learnt = request.classifier and self.trainer.labels(request.classifier)
         questions = (Question(labels=learnt),) if learnt else request.questions
+        refused = {each.index for each in request.refused}
         answers = tuple(
-            tuple(_answered(request, item.text, q.labels) for q in questions)
-            for item in request.items
+            ()
+            if i in refused
+            else tuple(_answered(request, item.text, q.labels) for q in questions)
+            for i, item in enumerate(request.items)
         )
         texts = sum(len(item.text.split()) for item in request.items)
         labels = sum(len(question.labels) for question in request.questions)
@@ -133,6 +136,8 @@ class TinyWorker:
             answers=answers,
             usage=Usage(input_tokens=texts, label_tokens=labels),
             labels=learnt,
+            failed=request.refused,
+            item_tokens=tuple(len(item.text.split()) for item in request.items),
         )
 
 

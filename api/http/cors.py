@@ -33,6 +33,7 @@ EXPOSED_HEADERS = (
     "X-Model",
     "X-Engine",
     "X-Request-ID",
+    "X-Tokens-Used",
 )
 _METHODS = "DELETE, GET, HEAD, PATCH, POST, PUT"
 _MAX_AGE_S = 7200  # no browser remembers a preflight for longer

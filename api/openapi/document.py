@@ -29,6 +29,7 @@ _HEADERS: dict[str, str] = {
     "Preference-Applied": "What of `Prefer` was followed.",
     "Retry-After": "Seconds to wait.",
     "WWW-Authenticate": "`Bearer`.",
+    "X-Tokens-Used": "The tokens that the request cost; present in the form of the Classer API.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
 }
 _TAGS: dict[Tag, str] = {

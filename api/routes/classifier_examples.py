@@ -14,9 +14,9 @@ from api.schemas import body
 from api.schemas.classifier import ForgottenExamples, RebuildBody, parse_rebuild
 from api.schemas.job import JobObject
 from api.server.route_limits import small_body_bytes
+from shared.classifier_requests import RebuildRequest
 from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict
-from shared.types import RebuildRequest
 
 _operation = partial(Operation, tag="Classifiers", scope="train")
 

@@ -41,6 +41,7 @@ from api.schemas.classifier_transfer import (
 from api.schemas.job import JobObject
 from shared import ids, object_keys
 from shared.classifier_record import Classifier, Version
+from shared.classifier_requests import ImportRequest
 from shared.dialects.training import TrainAnswer
 from shared.errors import (
     ModelNotFound,
@@ -48,7 +49,6 @@ from shared.errors import (
     ObjectMissing,
     PigeonholeError,
 )
-from shared.types import ImportRequest
 from shared.validation import refuse, shown
 
 _operation = partial(Operation, tag="Classifiers", scope="train")

@@ -37,9 +37,10 @@ from api.schemas.classifier import (
 from api.schemas.job import JobObject
 from api.server.route_limits import small_body_bytes
 from shared.classifier_record import Classifier, Version
+from shared.classifier_requests import RelabelRequest
 from shared.errors import NotFound
 from shared.relabelling import Relabelling
-from shared.types import RelabelRequest, VersionReport
+from shared.types import VersionReport
 
 _READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 

@@ -19,14 +19,37 @@ from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.request_resolver import RequestResolver
+from shared.dialects import classer_tag
+from shared.dialects.classer_response import ClassifyTextAnswer, TagAnswer
+from shared.dialects.classer_tag import TagBody
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.native import ClassifyBody
-from shared.dialects.protocol import Dialect
+from shared.dialects.protocol import Dialect, own_fields
 from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.types import ClassifyRequest, ClassifyResult
 
+_WAITED = {**WAITED, 200: (*WAITED[200], "X-Tokens-Used")}
 OPERATIONS = (
+    Operation(
+        method="post",
+        path="/v1/tag",
+        scope="classify",
+        tag="Classify",
+        name="tag",
+        summary="Find the labels of one text, image or document that apply; there may be none.",
+        body=TagBody,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: TagAnswer, 202: JobObject},
+        headers=_WAITED,
+        problems=(400, 404, 504),
+        example={
+            "text": "My card was charged twice, and the parcel never arrived.",
+            "labels": ["delivery", "billing", "praise"],
+            "threshold": 0.4,
+        },
+        dialect=classer_tag,
+    ),
     Operation(
         method="post",
         path="/v1/classify",
@@ -34,10 +57,12 @@ OPERATIONS = (
         tag="Classify",
         name="classify",
         summary="Sort texts into labels.",
+        about="With `text`, `image` or `file` instead of `input`, the request and the answer have "
+        "the form of the Classer API, as those of `/v1/tag`.",
         body=ClassifyBody,
         parameters=(PREFER, IDEMPOTENCY_KEY),
-        answers={200: ClassifyAnswer, 202: JobObject},
-        headers=WAITED,
+        answers={200: (ClassifyAnswer, ClassifyTextAnswer), 202: JobObject},
+        headers=_WAITED,
         problems=(400, 404, 504),
         example={
             "input": ["The parcel never arrived.", "My card was charged twice."],
@@ -110,6 +135,7 @@ def blueprint(services: Services) -> Blueprint:
     timeout_s = settings.request_timeout_s
     routes = Blueprint("classify", __name__)
 
+    @routes.post("/v1/tag")
     @routes.post("/v1/classify")
     def classify() -> Response:
         with services.slots.one():
@@ -119,22 +145,26 @@ def blueprint(services: Services) -> Blueprint:
                 path=request.path,
                 headers=dict(request.headers),
             )
-            call = _Classify(
-                submit=services.submit,
-                jobs=jobs,
-                resolve=services.resolve,
-                uses=services.uses,
-                dialect=dialect,
-                said=dialect.parse(said, default_model=services.default_model),
-                prefer=prefer_header.read(request.headers.get("Prefer"), max_wait_s=timeout_s),
-                timeout_s=timeout_s,
-            )
-            return once(
-                services.idempotency,
-                data,
-                call.respond,
-                reserve_s=timeout_s + MARGIN_S,
-                as_it_stands=lambda stored: job_as_it_stands(jobs, stored),
-            )
+            with own_fields(dialect.own_error):
+                return answered(data, dialect, said)
+
+    def answered(data: bytes, dialect: Dialect, said: dict[str, object]) -> Response:
+        call = _Classify(
+            submit=services.submit,
+            jobs=jobs,
+            resolve=services.resolve,
+            uses=services.uses,
+            dialect=dialect,
+            said=dialect.parse(said, default_model=services.default_model),
+            prefer=prefer_header.read(request.headers.get("Prefer"), max_wait_s=timeout_s),
+            timeout_s=timeout_s,
+        )
+        return once(
+            services.idempotency,
+            data,
+            call.respond,
+            reserve_s=timeout_s + MARGIN_S,
+            as_it_stands=lambda stored: job_as_it_stands(jobs, stored),
+        )
 
     return routes

@@ -21,7 +21,7 @@ BATCH_BODY_BYTES = 4 * 2**20  # labels with descriptions, for up to eight groups
 POLLING_THREADS = 16
 _MAX_WAITING = 1024  # requests, for a thread of a pool
 _STREAMED_ANSWERS = ("/events", "/output", "/content", "/export")
-_LARGE = re.compile(r"/v1/(classify|train|classifiers/[^/]+/evaluate)")
+_LARGE = re.compile(r"/v1/((classify|tag)(/batch)?|train|classifiers/[^/]+/evaluate)")
 _UPLOADS = re.compile(r"/v1/(files|uploads/[^/]+/parts|classifiers/import)")
 _FOREVER = 2**63
 

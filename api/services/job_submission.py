@@ -24,7 +24,7 @@ from shared.limits import Limits
 from shared.messages import Call, decode, encode, error_of, reply_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Replies
-from shared.types import ClassifyRequest, JobResult, Priority
+from shared.types import ClassifyRequest, ClassifyResult, JobResult, Priority
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,8 @@ class JobSubmission:
             DeadlineExceeded: No answer within `timeout_s`.
             Unavailable: No worker offers the model, or Redis is away.
         """
-        until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
+        began = time.monotonic()
+        until = began + timeout_s  # the clock may be set while the caller waits
         request, model = self._checked(request)
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
         call = Call(
@@ -87,6 +88,9 @@ class JobSubmission:
         if reply.failure is not None:
             raise error_of(reply.failure)
         assert reply.result is not None
+        if isinstance(reply.result, ClassifyResult):
+            latency_ms = (time.monotonic() - began) * 1000
+            return reply.result.model_copy(update={"latency_ms": latency_ms})
         return reply.result
 
     def enqueue(

@@ -63,7 +63,7 @@ class RequestResolver:
         if request.errors == "per_item" and request.classifier is None:
             request = self._images_aside(request, named=asked.model)
         if texts_only is None:
-            texts_only = not any(item.media for item in request.items)
+            texts_only = not request.reads_media
         if asked.classifier is None and texts_only:
             model = self.text_model(request.model)
             request = request if model is None else request.model_copy(update={"model": model})

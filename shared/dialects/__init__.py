@@ -4,6 +4,7 @@ A dialect is a module with what `protocol` says; `registry` chooses between them
 
 - `native`: classify bodies with fields of ours, and every path that no other dialect claims.
 - `jina`: classify bodies as the vendor specifies them.
+- `classer`, `classer_tag`: a text, an image or a document beside `labels`, and the path to tag.
 - `openai`: the paths of files, uploads and batches.
 
 The other modules are parts that dialects share. All are pure: the front end speaks dialects over

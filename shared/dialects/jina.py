@@ -19,6 +19,7 @@ from shared.validation import translated
 NAME = "jina"
 ERROR: type[BaseModel] = Problem
 render, render_error = classify_response.render, problem.render_error
+own_error = problem.own_error
 
 
 def matches(path: str, headers: Mapping[str, str], body: object) -> bool:

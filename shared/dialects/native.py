@@ -42,7 +42,7 @@ from shared.validation import refuse
 NAME = "native"
 ERROR: type[BaseModel] = Problem
 render, render_error = classify_response.render, problem.render_error
-_KEYED = frozenset({"descriptions", "examples", "labels", "threshold"})
+own_error = problem.own_error
 
 
 _Threshold = Annotated[

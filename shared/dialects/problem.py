@@ -43,6 +43,12 @@ class FieldProblem(BaseModel):
     input: None = None
 
 
+class ProblemDetails(BaseModel):
+    """What clients of the Classer API read."""
+
+    field: str | None = Field(description="The first of the wrong fields.")
+
+
 class Problem(BaseModel):
     """Every error of the service."""
 
@@ -59,6 +65,7 @@ class Problem(BaseModel):
     )
     message: str = Field(description="The same as `detail`.")
     errors: list[FieldProblem]
+    details: ProblemDetails
 
 
 # As RFC 9110 calls them; Python has these names from 3.13 on.
@@ -83,9 +90,15 @@ def render_error(error: PigeonholeError, call: FailedCall) -> Rendered:
         error=fault_of(error, call.status) if for_openai else slug(error.code),
         message=error.detail,
         errors=[FieldProblem(field=f.field, message=f.message, type=f.type) for f in error.fields],
+        details=ProblemDetails(field=error.fields[0].field if error.fields else None),
     )
     media_type = "application/json" if call.accepts == {"application/json"} else MEDIA_TYPE
     return Rendered(body=body, headers={"Content-Type": media_type}, status=call.status)
+
+
+def own_error(error: PigeonholeError) -> PigeonholeError:
+    """The error of a dialect whose fields are called as they are inside the service."""
+    return error
 
 
 def fault_of(error: PigeonholeError, status: HTTPStatus) -> OpenAIFault:

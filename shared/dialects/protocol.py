@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -44,6 +45,15 @@ class FailedCall:
     accepts: frozenset[str]
 
 
+@contextmanager
+def own_fields(own_error: Callable[[PigeonholeError], PigeonholeError]) -> Iterator[None]:
+    """Errors of the block leave it with their fields as a dialect calls them."""
+    try:
+        yield
+    except PigeonholeError as exc:
+        raise own_error(exc) from exc.__cause__
+
+
 class ErrorDialect(Protocol):
     """The dialect of some paths, as far as every call of them needs it."""
 
@@ -62,6 +72,9 @@ class Dialect(ErrorDialect, Protocol):
 
     def parse(self, body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         """What a body says."""
+
+    def own_error(self, error: PigeonholeError) -> PigeonholeError:
+        """The error with its fields as the dialect calls them."""
 
     def render(self, request: ClassifyRequest, result: ClassifyResult) -> Rendered:
         """The answer of a call that succeeded."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from shared.dialects import jina, native, openai
+from shared.dialects import classer, classer_tag, jina, native, openai
 from shared.dialects.protocol import Dialect, ErrorDialect
 from shared.errors import MessageUndecodable
 from shared.validation import refuse
 
 CLASSIFY = "/v1/classify"
-_OTHERS = ("text", "texts", "file", "image")  # what further dialects call their input
-_CLASSIFY: tuple[Dialect, ...] = (native, jina)
+_CLASSIFY: tuple[Dialect, ...] = (classer_tag, classer, native, jina)
 _ALL: tuple[ErrorDialect, ...] = (openai, *_CLASSIFY)
 
 
@@ -26,8 +25,11 @@ def pick(
     """
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
-    if "input" not in body and (other := next((key for key in _OTHERS if key in body), None)):
-        refuse("input", f'is missing: send what to classify as "input", not as "{other}"')
+    if path == CLASSIFY and "texts" in body and not {"input", *classer.INPUTS} & body.keys():
+        refuse(
+            "input",
+            'is missing: send what to classify as "input", or "texts" to /v1/classify/batch',
+        )
     matching = (each for each in _CLASSIFY if each.matches(path, headers or {}, body))
     return next(matching, native), cast("dict[str, object]", body)
 

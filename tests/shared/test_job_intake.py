@@ -8,11 +8,12 @@ import pytest
 
 from shared import object_keys
 from shared.batches import BatchRequest, DryRunRequest, RowSource
+from shared.classifier_requests import RebuildRequest
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.job_intake import JobIntake, queue_of
 from shared.jobs import Job, State
 from shared.messages import Submission, decode, encode
-from shared.types import ClassifyRequest, Item, JobRequest, Priority, RebuildRequest
+from shared.types import ClassifyRequest, Item, JobRequest, Priority
 from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeStore
 

@@ -5,6 +5,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.schemas.result import RENDERERS
 from shared.batches import BatchRequest, DryRunRequest, RowSource
+from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.job_kinds import JOB_KINDS, Body
 from shared.types import (
     ClassifierVersion,
@@ -13,13 +14,10 @@ from shared.types import (
     EvaluateRequest,
     Example,
     ExampleFile,
-    ImportRequest,
     Item,
     JobKind,
     JobRequest,
     NewClassifier,
-    RebuildRequest,
-    RelabelRequest,
     TrainRequest,
 )
 

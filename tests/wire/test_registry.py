@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.dialects import jina, native, openai
+from shared.dialects import classer, classer_tag, jina, native, openai
 from shared.dialects.registry import at, named, pick
 from shared.errors import InvalidRequest, MessageUndecodable
 
@@ -37,10 +37,16 @@ def test_a_body_that_is_no_object_is_refused(body: object):
         pick(body)
 
 
-@pytest.mark.parametrize("key", ["text", "texts", "file", "image"])
-def test_a_body_of_another_dialect_is_told_the_name_of_ours(key: str):
-    with pytest.raises(InvalidRequest, match=f'as "input", not as "{key}"') as caught:
-        pick({key: "a", "labels": ["x", "y"]})
+@pytest.mark.parametrize("key", ["text", "file", "image"])
+def test_a_text_image_or_file_beside_labels_speaks_classer(key: str):
+    assert pick({key: "a", "labels": ["x", "y"]})[0] is classer
+    assert pick({key: "a", "labels": ["x", "y"], "input": "b"})[0] is not classer
+    assert pick({key: "a", "labels": ["x", "y"]}, path="/v1/tag")[0] is classer_tag
+
+
+def test_several_texts_are_told_their_path():
+    with pytest.raises(InvalidRequest, match=r"/v1/classify/batch") as caught:
+        pick({"texts": ["a"], "labels": ["x", "y"]})
 
     assert caught.value.fields[0].field == "input"
 
@@ -48,5 +54,6 @@ def test_a_body_of_another_dialect_is_told_the_name_of_ours(key: str):
 def test_a_stored_job_names_its_dialect():
     assert named("jina") is jina  # every stored job of versions before the native dialect
     assert named("native") is native
+    assert named("classer") is classer
     with pytest.raises(MessageUndecodable):
         named("martian")

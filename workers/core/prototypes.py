@@ -5,7 +5,7 @@ scores (`zero_shot`), nor what many examples teach (`learner`).
 
 The method is that of prototypical networks (Snell et al. 2017): a class is the mean of its
 examples. Here the label's own embedding is a part of the mean, because few examples say less than
-the label does. `ops/bench/examples.py` has the comparison behind `LABEL_WORTH`.
+the label does. `ops/bench/label_examples.py` has the comparison behind `LABEL_WORTH`.
 """
 
 from __future__ import annotations

@@ -107,11 +107,12 @@ class _Look:
         if not failed and not any(item.media for item in items):
             seen = partial(of_texts, counts=counts, windowed=windowed)
             return mapped(self._rows(tokens), seen)
-        texts = [i for i, item in enumerate(items) if not item.media and i not in failed]
+        read = [(i, item) for i, item in enumerate(items) if i not in failed]
+        texts = [i for i, item in read if item.text or not item.media]
         rows = self._rows([tokens[i] for i in texts])
-        media = {i: item for i, item in enumerate(items) if item.media and i not in failed}
-        once = {item: self.at(item) for item in _dealt(list(media.values()))}
-        others = {i: once[item] for i, item in media.items()}
+        media = {i: (item.images, item.file) for i, item in read if item.media}
+        once = {each: self.at(*each) for each in _dealt(list(media.values()))}
+        others = {i: once[each] for i, each in media.items()}
         views = mapped(
             settled([rows, *others.values()]),
             lambda _: put_together(len(items), texts, rows, others, counts, windowed, failed),
@@ -146,9 +147,9 @@ class _Look:
         """The vectors of texts."""
         return self.model.embedder.embed(tokens, self.context)
 
-    def at(self, item: Item) -> Future[ItemViews]:
-        """One item that has to be read first."""
-        return self._document(item.file) if item.file is not None else self._images(item.images)
+    def at(self, images: tuple[Media, ...], file: Media | None) -> Future[ItemViews]:
+        """The media of an item, which have to be read first."""
+        return self._document(file) if file is not None else self._images(images)
 
     def _images(self, images: Sequence[Media]) -> Future[ItemViews]:
         assert self.model.images is not None
@@ -285,15 +286,21 @@ def _empty(document: Document) -> str:
     return " ".join(("has neither text nor images where it was read.", *document.unread))
 
 
-def _dealt(items: Sequence[Item]) -> list[Item]:
+_ItemMedia = tuple[tuple[Media, ...], Media | None]
+"""The images of an item, and its document."""
+
+
+def _dealt(items: Sequence[_ItemMedia]) -> list[_ItemMedia]:
     """The distinct ones, each host's first before any host's second.
 
     So one that is slow does not hold all the turns at reading before the others' have begun.
     """
     seen: Counter[str] = Counter()
 
-    def place(item: Item) -> int:
-        host = host_of(item.media[0].url) if item.media else ""
+    def place(item: _ItemMedia) -> int:
+        images, file = item
+        first = images[0] if images else file
+        host = host_of(first.url) if first else ""
         seen[host] += 1
         return seen[host]
 

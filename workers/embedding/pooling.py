@@ -128,9 +128,10 @@ def put_together(
             if exc.outage or isinstance(exc, DeadlineExceeded):
                 raise
             failed[index] = without_variables(exc)
+            items[index], tokens[index] = (), 0  # a text beside it does not stand alone
             continue
-        items[index] = _added(views, seen.views)
-        tokens[index] = seen.tokens
+        items[index] += _added(views, seen.views)
+        tokens[index] += seen.tokens
         visual_tokens[index] = seen.visual_tokens
         if seen.windowed:
             long.add(index)

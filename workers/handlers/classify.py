@@ -102,6 +102,7 @@ class ClassifyHandler:
             Unavailable: This process does not hold the model, or the model has stopped.
         """
         model = model_of(self._models, request.model)
+        request = request.with_shared_media
         aside = {each.index: error_of(each.failure) for each in request.refused}
         views: Future[ViewBatch]
         scores: list[Future[Scores]]
@@ -234,6 +235,8 @@ class PendingClassification:
                 for index, error in sorted(views.failed.items())
             ),
             alike=tuple(pair for each in scores for pair in each.alike),
+            item_tokens=views.tokens,
+            visual_tokens=views.visual_tokens,
         )
 
 

@@ -14,22 +14,13 @@ from dataclasses import dataclass, replace
 
 from shared import object_keys
 from shared.classifier_record import Classifier, check_model
+from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.closed_labels import check_labels
 from shared.errors import Conflict, NotFound
 from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.types import (
-    Example,
-    ImportRequest,
-    NewClassifier,
-    RebuildRequest,
-    RelabelRequest,
-    TrainRequest,
-    TrainResult,
-    Usage,
-    VersionReport,
-)
+from shared.types import Example, NewClassifier, TrainRequest, TrainResult, Usage, VersionReport
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder

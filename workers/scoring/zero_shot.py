@@ -55,7 +55,8 @@ def _compared_with(request: ClassifyRequest, model: LoadedModel) -> list[bool]:
     if not any(item.media for item in request.items):
         return [False]
     by, files = request.files.by, any(item.file for item in request.items)
-    texts = any(not item.media for item in request.items) or (files and by != "pages")
+    texts = any(item.text or not item.media for item in request.items)
+    texts = texts or (files and by != "pages")
     images = any(item.images for item in request.items) or (files and by != "text")
     return [False] * texts + [True] * (images and model.images is not None)
 

@@ -8,8 +8,9 @@ import pytest
 import api.services.classifiers
 from shared import ids
 from shared.classifier_record import Classifier
+from shared.classifier_requests import RebuildRequest, RelabelRequest
 from shared.errors import Conflict, InvalidLabels, InvalidRequest, NotFound
-from shared.types import JobKind, Priority, RebuildRequest, RelabelRequest, TrainResult
+from shared.types import JobKind, Priority, TrainResult
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, creation, examples, hold, record, update
 from workers.classifier_file import TrainedClassifier

@@ -13,6 +13,7 @@ import pytest
 import api.services.classifiers
 from shared import ids, object_keys
 from shared.classifier_record import Classifier
+from shared.classifier_requests import ImportRequest, RebuildRequest
 from shared.errors import (
     Conflict,
     InvalidRequest,
@@ -26,16 +27,7 @@ from shared.jobs import Cancel, Job, Progress, State, advance
 from shared.limits import Limits
 from shared.messages import Submission, decode
 from shared.ports import Claim
-from shared.types import (
-    Example,
-    ExampleFile,
-    ImportRequest,
-    Item,
-    JobKind,
-    NewClassifier,
-    RebuildRequest,
-    TrainRequest,
-)
+from shared.types import Example, ExampleFile, Item, JobKind, NewClassifier, TrainRequest
 from tests.workers.conftest import Bench
 from workers.classifier_cache import ClassifierCache
 from workers.classifier_file import dumps, loads

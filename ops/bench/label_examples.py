@@ -1,6 +1,6 @@
 """How much a few examples of each label, sent with a request, help zero-shot classification.
 
-    python -m ops.bench.examples --data ../shared/data [--texts 1000]
+    python -m ops.bench.label_examples --data ../shared/data [--texts 1000]
 
 Prints markdown: macro-F1 by what the label is worth next to an example; then F1 and calibration by
 the number of examples; then where only every second label has examples; then several labels at
