@@ -7,6 +7,8 @@
 # make bench-quality   few-shot quality: tables, and plots into docs/explanation/ (reads ../shared/data)
 #
 # make clients      makes clients of the API by four generators, and uses them; needs Node and Java
+# make pages        looks at the pages in a real browser; needs Chromium
+# make screenshots  the same, and writes the screenshots of docs/images
 #
 # PYTHON=python3.12   the interpreter to build .venv with
 # TORCH=cpu           torch without CUDA: saves gigabytes where there is no GPU
@@ -27,9 +29,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # The modules whose docstrings hold examples; the others need not be imported to look for some.
 EXAMPLES = $(shell grep -rl --include=*.py '>>> ' api ops shared workers)
 FAST := not integration and not chaos and not slow
-REAL := (integration or chaos) and not clients
+REAL := (integration or chaos) and not clients and not pages
 
-.PHONY: run setup check test chaos bench bench-million bench-quality clients docs lock
+.PHONY: run setup check test chaos bench bench-million bench-quality clients pages screenshots docs lock
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.launcher
@@ -65,6 +67,12 @@ clients: $(DEV_STAMP)
 	@for each in node npm java; do command -v $$each >/dev/null || { echo \
 	  "make clients needs Node 20 with npm, and Java 11, and here is no '$$each'; on Debian: apt-get install nodejs npm default-jre-headless" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m clients tests/clients
+
+pages: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m pages tests/pages
+
+screenshots: $(DEV_STAMP)
+	SCREENSHOTS=1 $(BIN)/python -m pytest -m pages tests/pages
 
 docs: $(DEV_STAMP)
 	$(BIN)/python -m ops.docs

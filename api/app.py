@@ -7,6 +7,7 @@ from flask import Flask
 from api.dependencies import Services
 from api.http import compression, cors, error_handlers, middleware
 from api.openapi import operation_checks
+from api.pages import site
 from api.routes import (
     batch_streams,
     batches,
@@ -70,6 +71,7 @@ def create_app(services: Services) -> Flask:
     operation_checks.install(app, OPERATIONS)
     error_handlers.install(app)
     docs.install(app, OPERATIONS)
+    app.register_blueprint(site.blueprint())
     for resource in RESOURCES:
         app.register_blueprint(resource.blueprint(services))
     return app

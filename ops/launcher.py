@@ -187,7 +187,7 @@ def _welcome(settings: Settings, key: str | None) -> str:
 Pigeonhole is ready: {address(settings)}
 {told}
 
-Try it:
+Try it in a browser at the address above, or here:
 
 curl -s {address(settings)}/v1/classify -H {header} \\
   -H 'Content-Type: application/json' -d '{json.dumps(_EXAMPLE)}'

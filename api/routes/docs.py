@@ -43,11 +43,6 @@ def _documents(operations: tuple[Operation, ...]) -> Blueprint:
     routes = Blueprint("documents", __name__)
     spec = lru_cache(_ROOTS_KEPT)(lambda root: body.dump(document(operations, root)))
 
-    @routes.get("/")
-    def home() -> BaseResponse:
-        # Relative where no prefix is known: the proxy may have removed one without saying so.
-        return redirect(f"{middleware.root()}{_DOCS}/" if middleware.root() else _PAGE)
-
     @routes.get(_DOCS)
     def page_without_slash() -> BaseResponse:
         return redirect(_PAGE)

@@ -177,9 +177,6 @@ class TestDocuments:
         assert "://" not in page
         assert '"validatorUrl": null' in page
 
-    def test_the_root_leads_to_the_page(self, client: FlaskClient):
-        assert client.get("/", follow_redirects=True).request.path == "/docs/"
-
     def test_the_document_is_served(self, client: FlaskClient):
         assert client.get("/openapi.json").get_json()["openapi"] == "3.1.0"
 

@@ -69,6 +69,6 @@ def test_every_route_has_its_place() -> None:
         for path, of in document(OPERATIONS)["paths"].items()
         for method in of
     }
-    routes |= {"GET /", "GET /docs/", "GET /openapi.json", "GET /errors/{error}"}
+    routes |= {"GET /", "GET /dashboard", "GET /docs/", "GET /openapi.json", "GET /errors/{error}"}
 
     assert [route for route in sorted(routes) if f"`{route}`" not in page] == []

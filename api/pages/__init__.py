@@ -1,0 +1,5 @@
+"""The pages for people: templates, ES modules and style sheets, and the routes that serve them.
+
+Belongs here: what a browser loads. Scripts call the public API (`/v1/…`) with the visitor's key.
+Does not belong here: services. A page knows nothing that a client of the API could not know.
+"""

@@ -1,0 +1,42 @@
+/** The parts of the service, its queues and processes, and the models that workers hold. */
+
+import { call, send } from "./api.js";
+import { el, facts, table } from "./dom.js";
+
+export async function systemView({ place, signal }) {
+  const [health, models, metrics] = await Promise.all([
+    readiness(signal),
+    call("v1/models", { signal }),
+    send("metrics", { signal }).then((response) => response.text()).catch(() => ""),
+  ]);
+  const gauges = [...metrics.matchAll(
+    /^pigeonhole_(queue_waiting|live_processes)\{(?:queue|role)="([^"]*)"\} (\S+)$/gm)];
+  const of = (name) => gauges.filter(([, found]) => found === name)
+    .map(([, , label, value]) => [label, String(Number(value))]);
+  place.replaceChildren(
+    el("section", { class: "panel" },
+      el("h2", {}, "Health"),
+      el("p", { class: health.ready ? "good" : "error", role: "status" },
+        health.ready ? "The service is ready: a text came back through the queue." : "The service is not ready."),
+      facts(Object.entries(health.parts ?? {}).map(([part, state]) => [part.replaceAll("_", " "), state]))),
+    el("section", { class: "panel" },
+      table("Living processes", ["role", "number"], of("live_processes"), { numeric: [1] }),
+      table("Waiting in the queues", ["queue", "calls and tasks"], of("queue_waiting"),
+        { numeric: [1], empty: "none." })),
+    el("section", { class: "panel" },
+      table("Models", ["model", "held by a worker", "device", "languages", "aliases"],
+        models.data.map((model) => [
+          model.id, model.available ? "yes" : "no", model.device,
+          (model.languages ?? []).join(", "), (model.aliases ?? []).join(", "),
+        ]))));
+}
+
+/** The answer of /health/ready, also where it is 503. */
+async function readiness(signal) {
+  try {
+    return await call("health/ready", { signal });
+  } catch (error) {
+    if (error.status !== 503) throw error;
+    return error.problem;
+  }
+}
