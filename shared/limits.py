@@ -147,6 +147,7 @@ class Limits:
             "engine",
             f"{request.engine} would compare {pairs} pairs of an input and a label, but at most "
             f"{self.max_pairs} are allowed in one request; {remedy}fewer inputs, or a batch",
+            LabelLimitExceeded,
         )
 
     def check_training(

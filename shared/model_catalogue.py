@@ -98,11 +98,6 @@ class Catalogue:
         if default not in self._names:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
-        if self.default.is_nli:
-            raise ConfigurationError(
-                f"the default model {default!r} is an NLI model, which embeds nothing; "
-                "requests select it with the option engine"
-            )
 
     def nli_models(self) -> tuple[ModelEntry, ...]:
         """The models that compare pairs, the preferred one first."""
@@ -167,7 +162,13 @@ def load(extra: str = "", *, default: str) -> Catalogue:
             ) from exc
         own = _parse(extra, text)
         entries = own | {name: entry for name, entry in entries.items() if name not in own}
-    return Catalogue(entries.values(), default=default)
+    catalogue = Catalogue(entries.values(), default=default)
+    if catalogue.default.is_nli:
+        raise ConfigurationError(
+            f"the default model {default!r} is an NLI model, which embeds nothing; "
+            "requests select it with the option engine"
+        )
+    return catalogue
 
 
 def _parse(source: str, text: str) -> dict[str, ModelEntry]:

@@ -12,6 +12,7 @@ from ops.bench import (
     few_shot,
     media,
     million,
+    nli,
     speed,
     two_workers,
 )
@@ -21,6 +22,7 @@ _ROWS = 100_000  # `make bench-million` has the rest
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends
     speed.main()
+    nli.main()
     few_shot.main()
     bulk_tagging.main()
     fairness.main()

@@ -9,7 +9,7 @@ import pytest
 
 from shared.engine_resolution import AUTO_LABELS, with_engine
 from shared.errors import ConfigurationError, InvalidRequest, ModelNotFound
-from shared.model_catalogue import Catalogue, ModelEntry
+from shared.model_catalogue import Catalogue, ModelEntry, load
 from shared.types import ClassifierVersion, ClassifyRequest, Item, Question
 
 VERSION = ClassifierVersion(account="a", classifier_id="c", version=1, file="f")
@@ -126,7 +126,7 @@ def test_what_an_engine_does_not_measure_is_refused():
 
 def test_an_nli_model_is_no_default_and_embeds_nothing():
     with pytest.raises(ConfigurationError, match="is an NLI model"):
-        Catalogue([SMALL], default="nli-s")
+        load(default="nli-deberta-v3-xsmall")
     with pytest.raises(InvalidRequest, match="name a model that does, such as embedder"):
         CATALOGUE.find_embedder("nli-s")
 

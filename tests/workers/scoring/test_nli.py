@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from shared.errors import DeadlineExceeded, InvalidRequest, TokenLimitExceeded
+from shared.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    LabelLimitExceeded,
+    TokenLimitExceeded,
+)
 from shared.limits import COMPARED_LABELS, Limits
 from shared.model_catalogue import ModelEntry
 from shared.types import ClassifyRequest, ClassifyResult, Priority, Question
@@ -194,9 +199,9 @@ def test_a_model_does_only_what_it_can(bench: Bench, pairs: FixedPairs):
 
 def test_more_pairs_than_allowed_are_refused_with_what_to_do():
     limits = Limits(max_pairs=100)
-    with pytest.raises(InvalidRequest, match=r'compare 120 pairs.*100.*"engine": "hybrid"'):
+    with pytest.raises(LabelLimitExceeded, match=r'compare 120 pairs.*100.*"engine": "hybrid"'):
         limits.check(asked("a", "b", "c", questions=(Question(labels=MANY),)))
 
     limits.check(asked("a", "b", "c", engine="hybrid", questions=(Question(labels=MANY),)))
-    with pytest.raises(InvalidRequest, match=r"compare 104 pairs.*send fewer inputs"):
+    with pytest.raises(LabelLimitExceeded, match=r"compare 104 pairs.*send fewer inputs"):
         limits.check(asked(*"abcdefghijklm", engine="hybrid", questions=(Question(labels=MANY),)))
