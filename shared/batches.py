@@ -106,6 +106,14 @@ class ColumnMapping(Value):
         return self.image_column or self.file_column or self.text_column
 
 
+class CsvForm(Value):
+    """How a CSV output is written; the defaults are those of RFC 4180, in UTF-8."""
+
+    delimiter: str = ","
+    decimal: Literal[".", ","] = "."  # of numbers
+    bom: bool = False  # a byte order mark, by which Excel recognises UTF-8
+
+
 class BatchRequest(JobRequest):
     """A batch over a file. Without `rows`, each line is a request to `endpoint`."""
 
@@ -115,6 +123,7 @@ class BatchRequest(JobRequest):
     rows: ColumnMapping | None = None
     output_format: Kind = "jsonl"
     escape_formulas: bool = False  # CSV output: prevents that a spreadsheet runs texts as formulas
+    csv_form: CsvForm = CsvForm()
     output_url: str = ""
     output_name: str = ""  # template of both file names; empty: `output_names.DEFAULT`
     completion_window: str = "24h"

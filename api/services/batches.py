@@ -77,6 +77,7 @@ class Batches:
             rows=rows,
             output_format=said.output_format or "jsonl",
             escape_formulas=said.csv_formulas == "escape",
+            csv_form=said.csv_form,
             output_url=said.output_url or "",
             output_name=said.output_name or "",
             completion_window=said.completion_window,

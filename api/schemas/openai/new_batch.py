@@ -10,7 +10,15 @@ from pydantic import ConfigDict, Field, ValidationError
 from api.schemas.openai.expiry import ExpiresAfter
 from api.schemas.openai.row_request import Asking
 from shared import output_names
-from shared.batches import MAX_SKIPPED_LINES, TRAIN, Kind, RowSource, delimiter_of, encoding_of
+from shared.batches import (
+    MAX_SKIPPED_LINES,
+    TRAIN,
+    CsvForm,
+    Kind,
+    RowSource,
+    delimiter_of,
+    encoding_of,
+)
 from shared.dialects.metadata import Metadata
 from shared.schema_base import Schema
 from shared.validation import refuse, translated
@@ -24,7 +32,8 @@ _COLUMNS = ("text_column", "image_column", "file_column")
 _OF_FILES = (
     "id_column", "id_columns", *_COLUMNS, "input_format", "delimiter", "encoding", "skip_rows",
 )  # fmt: skip
-_OF_ROWS = (*_OF_FILES, "output_format", "csv_formulas")
+_OF_CSV_OUTPUT = ("csv_formulas", "csv_delimiter", "csv_decimal", "csv_bom")
+_OF_ROWS = (*_OF_FILES, "output_format", *_OF_CSV_OUTPUT)
 
 
 class BatchBody(Schema):
@@ -105,6 +114,16 @@ class BatchBody(Schema):
         "`+`, `-`, `@`, a tab or a carriage return, because a spreadsheet would run it "
         "as a formula. `keep` (default) leaves texts unchanged.",
     )
+    csv_delimiter: str | None = Field(
+        None, description="Delimiter of a CSV output: one character, or `tab`; default `,`."
+    )
+    csv_decimal: Literal[".", ","] | None = Field(
+        None, description="Decimal separator of numbers in a CSV output; default `.`."
+    )
+    csv_bom: bool | None = Field(
+        None,
+        description="Begin a CSV output with a byte order mark, by which Excel recognises UTF-8.",
+    )
     output_url: str | None = Field(
         None,
         description="Additional location of the output files: `s3://bucket/prefix/`. The operator "
@@ -122,6 +141,15 @@ class BatchBody(Schema):
     def window_s(self) -> int:
         """The completion window."""
         return window_s(self.completion_window)
+
+    @property
+    def csv_form(self) -> CsvForm:
+        """The form of a CSV output."""
+        return CsvForm(
+            delimiter=delimiter_of(self.csv_delimiter or ",") or ",",
+            decimal=self.csv_decimal or ".",
+            bom=bool(self.csv_bom),
+        )
 
     def source(self, filename: str) -> RowSource:
         """The source of the rows. Requests are always JSON lines."""
@@ -176,12 +204,15 @@ def parse(body: object, *, max_window_s: float) -> BatchBody:
         _check_items(said)
     if said.id_columns is not None:
         _check_id_columns(said, said.id_columns)
-    if said.delimiter is not None and delimiter_of(said.delimiter) is None:
-        refuse("delimiter", "must be one character, or `tab`; a quote or line end is not allowed")
+    for field in ("delimiter", "csv_delimiter"):
+        word = getattr(said, field)
+        if word is not None and delimiter_of(word) is None:
+            refuse(field, "must be one character, or `tab`; a quote or line end is not allowed")
     if said.encoding is not None and encoding_of(said.encoding) is None:
         refuse("encoding", "unsupported encoding; use one such as utf-8, utf-16 or cp1252")
-    if said.csv_formulas is not None and said.output_format != "csv":
-        refuse("csv_formulas", "is only for output_format csv")
+    for field in _OF_CSV_OUTPUT:
+        if getattr(said, field) is not None and said.output_format != "csv":
+            refuse(field, "is only for output_format csv")
     if said.output_name is not None:
         _check_name(said, said.output_name)
     named = [field for field in _COLUMNS if getattr(said, field) is not None]

@@ -65,7 +65,7 @@ def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number(
     [
         (None, [], "12"), ({"id": "a"}, [], "12"), ({"id": "a"}, ["id"], "a"), (None, ["id"], None),
         ({}, ["id"], None), ({"id": ""}, ["id"], None), ({"id": True}, ["id"], None),
-        ({"id": 1, "dt": None}, ["dt", "id"], "/1"), ({"id": 1}, ["dt", "id"], None),
+        ({"id": 1, "dt": None}, ["dt", "id"], "%null/1"), ({"id": 1}, ["dt", "id"], None),
         ({"id": " ", "dt": None}, ["dt", "id"], None), ({"id": [], "dt": "x"}, ["dt", "id"], None),
     ],
 )  # fmt: skip
@@ -97,3 +97,11 @@ def test_a_column_of_several_that_cannot_be_an_id_is_named():
     assert (wrong.code, wrong.param) == ("invalid_id", "dt")
     assert isinstance(missing, RowFault)
     assert (missing.code, missing.param) == ("missing_column", "none")
+
+
+def test_a_null_among_several_ids_is_not_an_empty_text():
+    rows = [{"dt": "a", "n": value, "text": "x"} for value in (None, float("nan"), "", "%null")]
+
+    found = [pick(row, 1, column="text", id_columns=["dt", "n"]) for row in rows]
+
+    assert [getattr(each, "id", None) for each in found] == ["a/%null"] * 2 + ["a/", "a/%25null"]

@@ -95,6 +95,29 @@ def test_others_are_guessed_by_their_letters(text: str, encoding: str, times: in
     assert (data.decode(found), bom) == (text * times, False)
 
 
+UMLAUTS = "Nr;Text\r\n1;Können Sie die Tür öffnen?\r\n2;Die Männer hätten gern mehr Öl\r\n"
+WESTERN = {
+    "german": GERMAN,
+    "umlauts": UMLAUTS,
+    "one umlaut": "Nr;Text\r\n1;Wir können nicht bezahlen\r\n",
+    "sharp s": "Nr;Text\r\n1;Die Größe der Straße gefällt\r\n",
+    "french": FRENCH,
+    "plain french": "Nr;Texte\r\n1;La commande est arrivée abîmée\r\n2;Très déçu\r\n",
+    "spanish": SPANISH,
+    "plain spanish": "Nr;Texto\r\n1;El señor llamó por teléfono\r\n2;¿Dónde está?\r\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp850", "mac-roman"])
+@pytest.mark.parametrize("name", WESTERN)
+@pytest.mark.parametrize("times", [1, 40])
+def test_western_texts_of_windows_dos_and_mac(name: str, encoding: str, times: int):
+    text = WESTERN[name] * times
+    data = text.encode(encoding)
+
+    assert data.decode(encoding_of(data, None)[0]) == text
+
+
 @pytest.mark.parametrize(
     "line",
     [

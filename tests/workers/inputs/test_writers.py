@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.batches import Kind
+from shared.batches import CsvForm, Kind
 from shared.errors import InvalidRequest
 from tests.workers.inputs.streams import data_of, rows_of
 from tests.workers.inputs.test_jsonl import OBJECTS
 from workers.inputs.tables.file_format import Format
-from workers.inputs.tables.output_columns import ListOf, OutputColumn, Struct
+from workers.inputs.tables.output_columns import ListOf, OutputColumn, Struct, Values
 from workers.inputs.tables.parquet_writer import GROUP_BYTES, GROUP_ROWS
 from workers.inputs.tables.writers import PIECE_BYTES, write_rows
 
@@ -193,3 +193,13 @@ def test_a_nested_value_of_another_type_is_refused_by_name():
         match=r"columns\[x\]: a value does not match the column type \(list or object\)",
     ):
         b"".join(write_rows([{"x": [{"label": 5}]}], "parquet", [column]))
+
+
+def test_a_csv_for_excel_has_a_mark_semicolons_and_decimal_commas():
+    rows: list[Values] = [{"text": "a;b, c", "score": 0.5, "n": 7, "none": None}]
+    form = CsvForm(delimiter=";", decimal=",", bom=True)
+
+    data = b"".join(write_rows(rows, "csv", form=form))
+
+    assert data == '\ufefftext;score;n;none\r\n"a;b, c";0,5;7;\r\n'.encode()
+    assert data_of(rows_of(data)) == [{"text": "a;b, c", "score": "0,5", "n": "7", "none": ""}]

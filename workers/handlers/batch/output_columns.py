@@ -115,7 +115,12 @@ def _table(
     columns = [*(OutputColumn(name=name) for name in first["row"]), *(each.column for each in ours)]
     rows = ({**line["row"], **{each.name: each.value(line) for each in ours}} for line in lines)
     return write_rows(
-        rows, body.output_format, columns, rest=rest, escape_formulas=body.escape_formulas
+        rows,
+        body.output_format,
+        columns,
+        rest=rest,
+        escape_formulas=body.escape_formulas,
+        form=body.csv_form,
     )
 
 

@@ -23,15 +23,20 @@ _CANDIDATES = [
 _LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # cp1252 is preferred over these
 _LIKE_CP1252 = ["cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2"]  # most signs are the same
 _LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß"
+_SECOND = "ßéèç"  # behind another such letter, as in Größe, créée and déçu
 _BEHIND_WORDS = "”»…–—®™ªº·²"  # noqa: RUF001  not before a letter that follows one
 _BEFORE_WORDS = "«€£§©•¿¡½¼¾±×„‚"  # noqa: RUF001  not after a letter
 _QUOTES = "“‘"  # noqa: RUF001  before a word in English, behind it in German; not between two letters
 _SIGNS = "’\xa0°" + _BEHIND_WORDS + _BEFORE_WORDS + _QUOTES  # noqa: RUF001
 # Implausible in a Western text: other characters, signs within words, two such letters together.
 _STRANGE = re.compile(
-    rf"[^\x00-\x7f{_LETTERS}{_SIGNS}]|[a-zA-Z](?:[{_BEFORE_WORDS}]|[{_BEHIND_WORDS}{_QUOTES}][a-zA-Z])"
-    rf"|[{_LETTERS}]{{2}}"
+    rf"[^\x00-\x7f{_LETTERS}{_SIGNS}]|[a-zA-Z](?:[{_BEFORE_WORDS}]|"
+    rf"[{_BEHIND_WORDS}{_QUOTES}][a-zA-Z{_LETTERS}])|[{_LETTERS}](?![{_SECOND}])[{_LETTERS}]|(?<![^\s;,\"])™[a-zA-Z]"
 )
+# The encodings of DOS and of old Macs, in which the letters of Western Europe have other places.
+_OLDER = ("cp850", "mac_roman")
+_WITHIN = re.compile(rf"[a-z][{_LETTERS[: _LETTERS.index('à')]}]")  # a capital within a word
+_FREQUENT = frozenset("äöüßéèàçñáíóúêâ")  # in German, French and Spanish
 _RARE = 0.03  # of all bytes: English has fewer, German and French about as many
 _FEW = 2  # different bytes
 _GUESS_BYTES = 16 * 1024
@@ -120,12 +125,28 @@ def _is_western(sample: bytes) -> bool:
     return not _STRANGE.search(text)
 
 
+def _older_encoding(sample: bytes) -> str | None:
+    """The encoding of DOS or Mac in which a text is plausible; of both the one in which frequent
+    letters are more numerous. None where that does not decide.
+    """
+    frequent: dict[str, int] = {}
+    for name in _OLDER:
+        text = sample.decode(name)
+        if not (_STRANGE.search(text) or _WITHIN.search(text)):
+            frequent[name] = sum(letter in _FREQUENT for letter in text)
+    best = max(frequent, key=lambda name: frequent[name], default=None)
+    undecided = list(frequent.values()).count(frequent.get(best or "", 0)) > 1
+    return None if undecided else best
+
+
 def _by_letters(sample: bytes) -> str:
     """The likeliest encoding.
 
     Letter statistics use letters only: they detect "El niño" as Big5, "garçon" as cp850, and a line
     with quotes and dashes of cp1252 as cp850, too. A text that is plausible as cp1252 is therefore
-    cp1252 if few of its bytes are not ASCII, and otherwise an encoding with the same signs.
+    cp1252 if few of its bytes are not ASCII, and otherwise an encoding with the same signs. One
+    that is not plausible as cp1252, but as the text of a DOS or Mac, is that: the library reads
+    umlauts of cp850 as cp1252.
     """
     candidates = _CANDIDATES
     if _is_western(sample):
@@ -133,6 +154,8 @@ def _by_letters(sample: bytes) -> str:
         if len(odd) <= _RARE * len(sample) or len(set(odd)) <= _FEW:
             return "cp1252"
         candidates = _LIKE_CP1252
+    elif older := _older_encoding(sample):
+        return older
     matches = charset_normalizer.from_bytes(
         sample, cp_isolation=candidates, steps=_GUESS_BYTES // 1024, chunk_size=1024
     )

@@ -14,6 +14,8 @@ from workers.inputs.tables.row import FaultCode, RowFault
 
 Kind = Literal["text", "image", "file"]
 
+_NULL = "%null"  # among several id columns; the % of a value is escaped
+
 _EMPTY: dict[Kind, FaultCode] = {
     "text": "empty_text",
     "image": "empty_image",
@@ -70,7 +72,9 @@ def pick(
         if name is None:
             return RowFault("invalid_id", "must be a string or a whole number", column)
         names.append(name)
-    return RowContent(id=_joined(names) if id_columns else str(number), said=value)
+    if not id_columns:
+        return RowContent(id=str(number), said=value)
+    return RowContent(id=_joined([data[column] for column in id_columns], names), said=value)
 
 
 def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[str]) -> str | None:
@@ -85,23 +89,35 @@ def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[
         return str(number)
     if data is None or any(column not in data for column in id_columns):
         return None
-    names = [name_of(data[column]) for column in id_columns]
+    values = [data[column] for column in id_columns]
+    names = [name_of(value) for value in values]
     known = [name for name in names if name is not None]
-    return _joined(known) if len(known) == len(names) else None
+    return _joined(values, known) if len(known) == len(names) else None
 
 
-def _joined(names: Sequence[str]) -> str | None:
-    """Join the values of id columns; different values give different ids."""
+def _joined(values: Sequence[object], names: Sequence[str]) -> str | None:
+    """Join the values of id columns, whose texts are `names`; different values give different ids.
+
+    >>> _joined(["a", None], ["a", ""]), _joined(["a", " "], ["a", ""])
+    ('a/%null', 'a/')
+    """
     if not any(names):
         return None
     if len(names) == 1:
         return names[0]
-    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in names)
+    return "/".join(
+        _NULL if _is_null(value) else name.replace("%", "%25").replace("/", "%2F")
+        for value, name in zip(values, names, strict=True)
+    )
+
+
+def _is_null(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def name_of(value: object) -> str | None:
     """An id or a label as text; empty for null; None for a value that cannot be one."""
-    if value is None:
+    if _is_null(value):
         return ""
     if isinstance(value, str):
         return value.strip()
@@ -110,8 +126,8 @@ def name_of(value: object) -> str | None:
     if isinstance(value, int):
         return str(value)
     # pandas writes a column of whole numbers with a missing one as doubles.
-    if isinstance(value, float) and (value.is_integer() or math.isnan(value)):
-        return "" if math.isnan(value) else str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return None
 
 

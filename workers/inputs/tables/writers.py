@@ -17,7 +17,7 @@ from itertools import chain
 
 import msgspec
 
-from shared.batches import Kind
+from shared.batches import CsvForm, Kind
 from workers.inputs.tables.output_columns import OutputColumn, Values, text_of
 from workers.inputs.tables.parquet_writer import write_parquet
 from workers.inputs.tables.row import unreadable
@@ -35,6 +35,7 @@ def write_rows(
     *,
     rest: str | None = None,
     escape_formulas: bool = False,
+    form: CsvForm | None = None,
 ) -> Iterator[bytes]:
     """Write a file of the rows, in pieces.
 
@@ -45,6 +46,7 @@ def write_rows(
             null or, in CSV, empty. None: the keys of the first row.
         escape_formulas: in CSV, prefix a ``'`` to each text and column name that a spreadsheet
             would read as a formula; numbers are unchanged.
+        form: of CSV.
         rest: the name of a last column for undeclared values, as a JSON object.
 
     Raises:
@@ -67,7 +69,8 @@ def write_rows(
     if kind == "jsonl":
         return _jsonl(ordered)
     if kind == "csv":
-        return _csv(ordered, [column.name for column in declared], escape=escape_formulas)
+        header = [column.name for column in declared]
+        return _csv(ordered, header, form or CsvForm(), escape=escape_formulas)
     return write_parquet(ordered, declared)
 
 
@@ -113,13 +116,23 @@ def escaped(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _csv(rows: Iterable[Values], names: list[str], *, escape: bool) -> Iterator[bytes]:
+def _with_comma(value: object) -> object:
+    return repr(value).replace(".", ",") if isinstance(value, float) else value
+
+
+def _csv(
+    rows: Iterable[Values], names: list[str], form: CsvForm, *, escape: bool
+) -> Iterator[bytes]:
     buffer = io.StringIO()
-    write = csv.writer(buffer, lineterminator="\r\n").writerow
+    write = csv.writer(buffer, delimiter=form.delimiter, lineterminator="\r\n").writerow
+    if form.bom:
+        buffer.write("\ufeff")
     if names:
         write([escaped(name) for name in names] if escape else names)
     for row in rows:
         values = map(escaped, row.values()) if escape else row.values()
+        if form.decimal == ",":
+            values = map(_with_comma, values)
         write([text_of(value) for value in values])
         if buffer.tell() >= PIECE_BYTES:
             yield buffer.getvalue().encode()

@@ -47,6 +47,9 @@ class AsyncBatches(AsyncBatchCalls):
         skip_rows: int | None = None,
         output_format: str | None = None,
         csv_formulas: str | None = None,
+        csv_delimiter: str | None = None,
+        csv_decimal: str | None = None,
+        csv_bom: bool | None = None,
         completion_window: str | None = None,
         metadata: dict[str, str] | None = None,
         part_bytes: int = _PART_BYTES,
@@ -71,7 +74,9 @@ class AsyncBatches(AsyncBatchCalls):
             id_column, id_columns: What to call the rows; their numbers if absent.
             text_column: `text` if absent; or `image_column`, or `file_column`.
             input_format, delimiter, encoding, skip_rows: How to read the file; found out if absent.
-            output_format, csv_formulas, completion_window, metadata: As for a batch.
+            output_format, csv_formulas, csv_delimiter, csv_decimal, csv_bom: The form of the
+                output, as for a batch.
+            completion_window, metadata: As for a batch.
             part_bytes: Size of the parts of the upload.
             options: See `Options`.
 
@@ -99,6 +104,9 @@ class AsyncBatches(AsyncBatchCalls):
                 encoding=encoding,
                 skip_rows=skip_rows,
                 csv_formulas=csv_formulas,
+                csv_delimiter=csv_delimiter,
+                csv_decimal=csv_decimal,
+                csv_bom=csv_bom,
                 completion_window=completion_window,
                 metadata=metadata,
             ),
