@@ -8,6 +8,7 @@ processes, and so is its result. Finalising assembles the results of all parts.
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from shared import ids, output_names
 from shared.output_names import FileKind
-from shared.types import ClassifyRequest, Failure, JobRequest, JobResult, Usage, Value
+from shared.types import ClassifyRequest, Failure, JobRequest, JobResult, LabelsAlike, Usage, Value
 
 Kind = Literal["jsonl", "csv", "parquet"]
 RetryRows = Literal["retryable", "all"]
@@ -216,11 +217,12 @@ class PartReport(Value):
     codes: dict[str, int] = Field(default_factory=dict)
     done: tuple[tuple[int, int], ...] = ()
     final: tuple[tuple[int, int], ...] = ()
+    alike: tuple[LabelsAlike, ...] = ()  # labels of plain rows; the ledger omits them
 
     @property
     def short(self) -> PartReport:
         """The report as stored in the ledger."""
-        return self.model_copy(update={"done": (), "final": ()})
+        return self.model_copy(update={"done": (), "final": (), "alike": ()})
 
 
 class DryRunRequest(JobRequest):
@@ -264,6 +266,12 @@ class BatchResult(JobResult):
     usage: Usage = Usage()
     codes: dict[str, int] = Field(default_factory=dict)
     retryable: int | None = None
+    alike: tuple[LabelsAlike, ...] = ()
+
+
+def distinct(alike: Iterable[LabelsAlike]) -> tuple[LabelsAlike, ...]:
+    """Each pair of labels once, in order: parts find the same, with cosines that may differ."""
+    return tuple({(each.group, each.labels): each for each in alike}.values())
 
 
 class StoredFile(Value):

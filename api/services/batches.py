@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from api.services.caller import Caller
 from api.services.files import Files
 from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
-from api.services.jobs import JobPage, Jobs, holds
+from api.services.jobs import MAX_LOOK_S, JobPage, Jobs, holds
 from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
@@ -141,20 +142,24 @@ class Batches:
         def wanted(job: Job) -> bool:
             return (status is None or job.state in states_of(status)) and holds(job, metadata or {})
 
-        page = self.jobs.list(
-            account,
-            after=ids.job_id_of(after),
-            limit=limit,
-            under=object_keys.batches_of(account),
-            wanted=wanted if status or metadata else None,
-        )
+        last, until = ids.job_id_of(after), time.monotonic() + MAX_LOOK_S
         listed: list[BatchStatus] = []
-        for job in page.jobs:
-            with suppress(NotFound):  # expired between the listing and the look
-                standing = self._standing(job, self._asked(job))
-                if status in (None, standing.status):
-                    listed.append(standing)
-        return listed, page
+        while True:
+            page = self.jobs.list(
+                account,
+                after=last,
+                limit=limit,
+                under=object_keys.batches_of(account),
+                wanted=wanted if status or metadata else None,
+            )
+            for job in page.jobs:
+                with suppress(NotFound):  # expired between the listing and the look
+                    standing = self._standing(job, self._asked(job))
+                    if status in (None, standing.status):
+                        listed.append(standing)
+            if listed or not page.has_more or time.monotonic() > until:
+                return listed, page
+            last = page.last_id or last
 
     def again(self, account: str, batch_id: str, rows: RetryRows) -> BatchRequest:
         """The request for a batch of those rows that did not come out of another: all, or those

@@ -6,6 +6,7 @@ accepted request, which says that the job waits for the keeper.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ PLOTS = {
 }
 """The drawings that a job may have beside its result, and their media types."""
 
-MAX_LOOKED_AT = 1000  # jobs, for one page of a filtered list
+MAX_LOOKED_AT = 1000  # jobs of a filtered list, before a page with any of them is answered
+MAX_LOOK_S = 10.0  # for the first job of a page, well within the time limit of clients
 _LOOKED_AT_ONCE = 100  # of them, in one word with Redis
 
 
@@ -83,8 +85,9 @@ class Jobs:
     ) -> JobPage:
         """Jobs of the account, newest first, after the job `after`.
 
-        With `wanted` a page may have fewer than `limit` jobs, or none, though there are more: at
-        most `MAX_LOOKED_AT` jobs are looked at for it.
+        With `wanted` a page may have fewer than `limit` jobs though there are more: it ends at the
+        first of each `MAX_LOOKED_AT` jobs looked at by which it has any, or after `MAX_LOOK_S`. So
+        it is empty only if nothing is found in that time: the OpenAI SDKs stop at an empty page.
 
         Args:
             account: Whose.
@@ -94,6 +97,23 @@ class Jobs:
             wanted: Says of a job whether it is listed; all are if None.
         """
         prefix = object_keys.jobs_of(account) if under is None else under
+        until = time.monotonic() + MAX_LOOK_S
+        while True:
+            page = self._page(account, prefix, after=after, limit=limit, wanted=wanted)
+            if page.jobs or not page.has_more or time.monotonic() > until:
+                return page
+            after = page.last_id or after
+
+    def _page(
+        self,
+        account: str,
+        prefix: str,
+        *,
+        after: str,
+        limit: int,
+        wanted: Callable[[Job], bool] | None,
+    ) -> JobPage:
+        """Jobs among the next `MAX_LOOKED_AT`; all are listed if `wanted` is None."""
         names = self.store.children(prefix, after=after)
         jobs: list[Job] = []
         left, last = limit if wanted is None else MAX_LOOKED_AT, ""

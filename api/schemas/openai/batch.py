@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 
 from shared import ids
 from shared.batches import BadRow, BatchRequest, BatchResult, Plan
+from shared.dialects.classification import ClassifyWarning
+from shared.dialects.evaluation_report import render_alike
 from shared.jobs import Job, State
 from shared.types import Failure, Usage
 
@@ -189,6 +191,10 @@ class BatchObject(BaseModel):
     metadata: dict[str, str] | None
     usage: BatchUsage | None
     summary: BatchSummary | None
+    warnings: list[ClassifyWarning] = Field(
+        description="Of the labels of plain rows, once the batch has ended: those that mean the "
+        "same to the model."
+    )
     format: str | None = Field(description="Detected format of the input file.")
     progress: BatchProgress
 
@@ -241,6 +247,7 @@ def render_batch(standing: BatchStatus) -> dict[str, Any]:
         "metadata": asked.metadata or None,
         "usage": _usage(job.usage) if job.state.terminal else None,
         "summary": None if result is None else _summary(result),
+        "warnings": [] if result is None else [render_alike(each) for each in result.alike],
         "format": None if plan is None else plan.format,
         "progress": _progress(standing),
     }

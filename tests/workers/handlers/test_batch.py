@@ -364,6 +364,18 @@ def test_texts_in_a_csv_are_no_formulas_if_that_is_asked(bench: Bench, escape: b
     assert {row[2] for row in found} == {"-1.5"}
 
 
+def test_labels_that_mean_the_same_are_a_warning_of_the_batch(bench: Bench):
+    ask = ASK.model_copy(update={"questions": (Question(labels=("rose", "leaf", "Rose")),)})
+    job = a_batch(
+        bench,
+        jsonl({"text": "a rose"}, {"text": "a leaf"}, {"text": "red"}),
+        rows={"ask": ask, "text_column": "text"},
+    )
+    run_all(bench)
+
+    assert [pair.labels for pair in result(bench, job).alike] == [("rose", "Rose")]
+
+
 def test_groups_have_columns_of_their_own_in_a_csv(bench: Bench):
     table = grouped(bench, "csv").decode()
 

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import BinaryIO, cast
 
 from shared import media_types, object_keys, service_clock
-from shared.batches import BatchRequest, BatchResult, PartReport, Plan, StoredFile
+from shared.batches import BatchRequest, BatchResult, PartReport, Plan, StoredFile, distinct
 from shared.errors import InvalidRequest, ObjectMissing
 from shared.jobs import Job, Progress
 from shared.messages import decode, encode, failure_of
@@ -101,6 +101,7 @@ class OutputAssembler:
             error_file=None if first is None else body.error_file,
             usage=sum((report.usage for report in reports), Usage()),
             codes=dict(codes),
+            alike=distinct(pair for report in reports for pair in report.alike),
             retryable=done_rows.count_retryable(reports) + codes.total() - began,
         )
         result = self._delivered(job, body, result)

@@ -50,7 +50,7 @@ class PlainRows:
             questions = (Question(labels=result.labels),)
         files = {each.index: each for each in result.files}
         failed = {each.index: each.failure for each in result.failed}
-        lines = Lines(usage=result.usage)
+        lines = Lines(usage=result.usage, alike=result.alike)
         for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
             if index in failed:
                 code = failed[index].code.lower()

@@ -18,13 +18,13 @@ from typing import Protocol
 import msgspec
 
 from shared import object_keys
-from shared.batches import TRAIN, BadRow, BatchRequest, PartReport
+from shared.batches import TRAIN, BadRow, BatchRequest, PartReport, distinct
 from shared.errors import PigeonholeError, WorkFailed
 from shared.jobs import Job
 from shared.messages import encode
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
-from shared.types import Usage
+from shared.types import LabelsAlike, Usage
 from workers.handlers.batch import part_rows
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.row_bitmap import ranges
@@ -66,6 +66,7 @@ class Lines:
     usage: Usage = Usage()
     done: list[int] = field(default_factory=list)  # numbers of the rows that came out
     final: list[int] = field(default_factory=list)  # of those that failed, and no retry cures it
+    alike: tuple[LabelsAlike, ...] = ()  # of the labels of all rows
 
     def fail(self, row: PartRow, line: bytes, code: str, *, retryable: bool) -> None:
         """Add the line of a row that did not come out."""
@@ -83,6 +84,7 @@ class Lines:
             usage=self.usage + other.usage,
             done=self.done + other.done,
             final=self.final + other.final,
+            alike=distinct(self.alike + other.alike),
         )
 
 
@@ -146,6 +148,7 @@ class PartRunner:
             codes=dict(lines.codes),
             done=ranges(lines.done),
             final=ranges(lines.final),
+            alike=lines.alike,
         )
         result = b"".join((encode(report), b"\n", output, *lines.errors))
         self.store.put(object_keys.part_result(job.account, job.id, number), result)
