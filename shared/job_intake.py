@@ -84,6 +84,7 @@ class JobIntake:
             deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
             expires_at=created_at + timedelta(seconds=self.result_retention_s),
             progress=Progress(total=spec.size(request)),
+            classifier=spec.classifier(request),
             metadata=dict(metadata or spec.metadata(request)),
         )
         if not self._put(Submission(job=job, request_id=request_id, dialect=dialect, body=request)):

@@ -47,6 +47,7 @@ class JobSpec:
             the jobs of the kind.
         deadline: When it has to end, in seconds since 1970; None: no deadline.
         metadata: What its owner finds it by, where that is part of the request.
+        classifier: The id of the one classifier that it uses or makes; empty: none, or several.
         purge: What is kept of the request once the job has ended, and the objects that are deleted
             then; None: all of it is kept, and it has no objects.
     """
@@ -62,6 +63,7 @@ class JobSpec:
     index: Callable[[str, str], str] | None = None
     deadline: Callable[[Any], float | None] = lambda _: None
     metadata: Callable[[Any], dict[str, str]] = lambda _: {}
+    classifier: Callable[[Any], str] = lambda _: ""
     purge: Callable[[Any], tuple[JobRequest, tuple[str, ...]]] | None = None
 
 
@@ -83,13 +85,25 @@ def _without_examples(request: _Examples) -> tuple[JobRequest, tuple[str, ...]]:
     return request.model_copy(update={"examples": ()}), objects
 
 
+def _version_used(request: ClassifyRequest | EvaluateRequest) -> str:
+    return "" if request.classifier is None else request.classifier.classifier_id
+
+
+def _classifier_made(
+    request: TrainRequest | RebuildRequest | RelabelRequest | ImportRequest,
+) -> str:
+    return request.classifier_id
+
+
 _by_examples = partial(
     JobSpec,
     size=lambda request: len(request.examples),
     counts=_learnt,
     purge=_without_examples,
 )
-_makes_version = partial(JobSpec, result=TrainResult, irreversible=True)
+_makes_version = partial(
+    JobSpec, result=TrainResult, irreversible=True, classifier=_classifier_made
+)
 
 JOB_KINDS: Mapping[str, JobSpec] = {
     JobKind.CLASSIFY: JobSpec(
@@ -98,14 +112,22 @@ JOB_KINDS: Mapping[str, JobSpec] = {
         lane=None,
         size=lambda request: len(request.items),
         counts=_classified,
+        classifier=_version_used,
     ),
-    JobKind.TRAIN: _by_examples(request=TrainRequest, result=TrainResult, irreversible=True),
+    JobKind.TRAIN: _by_examples(
+        request=TrainRequest,
+        result=TrainResult,
+        irreversible=True,
+        classifier=_classifier_made,
+    ),
     JobKind.REBUILD: _makes_version(request=RebuildRequest),
     JobKind.RELABEL: _makes_version(request=RelabelRequest),
     JobKind.IMPORT: _makes_version(
         request=ImportRequest, purge=lambda request: (request, (request.upload,))
     ),
-    JobKind.EVALUATE: _by_examples(request=EvaluateRequest, result=EvaluateResult),
+    JobKind.EVALUATE: _by_examples(
+        request=EvaluateRequest, result=EvaluateResult, classifier=_version_used
+    ),
     JobKind.BATCH: JobSpec(
         request=BatchRequest,
         result=BatchResult,
@@ -114,6 +136,7 @@ JOB_KINDS: Mapping[str, JobSpec] = {
         planned=True,
         index=object_keys.batch,
         deadline=lambda request: request.deadline,
+        classifier=lambda request: "" if request.rows is None else _version_used(request.rows.ask),
         metadata=lambda request: request.metadata,
     ),
     JobKind.DRY_RUN: JobSpec(

@@ -36,6 +36,9 @@ uploads/{account}/{upload}/upload.json                  the record of a multipar
 uploads/{account}/{upload}/parts/{part}                 the bytes of an upload part
 public/{id}                                             the owner of a public classifier
 
+charges/{account}/{id}.json          a charge that is not in the statement yet, by its job
+statements/{account}/{page}.json     a page of usage and balance, newest first
+
 webhooks/{account}/{webhook}.json                the record; changed by compare-and-set
 deliveries/{account}/{webhook}/{delivery}.json   the message, and its attempts
 due/{ms}.{account}.{webhook}.{delivery}          index by the time of the next attempt
@@ -58,6 +61,9 @@ BATCHES = "batches/"
 DELIVERIES = "deliveries/"
 DUE = "due/"
 DELETED = "deleted/"
+CHARGES = "charges/"
+STATEMENTS = "statements/"
+_MAX_PAGE = 10**8 - 1
 
 
 def jobs_of(account: str) -> str:
@@ -328,3 +334,23 @@ def delivery(account: str, webhook: str, delivery: str) -> str:
 def due(ms: int, account: str, webhook: str, delivery: str) -> str:
     """Index entry of a delivery that is due at a time, in milliseconds since 1970."""
     return f"{DUE}{ms:014d}.{account}.{webhook}.{delivery}"
+
+
+def charges_of(account: str) -> str:
+    """Prefix of an account's charges that are not in its statement yet."""
+    return f"{CHARGES}{account}/"
+
+
+def charge(account: str, charge: str) -> str:
+    """A charge, by the id of its job, or of the flush of a process."""
+    return f"{CHARGES}{account}/{charge}.json"
+
+
+def statement(account: str) -> str:
+    """Prefix of the pages of an account's statement, newest first."""
+    return f"{STATEMENTS}{account}/"
+
+
+def statement_page(account: str, number: int) -> str:
+    """A page of an account's statement, by its number from 0."""
+    return f"{STATEMENTS}{account}/{_MAX_PAGE - number:08d}.json"

@@ -29,6 +29,7 @@ JOBS_ENDED = "pigeonhole_jobs_ended_total"
 JOB_SECONDS = "pigeonhole_job_seconds"
 ROWS = "pigeonhole_rows_total"
 USAGE_TOKENS = "pigeonhole_usage_tokens_total"
+CHARGES = "pigeonhole_charges_posted_total"
 WEBHOOK_ATTEMPTS = "pigeonhole_webhook_attempts_total"
 WEBHOOK_SECONDS = "pigeonhole_webhook_attempt_seconds"
 

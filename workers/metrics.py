@@ -49,6 +49,9 @@ _CALL = "call"  # the kind of synchronous calls
 DROPPED = Counter(
     telemetry.DROPPED, "Messages on the queues that are not doorbells and were discarded."
 )
+CHARGES = Counter(
+    telemetry.CHARGES, "Charges of jobs and of synchronous calls that were added to statements."
+)
 REAPED = Counter(
     telemetry.REAPED, "Expired leases of unresponsive workers whose tasks were requeued."
 )

@@ -103,6 +103,10 @@ METRICS = {
         "API",
         "Seconds from the headers of a request to its response.",
     ),
+    "pigeonhole_charges_posted_total": (
+        "keeper",
+        "Charges of jobs and of synchronous calls that were added to statements.",
+    ),
     "pigeonhole_queue_waiting": ("API", "Calls and tasks of jobs that wait, over all models."),
     "pigeonhole_live_processes": ("API", "Living workers and keepers."),
     "pigeonhole_clock_offset_seconds": (

@@ -1,7 +1,7 @@
 """The end of a durable job. The order of writes is the product:
 
-    decision in the ledger → job.json (written once) → hot record, waiters woken →
-    webhooks' deliveries → examples forgotten → marker gone
+    decision in the ledger → job.json (written once) → charge (written once) →
+    hot record, waiters woken → webhooks' deliveries → examples forgotten → marker gone
 
 Killed anywhere in between, it is run again and finds what it left.
 """
@@ -9,12 +9,13 @@ Killed anywhere in between, it is run again and finds what it left.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared import object_keys, service_clock
 from shared.batches import BatchRequest
-from shared.errors import PreconditionFailed, WorkFailed
+from shared.errors import ObjectMissing, PreconditionFailed, WorkFailed
 from shared.job_kinds import JOB_KINDS
 from shared.jobs import (
     Event,
@@ -34,6 +35,7 @@ from shared.telemetry import Log
 from shared.types import Failure, Usage, Value
 from workers import metrics
 from workers.handlers.batch.assemble_output import OutputAssembler
+from workers.job_completion.charging import charge
 from workers.job_completion.purge_inputs import forget
 from workers.job_completion.webhook_events import announce
 
@@ -71,6 +73,10 @@ class Finaliser:
             return  # the ledger was lost: the keeper adopts the job anew
         if not job.state.terminal:
             job = self._written(advance(job, self._ending(job, claim), self._now()))
+        else:
+            with suppress(ObjectMissing):  # the record that is charged is the one on the store
+                job = decode(Job, self.store.get(object_keys.job(job.account, job.id)).data)
+        charge(self.store, job)  # before the waiters: one of them may drop the job
         self.ledger.finish_job(job, keep_s=_HOT_S)
         spec = JOB_KINDS[job.kind]
         if spec.announced:

@@ -18,6 +18,7 @@ from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind
 from workers import metrics
+from workers.job_completion.charging import charge_recorded
 from workers.job_completion.deadlines import lapse
 from workers.job_completion.purge_inputs import forget
 from workers.job_completion.webhook_events import announce
@@ -82,7 +83,7 @@ def _unfinished(store: ObjectStore, job_id: str, now: datetime) -> Submission | 
     with suppress(ObjectMissing):
         account = store.get(object_keys.open_marker(job_id)).data.decode()
         with suppress(ObjectMissing):
-            store.get(object_keys.job(account, job_id))
+            charge_recorded(store, account, job_id)
             announce(store, account, job_id)
             forget(store, account, job_id)
             return None
@@ -113,4 +114,5 @@ def _fail(
     with suppress(PreconditionFailed):
         store.put(object_keys.job(account, job_id), encode(failed), if_absent=True)
         metrics.job_ended(failed)
+    charge_recorded(store, account, job_id)
     announce(store, account, job_id)

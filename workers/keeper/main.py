@@ -31,9 +31,11 @@ from shared.member_reports import MemberReport
 from shared.messages import encode
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.telemetry import Log, start_logging
 from shared.webhook_store import WebhookStore
 from workers import metrics
+from workers.keeper.charge_posting import post_charges
 from workers.keeper.deferred_deletion import finish_deletions
 from workers.keeper.deletion_limit import DeletionLimit
 from workers.keeper.job_recovery import adopt
@@ -53,6 +55,7 @@ from workers.outbound_http.client import Outbound
 log = Log("keeper")
 _TICK_S = 1.0
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
+_POST_EVERY_S = 5.0  # one listing; reports add what waits
 _EXPIRE_EVERY_S = 600.0
 _DELETE_EVERY_S = 30.0  # one listing, and a second one if deletions wait
 _FILES_EVERY_S = 3600.0  # expired files are hidden already; this frees their space
@@ -92,8 +95,10 @@ class Keeper:
     )
 
     def __post_init__(self) -> None:
+        self._statements = Statements(store=self.store, clock=self.clock)
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
         self._webhooks = Chore("webhooks", self.delivery.deliver_due, every_s=_DELIVER_EVERY_S)
+        self._charges = Chore("charges", self._post_charges, every_s=_POST_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
@@ -145,6 +150,7 @@ class Keeper:
                 self.doorbell.ring(queue)
         self._audit.start_if_due()
         self._webhooks.start_if_due()
+        self._charges.start_if_due()
         self._expiry.start_if_due()
         self._deletions.start_if_due()
         self._files.start_if_due()
@@ -154,6 +160,7 @@ class Keeper:
         """Wait for the running chores, at most `timeout_s` each."""
         self._audit.wait(timeout_s=timeout_s)
         self._webhooks.wait(timeout_s=timeout_s)
+        self._charges.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._deletions.wait(timeout_s=timeout_s)
         self._files.wait(timeout_s=timeout_s)
@@ -162,6 +169,9 @@ class Keeper:
     def _adopt(self) -> None:
         now = datetime.fromtimestamp(self.clock(), UTC)
         adopt(self.store, self.ledger, self.doorbell, now=now)
+
+    def _post_charges(self) -> None:
+        post_charges(self._statements)
 
     def _expire(self) -> None:
         if not self._age_is_sure():

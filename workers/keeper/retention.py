@@ -27,6 +27,7 @@ from shared.messages import decode, encode
 from shared.ports import Ledger, ObjectStore
 from shared.telemetry import Log
 from workers import metrics
+from workers.job_completion.charging import charge_recorded
 from workers.job_completion.webhook_events import announce
 from workers.keeper.deletion_limit import DeletionLimit
 
@@ -230,6 +231,7 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
         with suppress(PreconditionFailed):
             store.put(object_keys.job(job.account, job_id), encode(expired), if_absent=True)
             metrics.job_ended(expired)
+        charge_recorded(store, job.account, job_id)
         ledger.finish_job(expired, keep_s=_HOT_S)
         announce(store, job.account, job_id)
         store.delete(object_keys.open_marker(job_id))

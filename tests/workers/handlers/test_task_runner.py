@@ -63,7 +63,11 @@ def test_the_result_is_stored_before_the_state_says_so(bench: Bench):
     bench.store.put = spy
     bench.parts.run(bench.claim())
 
-    assert seen == [("result.json", State.RUNNING), ("job.json", State.FINALISING)]
+    assert seen == [
+        ("result.json", State.RUNNING),
+        ("job.json", State.FINALISING),
+        (f"{job.id}.json", State.FINALISING),  # the charge
+    ]
 
 
 def test_a_refused_request_fails_the_job_with_the_reason(bench: Bench):
