@@ -25,8 +25,10 @@ from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis import client
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.replies import RedisReplies
+from shared.adapters.redis.result_cache import RedisResultCache
 from shared.adapters.s3.buckets import buckets_of
 from shared.adapters.store_factory import store_of
+from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.settings import Settings
@@ -102,6 +104,13 @@ def _services(settings: Settings) -> Services:
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     models = model_catalogue.load(settings.catalogue, default=settings.default_model)
     members = WorkerRegistry(ledger)
+    entries = None
+    if settings.cache_bytes:
+        entries = RedisResultCache.of(
+            settings.redis_url,
+            max_bytes=settings.cache_bytes,
+            max_connections=settings.api_threads,
+        )
     submit = JobSubmission(
         intake=JobIntake(
             store=store,
@@ -114,6 +123,7 @@ def _services(settings: Settings) -> Services:
         members=members,
         limits=Limits.of(settings),
         max_queued_calls=settings.max_queued_calls,
+        cache=ClassifyCache(entries, store, ttl_s=lambda _account: settings.cache_ttl_s),
     )
     key_uses = KeyUses(store)
     return Services(

@@ -26,7 +26,7 @@ from shared.errors import (
 from shared.ids import ClassifierRef, is_classifier_id
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
-from shared.types import NewClassifier, Value, VersionReport
+from shared.types import ClassifierVersion, NewClassifier, Value, VersionReport
 
 _ATTEMPTS = 100  # of a change in conflict with other writers; each of them succeeds once
 _CLAIM_S = 3600.0  # after this time, a claim on a name without a classifier is void
@@ -137,8 +137,19 @@ class ClassifierStore:
         Raises:
             NotFound: The version was deleted.
         """
+        return self._report(record.account, record.id, file)
+
+    def labels(self, version: ClassifierVersion) -> tuple[str, ...]:
+        """The labels of a version.
+
+        Raises:
+            NotFound: The version was deleted.
+        """
+        return self._report(version.account, version.classifier_id, version.file).labels
+
+    def _report(self, account: str, classifier_id: str, file: str) -> VersionReport:
         try:
-            name = object_keys.report(record.account, record.id, file)
+            name = object_keys.report(account, classifier_id, file)
             data = deletions.read(self.store, name, accepted_at=self.accepted_at).data
         except ObjectMissing:
             raise NotFound("the version was deleted") from None

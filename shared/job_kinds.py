@@ -71,7 +71,8 @@ _Examples = TrainRequest | EvaluateRequest
 
 
 def _classified(request: ClassifyRequest, result: ClassifyResult) -> tuple[int, int]:
-    return len(request.items) - len(result.failed), len(result.failed)
+    failed = len(result.failed)
+    return len(request.items) - len(request.cached) - failed, failed
 
 
 def _learnt(request: _Examples, result: TrainResult | EvaluateResult) -> tuple[int, int]:

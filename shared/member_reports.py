@@ -20,10 +20,11 @@ class WorkerReport(MemberReport):
     """What a living worker says of itself: its device, the queues it takes, the models it holds.
 
     `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
-    among them.
+    among them. `revisions`: what the scores of each model depend on beside the request.
     """
 
     device: str
     queues: tuple[str, ...]
     models: tuple[str, ...]
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
+    revisions: dict[str, str] = Field(default_factory=dict)

@@ -23,6 +23,7 @@ accounts/{account}.json             the record of an account; changed by compare
 suspended/{account}                 index of accounts whose jobs the keeper has to cancel
 keys/{sha256}.json                  an API key, by the hash of its secret
 key_uses/{sha256}.json              when a key was last used
+secrets/result_cache                the secret of the keys of the result cache
 
 classifiers/{account}/{id}/classifier.json              the record; changed by compare-and-set
 classifiers/{account}/{id}/used.json                    number of requests, and the last
@@ -61,6 +62,7 @@ BATCHES = "batches/"
 DELIVERIES = "deliveries/"
 DUE = "due/"
 DELETED = "deleted/"
+RESULT_CACHE_SECRET = "secrets/result_cache"
 CHARGES = "charges/"
 STATEMENTS = "statements/"
 _MAX_PAGE = 10**8 - 1

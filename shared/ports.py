@@ -2,7 +2,7 @@
 
 Every adapter passes the same contract tests (`tests/contract/`). Every call has a timeout that is
 set when the adapter is constructed; a call that exceeds it raises `StoreUnavailable` or
-`BrokerUnavailable`.
+`BrokerUnavailable`. A sixth port is in `shared.result_cache`.
 """
 
 from __future__ import annotations

@@ -175,6 +175,10 @@ class Settings:
     key_cache_s: float = _setting(
         10.0, "How long the API caches a key. Revocation takes effect within this time.", minimum=0
     )
+    cache_bytes: Bytes = _setting(
+        64 * 2**20, "Maximum size of the result cache in Redis; 0: no cache.", minimum=0
+    )
+    cache_ttl_s: float = _setting(3600.0, "Time to live of a cached answer.", minimum=1)
 
     # Accounts
     tiers: str = _setting("", "TOML file of the tiers of accounts, instead of `shared/tiers.toml`.")

@@ -5,6 +5,7 @@ All are frozen and validated at construction. Messages and stored objects hold t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
 
@@ -161,6 +162,9 @@ class ClassifyRequest(JobRequest):
     an NLI model. With `hybrid`, `model` embeds and `nli_model` compares the best labels; a worker
     that holds both runs it. With `engine_fallback`, `embedding` answers where no running worker
     holds what the engine needs. `shared.engine_resolution` sets what is left open here.
+
+    `cache`: equal items may be answered from the result cache. `cached` are the items that were;
+    an empty `Item` replaces each in `items`, and the worker skips it.
     """
 
     kind: Literal["classify"] = "classify"
@@ -185,6 +189,13 @@ class ClassifyRequest(JobRequest):
     engine: Engine | None = None
     engine_fallback: bool = False
     nli_model: str | None = None  # of the engine `hybrid`
+    cache: bool = False
+    cached: tuple[int, ...] = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that run it."""
+        return (self.model,) if self.nli_model is None else (self.model, self.nli_model)
 
     @property
     def reads_media(self) -> bool:
@@ -354,12 +365,30 @@ class FileRead(Value):
     answers: tuple[tuple[Answer, ...], ...] = ()
 
 
+def revision_of_models(revisions: Iterable[str]) -> str:
+    """That of several models (`LoadedModel.scoring_revision`), in the order of the request."""
+    return "+".join(revisions)
+
+
+class CacheLookup(Value):
+    """What the result cache had of a request: the `hits` by index, and the age of the oldest.
+
+    `key` names the request's items and all that decides about their answers.
+    """
+
+    key: str
+    hits: tuple[int, ...] = ()
+    age_s: int = 0
+
+
 class ClassifyResult(JobResult):
     """Answers by item, each with one answer per question, in the order of the request.
 
     `labels`: those of the classifier, if the request names one. A failed item has no answers.
     `item_tokens` are the input tokens of each item, `visual_tokens` those of them that are of
     images; empty if there are none. `latency_ms`: how long the caller of a synchronous call waited.
+    `revision` is that of the models of the request. `cache`: None if the request did not use the
+    result cache.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
@@ -371,6 +400,8 @@ class ClassifyResult(JobResult):
     item_tokens: tuple[int, ...] = ()
     visual_tokens: tuple[int, ...] = ()
     latency_ms: float = 0.0
+    revision: str = ""
+    cache: CacheLookup | None = None
 
 
 class ProgressiveEvaluation(Value):

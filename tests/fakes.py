@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, BinaryIO
@@ -14,11 +14,13 @@ from shared import media_types
 from shared.adapters.bucket_allowlist import BucketAllowlist, BucketLocation
 from shared.adapters.object_key_rules import check_name
 from shared.errors import (
+    BrokerUnavailable,
     ObjectMissing,
     PreconditionFailed,
     StoreUnavailable,
 )
 from shared.ports import BucketObject, StoredObject
+from shared.result_cache import CachedEntry
 from shared.validation import refuse
 
 
@@ -180,6 +182,35 @@ class FakeReplies:
         with self._changed:
             self._changed.wait_for(lambda: reply_to in self._answers, timeout_s)
             return self._answers.pop(reply_to, None)
+
+
+class FakeResultCache:
+    """`ResultCache` in a dict, without a bound; `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.away = False
+        self.entries: dict[tuple[str, bytes], tuple[bytes, float, float]] = {}
+        self._clock = clock
+
+    def get(self, account: str, keys: Sequence[bytes]) -> dict[bytes, CachedEntry]:
+        self._check()
+        now = self._clock()
+        found = {key: self.entries[account, key] for key in keys if (account, key) in self.entries}
+        return {
+            key: CachedEntry(data=data, age_s=now - written)
+            for key, (data, written, expires) in found.items()
+            if now < expires
+        }
+
+    def put(self, account: str, entries: Mapping[bytes, bytes], *, ttl_s: float) -> None:
+        self._check()
+        now = self._clock()
+        for key, data in entries.items():
+            self.entries[account, key] = (data, now, now + ttl_s)
+
+    def _check(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("Redis is away")
 
 
 class FakeDoorbell:

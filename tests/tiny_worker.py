@@ -57,7 +57,9 @@ class TinyWorker:
         self.trainer = TinyTrainer(store, example_files)
         self.batches = TinyBatches(store)
         queues = ("cpu.standard.tiny", "cpu.train.tiny")
-        report = WorkerReport(device="cpu", queues=queues, models=("tiny",))
+        report = WorkerReport(
+            device="cpu", queues=queues, models=("tiny",), revisions={"tiny": "1"}
+        )
         ledger.report("worker", "tiny", encode(report), ttl_s=3600)
         ledger.report("keeper", "tiny", b"{}", ttl_s=3600)
 
@@ -138,6 +140,7 @@ class TinyWorker:
             labels=learnt,
             failed=request.refused,
             item_tokens=tuple(len(item.text.split()) for item in request.items),
+            revision="1",
         )
 
 

@@ -267,6 +267,7 @@ def _run(settings: Settings) -> None:
                 queues=queues,
                 models=tuple(models),
                 tokens_per_s=pace.tokens_per_s(),
+                revisions={name: model.scoring_revision for name, model in models.items()},
                 clock_offset_s=service_clock.CLOCK.offset_s(),
             )
         ),

@@ -130,6 +130,8 @@ WAITED: dict[int, tuple[str, ...]] = {
     202: ("Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed"),
 }
 """Headers of an operation that answers 202 with a job where its result is not there in time."""
+CACHED = ("X-Cache", "X-Cache-Key", "X-Cache-Age")
+"""Headers of an answer to which the result cache may contribute."""
 REQUEST_ID = Parameter(
     name="X-Request-ID",
     where="header",

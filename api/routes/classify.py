@@ -9,10 +9,11 @@ from flask import Blueprint, Response, request
 from api.dependencies import Services
 from api.http import json_body, middleware, prefer_header
 from api.http.async_response import answer, job_as_it_stands
+from api.http.cache_headers import cache_headers
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
 from api.http.prefer_header import Prefer
-from api.openapi.model import IDEMPOTENCY_KEY, PREFER, WAITED, Operation
+from api.openapi.model import CACHED, IDEMPOTENCY_KEY, PREFER, WAITED, Operation
 from api.schemas import body
 from api.schemas.job import JobObject
 from api.services.hit_counter import HitCounter
@@ -29,7 +30,7 @@ from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.types import ClassifyRequest, ClassifyResult
 
-_WAITED = {**WAITED, 200: (*WAITED[200], "X-Tokens-Used")}
+_WAITED = {**WAITED, 200: (*WAITED[200], *CACHED, "X-Tokens-Used")}
 OPERATIONS = (
     Operation(
         method="post",
@@ -107,7 +108,8 @@ class _Classify:
         assert isinstance(result, ClassifyResult)
         rendered = self.dialect.render(asked, result)
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else {}
-        return reply(rendered.body, headers={**rendered.headers, **applied})
+        headers = {**rendered.headers, **cache_headers(result), **applied}
+        return reply(rendered.body, headers=headers)
 
     def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
         job = self.submit.enqueue(

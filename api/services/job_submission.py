@@ -1,6 +1,7 @@
 """The use case of the API: a request becomes work.
 
-    run_sync:  limits → (quotas) → message on its queue → doorbell → wait for the reply
+    run_sync:  limits → (quotas) → result cache; what it has not: message on its queue → doorbell →
+               wait for the reply
     enqueue:   limits → (quotas) → `shared.job_intake` → 202
 
 A synchronous call leaves nothing behind: the client that waits is its durability. A job is kept
@@ -12,10 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from api.services.caller import Caller
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
+from shared.classify_cache import ClassifyCache
 from shared.errors import DeadlineExceeded
 from shared.job_intake import JobIntake, queue_of
 from shared.job_kinds import Body
@@ -39,6 +42,7 @@ class JobSubmission:
     members: WorkerRegistry
     limits: Limits
     max_queued_calls: int
+    cache: ClassifyCache
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -63,8 +67,42 @@ class JobSubmission:
             Unavailable: No worker offers the model, or Redis is away.
         """
         began = time.monotonic()
-        until = began + timeout_s  # the clock may be set while the caller waits
         request, model = self._checked(request)
+        compute = partial(
+            self._computed,
+            model=model,
+            caller=caller,
+            request_id=request_id,
+            timeout_s=timeout_s,
+            priority=priority,
+        )
+        if not isinstance(request, ClassifyRequest):
+            return compute(request)
+        result = self._classified(request, caller=caller, compute=compute)
+        return result.model_copy(update={"latency_ms": (time.monotonic() - began) * 1000})
+
+    def _classified(
+        self, request: ClassifyRequest, *, caller: Caller, compute: Callable[[Body], JobResult]
+    ) -> ClassifyResult:
+        """The result of a classify request; items that the cache has are not computed."""
+        revision = self.members.revision_of(request) if request.cache else None
+        found = self.cache.look(request, account=caller.account, revision=revision)
+        computed = None if found.rest is None else compute(found.rest)
+        assert computed is None or isinstance(computed, ClassifyResult)
+        return found.complete(computed)
+
+    def _computed(
+        self,
+        request: Body,
+        *,
+        model: ModelEntry,
+        caller: Caller,
+        request_id: str,
+        timeout_s: float,
+        priority: Priority,
+    ) -> JobResult:
+        """The result of a worker."""
+        until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
         call = Call(
             request_id=request_id,
@@ -88,9 +126,6 @@ class JobSubmission:
         if reply.failure is not None:
             raise error_of(reply.failure)
         assert reply.result is not None
-        if isinstance(reply.result, ClassifyResult):
-            latency_ms = (time.monotonic() - began) * 1000
-            return reply.result.model_copy(update={"latency_ms": latency_ms})
         return reply.result
 
     def enqueue(

@@ -10,6 +10,7 @@ from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavaila
 from shared.member_reports import MemberReport, WorkerReport
 from shared.model_catalogue import ModelEntry
 from shared.ports import Ledger
+from shared.types import ClassifyRequest, revision_of_models
 
 WORKER = "worker"
 KEEPER = "keeper"
@@ -123,6 +124,23 @@ class WorkerRegistry:
             f"(pigeonhole-server models check {model.name})",
             retry_after_s=5,
         )
+
+    def revision_of(self, request: ClassifyRequest) -> str | None:
+        """The revision of the models of a request (`ClassifyResult.revision`).
+
+        None while living workers have several revisions of one, or none has it.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        workers = self.workers()
+        found: list[str] = []
+        for name in request.models:
+            revisions = {worker.revisions[name] for worker in workers if name in worker.revisions}
+            if len(revisions) != 1:
+                return None
+            found += revisions
+        return revision_of_models(found)
 
     def usual_device(self, model: ModelEntry) -> str:
         """As `device_for`, but a durable job may wait for a worker that does not live yet.

@@ -90,6 +90,10 @@ class Classification(Schema):
         "were. Absent elsewhere.",
     )
     file: FileAnswer | None = Field(default=None, description="Present for documents.")
+    cached: bool = Field(
+        default=False,
+        description="Present with `cache`: the answer is that of an equal item, kept from before.",
+    )
     error: ItemError | None = Field(
         default=None,
         description='Present with `errors: "per_item"` where the item is bad. `prediction` and '

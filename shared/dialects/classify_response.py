@@ -57,6 +57,9 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
         data[file.index]["file"] = read(questions, file)
         if file.pages < file.total_pages:
             data[file.index]["truncated"] = True
+    if result.cache is not None:
+        for index, row in enumerate(data):
+            row["cached"] = index in result.cache.hits
     body: dict[str, Any] = {"usage": _tokens(result.usage), "data": data}
     if request.engine is not None:
         body["engine"] = request.engine

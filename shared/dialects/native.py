@@ -104,6 +104,11 @@ class ClassifyBody(ClassifyFields):
     priority: Literal["standard", "fast"] | None = Field(
         None, description="`fast` goes before the `standard` calls that wait (default)."
     )
+    cache: bool | None = Field(
+        None,
+        description="Answer items from the cache, where it has equal ones of this account, and "
+        "keep the other answers there. A cached item costs no tokens; `cached` tells which are.",
+    )
     file_by: FileBy | None = Field(
         None,
         description="What documents are judged by: their `text`, their `pages` as images, `both` "
@@ -174,6 +179,7 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         "errors": said.errors or "fail",
         "engine": said.engine,
         "refused": refused,
+        "cache": bool(said.cache),
         **(_zero_shot(said, request.questions) if said.classifier_id is None else _few_shot(said)),
     }
     return UnresolvedRequest(

@@ -25,12 +25,13 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.worker_registry import WorkerRegistry
+from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from tests.fake_ledger import FakeLedger
-from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
+from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeResultCache, FakeStore
 from tests.tiny_worker import TinyWorker
 from workers.handlers.example_files import ExampleFiles
 from workers.inputs.tables.row import TableLimits
@@ -59,6 +60,7 @@ class World:
     buckets: FakeBuckets
     ledger: FakeLedger
     worker: TinyWorker
+    cache: FakeResultCache
     app: Flask
 
     def key(self, *scopes: str, account: str = "acme") -> str:
@@ -91,6 +93,7 @@ def make_world(
 ) -> World:
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), ledger or FakeLedger(), FakeReplies()
+    cache = FakeResultCache(clock)
     buckets = FakeBuckets()
     example_files = ExampleFiles(
         store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=TableLimits()
@@ -123,6 +126,11 @@ def make_world(
             members=members,
             limits=Limits.of(settings),
             max_queued_calls=settings.max_queued_calls,
+            cache=ClassifyCache(
+                cache if settings.cache_bytes else None,
+                store,
+                ttl_s=lambda _account: settings.cache_ttl_s,
+            ),
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
         classifiers=ClassifierService(
@@ -136,6 +144,7 @@ def make_world(
     )
     app = create_app(services)
     return World(
+        cache=cache,
         services=services,
         store=store,
         buckets=buckets,

@@ -36,6 +36,7 @@ from shared.adapters.directory.object_store import DirectoryStore
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.replies import RedisReplies
+from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.member_reports import WorkerReport
@@ -182,6 +183,7 @@ def services(
             members=members,
             limits=Limits(),
             max_queued_calls=16,
+            cache=ClassifyCache(None, store, ttl_s=lambda _account: 60),
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
         classifiers=Named(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from importlib import metadata
 
 from shared.model_catalogue import ModelEntry
 from shared.types import Priority
@@ -11,6 +14,8 @@ from workers.embedding.long_texts import SharedTokenizer
 from workers.embedding.pairs import PairScorer
 from workers.embedding.texts import Embedder, ImageEmbedder
 from workers.microbatching.microbatcher import Microbatcher
+
+_RELEASE = metadata.version("pigeonhole-server")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,12 @@ class LoadedModel:
     def revision(self) -> str:
         """Changes whenever the weights or their configuration do."""
         return self.scorer.encoder.revision if self.texts is None else self.texts.encoder.revision
+
+    @cached_property
+    def scoring_revision(self) -> str:
+        """What scores depend on beside the request: weights, catalogue entry, and this release."""
+        parts = (self.revision, self.entry.model_dump_json(), _RELEASE)
+        return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
     @property
     def batchers(self) -> tuple[Microbatcher, ...]:

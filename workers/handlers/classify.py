@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import DeadlineExceeded, FieldError
+from shared.errors import DeadlineExceeded, FieldError, PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import error_of, failure_of, priority_of
@@ -27,6 +27,7 @@ from shared.types import (
     FailedItem,
     FileRead,
     Usage,
+    revision_of_models,
 )
 from workers.classifier_cache import ClassifierCache
 from workers.core.evaluation import margins
@@ -46,6 +47,7 @@ from workers.scoring.zero_shot import ZeroShotEngine
 from workers.work_context import WorkContext
 
 _DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
+_CACHED = PigeonholeError("the API has the answer")  # of an item that is skipped
 
 
 class ClassifyHandler:
@@ -104,6 +106,10 @@ class ClassifyHandler:
         model = model_of(self._models, request.model)
         request = request.with_shared_media
         aside = {each.index: error_of(each.failure) for each in request.refused}
+        aside |= dict.fromkeys(request.cached, _CACHED)
+        revision = revision_of_models(
+            model_of(self._models, name).scoring_revision for name in request.models
+        )
         views: Future[ViewBatch]
         scores: list[Future[Scores]]
         if request.engine == "nli":
@@ -113,7 +119,9 @@ class ClassifyHandler:
                 self._nli.begin(model, request, question, premises, context)
                 for question in request.questions
             ]
-            return PendingClassification(request=request, views=views, scores=scores)
+            return PendingClassification(
+                request=request, views=views, scores=scores, revision=revision
+            )
         views = self._viewer.look(
             model,
             request.items,
@@ -135,7 +143,7 @@ class ClassifyHandler:
                 self._zero_shot.begin(model, request, question, views, context)
                 for question in request.questions
             ]
-        return PendingClassification(request=request, views=views, scores=scores)
+        return PendingClassification(request=request, views=views, scores=scores, revision=revision)
 
 
 def context_of(job: Job) -> WorkContext:
@@ -166,6 +174,7 @@ class PendingClassification:
     request: ClassifyRequest
     views: Future[ViewBatch]
     scores: list[Future[Scores]]
+    revision: str
 
     @property
     def item_tokens(self) -> tuple[int, ...]:
@@ -233,10 +242,12 @@ class PendingClassification:
             failed=tuple(
                 FailedItem(index=index, failure=failure_of(error))
                 for index, error in sorted(views.failed.items())
+                if error is not _CACHED
             ),
             alike=tuple(pair for each in scores for pair in each.alike),
             item_tokens=views.tokens,
             visual_tokens=views.visual_tokens,
+            revision=self.revision,
         )
 
 

@@ -47,12 +47,13 @@ class Options(TypedDict, total=False):
 
 
 class CallOptions(Options, total=False):
-    """Options of `classify`. The rows of a batch have neither: all run at bulk priority, and one
-    that is bad fails alone.
+    """Options of `classify`. The rows of a batch have none: all run at bulk priority, one that is
+    bad fails alone, and none is cached.
     """
 
     priority: Literal["standard", "fast"]
     errors: Literal["fail", "per_item"]
+    cache: bool
 
 
 def question(

@@ -58,6 +58,7 @@ class Classification(Record, frozen=True, kw_only=True):
     fit: float | dict[str, float] | None = None
     truncated: bool | None = None
     file: dict[str, Any] | None = None
+    cached: bool | None = None
     error: Problem | None = None
 
 
