@@ -26,7 +26,8 @@ from shared.errors import (
 from shared.ids import ClassifierRef, is_classifier_id
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
-from shared.types import ClassifierVersion, NewClassifier, Value, VersionReport
+from shared.training_results import VersionReport
+from shared.types import ClassifierVersion, NewClassifier, Value
 
 _ATTEMPTS = 100  # of a change in conflict with other writers; each of them succeeds once
 _CLAIM_S = 3600.0  # after this time, a claim on a name without a classifier is void

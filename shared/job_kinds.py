@@ -16,6 +16,7 @@ from shared import object_keys
 from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
 from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.evaluation_results import EvaluateResult
+from shared.training_results import TrainResult
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
@@ -25,7 +26,6 @@ from shared.types import (
     JobResult,
     Priority,
     TrainRequest,
-    TrainResult,
 )
 
 Lane = Priority | Literal["train"]

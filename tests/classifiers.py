@@ -10,7 +10,12 @@ from shared.classifier_record import Classifier, Version
 from shared.classifier_store import ClassifierStore
 from shared.messages import encode
 from shared.ports import ObjectStore
-from shared.types import Access, ProgressiveEvaluation, TrainingWarning, VersionReport
+from shared.training_results import (
+    ProgressiveEvaluation,
+    TrainingWarning,
+    VersionReport,
+)
+from shared.types import Access
 from tests.classifier_files import weights_file
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -21,18 +21,20 @@ from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.messages import encode
 from shared.relabelling import Relabelling
+from shared.training_results import (
+    ProgressiveEvaluation,
+    TrainingWarning,
+    TrainResult,
+    VersionReport,
+)
 from shared.types import (
     ClassifierVersion,
     ClassifyRequest,
     EvaluateRequest,
     Example,
     NewClassifier,
-    ProgressiveEvaluation,
-    TrainingWarning,
     TrainRequest,
-    TrainResult,
     Usage,
-    VersionReport,
 )
 from tests.classifier_files import weights_file
 from tests.fakes import FakeStore

@@ -23,7 +23,8 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound, ObjectMissing
 from shared.messages import encode
 from shared.ports import ObjectStore
-from shared.types import ClassifierVersion, NewClassifier, VersionReport
+from shared.training_results import VersionReport
+from shared.types import ClassifierVersion, NewClassifier
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.classifier_file import TrainedClassifier, dumps, loads
 from workers.core.classifier_scorer import ClassifierScorer

@@ -40,7 +40,7 @@ from shared.classifier_record import Classifier, Version
 from shared.classifier_requests import RelabelRequest
 from shared.errors import NotFound
 from shared.relabelling import Relabelling
-from shared.types import VersionReport
+from shared.training_results import VersionReport
 
 _READERS = 8  # of reports: one after the other, 20 take 0.2 s on S3
 

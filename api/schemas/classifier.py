@@ -30,7 +30,8 @@ from shared.dialects.evaluation_report import (
 )
 from shared.dialects.metadata import Metadata
 from shared.schema_base import Schema, bounded
-from shared.types import Access, VersionReport
+from shared.training_results import VersionReport
+from shared.types import Access
 from shared.validation import refuse, translated
 
 

@@ -14,7 +14,8 @@ from shared.dialects.protocol import Rendered
 from shared.dialects.registry import named
 from shared.evaluation_results import EvaluateResult
 from shared.job_kinds import Body
-from shared.types import ClassifyRequest, ClassifyResult, JobResult, TrainResult
+from shared.training_results import TrainResult
+from shared.types import ClassifyRequest, ClassifyResult, JobResult
 
 RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] = {
     TrainResult: lambda result, job_id, _: training.render(result, job_id=job_id),

@@ -7,7 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from shared.types import LabelsAlike, ProgressiveEvaluation, RemarkKind, TrainingWarning
+from shared.training_results import (
+    ProgressiveEvaluation,
+    RemarkKind,
+    TrainingWarning,
+)
+from shared.types import LabelsAlike
 from shared.validation import shown
 
 _MAX_NAMED = 10  # items in one sentence; the list beside it has all

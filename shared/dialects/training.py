@@ -24,7 +24,8 @@ from shared.dialects.evaluation_report import (
 from shared.dialects.examples import LabelledInputs, example_of
 from shared.dialects.metadata import Metadata
 from shared.schema_base import Schema
-from shared.types import Access, Example, ExampleFile, NewClassifier, TrainResult
+from shared.training_results import TrainResult
+from shared.types import Access, Example, ExampleFile, NewClassifier
 from shared.validation import refuse, translated
 
 _NUM_ITERS = 10  # the vendor's default

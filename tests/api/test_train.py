@@ -16,7 +16,8 @@ from shared import ids
 from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
 from shared.messages import queue_for
-from shared.types import NewClassifier, TrainingWarning
+from shared.training_results import TrainingWarning
+from shared.types import NewClassifier
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
 from tests.workers.inputs.test_compression import zstd

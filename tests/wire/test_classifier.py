@@ -15,7 +15,7 @@ from api.schemas.classifier import (
     render_versions,
 )
 from shared.errors import InvalidRequest
-from shared.types import VersionReport
+from shared.training_results import VersionReport
 from tests.classifiers import BEGAN, PROGRESSIVE, REMARK, a_record
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from shared.dialects.evaluation_report import render_metrics, render_remark
-from shared.types import TrainingWarning
+from shared.training_results import TrainingWarning
 from tests.classifiers import PROGRESSIVE
 
 

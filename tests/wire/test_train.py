@@ -16,7 +16,8 @@ from api.schemas.train import parse_file
 from shared.dialects import training
 from shared.dialects.training import TrainAnswer
 from shared.errors import InvalidRequest, PigeonholeError
-from shared.types import Example, ExampleFile, NewClassifier, TrainResult
+from shared.training_results import TrainResult
+from shared.types import Example, ExampleFile, NewClassifier
 
 PAIRS = {
     path.stem: json.loads(path.read_text("utf-8"))

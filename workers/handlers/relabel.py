@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from shared.relabelling import Changes, Relabelling
-from shared.types import Priority, VersionReport
+from shared.training_results import VersionReport
+from shared.types import Priority
 from workers.classifier_file import TrainedClassifier
 from workers.core.data_warnings import remarks
 from workers.core.relabel import relabelled as learner_of

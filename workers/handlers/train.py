@@ -20,7 +20,8 @@ from shared.errors import Conflict, NotFound
 from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.types import Example, NewClassifier, TrainRequest, TrainResult, Usage, VersionReport
+from shared.training_results import TrainResult, VersionReport
+from shared.types import Example, NewClassifier, TrainRequest, Usage
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder

@@ -19,16 +19,12 @@ from shared.errors import (
 )
 from shared.limits import Limits
 from shared.normal_form import LabelSpellings
-from shared.types import (
-    Example,
-    FileReading,
-    Item,
-    Priority,
+from shared.training_results import (
     ProgressiveEvaluation,
     TrainingWarning,
-    Usage,
     VersionReport,
 )
+from shared.types import Example, FileReading, Item, Priority, Usage
 from workers.classifier_file import TrainedClassifier
 from workers.core.data_warnings import DataWarning as Finding
 from workers.core.data_warnings import remarks

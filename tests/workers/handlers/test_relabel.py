@@ -10,7 +10,8 @@ from shared import ids
 from shared.classifier_record import Classifier
 from shared.classifier_requests import RebuildRequest, RelabelRequest
 from shared.errors import Conflict, InvalidLabels, InvalidRequest, NotFound
-from shared.types import JobKind, Priority, TrainResult
+from shared.training_results import TrainResult
+from shared.types import JobKind, Priority
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, creation, examples, hold, record, update
 from workers.classifier_file import TrainedClassifier

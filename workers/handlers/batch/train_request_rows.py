@@ -19,7 +19,8 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import train_request_of
-from shared.types import TrainRequest, TrainResult
+from shared.training_results import TrainResult
+from shared.types import TrainRequest
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
