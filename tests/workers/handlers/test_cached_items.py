@@ -40,7 +40,7 @@ def test_an_error_names_the_item_as_the_caller_counts(bench: Bench):
 
 def test_media_that_cannot_be_read_fail_alone_beside_cached_items(bench: Bench):
     items = (Item(text="red"), Item(images=(Media(data="bm8="),)))
-    request = without(a_request().model_copy(update={"items": items}), (0,))
+    request = without(a_request(items=items, errors="per_item"), (0,))
 
     pending = bench.classify.begin(request, WorkContext(priority=Priority.STANDARD))
     result = pending.result(timeout_s=10)
