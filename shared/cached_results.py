@@ -89,8 +89,9 @@ def keys_of(
     start = hashlib.blake2b(about, key=secret, digest_size=16)
     passed = {each.index for each in request.refused}.union(request.cached)
     keys = {}
+    shared = () if request.shared_media is None else request.shared_media.media
     for index, item in enumerate(request.items):
-        if index not in passed and not any(media.url for media in item.media):
+        if index not in passed and not any(media.url for media in (*item.media, *shared)):
             digest = start.copy()
             digest.update(b"\n" + item.model_dump_json().encode())
             keys[index] = digest.digest()

@@ -175,9 +175,7 @@ class Settings:
     key_cache_s: float = _setting(
         10.0, "How long the API caches a key. Revocation takes effect within this time.", minimum=0
     )
-    cache_bytes: Bytes = _setting(
-        64 * 2**20, "Maximum size of the result cache in Redis; 0: no cache.", minimum=0
-    )
+    cache_bytes: Bytes = _setting(2**26, "Maximum size of the result cache; 0: none.", minimum=0)
     cache_ttl_s: float = _setting(3600.0, "Time to live of a cached answer.", minimum=1)
 
     # Accounts
@@ -200,7 +198,6 @@ class Settings:
     max_label_tokens: int = _setting(
         16384, "Maximum tokens of labels, descriptions and examples of one question.", minimum=64
     )
-
     max_examples: int = _setting(50_000, "Maximum examples per train or evaluate call.", minimum=1)
     max_num_iters: int = _setting(100, "Maximum iterations over one example.", minimum=1)
 

@@ -401,3 +401,7 @@ class ClassifyResult(JobResult):
     latency_ms: float = 0.0
     revision: str = ""
     cache: CacheLookup | None = None
+
+    def has_cached(self, index: int) -> bool:
+        """Whether the answer of an item comes from the result cache."""
+        return self.cache is not None and index in self.cache.hits

@@ -10,8 +10,9 @@ from flask import Blueprint, Response
 
 from api.dependencies import Services
 from api.http import json_body, middleware
+from api.http.cache_headers import cache_headers
 from api.http.json_response import reply
-from api.openapi.model import Operation
+from api.openapi.model import CACHED, Operation
 from api.schemas import body
 from shared.dialects import classer_response, classer_texts
 from shared.dialects.classer_response import ClassifyTextsAnswer, TagTextsAnswer
@@ -29,7 +30,7 @@ _operation = partial(
     method="post",
     scope="classify",
     tag="Classify",
-    headers={200: ("X-Tokens-Used",)},
+    headers={200: ("X-Tokens-Used", *CACHED)},
     problems=(400, 404, 504),
 )
 _TEXTS = ["The parcel never arrived.", "My card was charged twice."]
@@ -84,7 +85,10 @@ def blueprint(services: Services) -> Blueprint:
             if asked.classifier is not None:
                 services.uses.count(asked.classifier.account, asked.classifier.classifier_id)
             model = resolve.catalogue.find(asked.model).name
-            return reply(rendered.body, headers={**rendered.headers, "X-Model": model})
+            return reply(
+                rendered.body,
+                headers={**rendered.headers, **cache_headers(result), "X-Model": model},
+            )
 
     @routes.post("/v1/classify/batch")
     def classify_texts() -> Response:

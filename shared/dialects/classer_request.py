@@ -159,6 +159,7 @@ def request_of(
         questions=(Question(labels=labels),) if labels else (),
         multi_label=threshold is not None or len(labels) == 1,
         threshold=None if threshold is None else Threshold(default=threshold),
+        cache=isinstance(said, InputFields) and said.cache is not False,
         **(_meaning(said, set(labels)) if labels else _learnt(said)),
         **more,
     )

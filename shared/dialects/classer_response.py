@@ -147,7 +147,7 @@ def _single(result: ClassifyResult, found: dict[str, Any]) -> Rendered:
         "tokens": tokens,
         **_visual(result, 0),
         "latency_ms": round(result.latency_ms, 1),
-        "cached": False,
+        "cached": result.has_cached(0),
     }
     return Rendered(body=body, headers={"X-Tokens-Used": str(tokens)})
 
@@ -170,7 +170,7 @@ def _several(
             **found(labels, answers[0]),
             "tokens": result.item_tokens[index] if result.item_tokens else 0,
             **_visual(result, index),
-            "cache": {"hit": False},
+            "cache": {"hit": result.has_cached(index)},
         })  # fmt: skip
     tokens = result.usage.total_tokens
     body = {

@@ -59,7 +59,7 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
             data[file.index]["truncated"] = True
     if result.cache is not None:
         for index, row in enumerate(data):
-            row["cached"] = index in result.cache.hits
+            row["cached"] = result.has_cached(index)
     body: dict[str, Any] = {"usage": _tokens(result.usage), "data": data}
     if request.engine is not None:
         body["engine"] = request.engine

@@ -257,3 +257,27 @@ class TestSecrecy:
         )
 
         assert keys_of(request, secret=b"s", account="a", revision="1").keys() == {1, 2}
+
+
+class TestClasser:
+    """In this dialect the cache is on unless the body says otherwise."""
+
+    def test_an_equal_text_is_cached(self, client, world: World):
+        body = {"text": "a", "labels": ["x", "y"]}
+        miss, hit = (client.post("/v1/classify", json=body) for _ in range(2))
+        bypass = client.post("/v1/classify", json={**body, "cache": False})
+
+        assert [each.get_json()["cached"] for each in (miss, hit, bypass)] == [False, True, False]
+        assert hit.headers["X-Cache"] == "HIT"
+        assert (hit.headers["X-Tokens-Used"], hit.get_json()["tokens"]) == ("0", 0)
+        assert "X-Cache" not in bypass.headers
+        assert len(world.worker.calls) == 2
+
+    def test_only_the_other_texts_are_computed(self, client, world: World):
+        body = {"texts": TEXTS[:2], "labels": ["x", "y"]}
+        client.post("/v1/tag/batch", json=body)
+        answer = client.post("/v1/tag/batch", json={**body, "texts": TEXTS[:3]}).get_json()
+
+        assert [each["cache"]["hit"] for each in answer["results"]] == [True, True, False]
+        assert [each["tokens"] > 0 for each in answer["results"]] == [False, False, True]
+        assert computed(world)[1] == ["", "", TEXTS[2]]
