@@ -75,6 +75,18 @@ class LabelSpellings:
         return iter(self._labels)
 
 
+def distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels without further spellings of earlier ones: vendors' examples send some twice.
+
+    >>> distinct_labels(["billing", "delivery", "billing "])
+    ('billing', 'delivery')
+    """
+    spellings = LabelSpellings()
+    for label in labels:
+        spellings.add(label)
+    return tuple(spellings)
+
+
 def _visible(char: str) -> bool:
     return unicodedata.category(char)[0] not in "CMZ" and char not in _DRAWN_AS_NOTHING
 

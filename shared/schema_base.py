@@ -123,6 +123,10 @@ def bounded(value: object) -> object:
     return value
 
 
+BoundedWords = Annotated[list[str], BeforeValidator(bounded)]
+BoundedTexts = Annotated[dict[str, str], BeforeValidator(bounded)]
+
+
 def as_list(value: object) -> object:
     """One item may stand without a list."""
     return bounded([value] if isinstance(value, str | dict) else value)

@@ -173,6 +173,7 @@ class ClassifyRequest(JobRequest):
     classifier: ClassifierVersion | None = None
     descriptions: dict[str, str] = Field(default_factory=dict)
     examples: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # texts by label
+    examples_only: bool = False  # the names of labels with examples do not count
     template: str | None = None
     scores: Scores = "calibrated"
     multi_label: bool = False

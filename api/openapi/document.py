@@ -33,6 +33,7 @@ _HEADERS: dict[str, str] = {
     "Retry-After": "Seconds to wait.",
     "WWW-Authenticate": "`Bearer`.",
     "X-Tokens-Used": "The tokens that the request cost; present in the form of the Classer API.",
+    "X-Engine": "The engine that scored the labels.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
 }
 _TAGS: dict[Tag, str] = {

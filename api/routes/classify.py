@@ -20,18 +20,64 @@ from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.request_resolver import RequestResolver
-from shared.dialects import classer_tag
+from shared.dialects import classer_tag, cn8, cn8_few_shot
 from shared.dialects.classer_response import ClassifyTextAnswer, TagAnswer
 from shared.dialects.classer_tag import TagBody
 from shared.dialects.classification import ClassifyAnswer
+from shared.dialects.cn8 import ProxyClassifyAnswer, ProxyClassifyBody
+from shared.dialects.cn8_few_shot import ProxyFewShotAnswer, ProxyFewShotBody
 from shared.dialects.native import ClassifyBody
 from shared.dialects.protocol import Dialect, own_fields
 from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.types import ClassifyRequest, ClassifyResult
 
+_PROXY_HEADERS = {**WAITED, 200: (*WAITED[200], "X-Engine")}
 _WAITED = {**WAITED, 200: (*WAITED[200], *CACHED, "X-Tokens-Used")}
 OPERATIONS = (
+    Operation(
+        method="post",
+        path=cn8.PATH,
+        scope="classify",
+        tag="Classify",
+        name="proxyTextClassify",
+        summary="Score the labels of one text, in the form of the CN8 API.",
+        about="An NLI model scores each label by itself. Where no running worker holds one, the "
+        "embedding engine does, and the header `X-Engine` says `embedding`.",
+        body=ProxyClassifyBody,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: ProxyClassifyAnswer, 202: JobObject},
+        headers=_PROXY_HEADERS,
+        problems=(400, 404, 504),
+        example={
+            "text": "The parcel never arrived.",
+            "labels": ["delivery", "billing"],
+            "threshold": 0.2,
+        },
+        dialect=cn8,
+    ),
+    Operation(
+        method="post",
+        path=cn8_few_shot.PATH,
+        scope="classify",
+        tag="Classify",
+        name="proxyTextFewShot",
+        summary="Sort one text by examples of each label, in the form of the CN8 API.",
+        about="A label is the mean of its examples; its name does not count. No example is stored.",
+        body=ProxyFewShotBody,
+        parameters=(PREFER, IDEMPOTENCY_KEY),
+        answers={200: ProxyFewShotAnswer, 202: JobObject},
+        headers=_PROXY_HEADERS,
+        problems=(400, 404, 504),
+        example={
+            "text": "The parcel never arrived.",
+            "examples": {
+                "delivery": ["Where is my order?", "It should have come on Monday."],
+                "billing": ["I was charged twice.", "The invoice is wrong."],
+            },
+        },
+        dialect=cn8_few_shot,
+    ),
     Operation(
         method="post",
         path="/v1/tag",
@@ -137,6 +183,8 @@ def blueprint(services: Services) -> Blueprint:
     timeout_s = settings.request_timeout_s
     routes = Blueprint("classify", __name__)
 
+    @routes.post(cn8.PATH)
+    @routes.post(cn8_few_shot.PATH)
     @routes.post("/v1/tag")
     @routes.post("/v1/classify")
     def classify() -> Response:

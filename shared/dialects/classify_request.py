@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from shared.errors import LabelsRequired
-from shared.normal_form import LabelSpellings
-from shared.schema_base import ItemInput, Schema, as_list, bounded, complete, one_kind
+from shared.normal_form import distinct_labels
+from shared.schema_base import BoundedWords, ItemInput, Schema, as_list, bounded, complete, one_kind
 from shared.types import ClassifyRequest, Question
 from shared.validation import refuse
 
@@ -37,10 +37,9 @@ Inputs = Annotated[
     list[_Input],
     BeforeValidator(as_list, json_schema_input_type=str | ItemInput | list[_Input]),
 ]
-_Words = Annotated[list[str], BeforeValidator(bounded)]
 Labels = Annotated[
-    Annotated[_Words, Tag("<plain>")]
-    | Annotated[dict[str, _Words], BeforeValidator(bounded), Tag("<object>")],
+    Annotated[BoundedWords, Tag("<plain>")]
+    | Annotated[dict[str, BoundedWords], BeforeValidator(bounded), Tag("<object>")],
     Discriminator(kind),
 ]
 
@@ -97,11 +96,4 @@ def _questions(labels: list[str] | dict[str, list[str]]) -> tuple[Question, ...]
     groups = labels if isinstance(labels, dict) else {None: labels}
     if not groups:
         refuse("labels", "must hold at least one group")
-    return tuple(Question(group=group, labels=_distinct(each)) for group, each in groups.items())
-
-
-def _distinct(labels: list[str]) -> tuple[str, ...]:
-    spellings = LabelSpellings()
-    for label in labels:
-        spellings.add(label)
-    return tuple(spellings)
+    return tuple(Question(group=g, labels=distinct_labels(each)) for g, each in groups.items())

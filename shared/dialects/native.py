@@ -21,6 +21,7 @@ from shared.dialects.problem import Problem
 from shared.dialects.requested import UnresolvedRequest
 from shared.schema_base import (
     MAX_ENTRIES,
+    BoundedTexts,
     Number,
     bounded,
 )
@@ -50,7 +51,6 @@ _Threshold = Annotated[
     | Annotated[dict[str, Number], BeforeValidator(bounded), Tag("<object>")],
     Discriminator(kind),
 ]
-_Texts = Annotated[dict[str, str], BeforeValidator(bounded)]
 
 
 class ClassifyBody(ClassifyFields):
@@ -73,7 +73,7 @@ class ClassifyBody(ClassifyFields):
     template: str | None = Field(
         None, description="What a label becomes before it is compared; holds `{label}`."
     )
-    descriptions: _Texts | None = Field(None, description="What a label means, by label.")
+    descriptions: BoundedTexts | None = Field(None, description="What a label means, by label.")
     examples: LabelExamples | None = Field(
         None,
         description="A few texts of a label, by label: they raise accuracy, and are not stored.",

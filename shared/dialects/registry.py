@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from shared.dialects import classer, classer_tag, jina, native, openai
+from shared.dialects import classer, classer_tag, cn8, cn8_few_shot, jina, native, openai
 from shared.dialects.protocol import Dialect, ErrorDialect
 from shared.errors import MessageUndecodable
 from shared.validation import refuse
 
 CLASSIFY = "/v1/classify"
-_CLASSIFY: tuple[Dialect, ...] = (classer_tag, classer, native, jina)
+_CLASSIFY: tuple[Dialect, ...] = (cn8, cn8_few_shot, classer_tag, classer, native, jina)
 _ALL: tuple[ErrorDialect, ...] = (openai, *_CLASSIFY)
 
 

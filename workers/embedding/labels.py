@@ -100,7 +100,7 @@ def charged_texts(request: ClassifyRequest, question: Question) -> list[str]:
     """The texts whose tokens the labels of a question cost."""
     described, examples = request.descriptions, request.examples
     return [
-        *question.labels,
+        *(() if request.examples_only else question.labels),
         *(described[label] for label in question.labels if label in described),
         *chain.from_iterable(examples.get(label, ()) for label in question.labels),
     ]
@@ -135,7 +135,7 @@ class LabelSets:
         """
         given = request.descriptions
         described = tuple(given.get(label, "") for label in question.labels) if given else ()
-        mode = (request.multi_label, request.needs_fit)
+        mode = (request.multi_label, request.needs_fit, request.examples_only)
         how = (model.entry.name, request.template, mode, images)
         examples = tuple(request.examples.get(label, ()) for label in question.labels)
         key = (*how, question.labels, described, examples)
@@ -188,6 +188,7 @@ def _make(
     nulls = prompts.prompts(null_labels, templates, template=request.template)  # (M, K)
     by_label = [request.examples.get(label, ()) for label in question.labels]
     examples = [*chain.from_iterable(by_label)]
+    label_worth = 0.0 if request.examples_only else prototypes.LABEL_WORTH
     owners = np.repeat(np.arange(len(by_label)), [*map(len, by_label)])
     scale = scale_of(model, images=images)
     tokens = sum(map(len, model.embedder.tokenise(charged)))
@@ -202,7 +203,9 @@ def _make(
             measured = _measured(
                 request,
                 question,
-                prototypes.blend(prompts.average(labels, forms), known, owners),
+                prototypes.blend(
+                    prompts.average(labels, forms), known, owners, label_worth=label_worth
+                ),
                 prompts.average(null, forms) if nulls else None,
                 scale,
                 tokens,
