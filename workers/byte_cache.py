@@ -9,7 +9,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
+from weakref import WeakSet
+
+CacheName = Literal["prompts", "label_sets", "classifiers"]
+NAMES: tuple[CacheName, ...] = get_args(CacheName)
 
 OVERHEAD_BYTES = 512
 """Size of an entry besides its arrays and strings: the key, the value object, the table entry."""
@@ -19,9 +23,9 @@ _V = TypeVar("_V")
 
 
 class ByteCache(Generic[_K, _V]):
-    """A thread-safe LRU cache.
+    """A thread-safe LRU cache; its name is that of its metric.
 
-    >>> cache = ByteCache[str, int](max_bytes=100)
+    >>> cache = ByteCache[str, int]("prompts", max_bytes=100)
     >>> for key, size in (("a", 40), ("b", 40), ("c", 40), ("too large", 101)):
     ...     cache.put(key, 1, size_bytes=size)
     >>> [key for key in ("a", "b", "c", "too large") if cache.get(key)]
@@ -30,11 +34,13 @@ class ByteCache(Generic[_K, _V]):
     80
     """
 
-    def __init__(self, *, max_bytes: int) -> None:
+    def __init__(self, name: CacheName, *, max_bytes: int) -> None:
+        self.name = name
         self._max_bytes = max_bytes
         self._size_bytes = 0
         self._lock = threading.Lock()
         self._entries: OrderedDict[_K, tuple[_V, int]] = OrderedDict()
+        _CACHES.add(self)
 
     @property
     def size_bytes(self) -> int:
@@ -62,3 +68,11 @@ class ByteCache(Generic[_K, _V]):
             while self._size_bytes > self._max_bytes:
                 _, (_, freed) = self._entries.popitem(last=False)
                 self._size_bytes -= freed
+
+
+_CACHES: WeakSet[ByteCache[Any, Any]] = WeakSet()
+
+
+def total_bytes(name: CacheName) -> int:
+    """The total size of all caches of this process with the name."""
+    return sum(cache.size_bytes for cache in list(_CACHES) if cache.name == name)

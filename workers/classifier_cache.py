@@ -67,7 +67,9 @@ class ClassifierCache:
         self.records = ClassifierStore(store=store, clock=clock)
         self._versions_kept = versions_kept
         self._clock = clock
-        self._kept = ByteCache[tuple[str, str], ClassifierScorer](max_bytes=cache_bytes)
+        self._kept = ByteCache[tuple[str, str], ClassifierScorer](
+            "classifiers", max_bytes=cache_bytes
+        )
         self._reading: dict[tuple[str, str], Future[ClassifierScorer]] = {}
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
@@ -10,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from shared import service_clock, telemetry
 from shared.jobs import Job
 from shared.types import Usage
+from workers import byte_cache
 
 WebhookOutcome = Literal["delivered", "retried", "failed"]
 """The outcome of a delivery attempt: delivered, to be retried, or given up."""
@@ -56,6 +58,7 @@ REAPED = Counter(
     telemetry.REAPED, "Expired leases of unresponsive workers whose tasks were requeued."
 )
 
+_CACHE_BYTES = Gauge(telemetry.CACHE_BYTES, "Bytes that a cache of the worker holds.", ["cache"])
 _CLOCK_OFFSET = Gauge(
     telemetry.CLOCK_OFFSET,
     "Seconds by which the clock of this machine is ahead of Redis.",
@@ -107,5 +110,7 @@ def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
 def serve(port: int, *, role: str) -> None:
     """Serve /metrics on a port; 0: do not serve it."""
     _CLOCK_OFFSET.labels(role).set_function(service_clock.CLOCK.offset_s)
+    for name in byte_cache.NAMES:
+        _CACHE_BYTES.labels(name).set_function(partial(byte_cache.total_bytes, name))
     if port:
         start_http_server(port)

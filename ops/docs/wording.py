@@ -109,6 +109,11 @@ METRICS = {
     ),
     "pigeonhole_queue_waiting": ("API", "Calls and tasks of jobs that wait, over all models."),
     "pigeonhole_live_processes": ("API", "Living workers and keepers."),
+    "pigeonhole_cache_bytes": (
+        "worker",
+        "Bytes in the caches of label prompts, measured label sets and classifiers; "
+        "each has a limit.",
+    ),
     "pigeonhole_clock_offset_seconds": (
         "API, worker, keeper",
         "Seconds that the machine's clock is ahead of Redis. The API exposes the worst value "

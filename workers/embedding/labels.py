@@ -113,7 +113,7 @@ class LabelSets:
         self._limits = limits
         self._lock = threading.Lock()
         self._making: dict[object, Future[Labels]] = {}
-        self._kept = ByteCache[object, Labels](max_bytes=cache_bytes)
+        self._kept = ByteCache[object, Labels]("label_sets", max_bytes=cache_bytes)
 
     def of(
         self,

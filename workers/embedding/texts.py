@@ -44,7 +44,7 @@ class Embedder(SharedTokenizer):
         super().__init__(encoder.tokenise)
         self.encoder = encoder
         self.batcher = batcher
-        self._prompts = ByteCache[_Key, Rows](max_bytes=cache_bytes)
+        self._prompts = ByteCache[_Key, Rows]("prompts", max_bytes=cache_bytes)
 
     def embed(
         self,

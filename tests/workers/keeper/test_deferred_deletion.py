@@ -208,7 +208,7 @@ class TestClassifiers:
 
     def forget_weights(self, bench: Bench) -> None:
         """As in a worker that was started after the deletion."""
-        bench.classifiers._kept = ByteCache(max_bytes=2**20)
+        bench.classifiers._kept = ByteCache("classifiers", max_bytes=2**20)
 
     def test_that_is_deleted_is_there_for_a_batch(self, bench: Bench, colours: str):
         job = self.a_batch(bench, colours)
