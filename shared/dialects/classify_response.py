@@ -19,6 +19,7 @@ from shared.types import (
     ClassifyResult,
     Failure,
     FileRead,
+    Item,
     Question,
     Usage,
 )
@@ -47,7 +48,11 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
         {
             "object": "classification",
             "index": i,
-            **(unread(questions, failed[i]) if i in failed else found(questions, answers)),
+            **(
+                unread(questions, failed[i], place_of(i, request.items[i]))
+                if i in failed
+                else found(questions, answers)
+            ),
         }
         for i, answers in enumerate(result.answers)
     ]
@@ -102,11 +107,15 @@ def nothing(questions: Questions) -> dict[str, Any]:
     }
 
 
-def unread(questions: Questions, failure: Failure) -> dict[str, Any]:
-    """What stands where the answer of an item would, if it had one."""
-    error = {"code": failure.code, "message": failure.detail}
-    if failure.fields:
-        error["field"] = failure.fields[0][0]
+def place_of(index: int, item: Item) -> str:
+    """The field path of the text, image or document of an item."""
+    return f"input[{index}].{'image' if item.images else 'file' if item.file else 'text'}"
+
+
+def unread(questions: Questions, failure: Failure, place: str) -> dict[str, Any]:
+    """What stands where the answer of an item would, if it had one; `place` as of `place_of`."""
+    field = failure.fields[0][0] if failure.fields else place
+    error = {"code": failure.code, "message": failure.detail, "field": field}
     return {**nothing(questions), "error": error}
 
 

@@ -221,6 +221,9 @@ def test_with_errors_per_item_one_that_cannot_be_read_fails_alone(
         "INPUT_UNREADABLE",
     ]
     assert all(each["prediction"] is None for each in data[1:])
+    assert [each["error"]["field"] for each in data[1:]] == [
+        f"input[{i}].image" for i in range(1, 5)
+    ]
 
 
 def test_a_slow_host_costs_its_own_items_alone(

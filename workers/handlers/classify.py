@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.dialects.classify_response import place_of
 from shared.errors import DeadlineExceeded, FieldError, PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
@@ -161,7 +162,7 @@ def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult
         return result
     first = result.failed[0]
     error = error_of(first.failure)
-    place = f"input[{first.index}].{'image' if request.items[first.index].images else 'file'}"
+    place = place_of(first.index, request.items[first.index])
     raise type(error)(
         f"{place}: {error.detail}", fields=(FieldError(field=place, message=error.detail),)
     )
