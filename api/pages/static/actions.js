@@ -1,4 +1,4 @@
-/** Buttons that call the API: what runs is disabled, what fails is told beside it. */
+/** Buttons that call the API: what runs is disabled, an error stands beside it. */
 
 import { sentence } from "./api.js";
 import { button, el } from "./dom.js";
@@ -48,7 +48,7 @@ export function form(title, fields, text, run) {
       error.textContent = status.textContent = "";
       submit.disabled = true;
       try {
-        status.textContent = await run((told) => { status.textContent = told; }) ?? "";
+        status.textContent = await run((text) => { status.textContent = text; }) ?? "";
       } catch (failure) {
         status.textContent = "";
         error.textContent = sentence(failure);

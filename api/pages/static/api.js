@@ -59,11 +59,11 @@ export async function call(path, options) {
 }
 
 /** The JSON of a call that may become a job: a 202 is waited for, and its result is returned. */
-export async function finished(path, options, told = () => {}) {
+export async function runToEnd(path, options, report = () => {}) {
   const response = await send(path, options);
   const answer = await response.json();
   if (response.status !== 202) return answer;
-  for await (const job of events(`v1/jobs/${answer.id}/events`)) told(job);
+  for await (const job of events(`v1/jobs/${answer.id}/events`)) report(job);
   return call(`v1/jobs/${answer.id}/result`);
 }
 
@@ -113,14 +113,14 @@ export class Offer {
 
   /** The values of a field that is one of some words. */
   values(schema, name) {
-    const found = [];
+    const values = [];
     const look = (node) => {
       if (!node || typeof node !== "object") return;
       if (node.$ref) look(this.schemas[node.$ref.split("/").at(-1)]);
-      found.push(...(node.enum ?? []), ...(node.const ? [node.const] : []));
+      values.push(...(node.enum ?? []), ...(node.const ? [node.const] : []));
       (node.anyOf ?? node.oneOf ?? node.allOf ?? []).forEach(look);
     };
     look(this.field(schema, name));
-    return found.filter((value) => typeof value === "string");
+    return values.filter((value) => typeof value === "string");
   }
 }

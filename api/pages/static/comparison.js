@@ -6,12 +6,12 @@ import { confusion } from "./charts.js";
 import { count, el, field, percent, select, table } from "./dom.js";
 
 /** A choice of two versions, and what differs. */
-export function comparison(found, evaluations, path) {
+export function comparison(classifier, evaluations, path) {
   const title = el("h2", {}, "Versions side by side");
-  if (found.versions.length < 2) {
+  if (classifier.versions.length < 2) {
     return el("div", {}, title, el("p", { class: "hint" }, "There is one version only."));
   }
-  const options = found.versions.map(({ version }) => [String(version), `version ${version}`]);
+  const options = classifier.versions.map(({ version }) => [String(version), `version ${version}`]);
   const left = select(options, {}, options[1][0]);
   const right = select(options, {}, options[0][0]);
   const result = el("div");
@@ -35,8 +35,8 @@ function tables(versions) {
   const f1 = (label) => (each) =>
     each.evaluation?.labels.find((one) => one.label === label)?.f1.toFixed(3);
   const examples = (label) => (each) => {
-    const known = each.labels.find((one) => one.label === label);
-    return known ? count(known.count) : "unknown";
+    const entry = each.labels.find((one) => one.label === label);
+    return entry ? count(entry.count) : "unknown";
   };
   const labels = [...new Set(versions.flatMap((each) => each.labels.map((one) => one.label)))];
   return [
@@ -48,7 +48,7 @@ function tables(versions) {
       ["macro F1", ...of((each) => each.evaluation?.macro_f1.toFixed(3))],
       ["calibration error", ...of((each) => each.evaluation?.expected_calibration_error.toFixed(3))],
     ], { numeric: [1, 2] }),
-    table("Labels", ["label", ...columns.flatMap((each) => [`examples, ${each}`, `F1, ${each}`])],
+    table("Labels of both", ["label", ...columns.flatMap((each) => [`examples, ${each}`, `F1, ${each}`])],
       labels.map((label) => [label, ...versions.flatMap((each) => [examples(label)(each), f1(label)(each)])]),
       { numeric: [1, 2, 3, 4] }),
     el("div", { class: "cards" }, versions.filter((each) => each.evaluation).map((each) =>

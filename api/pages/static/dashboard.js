@@ -46,9 +46,12 @@ async function show({ focus = true } = {}) {
   const path = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
   const view = VIEWS.find((each) => each.at.test(path)) ?? VIEWS[0];
   const argument = view.at.exec(path)?.[1];
-  const title = view.title(argument);
-  byId("title").textContent = title;
-  document.title = `${title} · Dashboard · Pigeonhole`;
+  const title = (text) => {
+    if (signal.aborted) return;
+    byId("title").textContent = text;
+    document.title = `${text} · Dashboard · Pigeonhole`;
+  };
+  title(view.title(argument));
   byId("view-error").textContent = "";
   navigation(path);
   const place = el("div", {}, el("p", { class: "hint", role: "status" }, "Loading …"));
@@ -57,7 +60,8 @@ async function show({ focus = true } = {}) {
   try {
     offer ??= await Offer.read();
     navigation(path);
-    await view.render({ place, argument, offer, signal, again: () => show({ focus: false }), fail });
+    const again = () => show({ focus: false });
+    await view.render({ place, argument, offer, signal, again, fail, title });
   } catch (error) {
     if (signal.aborted) return;
     place.replaceChildren();
@@ -71,8 +75,8 @@ function fail(error) {
 
 function navigation(path) {
   const [here] = path.split("/");
-  const shown = VIEWS.filter((view) => view.link && (!view.needs || offer?.has(view.needs)));
-  byId("views").replaceChildren(...shown.map(({ link: [href, text] }) =>
+  const links = VIEWS.filter((view) => view.link && (!view.needs || offer?.has(view.needs)));
+  byId("views").replaceChildren(...links.map(({ link: [href, text] }) =>
     el("a", { href, "aria-current": href === `#/${here}` ? "page" : null }, text)));
 }
 

@@ -3,7 +3,8 @@
  *
  * A question is `{items, labels, descriptions, examples, classifier, model, engine, multi}`. `calls`
  * makes the requests of a question; `read` makes of each answer a list, one entry an item:
- * `{prediction, predictions: [{label, score}], error}`.
+ * `{prediction, predictions: [{label, score}], error, calibrated}`. A score that is `calibrated` is
+ * the share of such answers that are right.
  */
 
 const given = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) =>
@@ -23,7 +24,7 @@ const native = {
   id: "native",
   title: "Pigeonhole",
   note: "All options, and one request for all items.",
-  offered: () => true,
+  isAvailable: () => true,
   calls: (question) => [{
     path: "v1/classify",
     body: given({
@@ -39,7 +40,8 @@ const native = {
         multi_label: question.multi,
       }),
     }),
-    read: (answer) => answer.data,
+    read: ({ data, engine = "embedding" }) =>
+      data.map((one) => ({ ...one, calibrated: engine === "embedding" })),
   }],
 };
 
@@ -47,7 +49,7 @@ const jina = {
   id: "jina",
   title: "Jina AI",
   note: "The fields of Jina's API: labels or a classifier, without descriptions and options.",
-  offered: () => true,
+  isAvailable: () => true,
   calls: (question) => [{
     path: "v1/classify",
     body: given({
@@ -56,7 +58,7 @@ const jina = {
       input: question.items.map(item),
       ...(!question.classifier && { labels: question.labels }),
     }),
-    read: (answer) => answer.data,
+    read: ({ data }) => data.map((one) => ({ ...one, calibrated: true })),
   }],
 };
 
@@ -64,7 +66,7 @@ const classer = {
   id: "classer",
   title: "Classer",
   note: "One request for each item; several labels go to /v1/tag.",
-  offered: (offer) => offer.has("/v1/tag"),
+  isAvailable: (offer) => offer.has("/v1/tag"),
   calls: (question) => each(
     question,
     question.multi ? "v1/tag" : "v1/classify",
@@ -80,7 +82,7 @@ const classer = {
       const single = answer.label === undefined ? [] : [[answer.label, answer.confidence]];
       const predictions = answer.labels?.map((one) => ({ label: one.label, score: one.confidence }))
         ?? list(answer.all_scores ?? Object.fromEntries(single));
-      return { prediction: answer.label ?? predictions[0]?.label ?? null, predictions };
+      return { prediction: answer.label ?? predictions[0]?.label ?? null, predictions, calibrated: true };
     },
   ),
 };
@@ -89,8 +91,7 @@ const cn8 = {
   id: "cn8",
   title: "CN8",
   note: "One request for each text, and no images. Scores are entailment probabilities.",
-  offered: (offer) => offer.has("/v1/proxy/text-classify"),
-  uncalibrated: true,
+  isAvailable: (offer) => offer.has("/v1/proxy/text-classify"),
   calls: (question) => each(
     question,
     "v1/proxy/text-classify",
@@ -108,4 +109,4 @@ const cn8 = {
 
 const ALL = [native, jina, classer, cn8];
 
-export const offered = (offer) => ALL.filter((dialect) => dialect.offered(offer));
+export const availableDialects = (offer) => ALL.filter((dialect) => dialect.isAvailable(offer));

@@ -4,15 +4,15 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** An element. Attributes: a function is a listener (`onclick`), `true` is an empty attribute. */
 export function el(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return fill(document.createElement(tag), attributes, children);
 }
 
 /** An element of SVG. */
 export function svg(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+  return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function filled(element, attributes, children) {
+function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
@@ -44,8 +44,8 @@ export function table(caption, columns, rows, { empty = "Nothing yet.", numeric 
 
 /** Names and values. */
 export function facts(pairs) {
-  const shown = pairs.filter(([, value]) => value != null && value !== "");
-  return el("dl", { class: "facts" }, shown.map(([name, value]) =>
+  const present = pairs.filter(([, value]) => value != null && value !== "");
+  return el("dl", { class: "facts" }, present.map(([name, value]) =>
     el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
@@ -58,9 +58,9 @@ export function field(text, control) {
 }
 
 /** A select; `options` are `[value, text]`. */
-export function select(options, attributes = {}, chosen = null) {
+export function select(options, attributes = {}, initial = null) {
   return el("select", attributes, options.map(([value, text]) =>
-    el("option", { value, selected: value === chosen }, text)));
+    el("option", { value, selected: value === initial }, text)));
 }
 
 export const count = (number) => new Intl.NumberFormat("en").format(number);

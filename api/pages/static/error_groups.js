@@ -29,11 +29,11 @@ function row(line) {
 /** A table of the groups, the largest first. */
 export function errorGroups(rows, whole = true) {
   const groups = Object.groupBy(rows, (each) => each.code);
-  const sorted = Object.entries(groups).sort(([, a], [, b]) => b.length - a.length);
+  const bySize = Object.entries(groups).sort(([, a], [, b]) => b.length - a.length);
   return el("div", {},
     whole ? null : el("p", { class: "hint" }, `The first ${plural(rows.length, "failed row")}; the file has all.`),
     table("Errors, grouped", ["error", "rows", "message of the first", "lines"],
-      sorted.map(([code, of]) => [
+      bySize.map(([code, of]) => [
         code, count(of.length), of[0].message,
         of.slice(0, LINES_NAMED).map((each) => each.line ?? each.id ?? "–").join(", ")
           + (of.length > LINES_NAMED ? " …" : ""),

@@ -11,10 +11,10 @@ export class Inputs {
     this.onchange = onchange;
     this.area = byId("texts");
     this.split = byId("split");
-    this.chosen = false; // whether a person chose how texts are split
+    this.splitIsFixed = false; // whether a person chose how texts are split
     this.area.addEventListener("input", () => this.changed());
     this.split.addEventListener("change", () => {
-      this.chosen = true;
+      this.splitIsFixed = true;
       this.changed();
     });
     byId("pick").addEventListener("change", async (event) => {
@@ -51,7 +51,7 @@ export class Inputs {
 
   fill(text) {
     this.area.value = text;
-    this.chosen = false;
+    this.splitIsFixed = false;
     this.changed();
   }
 
@@ -75,7 +75,7 @@ export class Inputs {
   }
 
   changed() {
-    if (!this.chosen) {
+    if (!this.splitIsFixed) {
       this.split.value = /\S\s*\n[^\S\n]*\n\s*\S/.test(this.area.value) ? "paragraph" : "line";
     }
     byId("files").replaceChildren(...this.files.map((each) => el("li", {},

@@ -19,7 +19,7 @@ export function pause(ms, signal) {
 }
 
 /** Each new state of a job or batch at a path, until it has ended or the view is left. */
-export async function* followed(path, signal) {
+export async function* follow(path, signal) {
   while (!signal.aborted) {
     try {
       for await (const state of events(`${path}/events`, { signal })) {

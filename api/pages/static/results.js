@@ -12,7 +12,7 @@ export class Results {
     this.rows = []; // {item, answer, label}
   }
 
-  show(items, answers, { labels, calibrated }) {
+  show(items, answers, labels) {
     this.rows = items.map((item, index) => {
       const answer = answers[index];
       return { item, answer, label: answer.prediction ?? LEFT_OUT };
@@ -24,7 +24,7 @@ export class Results {
         row.item.text ?? row.item.name),
       row.answer.error
         ? el("p", { class: "error" }, row.answer.error.message)
-        : [verdict(row.answer, calibrated), bars(row.answer), this.correction(row, labels)])));
+        : [verdict(row.answer), bars(row.answer), this.correction(row, labels)])));
   }
 
   /** The examples that the answers make, with the corrections. */
@@ -60,16 +60,16 @@ export class Results {
   }
 }
 
-function verdict(answer, calibrated) {
+function verdict(answer) {
   if (answer.prediction === null) return el("p", { class: "verdict" }, "None of the labels fits.");
   const score = answer.predictions.find((each) => each.label === answer.prediction)?.score;
   return el("p", { class: "verdict" }, el("strong", {}, answer.prediction),
-    calibrated && score !== undefined ? `: ${meaning(score)}` : "");
+    answer.calibrated && score !== undefined ? `: ${meaning(score)}` : "");
 }
 
 function bars({ predictions }) {
-  const sorted = [...predictions].sort((a, b) => b.score - a.score);
-  const rows = sorted.map(({ label, score }) => el("li", {},
+  const ranking = [...predictions].sort((a, b) => b.score - a.score);
+  const rows = ranking.map(({ label, score }) => el("li", {},
     el("span", { class: "bar-label" }, label),
     svg("svg", { class: "bar", "aria-hidden": "true" },
       svg("rect", { class: "bar-fill", height: "100%", width: `${Math.max(0, Math.min(1, score)) * 100}%` })),

@@ -3,14 +3,14 @@
 const MAX_SHOWN_CHARS = 400; // of a text without spaces: base64 of a file
 
 /** A body with the contents of files shortened. */
-function shown(body) {
+function abridge(body) {
   if (typeof body === "string") {
     const long = body.length > MAX_SHOWN_CHARS && !/\s/.test(body);
     return long ? `${body.slice(0, 40)}…` : body;
   }
-  if (Array.isArray(body)) return body.map(shown);
+  if (Array.isArray(body)) return body.map(abridge);
   if (body && typeof body === "object") {
-    return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, shown(value)]));
+    return Object.fromEntries(Object.entries(body).map(([name, value]) => [name, abridge(value)]));
   }
   return body;
 }
@@ -71,4 +71,4 @@ const LANGUAGES = { curl, Python: urllib, JavaScript: javascript };
 export const languages = Object.keys(LANGUAGES);
 
 /** The program that sends a body to an address. */
-export const snippet = (language, url, body) => LANGUAGES[language](url, shown(body));
+export const snippet = (language, url, body) => LANGUAGES[language](url, abridge(body));

@@ -1,15 +1,15 @@
 /** "Train from these": the answers, corrected, become a classifier. */
 
-import { finished, sentence } from "./api.js";
+import { runToEnd, sentence } from "./api.js";
 import { button, byId, el, field, plural } from "./dom.js";
 
 export class Training {
-  /** `trained(classifier)` is told of each new version: `{ref, labels}`. */
-  constructor({ results, trained }) {
+  /** `ontrained` receives each new version: `{ref, labels}`. */
+  constructor({ results, ontrained }) {
     this.place = byId("training");
     this.status = byId("training-status");
     this.results = results;
-    this.trained = trained;
+    this.ontrained = ontrained;
     results.onchange = () => this.offer();
   }
 
@@ -38,8 +38,8 @@ export class Training {
   ask() {
     const { classifier } = this.context;
     const name = el("input", { autocomplete: "off", value: proposal(), spellcheck: "false" });
-    const known = new Set(this.examples.map((example) => example.label));
-    const missing = classifier ? [] : this.context.labels.filter((label) => !known.has(label));
+    const covered = new Set(this.examples.map((example) => example.label));
+    const missing = classifier ? [] : this.context.labels.filter((label) => !covered.has(label));
     const error = el("p", { class: "error", role: "alert" });
     const train = el("button", { class: "primary" }, classifier ? `Train ${classifier} further` : "Train");
     const form = el("form", {
@@ -75,14 +75,14 @@ export class Training {
     this.status.textContent = "Training …";
     const { examples } = this;
     try {
-      const answer = await finished("v1/train", {
+      const answer = await runToEnd("v1/train", {
         method: "POST", body: { ...fields, input: examples },
       });
       const ref = fields.classifier_id ?? (name || answer.classifier_id);
       this.place.hidden = true;
       this.status.textContent = `${ref} is trained: version ${answer.version}, with ${
         plural(answer.num_samples, "new example")}. It is chosen now: paste the next text and classify it.`;
-      this.trained({ ref, labels: answer.labels });
+      this.ontrained({ ref, labels: answer.labels });
     } catch (failure) {
       this.status.textContent = "";
       throw failure;

@@ -1,10 +1,10 @@
 /** The list of batches, a new one, and one with its errors and files. */
 
-import { call, download, finished } from "./api.js";
+import { call, download, runToEnd } from "./api.js";
 import { action, form } from "./actions.js";
 import { count, duration, el, facts, field, moment, plural, select, table } from "./dom.js";
 import { errorGroups, readErrors } from "./error_groups.js";
-import { ENDED, followed } from "./live.js";
+import { ENDED, follow } from "./live.js";
 import { batchProgress, status } from "./progress.js";
 
 const PAGE = 20;
@@ -41,20 +41,20 @@ export async function newBatchView({ place, offer, signal }) {
   const labelField = field("Labels, separated by commas", labels);
   by.addEventListener("change", () => { labelField.hidden = Boolean(by.value); });
 
-  let uploaded = null; // {file, id}: a check and a start share one upload
-  const body = async (told) => {
+  let upload = null; // {file, id}: a check and a start share one upload
+  const body = async (status) => {
     const names = labels.value.split(",").map((name) => name.trim()).filter(Boolean);
-    const chosen = file.files[0];
+    const rows = file.files[0];
     if (!by.value && names.length < 2) throw new Error("Name at least two labels.");
-    if (uploaded?.file !== chosen) {
-      told(`Uploading ${chosen.name} …`);
+    if (upload?.file !== rows) {
+      status(`Uploading ${rows.name} …`);
       const data = new FormData();
       data.set("purpose", "batch");
-      data.set("file", chosen);
-      uploaded = { file: chosen, id: (await call("v1/files", { method: "POST", body: data })).id };
+      data.set("file", rows);
+      upload = { file: rows, id: (await call("v1/files", { method: "POST", body: data })).id };
     }
     return {
-      input_file_id: uploaded.id,
+      input_file_id: upload.id,
       classify: { top_k: 1, ...(by.value ? { classifier_id: by.value } : { labels: names }) },
       output_format: format.value,
       ...(text.value.trim() && { text_column: text.value.trim() }),
@@ -64,30 +64,30 @@ export async function newBatchView({ place, offer, signal }) {
   const report = el("div");
   const check = action("Check first", async () => {
     if (!start.reportValidity()) return;
-    const found = await finished("v1/batches?dry_run=true", { method: "POST", body: await body(() => {}) });
-    report.replaceChildren(forecast(found));
+    const forecast = await runToEnd("v1/batches?dry_run=true", { method: "POST", body: await body(() => {}) });
+    report.replaceChildren(dryRun(forecast));
   });
   const start = form("New batch", el("div", { class: "fields" },
     field("File of rows: CSV, JSONL or Parquet", file), field("Classify by", by), labelField,
     field("Column of the text", text), field("Column of the id", id), field("Format of the output", format)),
-  "Start the batch", async (told) => {
-    const made = await call("v1/batches", { method: "POST", body: await body(told) });
-    location.hash = `#/batches/${made.id}`;
+  "Start the batch", async (status) => {
+    const batch = await call("v1/batches", { method: "POST", body: await body(status) });
+    location.hash = `#/batches/${batch.id}`;
   });
   place.replaceChildren(el("section", { class: "panel" }, start, check, report));
 }
 
-function forecast(found) {
+function dryRun(forecast) {
   return el("div", { role: "status" },
-    el("p", { class: found.valid ? "good" : "error" },
-      found.valid ? "The batch can run." : "The file cannot be read."),
+    el("p", { class: forecast.valid ? "good" : "error" },
+      forecast.valid ? "The batch can run." : "The file cannot be read."),
     facts([
-      ["Format", found.format], ["Rows", count(found.request_counts.total)],
-      ["Rows that would fail", count(found.request_counts.invalid)],
-      ["Tokens", `${found.usage_estimate.exact ? "" : "about "}${count(found.usage_estimate.tokens)}`],
-      ["Time", duration(found.estimated_seconds)],
+      ["Format", forecast.format], ["Rows", count(forecast.request_counts.total)],
+      ["Rows that would fail", count(forecast.request_counts.invalid)],
+      ["Tokens", `${forecast.usage_estimate.exact ? "" : "about "}${count(forecast.usage_estimate.tokens)}`],
+      ["Time", duration(forecast.estimated_seconds)],
     ]),
-    found.errors ? errorGroups(found.errors.data) : "");
+    forecast.errors ? errorGroups(forecast.errors.data) : "");
 }
 
 export async function batchView({ place, argument, signal, fail }) {
@@ -101,13 +101,13 @@ export async function batchView({ place, argument, signal, fail }) {
   let batch = await call(path, { signal });
   render(batch);
   if (!ENDED.has(batch.status)) {
-    for await (batch of followed(path, signal)) render(batch);
+    for await (batch of follow(path, signal)) render(batch);
   }
   if (signal.aborted) return;
   if (batch.errors) errors.replaceChildren(el("section", { class: "panel" }, errorGroups(batch.errors.data)));
   if (batch.error_file_id) {
     readErrors(batch.error_file_id, signal).then(
-      (found) => errors.replaceChildren(el("section", { class: "panel" }, errorGroups(found.rows, found.whole))),
+      ({ rows, whole }) => errors.replaceChildren(el("section", { class: "panel" }, errorGroups(rows, whole))),
       (error) => signal.aborted || fail(error));
   }
 }
@@ -133,8 +133,8 @@ function actions(batch, render) {
     ];
   }
   const retry = (rows) => async () => {
-    const made = await call(`${path}/retry`, { method: "POST", body: { rows } });
-    location.hash = `#/batches/${made.id}`;
+    const batch = await call(`${path}/retry`, { method: "POST", body: { rows } });
+    location.hash = `#/batches/${batch.id}`;
   };
   return [
     batch.output_file_id && action("Download the output", () => save(batch.output_file_id)),

@@ -1,23 +1,24 @@
 /** The list of classifiers, and one with its versions. */
 
-import { call, download, finished } from "./api.js";
+import { call, download, runToEnd } from "./api.js";
 import { action, form } from "./actions.js";
 import { learningCurve } from "./charts.js";
 import { changes } from "./classifier_changes.js";
 import { comparison } from "./comparison.js";
 import { count, el, facts, field, moment, percent, plural, table } from "./dom.js";
 import { evaluation } from "./evaluation.js";
+import { retraining } from "./retraining.js";
 
 const MAX_EVALUATIONS = 20; // jobs looked at for the evaluations of versions
 
 export async function classifiersView({ place, signal }) {
-  const found = await call("v1/classifiers", { signal });
+  const classifiers = await call("v1/classifiers", { signal });
   const file = el("input", { type: "file", required: true, accept: ".safetensors" });
   const name = el("input", { autocomplete: "off" });
   place.replaceChildren(
     el("section", { class: "panel" }, table("Classifiers, newest first",
       ["classifier", "labels", "version", "uses", "changed", "model"],
-      found.map((each) => [
+      classifiers.map((each) => [
         el("a", { href: `#/classifiers/${each.classifier_id}` }, each.name ?? each.classifier_id),
         plural(each.labels.length, "label"), String(each.version), count(each.used_number),
         moment(each.updated_at), each.model,
@@ -25,34 +26,40 @@ export async function classifiersView({ place, signal }) {
     el("section", { class: "panel" }, el("h2", {}, "Import"), form("Import a classifier",
       el("div", { class: "fields" }, field("Exported file", file), field("Name", name)), "Import", async () => {
         const query = name.value.trim() ? `?${new URLSearchParams({ name: name.value.trim() })}` : "";
-        const made = await finished(`v1/classifiers/import${query}`, { method: "POST", body: file.files[0] });
-        location.hash = `#/classifiers/${made.classifier_id}`;
+        const answer = await runToEnd(`v1/classifiers/import${query}`, { method: "POST", body: file.files[0] });
+        location.hash = `#/classifiers/${answer.classifier_id}`;
       })));
 }
 
-export async function classifierView({ place, argument, signal, again }) {
+export async function classifierView({ place, argument, offer, signal, again, title }) {
   const path = `v1/classifiers/${encodeURIComponent(argument)}`;
-  const [found, evaluations] = await Promise.all([call(path, { signal }), evaluated(argument, signal)]);
-  const versions = el("section", { class: "panel" }, versionTable(found, evaluations, path, again));
-  const compared = el("section", { class: "panel" }, comparison(found, evaluations, path));
-  place.replaceChildren(
-    el("section", { class: "panel" }, description(found), learning(found)),
-    versions, compared,
-    el("section", { class: "panel" }, quality(found, evaluations, path, again)),
-    el("section", { class: "panel" }, el("h2", {}, "Change"), changes(found, { path, again })));
+  const [classifier, evaluations] = await Promise.all([
+    call(path, { signal }), evaluationsOf(argument, signal),
+  ]);
+  title(`Classifier ${classifier.name ?? argument}`);
+  const panel = (...children) => el("section", { class: "panel" }, children);
+  const sections = [
+    panel(description(classifier), learning(classifier)),
+    await retraining({ path, offer, signal, again }),
+    panel(versionTable(classifier, evaluations, path, again)),
+    panel(comparison(classifier, evaluations, path)),
+    panel(quality(classifier, evaluations, path, again)),
+    panel(el("h2", {}, "Change"), changes(classifier, { path, again })),
+  ];
+  place.replaceChildren(...sections.filter(Boolean));
 }
 
-function description(found) {
-  return el("div", {},
+function description(classifier) {
+  return el("div", {}, el("h2", {}, "The latest version"),
     facts([
-      ["Name", found.name], ["Id", found.classifier_id], ["Description", found.description],
-      ["Version", String(found.version)], ["Model", found.model], ["Access", found.access],
-      ["Examples", count(found.num_samples)], ["Keeps examples", found.keep_examples ? "yes" : "no"],
-      ["Uses", count(found.used_number)], ["Last use", moment(found.used_at)],
+      ["Name", classifier.name], ["Id", classifier.classifier_id], ["Description", classifier.description],
+      ["Version", String(classifier.version)], ["Model", classifier.model], ["Access", classifier.access],
+      ["Examples", count(classifier.num_samples)], ["Keeps examples", classifier.keep_examples ? "yes" : "no"],
+      ["Uses", count(classifier.used_number)], ["Last use", moment(classifier.used_at)],
     ]),
-    table("Labels", ["label", "examples"], found.labels.map((each) => [each.label, count(each.count)]), { numeric: [1] }),
-    found.remarks.length ? el("div", {}, el("h3", {}, "Remarks of the training"),
-      el("ul", {}, found.remarks.map((remark) => el("li", {}, remark.message)))) : null);
+    table("Labels with their examples", ["label", "examples"], classifier.labels.map((each) => [each.label, count(each.count)]), { numeric: [1] }),
+    classifier.remarks.length ? el("div", {}, el("h3", {}, "Remarks of the training"),
+      el("ul", {}, classifier.remarks.map((remark) => el("li", {}, remark.message)))) : null);
 }
 
 function learning({ metrics }) {
@@ -63,7 +70,7 @@ function learning({ metrics }) {
 }
 
 /** The newest evaluation of each version: version -> result. */
-async function evaluated(id, signal) {
+async function evaluationsOf(id, signal) {
   const page = await call(`v1/jobs?kind=evaluate&status=succeeded&limit=${MAX_EVALUATIONS}`, { signal })
     .catch(() => ({ data: [] })); // a key may be limited to other calls
   const results = await Promise.all(page.data.map((job) =>
@@ -75,15 +82,16 @@ async function evaluated(id, signal) {
   return newest;
 }
 
-function versionTable(found, evaluations, path, again) {
+function versionTable(classifier, evaluations, path, again) {
   const patch = async (aliases) => {
     await call(path, { method: "PATCH", body: { aliases } });
     again();
   };
-  const rows = found.versions.map((version) => {
+  const rows = classifier.versions.map((version) => {
     const of = evaluations.get(version.version);
     return [
-      `${version.version}${version.is_latest ? ", latest" : ""}`,
+      [version.version, version.is_latest && "latest", version.candidate && "candidate",
+        version.rejected_by && "rejected"].filter(Boolean).join(", "),
       version.of ? `${version.made_by} of ${version.of}` : version.made_by,
       moment(version.created_at), count(version.samples), count(version.label_count),
       version.accuracy == null ? null : percent(version.accuracy),
@@ -97,7 +105,7 @@ function versionTable(found, evaluations, path, again) {
         version.aliases.includes("champion") ? null
           : action("Name it champion", () => patch({ champion: version.version })),
         action("Export", () => download(`${path}@v${version.version}/export`,
-          `${found.name ?? found.classifier_id}-v${version.version}.safetensors`))),
+          `${classifier.name ?? classifier.classifier_id}-v${version.version}.safetensors`))),
     ];
   });
   return table("Versions, newest first", [
@@ -107,18 +115,18 @@ function versionTable(found, evaluations, path, again) {
 }
 
 /** The evaluation of the latest version, and a form to evaluate it. */
-function quality(found, evaluations, path, again) {
+function quality(classifier, evaluations, path, again) {
   const file = el("input", { type: "file", required: true, accept: ".csv,.tsv,.jsonl,.parquet,.gz,.zst" });
-  const newest = evaluations.get(found.version);
-  return el("div", {}, el("h2", {}, `Evaluation of version ${found.version}`),
+  const newest = evaluations.get(classifier.version);
+  return el("div", {}, el("h2", {}, `Evaluation of version ${classifier.version}`),
     newest ? evaluation(newest)
       : el("p", { class: "hint" }, "Not evaluated yet. Choose a file of examples that it has not learnt."),
     form("Evaluate", field("Labelled examples: CSV, JSONL or Parquet with the columns text and label", file),
-      "Evaluate", async (told) => {
+      "Evaluate", async (report) => {
         const data = new FormData();
         data.set("file", file.files[0]);
-        told("Evaluating …");
-        await finished(`${path}/evaluate`, { method: "POST", body: data });
+        report("Evaluating …");
+        await runToEnd(`${path}/evaluate`, { method: "POST", body: data });
         again();
       }));
 }

@@ -4,7 +4,7 @@ import { call, download } from "./api.js";
 import { action } from "./actions.js";
 import { el, facts, field, moment, select, table } from "./dom.js";
 import { evaluation } from "./evaluation.js";
-import { ENDED, followed } from "./live.js";
+import { ENDED, follow } from "./live.js";
 import { progress, status } from "./progress.js";
 
 const PAGE = 20;
@@ -31,16 +31,16 @@ export async function jobsView({ place, offer, signal }) {
     if (kind.value) query.set("kind", kind.value);
     if (state.value) query.set("status", state.value);
     if (after) query.set("after", after);
-    const page = await call(`v1/jobs?${query}`, { signal });
-    const rows = page.data.map((job) => [
+    const answer = await call(`v1/jobs?${query}`, { signal });
+    const rows = answer.data.map((job) => [
       jobLink(job), job.kind, status(job), moment(job.created_at), moment(job.finished_at),
       `${job.progress.completed + job.progress.failed} of ${job.progress.total}`,
     ]);
-    const shown = table(after ? "Older jobs" : "Jobs, newest first",
+    const page = table(after ? "Older jobs" : "Jobs, newest first",
       ["job", "kind", "status", "created", "ended", "items"], rows, { numeric: [5] });
-    if (after) list.append(shown);
-    else list.replaceChildren(shown);
-    more.replaceChildren(...(page.has_more ? [action("Older jobs", () => load(page.last_id))] : []));
+    if (after) list.append(page);
+    else list.replaceChildren(page);
+    more.replaceChildren(...(answer.has_more ? [action("Older jobs", () => load(answer.last_id))] : []));
   };
   for (const choice of [kind, state]) choice.addEventListener("change", () => load());
   place.replaceChildren(el("section", { class: "panel" },
@@ -70,7 +70,7 @@ export async function jobView({ place, argument, signal }) {
   render(first);
   let last = first;
   if (!ENDED.has(first.status)) {
-    for await (last of followed(`v1/jobs/${argument}`, signal)) render(last);
+    for await (last of follow(`v1/jobs/${argument}`, signal)) render(last);
   }
   if (!signal.aborted && last.status === "succeeded") result.replaceChildren(await outcome(last, signal));
 }
@@ -82,7 +82,7 @@ async function outcome(job, signal) {
     return el("section", { class: "panel" }, el("h2", {}, "Evaluation"),
       evaluation(await call(path, { signal })), save);
   }
-  const shown = job.result ? el("pre", { tabindex: 0, role: "region", "aria-label": "Result" },
+  const json = job.result ? el("pre", { tabindex: 0, role: "region", "aria-label": "Result" },
     el("code", {}, JSON.stringify(job.result, null, 2))) : null;
-  return el("section", { class: "panel" }, el("h2", {}, "Result"), shown, save);
+  return el("section", { class: "panel" }, el("h2", {}, "Result"), json, save);
 }

@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { el, moment, table } from "./dom.js";
-import { ENDED, POLL_MS, Rate, followed, pause } from "./live.js";
+import { ENDED, POLL_MS, Rate, follow, pause } from "./live.js";
 import { batchProgress, progress, status } from "./progress.js";
 import { jobLink } from "./view_jobs.js";
 
@@ -20,11 +20,11 @@ export async function nowView({ place, signal, fail }) {
     el("section", { class: "panel" }, el("h2", {}, "Running"), none, running),
     el("section", { class: "panel" }, ended));
 
-  const follow = async (job) => {
+  const watch = async (job) => {
     const card = cards.get(job.id);
     followers += 1;
     try {
-      for await (const state of followed(card.path, signal)) card.show(state);
+      for await (const state of follow(card.path, signal)) card.show(state);
     } finally {
       followers -= 1;
     }
@@ -37,7 +37,7 @@ export async function nowView({ place, signal, fail }) {
       if (!cards.has(job.id)) {
         cards.set(job.id, new Card(job));
         running.append(cards.get(job.id).element);
-        if (followers < MAX_FOLLOWED) follow(job).catch((error) => signal.aborted || fail(error));
+        if (followers < MAX_FOLLOWED) watch(job).catch((error) => signal.aborted || fail(error));
       } else if (job.kind !== "batch") cards.get(job.id).show(job);
     }
     for (const [id, card] of cards) {

@@ -11,7 +11,7 @@ export async function systemView({ place, signal }) {
   ]);
   const gauges = [...metrics.matchAll(
     /^pigeonhole_(queue_waiting|live_processes)\{(?:queue|role)="([^"]*)"\} (\S+)$/gm)];
-  const of = (name) => gauges.filter(([, found]) => found === name)
+  const of = (name) => gauges.filter(([, metric]) => metric === name)
     .map(([, , label, value]) => [label, String(Number(value))]);
   place.replaceChildren(
     el("section", { class: "panel" },

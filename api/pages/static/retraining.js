@@ -1,0 +1,114 @@
+/** The retraining of a classifier: its schedule, and its runs with the reasons of each decision. */
+
+import { call } from "./api.js";
+import { action, form } from "./actions.js";
+import { count, el, facts, field, moment, select, table } from "./dom.js";
+
+const PATH = "/v1/classifiers/{classifier_id}/retraining/runs";
+const RUNS = 20;
+
+const digits = (value) => value.toFixed(3);
+
+/** The section of a classifier's page; null where the service does not retrain. */
+export async function retraining({ path, offer, signal, again }) {
+  if (!offer.has(PATH)) return null;
+  const settings = await call(`${path}/retraining`, { signal }).catch((error) => {
+    if (error.status === 404) return null;
+    throw error;
+  });
+  const runs = settings ? (await call(`${path}/retraining/runs?limit=${RUNS}`, { signal })).data : [];
+  return el("section", { class: "panel" }, el("h2", {}, "Retraining"),
+    settings ? schedule(settings) : el("p", { class: "hint" }, "This classifier is not retrained."),
+    schedulingForm(settings, path, again),
+    settings ? controls(settings, path, again) : null,
+    settings && !runs.length ? el("p", { class: "hint" }, "No run yet.") : null,
+    runs.map((run, index) => runDetails(run, { path, again, open: index === 0 })));
+}
+
+const schedule = (settings) => facts([
+  ["Enabled", settings.enabled ? "yes" : "no"],
+  ["Schedule", settings.schedule ? `${settings.schedule} (${settings.timezone})` : "by call only"],
+  ["Next run", moment(settings.next_run_at)], ["Method", settings.method],
+  ["Promote", settings.promote.replaceAll("_", " ")], ["Alias", settings.alias],
+  ["Metric of the gate", settings.gate.metric], ["Runs now", settings.active_run],
+]);
+
+function schedulingForm(settings, path, again) {
+  const cron = el("input", { value: settings?.schedule ?? "0 2 * * *", autocomplete: "off" });
+  const zone = el("input", {
+    value: settings?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, autocomplete: "off",
+  });
+  const promote = select([
+    ["if_better", "if it is better"], ["ask", "after a person agrees"], ["always", "always"],
+  ], {}, settings?.promote ?? "if_better");
+  const enabled = select([["true", "yes"], ["false", "no"]], {}, String(settings?.enabled ?? true));
+  return form("Retraining", el("div", { class: "fields" },
+    field("Schedule (cron; empty: by call only)", cron), field("Time zone", zone),
+    field("Promote the challenger", promote), field("Enabled", enabled)),
+  settings ? "Change the retraining" : "Retrain this classifier", async () => {
+    await call(`${path}/retraining`, {
+      method: settings ? "PATCH" : "PUT",
+      body: {
+        schedule: cron.value.trim() || null,
+        timezone: zone.value.trim(),
+        promote: promote.value,
+        enabled: enabled.value === "true",
+      },
+    });
+    again();
+  });
+}
+
+function controls(settings, path, again) {
+  const then = (target, options) => async () => {
+    await call(`${path}/retraining${target}`, options);
+    again();
+  };
+  return el("p", { class: "row" },
+    action("Start a run now", then("/runs", { method: "POST", body: {} })),
+    action("Try a run", then("/runs", { method: "POST", body: { dry_run: true } })),
+    action("Roll back the last promotion", then("/rollback", { method: "POST" }),
+      { confirm: `Move ${settings.alias} back to the version before?` }),
+    action("Stop retraining", then("", { method: "DELETE" }),
+      { danger: true, confirm: "Delete the retraining with its runs and its holdout?" }));
+}
+
+/** One run: what was decided, why, and both versions side by side. */
+function runDetails(run, { path, again, open }) {
+  const decide = (verb) => async () => {
+    await call(`${path}/retraining/runs/${run.id}/${verb}`, { method: "POST" });
+    again();
+  };
+  const { metrics, test, decision } = run;
+  return el("details", { open },
+    el("summary", {}, el("span", { class: "tag" }, run.status), " ", moment(run.started_at),
+      run.dry_run ? " (dry run)" : ""),
+    run.error ? el("p", { class: "error" }, run.error) : null,
+    decision ? [el("h3", {}, `Decision: ${decision.outcome}`),
+      el("ul", {}, decision.reasons.map((reason) => el("li", {}, reason)))] : null,
+    run.status === "waiting" ? el("p", { class: "row" },
+      action("Promote", decide("promote")), action("Reject", decide("reject"), { danger: true })) : null,
+    facts([
+      ["Champion", run.champion && `version ${run.champion}`],
+      ["Challenger", run.challenger && `version ${run.challenger}`],
+      ["Started by", run.trigger], ["Ended", moment(run.finished_at)],
+      ["Rolled back", moment(run.rolled_back_at)],
+      ...Object.entries(run.counts).map(([name, number]) => [`Rows: ${name.replaceAll("_", " ")}`, count(number)]),
+      ["Gain", test && digits(test.gain)],
+      ["Interval of the gain", test?.interval && test.interval.map(digits).join(" to ")],
+      ["p-value", test && digits(test.p_value)],
+      ["New labels", run.new_labels.join(", ")], ["Labels without new examples", run.missing_labels.join(", ")],
+    ]),
+    metrics ? [
+      table("Both versions on the same holdout", ["", "champion", "challenger"],
+        Object.keys(metrics.champion).map((name) => [
+          name.replaceAll("_", " "), digits(metrics.champion[name]), digits(metrics.challenger[name]),
+        ]), { numeric: [1, 2] }),
+      table("F1 by label", ["label", "examples", "champion", "challenger"],
+        metrics.labels.map((each) => [
+          each.label, count(each.support), digits(each.champion_f1), digits(each.challenger_f1),
+        ]), { numeric: [1, 2, 3] }),
+    ] : null,
+    run.bad_rows.length ? table("Rows that were not used", ["place", "reason"],
+      run.bad_rows.map((row) => [row.place, row.message])) : null);
+}
