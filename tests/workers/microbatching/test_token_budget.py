@@ -9,10 +9,11 @@ import pytest
 
 from shared.errors import ConfigurationError, Unavailable
 from tests.fake_media import ColourEncoder
+from tests.fake_pairs import FixedPairs
 from workers.microbatching import token_budget
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.gpu_memory import SHARE
-from workers.models.port import Rows
+from workers.models.port import Rows, TextPair
 
 
 class Device:
@@ -72,6 +73,18 @@ def test_a_batch_of_texts_fills_the_memory_with_whole_windows(windows: int):
 
     assert token_budget.of_texts(encoder, device) == windows * 64
     assert encoder.longest == encoder.window
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_batch_of_pairs_fills_the_memory_with_pairs_of_full_length(count: int):
+    device = Device(int(count * 35 * 100 / SHARE) + 1)
+
+    class Pairs(FixedPairs):
+        def encode(self, pairs: Sequence[TextPair]) -> Rows:
+            device.run(sum(len(pair) + SPECIAL_TOKENS for pair in pairs), 100)
+            return super().encode(pairs)
+
+    assert token_budget.of_pairs(Pairs(window=32), device) == count * 35
 
 
 def test_no_batch_is_larger_than_the_most():
