@@ -90,6 +90,8 @@ class Services:
             classifiers=self.classifiers,
             catalogue=self.catalogue,
             limits=self.submit.limits,
+            files=self.files,
+            buckets=self.buckets,
         )
 
     @cached_property

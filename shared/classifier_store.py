@@ -275,7 +275,11 @@ class ClassifierStore:
         for file in sorted(before.files() - after.files()):
             report = object_keys.report(before.account, before.id, file)
             weights = object_keys.weights(before.account, before.id, file)
-            deletions.delete(self.store, report, [weights], account="", now=self.clock())
+            place = object_keys.evaluations(before.account, before.id, file)
+            evaluations = list(self.store.list(place))
+            deletions.delete(
+                self.store, report, [weights, *evaluations], account="", now=self.clock()
+            )
 
     def _has(self, account: str, name: str) -> bool:
         try:

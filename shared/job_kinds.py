@@ -82,7 +82,8 @@ def _learnt(request: _Examples, result: TrainResult | EvaluateResult) -> tuple[i
 
 def _without_examples(request: _Examples) -> tuple[JobRequest, tuple[str, ...]]:
     """None are kept unless the owner of a classifier asks; `rebuild` reads those beside it."""
-    objects = () if request.file is None else (request.file.object,)
+    sent = request.file is not None and not request.file.kept
+    objects = (request.file.object,) if request.file is not None and sent else ()
     return request.model_copy(update={"examples": ()}), objects
 
 

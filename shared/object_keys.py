@@ -30,6 +30,7 @@ classifiers/{account}/{id}/used.json                    number of requests, and 
 classifiers/{account}/{id}/versions/{file}.safetensors  the weights of a version, immutable
 classifiers/{account}/{id}/versions/{file}.json         its report, immutable
 classifiers/{account}/{id}/examples/{version}.jsonl     stored examples of a version
+classifiers/{account}/{id}/evaluations/{file}/{sha256}.json  its result on examples, by their hash
 names/{account}/{sha256}.json                           the classifier that has a name
 files/{account}/{file}/file.json                        the record of a stored file
 files/{account}/{file}/content                          its bytes
@@ -241,6 +242,16 @@ def weights(account: str, classifier: str, file: str) -> str:
 def report(account: str, classifier: str, file: str) -> str:
     """The report of one version: everything but its weights."""
     return f"{CLASSIFIERS}{account}/{classifier}/versions/{file}.json"
+
+
+def evaluations(account: str, classifier: str, file: str) -> str:
+    """Prefix of the results of a version on examples."""
+    return f"{CLASSIFIERS}{account}/{classifier}/evaluations/{file}/"
+
+
+def evaluation(account: str, classifier: str, file: str, digest: str) -> str:
+    """The result of a version on examples, by their SHA-256 in hex."""
+    return f"{CLASSIFIERS}{account}/{classifier}/evaluations/{file}/{digest}.json"
 
 
 def examples(account: str, classifier: str) -> str:

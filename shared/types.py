@@ -241,12 +241,15 @@ class Example(Value):
 
 
 class ExampleFile(Value):
-    """A file of examples on the object store, which a worker reads, and its options.
+    """A file of examples which a worker reads: on the object store, or in a bucket by `url`.
 
     `default_model`: the request names no model, so that images may select one that reads them.
     """
 
-    object: str
+    object: str = ""
+    url: str = ""
+    etag: str = ""  # of the object at `url`
+    kept: bool = False  # when the job has ended
     filename: str = ""
     format: Literal["jsonl", "csv", "parquet"] | None = None  # None: detected, as are the next two
     delimiter: str | None = None

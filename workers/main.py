@@ -171,6 +171,7 @@ def _run(settings: Settings) -> None:
     reader = reader_of(store, buckets, tables, settings)
     example_files = ExampleFiles(
         store=store,
+        buckets=buckets,
         catalogue=catalogue,
         limits=limits,
         bounds=replace(reader.bounds, max_expanded_bytes=_EXAMPLES * settings.max_body_bytes),

@@ -24,7 +24,8 @@ from api.openapi.model import (
     file_of_examples,
 )
 from api.schemas import body, evaluation
-from api.schemas.evaluation import EvaluateAnswer, EvaluateBody, EvaluateFileBody, Evaluation
+from api.schemas.evaluation import EvaluateAnswer, EvaluateCallBody, EvaluateFileBody, Evaluation
+from api.schemas.example_file import names_stored
 from api.schemas.job import JobObject
 from api.services.classifiers import ClassifierService
 from api.services.request_resolver import RequestResolver
@@ -39,7 +40,7 @@ OPERATIONS = (
         tag="Classifiers",
         name="evaluateClassifier",
         summary="How good a version is on labelled examples.",
-        body=EvaluateBody,
+        body=EvaluateCallBody,
         **file_of_examples(EvaluateFileBody),
         parameters=(CLASSIFIER_ID, PREFER, IDEMPOTENCY_KEY),
         answers={200: EvaluateAnswer, 202: JobObject},
@@ -74,8 +75,12 @@ class _Evaluate:
             examples=self.said.examples,
             file=self.said.file,
         )
-        if asked.file is not None:  # whoever reads it looks at the examples
-            return asked
+        if asked.file is not None:  # the worker that reads it looks at the examples
+            if not asked.file.kept:
+                return asked
+            account = middleware.caller().account
+            file = self.resolve.stored_examples(asked.file, account=account)
+            return asked.model_copy(update={"file": file})
         self.limits.check_evaluation(asked)
         examples = self.resolve.examples(
             asked.examples, model=version.model, account=middleware.caller().account
@@ -98,7 +103,9 @@ def blueprint(services: Services) -> Blueprint:
             )
             if found is not None:
                 return evaluate_file(found, classifier_id)
-            call = asked(evaluation.parse(body.parse(data)), classifier_id)
+            parsed = body.parse(data)
+            parse = evaluation.parse_stored if names_stored(parsed) else evaluation.parse
+            call = asked(parse(parsed), classifier_id)
             return durable.call(data, call.ask, metadata=call.said.metadata)
 
     def evaluate_file(found: UploadedForm, classifier_id: str) -> Response:

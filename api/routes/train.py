@@ -5,6 +5,8 @@ A file is stored and read by a worker, as that of a batch is.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, request
 
 from api.dependencies import Services
@@ -15,10 +17,11 @@ from api.http.stored_form_file import stored_upload
 from api.openapi import examples
 from api.openapi.model import IDEMPOTENCY_KEY, PREFER, WAITED, Operation, file_of_examples
 from api.schemas import body
+from api.schemas.example_file import names_stored
 from api.schemas.job import JobObject
-from api.schemas.train import TrainFileBody, parse_file
+from api.schemas.train import TrainCallBody, TrainFileBody, parse_file, parse_stored
 from shared.dialects import training
-from shared.dialects.training import TrainAnswer, TrainBody
+from shared.dialects.training import TrainAnswer, UnresolvedTrainRequest
 from shared.types import TrainRequest
 
 OPERATIONS = (
@@ -29,7 +32,7 @@ OPERATIONS = (
         tag="Train",
         name="train",
         summary="Make a classifier from examples, or train one further.",
-        body=TrainBody,
+        body=TrainCallBody,
         **file_of_examples(TrainFileBody),
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},
@@ -55,11 +58,22 @@ def blueprint(services: Services) -> Blueprint:
             )
             account = middleware.caller().account
             if found is None:
-                said = training.parse(body.parse(data))
+                parsed = body.parse(data)
+                if names_stored(parsed):
+                    return learn_stored(data, parse_stored(parsed), account)
+                said = training.parse(parsed)
                 return durable.call(
                     data, lambda: resolve.train(said, account=account), metadata=said.metadata
                 )
             return learn_file(found, account)
+
+    def learn_stored(data: bytes, said: UnresolvedTrainRequest, account: str) -> Response:
+        def ask() -> TrainRequest:
+            assert said.file is not None
+            file = resolve.stored_examples(said.file, account=account)
+            return resolve.train(replace(said, file=file), account=account)
+
+        return durable.call(data, ask, metadata=said.metadata)
 
     def learn_file(found: UploadedForm, account: str) -> Response:
         parse_file(found.fields, found.file, place="")  # before it is stored

@@ -8,7 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
+from api.schemas.example_file import (
+    ABOUT,
+    FileFields,
+    StoredExamplesFields,
+    UploadedFile,
+    example_file,
+    stored_example_file,
+    with_file,
+)
 from shared.dialects.examples import ExampleInputs, example_of
 from shared.dialects.metadata import Metadata
 from shared.evaluation_results import EvaluateResult
@@ -23,6 +31,18 @@ class EvaluateBody(Schema):
     input: ExampleInputs = Field(
         description="Examples to evaluate the classifier on. Examples without a label are only "
         "ranked by how much their label would improve the classifier."
+    )
+    metadata: Metadata = None
+
+
+class EvaluateCallBody(StoredExamplesFields):
+    """An evaluate request in JSON: examples in the body, or a stored file of them."""
+
+    input: ExampleInputs | None = Field(
+        None,
+        description="Examples to evaluate the classifier on. Examples without a label are only "
+        "ranked by how much their label would improve the classifier. Required without "
+        "`input_file_id` and `input_url`.",
     )
     metadata: Metadata = None
 
@@ -134,6 +154,21 @@ def parse(body: object) -> Evaluation:
     except ValidationError as exc:
         raise translated(exc) from None
     return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
+
+
+def parse_stored(body: object) -> Evaluation:
+    """Parse a request that names a stored file.
+
+    Raises:
+        InvalidRequest: A field is wrong, or examples are in the body as well.
+    """
+    try:
+        said = EvaluateCallBody.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc) from None
+    if said.input is not None:
+        refuse("input", "conflicts with the stored file of examples: send only one of them")
+    return Evaluation(file=stored_example_file(said), metadata=said.metadata or {})
 
 
 def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> Evaluation:

@@ -67,6 +67,38 @@ class FileFields(Schema):
     )
 
 
+class StoredExamplesFields(FileFields):
+    """A file that the service or a bucket holds already, instead of examples in the body."""
+
+    input_file_id: str | None = Field(
+        None, description="Instead of `input`: the id of an uploaded file of examples."
+    )
+    input_url: str | None = Field(
+        None,
+        description="Instead of `input`: `s3://bucket/key` of a file of examples. The operator "
+        "allows the locations.",
+    )
+
+
+def names_stored(body: object) -> bool:
+    """Whether a body names a stored file of examples."""
+    fields = ("input_file_id", "input_url")
+    return isinstance(body, dict) and any(body.get(field) is not None for field in fields)
+
+
+def stored_example_file(said: StoredExamplesFields) -> ExampleFile:
+    """The file for a worker; `object` is the id of a stored file until the file is looked up.
+
+    Raises:
+        InvalidRequest: Both a file id and an address are given, or a field is wrong.
+    """
+    if said.input_file_id is not None and said.input_url is not None:
+        refuse("input_url", "conflicts with `input_file_id`: send only one of them")
+    sent = UploadedFile(data=b"", name=(said.input_url or "").rpartition("/")[2])
+    file = example_file(said, sent, place=said.input_file_id or "")
+    return file.model_copy(update={"url": said.input_url or "", "kept": True})
+
+
 def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> ExampleFile:
     """The file for a worker, stored under `place`.
 

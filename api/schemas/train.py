@@ -1,20 +1,54 @@
-"""POST /v1/train with its examples in a file: the fields beside it."""
+"""POST /v1/train with its examples in a file, sent or stored: the fields beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from api.schemas.example_file import ABOUT, FileFields, UploadedFile, example_file, with_file
+from api.schemas.example_file import (
+    ABOUT,
+    FileFields,
+    StoredExamplesFields,
+    UploadedFile,
+    example_file,
+    stored_example_file,
+    with_file,
+)
+from shared.dialects.examples import LabelledInputs
 from shared.dialects.training import TrainFields, UnresolvedTrainRequest, training
-from shared.validation import translated
+from shared.validation import refuse, translated
 
 
 class TrainFileBody(TrainFields, FileFields):
     """A train request with a file of examples; all field values are strings."""
 
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
+
+
+class TrainCallBody(TrainFields, StoredExamplesFields):
+    """A train request in JSON: examples in the body, or a stored file of them."""
+
+    input: LabelledInputs | None = Field(
+        None,
+        description="Examples, learnt in this order; at least two labels for a new classifier. "
+        "Required without `input_file_id` and `input_url`.",
+    )
+
+
+def parse_stored(body: object) -> UnresolvedTrainRequest:
+    """Parse a request that names a stored file.
+
+    Raises:
+        InvalidRequest: A field is wrong, or examples are in the body as well.
+    """
+    try:
+        said = TrainCallBody.model_validate(body)
+    except ValidationError as exc:
+        raise translated(exc) from None
+    if said.input is not None:
+        refuse("input", "conflicts with the stored file of examples: send only one of them")
+    return training(said, file=stored_example_file(said))
 
 
 def parse_file(

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from api.services.classifiers import ClassifierService
+from api.services.files import Files
 from api.services.worker_registry import WorkerRegistry
-from shared import ids
+from shared import ids, object_keys
 from shared.bad_items import each_item
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
 from shared.engine_resolution import with_engine
-from shared.errors import BrokerUnavailable, ModelNotFound, Unavailable
+from shared.errors import BrokerUnavailable, ModelNotFound, NotFound, Unavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
+from shared.ports import Buckets
 from shared.request_resolution import (
     check_read,
     examples_for,
@@ -22,7 +24,7 @@ from shared.request_resolution import (
     resolved,
     train_request_of,
 )
-from shared.types import ClassifyRequest, Example, Item, Media, TrainRequest
+from shared.types import ClassifyRequest, Example, ExampleFile, Item, Media, TrainRequest
 from shared.validation import refuse
 
 
@@ -35,6 +37,8 @@ class RequestResolver:
     limits: Limits
     members: WorkerRegistry
     text_fallback: bool
+    files: Files
+    buckets: Buckets
 
     def classify(
         self, asked: UnresolvedRequest, *, account: str, texts_only: bool | None = None
@@ -159,6 +163,21 @@ class RequestResolver:
             return request
         model = self.text_model(said.model)
         return request if model is None else request.model_copy(update={"model": model})
+
+    def stored_examples(self, file: ExampleFile, *, account: str) -> ExampleFile:
+        """A stored file of examples that a request names, as a worker finds it.
+
+        Raises:
+            InvalidRequest: There is no such file, or the address is not allowed.
+        """
+        if file.url:
+            return file.model_copy(update={"etag": self.buckets.find(file.url).etag})
+        try:
+            stored = self.files.get(account, file.object)
+        except NotFound:
+            refuse("input_file_id", "no such file; it may have expired")
+        place = object_keys.file_content(account, stored.id)
+        return file.model_copy(update={"object": place, "filename": stored.filename})
 
     def examples(
         self, examples: Sequence[Example], *, model: str, account: str

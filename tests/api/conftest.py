@@ -96,7 +96,11 @@ def make_world(
     cache = FakeResultCache(clock)
     buckets = FakeBuckets()
     example_files = ExampleFiles(
-        store=store, catalogue=catalogue, limits=Limits.of(settings), bounds=TableLimits()
+        store=store,
+        buckets=buckets,
+        catalogue=catalogue,
+        limits=Limits.of(settings),
+        bounds=TableLimits(),
     )
     worker = TinyWorker(ledger, replies, store, example_files)
     doorbell = FakeDoorbell(worker.drain)

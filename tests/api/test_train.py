@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -664,3 +665,39 @@ class TestClosedLabels:
         assert train(classifier_id="moods", input=[{"text": "x", "label": "Joy"}]).get_json()[
             "labels"
         ] == ["joy", "sadness", "Joy"]
+
+
+class TestStoredFiles:
+    def test_may_be_learnt(self, client: FlaskClient, world: World):
+        file = client.post(
+            "/v1/files",
+            data={"purpose": "batch", "file": (io.BytesIO(CSV), "rows.csv")},
+        ).get_json()["id"]
+
+        body = {"input_file_id": file, "name": "tickets"}
+        answer = client.post("/v1/train", json=body)
+
+        assert answer.get_json()["num_samples"] == 2
+        assert client.get(f"/v1/files/{file}/content").data == CSV
+
+    def test_may_lie_in_a_bucket(self, client: FlaskClient, world: World):
+        world.services.buckets.objects["s3://inbox/rows/a.csv"] = CSV  # type: ignore[attr-defined]
+
+        answer = client.post("/v1/train", json={"input_url": "s3://inbox/rows/a.csv"})
+
+        assert answer.get_json()["num_samples"] == 2
+
+    @pytest.mark.parametrize(
+        ("said", "field"),
+        [
+            ({"input_file_id": "file-0"}, "input_file_id"),
+            ({"input_url": "s3://elsewhere/a.csv"}, "input_url"),
+            ({"input_url": "s3://inbox/rows/none.csv"}, "input_url"),
+            ({"input_url": "s3://inbox/rows/a.csv", "input_file_id": "file-0"}, "input_url"),
+            ({"input_file_id": "file-0", "input": list(EXAMPLES)}, "input"),
+        ],
+    )
+    def test_that_are_wrong_are_refused(
+        self, client: FlaskClient, said: dict[str, Any], field: str
+    ):
+        assert_problem(client.post("/v1/train", json=said), 422, "VALIDATION_ERROR", field=field)

@@ -115,7 +115,11 @@ class Bench:
         self.viewer = ItemEmbedder(limits=self.limits, media=self.media)
         self.classify = ClassifyHandler(self.models, self.limits, self.classifiers, self.viewer)
         self.example_files = ExampleFiles(
-            store=self.store, catalogue=CATALOGUE, limits=self.limits, bounds=TableLimits()
+            store=self.store,
+            buckets=self.buckets,
+            catalogue=CATALOGUE,
+            limits=self.limits,
+            bounds=TableLimits(),
         )
         self.train = TrainHandler(
             models=self.models,

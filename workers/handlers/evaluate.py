@@ -1,19 +1,27 @@
-"""Evaluation: how good one version of a classifier is on labelled examples, with drawings."""
+"""Evaluation: how good one version of a classifier is on labelled examples, with plots.
+
+The result is kept with the version, by the hash of the examples: the same examples are embedded and
+charged once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from shared import object_keys
+from shared.errors import ObjectMissing
 from shared.evaluation_results import EvaluateResult, LabelQuality, ReliabilityBin, UncertainItem
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.messages import decode, encode
 from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
-from shared.types import EvaluateRequest
+from shared.types import ClassifierVersion, EvaluateRequest, Example, Usage
 from workers import plots
 from workers.classifier_cache import ClassifierCache
 from workers.core import evaluation
@@ -55,6 +63,29 @@ class EvaluateHandler:
             CancelledError: The job was cancelled, or the lease lost.
         """
         body = self.example_files.evaluation(job, body, hold.check)
+        digest = _digest(body.examples)
+        result = self._kept(body.classifier, digest)
+        if result is None:
+            result = self._judged(job, body, hold)
+            self.store.put(_place(body.classifier, digest), encode(result))
+        labels = tuple(each.label for each in result.labels)
+        drawn = {
+            **plots.confusion_matrix(labels, np.array(result.confusion, np.intp)),
+            **plots.reliability(_reliability(result.reliability), result.calibration_error),
+        }
+        for file, data in drawn.items():
+            self.store.put(object_keys.plot(job.account, job.id, file), data)
+        return result.model_copy(update={"plots": tuple(drawn)})
+
+    def _kept(self, classifier: ClassifierVersion, digest: str) -> EvaluateResult | None:
+        """The result of an earlier evaluation on the same examples, which costs nothing."""
+        with suppress(ObjectMissing):
+            found = decode(EvaluateResult, self.store.get(_place(classifier, digest)).data)
+            # The version is that of the request: a rollback shares the file of its origin.
+            return found.model_copy(update={"usage": Usage(), "version": classifier.version})
+        return None
+
+    def _judged(self, job: Job, body: EvaluateRequest, hold: Lease) -> EvaluateResult:
         model = training_set.model_of(self.models, body.model)
         trained = training_set.wait(self.classifiers.of(body.classifier))
         check_revision(trained, model)
@@ -77,12 +108,6 @@ class EvaluateHandler:
         truth = np.eye(len(labels), dtype=np.bool_)[y][:, : len(trained.labels)]  # (M, L)
         thresholds = np.full(len(labels), evaluation.NO_THRESHOLD, np.float32)  # (L + U,)
         thresholds[: len(trained.labels)] = evaluation.tuned_thresholds(p, truth)
-        drawn = {
-            **plots.confusion_matrix(labels, confusion),
-            **plots.reliability(reliability, error),
-        }
-        for file, data in drawn.items():
-            self.store.put(object_keys.plot(job.account, job.id, file), data)
         return EvaluateResult(
             classifier_id=body.classifier.classifier_id,
             version=body.classifier.version,
@@ -114,8 +139,30 @@ class EvaluateHandler:
                 for b in range(len(reliability.edges))
             ),
             worth_labelling=_worth_labelling(scores, known, labels),
-            plots=tuple(drawn),
         )
+
+
+def _place(classifier: ClassifierVersion, digest: str) -> str:
+    return object_keys.evaluation(
+        classifier.account, classifier.classifier_id, classifier.file, digest
+    )
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    """The hash of examples and their labels, in order."""
+    found = hashlib.sha256()
+    for each in examples:
+        found.update(each.model_dump_json(include={"item", "label"}).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _reliability(bins: Sequence[ReliabilityBin]) -> evaluation.Reliability:
+    return evaluation.Reliability(
+        edges=np.array([each.upper for each in bins]),
+        confidence=np.array([each.confidence for each in bins]),
+        accuracy=np.array([each.accuracy for each in bins]),
+        counts=np.array([each.count for each in bins], np.intp),
+    )
 
 
 def _worth_labelling(

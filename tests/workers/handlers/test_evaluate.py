@@ -10,7 +10,7 @@ import pytest
 from shared import ids, object_keys
 from shared.errors import Conflict, LabelLimitExceeded, NotFound
 from shared.evaluation_results import EvaluateResult
-from shared.types import ClassifierVersion, EvaluateRequest, JobKind
+from shared.types import ClassifierVersion, EvaluateRequest, ExampleFile, JobKind
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, examples, hold
 from workers import plots
@@ -130,3 +130,25 @@ def test_refuses_another_revision(bench: Bench, weights: ClassifierVersion):
     bench.encoder.revision = "2"
     with pytest.raises(Conflict):
         evaluate(bench, weights, ("a", "red"))
+
+
+def test_the_same_examples_are_judged_and_charged_once(bench: Bench, weights: ClassifierVersion):
+    first = evaluate(bench, weights, ("a red rose", "red"), ("a blue sky", "blue"))
+    ran = bench.encoder.ran
+
+    again = evaluate(bench, weights, ("a red rose", "red"), ("a blue sky", "blue"))
+
+    assert bench.encoder.ran == ran
+    assert again.usage.total_tokens == 0 < first.usage.total_tokens
+    assert again.model_copy(update={"usage": first.usage}) == first
+    assert set(again.plots) == set(PLOTS)
+    other = evaluate(bench, weights, ("a red rose", "green"), ("a blue sky", "blue"))
+    assert other.accuracy != first.accuracy
+
+
+def test_examples_may_lie_in_a_bucket(bench: Bench, weights: ClassifierVersion):
+    bench.buckets.objects["s3://inbox/rows/a.csv"] = b"text,label\na red rose,red\n"
+    file = ExampleFile(url="s3://inbox/rows/a.csv", kept=True)
+    body = EvaluateRequest(model="tiny", classifier=weights, file=file)
+
+    assert bench.evaluate.run(a_job(JobKind.EVALUATE), body, hold()).num_samples == 1

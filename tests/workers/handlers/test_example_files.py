@@ -27,7 +27,7 @@ from shared.types import (
     NewClassifier,
     TrainRequest,
 )
-from tests.fakes import FakeStore
+from tests.fakes import FakeBuckets, FakeStore
 from tests.workers.conftest import CATALOGUE, Bench
 from tests.workers.handlers.test_train import a_job
 from tests.workers.inputs.test_compression import zstd
@@ -47,6 +47,7 @@ def read(
     store.put("file", data if isinstance(data, bytes) else data.encode())
     files = ExampleFiles(
         store=store,
+        buckets=FakeBuckets(),
         catalogue=CATALOGUE,
         limits=Limits(max_num_iters=10, max_input_tokens=10_000),
         bounds=TableLimits(max_row_bytes=400_000),
@@ -107,7 +108,11 @@ class TestKinds:
 
     def test_one_that_was_deleted_is_told(self):
         files = ExampleFiles(
-            store=FakeStore(), catalogue=CATALOGUE, limits=Limits(), bounds=TableLimits()
+            store=FakeStore(),
+            buckets=FakeBuckets(),
+            catalogue=CATALOGUE,
+            limits=Limits(),
+            bounds=TableLimits(),
         )
         body = TrainRequest(model="tiny", classifier_id="c", file=ExampleFile(object="gone"))
         with pytest.raises(InvalidRequest, match="was deleted"):
