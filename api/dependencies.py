@@ -11,6 +11,7 @@ from api.http.event_stream import ListenerSlots
 from api.services.auth import Authenticator
 from api.services.batches import Batches
 from api.services.classifiers import ClassifierService
+from api.services.feedback import FeedbackService
 from api.services.files import Files
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
@@ -20,6 +21,7 @@ from api.services.key_uses import KeyUses
 from api.services.metrics import ApiMetrics
 from api.services.readiness import ReadinessProbe
 from api.services.request_resolver import RequestResolver
+from api.services.retraining import RetrainingService
 from api.services.uploads import Uploads
 from api.services.webhooks import Webhooks
 from api.services.worker_registry import WorkerRegistry
@@ -27,6 +29,7 @@ from shared.model_catalogue import Catalogue
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
 from shared.url_policy import networks_of, ports_of
+from shared.webhook_store import WebhookStore
 
 _LISTENERS_SHARE = 4  # one slot of so many may be held by a listener to events, for an hour
 _DOWNLOADS_SHARE = 2  # one of so many by a download, whose client may read as slowly as is allowed
@@ -129,6 +132,26 @@ class Services:
             default_model=self.default_model,
             file_retention_s=self.settings.file_retention_s,
         )
+
+    @cached_property
+    def retraining(self) -> RetrainingService:
+        """Retraining of classifiers."""
+        return RetrainingService(
+            store=self.store,
+            classifiers=self.classifiers,
+            files=self.files,
+            buckets=self.buckets,
+            submit=self.submit,
+            jobs=self.jobs,
+            webhooks=WebhookStore(store=self.store, clock=self.submit.clock),
+            deadline_s=self.settings.retraining_deadline_s,
+            clock=self.submit.clock,
+        )
+
+    @cached_property
+    def feedback(self) -> FeedbackService:
+        """Feedback on classifiers."""
+        return FeedbackService(classifiers=self.classifiers, limits=self.submit.limits)
 
     @cached_property
     def webhooks(self) -> Webhooks:

@@ -29,7 +29,7 @@ _NAME = re.compile(rf"[^@\s/]{{1,{MAX_NAME_CHARS}}}")
 _ALIAS = re.compile(r"(?!v\d)[a-z][a-z0-9-]{0,63}")
 _REMEMBERED = 256  # jobs whose version is recorded, so that a redelivered job does not learn twice
 
-MadeBy = Literal["train", "rebuild", "relabel", "import", "rollback"]
+MadeBy = Literal["train", "rebuild", "relabel", "import", "rollback", "retrain"]
 
 
 class Version(Value):

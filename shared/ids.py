@@ -11,6 +11,7 @@ from shared.errors import FieldError, InvalidRequest
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _JOB = re.compile(rf"job_[{_ALPHABET}]{{26}}")
+_RUN = re.compile(rf"run_[{_ALPHABET}]{{26}}")
 _FILE = re.compile(rf"file-[{_ALPHABET}]{{26}}")
 _UPLOAD = re.compile(rf"upload_[{_ALPHABET}]{{26}}")
 _DELIVERY = re.compile(rf"msg_[{_ALPHABET}]{{26}}")
@@ -114,6 +115,11 @@ def job_id_of(batch: str) -> str:
 def is_job_id(text: str) -> bool:
     """Whether the text has the form of a job id."""
     return _JOB.fullmatch(text) is not None
+
+
+def is_run_id(text: str) -> bool:
+    """Whether the text has the form of the id of a retraining run."""
+    return _RUN.fullmatch(text) is not None
 
 
 def random_bits(bits: int = 80) -> int:

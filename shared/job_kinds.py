@@ -16,6 +16,7 @@ from shared import object_keys
 from shared.batches import BatchRequest, BatchResult, DryRunRequest, DryRunResult
 from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.evaluation_results import EvaluateResult
+from shared.retraining import RetrainRequest, RetrainResult
 from shared.training_results import TrainResult
 from shared.types import (
     ClassifyRequest,
@@ -80,6 +81,13 @@ def _learnt(request: _Examples, result: TrainResult | EvaluateResult) -> tuple[i
     return (len(request.examples) if request.file is None else result.num_samples), 0
 
 
+def _collected(_: RetrainRequest, result: RetrainResult) -> tuple[int, int]:
+    """Rows that a run has used, and rows that it could not; one without rows counts as one."""
+    counts = result.run.counts
+    used = counts.new + counts.held_out
+    return (used if used or counts.bad else 1), counts.bad
+
+
 def _without_examples(request: _Examples) -> tuple[JobRequest, tuple[str, ...]]:
     """None are kept unless the owner of a classifier asks; `rebuild` reads those beside it."""
     sent = request.file is not None and not request.file.kept
@@ -92,7 +100,7 @@ def _version_used(request: ClassifyRequest | EvaluateRequest) -> str:
 
 
 def _classifier_made(
-    request: TrainRequest | RebuildRequest | RelabelRequest | ImportRequest,
+    request: TrainRequest | RebuildRequest | RelabelRequest | ImportRequest | RetrainRequest,
 ) -> str:
     return request.classifier_id
 
@@ -129,6 +137,12 @@ JOB_KINDS: Mapping[str, JobSpec] = {
     ),
     JobKind.EVALUATE: _by_examples(
         request=EvaluateRequest, result=EvaluateResult, classifier=_version_used
+    ),
+    JobKind.RETRAIN: _makes_version(
+        request=RetrainRequest,
+        result=RetrainResult,
+        counts=_collected,
+        deadline=lambda request: request.deadline,
     ),
     JobKind.BATCH: JobSpec(
         request=BatchRequest,

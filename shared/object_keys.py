@@ -1,5 +1,7 @@
 """Object keys: the name of every object on the object store. No I/O.
 
+Those of retraining and feedback are in `shared.retraining_keys`.
+
 jobs/{account}/{job}/request.json   the accepted request, with the first record of the job
 jobs/{account}/{job}/result.json    the internal result
 jobs/{account}/{job}/job.json       the final record of the job; it exists once the job has ended

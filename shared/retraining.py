@@ -6,11 +6,13 @@ holdout, and promotes the challenger if the gate lets it. `workers.handlers.retr
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
+from shared import ids
 from shared.types import Example, JobRequest, JobResult, Value
 
 Method = Literal["update", "rebuild", "both"]
@@ -115,6 +117,7 @@ class Retraining(Value):
     account: str
     classifier_id: str
     settings: RetrainingSettings
+    next_tick: datetime | None = None  # of the schedule; the index has the same
     created_at: datetime
     updated_at: datetime
 
@@ -129,7 +132,6 @@ class RetrainingState(Value):
     schema_number: int = 1
     active: str | None = None
     snapshot: str | None = None
-    rolled_back: str | None = None  # the run whose promotion was undone last
 
 
 class FeedbackItem(Value):
@@ -138,6 +140,7 @@ class FeedbackItem(Value):
     schema_number: int = 1
     id: str
     example: Example | None = None  # None: it counts for the live accuracy only
+    label: str
     predicted: str | None = None
     version: int | None = None
     source: str = ""
@@ -264,6 +267,13 @@ def run_id_of(job_id: str) -> str:
     'run_0123'
     """
     return job_id.replace("job_", "run_", 1)
+
+
+def tick_job_id(account: str, classifier_id: str, tick: datetime) -> str:
+    """The job of a tick of a schedule: the same for each process that starts it."""
+    ms = round(tick.timestamp() * 1000)
+    cause = f"{account}.{classifier_id}.{ms}".encode()
+    return ids.job_id(ms, int.from_bytes(hashlib.sha256(cause).digest()[:10], "big"))
 
 
 def job_id_of_run(run_id: str) -> str:

@@ -204,6 +204,7 @@ class Settings:
     # Classifiers
     max_classifiers: int = _setting(1000, "Maximum classifiers per account.", minimum=1)
     max_classifier_labels: int = _setting(1024, "Maximum labels per classifier.", minimum=2)
+    retraining_deadline_s: float = _setting(21600.0, "Maximum time of a retraining run.")
     versions_kept: int = _setting(
         20,
         "Versions of a classifier that are retained, in addition to those with an alias.",

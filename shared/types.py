@@ -43,6 +43,7 @@ class JobKind(StrEnum):
     RELABEL = "relabel"
     IMPORT = "import"
     EVALUATE = "evaluate"
+    RETRAIN = "retrain"
     BATCH = "batch"
     DRY_RUN = "dry_run"
 
@@ -95,8 +96,7 @@ DEFAULT_KEY, OTHERS_KEY = "default", "*"  # keys of `threshold`: labels without 
 class Threshold(Value):
     """The minimum score of a label in the response, in the unit of `scores`.
 
-    `default` applies to labels without an entry. In `per_label`, the key `default` is the label of
-    that name if the question has one, else it applies to labels without an entry.
+    `default`, and the key `default` where it is no label, apply to labels without an entry.
     """
 
     default: float | None = None

@@ -18,11 +18,14 @@ from typing import Any, Literal
 from shared import ids
 from shared.batches import BatchResult
 from shared.jobs import Job, State
+from shared.retraining import Run, RunStatus
 from shared.types import JobKind, Value
 
 Event = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",
     "batch.completed", "batch.failed", "batch.cancelled", "batch.expired",
+    "retraining.promoted", "retraining.rejected", "retraining.waiting", "retraining.failed",
+    "retraining.rolled_back",
 ]  # fmt: skip
 EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
 TEST = "webhook.test"
@@ -50,6 +53,13 @@ _JOB_EVENTS: dict[State, Event] = {
     State.FAILED: "job.failed",
     State.CANCELLED: "job.cancelled",
     State.EXPIRED: "job.expired",
+}
+
+
+_RUN_EVENTS: dict[RunStatus, Event] = {
+    "promoted": "retraining.promoted",
+    "rejected": "retraining.rejected",
+    "waiting": "retraining.waiting",
 }
 
 
@@ -231,13 +241,18 @@ def signed(
     }
 
 
-def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dict[str, Any]]:
+def announcement(
+    job: Job, files: BatchResult | None = None, run: Run | None = None
+) -> tuple[Event, dict[str, Any]]:
     """The webhook event of an ended job, and its data: never a text of its items.
 
     Args:
         job: The final record.
         files: The result of a batch; None if its files were never assembled.
+        run: The run that a retraining did; None if it did not come to its end.
     """
+    if run is not None and (event := _RUN_EVENTS.get(run.status)):
+        return event, run_data(run)
     if job.kind is JobKind.BATCH:
         event = _BATCH_EVENTS[job.state]
         files = files or BatchResult()
@@ -266,7 +281,11 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
         },
     )  # fmt: skip
     succeeded = job.state is State.SUCCEEDED
-    return _JOB_EVENTS[job.state], {
+    failed = job.state in {State.FAILED, State.EXPIRED}
+    event = (
+        "retraining.failed" if job.kind is JobKind.RETRAIN and failed else _JOB_EVENTS[job.state]
+    )
+    return event, {
         **said,
         "object": "job",
         "status": job.state,
@@ -276,6 +295,37 @@ def announcement(job: Job, files: BatchResult | None = None) -> tuple[Event, dic
         "error": error,
         "metadata": job.metadata or None,
     }
+
+
+def run_data(run: Run) -> dict[str, Any]:
+    """The data of an event of a retraining run."""
+    return {
+        "id": run.id,
+        "object": "retraining.run",
+        "classifier_id": run.classifier_id,
+        "job_id": run.job_id,
+        "status": run.status,
+        "champion": run.champion,
+        "challenger": run.challenger,
+        "counts": run.counts.model_dump(mode="json"),
+        "decision": run.decision and run.decision.model_dump(mode="json"),
+    }
+
+
+def run_delivery(run: Run, event: Event, webhook: Webhook, now: datetime) -> Delivery:
+    """The delivery of what a person did to a run: a promotion, a rejection or a rollback."""
+    at = _whole(now)
+    cause = f"{run.id}.{event}.{_ms(at)}"
+    return Delivery(
+        id=ids.delivery_id(_ms(at), _entropy(f"{cause}.{webhook.id}")),
+        account=webhook.account,
+        webhook_id=webhook.id,
+        event=event,
+        job_id=run.job_id,
+        payload=_payload(event, ids.event_id(_ms(at), _entropy(cause)), at, run_data(run)),
+        created_at=at,
+        next_attempt_at=at,
+    )
 
 
 def delivery_of(job: Job, event: str, data: dict[str, Any], webhook: Webhook) -> Delivery:

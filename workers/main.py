@@ -55,6 +55,7 @@ from workers.handlers.classify import ClassifyHandler
 from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
+from workers.handlers.retrain.run import RetrainHandler
 from workers.handlers.sync_calls import SyncCalls
 from workers.handlers.task_runner import TaskRunner
 from workers.handlers.train import TrainHandler
@@ -192,6 +193,14 @@ def _run(settings: Settings) -> None:
         store=store,
         example_files=example_files,
     )
+    retrain = RetrainHandler(
+        models=models,
+        limits=limits,
+        classifiers=classifiers,
+        viewer=viewer,
+        example_files=example_files,
+        buckets=buckets,
+    )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
     calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
@@ -205,6 +214,7 @@ def _run(settings: Settings) -> None:
             JobKind.RELABEL: train.relabel,
             JobKind.IMPORT: train.load,
             JobKind.EVALUATE: evaluate.run,
+            JobKind.RETRAIN: retrain.run,
             JobKind.DRY_RUN: dry_run.run,
         },
         planner=BatchPlanner(

@@ -128,6 +128,12 @@ class AsyncResponder:
         )
 
 
+def accepted_job(job: Job) -> Response:
+    """The answer to a call that is always a job: 202, and where to poll it."""
+    headers = {"Location": f"{middleware.root()}/v1/jobs/{job.id}", "Retry-After": "1"}
+    return reply(render_job(job, root=middleware.root()), HTTPStatus.ACCEPTED, headers)
+
+
 def job_as_it_stands(jobs: Jobs, stored: StoredAnswer) -> Response | None:
     """The job that a stored 202 names, in its present state; None for other answers."""
     if stored.status != HTTPStatus.ACCEPTED:

@@ -40,6 +40,7 @@ _TAGS: dict[Tag, str] = {
     "Classify": "Sort texts, images and documents into labels.",
     "Train": "Make classifiers from examples.",
     "Classifiers": "Classifiers that were trained, and their versions.",
+    "Retraining": "Classifiers that learn what came in, and go live only if they are better.",
     "Jobs": "Calls that go on after their answer.",
     "Batches": "Files of rows, in the shapes of the OpenAI API.",
     "Files": "What batches read and write.",

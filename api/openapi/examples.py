@@ -14,6 +14,7 @@ CLASSIFIER = "support-desk"
 DELIVERY_ID = "msg_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 FILE_ID = "file-7zt5m3x0q8k2v9c4d6f8h0j2n4"
 JOB_ID = "job_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+RUN_ID = "run_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 PART_ID = "part_7zt5m3x0q8k2v9c4"
 UPLOAD_ID = "upload_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 WEBHOOK_ID = "wh_7zt5m3x0q8k2v9c4"
@@ -55,6 +56,7 @@ PARAMETERS: Json = {
     "dry_run": "true",
     "file": "confusion_matrix.png",
     "file_id": FILE_ID,
+    "id": "ticket-4711",
     "job_id": JOB_ID,
     "kind": "batch",
     "metadata": '{"team": "support"}',
@@ -62,6 +64,7 @@ PARAMETERS: Json = {
     "limit": 20,
     "order": "desc",
     "purpose": "batch",
+    "run_id": RUN_ID,
     "status": "failed",
     "upload_id": UPLOAD_ID,
     "webhook_id": WEBHOOK_ID,

@@ -19,6 +19,7 @@ Tag = Literal[
     "Classify",
     "Train",
     "Classifiers",
+    "Retraining",
     "Jobs",
     "Batches",
     "Files",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.evaluation import EvaluateAnswer
 from api.schemas.openai.dry_run import DryRunAnswer
+from api.schemas.retraining import RunObject
 from shared import ids
 from shared.batches import BatchResult
 from shared.dialects.classification import ClassifyAnswer
@@ -40,6 +41,9 @@ class BatchAnswer(BaseModel):
     usage: JobUsage
 
 
+Result = ClassifyAnswer | TrainAnswer | EvaluateAnswer | RunObject | BatchAnswer | DryRunAnswer
+
+
 class JobObject(BaseModel):
     """A durable job. Poll it until `finished_at` is set."""
 
@@ -53,9 +57,7 @@ class JobObject(BaseModel):
     expires_at: datetime = Field(description="When the job and its result are deleted.")
     progress: Progress
     usage: JobUsage
-    result: ClassifyAnswer | TrainAnswer | EvaluateAnswer | BatchAnswer | DryRunAnswer | None = (
-        Field(description="The response of the call, if it is small.")
-    )
+    result: Result | None = Field(description="The response of the call, if it is small.")
     result_url: str | None = Field(description="URL of the result, once the job has succeeded.")
     error: JobFault | None
     metadata: dict[str, str] | None = Field(

@@ -8,12 +8,14 @@ from typing import Any
 from api.schemas import evaluation
 from api.schemas.job import render_batch_result
 from api.schemas.openai.dry_run import render_dry_run
+from api.schemas.retraining import render_run
 from shared.batches import BatchResult, DryRunResult
 from shared.dialects import training
 from shared.dialects.protocol import Rendered
 from shared.dialects.registry import named
 from shared.evaluation_results import EvaluateResult
 from shared.job_kinds import Body
+from shared.retraining import RetrainResult
 from shared.training_results import TrainResult
 from shared.types import ClassifyRequest, ClassifyResult, JobResult
 
@@ -23,6 +25,7 @@ RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] =
         result, job_id=job_id, root=root
     ),
     BatchResult: lambda result, job_id, _: render_batch_result(result, job_id=job_id),
+    RetrainResult: lambda result, _, __: render_run(result.run),
     DryRunResult: lambda result, _, __: render_dry_run(result),
 }
 """The body of a result, by it, the id of its job and the root of URLs."""

@@ -127,8 +127,8 @@ METRICS = {
     "pigeonhole_jobs_ended_total": (
         "worker, keeper",
         'Jobs that the process has ended. Batches are `kind="batch"`; trainings are `train`, '
-        "`rebuild` and `import`; the others are `classify`, `evaluate` and `dry_run`. States "
-        "are `succeeded`, `failed`, `cancelled` and `expired`. A batch with failed rows has "
+        "`rebuild`, `import` and `retrain`; the others are `classify`, `evaluate` and `dry_run`. "
+        "States are `succeeded`, `failed`, `cancelled` and `expired`. A batch with failed rows has "
         "succeeded.",
     ),
     "pigeonhole_job_seconds": (

@@ -7,6 +7,7 @@ from api.schemas.result import RENDERERS
 from shared.batches import BatchRequest, DryRunRequest, RowSource
 from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
 from shared.job_kinds import JOB_KINDS, Body
+from shared.retraining import RetrainRequest
 from shared.types import (
     ClassifierVersion,
     ClassifyRequest,
@@ -34,6 +35,7 @@ REQUESTS: list[JobRequest] = [
     RelabelRequest(model="tiny", classifier_id="c", labels={"red": None}),
     ImportRequest(model="tiny", classifier_id="c", create=NewClassifier(name="n"), upload="u"),
     EvaluateRequest(model="tiny", classifier=VERSION, examples=EXAMPLES, file=FILE),
+    RetrainRequest(model="tiny", classifier_id="c", dry_run=True, deadline=99.5),
     BATCH,
     DryRunRequest(model="tiny", batch=BATCH),
 ]
@@ -89,6 +91,7 @@ def test_what_a_request_tells_of_its_job():
         "relabel": (1, None, {}),
         "import": (1, None, {}),
         "evaluate": (1, None, {}),
+        "retrain": (1, 99.5, {}),
         "batch": (0, 99.5, {"team": "a"}),
         "dry_run": (1, None, {"team": "a"}),
     }

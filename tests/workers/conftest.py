@@ -36,6 +36,7 @@ from workers.handlers.classify import ClassifyHandler
 from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
+from workers.handlers.retrain.run import RetrainHandler
 from workers.handlers.task_runner import TaskRunner
 from workers.handlers.train import TrainHandler
 from workers.inputs.tables.row import TableLimits
@@ -136,6 +137,14 @@ class Bench:
             store=self.store,
             example_files=self.example_files,
         )
+        self.retrain = RetrainHandler(
+            models=self.models,
+            limits=self.limits,
+            classifiers=self.classifiers,
+            viewer=self.viewer,
+            example_files=self.example_files,
+            buckets=self.buckets,
+        )
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.reader = Reader(store=self.store, buckets=self.buckets, bounds=TableLimits())
         self.finaliser = Finaliser(
@@ -171,6 +180,7 @@ class Bench:
                 JobKind.REBUILD: self.train.rebuild,
                 JobKind.IMPORT: self.train.load,
                 JobKind.EVALUATE: self.evaluate.run,
+                JobKind.RETRAIN: self.retrain.run,
                 JobKind.DRY_RUN: DryRun(
                     reader=self.reader, models=self.models, limits=self.limits, ledger=self.ledger
                 ).run,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared import object_keys
-from shared.classifier_record import Classifier
-from shared.errors import Conflict, ObjectMissing
+from shared.classifier_record import Classifier, Version
+from shared.classifier_store import ClassifierStore
+from shared.errors import Conflict, NotFound, ObjectMissing
 from shared.messages import decode
 from shared.ports import ObjectStore
 from shared.relabelling import Changes, renamed
@@ -46,24 +47,37 @@ def delete(store: ObjectStore, record: Classifier, version: int) -> None:
     store.delete(object_keys.examples_of(record.account, record.id, version))
 
 
-def get(store: ObjectStore, record: Classifier) -> list[Example]:
-    """Those of the examples in the latest version that are kept, in the order they were learnt.
+def keep(
+    records: ClassifierStore, record: Classifier, version: int, examples: Sequence[Example]
+) -> None:
+    """Keep the examples of a version, unless the owner said meanwhile that none are to be kept."""
+    put(records.store, record, version, examples)
+    try:
+        now, _ = records.load(record.account, record.id)
+    except NotFound:
+        now = None
+    if now is None or not now.keep_examples:
+        delete(records.store, record, version)
 
-    Their labels are those of the latest version: what was renamed since they were learnt has its
-    new name, and those of labels that were taken away are not among them.
+
+def get(store: ObjectStore, record: Classifier, *, version: Version | None = None) -> list[Example]:
+    """Those of the examples in a version that are kept, in the order they were learnt.
+
+    The version is the latest if None. Labels are those of the version: what was renamed since they
+    were learnt has its new name, and those of labels that were taken away are not among them.
 
     Raises:
         Conflict: How labels were changed is about to be written.
     """
     found: list[Example] = []
     relabelled = {each.number for each in record.versions if each.made_by == "relabel"}
-    for first, last in record.latest.learnt:
-        for version in range(first, last + 1):
-            name = object_keys.examples_of(record.account, record.id, version)
+    for first, last in (version or record.latest).learnt:
+        for number in range(first, last + 1):
+            name = object_keys.examples_of(record.account, record.id, number)
             try:
                 data = store.get(name).data
             except ObjectMissing:
-                if found and version in relabelled:
+                if found and number in relabelled:
                     raise Conflict("labels are being changed; try again", retry_after_s=1) from None
                 continue
             if data.startswith(_RELABELLED):

@@ -27,12 +27,11 @@ from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import example_store, relabel, training_set
+from workers.handlers.commit_version import commit_once
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.training_set import TrainingSet
 from workers.leases import Lease
 from workers.scoring.few_shot import check_revision
-
-_ATTEMPTS = 100  # of others being faster; each of them wins once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ class TrainHandler:
                 example.model_copy(update={"num_iters": int(iters)})
                 for example, iters in zip(body.examples, vectors.num_iters, strict=True)
             ]
-            self._keep(record, record.jobs[job.id], examples)
+            example_store.keep(self.classifiers.records, record, record.jobs[job.id], examples)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
             example_store.delete(self.classifiers.store, record, record.jobs[job.id])
         return self._result(job, record, len(body.examples), _learnt(vectors))
@@ -184,17 +183,7 @@ class TrainHandler:
         self, job: Job, classifier_id: str, hold: Lease, make: Callable[[Classifier], DraftVersion]
     ) -> Classifier:
         """The classifier with one more version, drafted on whatever is the latest."""
-        with self.classifiers.turn(classifier_id):
-            for _ in range(_ATTEMPTS):
-                before, etag = self.classifiers.records.load(job.account, classifier_id)
-                if job.id in before.jobs:
-                    return before
-                draft = make(before)
-                hold.check()
-                after = self.classifiers.commit(draft, before, etag)
-                if after is not None:
-                    return after
-        raise Conflict("the classifier is being trained by many; try again", retry_after_s=1)
+        return commit_once(self.classifiers, job.account, classifier_id, job.id, make, hold)
 
     def _further(
         self, job: Job, now: Classifier, vectors: TrainingSet, body: TrainRequest
@@ -267,17 +256,6 @@ class TrainHandler:
             report=report,
             samples=samples + len(vectors.x),
         )
-
-    def _keep(self, record: Classifier, version: int, examples: list[Example]) -> None:
-        """Keep the examples, unless the owner said meanwhile that they are to be forgotten."""
-        store = self.classifiers.store
-        example_store.put(store, record, version, examples)
-        try:
-            now, _ = self.classifiers.records.load(record.account, record.id)
-        except NotFound:
-            now = None
-        if now is None or not now.keep_examples:
-            example_store.delete(store, record, version)
 
     def _exists(self, record: Classifier) -> bool:
         try:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from shared import object_keys
 from shared.batches import BatchResult
 from shared.errors import MessageTooNew, MessageUndecodable, NotFound, ObjectMissing
-from shared.jobs import Job
+from shared.jobs import Job, State
 from shared.messages import decode
 from shared.ports import ObjectStore
+from shared.retraining import RetrainResult, Run
 from shared.telemetry import Log
 from shared.types import JobKind
 from shared.webhook_store import WebhookStore
@@ -39,7 +40,7 @@ def announce(store: ObjectStore, account: str, job_id: str) -> None:
     except (ObjectMissing, MessageUndecodable) as exc:
         log.error("webhook.no_job", job_id=job_id, reason=exc.detail)
         return
-    event, data = announcement(job, _files(store, job))
+    event, data = announcement(job, _files(store, job), _run(store, job))
     for webhook in enabled:
         if webhook.wants(event):
             webhooks.add(delivery_of(job, event, data, webhook))
@@ -51,6 +52,19 @@ def _files(store: ObjectStore, job: Job) -> BatchResult | None:
         return None
     try:
         return decode(BatchResult, store.get(object_keys.result(job.account, job.id)).data)
+    except MessageTooNew:
+        raise
+    except (ObjectMissing, MessageUndecodable):
+        return None
+
+
+def _run(store: ObjectStore, job: Job) -> Run | None:
+    """The run of a retraining that came to its end; None for other jobs."""
+    if job.kind is not JobKind.RETRAIN or job.state is not State.SUCCEEDED:
+        return None
+    try:
+        name = object_keys.result(job.account, job.id)
+        return decode(RetrainResult, store.get(name).data).run
     except MessageTooNew:
         raise
     except (ObjectMissing, MessageUndecodable):

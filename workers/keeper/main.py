@@ -26,10 +26,13 @@ from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.store_factory import store_of
 from shared.batches import UPLOAD_RETENTION_S
+from shared.classifier_store import ClassifierStore
 from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
+from shared.job_intake import JobIntake
 from shared.member_reports import MemberReport
 from shared.messages import encode
 from shared.ports import Doorbell, Ledger, ObjectStore
+from shared.retraining_store import RetrainingStore
 from shared.settings import Settings
 from shared.statements import Statements
 from shared.telemetry import Log, start_logging
@@ -49,6 +52,7 @@ from workers.keeper.retention import (
     expire_jobs,
     expire_uploads,
 )
+from workers.keeper.schedules import Schedules
 from workers.keeper.webhook_delivery import WebhookDelivery
 from workers.outbound_http.client import Outbound
 
@@ -56,6 +60,7 @@ log = Log("keeper")
 _TICK_S = 1.0
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
 _POST_EVERY_S = 5.0  # one listing; reports add what waits
+_SCHEDULE_EVERY_S = 10.0
 _EXPIRE_EVERY_S = 600.0
 _DELETE_EVERY_S = 30.0  # one listing, and a second one if deletions wait
 _FILES_EVERY_S = 3600.0  # expired files are hidden already; this frees their space
@@ -82,6 +87,7 @@ class Keeper:
     store: ObjectStore
     doorbell: Doorbell
     delivery: WebhookDelivery
+    schedules: Schedules
     max_attempts: int
     lease_s: float
     audit_s: float
@@ -99,6 +105,7 @@ class Keeper:
         self._audit = Chore("audit", self._adopt, every_s=self.audit_s)
         self._webhooks = Chore("webhooks", self.delivery.deliver_due, every_s=_DELIVER_EVERY_S)
         self._charges = Chore("charges", self._post_charges, every_s=_POST_EVERY_S)
+        self._schedules = Chore("schedules", self.schedules.fire_due, every_s=_SCHEDULE_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
@@ -151,6 +158,7 @@ class Keeper:
         self._audit.start_if_due()
         self._webhooks.start_if_due()
         self._charges.start_if_due()
+        self._schedules.start_if_due()
         self._expiry.start_if_due()
         self._deletions.start_if_due()
         self._files.start_if_due()
@@ -161,6 +169,7 @@ class Keeper:
         self._audit.wait(timeout_s=timeout_s)
         self._webhooks.wait(timeout_s=timeout_s)
         self._charges.wait(timeout_s=timeout_s)
+        self._schedules.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._deletions.wait(timeout_s=timeout_s)
         self._files.wait(timeout_s=timeout_s)
@@ -232,11 +241,24 @@ def _run(settings: Settings) -> None:
     clock = service_clock.CLOCK
     clock.follow(ledger.now, substitute=store.now)
     delivery = WebhookDelivery(WebhookStore(store=store), Outbound.of(settings))
+    doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
     keeper = Keeper(
         ledger=ledger,
         store=store,
-        doorbell=CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s),
+        doorbell=doorbell,
         delivery=delivery,
+        schedules=Schedules(
+            retrainings=RetrainingStore(store=store),
+            records=ClassifierStore(store=store),
+            intake=JobIntake(
+                store=store,
+                ledger=ledger,
+                doorbell=doorbell,
+                result_retention_s=settings.result_retention_s,
+            ),
+            ledger=ledger,
+            deadline_s=settings.retraining_deadline_s,
+        ),
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,

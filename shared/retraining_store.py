@@ -1,0 +1,243 @@
+"""Retraining on the object store: settings, state, runs and feedback of a classifier.
+
+The state moves by compare-and-set, and names the run whose snapshot holds: a run that dies before
+has changed nothing that the next one reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import NamedTuple
+
+from shared import object_keys, retraining_keys
+from shared.cron import next_tick
+from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
+from shared.messages import decode, encode
+from shared.ports import ObjectStore
+from shared.retraining import (
+    FeedbackItem,
+    Retraining,
+    RetrainingState,
+    Run,
+    job_id_of_run,
+)
+
+_ATTEMPTS = 100  # of a change in conflict with other writers; each of them succeeds once
+
+
+class DueTick(NamedTuple):
+    """A tick of a schedule."""
+
+    at: datetime
+    account: str
+    classifier_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingStore:
+    """The retraining of all classifiers."""
+
+    store: ObjectStore
+
+    def load(self, account: str, classifier_id: str) -> tuple[Retraining, str]:
+        """The record and its ETag.
+
+        Raises:
+            NotFound: The classifier has no retraining.
+        """
+        try:
+            found = self.store.get(retraining_keys.retraining(account, classifier_id))
+        except ObjectMissing:
+            raise NotFound(
+                "the classifier has no retraining; create it with PUT "
+                "/v1/classifiers/{classifier_id}/retraining"
+            ) from None
+        return decode(Retraining, found.data), found.etag
+
+    def replace(self, record: Retraining, etag: str) -> None:
+        """Write the record unless it has changed since it was read with `etag`.
+
+        Raises:
+            Conflict: It has.
+        """
+        name = retraining_keys.retraining(record.account, record.classifier_id)
+        try:
+            self.store.put(name, encode(record), if_match=etag)
+        except (PreconditionFailed, ObjectMissing):
+            raise Conflict("the retraining was changed meanwhile; try again") from None
+
+    def reschedule(self, record: Retraining, etag: str | None, *, after: datetime) -> Retraining:
+        """Write the record with the first tick after a time; the index has that tick before.
+
+        Args:
+            record: The record.
+            etag: Its ETag; None writes it whatever it was before.
+            after: The time.
+
+        Raises:
+            Conflict: The record has changed since it was read with `etag`.
+        """
+        settings = record.settings
+        tick = None
+        if settings.enabled and settings.schedule is not None:
+            tick = next_tick(settings.schedule, settings.timezone, after)
+        if tick is not None:
+            self.store.put(_tick(tick, record.account, record.classifier_id), b"")
+        record = record.model_copy(update={"next_tick": tick})
+        if etag is None:
+            self.store.put(
+                retraining_keys.retraining(record.account, record.classifier_id), encode(record)
+            )
+        else:
+            self.replace(record, etag)
+        return record
+
+    def due(self, now: datetime) -> Iterator[DueTick]:
+        """The ticks of the index that are due, the earliest first."""
+        for name in self.store.list(retraining_keys.TICKS):
+            ms, account, classifier_id = name.removeprefix(retraining_keys.TICKS).split(".", 2)
+            at = datetime.fromtimestamp(int(ms) / 1000, UTC)
+            if at > now:
+                return
+            yield DueTick(at=at, account=account, classifier_id=classifier_id)
+
+    def drop_tick(self, due: DueTick) -> None:
+        """Remove a tick from the index."""
+        self.store.delete(_tick(due.at, due.account, due.classifier_id))
+
+    def begin(self, account: str, classifier_id: str, run_id: str) -> None:
+        """Make a run the active one.
+
+        Raises:
+            Conflict: Another run has not ended.
+        """
+
+        def active(state: RetrainingState) -> RetrainingState:
+            other = state.active
+            if other is not None and other != run_id and not self.has_ended(account, other):
+                raise Conflict(
+                    f"the run {other} has not ended; wait for it, or cancel its job "
+                    f"{job_id_of_run(other)}"
+                )
+            return state.model_copy(update={"active": run_id})
+
+        self.change_state(account, classifier_id, active)
+
+    def delete(self, account: str, classifier_id: str) -> None:
+        """Delete the record, the runs and what they keep; feedback stays."""
+        prefix = retraining_keys.retraining_prefix(account, classifier_id)
+        self.store.delete(retraining_keys.retraining(account, classifier_id))
+        for name in list(self.store.list(prefix)):
+            self.store.delete(name)
+
+    def state(self, account: str, classifier_id: str) -> RetrainingState:
+        """What the runs have done; the empty state if there was none."""
+        return self._state(account, classifier_id)[0]
+
+    def change_state(
+        self,
+        account: str,
+        classifier_id: str,
+        change: Callable[[RetrainingState], RetrainingState],
+    ) -> RetrainingState:
+        """Apply a change to the state, with any number of concurrent writers.
+
+        Raises:
+            Conflict: Too many concurrent changes.
+            PigeonholeError: What the change raises.
+        """
+        name = retraining_keys.retraining_state(account, classifier_id)
+        for _ in range(_ATTEMPTS):
+            before, etag = self._state(account, classifier_id)
+            after = change(before)
+            if after == before:
+                return before
+            with suppress(PreconditionFailed, ObjectMissing):
+                if etag is None:
+                    self.store.put(name, encode(after), if_absent=True)
+                else:
+                    self.store.put(name, encode(after), if_match=etag)
+                return after
+        raise Conflict("too many concurrent changes to the retraining; try again", retry_after_s=1)
+
+    def has_ended(self, account: str, run_id: str) -> bool:
+        """Whether the job of a run has ended, or is gone."""
+        job_id = job_id_of_run(run_id)
+        if any(self.store.list(object_keys.job(account, job_id))):
+            return True
+        return not any(self.store.list(object_keys.open_marker(job_id)))
+
+    def run(self, account: str, classifier_id: str, run_id: str) -> Run:
+        """One run.
+
+        Raises:
+            NotFound: There is none of the id.
+        """
+        try:
+            data = self.store.get(retraining_keys.run(account, classifier_id, run_id)).data
+        except ObjectMissing:
+            raise NotFound("the classifier has no such run") from None
+        return decode(Run, data)
+
+    def put_run(self, run: Run) -> None:
+        """Write a run."""
+        self.store.put(retraining_keys.run(run.account, run.classifier_id, run.id), encode(run))
+
+    def run_ids(self, account: str, classifier_id: str, *, after: str = "") -> Iterator[str]:
+        """The ids of the runs, newest first."""
+        return self.store.children(retraining_keys.runs_of(account, classifier_id), after=after)
+
+    def delete_run(self, account: str, classifier_id: str, run_id: str) -> None:
+        """Delete a run, its record last, so that an interrupted deletion is repeated."""
+        record = retraining_keys.run(account, classifier_id, run_id)
+        for name in list(
+            self.store.list(retraining_keys.run_prefix(account, classifier_id, run_id))
+        ):
+            if name != record:
+                self.store.delete(name)
+        self.store.delete(record)
+
+    def put_feedback(self, account: str, classifier_id: str, item: FeedbackItem) -> None:
+        """Keep an item of feedback; one of the same id is replaced."""
+        name = retraining_keys.feedback_item(account, classifier_id, _digest(item.id))
+        self.store.put(name, encode(item))
+
+    def feedback(
+        self, account: str, classifier_id: str, *, after: str = "", limit: int | None = None
+    ) -> Iterator[FeedbackItem]:
+        """Items of feedback by the hash of their ids, after the one with the id `after`."""
+        prefix = retraining_keys.feedback_of(account, classifier_id)
+        start = f"{prefix}{_digest(after)}.json" if after else ""
+        for name in islice(self.store.list(prefix, after=start), limit):
+            with suppress(ObjectMissing):
+                yield decode(FeedbackItem, self.store.get(name).data)
+
+    def delete_feedback(self, account: str, classifier_id: str, item_id: str | None) -> int:
+        """Delete one item of feedback, or all of them; the number of deleted items."""
+        prefix = retraining_keys.feedback_of(account, classifier_id)
+        if item_id is not None:
+            prefix = retraining_keys.feedback_item(account, classifier_id, _digest(item_id))
+        names = list(self.store.list(prefix))
+        for name in names:
+            self.store.delete(name)
+        return len(names)
+
+    def _state(self, account: str, classifier_id: str) -> tuple[RetrainingState, str | None]:
+        try:
+            found = self.store.get(retraining_keys.retraining_state(account, classifier_id))
+        except ObjectMissing:
+            return RetrainingState(), None
+        return decode(RetrainingState, found.data), found.etag
+
+
+def _tick(at: datetime, account: str, classifier_id: str) -> str:
+    return retraining_keys.tick(round(at.timestamp() * 1000), account, classifier_id)
+
+
+def _digest(item_id: str) -> str:
+    return hashlib.sha256(item_id.encode()).hexdigest()

@@ -1,0 +1,285 @@
+"""/v1/classifiers/{ref}/retraining and …/feedback: settings, runs by hand, what is refused."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.schemas.feedback import FeedbackList
+from api.schemas.job import JobObject
+from api.schemas.retraining import RetrainingObject, RunList, RunObject
+from shared import retraining_keys
+from shared.retraining import Decision, Run, run_id_of
+from shared.retraining_store import RetrainingStore
+from tests.api.conftest import World
+from tests.classifiers import BEGAN, put_classifier
+from tests.problems import assert_problem
+
+PATH = "/v1/classifiers/spam/retraining"
+SETTINGS = {
+    "schedule": "0 2 * * *",
+    "timezone": "Europe/Berlin",
+    "sources": [{"feedback": True}, {"url": "s3://inbox/rows/labels/"}],
+    "columns": {"id": "ticket"},
+    "gate": {"metric": "f1", "label": "x"},
+}
+
+
+@pytest.fixture(autouse=True)
+def classifier_id(world: World) -> str:
+    return put_classifier(world.store, name="spam", versions=3).id
+
+
+@pytest.fixture
+def nightly(client: FlaskClient) -> dict[str, Any]:
+    answer = client.put(PATH, json=SETTINGS)
+    assert answer.status_code == 200, answer.get_json()
+    return answer.get_json()
+
+
+def put_run(world: World, classifier_id: str, status: str, **said: Any) -> str:
+    """A run of a job that has ended."""
+    run = Run(
+        id=run_id_of(f"job_{'0' * 25}{len(list(world.store.list('classifiers/'))) % 10}"),
+        account="acme",
+        classifier_id=classifier_id,
+        job_id="job_0",
+        status=status,  # type: ignore[arg-type]
+        started_at=BEGAN,
+        champion=3,
+        decision=Decision(outcome="ask", reasons=("macro_f1 0.8 -> 0.9",)),
+        **said,
+    )
+    RetrainingStore(store=world.store).put_run(run)
+    return run.id
+
+
+class TestSettings:
+    def test_are_shown_with_the_next_tick(self, nightly: dict[str, Any], client: FlaskClient):
+        RetrainingObject.model_validate(nightly)
+        assert client.get(PATH).get_json() == nightly
+        assert nightly["sources"] == SETTINGS["sources"]
+        assert nightly["holdout"] == {"share": 0.2}
+        assert nightly["gate"]["minimum_gain"] == 0.0
+        assert nightly["next_run_at"] is not None
+        assert nightly["active_run"] is None
+
+    def test_change_one_by_one(self, nightly: dict[str, Any], client: FlaskClient, world: World):
+        answer = client.patch(PATH, json={"enabled": False, "gate": {"minimum_gain": 0.01}})
+
+        after = answer.get_json()
+        assert (after["enabled"], after["next_run_at"]) == (False, None)
+        assert after["gate"] == {**nightly["gate"], "minimum_gain": 0.01}
+        assert after["timezone"] == "Europe/Berlin"
+
+    def test_are_deleted_and_the_versions_stay(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World
+    ):
+        assert client.delete(PATH).status_code == 200
+
+        assert_problem(client.get(PATH), 404, "RESOURCE_NOT_FOUND", says="has no retraining")
+        assert client.get("/v1/classifiers/spam").get_json()["version"] == 3
+
+    def test_take_one_more_source(self, nightly: dict[str, Any], client: FlaskClient):
+        file = {"purpose": "batch", "file": (io.BytesIO(b"text,label\n"), "new.csv")}
+        file_id = client.post("/v1/files", data=file).get_json()["id"]
+
+        answer = client.post(f"{PATH}/sources", json={"file_id": file_id})
+
+        assert answer.get_json()["sources"][-1] == {"file_id": file_id}
+
+    @pytest.mark.parametrize(
+        ("said", "field", "says"),
+        [
+            ({"schedule": "61 2 * * *"}, "schedule", "is not valid"),
+            ({"timezone": "Mars/Base"}, "timezone", "is not a known time zone"),
+            ({"gate": {"metric": "auc"}}, "gate.metric", "must be"),
+            ({"gate": {"metric": "f1", "label": "z"}}, "gate.label", "is not a label"),
+            ({"gate": {"metric": "f1"}}, "gate.label", "needs it"),
+            ({"gate": {"metric": "cost", "costs": {"x": {"q": 1.0}}}}, "gate.costs[q]", "label"),
+            ({"gate": {"confidence": 2.0}}, "gate.confidence", "at most"),
+            ({"sources": [{"url": "s3://elsewhere/a/"}]}, "sources[0].url", "allowed"),
+            ({"sources": [{}]}, "sources[0]", "exactly one"),
+            ({"sources": [{"file_id": "file-0"}]}, "sources[0].file_id", "no such file"),
+            ({"method": "rebuild"}, "method", "keep_examples"),
+            ({"model": "tiny"}, "model", "rebuild"),
+            ({"holdout": {"share": 0.9}}, "holdout.share", "at most"),
+            ({"holdout": {"share": 0.2, "url": "s3://inbox/rows/a"}}, "holdout", "exactly one"),
+            ({"holdout": {"url": "s3://inbox/rows/none.csv"}}, "holdout.url", "does not exist"),
+            ({"alias": "previous"}, "alias", "previous"),
+            ({"alias": "Ü"}, "alias", "must be a name"),
+            ({"minimum_new_examples": 0}, "minimum_new_examples", "at least 1"),
+            ({"shedule": "0 2 * * *"}, "shedule", "unknown field"),
+        ],
+    )
+    def test_that_would_fail_at_night_are_refused_now(
+        self, client: FlaskClient, said: dict[str, Any], field: str, says: str
+    ):
+        answer = client.put(PATH, json={**said})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field=field, says=says)
+        assert client.get(PATH).status_code == 404
+
+    def test_refuse_a_holdout_without_labels(self, client: FlaskClient):
+        file = {"purpose": "batch", "file": (io.BytesIO(b"text,kind\na,x\n"), "held.csv")}
+        file_id = client.post("/v1/files", data=file).get_json()["id"]
+
+        answer = client.put(PATH, json={"holdout": {"file_id": file_id}})
+
+        assert_problem(
+            answer, 422, "VALIDATION_ERROR", field="holdout.file_id", says="no column 'label'"
+        )
+        named = {"holdout": {"file_id": file_id}, "columns": {"label": "kind"}}
+        assert client.put(PATH, json=named).status_code == 200
+
+    def test_are_of_the_whole_classifier(self, client: FlaskClient):
+        answer = client.put("/v1/classifiers/spam@v1/retraining", json={})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="classifier_id")
+
+
+class TestRuns:
+    def test_start_by_hand_as_a_job(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World
+    ):
+        world.worker.asleep = True
+
+        answer = client.post(f"{PATH}/runs", json={"dry_run": True})
+
+        job = answer.get_json()
+        JobObject.model_validate(job)
+        assert (answer.status_code, job["kind"]) == (202, "retrain")
+        assert answer.headers["Location"].endswith(job["id"])
+        assert client.get(PATH).get_json()["active_run"] == run_id_of(job["id"])
+        again = client.post(f"{PATH}/runs")
+        assert_problem(again, 409, "CONFLICT_RESOURCE_BUSY", says="has not ended")
+        assert_problem(client.delete(PATH), 409, "CONFLICT_RESOURCE_BUSY", says="has not ended")
+
+    def test_are_listed_newest_first(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        run_id = put_run(world, classifier_id, "rejected")
+
+        listed = client.get(f"{PATH}/runs").get_json()
+
+        RunList.model_validate(listed)
+        assert [run["id"] for run in listed["data"]] == [run_id]
+        one = client.get(f"{PATH}/runs/{run_id}").get_json()
+        RunObject.model_validate(one)
+        assert one["versions"]["champion"] == f"{classifier_id}@v3"
+        missing = client.get(f"{PATH}/runs/run_{'0' * 26}")
+        assert_problem(missing, 404, "RESOURCE_NOT_FOUND", says="no such run")
+
+    def test_whose_job_is_gone_have_failed(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        run_id = put_run(world, classifier_id, "training")
+
+        assert client.get(f"{PATH}/runs/{run_id}").get_json()["status"] == "failed"
+
+    def test_that_wait_are_promoted_or_rejected(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        run_id = put_run(world, classifier_id, "waiting", challenger=2)
+
+        answer = client.post(f"{PATH}/runs/{run_id}/promote")
+
+        assert answer.get_json()["status"] == "promoted"
+        assert client.get("/v1/classifiers/spam").get_json()["aliases"] == {
+            "champion": 2,
+            "previous": 3,
+        }
+        again = client.post(f"{PATH}/runs/{run_id}/reject")
+        assert_problem(again, 409, "CONFLICT_RESOURCE_BUSY", says="the run is promoted")
+
+    def test_that_were_promoted_are_rolled_back_in_one_call(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        run_id = put_run(world, classifier_id, "waiting", challenger=2)
+        client.post(f"{PATH}/runs/{run_id}/promote")
+
+        answer = client.post(f"{PATH}/rollback").get_json()
+
+        assert (answer["alias"], answer["version"], answer["rolled_back"]) == ("champion", 3, 2)
+        assert client.get(f"{PATH}/runs/{run_id}").get_json()["rolled_back_at"] is not None
+
+    def test_without_a_promotion_there_is_nothing_to_roll_back(
+        self, nightly: dict[str, Any], client: FlaskClient
+    ):
+        answer = client.post(f"{PATH}/rollback")
+
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", says="no promotion to undo")
+
+    def test_tell_webhooks_what_a_person_did(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        hook = {"url": "https://hooks.example.org/x", "events": ["retraining.promoted"]}
+        made = client.post("/v1/webhooks", json=hook).get_json()
+        run_id = put_run(world, classifier_id, "waiting", challenger=2)
+
+        client.post(f"{PATH}/runs/{run_id}/promote")
+
+        (told,) = client.get(f"/v1/webhooks/{made['id']}/deliveries").get_json()["data"]
+        assert told["event"] == "retraining.promoted"
+
+
+class TestFeedback:
+    FEEDBACK = "/v1/classifiers/spam/feedback"
+
+    def test_is_kept_listed_and_forgotten(self, nightly: dict[str, Any], client: FlaskClient):
+        items = [
+            {"id": "t-1", "input": "Where is my parcel?", "label": "x", "predicted": "y"},
+            {"request_id": "req_1", "index": 0, "label": "x", "predicted": "x", "version": 3},
+        ]
+        sent = client.post(self.FEEDBACK, json={"items": items})
+        client.post(self.FEEDBACK, json={"items": items[:1]})  # the same again
+
+        assert (sent.status_code, sent.get_json()["ids"]) == (201, ["t-1", "req_1.0"])
+        listed = client.get(self.FEEDBACK).get_json()
+        FeedbackList.model_validate(listed)
+        assert {each["id"]: each["text"] for each in listed["data"]} == {
+            "t-1": "Where is my parcel?",
+            "req_1.0": None,
+        }
+        assert client.delete(f"{self.FEEDBACK}?id=t-1").get_json()["deleted"] == 1
+        assert client.delete(self.FEEDBACK).get_json()["deleted"] == 1
+        assert_problem(client.delete(f"{self.FEEDBACK}?id=t-1"), 404, "RESOURCE_NOT_FOUND")
+
+    def test_is_paged(self, nightly: dict[str, Any], client: FlaskClient):
+        client.post(
+            self.FEEDBACK, json={"items": [{"input": str(i), "label": "x"} for i in range(5)]}
+        )
+        first = client.get(f"{self.FEEDBACK}?limit=3").get_json()
+        rest = client.get(f"{self.FEEDBACK}?limit=3&after={first['last_id']}").get_json()
+
+        texts = [each["text"] for each in (*first["data"], *rest["data"])]
+        assert (first["has_more"], rest["has_more"]) == (True, False)
+        assert sorted(texts) == ["0", "1", "2", "3", "4"]
+
+    def test_of_a_classifier_that_keeps_nothing_is_refused(self, client: FlaskClient, world: World):
+        answer = client.post(self.FEEDBACK, json={"items": [{"input": "a", "label": "x"}]})
+
+        assert_problem(answer, 409, "CONFLICT_RESOURCE_BUSY", says="stores no feedback")
+        assert not list(world.store.list(retraining_keys.feedback_of("acme", "")))
+
+    @pytest.mark.parametrize(
+        ("item", "field"),
+        [
+            ({"label": "x"}, "items[0].input"),
+            ({"input": "a"}, "items[0].label"),
+            ({"input": "a", "label": " "}, "items[0].label"),
+            ({"input": "", "label": "x"}, "items[0].text"),
+            ({"request_id": "r", "label": "x"}, "items[0].request_id"),
+            ({"input": "a", "label": "x", "id": "i" * 300}, "items[0].id"),
+            ({"input": "a", "label": "x", "lable": "y"}, "items[0].lable"),
+        ],
+    )
+    def test_that_is_wrong_is_refused(
+        self, nightly: dict[str, Any], client: FlaskClient, item: dict[str, Any], field: str
+    ):
+        answer = client.post(self.FEEDBACK, json={"items": [item]})
+
+        assert_problem(answer, 422, "VALIDATION_ERROR", field=field)

@@ -1,0 +1,397 @@
+"""Whole runs on in-memory ports and the hashing model: what is learnt, promoted, rejected, left."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from shared import object_keys
+from shared.classifier_record import Classifier
+from shared.errors import Conflict, InvalidRequest, StoreUnavailable, Unavailable
+from shared.jobs import Job
+from shared.promotion import promote, reject, roll_back
+from shared.retraining import (
+    FeedbackItem,
+    Gate,
+    Holdout,
+    Retraining,
+    RetrainingSettings,
+    RetrainRequest,
+    Run,
+    Source,
+    run_id_of,
+)
+from shared.retraining_store import RetrainingStore
+from shared.types import Example, Item, JobKind
+from tests.workers.conftest import NOW, Bench
+from tests.workers.handlers.test_train import ME, a_job, creation, hold
+
+LAKE = "s3://inbox/rows/"
+ANIMALS = ("cat", "dog", "cow", "hen", "fox", "owl", "bee", "ant", "elk", "emu")
+PLACES = ("paris", "rome", "oslo", "bern", "riga", "kyiv", "lima", "cairo", "delhi", "quito")
+
+
+def rows(start: int, count: int, *, swapped: bool = False) -> str:
+    """A table of texts of two kinds; the words of a kind occur in no other."""
+    labels = ("place", "animal") if swapped else ("animal", "place")
+    lines = []
+    for i in range(start, start + count):
+        words, label = ((ANIMALS, labels[0]), (PLACES, labels[1]))[i % 2]
+        lines.append(f"{words[i // 2 % 10]} {words[i // 20 % 10]} note{i},{label}")
+    return "text,label\n" + "\n".join(lines) + "\n"
+
+
+class Nights:
+    """A classifier with a retraining, and its nights."""
+
+    def __init__(self, bench: Bench, **settings: Any) -> None:
+        self.bench = bench
+        body = creation(name="kinds", keep_examples=settings.pop("keep_examples", False))
+        examples = tuple(
+            Example(item=Item(text=text), label=label)
+            for text, label in (("cat dog start", "animal"), ("paris rome start", "place"))
+        )
+        bench.train.train(a_job(), body.model_copy(update={"examples": examples}), hold())
+        self.id = body.classifier_id
+        self.store = RetrainingStore(store=bench.store)
+        self.set(**settings)
+
+    def set(self, **settings: Any) -> None:
+        said = {
+            "sources": (Source(url=LAKE),),
+            "holdout": Holdout(share=0.3),
+            "minimum_new_examples": 5,
+            "gate": Gate(maximum_ece=None),
+        } | settings
+        record = Retraining(
+            account=ME,
+            classifier_id=self.id,
+            settings=RetrainingSettings(**said),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        self.store.reschedule(record, None, after=NOW)
+
+    def bring(self, name: str, table: str) -> None:
+        self.bench.buckets.objects[f"{LAKE}{name}.csv"] = table.encode()
+
+    def job(self) -> Job:
+        """The job of a run that was accepted and has not ended."""
+        job = a_job(JobKind.RETRAIN)
+        self.bench.store.put(object_keys.open_marker(job.id), ME.encode())
+        return job
+
+    def run(self, job: Job | None = None, **said: Any) -> Run:
+        job = job or self.job()
+        body = RetrainRequest(model="tiny", classifier_id=self.id, **said)
+        try:
+            return self.bench.retrain.run(job, body, hold()).run
+        finally:
+            self.bench.store.delete(object_keys.open_marker(job.id))
+
+    @property
+    def record(self) -> Classifier:
+        return self.bench.classifiers.records.load(ME, self.id)[0]
+
+
+@pytest.fixture
+def nights(bench: Bench) -> Nights:
+    made = Nights(bench)
+    made.bring("monday", rows(0, 60))
+    return made
+
+
+class TestANight:
+    def test_that_is_better_is_promoted(self, nights: Nights):
+        run = nights.run()
+
+        assert run.status == "promoted", run.decision
+        assert run.decision is not None
+        assert run.decision.reasons[0].startswith("macro_f1 0.")
+        assert (run.champion, run.challenger) == (1, 2)
+        counts = run.counts
+        assert (counts.read, counts.new + counts.held_out, counts.learnt) == (60, 60, counts.new)
+        assert 0 < counts.held_out < 60
+        assert nights.record.aliases == {"champion": 2, "previous": 1}
+        assert nights.record.latest.promoted_by == run.id
+        assert nights.store.run(ME, nights.id, run.id) == run
+        assert nights.store.state(ME, nights.id).active is None
+
+    def test_that_is_worse_is_rejected_and_changes_nothing(self, nights: Nights):
+        nights.run()
+        nights.bring("tuesday", rows(60, 60, swapped=True))
+
+        run = nights.run()
+
+        assert run.status == "rejected"
+        assert run.decision is not None
+        assert "macro_f1" in run.decision.reasons[0]
+        assert nights.record.aliases["champion"] == 2
+        rejected = nights.record.versions[-1]
+        assert (rejected.number, rejected.candidate, rejected.rejected_by) == (3, True, run.id)
+        assert nights.record.latest.number == 2
+
+    def test_without_enough_examples_is_skipped_and_consumes_nothing(self, nights: Nights):
+        nights.set(minimum_new_examples=61)
+        run = nights.run()
+        assert run.status == "skipped"
+        assert run.decision is not None
+        assert run.decision.reasons == ("60 new examples; at least 61 are needed",)
+
+        nights.set(minimum_new_examples=60)
+        assert nights.run().status == "promoted"
+
+    def test_of_a_dry_run_says_what_would_be_and_moves_nothing(self, nights: Nights):
+        run = nights.run(dry_run=True)
+
+        assert (run.status, run.challenger, nights.record.aliases) == ("skipped", None, {})
+        assert run.decision is not None
+        assert run.decision.outcome == "promote"
+        assert nights.run().status == "promoted"
+
+    def test_without_a_holdout_yet_promotes_nothing(self, nights: Nights):
+        nights.set(holdout=Holdout(share=0.0))
+
+        run = nights.run()
+
+        assert run.decision is not None
+        assert "no examples yet" in run.decision.reasons[0]
+
+    def test_promotes_in_any_case_where_the_owner_says_so(self, nights: Nights):
+        nights.set(promote="always")
+        nights.run()
+        nights.bring("tuesday", rows(60, 60, swapped=True))
+
+        assert nights.run().status == "promoted"
+        assert nights.record.aliases["champion"] == 3
+
+
+class TestSources:
+    def test_are_consumed_once(self, nights: Nights):
+        nights.run()
+
+        assert nights.run().counts.read == 0
+        nights.bring("monday", rows(0, 70))  # a changed object: only its new rows are new
+        counts = nights.run().counts
+        assert (counts.read, counts.duplicate) == (70, 60)
+
+    def test_may_be_feedback(self, nights: Nights):
+        nights.set(sources=(Source(feedback=True),))
+        for i, line in enumerate(rows(0, 40).splitlines()[1:]):
+            text, _, label = line.rpartition(",")
+            example = Example(item=Item(text=text), label=label)
+            item = FeedbackItem(id=str(i), example=example, label=label, created_at=NOW)
+            nights.store.put_feedback(ME, nights.id, item)
+
+        assert nights.run().counts.read == 40
+        assert nights.run().counts.read == 0
+
+    def test_with_a_few_bad_rows_name_them_and_go_on(self, nights: Nights):
+        nights.bring("tuesday", rows(60, 40) + "only text,\n" + "long " * 60 + ",animal\n")
+
+        run = nights.run()
+
+        assert (run.counts.bad, run.status) == (2, "promoted")
+        assert run.bad_rows[0].place == f"{LAKE}tuesday.csv line 42"
+        assert "tokens" in run.bad_rows[1].message
+
+    def test_with_more_than_a_tenth_of_bad_rows_fail_and_leave_all_to_the_next_night(
+        self, nights: Nights
+    ):
+        nights.bring("tuesday", "text,label\n" + "no label,\n" * 10)
+        job = nights.job()
+
+        with pytest.raises(InvalidRequest, match="10 of 70 rows are bad"):
+            nights.run(job)
+
+        assert nights.store.run(ME, nights.id, run_id_of(job.id)).status == "failed"
+        del nights.bench.buckets.objects[f"{LAKE}tuesday.csv"]
+        assert nights.run().counts.read == 60
+
+    def test_with_one_text_of_two_labels_teach_neither(self, nights: Nights):
+        nights.bring("tuesday", "text,label\nan odd text,animal\nAn  odd TEXT,place\n")
+
+        assert nights.run().counts.conflicting == 2
+
+    def test_bring_new_labels(self, nights: Nights):
+        plants = "\n".join(f"oak elm n{i},plant" for i in range(20))
+        nights.bring("tuesday", f"text,label\n{plants}\n")
+
+        run = nights.run()
+
+        assert run.status == "promoted"
+        assert run.new_labels == ("plant",)
+        assert nights.record.labels == ("animal", "place", "plant")
+
+
+def test_what_is_in_the_holdout_is_never_learnt_in_other_case_or_spacing(nights: Nights):
+    first = nights.run()
+    nights.bring(
+        "tuesday", rows(0, 60).replace(" ", "  ").upper().replace("TEXT,LABEL", "text,label")
+    )
+
+    again = nights.run()
+
+    assert again.counts.duplicate + again.counts.new + again.counts.held_out == 60
+    assert again.counts.held_out == 0
+    assert again.counts.duplicate >= first.counts.held_out
+
+
+class TestRejectedRows:
+    def test_are_tried_again_with_new_rows_and_alone(self, nights: Nights):
+        nights.bring("monday", rows(0, 200))
+        nights.run()
+        nights.bring("tuesday", rows(200, 60, swapped=True))
+        assert nights.run().status == "rejected"
+        nights.bring("wednesday", rows(300, 60))
+
+        run = nights.run()
+
+        assert run.status == "promoted"
+        assert run.rejected_rows == "without"
+        assert run.counts.rejected_before > 0
+
+    def test_are_set_aside_after_three_rejections(self, nights: Nights):
+        nights.set(gate=Gate(minimum_gain=1.0))  # no challenger passes
+        runs = [nights.run()]
+        for day in range(3):
+            nights.bring(f"later{day}", rows(300 + 20 * day, 20))
+            runs.append(nights.run())
+
+        assert [run.status for run in runs] == ["rejected"] * 4
+        first = runs[0].counts.new
+        assert runs[2].counts.set_aside == first
+        assert runs[2].set_aside[0].startswith(LAKE)
+
+
+class TestAPersonDecides:
+    def test_to_promote(self, nights: Nights):
+        nights.set(promote="ask")
+        run = nights.run()
+        assert (run.status, nights.record.latest.number) == ("waiting", 1)
+
+        promote(nights.bench.classifiers.records, run, alias="champion", now=NOW)
+        nights.store.put_run(run.model_copy(update={"status": "promoted"}))
+
+        assert nights.record.aliases["champion"] == 2
+        nights.bring("tuesday", rows(60, 20))
+        assert nights.run().counts.rejected_before == 0
+
+    def test_to_reject(self, nights: Nights):
+        nights.set(promote="ask")
+        run = nights.run()
+
+        reject(nights.bench.classifiers.records, run)
+        nights.store.put_run(run.model_copy(update={"status": "rejected"}))
+
+        nights.bring("tuesday", rows(60, 20))
+        assert nights.run().counts.rejected_before == run.counts.new
+
+    def test_to_go_back(self, nights: Nights):
+        nights.run()
+
+        assert roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion") == 1
+        assert nights.record.aliases == {"champion": 1, "previous": 2}
+
+
+class TestRebuild:
+    def test_learns_all_kept_examples_anew(self, bench: Bench):
+        nights = Nights(bench, keep_examples=True, method="rebuild")
+        nights.bring("monday", rows(0, 60))
+
+        run = nights.run()
+
+        assert (run.status, run.method) == ("promoted", "rebuild")
+        version = nights.record.latest
+        assert version.samples == 2 + run.counts.new
+        trained = bench.classifiers.load(nights.record.weights(version))
+        assert sum(trained.counts) == version.samples
+
+    def test_beside_an_update_lets_the_better_one_stand(self, bench: Bench):
+        nights = Nights(bench, keep_examples=True, method="both")
+        nights.bring("monday", rows(0, 60))
+
+        assert nights.run().method in {"update", "rebuild"}
+
+    def test_without_kept_examples_fails(self, nights: Nights):
+        nights.set(method="rebuild")
+
+        with pytest.raises(Conflict, match="keeps no examples"):
+            nights.run()
+
+
+class TestRunAgain:
+    @pytest.mark.parametrize("writes", range(1, 16))
+    def test_after_a_store_that_went_away_at_any_write_learns_and_promotes_once(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch, writes: int
+    ):
+        job, store = nights.job(), nights.bench.store
+        put, left = store.put, writes
+
+        def failing(*args: Any, **said: Any) -> str:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise StoreUnavailable("away")
+            return put(*args, **said)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "put", failing)
+            with suppress(StoreUnavailable):
+                nights.bench.retrain.run(
+                    job, RetrainRequest(model="tiny", classifier_id=nights.id), hold()
+                )
+        nights.bring("later", rows(60, 20))  # what comes meanwhile is for the next run
+
+        run = nights.run(job)
+
+        assert run.status == "promoted"
+        assert run.counts.read in {60, 80}
+        assert [each.number for each in nights.record.versions] == [1, 2]
+        assert nights.record.aliases == {"champion": 2, "previous": 1}
+        learnt = nights.record.latest.samples - 2
+        after = nights.run()
+        assert run.counts.read + after.counts.read == 80
+        assert learnt == run.counts.new
+
+    def test_a_second_run_waits_for_the_first(self, nights: Nights):
+        first = nights.job()
+        nights.store.begin(ME, nights.id, run_id_of(first.id))
+
+        with pytest.raises(Unavailable, match="has not ended"):
+            nights.run()
+
+        nights.bench.store.delete(object_keys.open_marker(first.id))
+        assert nights.run().status == "promoted"
+
+    def test_does_not_promote_again_after_a_rollback(self, nights: Nights):
+        job = nights.job()
+        run = nights.run(job)
+        roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion")
+        nights.store.put_run(run.model_copy(update={"status": "deciding"}))
+
+        nights.run(job)
+
+        assert nights.record.aliases["champion"] == 1
+
+
+def test_an_alias_that_moved_during_the_run_is_left_alone(nights: Nights):
+    run = nights.run(dry_run=True)
+    records = nights.bench.classifiers.records
+    version = nights.record.latest
+    run = run.model_copy(update={"challenger": version.number, "champion": 9})
+
+    with pytest.raises(Conflict, match="was moved during the run"):
+        promote(records, run, alias="champion", now=NOW)
+
+
+def test_the_embeddings_of_the_holdout_are_kept(nights: Nights):
+    nights.run()
+    nights.bring("tuesday", rows(60, 20))
+    ran = nights.bench.encoder.ran
+
+    run = nights.run()
+
+    assert nights.bench.encoder.ran - ran == run.counts.new + run.counts.held_out

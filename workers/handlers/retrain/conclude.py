@@ -1,0 +1,155 @@
+"""The last phase of a run: the alias moves or does not, and what the run leaves is stored.
+
+    alias or mark on the record of the classifier → snapshot → state → record of the run
+
+Each step finds out whether it was done before, so that all may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from shared.errors import Conflict
+from shared.promotion import promote, reject
+from shared.retraining import Decision, RetrainingSettings, RetrainingState, Run, RunStatus
+from shared.retraining_store import RetrainingStore
+from workers.classifier_cache import ClassifierCache
+from workers.handlers.retrain.collect import Collected
+from workers.handlers.retrain.snapshot import (
+    MAX_REJECTIONS,
+    NewRow,
+    RejectedRow,
+    Snapshot,
+    SnapshotStore,
+)
+
+_STATUS: dict[str, RunStatus] = {
+    "promote": "promoted",
+    "reject": "rejected",
+    "ask": "waiting",
+    "skip": "skipped",
+}
+_LISTED = 20  # rows set aside that the record of a run names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What a run does once it has decided."""
+
+    classifiers: ClassifierCache
+    store: RetrainingStore
+    snapshots: SnapshotStore
+    settings: RetrainingSettings
+    collected: Collected
+    snapshot: Snapshot
+
+    def apply(self, run: Run, *, now: datetime) -> Run:
+        """Carry out the decision of the run, which is stored; the run as it ended."""
+        assert run.decision is not None
+        if run.dry_run or run.decision.outcome == "skip":
+            return self._ended(run, "skipped", now)
+        run = self._moved(run, now)
+        assert run.decision is not None
+        rejected, set_aside = self._left(run, run.decision)
+        after = Snapshot(
+            consumed=self.snapshot.consumed | set(map(bytes.fromhex, self.collected.consumed)),
+            holdout=(*self.snapshot.holdout, *self.collected.held_out),
+            rejected=rejected,
+            set_aside=(*self.snapshot.set_aside, *self.collected.set_aside, *set_aside),
+            vectors=self.snapshot.vectors,
+        )
+        state = self.store.state(run.account, run.classifier_id)
+        if state.snapshot != run.id:  # else an earlier attempt has come so far
+            self.snapshots.save(run.id, after)
+            self.store.change_state(
+                run.account,
+                run.classifier_id,
+                lambda now: now.model_copy(update={"snapshot": run.id}),
+            )
+        if self.collected.base is not None:
+            self.snapshots.delete(self.collected.base)
+        decided = run.decision
+        run = run.model_copy(
+            update={
+                "counts": run.counts.model_copy(update={"set_aside": len(after.set_aside)}),
+                "set_aside": tuple(row.place for row in after.set_aside[-_LISTED:]),
+            }
+        )
+        return self._ended(run, _STATUS[decided.outcome], now)
+
+    def _moved(self, run: Run, now: datetime) -> Run:
+        """Promote the challenger or mark it; where the alias has moved meanwhile, it is marked."""
+        assert run.decision is not None
+        records = self.classifiers.records
+        if run.decision.outcome == "promote":
+            try:
+                promote(records, run, alias=self.settings.alias, now=now)
+            except Conflict as exc:
+                decision = Decision(outcome="reject", reasons=(exc.detail, *run.decision.reasons))
+                run = run.model_copy(update={"decision": decision})
+                self.store.put_run(run)
+        if run.decision is not None and run.decision.outcome == "reject":
+            reject(records, run)
+        return run
+
+    def _left(
+        self, run: Run, decision: Decision
+    ) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
+        """The rows that the next run tries again, and those that are set aside."""
+        new = [RejectedRow(row=row) for row in self.collected.new]
+        again = list(self.collected.rejected)
+        alone = run.rejected_rows == "without"
+        match decision.outcome:
+            case "promote":
+                left = [_rejected(each) for each in again] if alone else []
+            case "ask":
+                waits = new if alone else [*again, *new]
+                left = [each.model_copy(update={"waiting": run.id}) for each in waits]
+                left += [_rejected(each) for each in again] if alone else []
+            case _:
+                left = [_rejected(each) for each in (*again, *new)]
+        return _set_aside(left)
+
+    def _ended(self, run: Run, status: RunStatus, now: datetime) -> Run:
+        run = run.model_copy(update={"status": status, "finished_at": now})
+        self.store.put_run(run)
+        self.store.change_state(run.account, run.classifier_id, _released(run.id))
+        for old in islice(
+            self.store.run_ids(run.account, run.classifier_id), self.settings.keep_runs, None
+        ):
+            self.store.delete_run(run.account, run.classifier_id, old)
+        return run
+
+
+def resolved(
+    rows: tuple[RejectedRow, ...], status_of: Callable[[str], RunStatus]
+) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
+    """The rows to try again, and those to set aside, after waiting runs were decided."""
+    statuses = {each.waiting: status_of(each.waiting) for each in rows if each.waiting}
+    left: list[RejectedRow] = []
+    for each in rows:
+        status = statuses.get(each.waiting or "")
+        if status == "rejected":
+            left.append(_rejected(each))
+        elif status != "promoted":
+            left.append(each)
+    return _set_aside(left)
+
+
+def _rejected(row: RejectedRow) -> RejectedRow:
+    return row.model_copy(update={"rejections": row.rejections + 1, "waiting": None})
+
+
+def _set_aside(rows: list[RejectedRow]) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
+    kept = tuple(each for each in rows if each.rejections < MAX_REJECTIONS)
+    return kept, tuple(each.row for each in rows if each.rejections >= MAX_REJECTIONS)
+
+
+def _released(run_id: str) -> Callable[[RetrainingState], RetrainingState]:
+    def released(state: RetrainingState) -> RetrainingState:
+        return state.model_copy(update={"active": None}) if state.active == run_id else state
+
+    return released

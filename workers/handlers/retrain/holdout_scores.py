@@ -1,0 +1,98 @@
+"""Champion and challengers on the same holdout, by embeddings that are kept from run to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shared.normal_form import LabelSpellings
+from shared.retraining import Gate
+from shared.types import Example
+from workers.classifier_file import TrainedClassifier
+from workers.core.evaluation import Ints
+from workers.core.paired_test import value
+from workers.core.promotion_gate import Predictions, Verdict, judge, metric_of
+from workers.handlers.retrain.snapshot import NewRow
+from workers.handlers.training_set import TrainingSet
+from workers.models.port import Rows
+
+
+@dataclass(kw_only=True)
+class HoldoutScores:
+    """Judges versions on N rows.
+
+    Attributes:
+        rows: The holdout; those that were in it before come first.
+        embed: Sends examples through a model, by its name.
+        kept: The embeddings of the first rows by `key_of`, or None.
+        vectors: The embeddings of all rows by `key_of`, as far as they were needed.
+    """
+
+    rows: Sequence[NewRow]
+    embed: Callable[[str, Sequence[Example]], TrainingSet]
+    kept: Callable[[str], Rows | None]
+    vectors: dict[str, Rows] = field(default_factory=dict)
+
+    def compare(
+        self, gate: Gate, champion: TrainedClassifier, challenger: TrainedClassifier, *, seed: int
+    ) -> Verdict:
+        """The verdict of the gate. A label that a version does not know counts as wrong."""
+        labels, y = self._truth(champion, challenger)
+        return judge(
+            gate,
+            labels,
+            y,
+            self._predictions(champion, labels),
+            self._predictions(challenger, labels),
+            seed=seed,
+        )
+
+    def value(
+        self, gate: Gate, champion: TrainedClassifier, challenger: TrainedClassifier
+    ) -> float:
+        """The metric of the gate of a challenger, of which more is better."""
+        labels, y = self._truth(champion, challenger)
+        predicted = self._predictions(challenger, labels).predicted
+        return value(metric_of(gate, labels), y, predicted)
+
+    def _truth(self, *versions: TrainedClassifier) -> tuple[tuple[str, ...], Ints]:
+        """The labels of the versions and of the holdout, and the true ones as indices (N,)."""
+        spellings = LabelSpellings()
+        for version in versions:
+            for label in version.labels:
+                spellings.add(label)
+        given = [spellings.add(row.example.label or "") for row in self.rows]
+        labels = tuple(spellings)
+        place = {label: index for index, label in enumerate(labels)}
+        return labels, np.array([place[label] for label in given], np.intp)
+
+    def _predictions(self, version: TrainedClassifier, labels: Sequence[str]) -> Predictions:
+        scores = version.scorer.scores(self._embedded(version))  # (N, L)
+        spellings = LabelSpellings(labels)
+        place = {label: index for index, label in enumerate(labels)}
+        own = np.array([place[spellings.get(label) or label] for label in version.labels])
+        return Predictions(
+            predicted=own[scores.argmax(axis=1)].astype(np.intp),
+            confidence=scores.max(axis=1).astype(np.float64),
+        )
+
+    def _embedded(self, version: TrainedClassifier) -> Rows:
+        """The embeddings of the holdout by the version's model, (N, D)."""
+        key = key_of(version)
+        if key not in self.vectors:
+            before = self.kept(key)
+            count = 0 if before is None else min(len(before), len(self.rows))
+            parts = [] if before is None or not count else [before[:count]]
+            if count < len(self.rows):
+                examples = [row.example for row in self.rows[count:]]
+                parts.append(self.embed(version.model, examples).x)
+            self.vectors[key] = np.concatenate(parts)
+        return self.vectors[key]
+
+
+def key_of(version: TrainedClassifier) -> str:
+    """Names the model and the revision of embeddings, in the name of an object."""
+    return hashlib.sha256(f"{version.model}@{version.revision}".encode()).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""The port of methods: how a challenger is made of a champion and new rows.
+
+A method is one file beside this one, and one entry in `METHODS` of `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from shared.classifier_record import Classifier, Version
+from shared.limits import Limits
+from shared.retraining import RejectedRowsIn
+from shared.training_results import VersionReport
+from shared.types import Example
+from workers.classifier_file import TrainedClassifier
+from workers.handlers.retrain.snapshot import NewRow
+from workers.handlers.training_set import TrainingSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingNight:
+    """What a method learns from.
+
+    Attributes:
+        record: The classifier.
+        version: The champion's version.
+        champion: The champion.
+        model: The model that `rebuild` is to use.
+        rows: The rows to learn: the new ones, with or without those of rejected nights.
+        rejected_rows: Whether rows of rejected nights are among them.
+        holdout: Digests of what is never learnt.
+        embed: Sends examples through a model, by its name.
+        limits: The limits of a classifier.
+    """
+
+    record: Classifier
+    version: Version
+    champion: TrainedClassifier
+    model: str
+    rows: tuple[NewRow, ...]
+    rejected_rows: RejectedRowsIn
+    holdout: frozenset[str]
+    embed: Callable[[str, Sequence[Example]], TrainingSet]
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """A version that may replace the champion; it is not stored yet."""
+
+    method: str
+    night: TrainingNight
+    trained: TrainedClassifier
+    report: VersionReport
+
+
+class Method(Protocol):
+    """Makes a challenger."""
+
+    name: ClassVar[str]
+
+    def challenge(self, night: TrainingNight) -> Challenger:
+        """Train a challenger. The same night gives the same challenger.
+
+        Raises:
+            PigeonholeError: It cannot be trained.
+        """
+
+
+def subsets(
+    new: tuple[NewRow, ...], rejected: tuple[NewRow, ...]
+) -> Iterator[tuple[RejectedRowsIn, tuple[NewRow, ...]]]:
+    """The rows of the challengers of a night: the new ones, with rejected ones and alone."""
+    if not rejected:
+        yield "none", new
+        return
+    yield "with", (*rejected, *new)
+    if new:
+        yield "without", new

@@ -1,0 +1,98 @@
+"""Schedules: a tick of cron becomes a job, once, whatever is killed and however many keepers run.
+
+The index `ticks/` has the next tick of each schedule. A job id follows from classifier and tick, so
+that two keepers accept the same job. Ticks that were missed are one run, the latest. A tick that
+comes during a run waits in the index until the run has ended.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.classifier_store import ClassifierStore
+from shared.cron import latest_tick
+from shared.errors import Conflict, NotFound
+from shared.job_intake import JobIntake, queue_of
+from shared.member_reports import WorkerReport
+from shared.messages import DEVICES
+from shared.ports import Ledger
+from shared.promotion import live_version
+from shared.retraining import Retraining, RetrainRequest, run_id_of, tick_job_id
+from shared.retraining_store import DueTick, RetrainingStore
+from shared.telemetry import Log
+
+log = Log("schedules")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedules:
+    """Starts the runs that are due. `deadline_s` is the longest time of a run."""
+
+    retrainings: RetrainingStore
+    records: ClassifierStore
+    intake: JobIntake
+    ledger: Ledger
+    deadline_s: float
+
+    def fire_due(self) -> int:
+        """Start the run of each schedule that is due; the number of started runs.
+
+        Raises:
+            Unavailable: The object store is away; run it again.
+        """
+        now = datetime.fromtimestamp(self.intake.clock(), UTC)
+        return sum(self._fire(due, now) for due in list(self.retrainings.due(now)))
+
+    def _fire(self, due: DueTick, now: datetime) -> bool:
+        try:
+            record, etag = self.retrainings.load(due.account, due.classifier_id)
+            classifier, _ = self.records.load(due.account, due.classifier_id)
+        except NotFound:
+            self.retrainings.drop_tick(due)
+            return False
+        schedule, tick = record.settings.schedule, record.next_tick
+        if tick != due.at or schedule is None or not record.settings.enabled:
+            self.retrainings.drop_tick(due)  # of settings that were changed since
+            return False
+        latest = latest_tick(schedule, record.settings.timezone, tick, now)
+        version = live_version(classifier, record.settings.alias)
+        request = RetrainRequest(
+            model=version.model,
+            classifier_id=record.classifier_id,
+            trigger="schedule",
+            tick=latest,
+            deadline=now.timestamp() + self.deadline_s,
+        )
+        job_id = tick_job_id(record.account, record.classifier_id, latest)
+        try:
+            self.retrainings.begin(record.account, record.classifier_id, run_id_of(job_id))
+        except Conflict:
+            return False  # a run has not ended: the tick stays due
+        self.intake.accept(
+            request,
+            account=record.account,
+            queue=queue_of(request, device=self._device(version.model)),
+            request_id=f"tick_{job_id}",
+            dialect="native",
+            job_id=job_id,
+        )
+        self._move_on(record, etag, due, latest)
+        log.info("schedule.fired", job_id=job_id, tick=latest.isoformat())
+        return True
+
+    def _move_on(self, record: Retraining, etag: str, due: DueTick, latest: datetime) -> None:
+        """Go on to the next tick, unless another keeper or a change of settings was first."""
+        with suppress(Conflict):
+            self.retrainings.reschedule(record, etag, after=latest)
+        self.retrainings.drop_tick(due)
+
+    def _device(self, model: str) -> str:
+        """A device with a worker that holds the model; its queue is moved if that worker goes."""
+        reports = [
+            WorkerReport.model_validate_json(each)
+            for each in self.ledger.reports("worker").values()
+        ]
+        held = {each.device for each in reports if model in each.models}
+        return next((each for each in DEVICES if each in held), DEVICES[-1])
