@@ -69,7 +69,12 @@ def create_app(services: Services) -> Flask:
         proxies=TrustedProxies(networks=networks_of(settings.trusted_proxies)),
         path_prefix=settings.path_prefix,
     )
-    middleware.install(app, authenticator=services.authenticator, metrics=services.metrics)
+    middleware.install(
+        app,
+        authenticator=services.authenticator,
+        metrics=services.metrics,
+        limits=services.submit.quotas,
+    )
     compression.install(app)
     cors.install(app, origins=origins_of(settings.allowed_origins))
     operation_checks.install(app, OPERATIONS)

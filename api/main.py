@@ -14,7 +14,7 @@ from pathlib import Path
 from api.server.liveness import LivenessWatch
 from api.server.processes import Processes
 from api.server.server import listening
-from shared import model_catalogue
+from shared import model_catalogue, tiers
 from shared.adapters.redis.client import connect
 from shared.adapters.store_factory import probe, store_of
 from shared.errors import ConfigurationError, PigeonholeError
@@ -33,6 +33,7 @@ def main() -> None:
         settings = Settings.from_env(os.environ)
         start_logging("api", settings.log_level)
         model_catalogue.load(settings.catalogue, default=settings.default_model)
+        tiers.load(settings.tiers)
         probe(store_of(settings))
         connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?
         _check_port(settings.host, settings.port)

@@ -19,11 +19,13 @@ from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
+from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
-from shared import model_catalogue, service_clock
+from shared import model_catalogue, service_clock, tiers
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis import client
 from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.adapters.redis.replies import RedisReplies
 from shared.adapters.redis.result_cache import RedisResultCache
 from shared.adapters.s3.buckets import buckets_of
@@ -52,16 +54,17 @@ def serve() -> None:
         check_key=services.authenticator.caller,
         max_connections=raise_file_limit(),
     )
-    services.uses.start()
-    services.key_uses.start()
+    threads = (services.uses, services.key_uses, services.submit.quotas)
+    for each in threads:
+        each.start()
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it with every answer
     gc.set_threshold(50_000, 20, 50)  # nor at a large answer 374 times while it is made
     try:
         server.run()
     finally:
-        services.uses.stop()
-        services.key_uses.stop()
+        for each in threads:
+            each.stop()
 
 
 def raise_file_limit() -> int:
@@ -124,6 +127,7 @@ def _services(settings: Settings) -> Services:
         limits=Limits.of(settings),
         max_queued_calls=settings.max_queued_calls,
         cache=ClassifyCache(entries, store, ttl_s=lambda _account: settings.cache_ttl_s),
+        quotas=Quotas(RedisRateLimiter(redis), wait_s=settings.request_timeout_s),
     )
     key_uses = KeyUses(store)
     return Services(
@@ -133,7 +137,12 @@ def _services(settings: Settings) -> Services:
         buckets=buckets_of(settings),
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(store, cache_s=settings.key_cache_s, uses=key_uses),
+        authenticator=Authenticator(
+            store,
+            cache_s=settings.key_cache_s,
+            tiers=tiers.load(settings.tiers),
+            uses=key_uses,
+        ),
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_retention_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 
-from api.services import auth
+from api.services import keys as key_store
 from shared import settings as table
 from shared.adapters.store_factory import store_of
 from shared.errors import ConfigurationError, NotFound, PigeonholeError
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_scopes,
         default=(),
         metavar="A,B",
-        help=f"limit the key to some of the scopes: {', '.join(auth.SCOPES)}",
+        help=f"limit the key to some of the scopes: {', '.join(key_store.SCOPES)}",
     )
     create.add_argument(
         "--expires", type=_date, metavar="WHEN", help="expiry: 30d, 12h or 2027-01-01"
@@ -140,7 +140,7 @@ def _run(_: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     store = _store(env)
-    secret, key = auth.create_key(
+    secret, key = key_store.create_key(
         store,
         name=arguments.name,
         account=arguments.account,
@@ -160,7 +160,7 @@ def _create_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     store = _store(env)
-    keys = auth.list_keys(store)
+    keys = key_store.list_keys(store)
     if arguments.json:
         for key in keys:
             print(_as_json(key))
@@ -185,7 +185,7 @@ def _list_keys(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _revoke_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(env)
     store = store_of(settings)
-    key = auth.revoke_key(store, arguments.id, now=_now(store))
+    key = key_store.revoke_key(store, arguments.id, now=_now(store))
     if key is None:
         raise NotFound(f"there is no key {arguments.id}; `pigeonhole-server keys list` shows them")
     print(f"{key.id} ({key.name}) is revoked; this takes effect within {settings.key_cache_s:g} s")
@@ -244,11 +244,11 @@ def _store(env: Mapping[str, str]) -> ObjectStore:
     return store_of(settings)
 
 
-def _as_json(key: auth.Key, **more: str) -> str:
+def _as_json(key: key_store.Key, **more: str) -> str:
     return json.dumps({**key.model_dump(mode="json"), **more}, ensure_ascii=False)
 
 
-def _state(key: auth.Key, now: datetime) -> str:
+def _state(key: key_store.Key, now: datetime) -> str:
     if key.revoked_at:
         return "revoked"
     if key.expires_at is None:
@@ -281,9 +281,9 @@ def _account(text: str) -> str:
 
 def _scopes(text: str) -> tuple[str, ...]:
     scopes = tuple(dict.fromkeys(scope.strip() for scope in text.split(",")))
-    unknown = [scope for scope in scopes if scope not in auth.SCOPES]
+    unknown = [scope for scope in scopes if scope not in key_store.SCOPES]
     if unknown:
-        known = ", ".join(auth.SCOPES)
+        known = ", ".join(key_store.SCOPES)
         raise argparse.ArgumentTypeError(f"unknown scope {unknown[0]!r}; supported are {known}")
     return scopes
 

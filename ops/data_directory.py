@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from api.services.auth import Authenticator, create_key
+from api.services.auth import Authenticator
+from api.services.keys import create_key
 from shared import ids
 from shared.errors import (
     ConfigurationError,

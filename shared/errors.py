@@ -20,7 +20,12 @@
     ├── InvalidKey                      AUTH_INVALID_API_KEY
     ├── InvalidKeyFormat                AUTH_INVALID_FORMAT
     ├── TooManyWrongKeys                RATE_WRONG_KEY_LIMIT_EXCEEDED
+    ├── RequestRateExceeded             RATE_REQUEST_LIMIT_EXCEEDED       retryable
+    ├── TokenRateExceeded               RATE_TOKEN_LIMIT_EXCEEDED         retryable
+    │   └── RequestAboveTokenRate       RATE_TOKEN_LIMIT_EXCEEDED
     ├── ScopeNotAllowed                 AUTHZ_SCOPE_NOT_ALLOWED
+    ├── ServiceNotAllowed               AUTHZ_SERVICE_NOT_ALLOWED
+    ├── AccountSuspended                AUTHZ_ACCOUNT_SUSPENDED
     ├── ResourceLimitExceeded           AUTHZ_RESOURCE_LIMIT_EXCEEDED
     ├── NotFound                        RESOURCE_NOT_FOUND
     ├── MethodNotAllowed                METHOD_NOT_ALLOWED
@@ -194,10 +199,42 @@ class TooManyWrongKeys(PigeonholeError):
     code = "RATE_WRONG_KEY_LIMIT_EXCEEDED"
 
 
+class RequestRateExceeded(PigeonholeError):
+    """Raised when the account has made the requests that its tier allows in a minute."""
+
+    code = "RATE_REQUEST_LIMIT_EXCEEDED"
+    retryable = True
+
+
+class TokenRateExceeded(PigeonholeError):
+    """Raised when a request has more tokens than the tier of the account has left this minute."""
+
+    code = "RATE_TOKEN_LIMIT_EXCEEDED"
+    retryable = True
+
+
+class RequestAboveTokenRate(TokenRateExceeded):
+    """Raised when one request has more tokens than the tier allows in a minute: it never fits."""
+
+    retryable = False
+
+
 class ScopeNotAllowed(PigeonholeError):
     """Raised when a valid key may not use this endpoint."""
 
     code = "AUTHZ_SCOPE_NOT_ALLOWED"
+
+
+class ServiceNotAllowed(PigeonholeError):
+    """Raised when a key is limited to other services."""
+
+    code = "AUTHZ_SERVICE_NOT_ALLOWED"
+
+
+class AccountSuspended(PigeonholeError):
+    """Raised when the operator has suspended the account of the key."""
+
+    code = "AUTHZ_ACCOUNT_SUSPENDED"
 
 
 class ResourceLimitExceeded(PigeonholeError):
@@ -225,7 +262,7 @@ class Conflict(PigeonholeError):
 
 
 class TooBusy(PigeonholeError):
-    """Raised when a queue or an API process has no room for a further call: backpressure."""
+    """Raised when a queue, an API process or an account has no room for a further call."""
 
     code = "RATE_CONCURRENCY_LIMIT_EXCEEDED"
     retryable = outage = True

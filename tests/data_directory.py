@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from tests.stack import Stack, running_stack
 

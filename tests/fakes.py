@@ -21,6 +21,7 @@ from shared.errors import (
 )
 from shared.ports import BucketObject, StoredObject
 from shared.result_cache import CachedEntry
+from shared.rate_limits import RateDemand, RateState, Settlement
 from shared.validation import refuse
 
 
@@ -221,3 +222,13 @@ class FakeDoorbell:
 
     def ring(self, queue: str) -> None:
         self._answer(queue)
+
+
+class UnusedRateLimiter:
+    """A limiter for accounts without limits: they cost no round trip, so a use of it is a fault."""
+
+    def admit(self, demand: RateDemand, settlements: Sequence[Settlement] = ()) -> RateState:
+        raise AssertionError("a call without limits must not ask the limiter")
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        raise AssertionError("a call without limits must not be settled")

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from shared.settings import Settings
 from tests.servers import HOST, free_port, valkey_command

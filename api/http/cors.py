@@ -13,6 +13,7 @@ import re
 
 from flask import Flask, Response, request
 
+from api.http import rate_headers
 from shared.cors_origins import ANY
 
 # Those that a page may read without being told are not listed (Content-Type, Content-Length, …).
@@ -37,6 +38,7 @@ EXPOSED_HEADERS = (
     "X-Engine",
     "X-Request-ID",
     "X-Tokens-Used",
+    *rate_headers.NAMES,
 )
 _METHODS = "DELETE, GET, HEAD, PATCH, POST, PUT"
 _MAX_AGE_S = 7200  # no browser remembers a preflight for longer

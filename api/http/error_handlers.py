@@ -56,11 +56,12 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
         response.headers["Accept-Encoding"] = ", ".join(content_encoding.DECODED)
     if isinstance(known, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{known.size}"
-    if known.retry_after_s is not None or status in {
+    may_pass = known.retryable and status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.INSUFFICIENT_STORAGE,
-    }:
+    }
+    if known.retry_after_s is not None or may_pass:
         response.headers["Retry-After"] = str(max(1, known.retry_after_s or 1))
     return response
 

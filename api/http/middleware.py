@@ -15,10 +15,13 @@ from http import HTTPStatus
 from flask import Flask, Response, g, request
 
 from api.http import cors
+from api.http.rate_headers import rate_headers
 from api.server.request import REFUSAL
+from api.services import quotas
 from api.services.auth import Authenticator
 from api.services.caller import Caller
 from api.services.metrics import ApiMetrics
+from api.services.quotas import Quotas
 from shared import ids
 from shared.errors import PigeonholeError
 from shared.telemetry import Log, bound
@@ -29,7 +32,13 @@ REQUEST_ID = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) -> None:
+def install(
+    app: Flask,
+    *,
+    authenticator: Authenticator,
+    metrics: ApiMetrics,
+    limits: Quotas,
+) -> None:
     """Install the middleware."""
 
     @app.before_request
@@ -38,6 +47,7 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) ->
         g.began = time.perf_counter()
         g.request_id = asked if _SANE.fullmatch(asked) else ids.request_id()
         g.context = ExitStack()
+        quotas.begin_request()
         g.context.enter_context(bound(request_id=g.request_id))
         if request.path.startswith("/v1/") and not cors.is_preflight():
             g.caller = authenticator.caller(
@@ -52,6 +62,11 @@ def install(app: Flask, *, authenticator: Authenticator, metrics: ApiMetrics) ->
     def leave(response: Response) -> Response:
         response.headers[REQUEST_ID] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if (quota := quotas.current()) is not None:
+            response.headers.update(rate_headers(quota))
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                quota.used_tokens = 0  # failed requests cost nothing
+            limits.end(quota)
         route = request.url_rule.rule if request.url_rule else "none"
         seconds = time.perf_counter() - g.began
         metrics.count(

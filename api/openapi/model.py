@@ -29,6 +29,20 @@ Tag = Literal[
     "Health",
 ]
 """Groups of operations, in the order of the document."""
+_SERVICES: dict[Tag, str] = {
+    "Classify": "classify",
+    "Train": "train",
+    "Classifiers": "classifiers",
+    "Jobs": "jobs",
+    "Batches": "batches",
+    "Files": "batches",
+    "Uploads": "batches",
+    "Webhooks": "jobs",
+    "Models": "",
+    "Health": "",
+}
+"""The service of the operations of a tag, to which keys may be limited."""
+_PROXY = "/v1/proxy/"  # each of these paths is a service by itself
 Content = type[BaseModel] | str
 """A model as JSON, or a media type without a schema."""
 
@@ -87,6 +101,13 @@ class Operation:
     needs_key: bool = True
     ignores_query: bool = False
     dialect: ErrorDialect = native
+
+    @property
+    def service(self) -> str:
+        """The service that a key must be allowed to use; empty: none."""
+        if self.path.startswith(_PROXY):
+            return self.path.removeprefix(_PROXY)
+        return _SERVICES[self.tag]
 
     @property
     def fault(self) -> type[BaseModel]:

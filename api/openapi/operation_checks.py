@@ -1,4 +1,4 @@
-"""What every call is checked for by its operation: the scope of its key, its query parameters.
+"""Checks of every call by its operation: scope and service of the key, query parameters.
 
 A call takes the query parameters of its operation, each once, and refuses all others.
 
@@ -38,8 +38,9 @@ def install(app: Flask, operations: Iterable[Operation]) -> None:
                     request.args.lists(),
                     media_type=media_type.lower(),
                 )
-            if operation.scope and not operation.own_jobs:
+            if operation.needs_key and not operation.own_jobs:
                 middleware.caller().require(operation.scope)
+                middleware.caller().require_service(operation.service)
 
 
 def check_names(

@@ -139,6 +139,7 @@ def blueprint(services: Services) -> Blueprint:
         job = jobs.get(caller.account, job_id)
         if job.key_id != caller.key_id:
             caller.require("jobs")
+            caller.require_service("jobs")
         return job
 
     @routes.get("/v1/jobs")

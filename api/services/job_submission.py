@@ -1,8 +1,8 @@
 """The use case of the API: a request becomes work.
 
-    run_sync:  limits → (quotas) → result cache; what it has not: message on its queue → doorbell →
+    run_sync:  limits → result cache; what it has not: rates → message on its queue → doorbell →
                wait for the reply
-    enqueue:   limits → (quotas) → `shared.job_intake` → 202
+    enqueue:   limits → rates → `shared.job_intake` → 202
 
 A synchronous call leaves nothing behind: the client that waits is its durability. A job is kept
 until its result expires.
@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from api.services import quotas
 from api.services.caller import Caller
+from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
 from shared.classify_cache import ClassifyCache
@@ -43,6 +45,7 @@ class JobSubmission:
     limits: Limits
     max_queued_calls: int
     cache: ClassifyCache
+    quotas: Quotas
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -61,7 +64,7 @@ class JobSubmission:
         """The result of a request, while the caller waits.
 
         Raises:
-            PigeonholeError: What the limits refuse, or what the worker answered.
+            PigeonholeError: What the limits or the tier refuse, or what the worker answered.
             TooBusy: The queue holds as many calls as it may.
             DeadlineExceeded: No answer within `timeout_s`.
             Unavailable: No worker offers the model, or Redis is away.
@@ -104,6 +107,7 @@ class JobSubmission:
         """The result of a worker."""
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
+        self.quotas.admit(request, caller=caller, waits=True)
         call = Call(
             request_id=request_id,
             reply_to=ids.token(),
@@ -126,6 +130,7 @@ class JobSubmission:
         if reply.failure is not None:
             raise error_of(reply.failure)
         assert reply.result is not None
+        quotas.set_used_tokens(reply.result.usage.total_tokens)
         return reply.result
 
     def enqueue(
@@ -145,13 +150,14 @@ class JobSubmission:
         One that is `waited_for` is not accepted where no worker lives that could run it.
 
         Raises:
-            PigeonholeError: What the limits refuse.
+            PigeonholeError: What the limits or the tier refuse.
             Unavailable: The object store did not take the request, or no worker offers the model
                 of a job that is waited for; nothing was accepted.
         """
         request, model = self._checked(request)
         if waited_for:
             self.members.device_for(model)
+        self.quotas.admit(request, caller=caller, waits=waited_for)
         return self.intake.accept(
             request,
             account=caller.account,

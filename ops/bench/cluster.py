@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from ops import embedded_redis, exec_with_parent_death_signal
 from ops.bench.service import Service, free_port, rss_mib
 from ops.launcher import address, programs

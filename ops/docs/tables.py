@@ -12,8 +12,8 @@ from api.app import OPERATIONS
 from api.http.concurrency import RESERVED_THREADS
 from api.openapi.document import document
 from api.server.route_limits import BATCH_BODY_BYTES, SMALL_BODY_BYTES
-from api.services.auth import SCOPES
 from api.services.idempotency import MAX_CHARS
+from api.services.keys import SCOPES
 from api.services.metrics import ApiMetrics, _LedgerCollector
 from ops.docs import wording
 from ops.docs.pages import table
@@ -113,7 +113,7 @@ def scopes() -> str:
     found = sorted((each for each in OPERATIONS if each.scope), key=lambda each: each.scope)
     if (needed := {each.scope for each in found}) != set(SCOPES):
         raise LookupError(
-            f"the operations and api.services.auth.SCOPES differ: {needed ^ {*SCOPES}}"
+            f"the operations and api.services.keys.SCOPES differ: {needed ^ {*SCOPES}}"
         )
     rows = [
         (

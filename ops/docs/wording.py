@@ -66,6 +66,8 @@ ERRORS = {
     (403, "AUTHZ_RESOURCE_LIMIT_EXCEEDED"): "The account has the maximum number of classifiers or "
     "webhooks.",
     (403, "AUTHZ_SCOPE_NOT_ALLOWED"): "The key is limited to other scopes.",
+    (403, "AUTHZ_SERVICE_NOT_ALLOWED"): "The key is limited to other services.",
+    (403, "AUTHZ_ACCOUNT_SUSPENDED"): "The operator has suspended the account.",
     (404, "RESOURCE_NOT_FOUND"): "The path, job, file, batch, classifier, version or webhook does "
     "not exist, or belongs to another account.",
     (405, "METHOD_NOT_ALLOWED"): "The path exists, but not for this method.",
@@ -85,7 +87,13 @@ ERRORS = {
     (422, "INPUT_UNREADABLE"): "An image or a document cannot be decoded; the detail gives the "
     "reason.",
     (429, "RATE_CONCURRENCY_LIMIT_EXCEEDED"): "Too many calls wait, or too many come from this "
-    "address. Retry after `Retry-After` seconds.",
+    "address or run for this account, or its batches have too many rows under way. Retry after "
+    "`Retry-After` seconds.",
+    (429, "RATE_REQUEST_LIMIT_EXCEEDED"): "The account has made the requests that its tier allows "
+    "in a minute. Retry after `Retry-After` seconds.",
+    (429, "RATE_TOKEN_LIMIT_EXCEEDED"): "The request has more tokens than the tier of the account "
+    "has left this minute. Retry after `Retry-After` seconds. Without that header the request "
+    "never fits into a minute: send fewer inputs, or a batch.",
     (429, "RATE_WRONG_KEY_LIMIT_EXCEEDED"): "The address has sent more than 30 wrong keys within "
     "a minute. Valid keys are not affected.",
     (500, "INTERNAL_ERROR"): "A fault of the service. Its log has the cause under the request id.",

@@ -17,21 +17,32 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.dependencies import Services
 from api.server.failed_auth_limiter import WrongKeys
-from api.services.auth import Authenticator, create_key
+from api.services.auth import Authenticator
 from api.services.classifiers import ClassifierService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
+from api.services.keys import create_key
+from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
 from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
+from shared.rate_limits import RateLimiter
 from shared.settings import Settings
+from shared.tiers import Tiers
 from tests.fake_ledger import FakeLedger
-from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeResultCache, FakeStore
+from tests.fakes import (
+    FakeBuckets,
+    FakeDoorbell,
+    FakeReplies,
+    FakeResultCache,
+    FakeStore,
+    UnusedRateLimiter,
+)
 from tests.tiny_worker import TinyWorker
 from workers.handlers.example_files import ExampleFiles
 from workers.inputs.tables.row import TableLimits
@@ -63,22 +74,25 @@ class World:
     cache: FakeResultCache
     app: Flask
 
-    def key(self, *scopes: str, account: str = "acme") -> str:
+    def key(self, *scopes: str, account: str = "acme", services: tuple[str, ...] = ()) -> str:
         """The secret of a fresh key."""
         secret, _ = create_key(
             self.store,
             name="test",
             account=account,
             scopes=scopes,
+            services=services,
             created_at=datetime.now(UTC),
             expires_at=None,
         )
         return secret
 
-    def client(self, *scopes: str, account: str = "acme") -> FlaskClient:
+    def client(
+        self, *scopes: str, account: str = "acme", services: tuple[str, ...] = ()
+    ) -> FlaskClient:
         """A client that sends a fresh key."""
         client = self.app.test_client()
-        secret = self.key(*scopes, account=account)
+        secret = self.key(*scopes, account=account, services=services)
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
         return client
 
@@ -90,6 +104,9 @@ def make_world(
     catalogue: Catalogue = CATALOGUE,
     clock: Callable[[], float] = time.time,
     ledger: FakeLedger | None = None,
+    limiter: RateLimiter | None = None,
+    tiers: Tiers | None = None,
+    cache_s: float = 0.0,
 ) -> World:
     """A world of its own, empty."""
     store, ledger, replies = FakeStore(), ledger or FakeLedger(), FakeReplies()
@@ -114,7 +131,7 @@ def make_world(
         ledger=ledger,
         members=members,
         authenticator=Authenticator(
-            store, cache_s=0.0, wrong_keys=wrong_keys, uses=key_uses, clock=clock
+            store, cache_s=cache_s, tiers=tiers, wrong_keys=wrong_keys, uses=key_uses, clock=clock
         ),
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
         submit=JobSubmission(
@@ -135,6 +152,7 @@ def make_world(
                 store,
                 ttl_s=lambda _account: settings.cache_ttl_s,
             ),
+            quotas=Quotas(limiter or UnusedRateLimiter(), wait_s=settings.request_timeout_s),
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
         classifiers=ClassifierService(

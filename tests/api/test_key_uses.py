@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.services.auth import list_keys
 from api.services.key_uses import KeyUses
+from api.services.keys import list_keys
 from tests.api.conftest import World, make_world
 from tests.fakes import FakeStore
 

@@ -9,8 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.server.failed_auth_limiter import PER_MINUTE, WrongKeys
-from api.services.auth import Authenticator, list_keys, revoke_key
-from shared.errors import InvalidKey, TooManyWrongKeys
+from api.services.auth import Authenticator
+from api.services.keys import list_keys, revoke_key
+from shared.accounts import AccountStore
+from shared.errors import AccountSuspended, InvalidKey, TooManyWrongKeys
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
@@ -65,6 +67,48 @@ class TestKeys:
         assert_problem(jobs.post("/v1/classify", json=BODY), 403, "AUTHZ_SCOPE_NOT_ALLOWED")
         assert classify.post("/v1/classify", json=BODY).status_code == 200
         assert_problem(classify.get("/v1/jobs"), 403, "AUTHZ_SCOPE_NOT_ALLOWED")
+
+    def test_one_of_another_service_is_refused(self, world: World):
+        client = world.client(services=("classify",))
+
+        assert client.post("/v1/classify", json=BODY).status_code == 200
+        assert client.get("/v1/models").status_code == 200
+        assert_problem(
+            client.get("/v1/classifiers"), 403, "AUTHZ_SERVICE_NOT_ALLOWED", says="limited"
+        )
+        assert_problem(client.post("/v1/train", json={}), 403, "AUTHZ_SERVICE_NOT_ALLOWED")
+        assert_problem(client.get("/v1/jobs"), 403, "AUTHZ_SERVICE_NOT_ALLOWED")
+
+    def test_one_of_a_service_polls_its_own_jobs_only(self, world: World):
+        client, headers = world.client(services=("classify",)), {"Prefer": "respond-async"}
+        own, other = (
+            each.post("/v1/classify", json=BODY, headers=headers).get_json()["id"]
+            for each in (client, world.client())
+        )
+
+        assert client.get(f"/v1/jobs/{own}").status_code == 200
+        assert_problem(client.get(f"/v1/jobs/{other}"), 403, "AUTHZ_SERVICE_NOT_ALLOWED")
+
+    def test_one_of_a_suspended_account_is_refused(self, world: World, client: FlaskClient):
+        accounts = AccountStore(store=world.store)
+        accounts.suspend("acme")
+        assert_problem(client.get("/v1/models"), 403, "AUTHZ_ACCOUNT_SUSPENDED")
+        assert world.client(account="other").get("/v1/models").status_code == 200
+
+        accounts.resume("acme")
+        assert client.get("/v1/models").status_code == 200
+
+    def test_a_suspension_takes_effect_as_a_revocation_does(self, world: World):
+        now = [1_800_000_000.0]
+        header = f"Bearer {world.key()}"
+        doorman = Authenticator(world.store, cache_s=10, clock=lambda: now[0])
+        doorman.caller(header)
+        AccountStore(store=world.store).suspend("acme")
+
+        now[0] += 10.1
+
+        with pytest.raises(AccountSuspended):
+            doorman.caller(header)
 
     def test_the_store_away_is_no_verdict(self, world: World, client: FlaskClient):
         world.store.away = True

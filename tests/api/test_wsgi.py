@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from shared.adapters.store_factory import open_store
 from tests.servers import HOST, free_port, running, valkey_server
 

@@ -23,13 +23,15 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.dependencies import Services
-from api.services.auth import Authenticator, create_key
+from api.services.auth import Authenticator
 from api.services.classifiers import ClassifierService as Named
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
+from api.services.keys import create_key
+from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.directory.object_store import DirectoryStore
@@ -45,7 +47,7 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import JobKind
 from tests.fake_media import FakeMedia
-from tests.fakes import FakeBuckets
+from tests.fakes import FakeBuckets, UnusedRateLimiter
 from tests.servers import HOST, valkey_server
 from workers import tasks
 from workers.claim_capacity import ClaimCapacity
@@ -184,6 +186,7 @@ def services(
             limits=Limits(),
             max_queued_calls=16,
             cache=ClassifyCache(None, store, ttl_s=lambda _account: 60),
+            quotas=Quotas(UnusedRateLimiter(), wait_s=30),
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
         classifiers=Named(

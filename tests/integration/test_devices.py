@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from tests.stack import Stack
 

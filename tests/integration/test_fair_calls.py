@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from api.services.auth import create_key
+from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from tests.slow_worker import FULL_PASS_S
 from tests.stack import LABELS, Answer, Stack, running_stack

@@ -90,7 +90,7 @@ def test_jobs_are_listed_newest_first_page_by_page(stack: Stack):
 def test_a_job_of_another_account_is_not_found(stack: Stack):
     from datetime import UTC, datetime
 
-    from api.services.auth import create_key
+    from api.services.keys import create_key
     from shared.adapters.store_factory import store_of
 
     job_id = stack.submit()

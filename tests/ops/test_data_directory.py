@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.services.auth import list_keys, revoke_key
+from api.services.keys import list_keys, revoke_key
 from ops.data_directory import first_key, held
 from shared.adapters.directory.object_store import DirectoryStore
 from shared.errors import ConfigurationError, Conflict

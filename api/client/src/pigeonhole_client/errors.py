@@ -167,6 +167,14 @@ class ScopeNotAllowed(PermissionDenied):
     """The key is limited to other scopes."""
 
 
+class ServiceNotAllowed(PermissionDenied):
+    """The key is limited to other services."""
+
+
+class AccountSuspended(PermissionDenied):
+    """The operator has suspended the account."""
+
+
 class ResourceLimitExceeded(PermissionDenied):
     """The account has as many classifiers or webhooks as it may."""
 
@@ -184,7 +192,18 @@ class RateLimited(ApiError):
 
 
 class TooBusy(RateLimited):
-    """Too many calls wait at the service."""
+    """Too many calls wait at the service, or run for the account."""
+
+
+class RequestRateExceeded(RateLimited):
+    """The account has made the requests that its tier allows in a minute."""
+
+
+class TokenRateExceeded(RateLimited):
+    """The request has more tokens than the account has left this minute.
+
+    With `retry_after_s` None it has more than any minute allows: send fewer inputs, or a batch.
+    """
 
 
 class TooManyWrongKeys(RateLimited):
@@ -225,10 +244,14 @@ BY_CODE: Mapping[str, type[ApiError]] = {
     "AUTH_INVALID_API_KEY": InvalidKey,
     "AUTH_INVALID_FORMAT": InvalidKeyFormat,
     "AUTHZ_SCOPE_NOT_ALLOWED": ScopeNotAllowed,
+    "AUTHZ_SERVICE_NOT_ALLOWED": ServiceNotAllowed,
+    "AUTHZ_ACCOUNT_SUSPENDED": AccountSuspended,
     "AUTHZ_RESOURCE_LIMIT_EXCEEDED": ResourceLimitExceeded,
     "RESOURCE_NOT_FOUND": NotFound,
     "CONFLICT_RESOURCE_BUSY": Conflict,
     "RATE_CONCURRENCY_LIMIT_EXCEEDED": TooBusy,
+    "RATE_REQUEST_LIMIT_EXCEEDED": RequestRateExceeded,
+    "RATE_TOKEN_LIMIT_EXCEEDED": TokenRateExceeded,
     "RATE_WRONG_KEY_LIMIT_EXCEEDED": TooManyWrongKeys,
     "REQUEST_TIMEOUT": ServiceTimeout,
     "INTERNAL_ERROR": InternalError,

@@ -1,0 +1,167 @@
+"""API keys at rest: random, shown once, stored under the SHA-256 of the secret.
+
+A secret is never compared with another one: its hash is the name of the record. So the time of a
+lookup tells at most something about the hash of a guess, from which no secret follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from api.services import key_uses
+from shared import ids, object_keys
+from shared.errors import NotFound, ObjectMissing
+from shared.messages import decode, encode
+from shared.ports import ObjectStore
+from shared.types import Value
+
+SCOPES = ("classify", "jobs", "train")
+SERVICES = (
+    "account",
+    "batches",
+    "classifiers",
+    "classify",
+    "jobs",
+    "text-classify",
+    "text-few-shot",
+    "train",
+)
+"""What a key may be limited to: groups of calls (`api.openapi.model.Operation.service`)."""
+MAX_NAME_CHARS = 100
+
+
+class Key(Value):
+    """A key at rest: everything about it but its secret.
+
+    No `scopes` or no `services`: the key is not limited to some. An empty `tier` is the account's.
+    """
+
+    id: str
+    name: str
+    account: str
+    scopes: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    tier: str = ""
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def valid_at(self, now: datetime) -> bool:
+        """Whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class ListedKey(Key):
+    """A key, and when it was last used, right to about a minute; None: never."""
+
+    last_used_at: datetime | None = None
+
+
+def digest(secret: str) -> str:
+    """The name under which a key is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def is_key_name(text: str) -> bool:
+    """Whether a text may be the name of a key."""
+    return bool(text.strip()) and len(text) <= MAX_NAME_CHARS and text.isprintable()
+
+
+def create_key(
+    store: ObjectStore,
+    *,
+    name: str,
+    account: str,
+    scopes: tuple[str, ...],
+    created_at: datetime,
+    expires_at: datetime | None,
+    services: tuple[str, ...] = (),
+    tier: str = "",
+) -> tuple[str, Key]:
+    """Create a key; the returned secret is stored nowhere else."""
+    secret = f"ph_{secrets.token_urlsafe(32)}"
+    key = Key(
+        id=f"key_{ids.token()}",
+        name=name,
+        account=account,
+        scopes=scopes,
+        services=services,
+        tier=tier,
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+    store.put(object_keys.key(digest(secret)), encode(key), if_absent=True)
+    return secret, key
+
+
+def read_key(store: ObjectStore, digest: str) -> Key | None:
+    """The key whose secret has the digest, or None."""
+    return _read(store, object_keys.key(digest))
+
+
+def list_keys(store: ObjectStore, account: str | None = None) -> list[ListedKey]:
+    """All keys, or those of an account, oldest first."""
+    listed = []
+    for name, key in _keys(store):
+        if account in (None, key.account):
+            at = key_uses.last_used(store, object_keys.key_digest(name))
+            listed.append(ListedKey(**dict(key), last_used_at=at))
+    return sorted(listed, key=lambda key: key.created_at)
+
+
+def revoke_key(
+    store: ObjectStore, key_id: str, *, now: datetime, account: str | None = None
+) -> Key | None:
+    """Revoke a key; None if it does not exist, or belongs to another account than the given one.
+
+    API processes refuse it within `key_cache_s`.
+    """
+    for name, key in _keys(store):
+        if key.id == key_id and account in (None, key.account):
+            revoked = key.model_copy(update={"revoked_at": key.revoked_at or now})
+            store.put(name, encode(revoked))
+            return revoked
+    return None
+
+
+def rotate_key(
+    store: ObjectStore, key_id: str, *, now: datetime, overlap: timedelta
+) -> tuple[str, Key]:
+    """Create a key like another one, which expires after the overlap.
+
+    Raises:
+        NotFound: There is no valid key of this id.
+    """
+    for name, key in _keys(store):
+        if key.id == key_id and key.valid_at(now):
+            secret, successor = create_key(
+                store,
+                name=key.name,
+                account=key.account,
+                scopes=key.scopes,
+                services=key.services,
+                tier=key.tier,
+                created_at=now,
+                expires_at=key.expires_at,
+            )
+            end = min(now + overlap, key.expires_at or now + overlap)
+            store.put(name, encode(key.model_copy(update={"expires_at": end})))
+            return secret, successor
+    raise NotFound(f"there is no valid key {key_id}")
+
+
+def _keys(store: ObjectStore) -> Iterator[tuple[str, Key]]:
+    for name in store.list(object_keys.KEYS):
+        key = _read(store, name)
+        if key is not None:
+            yield name, key
+
+
+def _read(store: ObjectStore, name: str) -> Key | None:
+    try:
+        return decode(Key, store.get(name).data)
+    except ObjectMissing:
+        return None
