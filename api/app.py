@@ -9,6 +9,7 @@ from api.http import compression, cors, error_handlers, middleware
 from api.openapi import operation_checks
 from api.pages import site
 from api.routes import (
+    account,
     batch_streams,
     batches,
     classifier_examples,
@@ -22,6 +23,7 @@ from api.routes import (
     files,
     health,
     jobs,
+    keys,
     metrics,
     models,
     retraining,
@@ -50,6 +52,8 @@ RESOURCES = (
     batch_streams,
     webhooks,
     models,
+    account,
+    keys,
     health,
     metrics,
 )

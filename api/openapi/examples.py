@@ -13,6 +13,7 @@ BATCH_ID = "batch_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 CLASSIFIER = "support-desk"
 DELIVERY_ID = "msg_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 FILE_ID = "file-7zt5m3x0q8k2v9c4d6f8h0j2n4"
+KEY_ID = "key_7zt5m3x0q8k2v9c4"
 JOB_ID = "job_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 RUN_ID = "run_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 PART_ID = "part_7zt5m3x0q8k2v9c4"
@@ -58,6 +59,7 @@ PARAMETERS: Json = {
     "file_id": FILE_ID,
     "id": "ticket-4711",
     "job_id": JOB_ID,
+    "key_id": KEY_ID,
     "kind": "batch",
     "metadata": '{"team": "support"}',
     "model_id": "all-MiniLM-L6-v2",

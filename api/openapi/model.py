@@ -26,6 +26,7 @@ Tag = Literal[
     "Uploads",
     "Webhooks",
     "Models",
+    "Account",
     "Health",
 ]
 """Groups of operations, in the order of the document."""
@@ -39,6 +40,7 @@ _SERVICES: dict[Tag, str] = {
     "Uploads": "batches",
     "Webhooks": "jobs",
     "Models": "",
+    "Account": "account",
     "Health": "",
 }
 """The service of the operations of a tag, to which keys may be limited."""

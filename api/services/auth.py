@@ -81,6 +81,7 @@ class Authenticator:
             scopes=frozenset(key.scopes),
             services=frozenset(key.services),
             tier=self._tiers.of(key.tier or account.tier),
+            key_tier=key.tier,
             rate_subject=key.id if per_key else key.account,
         )
 

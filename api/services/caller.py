@@ -18,6 +18,7 @@ class Caller:
         account, key_id: The account, and the key that it uses.
         scopes, services: What the key is limited to; empty: not limited.
         tier: Limits of the account, or of a key that has a tier of its own.
+        key_tier: Tier of the key, if it has one of its own; keys that it creates have it, too.
         rate_subject: What the limits count by: the account or the key.
     """
 
@@ -26,6 +27,7 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
     tier: Tier = _NO_LIMITS
+    key_tier: str = ""
     rate_subject: str = ""
 
     def require(self, scope: str) -> None:

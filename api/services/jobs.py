@@ -15,9 +15,10 @@ from itertools import islice
 
 from shared import ids, object_keys
 from shared.errors import BrokerUnavailable, Conflict, NotFound, ObjectMissing, Unavailable
+from shared.job_cancellation import cancel_job
 from shared.job_kinds import JOB_KINDS, Body
-from shared.jobs import Cancel, Job, State, advance
-from shared.messages import CONTROL, Submission, decode
+from shared.jobs import Job, State
+from shared.messages import Submission, decode
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.types import JobResult
 
@@ -204,11 +205,8 @@ class Jobs:
                 return job
             if job.state.terminal or job.state in {State.FINALISING, State.EXPIRING}:
                 raise Conflict(f"the job is {job.state}; it can no longer be cancelled")
-            cancelled = advance(job, Cancel(), datetime.fromtimestamp(self.clock(), UTC))
-            if self.ledger.replace(job, cancelled):
-                with suppress(BrokerUnavailable):  # it is cancelling; the keeper will ring
-                    if self.ledger.abort_job(job_id):
-                        self.doorbell.ring(CONTROL)
+            now = datetime.fromtimestamp(self.clock(), UTC)
+            if cancelled := cancel_job(self.ledger, self.doorbell, job, now=now):
                 return cancelled
             if self.ledger.record(job_id) is None:
                 raise Unavailable("the job is being recovered; try again", retry_after_s=5)

@@ -14,60 +14,14 @@ from datetime import datetime, timedelta
 from api.services import key_uses
 from shared import ids, object_keys
 from shared.errors import NotFound, ObjectMissing
+from shared.key_record import Key, ListedKey
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
-from shared.types import Value
-
-SCOPES = ("classify", "jobs", "train")
-SERVICES = (
-    "account",
-    "batches",
-    "classifiers",
-    "classify",
-    "jobs",
-    "text-classify",
-    "text-few-shot",
-    "train",
-)
-"""What a key may be limited to: groups of calls (`api.openapi.model.Operation.service`)."""
-MAX_NAME_CHARS = 100
-
-
-class Key(Value):
-    """A key at rest: everything about it but its secret.
-
-    No `scopes` or no `services`: the key is not limited to some. An empty `tier` is the account's.
-    """
-
-    id: str
-    name: str
-    account: str
-    scopes: tuple[str, ...] = ()
-    services: tuple[str, ...] = ()
-    tier: str = ""
-    created_at: datetime
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-
-    def valid_at(self, now: datetime) -> bool:
-        """Whether the key is neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-
-
-class ListedKey(Key):
-    """A key, and when it was last used, right to about a minute; None: never."""
-
-    last_used_at: datetime | None = None
 
 
 def digest(secret: str) -> str:
     """The name under which a key is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def is_key_name(text: str) -> bool:
-    """Whether a text may be the name of a key."""
-    return bool(text.strip()) and len(text) <= MAX_NAME_CHARS and text.isprintable()
 
 
 def create_key(

@@ -13,12 +13,12 @@ from api.http.concurrency import RESERVED_THREADS
 from api.openapi.document import document
 from api.server.route_limits import BATCH_BODY_BYTES, SMALL_BODY_BYTES
 from api.services.idempotency import MAX_CHARS
-from api.services.keys import SCOPES
 from api.services.metrics import ApiMetrics, _LedgerCollector
 from ops.docs import wording
 from ops.docs.pages import table
 from shared import settings
 from shared.jobs import TRANSITIONS
+from shared.key_record import SCOPES
 from shared.settings import PREFIX, Settings
 from shared.statuses import STATUS
 from workers import metrics as worker_metrics
@@ -113,7 +113,7 @@ def scopes() -> str:
     found = sorted((each for each in OPERATIONS if each.scope), key=lambda each: each.scope)
     if (needed := {each.scope for each in found}) != set(SCOPES):
         raise LookupError(
-            f"the operations and api.services.keys.SCOPES differ: {needed ^ {*SCOPES}}"
+            f"the operations and shared.key_record.SCOPES differ: {needed ^ {*SCOPES}}"
         )
     rows = [
         (

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from api.app import OPERATIONS
 from api.openapi.model import Operation
-from api.services.keys import SCOPES
+from shared.key_record import SCOPES
 from tests.api.conftest import World, make_world
 
 

@@ -11,7 +11,7 @@ from api.services.auth import Authenticator
 from api.services.key_uses import KeyUses
 from ops import cli
 from shared.adapters.directory.object_store import DirectoryStore
-from shared.errors import InvalidKey
+from shared.errors import AccountSuspended, InvalidKey
 from shared.settings import table
 
 Run = Callable[..., str]
@@ -121,7 +121,8 @@ def test_a_key_can_end_after_a_time(run: Run, length: str, days: int) -> None:
     [
         ("--expires", "soon", "neither a duration such as 30d nor a date"),
         ("--expires", "99999999999d", "neither a duration such as 30d nor a date"),
-        ("--scopes", "classify,admin", "unknown scope 'admin'"),
+        ("--scopes", "classify,root", "unknown scope 'root'"),
+        ("--services", "classify,root", "unknown service 'root'"),
         ("--account", "../other", "an account name may have"),
         ("--name", "", "a key name must have 1 to 100 printable characters"),
         ("--name", " ", "not only spaces"),
@@ -240,3 +241,98 @@ def test_a_command_of_the_client_says_where_it_is(
     monkeypatch.setattr(cli, "find_spec", lambda _: None)
     assert cli.run([command], {}) == 2
     assert "after `pip install ./api/client`" in capsys.readouterr().err
+
+
+def test_a_key_can_be_limited_to_services_and_have_a_tier(run: Run, doors: Authenticator) -> None:
+    options = ("--services", "batches,classify", "--tier", "free")
+    secret = run("keys", "create", "--name", "app", *options).strip()
+
+    caller = doors.caller(f"Bearer {secret}")
+
+    assert caller.services == {"batches", "classify"}
+    assert caller.tier.name == "free"
+    assert caller.rate_subject == caller.key_id
+
+
+def test_an_unknown_tier_of_a_key_is_refused(
+    env: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["keys", "create", "--name", "app", "--tier", "gold"], env) == 2
+    assert "no tier 'gold'" in capsys.readouterr().err
+
+
+def test_a_rotated_key_works_beside_its_successor_for_a_time(
+    run: Run, doors: Authenticator
+) -> None:
+    old = json.loads(run("keys", "create", "--name", "app", "--services", "train", "--json"))
+    new = json.loads(run("keys", "rotate", old["id"], "--overlap", "2d", "--json"))
+
+    assert doors.caller(f"Bearer {new['secret']}").services == {"train"}
+    assert doors.caller(f"Bearer {old['secret']}").key_id == old["id"]
+    keys = [json.loads(row) for row in run("keys", "list", "--json").splitlines()]
+    ends = {key["id"]: key["expires_at"] for key in keys}
+    assert ends[new["id"]] is None
+    days = (datetime.fromisoformat(ends[old["id"]]) - datetime.now(UTC)) / timedelta(days=1)
+    assert 1.9 < days <= 2
+
+
+def test_a_revoked_key_is_not_rotated(
+    run: Run, env: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = json.loads(run("keys", "create", "--name", "app", "--json"))
+    run("keys", "revoke", key["id"])
+
+    assert cli.run(["keys", "rotate", key["id"]], env) == 1
+    assert "no valid key" in capsys.readouterr().err
+
+
+def test_an_account_is_created_listed_changed_and_shown(run: Run, doors: Authenticator) -> None:
+    run("accounts", "create", "acme", "--name", "Acme Ltd", "--tier", "free")
+    run("accounts", "set", "acme", "--tier", "premium")
+
+    shown = json.loads(run("accounts", "show", "acme"))
+
+    assert (shown["name"], shown["tier"]) == ("Acme Ltd", "premium")
+    assert shown["limits"]["zero_shot"] == {"requests": 1000, "tokens": 3_000_000}
+    assert "premium" in run("accounts", "list")
+    assert doors.tier("acme").name == "premium"
+
+
+def test_an_account_that_has_only_a_key_is_listed_with_the_default_tier(run: Run) -> None:
+    run("keys", "create", "--name", "app", "--account", "old")
+
+    (row,) = run("accounts", "list", "--json").splitlines()
+
+    assert json.loads(row)["id"] == "old"
+    assert json.loads(row)["tier"] == "unlimited"
+
+
+def test_a_suspended_account_is_refused_until_it_is_resumed(run: Run, doors: Authenticator) -> None:
+    secret = run("keys", "create", "--name", "app", "--account", "acme").strip()
+
+    assert "the keeper cancels its jobs" in run("accounts", "suspend", "acme")
+    assert "suspended" in run("accounts", "list")
+    with pytest.raises(AccountSuspended):
+        doors.caller(f"Bearer {secret}")
+
+    run("accounts", "resume", "acme")
+    assert doors.caller(f"Bearer {secret}").account == "acme"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("show", "nobody"), "no account nobody"),
+        (("set", "nobody", "--name", "x"), "no account nobody"),
+        (("suspend", "nobody"), "no account nobody"),
+        (("create", "acme", "--tier", "gold"), "no tier 'gold'"),
+    ],
+)
+def test_a_wrong_account_or_tier_is_refused(
+    command: tuple[str, ...],
+    message: str,
+    env: Mapping[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["accounts", *command], env) != 0
+    assert message in capsys.readouterr().err

@@ -3,8 +3,9 @@
 Every second it moves queues to live workers of their model, requeues tasks with expired leases,
 releases delayed tasks, and rings doorbells of queues that have work but no consumer. After a loss
 of Redis, and every `audit_s` seconds, it adds to the ledger every job that has a marker on the
-object store, and ends overdue jobs. It delivers due webhooks. At longer intervals it deletes
-expired data and the orphans that killed training jobs left.
+object store, and ends overdue jobs. It cancels the jobs of suspended accounts, and delivers due
+webhooks. At longer intervals it deletes expired data and the orphans that killed training jobs
+left.
 
 Every step is atomic or idempotent, so two keepers may run without coordination.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared import ids, service_clock
+from shared.accounts import AccountStore
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
@@ -53,11 +55,13 @@ from workers.keeper.retention import (
     expire_uploads,
 )
 from workers.keeper.schedules import Schedules
+from workers.keeper.suspension import cancel_suspended
 from workers.keeper.webhook_delivery import WebhookDelivery
 from workers.outbound_http.client import Outbound
 
 log = Log("keeper")
 _TICK_S = 1.0
+_SUSPEND_EVERY_S = 3.0  # one listing, and a second one if an account was suspended
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
 _POST_EVERY_S = 5.0  # one listing; reports add what waits
 _SCHEDULE_EVERY_S = 10.0
@@ -93,6 +97,7 @@ class Keeper:
     audit_s: float
     result_retention_s: float
     compare_clocks: Callable[[], object]
+    key_cache_s: float = 10.0
     clock: Callable[[], float] = service_clock.now
     member: str = field(default_factory=ids.token)
     _epoch: str = ""
@@ -106,6 +111,7 @@ class Keeper:
         self._webhooks = Chore("webhooks", self.delivery.deliver_due, every_s=_DELIVER_EVERY_S)
         self._charges = Chore("charges", self._post_charges, every_s=_POST_EVERY_S)
         self._schedules = Chore("schedules", self.schedules.fire_due, every_s=_SCHEDULE_EVERY_S)
+        self._suspensions = Chore("suspensions", self._suspend, every_s=_SUSPEND_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
         self._files = Chore("files", self._expire_files, every_s=_FILES_EVERY_S)
@@ -159,6 +165,7 @@ class Keeper:
         self._webhooks.start_if_due()
         self._charges.start_if_due()
         self._schedules.start_if_due()
+        self._suspensions.start_if_due()
         self._expiry.start_if_due()
         self._deletions.start_if_due()
         self._files.start_if_due()
@@ -170,6 +177,7 @@ class Keeper:
         self._webhooks.wait(timeout_s=timeout_s)
         self._charges.wait(timeout_s=timeout_s)
         self._schedules.wait(timeout_s=timeout_s)
+        self._suspensions.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._deletions.wait(timeout_s=timeout_s)
         self._files.wait(timeout_s=timeout_s)
@@ -181,6 +189,16 @@ class Keeper:
 
     def _post_charges(self) -> None:
         post_charges(self._statements)
+
+    def _suspend(self) -> None:
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        cancel_suspended(
+            AccountStore(store=self.store, clock=self.clock),
+            self.ledger,
+            self.doorbell,
+            now=now,
+            key_cache_s=self.key_cache_s,
+        )
 
     def _expire(self) -> None:
         if not self._age_is_sure():
@@ -263,6 +281,7 @@ def _run(settings: Settings) -> None:
         lease_s=settings.lease_s,
         audit_s=settings.audit_s,
         result_retention_s=settings.result_retention_s,
+        key_cache_s=settings.key_cache_s,
         compare_clocks=lambda: clock.require_agreement(store.now, tolerance_s=_STORE_CLOCK_S),
     )
     metrics.serve(settings.metrics_port, role=ROLE)

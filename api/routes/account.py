@@ -1,0 +1,80 @@
+"""/v1/account: the account of the key, its limits, and what remains of its rates."""
+
+from __future__ import annotations
+
+import math
+
+from flask import Blueprint, Response
+
+from api.dependencies import Services
+from api.http import middleware
+from api.http.json_response import reply
+from api.openapi.model import Operation
+from api.schemas.account import AccountLimits, AccountObject, RateObject, RateStatus
+from api.services.quotas import Quota
+from shared.tiers import RateClass
+
+_CLASSES: tuple[RateClass, ...] = ("zero_shot", "few_shot")
+
+OPERATIONS = (
+    Operation(
+        method="get",
+        path="/v1/account",
+        scope="account",
+        tag="Account",
+        name="getAccount",
+        summary="Your account: its tier, its limits, and what remains of its rates.",
+        answers={200: AccountObject},
+    ),
+)
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The route."""
+    quotas, authenticator = services.submit.quotas, services.authenticator
+    max_classifiers = services.classifiers.max_classifiers
+    routes = Blueprint("account", __name__)
+
+    @routes.get("/v1/account")
+    def account() -> Response:
+        caller = middleware.caller()
+        record, tier = authenticator.account(caller.account), caller.tier
+        found = [quotas.look(caller, rate_class) for rate_class in _CLASSES]
+        return reply(
+            AccountObject(
+                id=caller.account,
+                name=record.name or caller.account,
+                tier=tier.name,
+                created_at=record.created_at,
+                limits=AccountLimits(
+                    zero_shot=RateObject.of(tier.zero_shot),
+                    few_shot=RateObject.of(tier.few_shot),
+                    concurrent_calls=tier.concurrent_calls,
+                    batch_rows=tier.batch_rows,
+                    classifiers=min(tier.classifiers or max_classifiers, max_classifiers),
+                    free_tokens=tier.free_tokens,
+                    cache_s=tier.cache_s,
+                ),
+                rates=[status for quota in found if quota for status in _statuses(quota)],
+            )
+        )
+
+    return routes
+
+
+def _statuses(quota: Quota) -> list[RateStatus]:
+    demand, state = quota.demand, quota.state
+    limits = (
+        ("requests", demand.rate.requests, state.requests),
+        ("tokens", demand.rate.tokens, state.tokens),
+    )
+    return [
+        RateStatus(
+            policy=f"{demand.rate_class}.{unit}",
+            limit=limit,
+            remaining=max(0, limit - count),
+            reset=math.ceil(state.reset_s) if count else 0,
+        )
+        for unit, limit, count in limits
+        if limit is not None
+    ]
