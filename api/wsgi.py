@@ -130,6 +130,12 @@ def _services(settings: Settings) -> Services:
         quotas=Quotas(RedisRateLimiter(redis), wait_s=settings.request_timeout_s),
     )
     key_uses = KeyUses(store)
+    authenticator = Authenticator(
+        store,
+        cache_s=settings.key_cache_s,
+        tiers=tiers.load(settings.tiers),
+        uses=key_uses,
+    )
     return Services(
         settings=settings,
         catalogue=models,
@@ -137,12 +143,7 @@ def _services(settings: Settings) -> Services:
         buckets=buckets_of(settings),
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(
-            store,
-            cache_s=settings.key_cache_s,
-            tiers=tiers.load(settings.tiers),
-            uses=key_uses,
-        ),
+        authenticator=authenticator,
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_retention_s),
         submit=submit,
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
@@ -150,6 +151,7 @@ def _services(settings: Settings) -> Services:
             store=store,
             max_classifiers=settings.max_classifiers,
             versions_kept=settings.versions_kept,
+            tier_of=authenticator.tier,
         ),
         uses=HitCounter(store),
         key_uses=key_uses,

@@ -129,6 +129,7 @@ class BatchRequest(JobRequest):
     output_name: str = ""  # template of both file names; empty: `output_names.DEFAULT`
     completion_window: str = "24h"
     deadline: float | None = None  # seconds since 1970; rows that have not begun by then expire
+    max_rows: int | None = None  # rows that the tier of the account leaves; None: no limit
     metadata: dict[str, str] = Field(default_factory=dict)
     output_keep_s: float | None = None
     output_file: str = ""  # ids of the files, which are created if they are not empty

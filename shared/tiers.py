@@ -60,6 +60,13 @@ class Tier(_TierTable):
         """The rate of a class of calls."""
         return self.zero_shot if rate_class == "zero_shot" else self.few_shot
 
+    def max_classifiers(self, service_max: int) -> int:
+        """The smaller one of the limits of the tier and of the service."""
+        return min(self.classifiers or service_max, service_max)
+
+
+NO_LIMITS = Tier(name="unlimited")
+
 
 class Tiers(_TierTable):
     """All tiers by name. `default` is the tier of accounts that name none."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 from threadpoolctl import threadpool_limits
 
 from shared import ids, service_clock
+from shared.accounts import AccountStore
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
@@ -34,6 +35,7 @@ from shared.model_catalogue import load as load_catalogue
 from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.telemetry import Log, start_logging
+from shared.tiers import load as load_tiers
 from shared.types import JobKind
 from workers import metrics, tasks
 from workers.claim_capacity import ClaimCapacity
@@ -153,6 +155,7 @@ def _run(settings: Settings) -> None:
     probe(store)
     service_clock.CLOCK.follow(ledger.now, substitute=store.now)
     catalogue = load_catalogue(settings.catalogue, default=settings.default_model)
+    tiers = load_tiers(settings.tiers)
     pace = Throughput()
     device, models = load_models(catalogue, settings, observe=pace.watching(metrics.observer))
     gc.collect()
@@ -236,6 +239,7 @@ def _run(settings: Settings) -> None:
                 catalogue=catalogue,
                 limits=limits,
                 max_classifiers=settings.max_classifiers,
+                tier_of=lambda account: tiers.of(AccountStore(store=store).get(account).tier),
             ),
         ),
         finaliser=Finaliser(

@@ -51,7 +51,7 @@ def blueprint(services: Services) -> Blueprint:
                     few_shot=RateObject.of(tier.few_shot),
                     concurrent_calls=tier.concurrent_calls,
                     batch_rows=tier.batch_rows,
-                    classifiers=min(tier.classifiers or max_classifiers, max_classifiers),
+                    classifiers=tier.max_classifiers(max_classifiers),
                     free_tokens=tier.free_tokens,
                     cache_s=tier.cache_s,
                 ),

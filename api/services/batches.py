@@ -21,7 +21,7 @@ from api.services.caller import Caller
 from api.services.files import Files
 from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
-from api.services.jobs import MAX_LOOK_S, JobPage, Jobs, holds
+from api.services.jobs import MAX_LOOK_S, MAX_LOOKED_AT, JobPage, Jobs, holds
 from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
@@ -32,6 +32,7 @@ from shared.errors import (
     NotFound,
     ObjectMissing,
     PigeonholeError,
+    TooBusy,
     Unavailable,
 )
 from shared.jobs import Job, State
@@ -294,6 +295,7 @@ class Batches:
     def _accepted(
         self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
     ) -> BatchStatus:
+        asked = self._bounded(asked, caller, job_id)
         job = self.submit.enqueue(
             asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
         )
@@ -301,6 +303,35 @@ class Batches:
             weights = asked.rows.ask.classifier
             self.uses.count(weights.account, weights.classifier_id)
         return self._standing(job, asked)
+
+    def _bounded(self, asked: BatchRequest, caller: Caller, job_id: str | None) -> BatchRequest:
+        """The request, with the rows that the tier leaves; the planner counts those of the file.
+
+        A batch whose rows are not counted yet holds all that were left to it.
+
+        Raises:
+            TooBusy: The batches of the account that have not ended have as many as they may.
+        """
+        max_rows = caller.tier.batch_rows
+        if max_rows is None:  # a retried batch may have been bounded by another tier
+            return asked.model_copy(update={"max_rows": None})
+        page = self.jobs.list(
+            caller.account,
+            limit=MAX_LOOKED_AT,
+            under=object_keys.batches_of(caller.account),
+            wanted=lambda job: not job.state.terminal and job.id != job_id,
+        )
+        left = max_rows - sum(
+            job.progress.total or self._asked(job).max_rows or 0 for job in page.jobs
+        )
+        if left <= 0:
+            raise TooBusy(
+                f"the tier {caller.tier.name} allows {max_rows} rows in batches that have not "
+                "ended, and yours have as many, or their files are still being read; try again "
+                "when one has ended",
+                retry_after_s=10,
+            )
+        return asked.model_copy(update={"max_rows": left})
 
     def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:
         try:

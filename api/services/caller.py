@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.errors import FieldError, ScopeNotAllowed, ServiceNotAllowed
-from shared.tiers import Tier
-
-_NO_LIMITS = Tier(name="unlimited")
+from shared.tiers import NO_LIMITS, Tier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,7 @@ class Caller:
     key_id: str
     scopes: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
-    tier: Tier = _NO_LIMITS
+    tier: Tier = NO_LIMITS
     key_tier: str = ""
     rate_subject: str = ""
 

@@ -15,6 +15,7 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound
 from shared.ids import ClassifierRef, parse_ref
 from shared.ports import ObjectStore
+from shared.tiers import NO_LIMITS, Tier
 from shared.types import NewClassifier
 from shared.validation import refuse
 
@@ -23,11 +24,14 @@ _READERS = 8  # of a listing: one after the other, 100 rows take a second on S3
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierService:
-    """Classifiers as accounts see them. `clock` gives seconds since 1970."""
+    """Classifiers as accounts see them. `clock` gives seconds since 1970, `tier_of` the tier of an
+    account, whose limit on classifiers holds besides `max_classifiers`.
+    """
 
     store: ObjectStore
     max_classifiers: int
     versions_kept: int
+    tier_of: Callable[[str], Tier] = lambda _: NO_LIMITS
     clock: Callable[[], float] = service_clock.now
 
     @property
@@ -166,7 +170,9 @@ class ClassifierService:
             Conflict: The caller has another of the name.
             ResourceLimitExceeded: He has as many as he may.
         """
-        self.records.check_new(account, new, most=self.max_classifiers)
+        self.records.check_new(
+            account, new, most=self.tier_of(account).max_classifiers(self.max_classifiers)
+        )
 
     def _row(self, account: str, classifier_id: str) -> tuple[Classifier, HitCount] | None:
         try:

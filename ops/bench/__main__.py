@@ -13,6 +13,7 @@ from ops.bench import (
     media,
     million,
     nli,
+    rates,
     speed,
     two_workers,
 )
@@ -26,6 +27,7 @@ if __name__ == "__main__":
     few_shot.main()
     bulk_tagging.main()
     fairness.main()
+    rates.main()
     million.main(_ROWS)
     async_jobs.main()
     two_workers.main()

@@ -123,6 +123,9 @@ def make_world(
     doorbell = FakeDoorbell(worker.drain)
     members = WorkerRegistry(ledger, fresh_s=0.0)
     key_uses = KeyUses(store, clock=clock)
+    authenticator = Authenticator(
+        store, cache_s=cache_s, tiers=tiers, wrong_keys=wrong_keys, uses=key_uses, clock=clock
+    )
     services = Services(
         settings=settings,
         catalogue=catalogue,
@@ -130,9 +133,7 @@ def make_world(
         buckets=buckets,
         ledger=ledger,
         members=members,
-        authenticator=Authenticator(
-            store, cache_s=cache_s, tiers=tiers, wrong_keys=wrong_keys, uses=key_uses, clock=clock
-        ),
+        authenticator=authenticator,
         idempotency=Idempotency(store=store, keep_s=3600, clock=clock),
         submit=JobSubmission(
             intake=JobIntake(
@@ -159,6 +160,7 @@ def make_world(
             store=store,
             max_classifiers=settings.max_classifiers,
             versions_kept=settings.versions_kept,
+            tier_of=authenticator.tier,
             clock=clock,
         ),
         uses=HitCounter(store, clock=clock),

@@ -254,7 +254,7 @@ class TestGenerators:
 
         assert tags == {
             "Classify", "Train", "Classifiers", "Jobs", "Batches", "Files", "Uploads", "Webhooks",
-            "Models", "Health", "Retraining",
+            "Models", "Account", "Health", "Retraining",
         }  # fmt: skip
         assert {tag for _, call in calls() for tag in call["tags"]} == tags
         for name, call in calls():

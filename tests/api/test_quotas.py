@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Sequence
@@ -13,12 +14,14 @@ import redis
 from flask.testing import FlaskClient
 
 from api.services.keys import create_key
+from shared import ids
 from shared.accounts import AccountStore
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.rate_limiter import RedisRateLimiter
+from shared.batches import BatchRequest
 from shared.errors import FetchFailed
 from shared.rate_limits import RateDemand, RateState, Settlement
-from shared.tiers import Tiers
+from shared.tiers import Tier, Tiers
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.servers import HOST, free_port
 
@@ -37,6 +40,7 @@ TIERS = Tiers.model_validate(
         },
     }
 )
+FEW = Tier(name="few", classifiers=2, batch_rows=3)
 NOW = datetime(2027, 1, 15, tzinfo=UTC)
 BODY = {"input": ["a", "b"], "labels": ["x", "y"]}
 
@@ -310,3 +314,39 @@ def test_two_processes_agree(redis_client: redis.Redis, clock: Clock) -> None:
     statuses = [classify(clients[n % 2]).status_code for n in range(6)]
 
     assert statuses == [200] * 3 + [429] * 3
+
+
+def test_a_tier_bounds_the_classifiers_of_an_account() -> None:
+    tiers = TIERS.model_copy(update={"default": "few", "tiers": {"few": FEW}})
+    client = make_world(tiers=tiers).client()
+    made = [client.post("/v1/train", json={"input": EXAMPLES}) for _ in range(3)]
+
+    assert [each.status_code for each in made] == [200, 200, 403]
+    assert made[2].get_json()["code"] == "AUTHZ_RESOURCE_LIMIT_EXCEEDED"
+
+
+def a_batch(world: World, client: FlaskClient) -> Any:
+    rows = b'{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}\n'
+    form = {"purpose": "batch", "file": (io.BytesIO(rows), "rows.jsonl")}
+    file = client.post("/v1/files", data=form).get_json()["id"]
+    body = {"input_file_id": file, "classify": {"labels": ["x", "y"]}}
+    return client.post("/v1/batches", json=body)
+
+
+def test_a_tier_bounds_the_rows_of_batches_that_have_not_ended() -> None:
+    tiers = TIERS.model_copy(update={"default": "few", "tiers": {"few": FEW}})
+    world = make_world(tiers=tiers)
+    world.worker.asleep = True
+    client = world.client()
+    first = a_batch(world, client)
+    assert first.status_code == 200
+    submission = world.services.jobs.accepted("acme", ids.job_id_of(first.get_json()["id"]))
+    assert isinstance(submission, BatchRequest)
+    assert submission.max_rows == 3
+
+    refused = a_batch(world, client)  # the rows of the first one are not counted yet
+
+    assert refused.status_code == 429
+    assert refused.get_json()["error"]["code"] == "RATE_CONCURRENCY_LIMIT_EXCEEDED".lower()
+    assert client.post(f"/v1/batches/{first.get_json()['id']}/cancel").status_code == 200
+    assert a_batch(world, world.client(account="other")).status_code == 200

@@ -18,7 +18,13 @@ from msgspec.structs import replace
 
 from shared import object_keys
 from shared.batches import TRAIN, BatchRequest, PartReport, Plan
-from shared.errors import BrokerUnavailable, LeaseLost, ObjectMissing, PreconditionFailed
+from shared.errors import (
+    BrokerUnavailable,
+    InvalidRequest,
+    LeaseLost,
+    ObjectMissing,
+    PreconditionFailed,
+)
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import decode, encode
@@ -104,6 +110,12 @@ class BatchPlanner:
             done=earlier.passed_over,
             check=hold.check,
         )
+        if body.max_rows is not None and judged.total > body.max_rows:
+            raise InvalidRequest(
+                f"file: has {judged.total} rows, but the tier of the account leaves "
+                f"{body.max_rows} rows to batches at the moment: split the file, or wait until "
+                "other batches have ended"
+            )
         log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
         if body.retry_of:
             done_rows.keep(self.store, job, earlier)

@@ -7,7 +7,7 @@ second attempt of its part or by a batch that retries this one, is answered with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared import ids
@@ -19,6 +19,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import train_request_of
+from shared.tiers import NO_LIMITS, Tier
 from shared.training_results import TrainResult
 from shared.types import TrainRequest
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
@@ -37,6 +38,7 @@ class TrainRequestRows:
     catalogue: Catalogue
     limits: Limits
     max_classifiers: int
+    tier_of: Callable[[str], Tier] = lambda _: NO_LIMITS
 
     def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of requests, in order; one that is refused is an error line.
@@ -76,7 +78,8 @@ class TrainRequestRows:
         if request.model not in self.train.models:
             raise not_held(request.model)
         if request.create is not None and not self._made(learner.account, request.classifier_id):
-            self.records.check_new(learner.account, request.create, most=self.max_classifiers)
+            most = self.tier_of(learner.account).max_classifiers(self.max_classifiers)
+            self.records.check_new(learner.account, request.create, most=most)
         return self.train.train(learner, request, hold)
 
     def _asked(self, learner: Job, row: PartRow) -> TrainRequest:

@@ -1,0 +1,176 @@
+"""What the limits of accounts cost: `python -m ops.bench.rates [--data DIR]`.
+
+One account has a tier with every limit of `premium`, so high that none is reached; the other has
+none. They call in turns, so that whatever else the machine does falls on both. Then 200 callers of
+a `free` account call without a pause beside 5 of a `premium` one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from ops.bench import targets
+from ops.bench.cluster import Cluster, fleet
+from ops.bench.service import HttpCaller, Service, call_all
+from ops.bench.speed import TWO, sample_texts, seconds
+from shared.accounts import AccountStore
+from shared.adapters.store_factory import store_of
+
+_HIGH = 10**9
+_CHECKED = f"""
+[tiers.checked]
+zero_shot = {{ requests = {_HIGH}, tokens = {_HIGH} }}
+few_shot = {{ requests = {_HIGH}, tokens = {_HIGH} }}
+concurrent_calls = 50
+batch_rows = 10_000_000
+"""
+_MAX_ADDED_MS = 0.5
+_MIN_RATE = 0.95
+_CALLS = 600  # of one caller, to each account
+_ROUNDS = 6  # of 32 callers, to each account
+_CROWD, _CUSTOMERS = 200, 5
+_CUSTOMER_CALLS = 60  # of each, one every `_PACE_S`: together 900 a minute
+_PACE_S = _CUSTOMERS / 15
+_MAX_SLOWER = 1.2
+
+
+def main() -> None:
+    """Print a table of what was measured and of what was asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options, _ = parser.parse_known_args()
+    _, short = sample_texts(options.data)
+    targets.head()
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(resources.files("shared").joinpath("tiers.toml").read_text("utf-8") + _CHECKED)
+        file.flush()
+        with fleet(tiers=file.name) as cluster:
+            _cost(_account(cluster, "checked"), cluster.account("unlimited"), short)
+            _crowd(_account(cluster, "free"), _account(cluster, "premium"), short)
+
+
+def _account(cluster: Cluster, tier: str) -> Service:
+    AccountStore(store=store_of(cluster.settings)).create(tier, tier=tier)
+    return cluster.account(tier)
+
+
+def _cost(checked: Service, unlimited: Service, short: list[str]) -> None:
+    pairs = [
+        (checked.request(body), unlimited.request(body))
+        for body in ({"input": text, "labels": TWO} for text in short)
+    ]
+    callers = HttpCaller(checked), HttpCaller(unlimited)
+    took: tuple[list[float], list[float]] = ([], [])
+    for number in range(_CALLS):
+        for side in (0, 1) if number % 2 else (1, 0):
+            request = pairs[number % len(pairs)][side]
+            took[side].append(1e3 * seconds(partial(callers[side].call, request)))
+    with_ms, without_ms = (statistics.median(each[50:]) for each in took)
+    targets.line(
+        "one short text, all limits checked, median ms; baseline: none",
+        f"{with_ms:.2f}",
+        f"{without_ms:.2f}",
+        with_ms / without_ms,
+        f"at most {_MAX_ADDED_MS} ms more",
+        met=with_ms - without_ms <= _MAX_ADDED_MS,
+    )
+    rates: tuple[list[float], list[float]] = ([], [])
+    for number in range(2 * _ROUNDS):
+        side = number % 2
+        requests = [pair[side] for pair in pairs] * 2
+        began = time.perf_counter()
+        call_all((checked, unlimited)[side], requests, callers=32)
+        rates[side].append(len(requests) / (time.perf_counter() - began))
+    with_rate, without_rate = map(statistics.median, rates)
+    targets.line(
+        "32 callers, all limits checked, texts/s; baseline: none",
+        f"{with_rate:.0f}",
+        f"{without_rate:.0f}",
+        with_rate / without_rate,
+        f"at least {_MIN_RATE}",
+        met=with_rate >= _MIN_RATE * without_rate,
+    )
+
+
+def _crowd(free: Service, premium: Service, short: list[str]) -> None:
+    requests = [premium.request({"input": text, "labels": TWO}) for text in short]
+    alone_ms = _customers(premium, requests)
+    time.sleep(61)  # the calls alone leave the window of the premium account
+    over = threading.Event()
+    crowd = [
+        threading.Thread(target=_hammer, args=(free, short[n % len(short)], over))
+        for n in range(_CROWD)
+    ]
+    for thread in crowd:
+        thread.start()
+    try:
+        beside_ms = _customers(premium, requests)  # raises if a call is refused
+    finally:
+        over.set()
+        for thread in crowd:
+            thread.join(30)
+    targets.line(
+        f"{_CUSTOMERS} premium callers beside {_CROWD} of a free account, median ms; "
+        "baseline: alone; none refused",
+        f"{beside_ms:.1f}",
+        f"{alone_ms:.1f}",
+        beside_ms / alone_ms,
+        f"at most {_MAX_SLOWER}",
+        met=beside_ms <= _MAX_SLOWER * alone_ms,
+    )
+
+
+def _customers(service: Service, requests: Sequence[bytes]) -> float:
+    """The median of the calls of all customers, in ms.
+
+    Raises:
+        RuntimeError: A call was refused.
+    """
+    took: list[float] = []
+    failed: list[BaseException] = []
+
+    def work(first: int) -> None:
+        caller = HttpCaller(service)
+        try:
+            for number in range(_CUSTOMER_CALLS):
+                request = requests[(first + number) % len(requests)]
+                took_s = seconds(partial(caller.call, request))
+                took.append(1e3 * took_s)
+                time.sleep(max(0.0, _PACE_S - took_s))
+        except RuntimeError as exc:
+            failed.append(exc)
+
+    threads = [threading.Thread(target=work, args=(n * 50,)) for n in range(_CUSTOMERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+    if failed:
+        raise failed[0]
+    return statistics.median(took)
+
+
+def _hammer(service: Service, text: str, over: threading.Event) -> None:
+    """Call without regard to refusals, as a careless client does: 10 times a second."""
+    request = service.request({"input": text, "labels": TWO})
+    while not over.is_set():
+        with suppress(RuntimeError, OSError):
+            caller = HttpCaller(service)
+            try:
+                while not over.wait(0.1):
+                    caller.call(request)
+            finally:
+                caller.close()
+
+
+if __name__ == "__main__":
+    main()
