@@ -20,8 +20,8 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.ports import BucketObject, StoredObject
-from shared.result_cache import CachedEntry
 from shared.rate_limits import RateDemand, RateState, Settlement
+from shared.result_cache import CachedEntry
 from shared.validation import refuse
 
 

@@ -34,6 +34,7 @@ _SERVICES: dict[Tag, str] = {
     "Classify": "classify",
     "Train": "train",
     "Classifiers": "classifiers",
+    "Retraining": "classifiers",
     "Jobs": "jobs",
     "Batches": "batches",
     "Files": "batches",
