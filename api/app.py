@@ -29,6 +29,7 @@ from api.routes import (
     retraining,
     train,
     uploads,
+    usage,
     webhooks,
 )
 from api.server.trusted_proxies import ForwardedRequests, TrustedProxies
@@ -51,6 +52,7 @@ RESOURCES = (
     batches,
     batch_streams,
     webhooks,
+    usage,
     models,
     account,
     keys,

@@ -28,6 +28,7 @@ from api.services.worker_registry import WorkerRegistry
 from shared.model_catalogue import Catalogue
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.url_policy import networks_of, ports_of
 from shared.webhook_store import WebhookStore
 
@@ -66,6 +67,11 @@ class Services:
     def metrics(self) -> ApiMetrics:
         """The counts of the process."""
         return ApiMetrics(self.ledger)
+
+    @cached_property
+    def statements(self) -> Statements:
+        """Usage and balances."""
+        return Statements(store=self.store, clock=self.submit.clock)
 
     @cached_property
     def slots(self) -> ConcurrencyLimit:

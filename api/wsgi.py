@@ -13,6 +13,7 @@ from api.dependencies import Services
 from api.server.route_limits import POLLING_THREADS
 from api.server.server import HttpServer
 from api.services.auth import Authenticator
+from api.services.balances import Balances
 from api.services.classifiers import ClassifierService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
@@ -20,6 +21,7 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.quotas import Quotas
+from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
 from shared import model_catalogue, service_clock, tiers
 from shared.adapters.celery.broker import CeleryDoorbell
@@ -28,12 +30,14 @@ from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.adapters.redis.replies import RedisReplies
 from shared.adapters.redis.result_cache import RedisResultCache
+from shared.adapters.redis.running_usage import RedisRunningUsage
 from shared.adapters.s3.buckets import buckets_of
 from shared.adapters.store_factory import store_of
 from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.limits import Limits
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.telemetry import start_logging
 
 _MAX_CONNECTIONS = 16384  # of clients, idle ones too
@@ -54,7 +58,8 @@ def serve() -> None:
         check_key=services.authenticator.caller,
         max_connections=raise_file_limit(),
     )
-    threads = (services.uses, services.key_uses, services.submit.quotas)
+    submit = services.submit
+    threads = (services.uses, services.key_uses, submit.quotas, submit.balances.counter)
     for each in threads:
         each.start()
     gc.collect()
@@ -114,6 +119,7 @@ def _services(settings: Settings) -> Services:
             max_bytes=settings.cache_bytes,
             max_connections=settings.api_threads,
         )
+    statements = Statements(store=store)
     submit = JobSubmission(
         intake=JobIntake(
             store=store,
@@ -127,6 +133,7 @@ def _services(settings: Settings) -> Services:
         limits=Limits.of(settings),
         max_queued_calls=settings.max_queued_calls,
         cache=ClassifyCache(entries, store, ttl_s=lambda _account: settings.cache_ttl_s),
+        balances=Balances(statements, UsageCounter(statements), RedisRunningUsage(redis)),
         quotas=Quotas(RedisRateLimiter(redis), wait_s=settings.request_timeout_s),
     )
     key_uses = KeyUses(store)

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from ops.account_commands import add_account_commands
 from ops.cli_support import print_table
 from ops.key_commands import add_key_commands
+from ops.usage_commands import add_balance_commands, add_usage_command
 from shared import settings as table
 from shared.errors import ConfigurationError, PigeonholeError
 from shared.settings import Settings
@@ -81,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     go.set_defaults(command=_run)
 
     add_key_commands(commands)
-    add_account_commands(commands)
+    add_balance_commands(add_account_commands(commands))
+    add_usage_command(commands)
 
     settings = commands.add_parser("settings", help="print the table of settings, in Markdown")
     settings.set_defaults(command=_settings)

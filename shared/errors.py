@@ -26,6 +26,7 @@
     ├── ScopeNotAllowed                 AUTHZ_SCOPE_NOT_ALLOWED
     ├── ServiceNotAllowed               AUTHZ_SERVICE_NOT_ALLOWED
     ├── AccountSuspended                AUTHZ_ACCOUNT_SUSPENDED
+    ├── InsufficientBalance             AUTHZ_INSUFFICIENT_BALANCE
     ├── ResourceLimitExceeded           AUTHZ_RESOURCE_LIMIT_EXCEEDED
     ├── NotFound                        RESOURCE_NOT_FOUND
     ├── MethodNotAllowed                METHOD_NOT_ALLOWED
@@ -237,6 +238,12 @@ class AccountSuspended(PigeonholeError):
     code = "AUTHZ_ACCOUNT_SUSPENDED"
 
 
+class InsufficientBalance(PigeonholeError):
+    """Raised before any work when the account has no tokens left, or fewer than a batch needs."""
+
+    code = "AUTHZ_INSUFFICIENT_BALANCE"
+
+
 class ResourceLimitExceeded(PigeonholeError):
     """Raised when an account has the maximum number of a resource."""
 
@@ -344,6 +351,7 @@ class ConfigurationError(PigeonholeError):
 BATCH_EXPIRED = "batch_expired"
 BATCH_CANCELLED = "batch_cancelled"
 BATCH_FAILED = "batch_failed"
+INSUFFICIENT_BALANCE = "insufficient_balance"
 
 
 def tree(root: type[PigeonholeError] = PigeonholeError) -> list[type[PigeonholeError]]:

@@ -59,6 +59,7 @@ class JobIntake:
         request_id: str,
         dialect: str,
         key_id: str = "",
+        metered: bool = False,
         job_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Job:
@@ -84,6 +85,7 @@ class JobIntake:
             deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
             expires_at=created_at + timedelta(seconds=self.result_retention_s),
             progress=Progress(total=spec.size(request)),
+            metered=metered,
             classifier=spec.classifier(request),
             metadata=dict(metadata or spec.metadata(request)),
         )

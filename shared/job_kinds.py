@@ -48,6 +48,7 @@ class JobSpec:
             the jobs of the kind.
         deadline: When it has to end, in seconds since 1970; None: no deadline.
         metadata: What its owner finds it by, where that is part of the request.
+        free: Whether it costs no tokens.
         classifier: The id of the one classifier that it uses or makes; empty: none, or several.
         purge: What is kept of the request once the job has ended, and the objects that are deleted
             then; None: all of it is kept, and it has no objects.
@@ -64,6 +65,7 @@ class JobSpec:
     index: Callable[[str, str], str] | None = None
     deadline: Callable[[Any], float | None] = lambda _: None
     metadata: Callable[[Any], dict[str, str]] = lambda _: {}
+    free: bool = False
     classifier: Callable[[Any], str] = lambda _: ""
     purge: Callable[[Any], tuple[JobRequest, tuple[str, ...]]] | None = None
 
@@ -131,9 +133,9 @@ JOB_KINDS: Mapping[str, JobSpec] = {
         classifier=_classifier_made,
     ),
     JobKind.REBUILD: _makes_version(request=RebuildRequest),
-    JobKind.RELABEL: _makes_version(request=RelabelRequest),
+    JobKind.RELABEL: _makes_version(request=RelabelRequest, free=True),
     JobKind.IMPORT: _makes_version(
-        request=ImportRequest, purge=lambda request: (request, (request.upload,))
+        free=True, request=ImportRequest, purge=lambda request: (request, (request.upload,))
     ),
     JobKind.EVALUATE: _by_examples(
         request=EvaluateRequest, result=EvaluateResult, classifier=_version_used
@@ -159,6 +161,7 @@ JOB_KINDS: Mapping[str, JobSpec] = {
         request=DryRunRequest,
         result=DryRunResult,
         lane=Priority.STANDARD,
+        free=True,
         announced=False,  # nothing may be left of it by then
         metadata=lambda request: request.batch.metadata,
     ),

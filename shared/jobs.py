@@ -55,7 +55,8 @@ class Job(Value):
 
     `deadline` is when the job must end, complete or not; `finalising_at` is when the assembly of
     its result began, whatever its state then. `key_id` is the API key that submitted the job; empty
-    in records of versions without the field. `classifier` is the id of the classifier that it uses
+    in records of versions without the field. `metered`: it stops when the balance of the account
+    is used up. `classifier` is the id of the classifier that it uses
     or makes, if it is one.
     """
 
@@ -77,6 +78,7 @@ class Job(Value):
     usage: Usage = Usage()
     error: Failure | None = None
     # Excluded if empty: a record of a version without the fields stays equal to its own bytes.
+    metered: bool = Field(default=False, exclude_if=lambda metered: not metered)
     classifier: str = Field(default="", exclude_if=lambda classifier: not classifier)
     metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda metadata: not metadata)
 

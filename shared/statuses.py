@@ -33,6 +33,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.ScopeNotAllowed: HTTPStatus.FORBIDDEN,
     errors.ServiceNotAllowed: HTTPStatus.FORBIDDEN,
     errors.AccountSuspended: HTTPStatus.FORBIDDEN,
+    errors.InsufficientBalance: HTTPStatus.FORBIDDEN,
     errors.ResourceLimitExceeded: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,

@@ -29,7 +29,7 @@ class UsageCounts(Value):
         label_tokens: Of labels and descriptions.
         visual_tokens: Of images and of the pages of documents.
         train_tokens: Of examples that were learnt, times their iterations.
-        cached: Items from the result cache, which are free.
+        cached: Of the items, those from the result cache, which are free.
     """
 
     requests: int = 0

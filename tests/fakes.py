@@ -232,3 +232,22 @@ class UnusedRateLimiter:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         raise AssertionError("a call without limits must not be settled")
+
+
+class FakeRunningUsage:
+    """`RunningUsage` in a dict."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[tuple[str, str], int] = {}
+
+    def add(self, account: str, job_id: str, tokens: int) -> None:
+        self.jobs[account, job_id] = self.jobs.get((account, job_id), 0) + tokens
+
+    def replace(self, account: str, job_id: str, tokens: int) -> None:
+        self.jobs[account, job_id] = tokens
+
+    def total(self, account: str) -> int:
+        return sum(tokens for (owner, _), tokens in self.jobs.items() if owner == account)
+
+    def forget(self, account: str, job_id: str) -> None:
+        self.jobs.pop((account, job_id), None)

@@ -25,6 +25,7 @@ from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.replies import RedisReplies
+from shared.adapters.redis.running_usage import RedisRunningUsage
 from shared.adapters.s3.buckets import buckets_of
 from shared.adapters.store_factory import probe, store_of
 from shared.errors import PigeonholeError
@@ -34,10 +35,12 @@ from shared.messages import encode, queues_of
 from shared.model_catalogue import load as load_catalogue
 from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.telemetry import Log, start_logging
 from shared.tiers import load as load_tiers
 from shared.types import JobKind
 from workers import metrics, tasks
+from workers.balance_check import BalanceCheck
 from workers.claim_capacity import ClaimCapacity
 from workers.classifier_cache import ClassifierCache
 from workers.consumer import Consumer
@@ -207,6 +210,7 @@ def _run(settings: Settings) -> None:
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
     calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, RedisReplies(client))
     leases = Leases(ledger, lease_s=settings.lease_s)
+    balance = BalanceCheck(Statements(store=store), RedisRunningUsage(client))
     parts = TaskRunner(
         ledger=ledger,
         store=store,
@@ -221,7 +225,13 @@ def _run(settings: Settings) -> None:
             JobKind.DRY_RUN: dry_run.run,
         },
         planner=BatchPlanner(
-            store=store, ledger=ledger, doorbell=doorbell, reader=reader, limits=limits
+            store=store,
+            ledger=ledger,
+            doorbell=doorbell,
+            reader=reader,
+            limits=limits,
+            balance=balance,
+            models=models,
         ),
         part_runner=PartRunner(
             store=store,
@@ -246,10 +256,12 @@ def _run(settings: Settings) -> None:
             ledger=ledger,
             store=store,
             assembler=OutputAssembler(store=store, buckets=buckets, reader=reader),
+            balance=balance,
             lease_s=settings.lease_s,
         ),
         leases=leases,
         doorbell=doorbell,
+        balance=balance,
         stopping=stopping,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,

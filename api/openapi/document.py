@@ -47,7 +47,7 @@ _TAGS: dict[Tag, str] = {
     "Uploads": "Files that are sent in parts.",
     "Webhooks": "Addresses that are told when jobs and batches end.",
     "Models": "The models on offer.",
-    "Account": "The account of the key: its limits and its keys.",
+    "Account": "The account of the key: its limits, keys, usage and balance.",
     "Health": "Whether the service works; for operators, without a key.",
 }
 _BYTES: Json = {"type": "string", "format": "binary"}

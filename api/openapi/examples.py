@@ -57,6 +57,8 @@ PARAMETERS: Json = {
     "dry_run": "true",
     "file": "confusion_matrix.png",
     "file_id": FILE_ID,
+    "from": "2026-11-01",
+    "group_by": "model",
     "id": "ticket-4711",
     "job_id": JOB_ID,
     "key_id": KEY_ID,
@@ -68,6 +70,7 @@ PARAMETERS: Json = {
     "purpose": "batch",
     "run_id": RUN_ID,
     "status": "failed",
+    "to": "2026-11-30T12:00Z",
     "upload_id": UPLOAD_ID,
     "webhook_id": WEBHOOK_ID,
 }

@@ -1,8 +1,8 @@
 """The use case of the API: a request becomes work.
 
-    run_sync:  limits → result cache; what it has not: rates → message on its queue → doorbell →
-               wait for the reply
-    enqueue:   limits → rates → `shared.job_intake` → 202
+    run_sync:  limits → result cache; what it has not: balance → rates → message on its queue →
+               doorbell → wait for the reply
+    enqueue:   limits → balance → rates → `shared.job_intake` → 202
 
 A synchronous call leaves nothing behind: the client that waits is its durability. A job is kept
 until its result expires.
@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from api.services import quotas
+from api.services import balances, quotas
+from api.services.balances import Balances
 from api.services.caller import Caller
 from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
@@ -46,6 +47,7 @@ class JobSubmission:
     max_queued_calls: int
     cache: ClassifyCache
     quotas: Quotas
+    balances: Balances
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -80,8 +82,11 @@ class JobSubmission:
             priority=priority,
         )
         if not isinstance(request, ClassifyRequest):
-            return compute(request)
+            done = compute(request)
+            self.balances.counter.count(caller, request, done)
+            return done
         result = self._classified(request, caller=caller, compute=compute)
+        self.balances.counter.count(caller, request, result)
         return result.model_copy(update={"latency_ms": (time.monotonic() - began) * 1000})
 
     def _classified(
@@ -107,6 +112,7 @@ class JobSubmission:
         """The result of a worker."""
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
+        self.balances.check(caller, request)
         self.quotas.admit(request, caller=caller, waits=True)
         call = Call(
             request_id=request_id,
@@ -157,11 +163,13 @@ class JobSubmission:
         request, model = self._checked(request)
         if waited_for:
             self.members.device_for(model)
+        self.balances.check(caller, request)
         self.quotas.admit(request, caller=caller, waits=waited_for)
         return self.intake.accept(
             request,
             account=caller.account,
             key_id=caller.key_id,
+            metered=balances.is_metered(caller, request),
             queue=queue_of(request, device=self.members.usual_device(model), priority=priority),
             request_id=request_id,
             dialect=dialect,

@@ -18,6 +18,7 @@ from api.app import create_app
 from api.dependencies import Services
 from api.server.failed_auth_limiter import WrongKeys
 from api.services.auth import Authenticator
+from api.services.balances import Balances
 from api.services.classifiers import ClassifierService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
@@ -26,6 +27,7 @@ from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.keys import create_key
 from api.services.quotas import Quotas
+from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
 from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
@@ -33,6 +35,7 @@ from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.rate_limits import RateLimiter
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.tiers import Tiers
 from tests.fake_ledger import FakeLedger
 from tests.fakes import (
@@ -40,6 +43,7 @@ from tests.fakes import (
     FakeDoorbell,
     FakeReplies,
     FakeResultCache,
+    FakeRunningUsage,
     FakeStore,
     UnusedRateLimiter,
 )
@@ -126,6 +130,7 @@ def make_world(
     authenticator = Authenticator(
         store, cache_s=cache_s, tiers=tiers, wrong_keys=wrong_keys, uses=key_uses, clock=clock
     )
+    statements = Statements(store=store, clock=clock)
     services = Services(
         settings=settings,
         catalogue=catalogue,
@@ -152,6 +157,12 @@ def make_world(
                 cache if settings.cache_bytes else None,
                 store,
                 ttl_s=lambda _account: settings.cache_ttl_s,
+            ),
+            balances=Balances(
+                statements,
+                UsageCounter(statements, clock=clock),
+                FakeRunningUsage(),
+                clock=clock,
             ),
             quotas=Quotas(limiter or UnusedRateLimiter(), wait_s=settings.request_timeout_s),
         ),

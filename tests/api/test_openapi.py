@@ -229,13 +229,14 @@ class TestGenerators:
         plain = {"type": "string"}
         for name, call in calls():
             answered = [a for a in call["responses"].values() if "content" in a]
-            for media_type, content in (
-                each
-                for body in (call.get("requestBody", {}), *answered)
-                for each in body.get("content", {}).items()
+            asked = call.get("requestBody", {})
+            for body, media_type, content in (
+                (each, *named)
+                for each in (asked, *answered)
+                for named in each.get("content", {}).items()
             ):
                 if "string" in content["schema"].get("type", ""):
-                    text = media_type in {"text/event-stream", "text/plain"}
+                    text = media_type.startswith("text/") and body is not asked
                     expected = plain if text else {**plain, "format": "binary"}
                     assert content["schema"] == expected, (name, media_type)
 

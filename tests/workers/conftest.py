@@ -16,10 +16,12 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
+from shared.statements import Statements
 from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
-from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeStore
+from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeRunningUsage, FakeStore
+from workers.balance_check import BalanceCheck
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
@@ -147,10 +149,14 @@ class Bench:
         )
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.reader = Reader(store=self.store, buckets=self.buckets, bounds=TableLimits())
+        self.running = FakeRunningUsage()
+        self.statements = Statements(store=self.store)
+        self.balance = BalanceCheck(self.statements, self.running)
         self.finaliser = Finaliser(
             ledger=self.ledger,
             store=self.store,
             assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
+            balance=self.balance,
             lease_s=1.0,
         )
         self.part_runner = PartRunner(
@@ -191,17 +197,22 @@ class Bench:
                 doorbell=FakeDoorbell(self.rung.append),
                 reader=self.reader,
                 limits=self.limits,
+                balance=self.balance,
+                models=self.models,
             ),
             part_runner=self.part_runner,
             finaliser=self.finaliser,
             leases=self.leases,
             doorbell=FakeDoorbell(self.rung.append),
+            balance=self.balance,
             stopping=self.stopping,
             max_attempts=2,
             lease_s=1.0,
         )
 
-    def submit(self, request: Body | None = None, *, account: str = "acme") -> Job:
+    def submit(
+        self, request: Body | None = None, *, account: str = "acme", metered: bool = False
+    ) -> Job:
         """Accept a durable job, as the front end does."""
         intake = JobIntake(
             store=self.store,
@@ -213,6 +224,7 @@ class Bench:
         return intake.accept(
             request or a_request(),
             account=account,
+            metered=metered,
             queue=QUEUE,
             request_id="req_1",
             dialect="jina",

@@ -34,6 +34,7 @@ from shared.ports import Claim, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, Usage, Value
 from workers import metrics
+from workers.balance_check import BalanceCheck
 from workers.handlers.batch.assemble_output import OutputAssembler
 from workers.job_completion.charging import charge
 from workers.job_completion.purge_inputs import forget
@@ -59,6 +60,7 @@ class Finaliser:
     ledger: Ledger
     store: ObjectStore
     assembler: OutputAssembler
+    balance: BalanceCheck
     lease_s: float = 10.0
     clock: Callable[[], float] = service_clock.now
 
@@ -77,6 +79,7 @@ class Finaliser:
             with suppress(ObjectMissing):  # the record that is charged is the one on the store
                 job = decode(Job, self.store.get(object_keys.job(job.account, job.id)).data)
         charge(self.store, job)  # before the waiters: one of them may drop the job
+        self.balance.forget(job)
         self.ledger.finish_job(job, keep_s=_HOT_S)
         spec = JOB_KINDS[job.kind]
         if spec.announced:

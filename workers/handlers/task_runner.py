@@ -33,6 +33,7 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log, bound
 from shared.types import JobKind, JobResult
+from workers.balance_check import BalanceCheck
 from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.run_part import PartRunner
 from workers.handlers.finalise import Finaliser, Outcome
@@ -62,6 +63,7 @@ class TaskRunner:
     finaliser: Finaliser
     leases: Leases
     doorbell: Doorbell
+    balance: BalanceCheck
     stopping: threading.Event
     max_attempts: int
     lease_s: float
@@ -132,9 +134,13 @@ class TaskRunner:
             if claim.task == PLAN:
                 self.planner.run(claim, job, body, hold)
                 return b"", 0, 0
+            self.balance.check(job)
             report = self.part_runner.run(claim, job, body, hold)
+            self.balance.count(job, report.usage)
             return encode(report), report.completed, report.failed
+        self.balance.check(job)
         result = self.work[job.kind](job, body, hold)
+        self.balance.count(job, result.usage)
         self.store.put(object_keys.result(job.account, job.id), encode(result))
         completed, failed = spec.counts(body, result)
         outcome = Outcome(completed=completed, failed=failed, usage=result.usage)

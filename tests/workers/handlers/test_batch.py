@@ -120,7 +120,7 @@ def test_every_row_is_answered_beside_itself(bench: Bench):
 
 
 def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 4)
     rows = [{"id": n, "text": f"red {n}"} for n in range(100)]
     job = a_batch(bench, jsonl(*rows))
@@ -167,7 +167,7 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
 @pytest.mark.slow
 def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """It is read with every look at the batch."""
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 10)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 10)
     job = a_batch(bench, jsonl(*({"id": f"r{n % 10}", "text": "red"} for n in range(20_000))))
     claim = bench.claim(CONTROL)
     bench.parts.run(claim)
@@ -182,7 +182,7 @@ def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: p
 
 
 def test_two_planners_at_once_cut_the_same_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 7)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 7)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 3)
     rows = [{"id": f"r{n}", "text": "" if n % 5 else f"red {n}"} for n in range(300)]
     job = a_batch(bench, jsonl(*rows))
@@ -437,7 +437,7 @@ class TestEndedEarly:
 
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
         monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def one_part(self, bench: Bench) -> None:
@@ -649,7 +649,7 @@ class TestFailedMidway:
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+        monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
         monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
     def check(self, bench: Bench, job: Job, total: int, why: str) -> list[dict[str, Any]]:
@@ -765,7 +765,7 @@ class TestFailedMidway:
 
 
 def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
     rows = [{"id": n, "text": f"red {n}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
     bench.parts.run(bench.claim(CONTROL))

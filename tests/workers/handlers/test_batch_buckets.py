@@ -163,7 +163,7 @@ def test_requests_may_be_in_several_objects(bench: Bench):
 def test_reading_goes_on_in_the_object_where_it_stopped(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, window: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", window)
     number = 0
     for name, rows in (("a", 4), ("b", 0), ("c", 1), ("d", 7), ("e", 12)):
@@ -197,7 +197,7 @@ def test_reading_goes_on_in_the_object_where_it_stopped(
 def test_an_object_that_changes_while_the_batch_runs_fails_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, change: str
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 3)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 3)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 1)
     rows = [{"id": n, "text": f"red {n}"} for n in range(20)]
     bench.buckets.objects = {PLACE + "a": jsonl(*rows[:10]), PLACE + "b": jsonl(*rows[10:])}

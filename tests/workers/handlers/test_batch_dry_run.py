@@ -50,7 +50,7 @@ def test_a_file_is_judged_as_by_its_batch(bench: Bench):
 def test_what_is_told_exactly_is_what_is_charged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, rows_per_part: int
 ):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", rows_per_part)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", rows_per_part)
     rows = [{"id": n, "text": "" if 7 <= n < 14 else f"{'red ' * (n + 1)}"} for n in range(40)]
     job = a_batch(bench, jsonl(*rows))
 

@@ -197,7 +197,7 @@ def test_documents_below_partitions_have_them(bench: Bench):
 
 
 def test_a_retry_does_the_rows_of_each_object_once(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 2)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 2)
     put_two_days(bench)
     job = a_batch(bench, PLACE)
     bench.parts.run(bench.claim("control"))

@@ -26,7 +26,7 @@ from tests.workers.handlers.test_batch import (
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
 

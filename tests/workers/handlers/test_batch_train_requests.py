@@ -31,7 +31,7 @@ from tests.workers.handlers.test_train import hold
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_LESSONS", 4)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_LESSONS", 4)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 3)
 
 

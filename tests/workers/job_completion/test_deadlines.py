@@ -32,7 +32,7 @@ ROWS = [{"id": f"r{n}", "text": f"red {n}"} for n in range(20)]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
 
 
 def batch(bench: Bench, *, left_s: float) -> Job:

@@ -47,7 +47,7 @@ LIMIT = DeletionLimit("things", wait_s=0)
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.handlers.batch.cut_parts._MAX_ROWS", 5)
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 5)
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
 

@@ -10,7 +10,7 @@ what the next one finds, as in training, parts are handed out one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -30,19 +30,20 @@ from shared.limits import Limits
 from shared.messages import decode, encode
 from shared.ports import Claim, Doorbell, FinishedPart, Ledger, ObjectStore
 from shared.telemetry import Log
+from shared.types import Usage
+from workers.balance_check import BalanceCheck
+from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.batch import completed_rows as done_rows
 from workers.handlers.batch import part_rows
+from workers.handlers.batch.estimate import Forecast
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.part_sizes import PART_BYTES, rows_per_part
 from workers.handlers.batch.row_bitmap import RowBitmap
-from workers.handlers.batch.validate_input import DUPLICATE, InputReport, judge
+from workers.handlers.batch.validate_input import DUPLICATE, ignored, judge
 from workers.leases import Lease
 
 log = Log("plan")
-_MAX_ROWS = 500  # of a part: four objects for each thousand rows
-_MAX_LESSONS = 32  # of a part whose lines are learnt one after the other
-# Of a part's texts: about 10,000 tokens. Parts are what accounts take turns by, so they are small.
-_PART_BYTES = 64 * 1024
 _HELD_BYTES = 4 * 1024 * 1024  # of whole rows, with the columns that nothing is asked of
 _WINDOW = 32  # parts cut at a time, and a quarter of those before: reading on costs what was read
 _EVERY = 1000  # rows between two looks at the lease
@@ -50,13 +51,17 @@ _EVERY = 1000  # rows between two looks at the lease
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlanner:
-    """Plans batches. Lines that are requests are judged by `limits`."""
+    """Plans batches. Lines that are requests are judged by `limits`. A batch of an account with a
+    balance is estimated with the `models` of this process, if its model is among them.
+    """
 
     store: ObjectStore
     ledger: Ledger
     doorbell: Doorbell
     reader: Reader
     limits: Limits
+    balance: BalanceCheck
+    models: Mapping[str, LoadedModel]
 
     def run(self, claim: Claim, job: Job, body: BatchRequest, hold: Lease) -> None:
         """Judge the file if that was not done yet, then cut the next parts.
@@ -70,6 +75,7 @@ class BatchPlanner:
         self._count(job, plan.total)
         window = max(_WINDOW, plan.parts // 4)
         results = self._results(job)
+        self._recount(job)
         if plan.parts - len(results) <= window // 2 and not plan.cut:
             plan = self._cut(job, body, plan, etag, window, hold)
         in_turn = body.endpoint == TRAIN
@@ -102,6 +108,10 @@ class BatchPlanner:
     def _judged(self, job: Job, body: BatchRequest, hold: Lease) -> Plan:
         """What the whole file holds; what only cutting needs of it is put beside the plan."""
         earlier = done_rows.before(self.store, job, body)
+        forecast = None
+        name = body.model if body.rows is None else body.rows.ask.model
+        if job.metered and (model := self.models.get(name)) is not None:
+            forecast = Forecast.of(body, model, models=self.models, limits=self.limits)
         judged = judge(
             self.reader,
             job,
@@ -109,6 +119,7 @@ class BatchPlanner:
             limits=self.limits,
             done=earlier.passed_over,
             check=hold.check,
+            see=ignored if forecast is None else forecast.sample.see,
         )
         if body.max_rows is not None and judged.total > body.max_rows:
             raise InvalidRequest(
@@ -116,6 +127,8 @@ class BatchPlanner:
                 f"{body.max_rows} rows to batches at the moment: split the file, or wait until "
                 "other batches have ended"
             )
+        if forecast is not None:
+            self.balance.check(job, needed=max(1, forecast.tokens(judged)))
         log.info("batch.judged", rows=judged.total, bad=judged.bad_count)
         if body.retry_of:
             done_rows.keep(self.store, job, earlier)
@@ -178,6 +191,13 @@ class BatchPlanner:
             ):
                 return
 
+    def _recount(self, job: Job) -> None:
+        if job.metered:
+            reports = self.ledger.outcomes(job.id).values()
+            self.balance.recount(
+                job, sum((decode(PartReport, each).usage for each in reports), Usage())
+            )
+
     def _results(self, job: Job) -> list[int]:
         """Numbers of the parts whose results are on the store."""
         names = self.store.list(object_keys.parts(job.account, job.id))
@@ -194,28 +214,6 @@ class BatchPlanner:
                     outcome=encode(report), completed=report.completed, failed=report.failed
                 )
         return found
-
-
-def rows_per_part(judged: InputReport, body: BatchRequest) -> int:
-    """How many rows a part has, if they are as long as they are on average."""
-    most = _MAX_LESSONS if body.endpoint == TRAIN else _MAX_ROWS
-    return min(most, max(1, _PART_BYTES * judged.total // max(judged.size, 1)))
-
-
-def parts_of(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Where parts of rows of these bytes begin and end, as `_bounded` cuts them.
-
-    >>> list(parts_of([1, 1, 1, 600_000, 1], 2))
-    [(0, 2), (2, 4), (4, 5)]
-    """
-    first = size = 0
-    for place, row_bytes in enumerate(sizes):
-        size += row_bytes
-        if place - first == most - 1 or size >= _PART_BYTES:
-            yield first, place + 1
-            first, size = place + 1, 0
-    if first < len(sizes):
-        yield first, len(sizes)
 
 
 def number_of(name: str) -> int:
@@ -255,7 +253,7 @@ def _left(
 def _bounded(rows: Iterator[tuple[PartRow, int]], most: int) -> Iterator[PartRow]:
     """Rows of one part: no more than `most`, and not many more bytes than a part may have."""
     size = count = 0
-    while count < most and size < _PART_BYTES and (found := next(rows, None)) is not None:
+    while count < most and size < PART_BYTES and (found := next(rows, None)) is not None:
         row, row_bytes = found
         yield row
         size += row_bytes

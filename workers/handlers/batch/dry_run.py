@@ -13,8 +13,7 @@ from shared.member_reports import WorkerReport
 from shared.messages import failure_of
 from shared.ports import Ledger
 from workers.embedding.loaded_model import LoadedModel
-from workers.handlers.batch.cut_parts import rows_per_part
-from workers.handlers.batch.estimate import Sample, TokenCounter, label_runs
+from workers.handlers.batch.estimate import Forecast
 from workers.handlers.batch.input_reader import Reader
 from workers.handlers.batch.row_bitmap import RowBitmap
 from workers.handlers.batch.validate_input import judge
@@ -43,8 +42,7 @@ class DryRun:
         asked = body.batch
         ask = None if asked.rows is None else asked.rows.ask
         model = model_of(self.models, body.model if ask is None else ask.model)
-        count = TokenCounter(models=self.models, default=model, limits=self.limits)
-        sample = Sample(tokens_of=lambda row: count.of_row(asked, row))
+        forecast = Forecast.of(asked, model, models=self.models, limits=self.limits)
         try:
             judged = judge(
                 self.reader,
@@ -53,16 +51,11 @@ class DryRun:
                 limits=self.limits,
                 done=RowBitmap(),
                 check=hold.check,
-                see=sample.see,
+                see=forecast.sample.see,
             )
         except InvalidRequest as exc:
             return DryRunResult(error=failure_of(exc))
-        tokens = sample.tokens(judged.size)
-        if ask is not None:
-            runs = label_runs(
-                sample, total=judged.total, rows_per_part=rows_per_part(judged, asked)
-            )
-            tokens += runs * count.of_labels(model, ask)
+        tokens = forecast.tokens(judged)
         speed = self._tokens_per_s(model.entry.name)
         # Both take longer than their tokens say.
         slower = asked.endpoint == TRAIN or (ask is not None and ask.compares_pairs)
@@ -72,8 +65,8 @@ class DryRun:
             bad_count=judged.bad_count,
             bad=judged.bad,
             tokens=tokens,
-            sampled=len(sample.rows),
-            exact=sample.whole and not count.unread,
+            sampled=len(forecast.sample.rows),
+            exact=forecast.exact,
             seconds=None if speed is None or slower else round(tokens / speed, 1),
         )
 

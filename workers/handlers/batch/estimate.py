@@ -13,8 +13,9 @@ from shared.limits import Limits
 from shared.types import ClassifyRequest, Item
 from workers.embedding.labels import charged_texts
 from workers.embedding.loaded_model import LoadedModel
-from workers.handlers.batch.cut_parts import parts_of
 from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.part_sizes import parts_of, rows_per_part
+from workers.handlers.batch.validate_input import InputReport
 
 _MAX_SAMPLED = 4096
 
@@ -132,3 +133,40 @@ def label_runs(sample: Sample, *, total: int, rows_per_part: int) -> int:
         return -(-total // rows_per_part)
     parts = parts_of([seen.size for seen in sample.rows], rows_per_part)
     return sum(any(seen.tokens is not None for seen in sample.rows[a:b]) for a, b in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The tokens of a batch, estimated while its file is read."""
+
+    body: BatchRequest
+    count: TokenCounter
+    sample: Sample
+
+    @classmethod
+    def of(
+        cls,
+        body: BatchRequest,
+        model: LoadedModel,
+        *,
+        models: Mapping[str, LoadedModel],
+        limits: Limits,
+    ) -> Forecast:
+        """Of a batch whose rows are for `model`; `models` are those that its lines may name."""
+        count = TokenCounter(models=models, default=model, limits=limits)
+        sample = Sample(tokens_of=lambda row: count.of_row(body, row))
+        return cls(body=body, count=count, sample=sample)
+
+    def tokens(self, judged: InputReport) -> int:
+        """Tokens of all rows, once the file was read to its end."""
+        tokens = self.sample.tokens(judged.size)
+        if self.body.rows is None:
+            return tokens
+        per_part = rows_per_part(judged, self.body)
+        runs = label_runs(self.sample, total=judged.total, rows_per_part=per_part)
+        return tokens + runs * self.count.of_labels(self.count.default, self.body.rows.ask)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every row was counted."""
+        return self.sample.whole and not self.count.unread

@@ -22,6 +22,8 @@ from shared.errors import (
     BATCH_CANCELLED,
     BATCH_EXPIRED,
     BATCH_FAILED,
+    INSUFFICIENT_BALANCE,
+    InsufficientBalance,
     InvalidRequest,
     ObjectMissing,
 )
@@ -48,9 +50,16 @@ _REASONS = {
     ),
 }
 
+_NO_BALANCE = (
+    "This request was not executed because the balance of the account was used up. Retry the batch "
+    "after a grant."
+)
+
 
 def reason_of(job: Job, failure: Failure | None) -> tuple[str, str]:
     """Code and message of the rows that were never begun; `failure` is what the batch failed of."""
+    if failure is not None and failure.code == InsufficientBalance.code:
+        return INSUFFICIENT_BALANCE, _NO_BALANCE
     if job.state in _REASONS:
         return _REASONS[job.state]
     why = "." if failure is None else f": {failure.detail}"

@@ -27,6 +27,10 @@ See = Callable[[PartRow, int, bool], None]
 """Is shown each row, about how many bytes there are to work on, and whether it is good."""
 
 
+def ignored(row: PartRow, size: int, good: bool) -> None:
+    """Shown a row, does nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputReport:
     """What a file holds. `total` rows are to be worked on, of the `rows` of the file."""
@@ -48,7 +52,7 @@ def judge(
     limits: Limits,
     done: RowBitmap,
     check: Callable[[], None],
-    see: See = lambda *_: None,
+    see: See = ignored,
 ) -> InputReport:
     """Read a whole file.
 

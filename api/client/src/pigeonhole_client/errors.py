@@ -10,7 +10,8 @@ Error                          anything that the client raises
     │   ├── ModelNotFound  InvalidLabels  LabelLimitExceeded  LabelsRequired
     │   └── TokenLimitExceeded  FetchFailed  UnreadableInput
     ├── AuthenticationError    401: MissingKey, InvalidKey, InvalidKeyFormat
-    ├── PermissionDenied       403: ScopeNotAllowed, ResourceLimitExceeded
+    ├── PermissionDenied       403: ScopeNotAllowed, ResourceLimitExceeded,
+    │                              InsufficientBalance
     ├── NotFound               404
     ├── Conflict               409
     ├── RateLimited            429: TooBusy, TooManyWrongKeys
@@ -175,6 +176,10 @@ class AccountSuspended(PermissionDenied):
     """The operator has suspended the account."""
 
 
+class InsufficientBalance(PermissionDenied):
+    """The account has no tokens left, or fewer than a batch is estimated to need."""
+
+
 class ResourceLimitExceeded(PermissionDenied):
     """The account has as many classifiers or webhooks as it may."""
 
@@ -246,6 +251,7 @@ BY_CODE: Mapping[str, type[ApiError]] = {
     "AUTHZ_SCOPE_NOT_ALLOWED": ScopeNotAllowed,
     "AUTHZ_SERVICE_NOT_ALLOWED": ServiceNotAllowed,
     "AUTHZ_ACCOUNT_SUSPENDED": AccountSuspended,
+    "AUTHZ_INSUFFICIENT_BALANCE": InsufficientBalance,
     "AUTHZ_RESOURCE_LIMIT_EXCEEDED": ResourceLimitExceeded,
     "RESOURCE_NOT_FOUND": NotFound,
     "CONFLICT_RESOURCE_BUSY": Conflict,
