@@ -25,6 +25,7 @@ Please send me an invoice with our VAT number."""
 SIXTH = "The driver gave my package to somebody else."
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script> **bold** & <b>text</b>"
 MAX_FIRST_PAINT_MS = 1000
+VOLATILE = {"latency_ms", "cached", "tokens", "usage"}  # a repeated request may cost nothing
 
 
 def classified(page: Page, texts: str, labels: str = "delivery, billing, bug") -> None:
@@ -156,7 +157,7 @@ def test_a_wrong_key_and_missing_fields_say_what_to_do(stack: Stack, visit: Call
     assert tab.refused  # the 401, which Chromium reports as well
 
 
-@pytest.mark.parametrize("dialect", ["native", "jina"])
+@pytest.mark.parametrize("dialect", ["native", "jina", "classer", "cn8"])
 def test_the_request_runs_as_it_is_shown(
     stack: Stack, visit: Callable[..., Visit], dialect: str, tmp_path: Path
 ):
@@ -182,8 +183,28 @@ def test_the_request_runs_as_it_is_shown(
         )
 
     curl, python = map(json.loads, answers)
-    assert curl == python
-    assert [each["object"] for each in curl["data"]] == ["classification"] * 2
+    assert "delivery" in json.dumps(curl)
+    assert curl.keys() == python.keys()
+    assert [curl[key] for key in curl.keys() - VOLATILE] == [
+        python[key] for key in curl.keys() - VOLATILE
+    ]
+    expect(page.locator("#results .bars")).to_have_count(2)
+
+
+def test_examples_of_a_label_are_sent_with_the_request_and_learnt(
+    stack: Stack, visit: Callable[..., Visit]
+):
+    page = visit().open("/", key=stack.key)
+    classified(page, SIXTH, labels="delivery, billing")
+    page.get_by_role("button", name="billing", exact=True).click()
+    page.get_by_label("Examples").fill("I was charged twice.\nRefund my invoice.")
+    expect(page.locator("#code-text")).to_contain_text("Refund my invoice.")
+    page.get_by_role("button", name="Classify", exact=True).click()
+    expect(page.locator("#results-title")).to_be_focused()
+    page.get_by_role("button", name="Train from these").click()
+    page.get_by_role("button", name="Train", exact=True).click()
+
+    page.get_by_text("version 1, with 3 new examples").wait_for()
 
 
 def test_dropped_files_are_listed_and_can_be_removed(stack: Stack, visit: Callable[..., Visit]):

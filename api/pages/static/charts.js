@@ -60,7 +60,7 @@ export function confusion({ labels, counts }) {
     const share = number / (row.reduce((sum, each) => sum + each, 0) || 1);
     return el("td", { class: `number shade-${Math.round(share * 5)}` }, String(number));
   };
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion matrix" },
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Confusion matrix" },
     el("table", { class: "confusion" },
       el("caption", {}, "Confusion matrix: rows are true labels, columns are predicted labels"),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "true label"),

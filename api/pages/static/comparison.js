@@ -40,7 +40,7 @@ function tables(versions) {
   };
   const labels = [...new Set(versions.flatMap((each) => each.labels.map((one) => one.label)))];
   return [
-    table("Figures", ["", ...columns], [
+    table("Figures", ["figure", ...columns], [
       ["model", ...of((each) => each.model)],
       ["examples", ...of((each) => count(each.num_samples))],
       ["accuracy in training", ...of((each) => each.metrics && percent(each.metrics.accuracy))],

@@ -90,7 +90,8 @@ const classer = {
 const cn8 = {
   id: "cn8",
   title: "CN8",
-  note: "One request for each text, and no images. Scores are entailment probabilities.",
+  note: "One request for each text, without images and classifiers. Scores are not calibrated.",
+  labelsOnly: true,
   isAvailable: (offer) => offer.has("/v1/proxy/text-classify"),
   calls: (question) => each(
     question,

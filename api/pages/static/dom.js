@@ -34,7 +34,7 @@ export function table(caption, columns, rows, { empty = "Nothing yet.", numeric 
   const cell = (content, index) => el(index ? "td" : "th", {
     scope: index ? null : "row", class: numeric.includes(index) ? "number" : null,
   }, content ?? "–");
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+  return el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     el("table", {},
       el("caption", {}, caption),
       el("thead", {}, el("tr", {}, columns.map((title, index) =>

@@ -61,6 +61,9 @@ function refresh() {
 /** What is missing in a question, with the field where it belongs; null if nothing. */
 function gap(question) {
   if (!question.items.length) return ["Paste a text first, or add a file.", "texts"];
+  if (question.classifier && dialect().labelsOnly) {
+    return [`The request format ${dialect().title} has no classifiers: choose another format.`, "dialect"];
+  }
   if (!question.classifier && question.labels.length < 2) return ["Name at least two labels.", "label-input"];
   return null;
 }
@@ -71,7 +74,9 @@ async function classify() {
   const missing = gap(question);
   error.textContent = missing?.[0] ?? "";
   if (missing) {
-    byId(missing[1]).focus();
+    const field = byId(missing[1]);
+    byId("options").open ||= byId("options").contains(field);
+    field.focus();
     return;
   }
   const format = dialect();

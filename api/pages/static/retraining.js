@@ -100,7 +100,7 @@ function runDetails(run, { path, again, open }) {
       ["New labels", run.new_labels.join(", ")], ["Labels without new examples", run.missing_labels.join(", ")],
     ]),
     metrics ? [
-      table("Both versions on the same holdout", ["", "champion", "challenger"],
+      table("Both versions on the same holdout", ["figure", "champion", "challenger"],
         Object.keys(metrics.champion).map((name) => [
           name.replaceAll("_", " "), digits(metrics.champion[name]), digits(metrics.challenger[name]),
         ]), { numeric: [1, 2] }),

@@ -16,9 +16,7 @@ export async function systemView({ place, signal }) {
   place.replaceChildren(
     el("section", { class: "panel" },
       el("h2", {}, "Health"),
-      el("p", { class: health.ready ? "good" : "error", role: "status" },
-        health.ready ? "The service is ready: a text came back through the queue." : "The service is not ready."),
-      facts(Object.entries(health.parts ?? {}).map(([part, state]) => [part.replaceAll("_", " "), state]))),
+      healthPanel(health)),
     el("section", { class: "panel" },
       table("Living processes", ["role", "number"], of("live_processes"), { numeric: [1] }),
       table("Waiting in the queues", ["queue", "calls and tasks"], of("queue_waiting"),
@@ -31,12 +29,21 @@ export async function systemView({ place, signal }) {
         ]))));
 }
 
-/** The answer of /health/ready, also where it is 503. */
+/** The answer of /health/ready, also where it is 503; null where a proxy keeps it to itself. */
 async function readiness(signal) {
   try {
     return await call("health/ready", { signal });
   } catch (error) {
-    if (error.status !== 503) throw error;
-    return error.problem;
+    if (signal.aborted) throw error;
+    return error.problem?.parts ? error.problem : null;
   }
+}
+
+function healthPanel(health) {
+  if (!health) return el("p", { class: "hint" }, "The health of the service cannot be read from here.");
+  return [
+    el("p", { class: health.ready ? "good" : "error", role: "status" },
+      health.ready ? "The service is ready: a text came back through the queue." : "The service is not ready."),
+    facts(Object.entries(health.parts).map(([part, state]) => [part.replaceAll("_", " "), state])),
+  ];
 }
