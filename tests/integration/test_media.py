@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import pytest
+from classer import ClasserClient
 from PIL import Image, ImageDraw
 
 from tests.servers import HOST, moto_server
@@ -503,3 +504,25 @@ def test_odd_sizes_and_kinds(stack: Stack):
 
     assert answer.status == 200, answer.body
     assert predictions(answer.json())[:3] == ["a red circle"] * 3
+
+
+def test_the_classer_sdk_sends_images_alone_beside_a_text_and_for_many_texts(stack: Stack):
+    client = ClasserClient(api_key=stack.key)
+    client.BASE_URL = f"http://{HOST}:{stack.port}"  # type: ignore[misc]
+    circle = base64.b64encode(drawing("red", "circle")).decode()
+    labels = list(LABELS)
+
+    alone = client.classify(image=circle, labels=labels)
+    several = client.classify(image=[circle, data_uri(drawing("red", "circle", 1))], labels=labels)
+    beside = client.classify("a blue cross", labels, image=circle)
+    many = client.classify_batch(["a red circle", ""], labels, image=circle)
+
+    assert alone.label == several.label == "a red circle"
+    assert alone.visual_tokens == 1000
+    assert several.visual_tokens == 2000
+    assert beside.tokens > beside.visual_tokens == 1000
+    assert beside.confidence is not None
+    assert alone.confidence is not None
+    assert beside.confidence < alone.confidence  # the text says otherwise
+    assert [each.label for each in many.results] == ["a red circle", None]
+    assert many.results[0].visual_tokens == 1000
