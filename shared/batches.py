@@ -77,6 +77,7 @@ class ColumnMapping(Value):
     image_column: str | None = None  # instead of a text column
     file_column: str | None = None  # instead of a text column
     ask: ClassifyRequest  # without items
+    tokens: bool = False  # whether each line of the output has the tokens of its input
 
     @property
     def ids(self) -> dict[str, str]:

@@ -61,6 +61,7 @@ CALLS = "calls/"
 CLASSIFIERS = "classifiers/"
 FILES = "files/"
 UPLOADS = "uploads/"
+TEXT_BATCHES = "text_batches/"
 BATCHES = "batches/"
 DELIVERIES = "deliveries/"
 DUE = "due/"
@@ -294,6 +295,16 @@ def file(account: str, file: str) -> str:
 def file_content(account: str, file: str) -> str:
     """The bytes of a file."""
     return f"{FILES}{account}/{file}/content"
+
+
+def text_batches_of(account: str) -> str:
+    """Prefix of an account's batches of texts; the next segments are their ids, newest first."""
+    return f"{TEXT_BATCHES}{account}/"
+
+
+def text_batch(account: str, batch: str) -> str:
+    """The record of a batch of texts; changed by compare-and-set."""
+    return f"{TEXT_BATCHES}{account}/{batch}/batch.json"
 
 
 def uploads_of(account: str) -> str:

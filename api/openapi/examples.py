@@ -16,6 +16,7 @@ FILE_ID = "file-7zt5m3x0q8k2v9c4d6f8h0j2n4"
 KEY_ID = "key_7zt5m3x0q8k2v9c4"
 JOB_ID = "job_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 RUN_ID = "run_7zt5m3x0q8k2v9c4d6f8h0j2n4"
+TEXT_BATCH_ID = "job_6zt5m3x0q8k2v9c4d6f8h0j2n4"
 PART_ID = "part_7zt5m3x0q8k2v9c4"
 UPLOAD_ID = "upload_7zt5m3x0q8k2v9c4d6f8h0j2n4"
 WEBHOOK_ID = "wh_7zt5m3x0q8k2v9c4"
@@ -72,6 +73,7 @@ PARAMETERS: Json = {
     "status": "failed",
     "to": "2026-11-30T12:00Z",
     "upload_id": UPLOAD_ID,
+    "text_batch_id": TEXT_BATCH_ID,
     "webhook_id": WEBHOOK_ID,
 }
 """Values of parameters by their name; `after` has none: pages begin without it."""

@@ -20,9 +20,11 @@ SMALL_BODY_BYTES = 2**20
 BATCH_BODY_BYTES = 4 * 2**20  # labels with descriptions, for up to eight groups
 POLLING_THREADS = 16
 _MAX_WAITING = 1024  # requests, for a thread of a pool
-_STREAMED_ANSWERS = ("/events", "/output", "/content", "/export")
+_STREAMED_ANSWERS = ("/events", "/output", "/content", "/export", "/results")
 _LARGE = re.compile(r"/v1/((classify|tag)(/batch)?|train|classifiers/[^/]+/evaluate)")
-_UPLOADS = re.compile(r"/v1/(files|uploads/[^/]+/parts|classifiers/import)")
+_UPLOADS = re.compile(
+    r"/v1/(files|uploads/[^/]+/parts|classifiers/import)|/batch/[^/]+/[^/]+/input"
+)
 _FOREVER = 2**63
 
 
@@ -78,7 +80,7 @@ class Routing:
                 return self._large
             if _UPLOADS.fullmatch(path):
                 return self._upload
-            return self._batch if path == "/v1/batches" else self._small
+            return self._batch if path in {"/v1/batches", "/v1/batch"} else self._small
         if method in {"GET", "HEAD"} and not path.endswith(_STREAMED_ANSWERS):
             return self._own.get(path, self._polled)
         return self._small

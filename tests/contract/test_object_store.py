@@ -11,6 +11,7 @@ from itertools import islice
 from threading import Barrier
 from urllib.request import Request, urlopen
 
+import httpx
 import pytest
 
 from shared.errors import InvalidRequest, ObjectMissing, PreconditionFailed
@@ -399,9 +400,21 @@ class TestPresigning:
             assert answer.status == 200
         assert object_store.get("uploads/größe 1").data == b"bytes"
 
+    @pytest.mark.parametrize(
+        "object_store", [pytest.param("s3", marks=pytest.mark.integration)], indirect=True
+    )
+    def test_a_form_writes_the_object_without_a_key(self, object_store: ObjectStore) -> None:
+        form = object_store.presign_post("uploads/größe 1", expires_s=60, max_bytes=10)
+
+        assert form is not None
+        sent = httpx.post(form.url, data=dict(form.fields), files={"file": ("a", b"bytes")})
+        assert sent.is_success
+        assert object_store.get("uploads/größe 1").data == b"bytes"
+
     @pytest.mark.parametrize("object_store", ["fake", "directory"], indirect=True)
     def test_a_store_of_our_own_has_no_such_urls(self, object_store: ObjectStore) -> None:
         assert object_store.presign_put("a", expires_s=60) is None
+        assert object_store.presign_post("a", expires_s=60, max_bytes=1) is None
 
     def test_a_name_that_could_escape_has_no_url(self, object_store: ObjectStore) -> None:
         with pytest.raises(InvalidRequest):

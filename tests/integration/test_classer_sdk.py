@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import httpx
 import pytest
 from classer import ClasserClient, ClasserError
 
@@ -144,3 +146,32 @@ def test_a_wrong_key_is_refused(stack: Stack):
         client_of(stack, "ph_wrong").classify("red", LABELS)
 
     assert caught.value.status == 401
+
+
+@pytest.mark.parametrize("how", [{"mode": "single"}, {"mode": "multi", "threshold": 0.0}])
+def test_a_batch_of_texts_goes_through_its_life(stack: Stack, how: dict[str, object]):
+    texts = b'{"text": "a red rose"}\nno json\n\n{"text": ""}\n{"text": "a green leaf"}\n'
+    made = stack.call("POST", "/v1/batch", {"labels": LABELS, **how})
+    assert made.status == 201, made.body
+    batch = made.json()
+    form = {"data": batch["upload_fields"], "files": {"file": ("texts.jsonl", texts)}}
+    assert httpx.post(batch["upload_url"], **form).status_code == 204
+
+    path = f"/v1/batch/{batch['job_id']}"
+    assert stack.call("POST", f"{path}/start").status == 202
+    stack.until("completed", lambda: stack.call("GET", path).json()["status"] == "completed")
+    standing = stack.call("GET", path).json()
+    url = stack.call("GET", f"{path}/results").json()["download_url"]
+    lines = [json.loads(line) for line in httpx.get(url).text.splitlines()]
+
+    assert [standing[f"requests_{kind}"] for kind in ("total", "completed", "failed")] == [4, 2, 2]
+    assert standing["actual_tokens"] >= 6
+    assert ["error" in line for line in lines] == [False, True, True, True, False]
+    for line, label in zip((lines[0], lines[4]), ("red", "green"), strict=True):
+        best = line if how["mode"] == "single" else line["labels"][0]
+        assert best["label"] == label
+        assert best["confidence"] == round(best["confidence"], 4)
+        assert line["tokens"] == 3
+    assert stack.call("POST", f"{path}/start").status == 409
+    assert stack.call("DELETE", path).json() == {"job_id": batch["job_id"], "deleted": True}
+    assert httpx.get(url).status_code == 404

@@ -27,7 +27,7 @@ from shared.adapters.directory.directory_paths import directory_of, names, path_
 from shared.adapters.directory.file_lock import hold
 from shared.adapters.object_key_rules import check_name
 from shared.errors import ObjectMissing, PreconditionFailed, StoreFull, StoreUnavailable
-from shared.ports import StoredObject
+from shared.ports import PresignedForm, StoredObject
 
 _CHUNK_BYTES = 1 << 20
 _LOCKS = 256
@@ -151,6 +151,16 @@ class DirectoryStore:
     def presign_put(self, name: str, *, expires_s: int) -> str | None:  # noqa: ARG002
         check_name(name)
         return None  # nobody but us can write here
+
+    def presign_post(
+        self,
+        name: str,
+        *,
+        expires_s: int,  # noqa: ARG002
+        max_bytes: int,  # noqa: ARG002
+    ) -> PresignedForm | None:
+        check_name(name)
+        return None
 
     def _opened(self, name: str) -> _ObjectFile:
         check_name(name)

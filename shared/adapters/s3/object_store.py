@@ -27,7 +27,7 @@ from shared.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from shared.ports import StoredObject
+from shared.ports import PresignedForm, StoredObject
 
 _MARK = "pigeonhole-write"
 _BUFFER_BYTES = 1 << 18
@@ -166,6 +166,16 @@ class S3Store:
         return self._calls.attempt(
             lambda s3: str(s3.generate_presigned_url("put_object", where, ExpiresIn=expires_s))
         )
+
+    def presign_post(self, name: str, *, expires_s: int, max_bytes: int) -> PresignedForm | None:
+        where = self._where(name)
+        size = ["content-length-range", 1, max_bytes]
+        form = self._calls.attempt(
+            lambda s3: s3.generate_presigned_post(
+                where["Bucket"], where["Key"], Conditions=[size], ExpiresIn=expires_s
+            )
+        )
+        return PresignedForm(url=str(form["url"]), fields=dict(form["fields"]))
 
     def _where(self, name: str) -> dict[str, str]:
         check_name(name)
