@@ -104,19 +104,10 @@ class ObjectStore(Protocol):
         None if the store has no such URLs. The URL does not bound the size of the object.
         """
 
-    def presign_post(self, name: str, *, expires_s: int, max_bytes: int) -> PresignedForm | None:
-        """A presigned form: it writes the object by an HTTP POST, as `presign_put` does by a PUT.
-
-        The object has 1 to `max_bytes` bytes.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class PresignedForm:
-    """A form that writes an object: its `fields` precede the part `file`."""
-
-    url: str
-    fields: Mapping[str, str]
+    def presign_post(
+        self, name: str, *, expires_s: int, max_bytes: int
+    ) -> tuple[str, dict[str, str]] | None:
+        """As `presign_put`: URL and fields of a form that takes 1 to `max_bytes` bytes by POST."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from shared.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from shared.ports import BucketObject, PresignedForm, StoredObject
+from shared.ports import BucketObject, StoredObject
 from shared.rate_limits import RateDemand, RateState, Settlement
 from shared.result_cache import CachedEntry
 from shared.validation import refuse
@@ -90,10 +90,12 @@ class FakeStore:
         self._check(name)
         return f"https://store.test/{name}?for={expires_s}" if self.presigns else None
 
-    def presign_post(self, name: str, *, expires_s: int, max_bytes: int) -> PresignedForm | None:
+    def presign_post(
+        self, name: str, *, expires_s: int, max_bytes: int
+    ) -> tuple[str, dict[str, str]] | None:
         self._check(name)
         fields = {"key": name, "for": str(expires_s), "most": str(max_bytes)}
-        return PresignedForm(url="https://store.test/", fields=fields) if self.presigns else None
+        return ("https://store.test/", fields) if self.presigns else None
 
     def _check(self, name: str = "any") -> None:
         check_name(name)

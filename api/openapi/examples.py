@@ -46,6 +46,7 @@ FILES = {
 """Bodies that are a file, by media type."""
 
 PARAMETERS: Json = {
+    "account": "acme",
     "Idempotency-Key": "mail-of-2026-11-29",
     "Last-Event-ID": "running-0-0-0",
     "If-Range": '"file-01hf7yat00v7mk3v9q6y2c1n5d"',
@@ -56,6 +57,7 @@ PARAMETERS: Json = {
     "classifier_id": CLASSIFIER,
     "delivery_id": DELIVERY_ID,
     "dry_run": "true",
+    "expires": "1796000000",
     "file": "confusion_matrix.png",
     "file_id": FILE_ID,
     "from": "2026-11-01",
@@ -70,6 +72,7 @@ PARAMETERS: Json = {
     "order": "desc",
     "purpose": "batch",
     "run_id": RUN_ID,
+    "signature": "5f0c7a0e9b",
     "status": "failed",
     "to": "2026-11-30T12:00Z",
     "upload_id": UPLOAD_ID,

@@ -134,16 +134,13 @@ def blueprint(services: Services) -> Blueprint:
             said = parse_new(body.parse(json_body.data(max_bytes=max_body_bytes)))
             record = batches.create(account, said)
         form = batches.presigned(account, record)
-        url, fields = (
-            (_url(batches, account, record, "input"), {"key": record.file_id})
-            if form is None
-            else (form.url, dict(form.fields))
-        )
+        if form is None:
+            form = _url(batches, account, record, "input"), {"key": record.file_id}
         answer = {
             "job_id": record.id,
-            "upload_url": url,
-            "upload_fields": fields,
-            "input_key": record.file_id if form is None else fields["key"],
+            "upload_url": form[0],
+            "upload_fields": form[1],
+            "input_key": form[1]["key"],
         }
         return reply(answer, 201)
 

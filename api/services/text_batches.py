@@ -31,7 +31,6 @@ from shared import ids, object_keys
 from shared.batches import BatchRequest, StoredFile
 from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
-from shared.ports import PresignedForm
 from shared.types import Value
 
 URLS_KEPT_S = 3600
@@ -128,8 +127,8 @@ class TextBatches:
         self.batches.store.put(object_keys.text_batch(account, record.id), encode(record))
         return record
 
-    def presigned(self, account: str, record: TextBatch) -> PresignedForm | None:
-        """The form that takes the texts to the object store; None if the store has none."""
+    def presigned(self, account: str, record: TextBatch) -> tuple[str, dict[str, str]] | None:
+        """URL and fields of the form that takes the texts to the object store, if it has forms."""
         name = object_keys.file_content(account, record.file_id)
         return self.batches.store.presign_post(
             name, expires_s=URLS_KEPT_S, max_bytes=self.max_file_bytes

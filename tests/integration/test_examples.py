@@ -26,6 +26,9 @@ ROWS = b"id,text\n1,The parcel never arrived.\n2,\n"  # of which the second fail
 ALSO = {
     "cancelBatch": {409},  # it may have ended before
     "cancelJob": {409},
+    "downloadTextBatchResults": {404},  # its URL is signed
+    "startTextBatch": {409},  # it was started before
+    "uploadTexts": {404},  # its URL is signed
     "createUploadPartUrls": {400},  # the store of the test is a directory
 }
 
@@ -45,6 +48,7 @@ class Things:
             examples.FILE_ID: self.file,
             examples.JOB_ID: self.job,
             examples.PART_ID: self.part,
+            examples.TEXT_BATCH_ID: self.text_batch,
             examples.UPLOAD_ID: self.upload,
             examples.WEBHOOK_ID: self.webhook,
         }.items():
@@ -102,6 +106,18 @@ class Things:
         upload = self.put(examples.UPLOAD_ID)
         data = EXAMPLES["sendUploadPart"]["data"].encode()
         return str(sent_form(self._stack, f"/v1/uploads/{upload}/parts", {"data": data})["id"])
+
+    def text_batch(self) -> str:
+        """One that is completed."""
+        made = self.json("POST", "/v1/batch", EXAMPLES["createTextBatch"])
+        data, content_type = form({"file": EXAMPLES["uploadTexts"]["file"].encode()})
+        path = made["upload_url"].partition(str(self._stack.port))[2]
+        sent = self._stack.call("POST", path, data, Content_Type=content_type)
+        assert sent.status == 204, sent.body
+        batch = f"/v1/batch/{made['job_id']}"
+        self.json("POST", f"{batch}/start")
+        self._ended(batch, "completed")
+        return str(made["job_id"])
 
     def webhook(self) -> str:
         return str(self.json("POST", "/v1/webhooks", EXAMPLES["createWebhook"])["id"])

@@ -27,7 +27,7 @@ from shared.adapters.directory.directory_paths import directory_of, names, path_
 from shared.adapters.directory.file_lock import hold
 from shared.adapters.object_key_rules import check_name
 from shared.errors import ObjectMissing, PreconditionFailed, StoreFull, StoreUnavailable
-from shared.ports import PresignedForm, StoredObject
+from shared.ports import StoredObject
 
 _CHUNK_BYTES = 1 << 20
 _LOCKS = 256
@@ -158,7 +158,7 @@ class DirectoryStore:
         *,
         expires_s: int,  # noqa: ARG002
         max_bytes: int,  # noqa: ARG002
-    ) -> PresignedForm | None:
+    ) -> tuple[str, dict[str, str]] | None:
         check_name(name)
         return None
 

@@ -27,7 +27,7 @@ from shared.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from shared.ports import PresignedForm, StoredObject
+from shared.ports import StoredObject
 
 _MARK = "pigeonhole-write"
 _BUFFER_BYTES = 1 << 18
@@ -167,7 +167,9 @@ class S3Store:
             lambda s3: str(s3.generate_presigned_url("put_object", where, ExpiresIn=expires_s))
         )
 
-    def presign_post(self, name: str, *, expires_s: int, max_bytes: int) -> PresignedForm | None:
+    def presign_post(
+        self, name: str, *, expires_s: int, max_bytes: int
+    ) -> tuple[str, dict[str, str]] | None:
         where = self._where(name)
         size = ["content-length-range", 1, max_bytes]
         form = self._calls.attempt(
@@ -175,7 +177,7 @@ class S3Store:
                 where["Bucket"], where["Key"], Conditions=[size], ExpiresIn=expires_s
             )
         )
-        return PresignedForm(url=str(form["url"]), fields=dict(form["fields"]))
+        return str(form["url"]), dict(form["fields"])
 
     def _where(self, name: str) -> dict[str, str]:
         check_name(name)
