@@ -29,7 +29,7 @@ def client(stack: Stack) -> ClasserClient:
 
 
 def test_classifies_a_text(client: ClasserClient):
-    answer = client.classify("a red rose", LABELS, priority="fast")
+    answer = client.classify("a red rose", LABELS, priority="fast", cache=False)
 
     assert answer.label == "red"
     assert answer.confidence is not None
@@ -37,6 +37,17 @@ def test_classifies_a_text(client: ClasserClient):
     assert answer.tokens == 6
     assert answer.visual_tokens == 0
     assert answer.latency_ms > 0
+
+
+def test_an_equal_request_is_answered_from_the_cache(client: ClasserClient):
+    first, second = (client.classify("a red stone in the cache", LABELS) for _ in range(2))
+    apart = client.classify("a red stone in the cache", LABELS, cache=False)
+    items = client.classify_batch(["a red stone in the cache", "another one"], LABELS).results
+
+    assert [first.cached, second.cached, apart.cached] == [False, True, False]
+    assert (second.label, second.confidence) == (first.label, first.confidence)
+    assert second.tokens == 0
+    assert [each.cached for each in items] == [True, False]
 
 
 def test_descriptions_decide_where_labels_do_not(client: ClasserClient):
@@ -71,7 +82,7 @@ def test_tags_by_a_threshold_and_may_find_nothing(client: ClasserClient):
 def test_a_bad_text_of_a_batch_fails_alone(client: ClasserClient):
     texts = ["a red rose", "", "a green leaf"]
 
-    classified = client.classify_batch(texts, LABELS)
+    classified = client.classify_batch(texts, LABELS, cache=False)
     tagged = client.tag_batch(texts, LABELS, threshold=0.0)
 
     assert [each.label for each in classified.results] == ["red", None, "green"]
@@ -90,7 +101,8 @@ def test_reads_documents_by_their_path(client: ClasserClient, tmp_path: Path):
         client.classify(file=str(tmp_path / name), labels=LABELS).label
         for name in ("a.pdf", "a.docx")
     ]
-    beside = client.classify_batch(["red"], LABELS, file=str(tmp_path / "a.pdf")).results
+    file = str(tmp_path / "a.pdf")
+    beside = client.classify_batch(["red"], LABELS, file=file, cache=False).results
 
     assert labels == ["green", "blue"]
     assert beside[0].error is None
