@@ -34,6 +34,7 @@ CLIENT_COMMANDS = frozenset(
         "evaluate",
         "jobs",
         "login",
+        "retrain",
         "tag",
         "train",
     }

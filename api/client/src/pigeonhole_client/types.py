@@ -360,6 +360,49 @@ class Model(Record, frozen=True, kw_only=True):
     available: bool = False
 
 
+class RetrainingSettings(Record, frozen=True, kw_only=True):
+    """When and how a classifier is retrained."""
+
+    classifier_id: str
+    enabled: bool = True
+    schedule: str | None = None
+    timezone: str = "UTC"
+    sources: list[dict[str, Any]] = []
+    method: str = "update"
+    promote: str = "if_better"
+    alias: str = "champion"
+    holdout: dict[str, Any] = {}
+    gate: dict[str, Any] = {}
+    minimum_new_examples: int = 0
+    next_run_at: datetime | None = None
+    active_run: str | None = None
+
+
+class RunDecision(Record, frozen=True, kw_only=True):
+    """What became of a challenger: `promote`, `reject`, `ask` or `skip`."""
+
+    outcome: str
+    reasons: list[str] = []
+
+
+class RetrainingRun(Record, frozen=True, kw_only=True):
+    """One run: `status` ends as `promoted`, `rejected`, `waiting`, `skipped` or `failed`."""
+
+    id: str
+    job_id: str
+    status: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    counts: dict[str, int] = {}
+    champion: int | None = None
+    challenger: int | None = None
+    new_labels: list[str] = []
+    metrics: dict[str, Any] | None = None
+    test: dict[str, Any] | None = None
+    decision: RunDecision | None = None
+    error: str | None = None
+
+
 class Page(Record, Generic[T], frozen=True, kw_only=True):
     """One page of a list, newest first; `last_id` is the `after` of the next page."""
 

@@ -19,6 +19,7 @@ from pigeonhole_client._async.resources import (
     AsyncModels,
     segment,
 )
+from pigeonhole_client._async.retraining import AsyncRetraining
 from pigeonhole_client._async.transport import AsyncTransport
 from pigeonhole_client._config import address
 from pigeonhole_client._http import Call, Form, OnWait
@@ -75,6 +76,7 @@ class AsyncPigeonhole:
         self.classifiers = AsyncClassifiers(self._transport)
         self.files = AsyncFiles(self._transport)
         self.models = AsyncModels(self._transport)
+        self.retraining = AsyncRetraining(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -33,6 +33,7 @@ from pigeonhole_client._sync.resources import (
     Models,
     segment,
 )
+from pigeonhole_client._sync.retraining import Retraining
 from pigeonhole_client._sync.transport import Transport
 from pigeonhole_client.frames import Frame
 from pigeonhole_client.types import Classifications, Evaluation, Training
@@ -76,6 +77,7 @@ class Pigeonhole:
         self.classifiers = Classifiers(self._transport)
         self.files = Files(self._transport)
         self.models = Models(self._transport)
+        self.retraining = Retraining(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """The command `pigeonhole`: the client for people and for shell scripts.
 
-Exit status: 0; 1 for a failure; 2 for a wrong command; 3 where rows of a file failed; 130 after
-Ctrl-C.
+Exit status: 0; 1 for a failure; 2 for a wrong command; 3 where rows of a file failed, or where a
+retraining promoted nothing; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pigeonhole_client.cli.calls import classify, evaluate, train
 from pigeonhole_client.cli.context import Group
 from pigeonhole_client.cli.moved import MOVED
 from pigeonhole_client.cli.objects import batches, classifiers, jobs
+from pigeonhole_client.cli.retrain import retrain
 from pigeonhole_client.cli.setup import completion, login
 from pigeonhole_client.cli.tag import tag
 from pigeonhole_client.errors import ConfigurationError, Error
@@ -37,7 +38,9 @@ def cli(context: click.Context, url: str | None, api_key: str | None) -> None:
     context.obj = {"base_url": url, "api_key": api_key}
 
 
-_COMMANDS = (classify, train, evaluate, tag, batches, jobs, classifiers, login, completion)
+_COMMANDS = (
+    classify, train, evaluate, retrain, tag, batches, jobs, classifiers, login, completion,
+)  # fmt: skip
 for _command in (*_COMMANDS, *MOVED):
     cli.add_command(_command)
 
