@@ -160,11 +160,10 @@ def _metric_faults(gate: Gate, at: tuple[float, float], test: PairedTest) -> lis
             f"{gate.minimum_gain:.3f}"
         )
     if _fails(gate, test):
-        needed = "better" if gate.test == "better" else "not worse"
-        faults.append(
-            f"{_change(gate, at)}: the test does not say with {gate.confidence:.0%} confidence "
-            f"that it is {needed} ({_interval(gate, test)})"
-        )
+        better = "the test does not say with {} confidence that it is better"
+        worse = "the test says with {} confidence that it is worse"
+        found = (better if gate.test == "better" else worse).format(f"{gate.confidence:.0%}")
+        faults.append(f"{_change(gate, at)}: {found} ({_interval(gate, test)})")
     return faults
 
 

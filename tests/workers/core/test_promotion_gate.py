@@ -48,7 +48,7 @@ def test_a_worse_challenger_does_not(test: str, statistic: str):
 
     assert not found.passed
     assert "below the minimum of 0.000" in found.reasons[0]
-    assert "does not say with 95% confidence" in found.reasons[1]
+    assert "with 95% confidence that it is" in found.reasons[1]
 
 
 def test_the_same_predictions_are_not_worse_and_not_better():
