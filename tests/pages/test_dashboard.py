@@ -36,7 +36,7 @@ Refund my last invoice.,billing
 """
 NAME = "desk"
 WORK_MS = 120_000  # of a job or a batch on a busy machine
-VIEWS = ("", "batches", "batches/new", "jobs", "classifiers", "system")
+VIEWS = ("", "batches", "batches/new", "jobs", "classifiers", "usage", "system")
 
 
 def file(name: str, text: str) -> dict[str, Any]:
@@ -161,6 +161,40 @@ def test_the_keyboard_alone_is_enough(stack: Stack, visit: Callable[..., Visit],
     page.keyboard.press("Enter")  # No
 
     expect(rollback).to_be_focused()
+
+
+def test_a_retraining_is_set_and_its_run_says_why_it_decided(
+    stack: Stack, visit: Callable[..., Visit], classifier: str
+):
+    page = visit().open("/dashboard", key=stack.key)
+    view(page, f"classifiers/{classifier}")
+    page.get_by_role("button", name="Retrain this classifier").click()
+    page.get_by_role("button", name="Start a run now").click()
+    page.locator("summary").first.wait_for(timeout=WORK_MS)
+
+    def decided() -> bool:
+        page.reload()
+        page.get_by_role("button", name="Start a run now").wait_for()
+        return page.get_by_text("Decision: skip").count() == 1
+
+    stack.until("the run has decided", decided, timeout_s=WORK_MS / 1000)
+    expect(page.locator("details[open] li").first).to_contain_text("new examples")
+
+
+def test_keys_are_made_shown_once_and_revoked(stack: Stack, visit: Callable[..., Visit]):
+    page = visit().open("/dashboard", key=stack.key)
+    view(page, "usage")
+    page.get_by_label("Name").fill(MARKUP)
+    page.get_by_role("button", name="Create a key").click()
+    shown = page.get_by_role("status").filter(has_text="only this once").locator("code")
+    secret = shown.inner_text()
+    bearer = f"Bearer {secret}"
+    assert stack.call("GET", "/v1/models", Authorization=bearer).status == 200
+    row = page.get_by_role("table", name="Keys").get_by_role("row").filter(has_text=MARKUP)
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Yes").click()
+
+    expect(row).to_contain_text("revoked")
 
 
 def test_a_batch_that_runs_is_live_and_can_be_cancelled(stack: Stack, visit: Callable[..., Visit]):

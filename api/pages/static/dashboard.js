@@ -27,9 +27,9 @@ const VIEWS = [
   { at: /^classifiers\/(.+)$/, title: (ref) => `Classifier ${ref}`, render: classifierView },
   {
     at: /^usage$/,
-    title: () => "Usage",
+    title: () => "Account",
     render: usageView,
-    link: ["#/usage", "Usage"],
+    link: ["#/usage", "Account"],
     needs: "/v1/usage",
   },
   { at: /^system$/, title: () => "System", render: systemView, link: ["#/system", "System"] },

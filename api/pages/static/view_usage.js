@@ -1,7 +1,8 @@
-/** Requests and tokens of the account, by day and by what the API groups by. */
+/** The account: its balance and rates, its usage by day and by what the API groups by, its keys. */
 
 import { call } from "./api.js";
-import { count, el, field, select, table } from "./dom.js";
+import { count, duration, el, facts, field, select, table } from "./dom.js";
+import { keys } from "./keys.js";
 
 const DAYS = [["1", "today"], ["7", "7 days"], ["30", "30 days"]];
 
@@ -17,9 +18,30 @@ export async function usageView({ place, offer, signal }) {
     list.replaceChildren(rows(answer.data ?? answer));
   };
   for (const choice of [group, days]) choice.addEventListener("change", load);
-  place.replaceChildren(el("section", { class: "panel" },
-    el("div", { class: "row" }, field("By", group), field("Time", days)), list));
+  const sections = [
+    await account(offer, signal),
+    el("section", { class: "panel" }, el("h2", {}, "Usage"),
+      el("div", { class: "row" }, field("By", group), field("Time", days)), list),
+    offer.has("/v1/keys") ? await keys({ signal }) : null,
+  ];
   await load();
+  place.replaceChildren(...sections.filter(Boolean));
+}
+
+async function account(offer, signal) {
+  if (!offer.has("/v1/account")) return null;
+  const [own, balance] = await Promise.all([
+    call("v1/account", { signal }), call("v1/balance", { signal }),
+  ]);
+  return el("section", { class: "panel" }, el("h2", {}, own.name || own.id),
+    facts([
+      ["Tier", own.tier], ["Classifiers allowed", count(own.limits.classifiers)],
+      ["Concurrent calls allowed", own.limits.concurrent_calls],
+      ["Tokens left", balance.balance == null ? "unlimited" : count(balance.balance)],
+    ]),
+    own.rates.length ? table("Rates", ["policy", "limit", "left", "full again in"],
+      own.rates.map((rate) => [rate.policy, count(rate.limit), count(rate.remaining), duration(rate.reset)]),
+      { numeric: [1, 2, 3] }) : null);
 }
 
 /** A table of whatever columns the rows have: names first, numbers after. */
@@ -28,7 +50,7 @@ function rows(data) {
   const isNumber = (name) => data.every((row) => typeof row[name] === "number");
   const columns = [...names.filter((name) => !isNumber(name)), ...names.filter(isNumber)];
   const numeric = columns.flatMap((name, index) => (isNumber(name) ? [index] : []));
-  return table("Usage", columns.map((name) => name.replaceAll("_", " ")),
+  return table("Usage by group", columns.map((name) => name.replaceAll("_", " ")),
     data.map((row) => columns.map((name) => (isNumber(name) ? count(row[name]) : String(row[name] ?? "–")))),
     { numeric });
 }
