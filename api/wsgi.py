@@ -120,6 +120,13 @@ def _services(settings: Settings) -> Services:
             max_connections=settings.api_threads,
         )
     statements = Statements(store=store)
+    key_uses = KeyUses(store)
+    authenticator = Authenticator(
+        store,
+        cache_s=settings.key_cache_s,
+        tiers=tiers.load(settings.tiers),
+        uses=key_uses,
+    )
     submit = JobSubmission(
         intake=JobIntake(
             store=store,
@@ -132,16 +139,13 @@ def _services(settings: Settings) -> Services:
         members=members,
         limits=Limits.of(settings),
         max_queued_calls=settings.max_queued_calls,
-        cache=ClassifyCache(entries, store, ttl_s=lambda _account: settings.cache_ttl_s),
+        cache=ClassifyCache(
+            entries,
+            store,
+            ttl_s=lambda account: authenticator.tier(account).cache_s or settings.cache_ttl_s,
+        ),
         balances=Balances(statements, UsageCounter(statements), RedisRunningUsage(redis)),
         quotas=Quotas(RedisRateLimiter(redis), wait_s=settings.request_timeout_s),
-    )
-    key_uses = KeyUses(store)
-    authenticator = Authenticator(
-        store,
-        cache_s=settings.key_cache_s,
-        tiers=tiers.load(settings.tiers),
-        uses=key_uses,
     )
     return Services(
         settings=settings,

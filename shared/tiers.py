@@ -44,7 +44,8 @@ class Tier(_TierTable):
         batch_rows: Rows of all batches that have not ended.
         classifiers: Classifiers of the account; `PIGEONHOLE_MAX_CLASSIFIERS` bounds them as well.
         free_tokens: Tokens that a new account is granted once; None: work has no price.
-        cache_s: How long a response may be reused for an equal request; 0: never.
+        cache_s: How long a response may be reused for an equal request; None:
+            `PIGEONHOLE_CACHE_TTL_S`.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -54,7 +55,7 @@ class Tier(_TierTable):
     batch_rows: PositiveInt | None = None
     classifiers: PositiveInt | None = None
     free_tokens: int | None = Field(default=None, ge=0)
-    cache_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    cache_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def rate(self, rate_class: RateClass) -> Rate:
         """The rate of a class of calls."""

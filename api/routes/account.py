@@ -33,6 +33,7 @@ def blueprint(services: Services) -> Blueprint:
     """The route."""
     quotas, authenticator = services.submit.quotas, services.authenticator
     max_classifiers = services.classifiers.max_classifiers
+    cache_ttl_s = services.settings.cache_ttl_s
     routes = Blueprint("account", __name__)
 
     @routes.get("/v1/account")
@@ -53,7 +54,7 @@ def blueprint(services: Services) -> Blueprint:
                     batch_rows=tier.batch_rows,
                     classifiers=tier.max_classifiers(max_classifiers),
                     free_tokens=tier.free_tokens,
-                    cache_s=tier.cache_s,
+                    cache_s=tier.cache_s or cache_ttl_s,
                 ),
                 rates=[status for quota in found if quota for status in _statuses(quota)],
             )

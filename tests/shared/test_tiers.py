@@ -44,7 +44,7 @@ def test_the_default_tier_has_no_limits() -> None:
     assert default.name == "unlimited"
     assert default.rate("zero_shot") == default.rate("few_shot") == Rate()
     assert default.concurrent_calls is default.batch_rows is default.free_tokens is None
-    assert default.cache_s == 3600
+    assert default.cache_s is None
 
 
 def test_a_file_replaces_the_tiers_that_ship(file: WriteFile) -> None:
