@@ -22,7 +22,7 @@ I was charged twice this month.
 The app crashes when I open the camera.
 My neighbour got the box that I ordered.
 Please send me an invoice with our VAT number."""
-SIXTH = "The driver gave my package to somebody else."
+SIXTH = "Please send the invoice for November with our VAT number."
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script> **bold** & <b>text</b>"
 MAX_FIRST_PAINT_MS = 1000
 VOLATILE = {"latency_ms", "cached", "tokens", "usage"}  # a repeated request may cost nothing
@@ -44,12 +44,12 @@ def test_five_tickets_two_corrections_and_two_clicks_make_a_classifier_for_the_s
     expect(rows).to_have_count(5)
     expect(rows.first).to_contain_text("times in 10")
 
-    rows.nth(3).get_by_label("Correct label").select_option("delivery")
-    rows.nth(4).get_by_label("Correct label").select_option("another label …")
-    rows.nth(4).get_by_label("Another label", exact=True).fill("invoices")
-    expect(rows.nth(4)).to_contain_text("corrected")
+    for row, label in ((rows.nth(3), "wrong recipient"), (rows.nth(4), "invoices")):
+        row.get_by_label("Correct label").select_option("another label …")
+        row.get_by_label("Another label", exact=True).fill(label)
+    expect(page.locator("#training")).to_contain_text("5 examples, 2 corrected")
     if images:
-        page.screenshot(path=images / "playground.png", caret="initial")
+        page.screenshot(path=images / "playground.png", full_page=True, caret="initial")
 
     page.get_by_role("button", name="Train from these").click()
     name = page.get_by_label("Name of the new classifier").input_value()
@@ -61,7 +61,7 @@ def test_five_tickets_two_corrections_and_two_clicks_make_a_classifier_for_the_s
     page.keyboard.insert_text(SIXTH)
     page.keyboard.press("Control+Enter")
     expect(rows).to_have_count(1)
-    expect(rows.first.locator(".verdict")).to_contain_text("delivery")
+    expect(rows.first.locator(".verdict")).to_contain_text("invoices")
     assert "invoices" in stack.call("GET", f"/v1/classifiers/{name}").body.decode()
 
 
@@ -195,7 +195,7 @@ def test_examples_of_a_label_are_sent_with_the_request_and_learnt(
     stack: Stack, visit: Callable[..., Visit]
 ):
     page = visit().open("/", key=stack.key)
-    classified(page, SIXTH, labels="delivery, billing")
+    classified(page, "The driver gave my package to somebody else.", labels="delivery, billing")
     page.get_by_role("button", name="billing", exact=True).click()
     page.get_by_label("Examples").fill("I was charged twice.\nRefund my invoice.")
     expect(page.locator("#code-text")).to_contain_text("Refund my invoice.")
