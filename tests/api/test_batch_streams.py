@@ -18,13 +18,12 @@ from api.http.sse import EventFollower, of_batches
 from api.schemas.openai.batch import BatchObject, BatchStatus
 from api.services.batches import Batches
 from api.services.files import Files
-from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import PartReport
 from shared.errors import StoreUnavailable
 from shared.jobs import Progress
 from shared.messages import encode
-from tests.api.conftest import CATALOGUE, World
+from tests.api.conftest import World
 from tests.problems import assert_openai_error
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
@@ -126,13 +125,7 @@ class TestFollowing:
             submit=services.submit,
             jobs=services.jobs,
             files=Files(store=world.store),
-            resolve=RequestResolver(
-                members=services.members,
-                text_fallback=True,
-                classifiers=services.classifiers,
-                catalogue=CATALOGUE,
-                limits=services.submit.limits,
-            ),
+            resolve=services.resolve,
             ledger=world.ledger,
             store=world.store,
             buckets=world.services.buckets,

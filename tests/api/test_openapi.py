@@ -21,6 +21,7 @@ from shared import ids, object_keys
 from shared.batches import StoredFile
 from shared.classifier_store import ClassifierStore
 from shared.dialects import openai, registry
+from shared.dialects.cn8_shapes import ProxyProblem
 from shared.dialects.openai import OpenAIError
 from shared.dialects.problem import Problem
 from shared.errors import PreconditionFailed
@@ -153,7 +154,7 @@ def test_it_describes_every_route_and_no_other(world: World):
     assert {(o.method, o.path) for o in OPERATIONS} == routes
 
 
-def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
+def test_every_error_has_the_one_shape_but_for_those_of_the_openai_and_cn8_apis():
     described = document(OPERATIONS)
     responses = described["components"]["responses"].values()
     refs = {c["schema"]["$ref"] for r in responses for c in r["content"].values()}
@@ -165,7 +166,9 @@ def test_every_error_has_the_one_shape_but_for_those_of_the_openai_api():
         if OpenAIError.__name__ in error.get("$ref", "")
     ]
 
-    assert refs == {f"#/components/schemas/{m.__name__}" for m in (Problem, OpenAIError)}
+    assert refs == {
+        f"#/components/schemas/{m.__name__}" for m in (Problem, OpenAIError, ProxyProblem)
+    }
     assert {p for p in described["paths"] if p.startswith(openai._PATHS)} == {
         p for p, _ in of_theirs
     }

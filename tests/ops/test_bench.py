@@ -50,7 +50,7 @@ def test_a_worker_that_has_ended_has_no_memory_to_speak_of():
         pass
 
     with pytest.raises(RuntimeError, match="has ended in minute 1"):
-        memory.watch(worker.pid, 1)
+        memory.watch(worker.pid, metrics_port=0, minutes=1)
 
 
 def test_watching_does_not_hide_that_it_cannot_look():

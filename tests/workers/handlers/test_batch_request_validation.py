@@ -41,7 +41,7 @@ def judged(body: dict[str, object], **said: Any) -> tuple[str, str | None] | Non
         ({**GOOD, "labels": ["red"]}, ("input_invalid_labels", "labels")),
         ({**GOOD, "threshold": "high"}, ("validation_error", "threshold")),
         ({"labels": ["red", "green"]}, ("validation_error", "input")),
-        ({"text": "red", "labels": ["red", "green"]}, ("validation_error", "input")),
+        ({"words": "red", "labels": ["red", "green"]}, ("validation_error", "input")),
         ({"input": "red"}, ("input_labels_required", "labels")),
         ({**GOOD, "input": " "}, ("validation_error", "input[0].text")),
         ({"input": "", "classifier_id": "colours"}, ("validation_error", "input[0].text")),

@@ -42,7 +42,8 @@ def test_a_part_ends_its_job_with_result_record_and_no_marker(bench: Bench):
 
 def test_items_that_could_not_be_read_are_counted_as_failed(bench: Bench):
     items = tuple(Item(images=(Media(data=colour),)) for colour in ("red", "nonsense", "broken"))
-    job = bench.submit(a_request().model_copy(update={"items": items}))
+    update = {"items": items, "errors": "per_item"}
+    job = bench.submit(a_request().model_copy(update=update))
 
     bench.parts.run(bench.claim())
 
