@@ -87,6 +87,7 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
 
 
 ALL = dict(commands(cli, "pigeonhole"))
+EXIT_STATUS = {"pigeonhole retrain": 3}  # three examples are too few for a promotion
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -120,7 +121,7 @@ def test_the_help_of_each_command_ends_with_an_example_that_runs(
     finally:
         stack.send("worker", signal.SIGCONT)
 
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == EXIT_STATUS.get(name, 0), ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -13,7 +13,7 @@ from pigeonhole_client.types import RetrainingRun
 NOT_PROMOTED = 3
 
 
-@click.command(cls=Command, example="pigeonhole retrain support --new labels.csv --wait")
+@click.command(cls=Command, example="pigeonhole retrain inbox --new examples.csv --wait")
 @click.argument("name")
 @click.option(
     "--new",
