@@ -19,7 +19,7 @@ from api.openapi.model import IDEMPOTENCY_KEY, PREFER, WAITED, Operation, file_o
 from api.schemas import body
 from api.schemas.example_file import names_stored
 from api.schemas.job import JobObject
-from api.schemas.train import TrainCallBody, TrainFileBody, parse_file, parse_stored
+from api.schemas.train import TrainBody, TrainFileBody, parse_file, parse_stored
 from shared.dialects import training
 from shared.dialects.training import TrainAnswer, UnresolvedTrainRequest
 from shared.types import TrainRequest
@@ -32,7 +32,7 @@ OPERATIONS = (
         tag="Train",
         name="train",
         summary="Make a classifier from examples, or train one further.",
-        body=TrainCallBody,
+        body=TrainBody,
         **file_of_examples(TrainFileBody),
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TrainAnswer, 202: JobObject},

@@ -26,7 +26,7 @@ class TrainFileBody(TrainFields, FileFields):
     model_config = ConfigDict(strict=False, json_schema_extra=with_file(ABOUT))
 
 
-class TrainCallBody(TrainFields, StoredExamplesFields):
+class TrainBody(TrainFields, StoredExamplesFields):
     """A train request in JSON: examples in the body, or a stored file of them."""
 
     input: LabelledInputs | None = Field(
@@ -43,7 +43,7 @@ def parse_stored(body: object) -> UnresolvedTrainRequest:
         InvalidRequest: A field is wrong, or examples are in the body as well.
     """
     try:
-        said = TrainCallBody.model_validate(body)
+        said = TrainBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
     if said.input is not None:

@@ -81,7 +81,7 @@ class TrainFields(Schema):
     metadata: Metadata = None
 
 
-class TrainBody(TrainFields):
+class InlineTrainBody(TrainFields):
     """A train request. Optional fields may be null, which means what leaving them out does."""
 
     input: LabelledInputs = Field(
@@ -139,7 +139,7 @@ def parse(body: object) -> UnresolvedTrainRequest:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = TrainBody.model_validate(body)
+        said = InlineTrainBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
     return training(said, tuple(map(example_of, said.input)))

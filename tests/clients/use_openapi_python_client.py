@@ -46,7 +46,7 @@ queued = classify.sync(
 assert get_job.sync(queued.id, client=client).id == queued.id
 
 examples = [LabelledInput(label=label, text=f"something {label}") for label in LABELS]
-trained = train.sync(client=client, body=TrainBody(examples))
+trained = train.sync(client=client, body=TrainBody(input_=examples))
 assert trained.labels == LABELS
 again = ClassifyBody(["a red rose"], classifier_id=trained.classifier_id)
 assert classify.sync(client=client, body=again).data[0].prediction in LABELS

@@ -24,6 +24,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from api.dependencies import Services
 from api.services.auth import Authenticator
+from api.services.balances import Balances
 from api.services.classifiers import ClassifierService as Named
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
@@ -32,6 +33,7 @@ from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.keys import create_key
 from api.services.quotas import Quotas
+from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.directory.object_store import DirectoryStore
@@ -45,9 +47,10 @@ from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
+from shared.statements import Statements
 from shared.types import JobKind
 from tests.fake_media import FakeMedia
-from tests.fakes import FakeBuckets, UnusedRateLimiter
+from tests.fakes import FakeBuckets, FakeRunningUsage, UnusedRateLimiter
 from tests.servers import HOST, valkey_server
 from workers import tasks
 from workers.claim_capacity import ClaimCapacity
@@ -164,6 +167,7 @@ def services(
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=2)
     members = WorkerRegistry(ledger)
     key_uses = KeyUses(store)
+    statements = Statements(store=store, clock=time.time)
     return Services(
         settings=settings,
         catalogue=CATALOGUE,
@@ -186,6 +190,12 @@ def services(
             limits=Limits(),
             max_queued_calls=16,
             cache=ClassifyCache(None, store, ttl_s=lambda _account: 60),
+            balances=Balances(
+                statements,
+                UsageCounter(statements, clock=time.time),
+                FakeRunningUsage(),
+                clock=time.time,
+            ),
             quotas=Quotas(UnusedRateLimiter(), wait_s=30),
         ),
         jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),

@@ -136,7 +136,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(training.TrainBody.model_fields, _JSON)))
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(training.InlineTrainBody.model_fields, _JSON))
+)
 def test_whatever_is_sent_is_understood_or_refused(sent: dict[str, object]):
     try:
         said = training.parse(sent)
