@@ -27,6 +27,9 @@ ALSO = {
     "cancelBatch": {409},  # it may have ended before
     "cancelJob": {409},
     "downloadTextBatchResults": {404},  # its URL is signed
+    "promoteRetrainingRun": {409},  # it had too few examples, and waits for nobody
+    "rejectRetrainingRun": {409},
+    "rollBackRetraining": {409},  # nothing was promoted
     "startTextBatch": {409},  # it was started before
     "uploadTexts": {404},  # its URL is signed
     "createUploadPartUrls": {400},  # the store of the test is a directory
@@ -47,7 +50,9 @@ class Things:
             examples.DELIVERY_ID: self.delivery,
             examples.FILE_ID: self.file,
             examples.JOB_ID: self.job,
+            examples.KEY_ID: self.key,
             examples.PART_ID: self.part,
+            examples.RUN_ID: self.run,
             examples.TEXT_BATCH_ID: self.text_batch,
             examples.UPLOAD_ID: self.upload,
             examples.WEBHOOK_ID: self.webhook,
@@ -78,6 +83,21 @@ class Things:
         self.classifier()
         body = {"classifier_id": examples.CLASSIFIER, "input": EXAMPLES["train"]["input"]}
         self.json("POST", "/v1/train", body)
+
+    def retraining(self) -> None:
+        self.classifier()
+        path = f"/v1/classifiers/{examples.CLASSIFIER}/retraining"
+        self.json("PUT", path, EXAMPLES["putRetraining"])
+
+    def run(self) -> str:
+        """One that has ended."""
+        path = f"/v1/classifiers/{examples.CLASSIFIER}/retraining/runs"
+        job = self.json("POST", path, EXAMPLES["startRetrainingRun"])["id"]
+        self._ended(f"/v1/jobs/{job}", "succeeded")
+        return str(self.json("GET", path)["data"][0]["id"])
+
+    def key(self) -> str:
+        return str(self.json("POST", "/v1/keys", EXAMPLES["createKey"])["id"])
 
     def file(self) -> str:
         return str(sent_form(self._stack, "/v1/files", {"file": ROWS, "purpose": b"batch"})["id"])
@@ -206,7 +226,8 @@ def test_of_each_operation_works(stack: Stack, operation: Operation):
         "train": Things.no_classifier,
         "rollBackClassifier": Things.second_version,
     }
-    prepare.get(operation.name, Things.classifier)(Things(stack))
+    usual = Things.retraining if "Retraining" in operation.tag else Things.classifier
+    prepare.get(operation.name, usual)(Things(stack))
     for media_type, data in bodies(operation, stack).items():
         things = Things(stack)
         if media_type.startswith(("application/json", "multipart/")) and b"\0" not in data:
