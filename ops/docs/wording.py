@@ -153,7 +153,7 @@ METRICS = {
     ),
     "pigeonhole_usage_tokens_total": (
         "worker, keeper",
-        "Charged tokens, by `kind` as above: of `inputs` and of `labels`.",
+        "Charged tokens, by `kind` as above: of `inputs`, of `labels` and of `training`.",
     ),
     "pigeonhole_webhook_attempts_total": (
         "keeper",

@@ -210,7 +210,7 @@ def test_with_errors_per_item_one_that_cannot_be_read_fails_alone(
     refused = stack.classify(inputs, labels=["a red circle", "a blue cross"])
     answer = stack.classify(inputs, labels=["a red circle", "a blue cross"], errors="per_item")
 
-    assert (refused.status, refused.json()["errors"][0]["field"]) == (422, "input[1].image")
+    assert (refused.status, refused.json()["errors"][0]["field"]) == (400, "input[1].image")
     assert answer.status == 200, answer.body
     data = answer.json()["data"]
     assert data[0]["prediction"] == "a red circle"

@@ -93,7 +93,8 @@ def test_batches_rows_tokens_trainings_and_webhooks_are_counted(
     }
     for kind, tokens in charged.items():
         parts = [
-            grown("pigeonhole_usage_tokens_total", kind=kind, of=of) for of in ("inputs", "labels")
+            grown("pigeonhole_usage_tokens_total", kind=kind, of=of)
+            for of in ("inputs", "labels", "training")
         ]
         assert sum(parts) == tokens > 0, kind
 
