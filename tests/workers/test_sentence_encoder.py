@@ -164,12 +164,12 @@ def test_a_missing_checkpoint_is_a_configuration_error(load: Any, tmp_path: Path
 def test_an_engine_that_disagrees_is_left_for_the_next(
     load: Any, folder: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.models import sentence_encoder
+    from workers.models import inference_engines
 
-    def wrong(pipeline: Any, precision: str, threads: int) -> Any:
+    def wrong(pipeline: Any, precision: str, threads: int, inputs: Any) -> Any:
         return lambda ids, mask: np.full((len(ids), 384), 384**-0.5, np.float32)
 
-    monkeypatch.setattr(sentence_encoder, "openvino_forward", wrong)
+    monkeypatch.setattr(inference_engines, "openvino_forward", wrong)
 
     with caplog.at_level(logging.INFO, "pigeonhole.models"):
         load(folder, name="minilm")

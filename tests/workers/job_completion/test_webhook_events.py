@@ -136,7 +136,7 @@ def test_a_kill_between_any_two_writes_loses_no_message_and_makes_none_twice(
         adopt(store, mortal.ledger, FakeDoorbell(lambda _: None), now=NOW)
         time.sleep(0.1)
 
-    assert died is (writes < 7), "result, job.json, two deliveries with their names, marker"
+    assert died is (writes < 8), "result, job.json, charge, two deliveries with their names, marker"
     assert object_keys.open_marker(job.id) not in store.objects
     assert sorted(each.webhook_id for each in told(store)) == sorted(hooks)
     assert len(due(store)) == 2
