@@ -185,7 +185,7 @@ def _named(fault: type[BaseModel], status: int) -> str:
 
 def _problem(fault: type[BaseModel], status: int) -> Json:
     schema = {"schema": {"$ref": _REF.format(model=fault.__name__)}}
-    media_types = [MEDIA_TYPE] if fault is Problem else []
+    media_types = [MEDIA_TYPE] if issubclass(fault, Problem) else []
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _headers(_PROBLEM_HEADERS.get(status, ())),

@@ -39,13 +39,15 @@ def _texts(value: object) -> object:
     return value
 
 
-_Texts = Annotated[list[object], BeforeValidator(_texts, json_schema_input_type=list[str])]
+_Texts = Annotated[list[object], BeforeValidator(_texts, json_schema_input_type=list[object])]
 
 
 class ClassifyTextsBody(InputFields):
     """Texts, and the labels or the classifier to classify them by."""
 
-    texts: _Texts = Field(description=f"1 to {MAX_TEXTS} texts.")
+    texts: _Texts = Field(
+        description=f"1 to {MAX_TEXTS} texts. An item that is no string has an `error` of its own."
+    )
 
 
 class TagTextsBody(ClassifyTextsBody, TagFields):
