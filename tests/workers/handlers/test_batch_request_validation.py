@@ -158,14 +158,16 @@ def test_a_line_may_ask_for_errors_per_item(bench: Bench):
         "input": ["red", {"file": ids.file_id(0, 0)}],
         "errors": "per_item",
     }
-    asked = [{"custom_id": f"c{n}", "body": body} for n, body in enumerate([mixed, other, GOOD])]
+    asked = [
+        {"custom_id": f"c{n}", "body": body} for n, body in enumerate([mixed, other, GOOD, mixed])
+    ]
     job = a_batch(bench, jsonl(*asked), rows=None)
 
     report = tried(bench, job)
     run_all(bench)
 
     done = ended(bench, job)
-    assert (report.bad_count, done.progress.completed, done.progress.failed) == (0, 3, 0)
+    assert (report.bad_count, done.progress.completed, done.progress.failed) == (0, 4, 0)
     data = {
         line["custom_id"]: line["response"]["body"]["data"]
         for line in lines(bench, result(bench, job).output_file)
@@ -174,6 +176,8 @@ def test_a_line_may_ask_for_errors_per_item(bench: Bench):
     assert [row.get("error", {}).get("field") for row in data["c0"]] == [
         None, "input[1].text", "input[2]", "input[3]",
     ]  # fmt: skip
+    assert data["c3"] == data["c0"]  # both go through the model together
+    assert "input[3]" in data["c3"][3]["error"]["message"]
     assert [row["prediction"] for row in data["c1"]] == ["red", None]
     assert data["c1"][1]["error"]["field"] == "input[1].file"
     assert report.tokens == done.usage.total_tokens

@@ -22,7 +22,15 @@ from shared.limits import Limits
 from shared.messages import encode
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import resolved
-from shared.types import ClassifyRequest, ClassifyResult, FailedItem, FileRead, Item, Usage
+from shared.types import (
+    ClassifyRequest,
+    ClassifyResult,
+    FailedItem,
+    Failure,
+    FileRead,
+    Item,
+    Usage,
+)
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
@@ -184,4 +192,18 @@ _Moved = TypeVar("_Moved", FileRead, FailedItem)
 
 
 def _moved(said: _Moved, first: int) -> _Moved:
-    return said.model_copy(update={"index": said.index - first})
+    """The same of a request whose items begin at `first` of the group, or -`first` places in it."""
+    index = said.index - first
+    if isinstance(said, FailedItem):
+        failure = _renumbered(said.failure, said.index, index)
+        return said.model_copy(update={"index": index, "failure": failure})
+    return said.model_copy(update={"index": index})
+
+
+def _renumbered(failure: Failure, index: int, other: int) -> Failure:
+    """A failure of the item `index`, whose message and fields name the item `other` instead."""
+    before, after = f"input[{index}]", f"input[{other}]"
+    fields = tuple((f.replace(before, after), *rest) for f, *rest in failure.fields)
+    return failure.model_copy(
+        update={"detail": failure.detail.replace(before, after), "fields": fields}
+    )
