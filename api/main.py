@@ -63,7 +63,7 @@ def _check_port(host: str, port: int) -> None:
     """Refuse a port that is taken: the server's own sockets would share it without a word.
 
     Raises:
-        ConfigurationError: Somebody listens there, or the address is not of this machine.
+        ConfigurationError: Another process listens there, or the address is not of this machine.
     """
     try:
         listening(host, port, shared=False).close()

@@ -123,7 +123,7 @@ class _Boot:
             patience_s=_READY_PATIENCE_S,
             complain=lambda sentence: self.log.say(sentence, level="warning"),
         ):
-            with suppress(OSError):  # nobody may be reading
+            with suppress(OSError):  # the reader may be gone
                 print(_welcome(self.settings, self.key), flush=True)
 
 
@@ -156,7 +156,7 @@ def _check_port(settings: Settings) -> None:
     """Find out before the start whether the API can listen.
 
     Raises:
-        Conflict: Somebody listens there.
+        Conflict: Another process listens there.
         ConfigurationError: It is no address of this machine.
     """
     where = f"port {settings.port} of {settings.host}"

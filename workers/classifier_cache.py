@@ -109,7 +109,7 @@ class ClassifierCache:
             yield
 
     def commit(self, draft: DraftVersion, before: Classifier, etag: str) -> Classifier | None:
-        """Make the draft the version after `before`; None if somebody else was faster.
+        """Make the draft the version after `before`; None if another process was faster.
 
         Raises:
             NotFound: The classifier was deleted meanwhile.
@@ -190,7 +190,7 @@ class ClassifierCache:
     def _moved(self, names: tuple[str, str], move: Callable[[], bool]) -> bool:
         """Move the record; what was written for it goes if it did not move.
 
-        An outage leaves the files: nobody knows then whether the record moved.
+        An outage leaves the files: whether the record moved is then unknown.
         """
         try:
             moved = move()

@@ -97,7 +97,7 @@ def gathered(futures: Sequence[Future[Any]], make: Callable[[], _A]) -> Future[_
         if last:
             try:
                 made = makers.pop()()
-            except BaseException as exc:  # noqa: BLE001  whoever waits for the whole gets it
+            except BaseException as exc:  # noqa: BLE001  the waiters for the whole get it
                 end(whole, error=without_variables(exc))
             else:
                 end(whole, made)

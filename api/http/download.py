@@ -41,7 +41,7 @@ def download(
 
     Args:
         open_part: Opens the bytes that are sent; not called where none are.
-        held: What is let go of when the answer was sent, or nobody reads it any more.
+        held: What is released when the answer was sent, or when the client reads it no more.
         size: Of the whole object, in bytes. The length of the answer is announced, so that it
             cannot be cut short unnoticed.
         tag: What the bytes are known by: other bytes have another one. Becomes the ETag.

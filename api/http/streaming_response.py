@@ -15,7 +15,7 @@ FILE_TYPE = "application/octet-stream"
 
 
 def streamed(pieces: Iterable[bytes], held: ExitStack, *, mimetype: str) -> Response:
-    """The answer; what is `held` is let go of when it was sent, or nobody reads it any more."""
+    """The answer; `held` is released when it was sent, or when the client reads it no more."""
     response = Response(pieces, mimetype=mimetype)
     response.call_on_close(held.pop_all().close)
     return response

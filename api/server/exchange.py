@@ -129,7 +129,7 @@ class Exchange:
             self._end(whole=not self._left)
 
     def abandon(self) -> None:
-        """Let go of the answer: nobody reads it any more."""
+        """Let go of the answer: the client reads it no more."""
         self._end(whole=False)
 
     def _start(

@@ -66,7 +66,7 @@ class Routing:
         self._polled = Route(pool=self.polling, max_bytes=small)
         self._own = {
             "/health/live": Route(pool=self.liveness, max_bytes=small),
-            # Anybody may ask these, and they may wait for the parts that are asked in turn.
+            # These need no key, and they may wait for the parts that they ask in turn.
             "/health/ready": Route(pool=self.readiness, max_bytes=small),
             "/metrics": Route(pool=self.readiness, max_bytes=small),
         }

@@ -164,11 +164,11 @@ class ClassifierService:
         return len(names)
 
     def check_new(self, account: str, new: NewClassifier) -> None:
-        """Refuse a classifier that could not be made; whoever makes it checks the name again.
+        """Refuse a classifier that could not be made; the training job checks the name again.
 
         Raises:
             Conflict: The caller has another of the name.
-            ResourceLimitExceeded: He has as many as he may.
+            ResourceLimitExceeded: The account has as many as its tier allows.
         """
         self.records.check_new(
             account, new, most=self.tier_of(account).max_classifiers(self.max_classifiers)

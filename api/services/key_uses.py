@@ -1,6 +1,6 @@
 """The last use of each key: in memory, and written to the store at most once a minute per key.
 
-It is for operators who want to revoke what nobody uses, so a minute is exact enough. One thread
+It is for operators who want to revoke unused keys, so a minute is exact enough. One thread
 writes; a call is never delayed, and never fails, by it. A process that is killed loses the uses of
 its last minute. The time never goes back: of several processes the latest use stands.
 """

@@ -137,7 +137,7 @@ class ReadinessProbe:
         self.submit.run_sync(
             ClassifyRequest(
                 model=self.default_model,
-                items=(Item(text="Is anybody there?"),),
+                items=(Item(text="Is a worker there?"),),
                 questions=(Question(labels=("yes", "no")),),
             ),
             caller=_PROBE,

@@ -142,7 +142,7 @@ class RequestResolver:
         Raises:
             NotFound: The caller has no such classifier.
             Conflict: It was trained with another model; or another has the name of the new one.
-            ResourceLimitExceeded: The caller has as many classifiers as he may.
+            ResourceLimitExceeded: The account has as many classifiers as its tier allows.
             ModelNotFound: There is no such model.
             InvalidRequest: An example is wrong, or the version meant is not the latest.
             InvalidLabels: Fewer than two labels for a new classifier.

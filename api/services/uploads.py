@@ -2,7 +2,7 @@
 
 A part is an object; the file is made by reading them one after the other, whole or not at all. Who
 ends an upload is decided by its record, which moves by compare-and-set. What is left of one that
-nobody ends is deleted by the keeper.
+is never completed is deleted by the keeper.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def problem(data: Path, name: str, embed: Embed, cache: Path | None) -> Dataset:
 
 
 def cell(p: Dataset, size: int, seeds: Sequence[int]) -> QualityCell:
-    """Everybody on the same samples."""
+    """All learners on the same samples."""
     zero = macro_f1(p.test.y, scores(p.test.x, p.prior, scale=SCALE).argmax(axis=1))
     rows, errors, floors = [], [], []
     for seed in seeds:

@@ -144,7 +144,7 @@ def running() -> Iterator[Service]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port that no process listens on at the moment."""
     with socket.create_server((HOST, 0)) as free:
         return int(free.getsockname()[1])
 
@@ -165,7 +165,7 @@ def _await_ready(launcher: subprocess.Popen[bytes], port: int, log: Path) -> Non
                 if b" 200 " in connection.recv(64):
                     return
         except OSError:
-            pass  # nobody listens yet
+            pass  # the service does not listen yet
         threading.Event().wait(0.2)
     raise RuntimeError(f"the service did not start:\n{log.read_text()[-3000:]}")
 

@@ -99,10 +99,10 @@ def nothing(questions: Questions) -> dict[str, Any]:
     """An answer without any."""
     if questions[0].group is None:
         return {"prediction": None, "score": None, "predictions": []}
-    nobody = {question.group: None for question in questions}
+    no_label = {question.group: None for question in questions}
     return {
-        "prediction": nobody,
-        "score": nobody,
+        "prediction": no_label,
+        "score": no_label,
         "predictions": {question.group: [] for question in questions},
     }
 
@@ -164,7 +164,7 @@ def _row(question: Question, answer: Answer) -> dict[str, Any]:
 
 
 def _doubt(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
-    """How close the second was; empty where nobody asked."""
+    """How close the second was; empty where the request did not ask."""
     margins = {q.group: each.margin for q, each in zip(questions, answers, strict=True)}
     if all(margin is None for margin in margins.values()):
         return {}
@@ -177,7 +177,7 @@ def _doubt(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
 
 
 def _fit(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
-    """How typical the item is of anything described; empty where nobody asked."""
+    """How typical the item is of anything described; empty where the request did not ask."""
     fits = {q.group: each.fit for q, each in zip(questions, answers, strict=True)}
     if all(fit is None for fit in fits.values()):
         return {}

@@ -11,9 +11,8 @@ from shared.types import ClassifyRequest, Priority
 class UnresolvedRequest:
     """A request that is whole but for the classifier, which `classifier` refers to.
 
-    `model` is the one that the caller names, None where he names none, and `priority` the class
-    that he wants to wait in. Thresholds by label are not
-    yet compared with the labels of a classifier.
+    `model` and `priority` are those that the caller names; `model` is None where the caller names
+    none. Thresholds by label are not yet compared with the labels of a classifier.
     """
 
     request: ClassifyRequest

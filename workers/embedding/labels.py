@@ -1,7 +1,7 @@
 """A question's labels as a model sees them: prompts embedded, averaged, measured, and remembered.
 
 The sets used last are kept, so that 256 labels cost nothing the second time. A set on its way
-through the model is shared with whoever asks meanwhile.
+through the model is shared with other requests for it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def embed_labels(
     def finish(rows: Future[Rows]) -> None:
         try:
             made.set_result(prompts.average(rows.result(), len(templates)))
-        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+        except BaseException as exc:  # noqa: BLE001  the waiters for the labels get it
             made.set_exception(without_variables(exc))
 
     embedded.add_done_callback(finish)
@@ -210,7 +210,7 @@ def _make(
                 scale,
                 tokens,
             )
-        except BaseException as exc:  # noqa: BLE001  whoever waits for the labels gets it
+        except BaseException as exc:  # noqa: BLE001  the waiters for the labels get it
             made.set_exception(without_variables(exc))
         else:
             made.set_result(measured)

@@ -77,7 +77,7 @@ class LoadedModel:
     def full_accounts(self, priority: Priority, *, passes: int) -> set[str]:
         """Accounts with so many forward passes of a tower waiting in the class and above it.
 
-        So are those whose long texts are being tokenised: nobody knows yet how many they will be.
+        So are those whose long texts are being tokenised: how many they will be is not known yet.
         """
         full = self.tokenizer.tokenising(priority)
         return full.union(*(b.full_accounts(priority, passes=passes) for b in self.batchers))

@@ -1,14 +1,13 @@
-"""Long texts to token ids, in turns: a short text never waits for a long one to be tokenised.
+"""Tokenises long texts in turns, so that a short text never waits for a long one.
 
-A megabyte of text takes a tokenizer 0.3 s of two cores. Whoever has so much hands it over here: one
-thread does it by steps of 65,536 characters, about 20 ms, and between two steps it looks whose turn
-it is: calls before bulk, then the account for which the fewest characters were done
-(`workers.microbatching.fair_order`), then what was handed over first. So no more than one step is
-ever under
-way: the tokenizer's own threads are shared by the whole process, and they do what they were given
-in order. Work whose future was cancelled or whose deadline has passed is dropped between two steps.
+A megabyte of text takes a tokenizer 0.3 s of two cores. One thread tokenises long texts in steps of
+65,536 characters, about 20 ms each. After each step it chooses the next text: calls before bulk,
+then the account with the fewest characters done (`workers.microbatching.fair_order`), then the
+oldest. Never more than one step is under way: all threads of the process share the threads of the
+tokenizer, which does steps in the order in which they arrive. Texts whose future was cancelled or
+whose deadline has passed are dropped between two steps.
 
-The thread lives while there is something to do.
+The thread lives while there are texts.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ class LongTexts:
                 chars = next(work.steps)
         except StopIteration as stop:
             found, chars = stop.value, min(work.chars, STEP_CHARS)
-        except BaseException as exc:  # noqa: BLE001  whoever waits for the ids gets it
+        except BaseException as exc:  # noqa: BLE001  the waiters for the ids get it
             error = without_variables(exc)
         over = found is not None or error is not None or work.future.cancelled()
         with self._lock:

@@ -1,11 +1,13 @@
-"""Images and documents are made of bytes in child processes: which children, and for how long.
+"""Decodes images and documents in child processes: in which children, and for how long.
 
-What somebody waits for is begun by quick children. What has taken one of them `_QUICK_S` of
-processor time is begun again by a patient one: so a file that takes long keeps no other waiting for
-more than that, and costs that much more. Documents of bulk are begun by patient children at once.
-Patient children let every other process go first. `limit_s` holds for a file from when its bytes
-are given to a child: for its text, form fields, notes and pages together, in quick and patient
-children together; what it waited, and its download, are not counted.
+Media of synchronous calls begin in quick children. After `_QUICK_S` of processor time in one of
+them a medium begins again in a patient child. So a slow file delays others by no more than that,
+and costs that much more. Documents of bulk begin in patient children at once. Patient children have
+a lower scheduling priority than every other process.
+
+`limit_s` counts from the moment at which a child gets the bytes of a file. It bounds text, form
+fields, notes and pages together, in quick and patient children together. The time in the queue and
+the download do not count.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from workers.sandbox.pool import Sandbox
 _MODULES = ("workers.inputs.documents.reader", "workers.inputs.images.decode")
 _ROOM_S = 30.0  # a queue of the decoders that stays full so long does not move
 _QUICK_S = 1.0  # a page of text takes 0.01, one of a scan 0.1 to 0.3
-_AWAITED = 2  # times the limit by the clock, where somebody waits: less than a call waits
+_AWAITED = 2  # times the limit by the clock, for a synchronous call: less than the call waits
 _T = TypeVar("_T")
 
 
@@ -76,7 +78,7 @@ class Decoders:
     def document_of_bulk(
         self, data: bytes, frame: Frame | None, max_pages: int
     ) -> Future[Document]:
-        """The same, where nobody waits."""
+        """The same, for bulk."""
         return self._patiently(reader.read, data, frame, max_pages, DocumentBounds())
 
     def healthy(self) -> bool:

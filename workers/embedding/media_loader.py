@@ -1,13 +1,16 @@
-"""What items hold beside text, read: bytes from wherever they are, then images and documents.
+"""Loads the media of items: fetches the bytes, then decodes images and documents.
 
-A few of each priority are under way at a time, so that what has been read but not yet been used
-stays small, and so that bulk that waits for a slow address keeps nobody else from reading. Those of
-addresses have turns of their own: who sends the bytes waits for no stranger. What has been read is
-decoded in the order of priority: who waits for an answer goes before bulk, behind what the children
-are at. Of equals, each call's first is read before anyone's second, and each account's too, so that
-a call of a thousand, or a thousand calls, keep none of one waiting; and documents, which may take
-long, leave a child to images. How bytes are fetched (`workers.inputs.media_fetcher`) and decoded
-(`workers.embedding.media_decoder`) is not decided here.
+Each priority has a few media under way at a time. This bounds the bytes that are loaded but not
+used yet, and bulk that waits for a slow address keeps no other call from loading. Media at
+addresses have slots of their own, so that media in request bodies never wait for a download.
+
+Decoding follows the priority: synchronous calls go before bulk, behind what the children decode
+already. Within a priority, the first medium of each call goes before the second of any call, and so
+for accounts: neither a call of a thousand media nor a thousand calls delay a call of one. Documents
+may take long, so one child is left to images.
+
+`workers.inputs.media_fetcher` decides how bytes are fetched, `workers.embedding.media_decoder` how
+they are decoded.
 """
 
 from __future__ import annotations
@@ -321,7 +324,7 @@ class PrioritySemaphore:
     def _begin(self, start: Callable[[], Future[Any]], whole: Decoding[Any]) -> None:
         try:
             work = start()
-        except BaseException as exc:  # noqa: BLE001  whoever waits for it gets it
+        except BaseException as exc:  # noqa: BLE001  its waiters get it
             self._leave()
             end(whole.place)
             end(whole, error=without_variables(exc))
@@ -330,7 +333,7 @@ class PrioritySemaphore:
         def left(_: Future[Any]) -> None:
             self._leave()
             end(whole.place)
-            self._next()  # first: whoever waits for this one may be slow
+            self._next()  # first: the waiters of this one may be slow
 
         cancel_with(whole, [work])
         if work.done():  # without going on from here: a thousand such would be too deep a call

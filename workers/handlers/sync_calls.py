@@ -29,7 +29,7 @@ from workers.futures import without_variables
 from workers.work_context import WorkContext
 
 log = Log("call")
-_KEEP_S = 60.0  # an answer nobody waits for any more
+_KEEP_S = 60.0  # an answer whose caller waits no more
 _CRASHED = PigeonholeError("the worker failed on this request")
 _MAX_OPEN_BYTES = 64 * 2**20
 """Of the messages of open calls: two of the largest bodies, or documents of ten million tokens."""

@@ -88,7 +88,7 @@ class TaskRunner:
             except (Unavailable, MessageTooNew) as exc:
                 log.warning("part.given_back", reason=exc.detail, attempt=claim.attempt)
                 delay_s = float(exc.retry_after_s or 1)
-                self._release(claim, delay_s=delay_s, burn=False)  # nobody's fault
+                self._release(claim, delay_s=delay_s, burn=False)  # not the job's fault
             except Exception as exc:  # noqa: BLE001  a bug must count as an attempt
                 log.error("part.crashed", exc=exc, attempt=claim.attempt)
                 if claim.task != FINALISE and claim.attempt >= self.max_attempts:
@@ -102,7 +102,7 @@ class TaskRunner:
         """Do the part; the claim to finalise with, if this was the last one."""
         job = self._started(claim)
         if job is None:
-            # Whoever ended it may have died, or lost Redis, before he could abandon it.
+            # The process that ended it may have died, or lost Redis, before it abandoned the call.
             self.ledger.abort_job(claim.job_id)
             self._release(claim, delay_s=0, burn=False)
             return None

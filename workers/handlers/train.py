@@ -3,8 +3,8 @@
     examples embedded → learnt on the latest version → weights and report on the store →
     record moved by compare-and-set (the version exists) → examples kept, if the owner wants it
 
-Whoever finds the record moved by another learns again on what is there now; the vectors stay. A job
-that is run again finds in the record which version it made.
+A job that finds the record moved by another job learns again on the new latest version and keeps
+the embeddings. A job that runs again finds in the record which version it made.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Encoders of models that were trained with a prefix before every text, such as `query:`.
 
-The prefix stands before each window like a special token: nobody is charged for it, and a long text
+The prefix stands before each window like a special token: it is not charged, and a long text
 has it in each of its windows.
 """
 

@@ -72,8 +72,8 @@ class BatchStatus:
     def status(self) -> Status:
         """What the batch is doing.
 
-        One whose window is over has expired once its files are there, or if there is nobody who
-        could put them together soon.
+        A batch whose window is over is expired once its files exist, or while no worker can write
+        them soon.
         """
         if not self.attended and self.job.state in _LAPSING:
             return "expired"

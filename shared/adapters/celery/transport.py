@@ -1,9 +1,10 @@
-"""The transport of doorbells: kombu's for Redis, which hands on nothing but doorbells.
+"""The transport of doorbells: kombu's Redis transport, which passes on doorbells only.
 
-Whoever can write to Redis can put anything into a queue, and Celery and kombu end the process at
-half of it: what is no JSON, has no body, broken base64, an id that is a list, a time limit that is
-a number. So a message is looked at before they do: it must ring for the queue that it lies in. What
-is handed on is made anew from that alone, and the rest is dropped, counted and logged.
+Any client with the Redis password can put anything into a queue. Several malformed messages end a
+Celery process: a body that is missing, not JSON or broken base64; an id that is a list; a time
+limit that is a number. So each message is checked before Celery sees it: it must be a doorbell of
+the queue it came from. A new message is made from the doorbell; all else is dropped, counted and
+logged.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ def hold(path: str, *, timeout_s: float) -> Iterator[None]:
 
     Args:
         path: The lock's file, made if need be. It is never removed: a lock on a removed file
-            excludes nobody.
+            excludes no other process.
         timeout_s: How long to wait for other holders.
 
     Raises:
-        StoreUnavailable: Somebody held the lock for all that time.
+        StoreUnavailable: Another process held the lock for all that time.
         OSError: The file cannot be opened or locked.
     """
     # Opened anew for each hold: a lock belongs to the open file, so a descriptor shared by

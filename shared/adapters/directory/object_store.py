@@ -39,7 +39,7 @@ class DirectoryStore:
     """An `ObjectStore` below a directory, for any number of threads and processes.
 
     An ETag is a hash of the content, as on S3: content that was replaced and came back has its
-    old ETag, so `if_match` says "these are still the bytes I read", not "nobody wrote since". A
+    old ETag, so `if_match` says "these are still the bytes I read", not "no process wrote since". A
     record that must tell the two apart carries a counter.
 
     Args:
@@ -150,7 +150,7 @@ class DirectoryStore:
 
     def presign_put(self, name: str, *, expires_s: int) -> str | None:  # noqa: ARG002
         check_name(name)
-        return None  # nobody but us can write here
+        return None  # no other process can write here
 
     def presign_post(
         self,

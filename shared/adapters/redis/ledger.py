@@ -217,7 +217,7 @@ class RedisLedger:
             if left <= 0:
                 return False
             with broker_errors():
-                # The token goes back to where it came from, for whoever else waits.
+                # The token goes back to where it came from, for the next waiter.
                 self._client.blmove(ended, ended, min(left, _SLICE_S))
 
     def reclaim_expired(self, *, attempts: int, limit: int = 1000) -> ReapReport:

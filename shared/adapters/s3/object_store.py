@@ -200,7 +200,7 @@ class S3Store:
         """Run the request that makes an object visible; returns the ETag.
 
         The answer to a write can get lost and the write be sent again, by us or by a proxy. The
-        second one then meets the first, and reads as somebody else's. So every write carries a
+        second one then meets the first, and reads as another writer's. So every write carries a
         mark of its own as metadata, and one that is refused looks whose mark the object has.
         (The bytes would not tell: two writers may write the same.)
         """

@@ -31,8 +31,8 @@ from workers.handlers.batch.row_bitmap import ranges
 from workers.leases import Lease
 
 log = Log("batch")
-_DEATHS_ALONE = 2  # of a row that was running alone; one may be somebody else's fault
-_NOBODY = -1
+_DEATHS_ALONE = 2  # of a row that was running alone; one may be another row's fault
+_NO_ROWS = -1
 _MAX_ATTEMPTS = 24  # of a part; what was ever under way when a worker died is given up then
 
 
@@ -128,7 +128,7 @@ class PartRunner:
         )
         runs = _runs(claim, len(rows))
         lines = Lines()
-        self._note(claim, runs, _NOBODY)
+        self._note(claim, runs, _NO_ROWS)
         try:
             with self._suspects if claim.attempt > 1 else nullcontext():
                 for index, run in enumerate(runs):
@@ -137,7 +137,7 @@ class PartRunner:
                     lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
         except Exception:
             with suppress(PigeonholeError):
-                self._note(claim, runs, _NOBODY)  # given back, not dead: nobody is to blame
+                self._note(claim, runs, _NO_ROWS)  # given back, not dead: no row is to blame
             raise
         output = b"".join(lines.output)
         report = PartReport(

@@ -220,4 +220,4 @@ def _lines(path: str | None) -> list[dict[str, Any]]:
 
 
 def _nothing(_: object) -> None:
-    """Progress that nobody asked for."""
+    """Progress that the caller did not ask for."""
