@@ -66,7 +66,7 @@ class Services:
     @cached_property
     def metrics(self) -> ApiMetrics:
         """The counts of the process."""
-        return ApiMetrics(self.ledger)
+        return ApiMetrics(self.ledger, self.catalogue)
 
     @cached_property
     def statements(self) -> Statements:

@@ -48,11 +48,6 @@ def lane_of(queue: str) -> str:
     return ".".join(queue.split(".", 2)[:2])
 
 
-def lanes() -> tuple[str, ...]:
-    """Every lane that there is."""
-    return (*(f"{device}.{lane}" for device in DEVICES for lane in _LANES.values()), CONTROL)
-
-
 def model_of(queue: str) -> str:
     """The model of the queue; none of `CONTROL`.
 

@@ -19,6 +19,7 @@ from ops.docs.pages import table
 from shared import settings
 from shared.jobs import TRANSITIONS
 from shared.key_record import SCOPES
+from shared.model_catalogue import load as load_catalogue
 from shared.settings import PREFIX, Settings
 from shared.statuses import STATUS
 from workers import metrics as worker_metrics
@@ -65,9 +66,7 @@ def metrics() -> str:
     Raises:
         LookupError: `wording.METRICS` lacks a metric, or has one that no process exposes.
     """
-    ledger: Any = _EmptyLedger()
-    found = [*_instruments(ApiMetrics(ledger)), *_instruments(worker_metrics)]
-    known = {**_shapes(found), **_shapes(_LedgerCollector(ledger).collect())}
+    known = metric_shapes()
     if known.keys() != wording.METRICS.keys():
         names = known.keys() ^ wording.METRICS.keys()
         raise LookupError(f"wording.METRICS and the metrics of the code differ: {names}")
@@ -76,6 +75,14 @@ def metrics() -> str:
         kind, labels = known[name]
         rows.append((f"`{name}`", by, kind, ", ".join(f"`{each}`" for each in labels), about))
     return table(*rows)
+
+
+def metric_shapes() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The type and the labels of every metric of the product, by the name that it is exposed by."""
+    ledger: Any = _EmptyLedger()
+    catalogue = load_catalogue(default=Settings().default_model)
+    found = [*_instruments(ApiMetrics(ledger, catalogue)), *_instruments(worker_metrics)]
+    return {**_shapes(found), **_shapes(_LedgerCollector(ledger, catalogue).collect())}
 
 
 class _EmptyLedger:

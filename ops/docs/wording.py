@@ -117,8 +117,16 @@ METRICS = {
         "keeper",
         "Charges of jobs and of synchronous calls that were added to statements.",
     ),
-    "pigeonhole_queue_waiting": ("API", "Calls and tasks of jobs that wait, over all models."),
-    "pigeonhole_live_processes": ("API", "Living workers and keepers."),
+    "pigeonhole_queue_waiting": (
+        "API",
+        "Calls and jobs with ready tasks that wait, by queue (device and lane) and by model of the "
+        "catalogue; what waits for a model that has left it is `other`. Every API process exposes "
+        "the same number: take the maximum over them, then the sum.",
+    ),
+    "pigeonhole_live_processes": (
+        "API",
+        "Living workers and keepers, the same number from every API process.",
+    ),
     "pigeonhole_cache_bytes": (
         "worker",
         "Bytes in the caches of label prompts, measured label sets and classifiers; "

@@ -13,7 +13,7 @@ from api.services import readiness
 from api.services.metrics import ApiMetrics
 from shared.member_reports import MemberReport
 from shared.messages import encode
-from tests.api.conftest import World
+from tests.api.conftest import CATALOGUE, World
 from tests.fake_ledger import FakeLedger
 from tests.problems import assert_problem
 
@@ -143,8 +143,21 @@ class TestMetrics:
         assert counted % ("GET", "none", 404) in text
         assert 'method="other"' in text
         assert "secret" not in text
-        assert 'pigeonhole_queue_waiting{queue="cpu.standard"} 0.0' in text
+        assert 'pigeonhole_queue_waiting{model="tiny",queue="cpu.standard"} 0.0' in text
         assert 'pigeonhole_live_processes{role="worker"} 1.0' in text
+
+    def test_count_what_waits_by_queue_and_by_models_of_the_catalogue(
+        self, client: FlaskClient, world: World
+    ):
+        for queue in ("cpu.bulk.tiny", "cpu.bulk.gone", "cpu.bulk.gone-too", "tpu.bulk.tiny"):
+            world.ledger.enqueue_call(queue, b"{}", bound=9)
+
+        text = client.get("/metrics").get_data(as_text=True)
+
+        assert 'pigeonhole_queue_waiting{model="tiny",queue="cpu.bulk"} 1.0' in text
+        assert 'pigeonhole_queue_waiting{model="other",queue="cpu.bulk"} 2.0' in text
+        assert 'pigeonhole_queue_waiting{model="tiny",queue="other"} 1.0' in text
+        assert "gone" not in text
 
     def test_are_scraped_while_redis_is_away(self, client: FlaskClient, world: World):
         world.ledger.away = True
@@ -156,7 +169,7 @@ class TestMetrics:
         assert "pigeonhole_queue_waiting" not in answer.get_data(as_text=True)
 
     def test_two_apps_do_not_share_counts(self):
-        one, other = ApiMetrics(FakeLedger()), ApiMetrics(FakeLedger())
+        one, other = (ApiMetrics(FakeLedger(), CATALOGUE) for _ in range(2))
 
         one.count(method="GET", route="/", status=200, seconds=0.1)
 

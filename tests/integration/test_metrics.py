@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.test_batches import ended, start
+from tests.ops.monitoring import QUERIES, labels_of, values_of
 from tests.servers import HOST, free_port
 from tests.stack import LABELS, Stack, running_stack
 from tests.third_party_servers import stranger
@@ -55,6 +56,29 @@ def measured(tmp_path: Path, receiver: Receiver) -> Iterator[tuple[Stack, int, i
             stack.start(name, metrics_port=port)
         stack.until_ready()
         yield stack, worker, keeper, server.url("/hook")
+
+
+def unanswered(samples: Samples) -> set[str]:
+    """The queries of alerts and of the dashboard for which there is no series."""
+    served = [(name, dict(labels)) for name, labels in samples]
+
+    def has(metric: str, labels: set[str], equal: dict[str, str]) -> bool:
+        return any(
+            name == metric and labels <= found.keys() and equal.items() <= found.items()
+            for name, found in served
+        )
+
+    return {
+        f"{place}: {metric}"
+        for place, query in QUERIES.items()
+        for metric, labels in labels_of(query).items()
+        if metric != "up"  # Prometheus makes it; and no call was refused yet
+        and not has(
+            metric,
+            labels,
+            {k: v for of, k, v in values_of(query) if of == metric and k != "status"},
+        )
+    }
 
 
 def test_batches_rows_tokens_trainings_and_webhooks_are_counted(
@@ -106,3 +130,4 @@ def test_batches_rows_tokens_trainings_and_webhooks_are_counted(
     told = scrape(keeper_port)
     assert (tried("retried"), tried("failed")) == (1, 0)
     assert value(told, "pigeonhole_webhook_attempt_seconds_count") == 3
+    assert unanswered(after | told | scrape(stack.port)) == set()

@@ -10,9 +10,14 @@ export async function systemView({ place, signal }) {
     send("metrics", { signal }).then((response) => response.text()).catch(() => ""),
   ]);
   const gauges = [...metrics.matchAll(
-    /^pigeonhole_(queue_waiting|live_processes)\{(?:queue|role)="([^"]*)"\} (\S+)$/gm)];
-  const of = (name) => gauges.filter(([, metric]) => metric === name)
-    .map(([, , label, value]) => [label, String(Number(value))]);
+    /^pigeonhole_(queue_waiting|live_processes)\{.*?(?:queue|role)="([^"]*)".*?\} (\S+)$/gm)];
+  const of = (name) => {
+    const sums = new Map();  // over the models of a queue
+    for (const [, metric, label, value] of gauges) {
+      if (metric === name) sums.set(label, (sums.get(label) ?? 0) + Number(value));
+    }
+    return [...sums].map(([label, sum]) => [label, String(sum)]);
+  };
   place.replaceChildren(
     el("section", { class: "panel" },
       el("h2", {}, "Health"),
