@@ -1,9 +1,10 @@
-"""The worker process: models loaded and warmed here, then a Celery worker. `python -m workers.main`
+"""The worker process: loads and warms up models, then runs a Celery worker. `python -m
+workers.main`
 
-Says that it is ready only after an item went through every model. SIGTERM: nothing more is claimed,
-what runs is finished within `shutdown_grace_s`, the rest goes back by its lease. A worker that has
-grown above its bound of memory finishes its parts and then ends in the same way, for whatever keeps
-workers running (the launcher, a container's restart policy) to start another.
+The worker is ready after one item has passed through every model. After SIGTERM it claims nothing
+more and finishes running work within `shutdown_grace_s`; the leases return the rest. A worker above
+its memory limit finishes its parts and ends in the same way; the launcher, or the restart policy of
+its container, starts another one.
 """
 
 from __future__ import annotations

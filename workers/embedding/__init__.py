@@ -1,1 +1,1 @@
-"""Items and labels to vectors: what is read of an item, and what a model sees of it."""
+"""Embedding: items and label prompts become vectors; media are loaded, long texts cut."""

@@ -1,7 +1,7 @@
-"""How long one call waits for strangers: what they have not sent by then fails by itself.
+"""The deadline of the downloads of one call: a download that is late fails its item alone.
 
-So a slow host costs its own items, and not those that came. What has come is judged in the time
-that is left, and is not cut off here; nor is how long one address may take decided here.
+A slow host therefore costs its own items only. Content that has arrived is processed in the rest of
+the time of the call. The time limit of a single download is in `workers.inputs.media_fetcher`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Items to vectors: what a model sees of a text, of images, of a document.
+"""Embeds items: texts, images and documents become views.
 
-A view is one vector that an item is judged by. A text is one view; so are images of one thing,
-the mean of their vectors. A document is judged by the view of its text, by that of its pages, or by
-both, if it has both; and each page by itself, if that is asked for. An item that cannot be read
-fails alone.
+A view is one vector by which an item is scored. A text has one view. The images of an item have
+one: the mean of their vectors. A document has a view of its text, a view of its pages, or both; on
+request each page is scored by itself, too. An item that cannot be read fails alone.
 
 Letters: N items, V views, P pages, D dimensions.
 """

@@ -1,7 +1,8 @@
-"""A question's labels as a model sees them: prompts embedded, averaged, measured, and remembered.
+"""Embeds the labels of a question: their prompts are embedded and averaged, and the result is
+cached.
 
-The sets used last are kept, so that 256 labels cost nothing the second time. A set on its way
-through the model is shared with other requests for it.
+With the cache, 256 labels cost nothing the second time. Concurrent requests for one set of labels
+share one computation.
 """
 
 from __future__ import annotations

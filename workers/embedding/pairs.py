@@ -1,4 +1,5 @@
-"""Pairs of texts through an NLI model: long premises by windows, of which the best one counts.
+"""Scores pairs of texts with an NLI model; a long premise is cut into windows, and the best one
+counts.
 
 Letters: V premises, W windows (W ≥ V), H hypotheses, K hypotheses that a premise is compared with.
 """

@@ -1,6 +1,6 @@
-"""What was seen of items, put together: vectors of texts, images and pages to views of items.
+"""Pooling: the vectors of texts, images and pages become the views of items.
 
-A view is one vector that an item is judged by, and whether it is of images.
+A view is one vector by which an item is scored, with a flag that says whether it is of images.
 
 Letters: N items, V views, M images of an item, D dimensions.
 """

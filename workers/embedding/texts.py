@@ -1,7 +1,7 @@
-"""Texts of any length, and images, to vectors, over encoders and their batchers.
+"""Embeds texts of any length, and images, with an encoder and its microbatcher.
 
 Decides how a long text is cut into windows, how their vectors become one, and which label prompts
-are remembered. Priorities and batches are the batcher's (`workers.microbatching.microbatcher`).
+are cached. Priorities and batches are decided by `workers.microbatching.microbatcher`.
 
 Letters: N texts, W windows (W ≥ N), P prompts, D dimensions.
 """

@@ -1,13 +1,13 @@
-"""Texts to token ids by short pieces, so that a long text costs what its ids cost and no more.
+"""Tokenises a text in short pieces, so that the memory of a long text is that of its token ids.
 
-Decides where a text may be cut for its tokenizer. A tokenizer keeps about 90 bytes for each
-character that it works at, and each id as an object of Python takes 40: 700 MB for a document of
-eight million characters, which glibc did not give back. Pieces of 8,192 characters, whose ids are
-kept in 4 bytes each, take 14 MB and the same time.
+Decides where a text may be cut. A tokenizer keeps about 90 bytes for each character of a piece, and
+a token id as a Python object takes 40 bytes: 700 MB for a document of eight million characters,
+which glibc did not return. Pieces of 8,192 characters, with ids of 4 bytes, take 14 MB and the same
+time.
 
-A cut stands before a single blank or line end between two letters or digits: every tokenizer of the
-catalogue ends a token there, so the ids are those of the whole text. Only where there is no such
-place within 65,536 characters is a run cut inside, which may add a token or two.
+A cut is made before a single blank or line end between two letters or digits. Every tokenizer of
+the catalogue ends a token there, so the ids equal those of the whole text. If 65,536 characters
+contain no such place, a run is cut inside, which may add a token or two.
 """
 
 from __future__ import annotations

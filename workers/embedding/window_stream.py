@@ -1,9 +1,9 @@
-"""Vectors of many windows, which are cut and go to the batcher some at a time.
+"""Embeds many windows in chunks: windows are cut and queued in the microbatcher some at a time.
 
-Decides how many windows of a request are cut and queued at once, so that a document of a million
-tokens, or a thousand texts of five thousand, cost their ids, 4 bytes each, and a vector for each
-text: all their windows queued at once took 60 and 109 MB on top. How a text is cut and averaged is
-`workers.embedding.texts`'s.
+Decides how many windows of a request are queued at once. A document of a million tokens, or a
+thousand texts of five thousand, then costs 4 bytes per token and one vector per text. With all
+windows queued at once these two took 60 and 109 MB more. `workers.embedding.texts` decides how a
+text is cut and how vectors are averaged.
 
 Letters: N texts, W windows of a chunk, D dimensions.
 """

@@ -1,5 +1,5 @@
-"""One file for each thing a worker is asked to do; each takes its ports as arguments.
+"""Handlers: one module per kind of work. Each handler gets its ports as arguments.
 
-`call` answers inline requests, `part` runs a task of a durable job, `finalise` ends one; both kinds
-of work meet in `classify`.
+`sync_calls` answers synchronous calls, `task_runner` runs a task of a durable job, and `finalise`
+ends a job. Calls and jobs share the handler of their kind, such as `classify`.
 """

@@ -1,8 +1,8 @@
-"""Classification, zero-shot or by a classifier: what inline calls and durable parts both do.
+"""Classification, zero-shot or by a classifier, for synchronous calls and for parts of jobs.
 
-Decides how items, scores (`workers.scoring`) and selection make an answer. `begin` tokenises,
-checks and hands windows to the microbatcher; `PendingClassification.result` makes the answers. In
-between nothing waits but the model.
+Decides how items, scores (`workers.scoring`) and selection become answers. `begin` tokenises and
+validates the items and queues windows in the microbatcher; `PendingClassification.result` makes the
+answers. Between the two, only the forward passes take time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A draft becomes the next version of a classifier once, with any number of concurrent trainers."""
+"""Commits a draft as the next version of a classifier exactly once, with any number of trainers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Evaluation: how good one version of a classifier is on labelled examples, with plots.
+"""Evaluation: the metrics and plots of one version of a classifier on labelled examples.
 
-The result is kept with the version, by the hash of the examples: the same examples are embedded and
-charged once.
+The result is stored with the version under the hash of the examples, so the same examples are
+embedded and charged once.
 """
 
 from __future__ import annotations

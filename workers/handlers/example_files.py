@@ -1,7 +1,7 @@
-"""Examples out of the file of a train or evaluate call: read as the rows of a batch are.
+"""Reads the examples of a train or evaluate call from a file, with the reader of batches.
 
-A fault names its line, as an editor counts, or its row where a format has no lines. All that is
-wrong is named in one answer, as far as a person reads.
+A fault names its line as an editor counts, or its row where a format has no lines. One error names
+all faults, up to a number that a person can read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of a file of examples, one after the other: the example of each, or its faults."""
+"""The rows of a file of examples, in order: each is an example or its faults."""
 
 from __future__ import annotations
 

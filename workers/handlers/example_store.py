@@ -1,6 +1,6 @@
-"""The examples that an owner asked to keep: one object for each version that learnt some.
+"""The store of kept examples: one object for each version that learnt some.
 
-A version that changed labels has an object, too, which says how.
+A version that changed labels has an object, too, with the changes.
 """
 
 from __future__ import annotations

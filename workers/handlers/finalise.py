@@ -1,9 +1,9 @@
-"""The end of a durable job. The order of writes is the product:
+"""The end of a durable job. Durability depends on the order of the writes:
 
     decision in the ledger → job.json (written once) → charge (written once) →
     hot record, waiters woken → webhooks' deliveries → examples forgotten → marker gone
 
-Killed anywhere in between, it is run again and finds what it left.
+If the process is killed between two writes, the end runs again and continues.
 """
 
 from __future__ import annotations

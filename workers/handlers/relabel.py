@@ -1,4 +1,4 @@
-"""Labels of a trained classifier renamed, merged or taken away, without its examples."""
+"""Relabelling: labels of a classifier are renamed, merged or removed without its examples."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Inline requests: begun by the thread that claims them, answered in bulk by one reply thread.
+"""Synchronous calls: the claiming thread begins them, and one reply thread answers them.
 
-Nothing here waits for a model: a call is begun, its future says when its vectors are there, and
-all answers that are ready by then travel to Redis in one round trip. What the calls of a priority
-take in memory is bounded by their bytes: beyond the bound no more is claimed of accounts that take
-some of them, until some are answered.
+No thread here waits for a model. The future of a call ends when its vectors exist, and all answers
+that are ready travel to Redis in one round trip. The memory of the calls of a priority is limited
+by their bytes. Above the limit, accounts with open calls get no further claims until some of these
+are answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A task of a durable job, from its lease to its completion. The order of writes is the product:
+"""Runs a task of a durable job, from its lease to its completion. Durability depends on this order:
 
     result object → outcome and completion in the ledger → (elected) `finalise`
 
-Run twice, it writes the same bytes under the same name and is counted once.
+A task that runs twice writes the same bytes under the same name and is counted once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Examples on their way into a learner: vectors, labels, and how much each counts."""
+"""The training set: vectors, labels and weights of examples on their way to the learner."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What every engine answers with, and how the scores of views become those of items.
+"""The scores of an engine: from views to items.
 
-A future of `Scores` ends in the thread of whatever came last, often the model's, which has no time
-for arithmetic: numbers are worked out when they are asked for, in the thread that asks.
+A future of `Scores` ends in the thread that finished last, often that of the model, which must stay
+free for forward passes. The numbers are therefore computed when they are read, in the thread of the
+reader.
 
 Letters: V views, M targets (items, and pages of documents), L labels.
 """

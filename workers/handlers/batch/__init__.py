@@ -1,3 +1,3 @@
-"""Batches: `plan` reads a file and cuts it into parts, `part` works through one, `end` puts the
-results together.
+"""Batches: `cut_parts` plans the parts of a file, `run_part` runs one, `assemble_output` ends the
+batch.
 """

@@ -1,10 +1,10 @@
 """The end of a batch: the results of its parts become the output file and the error file.
 
-    every finished part, in order → the two files → the same in a bucket, where that was asked →
+    every finished part, in order → the two files → copies in a bucket, on request →
     result.json → (by `finalise`) job.json → parts deleted
 
-A batch that was cancelled, expired or failed keeps what was finished, and its error file names the
-rows that were never begun. Run again, it writes the same files.
+A batch that was cancelled, expired or failed keeps its finished rows, and its error file names the
+rows that never ran. An end that runs again writes the same files.
 """
 
 from __future__ import annotations

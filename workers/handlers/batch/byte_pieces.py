@@ -1,4 +1,4 @@
-"""Pieces of bytes that are made as they are read."""
+"""Readable files whose bytes are generated while they are read."""
 
 from __future__ import annotations
 

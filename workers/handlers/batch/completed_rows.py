@@ -1,4 +1,4 @@
-"""What has become of the rows of a file: in a batch, and in those that it retries."""
+"""The outcome of each row of a file, in a batch and in the batches that retry it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Planning: a batch's file is judged, and parts are cut from it, some at a time.
+"""Planning: the input of a batch is validated, and its rows are cut into parts, a few at a time.
 
-    the whole file judged → plan.json →
-    parts cut, some at a time: rows of a part → plan.json → ledger
+    the whole file validated → plan.json →
+    parts cut, a few at a time: rows of a part → plan.json → ledger
 
-The plan comes back when few parts are left unfinished. Cutting depends on the file alone, so a plan
-that is run again, or a second one at the same time, cuts the same parts. Where each line changes
-what the next one finds, as in training, parts are handed out one at a time.
+Planning continues when few parts are unfinished. The cuts depend on the file alone: a plan that
+runs again, or twice at the same time, cuts the same parts. Training changes the classifier for the
+next line, so parts of train requests run one at a time.
 """
 
 from __future__ import annotations

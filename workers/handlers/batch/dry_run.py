@@ -1,4 +1,4 @@
-"""A dry run: a file is judged as planning does, what its batch would cost is estimated, no more."""
+"""A dry run: the input of a batch is validated as planning does, and its cost is estimated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a batch would cost: tokens counted in an even sample of its rows, or in all of them."""
+"""The cost estimate of a batch: tokens are counted in an even sample of its rows, or in all of
+them.
+"""
 
 from __future__ import annotations
 

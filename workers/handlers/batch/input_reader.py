@@ -1,9 +1,9 @@
-"""What a batch reads as rows that have an id and something to work on, or a reason why not.
+"""Reads the input of a batch as rows; each has an id and an item, or a fault.
 
-A file of ours, an object of a bucket, or all below a prefix: then one after the other, as one table
-whose rows are counted through; the lines of each go on from that of the last row before. Which
-objects those are, and in which state, is written down when the batch is first looked at; one that
-was changed later ends the batch. What the key of an object says of its rows is columns of theirs.
+The input is an uploaded file, an object of a bucket, or all objects below a prefix. The objects of
+a prefix are read one after the other as one table, and their rows are numbered through. The list of
+objects, with their ETags, is stored when the batch is first planned; an object that changed later
+fails the batch. Partition values in the key of an object become columns of its rows.
 """
 
 from __future__ import annotations

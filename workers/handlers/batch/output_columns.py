@@ -1,9 +1,9 @@
-"""The output of plain rows: what was found of each stands beside the row that it came from.
+"""The output of plain rows: the columns of the input, followed by the columns of the result.
 
-Parts hold lines of JSON, and JSON has fewer types than Parquet. So where a table is made of Parquet
-the rows are read once more: a table in Parquet has the schema of what was read, and columns after
-its own; CSV has the infinities that JSON has not. Where that cannot be, since the file was deleted
-meanwhile or the objects of a prefix have different schemas, the rows are those of the lines.
+Parts store results as JSON lines, and JSON has fewer types than Parquet. To write Parquet from
+Parquet, the input is therefore read once more, and its schema is preserved. The same holds for
+infinities in CSV. If that is impossible, since the file was deleted or the objects of a prefix
+differ in their schemas, the rows are those of the JSON lines.
 """
 
 from __future__ import annotations

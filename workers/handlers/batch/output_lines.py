@@ -1,4 +1,4 @@
-"""Lines of a result. Those of requests say what each was answered, as it would be over HTTP."""
+"""Lines of the output and error files. A request line has the response that HTTP would give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types of the columns that hold what was found of a row, where the output has types: Parquet.
+"""Types of the result columns in Parquet output.
 
 The fields are those of `shared.dialects.classify_response`: a nested column holds what a line of
 JSON holds.

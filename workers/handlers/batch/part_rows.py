@@ -1,4 +1,4 @@
-"""The rows of a part on the store: lines of JSON, the bad ones among them with their reason."""
+"""The stored rows of a part: JSON lines, with the fault of each invalid row."""
 
 from __future__ import annotations
 

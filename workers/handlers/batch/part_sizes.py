@@ -1,4 +1,4 @@
-"""How many rows a part of a batch has."""
+"""The number of rows of a part."""
 
 from __future__ import annotations
 

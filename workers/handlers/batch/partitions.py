@@ -1,9 +1,9 @@
-"""Columns that the key of an object says, as Hive, Spark and DuckDB partition tables.
+"""Partition columns: values in the key of an object, as Hive, Spark and DuckDB write them.
 
     tickets/dt=2026-01-01/country=DE/part-0.parquet   dt = '2026-01-01', country = 'DE'
 
-Every value is a text. A column of the same name in the object wins: what is in the data was written
-by who made it, and may have a type. So a key never changes a value that was read.
+Every value is a string. A column of the same name in the object has precedence, since it may have a
+type: a key never changes a value of the data.
 """
 
 from __future__ import annotations

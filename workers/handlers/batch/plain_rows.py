@@ -1,4 +1,4 @@
-"""Plain rows with one question for all: each is answered beside the row that it came from."""
+"""Plain rows, classified with one question; each result is stored with its row."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Lines that are requests of their own, each with its labels or classifier, in any dialect.
+"""Request lines: each line is a request with its own labels or classifier, in any dialect.
 
-Lines that ask the same go through the model together; each is answered, and charged, as it would
-be over HTTP.
+Lines with equal questions go through the model together. Each line is answered and charged as over
+HTTP.
 """
 
 from __future__ import annotations

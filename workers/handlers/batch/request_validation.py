@@ -1,8 +1,7 @@
-"""Whether what a line of requests asks can be asked at all, told without the model and the store.
+"""Validation of request lines before a batch runs, without the model and the store.
 
-What only those tell, such as a text of too many tokens or a classifier that is not there, is found
-when the line runs. A line that is judged bad runs all the same: it is refused there, with its
-status, as it would be over HTTP.
+Faults that only these can find appear when the line runs: too many tokens, an unknown classifier.
+An invalid line runs like every other: it is refused there, with the status that HTTP would give.
 """
 
 from __future__ import annotations

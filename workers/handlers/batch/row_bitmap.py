@@ -1,4 +1,4 @@
-"""Which rows of a file: a bit for each, so that those of a hundred million take 12 MB."""
+"""A set of rows of a file as a bitmap: a hundred million rows take 12 MB."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One part of a batch: its rows classified, each row's line written, the bad ones with a reason.
+"""Runs one part of a batch: its rows are classified, and a line is written for each row.
 
-A row that makes the worker die takes the part with it, not the batch: the next attempt finds in the
-claim's note which rows were running, and halves them, then runs them one by one. A row that was
-running alone when the worker died twice is given up with that reason.
+A row that kills the worker fails alone. The note of the claim says which rows were running; the
+next attempt runs them in halves, and then one by one. A row is given up after the worker died twice
+while the row ran alone.
 """
 
 from __future__ import annotations

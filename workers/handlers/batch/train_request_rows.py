@@ -1,8 +1,9 @@
-"""Lines that are train requests: learnt one after the other, each once, whatever is killed.
+"""Train requests of a batch: the lines are learnt in order, each exactly once, also after kills.
 
-A line has an identity, the batch that it was first sent with and its place in the file. The record
-of a classifier says which identities made its latest versions, so a line that is run again, by a
-second attempt of its part or by a batch that retries this one, is answered with what it made.
+A line is identified by the batch that first contained it and by its place in the file. The record
+of a classifier has the identities of the lines that made its latest versions. A line that runs
+again, in a second attempt of its part or in a batch that retries this one, is answered with the
+version that it made.
 """
 
 from __future__ import annotations

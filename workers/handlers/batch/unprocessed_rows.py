@@ -1,11 +1,12 @@
-"""Rows that were never begun, as their batch was cancelled, expired or failed: each is named with
-that reason in the error file, so that every row is in exactly one of the two files.
+"""Unprocessed rows of a batch that was cancelled, expired or failed: the error file names each one.
+
+Every row is thereby in exactly one of the two files.
 
     rows of parts that were cut and have no result → rows of the file that are in no part →
-    by their numbers, rows that can no longer be read
+    rows that cannot be read any more, by number
 
-The last are those behind the place where the file is broken, and all others where it was deleted or
-changed: their ids are not known any more, so the message says which rows of the file they are.
+Rows of the last group are behind a broken place of the file, or belong to a file that was deleted
+or changed. Their ids are unknown, so the message has their numbers.
 """
 
 from __future__ import annotations

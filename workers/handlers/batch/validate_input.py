@@ -1,6 +1,6 @@
-"""Judging: a batch's file is read to its end, and of every row is said whether it can be worked on.
+"""Validation of the input of a batch: the whole file is read, and each row is valid or has a fault.
 
-How many rows a part may have, and what becomes of the bad ones, is not decided here.
+The size of parts and the treatment of invalid rows are decided elsewhere.
 """
 
 from __future__ import annotations

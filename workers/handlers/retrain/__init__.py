@@ -1,5 +1,5 @@
-"""Retraining: one run from its sources to the promotion of a better version.
+"""Retraining: one run, from its sources to the promotion of a better version.
 
-`run` has the phases, `collect` the new examples, `snapshot` what a run leaves for the next one.
-A method that makes challengers is a file of its own behind `method`.
+`run` has the phases, `collect` reads the new examples, `snapshot` stores the state for the next
+run. Each method of making challengers is one module behind the port in `method`.
 """
