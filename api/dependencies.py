@@ -79,7 +79,7 @@ class Services:
         return ConcurrencyLimit(self.settings.api_threads - RESERVED_THREADS)
 
     @cached_property
-    def listening(self) -> ListenerSlots:
+    def event_streams(self) -> ListenerSlots:
         """The slots of streams of events."""
         count = (self.settings.api_threads - RESERVED_THREADS) // _LISTENERS_SHARE
         return ListenerSlots(listeners=ConcurrencyLimit(count, within=self.slots))

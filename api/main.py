@@ -1,6 +1,6 @@
-"""`python -m api.main`: checks what the service stands on, then keeps answering processes alive.
+"""`python -m api.main`: checks the object store and Redis, then supervises the API processes.
 
-Each of those is a fresh interpreter that runs `api.wsgi.serve`.
+Each API process is a fresh interpreter that runs `api.wsgi.serve`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What the front end and the workers both stand on: values, names, contracts and their adapters.
+"""What the API and the workers share: values, names, ports and their adapters.
 
-Belongs here: what a request becomes, what a job is, where objects lie, what a port promises.
+Belongs here: requests, jobs, object keys, the contracts of ports.
 Does not belong here: Flask, numpy, torch, anything that only one side needs.
 """

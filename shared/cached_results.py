@@ -1,8 +1,8 @@
-"""What the result cache keeps of a classify request: keys without content, answers as numbers.
+"""Entries of the result cache for a classify request: keys without content, answers as numbers.
 
-A key is a keyed hash (BLAKE2b, 16 bytes) of all that decides about the answer to an item: account,
-model revision, every field of the request but those in `_IRRELEVANT`, and the item. The secret
-keeps a reader of Redis from finding out by trial which texts and labels were sent. An entry is an
+A key is a keyed hash (BLAKE2b, 16 bytes) of everything that determines the answer to an item:
+account, model revision, every field of the request except those in `_IRRELEVANT`, and the item. The
+secret prevents a reader of Redis from testing which texts and labels were sent. An entry is an
 array of numbers in MessagePack; labels are indices into those of the request.
 """
 

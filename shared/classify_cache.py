@@ -1,7 +1,7 @@
-"""The result cache of classify requests: equal items are answered without a model.
+"""The result cache of classify requests: known items are answered without a model.
 
-Each item is looked up by itself; the others are computed, and their answers kept. Whatever is
-wrong with the cache, the request goes on without it.
+Each item is looked up by itself. The others are computed, and their answers stored. If the cache
+fails, the request continues without it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The origins of pages in browsers, as the operator names those that may call the API."""
+"""The origins whose pages may call the API from a browser, as the operator lists them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Media types of stored objects and of files, by the end of a name. Pure.
+"""Media types of stored objects and files, by file extension. Pure.
 
-A file of a user gets the type of a table or archive, or none: as `text/html` or `image/svg+xml` a
-browser would run it on the host of the bucket, where a URL may lead past the service.
+A file of a user gets the type of a table or archive, or none. As `text/html` or `image/svg+xml` a
+browser would run it on the host of the bucket, if a presigned URL leads there.
 """
 
 from __future__ import annotations

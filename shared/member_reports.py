@@ -1,4 +1,4 @@
-"""What living processes say of themselves, in messages that lapse when the process does."""
+"""Reports of live processes: messages that expire when their process dies."""
 
 from __future__ import annotations
 

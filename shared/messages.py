@@ -1,7 +1,7 @@
-"""What travels and what is stored: JSON with a schema number, the old ones still readable.
+"""Messages and stored requests: JSON with a schema number; old numbers stay readable.
 
-Three documents: `Call` (an inline request on its way to a worker), `Reply` (its answer) and
-`Submission` (a durable job's request on the object store). Also the names of tasks and queues.
+Three documents: `Call` (a synchronous call on its way to a worker), `Reply` (its result) and
+`Submission` (the request of a durable job on the object store). Also the names of tasks and queues.
 """
 
 from __future__ import annotations

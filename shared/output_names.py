@@ -1,8 +1,8 @@
-"""What the files of a batch are called: a template, and what its placeholders stand for. Pure.
+"""Names of the output files of a batch: a template with placeholders. Pure.
 
     {input_name}/{date}_{kind}.{ext}   tickets/2026-01-01_output.parquet
 
-A name is the same whenever it is made: a batch whose end is run again writes the same files.
+The name is deterministic: a batch whose end runs again writes the same files.
 """
 
 from __future__ import annotations

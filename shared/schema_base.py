@@ -1,6 +1,6 @@
-"""What the bodies of requests are made of: strict shapes, bounded lists, one item.
+"""Base classes of request bodies: strict types, bounded lists, one item.
 
-Decides what JSON types are read and how much of them; what a body means is its own module's.
+Decides which JSON types are accepted, and how many values. Each schema decides what its body means.
 """
 
 from __future__ import annotations

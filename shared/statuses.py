@@ -1,4 +1,4 @@
-"""The one table of HTTP statuses: of answers, and of the lines of batches that are answers too."""
+"""The one table of HTTP statuses, for responses and for the lines of batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values inside the service: what dialects parse to, and what handlers return.
+"""The internal values: what dialects parse to, and what handlers return.
 
 All are frozen and validated at construction. Messages and stored objects hold their JSON form.
 """

@@ -18,22 +18,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSlots:
-    """A listener holds one of the slots for `listeners`."""
+    """The slots of clients that listen to events; each takes one."""
 
     listeners: ConcurrencyLimit
 
-    def answer(self, events: EventFollower[T], now: T) -> Response:
-        """The stream of what is `now` so, after the last event that the client has.
+    def respond(self, events: EventFollower[T], current: T) -> Response:
+        """The stream of events from the `current` state on, after the last one that the client has.
 
         Raises:
-            TooBusy: All slots are held.
+            TooBusy: All slots are taken.
         """
-        seen = request.headers.get("Last-Event-ID", "")
-        if events.over(now, seen=seen):
-            return Response(status=204)  # a client that is told so does not come back
+        last_event_id = request.headers.get("Last-Event-ID", "")
+        if events.is_complete(current, last_event_id=last_event_id):
+            return Response(status=204)  # the client does not reconnect
         with ExitStack() as held:
             held.enter_context(self.listeners.one())
-            answer = streamed(events.follow(now, seen=seen), held, mimetype=EVENTS)
-            answer.headers["Cache-Control"] = "no-cache"
-            answer.headers["X-Accel-Buffering"] = "no"  # nginx would keep events back
-            return answer
+            stream = events.follow(current, last_event_id=last_event_id)
+            response = streamed(stream, held, mimetype=EVENTS)
+            response.headers["Cache-Control"] = "no-cache"
+            response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer events
+            return response

@@ -1,8 +1,8 @@
 """Server-sent events: one event whenever the state of a batch or job changes.
 
-The id of an event is that mark. Who comes back with it (`Last-Event-ID`) is told of the next
-change, from whichever process of the API: there is nothing to catch up on, for each event holds the
-whole view. https://html.spec.whatwg.org/multipage/server-sent-events.html
+The id of an event is the state's version. A client that reconnects with it (`Last-Event-ID`) gets
+the next change from any process of the API. Every event holds the whole state, so no event has to
+be repeated. https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
@@ -20,77 +20,77 @@ from api.services.jobs import Jobs
 from shared.errors import NotFound, Unavailable
 from shared.jobs import Job
 
-_AGAIN_MS = 2000  # after which a client that lost us comes back
+_RETRY_MS = 2000  # the client reconnects this long after a lost connection
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventFollower(Generic[T]):
-    """Follows things of one kind, each in the thread of who listens.
+    """Streams the events of one kind of subject, a job or a batch, in the thread of the client.
 
     Args:
-        wait: The thing when it has ended, or as it stands after so many seconds.
-        mark: Changes with everything that a caller waits for; a header may hold it.
-        ended: Whether nothing changes any more.
-        render: The view that an event holds.
-        every_s: Between two looks, and so between two events.
-        silent_s: After which a comment keeps the connection open.
-        max_s: After which the stream ends; the client comes back by itself.
+        wait: Waits for the end of the subject, for some seconds at most; returns its current state.
+        version: Text that changes with every change worth an event; a header may contain it.
+        ended: Whether the subject changes no more.
+        render: The state as an event contains it.
+        interval_s: Between two reads of the state, and so between two events.
+        keep_alive_s: A comment is sent after this much silence.
+        max_duration_s: The stream ends after it, and the client reconnects.
     """
 
     wait: Callable[[T, float], T]
-    mark: Callable[[T], str]
+    version: Callable[[T], str]
     ended: Callable[[T], bool]
     render: Callable[[T], dict[str, Any]]
-    every_s: float = 1.0
-    silent_s: float = 15.0
-    max_s: float = 3600.0
+    interval_s: float = 1.0
+    keep_alive_s: float = 15.0
+    max_duration_s: float = 3600.0
 
-    def over(self, now: T, *, seen: str) -> bool:
-        """Whether who has seen that event has seen the last one."""
-        return self.ended(now) and self.mark(now) == seen
+    def is_complete(self, current: T, *, last_event_id: str) -> bool:
+        """Whether a client with that event has the last one."""
+        return self.ended(current) and self.version(current) == last_event_id
 
-    def follow(self, now: T, *, seen: str) -> Iterator[bytes]:
-        """The stream, up to the event of the end.
+    def follow(self, current: T, *, last_event_id: str) -> Iterator[bytes]:
+        """The stream, up to the last event.
 
         Args:
-            now: What is followed, as it is now.
-            seen: The id of the last event that the client has; empty if it has none.
+            current: The current state of the subject.
+            last_event_id: The id of the last event that the client has; empty if it has none.
         """
-        began = spoke = time.monotonic()
+        started_at = sent_at = time.monotonic()
         # Clients take every frame for an event, also one without data: OpenAI's do once they have
         # seen an id. So comments end no frame, and `retry` is sent within the first event.
         yield b": connected\n"
-        retry = f"retry: {_AGAIN_MS}\n".encode()
+        retry = f"retry: {_RETRY_MS}\n".encode()
         while True:
-            if self.mark(now) != seen:
-                seen, spoke = self.mark(now), time.monotonic()
-                yield retry + self._event(now)
+            if self.version(current) != last_event_id:
+                last_event_id, sent_at = self.version(current), time.monotonic()
+                yield retry + self._event(current)
                 retry = b""
-            if self.ended(now) or time.monotonic() - began > self.max_s:
+            if self.ended(current) or time.monotonic() - started_at > self.max_duration_s:
                 return
-            if time.monotonic() - spoke >= self.silent_s:
-                spoke = time.monotonic()
+            if time.monotonic() - sent_at >= self.keep_alive_s:
+                sent_at = time.monotonic()
                 yield b": still here\n"
             try:
-                now = self.wait(now, self.every_s)
+                current = self.wait(current, self.interval_s)
             except NotFound:
                 return
             except Unavailable:
-                threading.Event().wait(self.every_s)
+                threading.Event().wait(self.interval_s)
 
-    def _event(self, now: T) -> bytes:
-        data = body.dump(self.render(now))  # one line, as JSON is without line breaks
-        mark = self.mark(now).encode()
-        return b"".join((b"id: ", mark, b"\nevent: progress\ndata: ", data, b"\n\n"))
+    def _event(self, current: T) -> bytes:
+        data = body.dump(self.render(current))  # one line, as JSON is without line breaks
+        version = self.version(current).encode()
+        return b"".join((b"id: ", version, b"\nevent: progress\ndata: ", data, b"\n\n"))
 
 
 def of_batches(batches: Batches) -> EventFollower[BatchStatus]:
     """Batches, whenever their counts or their status change."""
     return EventFollower(
-        wait=lambda standing, timeout_s: batches.wait(standing, timeout_s=timeout_s),
-        mark=lambda standing: standing.mark,
-        ended=lambda standing: standing.job.state.terminal,
+        wait=lambda batch, timeout_s: batches.wait(batch, timeout_s=timeout_s),
+        version=lambda batch: batch.version,
+        ended=lambda batch: batch.job.state.terminal,
         render=render_batch,
     )
 
@@ -99,7 +99,7 @@ def of_jobs(jobs: Jobs, render: Callable[[Job], dict[str, Any]]) -> EventFollowe
     """Jobs, whenever their counts or their status change."""
     return EventFollower(
         wait=lambda job, timeout_s: jobs.wait(job, timeout_s=timeout_s),
-        mark=lambda job: "-".join(map(str, (job.state, *job.progress.model_dump().values()))),
+        version=lambda job: "-".join(map(str, (job.state, *job.progress.model_dump().values()))),
         ended=lambda job: job.state.terminal,
         render=render,
     )

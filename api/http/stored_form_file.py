@@ -1,4 +1,4 @@
-"""A file that comes with a call, stored for a worker while its job runs."""
+"""The file of a multipart call, stored for the worker that runs its job."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Rewrites the schemas that pydantic makes into ones that generators of clients can read.
+"""Rewrites pydantic's JSON schemas into schemas that client generators can read.
 
-Each rule is there for a generator that stopped or produced code that does not work: see
-`tests/clients`. What a schema allows stays the same, but for three things that no generator can say
-in a type: which of several fields is required, which constant a number or a boolean is, and that
-where a list of things is read one thing may stand without it, and a list may mix its kinds.
+Each rule has a generator that stopped or produced code that does not work: see `tests/clients`. The
+rewritten schemas allow the same values, except for three things that generators cannot express as a
+type: which of several fields is required; the constant of a number or a boolean; and that a single
+value may replace a list, or that a list may mix its types.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The OpenAPI 3.1 document, made of operations and the models that parse and render.
+"""The OpenAPI 3.1 document, built from the operations and the models that parse and render.
 
-A test compares the operations with the routes of the app; another sends what the document promises.
+One test compares the operations with the routes of the app; another sends the requests of the
+document.
 """
 
 from __future__ import annotations

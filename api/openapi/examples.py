@@ -1,6 +1,6 @@
-"""What the examples of operations share, and an example of each parameter.
+"""Example values that operations share, and an example of each parameter.
 
-A test sends every operation. Ids are made up: the test puts those of real things in their place.
+A test sends every operation. The ids are placeholders: the test replaces them with existing ones.
 """
 
 from __future__ import annotations

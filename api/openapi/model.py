@@ -1,4 +1,4 @@
-"""What the document says of one call: the method, the path, what it takes and what it brings."""
+"""The model of an operation in the OpenAPI document: method, path, parameters, responses."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
 """Checks of every call by its operation: scope and service of the key, query parameters.
 
-A call takes the query parameters of its operation, each once, and refuses all others.
-
-A parameter that is misspelt and passed over would change what a call does without a word: a filter
-that filters nothing, a dry run that starts a batch. The operations, of which the OpenAPI document
-is made, say which parameters there are, so the two cannot differ.
+A call takes the query parameters of its operation, each once, and refuses all others. An ignored
+misspelling would silently change the call: a filter would not filter, and a dry run would start a
+batch. The OpenAPI document is built from the same operations, so the two cannot differ.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The pages for people: templates, ES modules and style sheets, and the routes that serve them.
+"""The web pages: templates, ES modules and style sheets, and the routes that serve them.
 
 Belongs here: what a browser loads. Scripts call the public API (`/v1/…`) with the visitor's key.
-Does not belong here: services. A page knows nothing that a client of the API could not know.
+Does not belong here: services. A page has no data that a client of the API cannot get.
 """

@@ -1,5 +1,5 @@
-"""The views: read, pick the dialect, submit, render; about 25 lines each.
+"""The views: they read a request, call a service and render its result, in about 25 lines each.
 
-Belongs here: what knows Flask. A module makes one blueprint out of what it is given.
-Does not belong here: decisions that a test could want to ask without HTTP.
+Belongs here: what knows Flask. Each module makes one blueprint from its dependencies.
+Does not belong here: decisions that a test can check without HTTP.
 """

@@ -1,4 +1,4 @@
-"""/v1/account: the account of the key, its limits, and what remains of its rates."""
+"""/v1/account: the account of the key, its limits, and the remaining rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/batches/{id}/events and /output: a batch while it goes on, piece by piece."""
+"""/v1/batches/{id}/events and /output: the events and the output of a running batch, as streams."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ OPERATIONS = (
 
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
-    batches, listening = services.batches, services.listening
+    batches, event_streams = services.batches, services.event_streams
     events = of_batches(batches)
     routes = Blueprint("batch_streams", __name__)
 
     @routes.get("/v1/batches/<batch_id>/events")
     def follow(batch_id: str) -> Response:
-        return listening.answer(events, batches.get(middleware.caller().account, batch_id))
+        return event_streams.respond(events, batches.get(middleware.caller().account, batch_id))
 
     @routes.get("/v1/batches/<batch_id>/output")
     def output(batch_id: str) -> Response:

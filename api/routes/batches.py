@@ -1,4 +1,4 @@
-"""/v1/batches: files to be worked through. Made, retried, looked at, listed, ended."""
+"""/v1/batches: create, retry, get, list and cancel batches."""
 
 from __future__ import annotations
 

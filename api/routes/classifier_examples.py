@@ -1,4 +1,4 @@
-"""The examples that a classifier keeps: it is rebuilt from them, or they are forgotten."""
+"""The kept examples of a classifier: rebuild from them, or delete them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers as files: one leaves by GET …/export, and comes in by POST /v1/classifiers/import."""
+"""Transfer of classifiers: GET …/export and POST /v1/classifiers/import."""
 
 from __future__ import annotations
 

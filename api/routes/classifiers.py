@@ -1,4 +1,4 @@
-"""/v1/classifiers: the caller's own, one of them, its versions, its change, its end."""
+"""/v1/classifiers: list, get, change, delete; versions and rollback."""
 
 from __future__ import annotations
 

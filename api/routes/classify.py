@@ -1,4 +1,4 @@
-"""POST /v1/classify: the answer now, or a job to be polled, as the caller prefers."""
+"""POST /v1/classify: the result, or 202 with a job if the client prefers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/classify/batch and /v1/tag/batch: several texts at once, as the Classer API has them."""
+"""POST /v1/classify/batch and /v1/tag/batch: several texts in one call of the Classer API."""
 
 from __future__ import annotations
 

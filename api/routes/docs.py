@@ -1,4 +1,4 @@
-"""What the API says of itself: /openapi.json, a page to try it at /docs, a sentence per error."""
+"""The documentation of the API: /openapi.json, Swagger UI at /docs, a page per error code."""
 
 from __future__ import annotations
 

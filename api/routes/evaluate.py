@@ -1,4 +1,4 @@
-"""POST /v1/classifiers/{classifier_id}/evaluate: how good a version is on labelled examples.
+"""POST /v1/classifiers/{classifier_id}/evaluate: the metrics of a version on labelled examples.
 
 A file is stored and read by a worker, as that of a batch is.
 """

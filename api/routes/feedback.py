@@ -1,4 +1,4 @@
-"""/v1/classifiers/{classifier_id}/feedback: the true labels of what a classifier has classified."""
+"""/v1/classifiers/{classifier_id}/feedback: store, list and delete true labels of items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/files: what batches read and write. The files are sent and given piece by piece."""
+"""/v1/files: upload, list, download and delete files. Contents are streamed."""
 
 from __future__ import annotations
 

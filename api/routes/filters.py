@@ -1,4 +1,4 @@
-"""Which jobs or batches of a list the request being answered asks for."""
+"""Filters of lists of jobs and batches, from the query of the current request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/health/live: the process answers. /health/ready: the service can do its work."""
+"""/health/live: the process answers. /health/ready: an item passed through a queue and a model."""
 
 from __future__ import annotations
 

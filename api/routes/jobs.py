@@ -1,4 +1,4 @@
-"""/v1/jobs: the caller's durable jobs, one of them, its events, result and drawings, its end."""
+"""/v1/jobs: get, list and cancel durable jobs; their events, results and plots."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ OPERATIONS = (
 
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
-    jobs, listening = services.jobs, services.listening
+    jobs, event_streams = services.jobs, services.event_streams
     inline_result_bytes = services.settings.inline_result_bytes
     routes = Blueprint("jobs", __name__)
 
@@ -176,7 +176,7 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/v1/jobs/<job_id>/events")
     def follow(job_id: str) -> Response:
         events = of_jobs(jobs, partial(view, middleware.root()))
-        return listening.answer(events, visible(job_id))
+        return event_streams.respond(events, visible(job_id))
 
     @routes.get("/v1/jobs/<job_id>/result")
     def result(job_id: str) -> Response:

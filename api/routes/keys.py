@@ -1,4 +1,4 @@
-"""/v1/keys: the keys of the account, a new one, and the end of one."""
+"""/v1/keys: list, create and revoke the keys of the account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /metrics: counts in the text format of Prometheus."""
+"""GET /metrics: metrics in the text format of Prometheus."""
 
 from __future__ import annotations
 

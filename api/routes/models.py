@@ -1,4 +1,4 @@
-"""/v1/models: what the catalogue offers, and whether a running worker serves it."""
+"""/v1/models: the models of the catalogue, and whether a running worker serves each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/classifiers/{classifier_id}/retraining: its settings, its runs, promotion and rollback."""
+"""/v1/classifiers/{classifier_id}/retraining: settings, runs, promotion and rollback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/batch: files of texts in the form of the Classer API, and the URLs that need no key."""
+"""/v1/batch: batches of texts in the format of the Classer API, with signed URLs."""
 
 from __future__ import annotations
 

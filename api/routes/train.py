@@ -1,4 +1,4 @@
-"""POST /v1/train: examples, in the body or in a file, make a classifier or make one better.
+"""POST /v1/train: creates or updates a classifier from examples in the body or in a file.
 
 A file is stored and read by a worker, as that of a batch is.
 """

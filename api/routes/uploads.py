@@ -1,4 +1,4 @@
-"""/v1/uploads: a file that is sent in parts, through us or straight to the object store."""
+"""/v1/uploads: multipart uploads, through the API or by presigned URLs of the object store."""
 
 from __future__ import annotations
 

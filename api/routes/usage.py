@@ -1,4 +1,4 @@
-"""GET /v1/usage and /v1/balance: what the account of the key has used, and what it has left."""
+"""GET /v1/usage and /v1/balance: the usage and the balance of the account."""
 
 from __future__ import annotations
 

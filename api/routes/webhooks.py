@@ -1,4 +1,4 @@
-"""/v1/webhooks: the caller's own, one of them, its secret, what it was told, and trying it out."""
+"""/v1/webhooks: create, list, change, delete and test webhooks; secrets and deliveries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The shapes that travel over HTTP: bytes to JSON values, values to internal requests and back.
+"""The schemas of the HTTP API: JSON bodies to internal requests, internal results to JSON.
 
-Belongs here: pure translation. A dialect parses a body to the one internal request and renders the
-one internal result; it knows no other dialect, no Flask, no port.
+Belongs here: pure translation. No module knows Flask or a port.
 """

@@ -1,4 +1,4 @@
-"""A body too large for memory: read piece by piece, within a limit, and passed on to a store."""
+"""A body larger than memory: read in chunks, with a limit, and written to the object store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retraining in the API: its settings, and the runs that they led to."""
+"""Retraining in the API: settings and runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of texts in the form of the Classer API: what makes one, how it stands, its lines."""
+"""Batches of texts in the format of the Classer API: request, status, result lines."""
 
 from __future__ import annotations
 

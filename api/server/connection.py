@@ -1,10 +1,9 @@
 """One connection: requests are parsed and answered one after the other, with deadlines.
 
-    head → body kept, handed on or thrown away (`api.server.body`) → application
-    (`api.server.exchange`)
-         → answer taken by the client → next head
+    head → body buffered, streamed or discarded (`api.server.body`) → application
+    (`api.server.exchange`) → response read by the client → next head
 
-Everything runs on the event loop, but for `write` and `answered`, which threads call.
+Everything runs on the event loop, except `write` and `answered`, which threads call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One request in the application, and its response on the way to the client. Runs in threads.
 
-A thread never waits for a client: bytes that the kernel does not accept at once are left to the
-event loop, and the thread is free. Any thread continues the response once the client has read them
+A thread never waits for a client. The event loop sends the bytes that the kernel does not accept at
+once, and the thread is free. Any thread continues the response once the client has read them
 (backpressure).
 """
 

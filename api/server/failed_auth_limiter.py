@@ -1,9 +1,10 @@
 """Throttling of wrong keys: a token bucket for each client address.
 
-A key cannot be guessed, but each guess costs a look at the object store. Beyond the limit a wrong
-key is answered 429 instead of 401; no thread waits, and valid keys from the same address are never
-counted. The address is the peer of the connection, or what a trusted proxy says it is
-(`api.server.trusted_proxies`); behind a proxy that is not trusted all clients share its bucket.
+A key cannot be guessed, but each guess costs a read of the object store. Above the limit a wrong
+key is answered with 429 instead of 401. No thread waits, and valid keys from the same address are
+not counted. The address is the peer of the connection, or the one that a trusted proxy reports
+(`api.server.trusted_proxies`). Behind an untrusted proxy, all clients share the bucket of the
+proxy.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Replaces API processes that no longer respond to `/health/live`.
 
-Requests that never end, or a fault in native code, can hold every thread of a process while the
-process itself lives on: nothing else would ever end it. A thread of the parent process opens a new
-connection every second. Each answer names the process it comes from, because connections are spread
-over all of them. A process that gave no answer to the recent tries, several of which failed, is
-killed; the server starts another in its place.
+Requests that never end, or a fault in native code, can block every thread of a process that is
+still alive. A thread of the parent process opens a new connection every second. Connections are
+spread over the processes, and each response names its process. If recent attempts failed, the
+processes that answered none of them are killed and replaced.
 """
 
 from __future__ import annotations

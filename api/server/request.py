@@ -1,4 +1,4 @@
-"""The head of a request as the parser gives it, and the WSGI environment made of it."""
+"""The parsed head of a request, and its WSGI environment."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Limits of a route: the maximum body size and the thread pool, by method and path.
 
-- Health and what is polled have threads of their own, so that they are answered when every thread
-  for calls is taken.
-- JSON of hundreds of texts or examples may be as large as `max_body_bytes`. What else is sent needs
-  little, and is bounded so: a JSON body takes up to eleven times its size while it is read.
-- Files are handed on while they arrive, to a bounded number of threads.
+- Health checks and polling have threads of their own, so that they are answered while every thread
+  for calls is busy.
+- JSON of hundreds of texts or examples may be as large as `max_body_bytes`. Other JSON bodies have
+  a lower limit, since parsing takes up to eleven times the size of a body.
+- Files are streamed to a limited number of threads.
 """
 
 from __future__ import annotations

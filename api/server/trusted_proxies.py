@@ -1,9 +1,8 @@
-"""Which client sent a request that came through proxies, and under which URL it was sent.
+"""The client and the URL of a request that came through proxies.
 
-`X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` can be written by any client, so they are read
-only where the peer of the connection is a proxy that the operator trusts
-(`PIGEONHOLE_TRUSTED_PROXIES`); without that setting they are ignored. Whatever counts or logs by
-address uses the address that is found here.
+Any client can write `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`. They are read only if the
+peer of the connection is a proxy that the operator trusts (`PIGEONHOLE_TRUSTED_PROXIES`). Without
+that setting they are ignored. All limits and logs by address use the address found here.
 """
 
 from __future__ import annotations

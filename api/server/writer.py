@@ -1,7 +1,7 @@
 """Response bytes on their way from threads to a client.
 
-A thread hands them to the kernel itself, which mostly takes all at once: that saves a way over the
-event loop. What the kernel does not take is left to the loop, and bounded in time there.
+A thread writes to the socket itself, which mostly accepts everything at once and saves a detour
+over the event loop. The event loop sends the rest, with a deadline.
 """
 
 from __future__ import annotations

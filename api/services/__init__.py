@@ -1,1 +1,1 @@
-"""The use cases of the API, without Flask: each takes its ports as arguments."""
+"""The use cases of the API, without Flask. Each gets its ports as arguments."""

@@ -2,9 +2,9 @@
 
     absent → reserved by a call, until a deadline → the retry is accepted
 
-The mark is an object beside the batch, made by a conditional write. It holds the id of the retry
-before there is one: where its call dies in between, the next call makes the same retry, not a
-second one. Whether the retry was accepted is told by its own record, so nothing is written twice.
+The reservation is an object beside the batch, made by a conditional write. It holds the id of the
+future retry: if the call dies, the next call makes the same retry. The record of the retry itself
+says whether it was accepted, so nothing is written twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The use cases of classifiers: find, use, change, delete. Training is a job."""
+"""The use cases of classifiers: list, get, use, change and delete. Training is a job."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The use cases of files: store, list, read and delete.
 
-A file is there once its record is: its bytes are written before, and deleted after. What a call
-that died left without a record is deleted by the keeper, and so is what a job still reads.
+A file exists once its record does: the bytes are written before it and deleted after it. The keeper
+deletes bytes without a record that a killed call left, and the bytes of deleted files once no job
+reads them.
 """
 
 from __future__ import annotations

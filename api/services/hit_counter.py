@@ -1,7 +1,7 @@
 """Counts the requests of each classifier: in memory, and added to the object store.
 
-One thread carries the counts over every few seconds and when the process ends. A process that is
-killed loses the last seconds of its counts; a call is never delayed, and never fails, by them.
+One thread writes the counts every few seconds and when the process ends. A killed process loses the
+counts of the last seconds. The counts never delay a call, and never make it fail.
 """
 
 from __future__ import annotations

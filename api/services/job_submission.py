@@ -1,11 +1,11 @@
-"""The use case of the API: a request becomes work.
+"""The submission of requests: synchronous calls and durable jobs.
 
-    run_sync:  limits → result cache; what it has not: balance → rates → message on its queue →
-               doorbell → wait for the reply
+    run_sync:  limits → result cache; for items not cached: balance → rates → message on its queue
+               → doorbell → wait for the reply
     enqueue:   limits → balance → rates → `shared.job_intake` → 202
 
-A synchronous call leaves nothing behind: the client that waits is its durability. A job is kept
-until its result expires.
+A synchronous call stores nothing: if it is lost, its client repeats it. A job is kept until its
+result expires.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The last use of each key: in memory, and written to the store at most once a minute per key.
 
-It is for operators who want to revoke unused keys, so a minute is exact enough. One thread
-writes; a call is never delayed, and never fails, by it. A process that is killed loses the uses of
-its last minute. The time never goes back: of several processes the latest use stands.
+It lets operators revoke unused keys, so a minute is exact enough. One thread writes: a use never
+delays a call, and never makes it fail. A killed process loses the uses of the last minute. The time
+never goes back: of several processes, the latest use wins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The use cases of batches of texts in the form of the Classer API.
+"""The use cases of batches of texts in the format of the Classer API.
 
-A record says by what the texts are classified, and which batch of plain rows does it. The input is
-a file of the account once it is there. URLs that need no key carry a signature with a secret of the
-record, so a deleted batch has none that work.
+A record holds the question of the batch, and the id of the batch of plain rows that classifies the
+texts. The uploaded input becomes a file of the account. URLs without a key are signed with a secret
+of the record, so those of a deleted batch stop working.
 """
 
 from __future__ import annotations

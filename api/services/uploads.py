@@ -1,8 +1,8 @@
-"""The use case of uploads: a file that comes in parts, which become one when all are there.
+"""The use cases of multipart uploads: the parts become one file when the upload is completed.
 
-A part is an object; the file is made by reading them one after the other, whole or not at all. Who
-ends an upload is decided by its record, which moves by compare-and-set. What is left of one that
-is never completed is deleted by the keeper.
+Each part is an object. Completion reads the parts in order and writes the file whole or not at all.
+The record of an upload changes by compare-and-set, so that it ends once. The keeper deletes uploads
+that are never completed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a caller may do with webhooks: make, find, change and delete them, and try them out.
-
-Nothing is sent from here: whatever is to be told is put on the store, and the keeper delivers it.
-"""
+"""The use cases of webhooks: create, get, change, delete and test them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which `s3://` addresses requests may name: those below the places that the operator allows.
+"""The allowlist of `s3://` addresses that requests may name: those below the operator's prefixes.
 
-Pure: whether there is something at an address is not asked here.
+Pure: it does not check whether an object exists.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The proof, at start, that an object store keeps what the design stands on."""
+"""The probe at start: proves that an object store supports conditional writes."""
 
 from __future__ import annotations
 

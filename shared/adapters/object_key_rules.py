@@ -1,4 +1,4 @@
-"""Which object names both stores accept; how a store keeps them is its own affair."""
+"""The object names that every store accepts. Each adapter decides how it stores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which object store a URL names."""
+"""Makes the object store that a URL names."""
 
 from __future__ import annotations
 

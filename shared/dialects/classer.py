@@ -1,7 +1,7 @@
 """The dialect of classification in the Classer API: one item in, its best label out.
 
-`text`, `image` or `file` stands in the body where the others have `input`; a text with images or a
-document is one item that is judged by both.
+The body has `text`, `image` or `file` where other dialects have `input`. A text with images or a
+document is one item, scored by both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What requests of the Classer API have in common: labels or a classifier, and the input.
+"""The common parts of requests of the Classer API: labels or a classifier, and the input.
 
 Facts about the API are from the vendor's documentation and SDK (version 0.0.6 on PyPI).
 """

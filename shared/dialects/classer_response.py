@@ -1,4 +1,4 @@
-"""Answers of the Classer API: shapes, and how results become them. Confidences have 4 decimals."""
+"""Responses of the Classer API, made from results. Confidences have 4 decimals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The answer of a classify call, as a shape: what clients are told to expect.
+"""The schema of a classify response, for the OpenAPI document.
 
-The values themselves are written by `answer`, without the cost of these classes.
+`classify_response` writes the values themselves, without the cost of these classes.
 """
 
 from __future__ import annotations

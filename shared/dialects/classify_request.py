@@ -1,6 +1,6 @@
-"""What every classify body says, whatever else its dialect has: model, input, labels or classifier.
+"""The common fields of classify bodies: model, input, labels or classifier.
 
-Fields follow the classification endpoint of the Jina API, which further dialects of `input` share.
+They follow the classification endpoint of the Jina API; further dialects with `input` share them.
 """
 
 from __future__ import annotations

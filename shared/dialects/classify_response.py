@@ -1,7 +1,6 @@
-"""What items were found to be, as JSON: the same in an answer and in a line of a batch's output.
+"""The result of an item as JSON: the same in a response and in a line of a batch.
 
-Items have an answer for each question; where questions have groups, each field is an object by
-group.
+An item has an answer for each question. If questions have groups, each field is an object by group.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What both calls of the CN8 API have in common: labels, scores and errors.
+"""The common parts of both calls of the CN8 API: labels, scores and errors.
 
 Facts about the API are from the vendor's documentation. Its service ignores `multi_label`,
 `threshold` and `label_descriptions`; here they work.

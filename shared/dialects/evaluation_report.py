@@ -1,4 +1,4 @@
-"""What is known of a version of a classifier: how its examples fared, and what will hurt it."""
+"""The report of a version of a classifier: metrics of its examples, and data warnings."""
 
 from __future__ import annotations
 

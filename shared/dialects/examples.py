@@ -1,6 +1,6 @@
-"""Examples to learn from or to judge by, as they stand in a body; files have rows of the same.
+"""Examples for training and evaluation in a body; the rows of a file have the same fields.
 
-How many there may be, and what they may hold, is not decided here (`shared.limits`).
+`shared.limits` decides how many there may be, and what they may hold.
 """
 
 from __future__ import annotations

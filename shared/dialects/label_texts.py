@@ -1,4 +1,4 @@
-"""What a body says by label: descriptions, examples, thresholds."""
+"""Fields of a body by label: descriptions, examples, thresholds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`metadata`: short texts that a caller gives a job or batch, by keys of its own, to find it by.
+"""`metadata`: key-value pairs of the caller on a job or batch, for filters of lists.
 
-The bounds are those of OpenAI's batches.
+The limits are those of OpenAI's batches.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The native dialect: the classify endpoint of the Jina API with all that is ours beside it.
+"""The native dialect: the classify endpoint of the Jina API, with the options of Pigeonhole.
 
 Options that the vendor's endpoint lacks (`multi_label`, `top_k`, `threshold`, `scores`, `errors`,
-`file_by` and others) are off unless a body asks for them. Which classifier a reference means is
-not decided here.
+`file_by` and others) are off by default. References to classifiers are resolved elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The dialect of the OpenAI API: its paths, and its errors.
 
-What its files, uploads and batches are made of is in `api.schemas.openai`. It has no classify call,
-so it neither parses nor renders one.
+`api.schemas.openai` has its files, uploads and batches. It has no classify call, so it neither
+parses nor renders one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Items of a body that have a wrong shape, set aside where the caller asks for errors per item."""
+"""Invalid items of a body, separated from the valid ones if the request has `errors: per_item`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dialect is: how calls are matched, read and answered, and how their errors are."""
+"""The protocol of a dialect: how it matches, parses and answers calls, and renders errors."""
 
 from __future__ import annotations
 

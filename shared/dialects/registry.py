@@ -1,4 +1,4 @@
-"""The dialects, in the order in which a call is compared with them; the native one is the rest."""
+"""The dialects, in the order in which they are matched; the native one is the default."""
 
 from __future__ import annotations
 

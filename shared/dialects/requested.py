@@ -1,4 +1,4 @@
-"""What a classify call says, whichever dialect says it, before a classifier is looked up."""
+"""The parsed classify call of any dialect, before its classifier is resolved."""
 
 from __future__ import annotations
 

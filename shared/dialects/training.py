@@ -1,9 +1,9 @@
-"""POST /v1/train: examples make a classifier, or make one better; what is answered is its version.
+"""POST /v1/train: the request with its examples, and the response with the new version.
 
-Shapes follow the vendor's endpoint; `name`, `description`, `keep_examples`, `closed_labels`,
-`from`, `candidate`, `weight`, and what the answer says beside `classifier_id`, `num_samples` and
-`usage`, are ours. Which classifier a reference means is not decided here; examples in a file are
-for a worker to read.
+The schema follows the vendor's endpoint. `name`, `description`, `keep_examples`, `closed_labels`,
+`from`, `candidate`, `weight`, and the fields of the response beside `classifier_id`, `num_samples`
+and `usage`, are Pigeonhole's. References to classifiers are resolved elsewhere; a worker reads
+examples in a file.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class TestFollowing:
 
     @pytest.fixture
     def events(self, batches: Batches) -> EventFollower[BatchStatus]:
-        return replace(of_batches(batches), every_s=0.01, silent_s=0.05, max_s=60)
+        return replace(of_batches(batches), interval_s=0.01, keep_alive_s=0.05, max_duration_s=60)
 
     @pytest.fixture
     def standing(self, batches: Batches, waiting: str) -> BatchStatus:
@@ -145,7 +145,7 @@ class TestFollowing:
     def follow(
         self, events: EventFollower[BatchStatus], standing: BatchStatus, seen: str = ""
     ) -> Iterator[bytes]:
-        stream = events.follow(standing, seen=seen)
+        stream = events.follow(standing, last_event_id=seen)
         assert next(stream) == b": connected\n"
         return stream
 
@@ -178,7 +178,7 @@ class TestFollowing:
     def test_ends_after_its_longest_time(
         self, events: EventFollower[BatchStatus], standing: BatchStatus
     ):
-        stream = self.follow(replace(events, max_s=0.1), standing)
+        stream = self.follow(replace(events, max_duration_s=0.1), standing)
 
         assert len(events_of(b"".join(stream))) == 1
 

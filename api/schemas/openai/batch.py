@@ -81,8 +81,8 @@ class BatchStatus:
         return "validating" if validating else _STATUSES[self.job.state]
 
     @property
-    def mark(self) -> str:
-        """Changes with everything that a caller waits for."""
+    def version(self) -> str:
+        """Text that changes with every change that a caller waits for."""
         waits = "-waiting" if self.waiting_for else ""
         return f"{self.status}-{self.total}-{self.completed}-{self.failed}{waits}"
 

@@ -1,8 +1,8 @@
 """Celery as the doorbell: the one app configuration, and `ring`.
 
-Messages carry no work, so they are acknowledged when they are heard: a lost one is rung again by
-the keeper, a doubled one finds nothing to do. Nothing stays un-acknowledged that could be restored
-late, or hold the worker's prefetch credit while Redis is away.
+Messages carry no work, so they are acknowledged early. If one is lost, the keeper sends another; a
+duplicate finds no work. No unacknowledged message can be restored late, or occupy the worker's
+prefetch while Redis is unavailable.
 """
 
 from __future__ import annotations

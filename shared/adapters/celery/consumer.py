@@ -1,8 +1,8 @@
-"""Celery's consumer with patience: an error of the broker is met again after a pause that grows.
+"""Celery's consumer with backoff: after an error of the broker it retries with growing pauses.
 
-A Redis that takes no writes, because its disk or memory is full, is an error of the channel for
-Celery: by default one ends the worker, and otherwise is tried again at once, five times a second.
-Named by its path in the configuration of `celery_broker`, so that only a worker imports it.
+A Redis that refuses writes, since its disk or memory is full, is a channel error for Celery. By
+default it ends the worker; as a recoverable error it is retried at once, five times a second. The
+configuration of `celery_broker` names this class by its path, so that only a worker imports it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The object store as a directory: the embedded default, on one machine or one shared volume.
 
-Decides how a write becomes whole and durable, and how conditions hold between processes. Not how
-names become paths (`paths`), nor how a lock waits (`locks`).
+Decides how a write becomes atomic and durable, and how conditions hold between processes. Does not
+decide how names become paths (`directory_paths`), nor how a lock waits (`file_lock`).
 
-    root/jobs.d/j1.d/job.json   an object (see `paths`)
-    root/.new/                  writes under way; never listed, swept of old ones at start
+    root/jobs.d/j1.d/job.json   an object (see `directory_paths`)
+    root/.new/                  unfinished writes; never listed, old ones are deleted at start
     root/.locks/                256 lock files; names share them by checksum
-    root/.now                   touched to see what time it is
+    root/.now                   touched to read the time of the file system
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connection to Redis: bounded in time and number, its errors turned into ours."""
+"""The Redis client: limits on time and connections, and its errors mapped to `shared.errors`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Objects of buckets beside our own store, read and written where the operator allows it.
+"""Objects in the buckets of users, read and written where the operator allows it.
 
-Decides what is allowed (`places`) and what a server's refusal means to the caller who named the
-address. How often a request is tried stands in `s3_calls`.
+Decides what is allowed (`bucket_allowlist`) and which error a refusal of the server is for the
+caller who named the address. `calls` decides how often a request is retried.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Calls to an S3 server: a bounded number of attempts, and only our errors.
+"""Calls to an S3 server: a limited number of attempts, and only errors of `shared.errors`.
 
-Decides what is tried again, for how long, and what a server's refusal means. boto3 is imported
-when the first client is made, so that importing the API stays fast.
+Decides which errors are retried, for how long, and what a refusal of the server means. boto3 is
+imported with the first client, so that the API starts fast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The object store on an S3 server: AWS, SeaweedFS, RustFS, Ceph and their like.
+"""The object store on an S3 server, such as AWS, SeaweedFS, RustFS or Ceph.
 
-Decides which requests a call becomes, and how a write whose answer was lost is told from a
-conflict. How often a request is tried and what an answer means stands in `s3_calls`.
+Decides which requests a call becomes, and how a write whose response was lost is told from a
+conflict. `calls` decides how often a request is retried and what a response means.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading one S3 object as a stream, past the connections that break meanwhile."""
+"""Reads one S3 object as a stream, and resumes after a broken connection."""
 
 from __future__ import annotations
 

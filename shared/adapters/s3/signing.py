@@ -1,8 +1,7 @@
-"""Requests to S3, and URLs for it, are signed with the service's time.
+"""Signatures of S3 requests and URLs, with the service time.
 
-A server refuses a request whose date is minutes off, and such a URL would be over before it is used
-or not yet valid. botocore takes the date from the machine's wall clock, so it is replaced before it
-is signed.
+A server refuses a request whose date is minutes off, and a presigned URL would be expired or not
+yet valid. botocore reads the wall clock of the machine, so the date is replaced before signing.
 """
 
 from __future__ import annotations
