@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from api.services.keys import list_keys
+from api.services.keys import has_keys, list_keys
 from ops.cli_support import account_id, print_table, service_store, store_time
 from shared import tiers
 from shared.accounts import Account, AccountStore
@@ -53,7 +53,7 @@ def known_account(accounts: AccountStore, account: str) -> Account:
         NotFound: There is none: a wrong id must not make a new account.
     """
     record = accounts.get(account)
-    if record.created_at is None and not list_keys(accounts.store, account):
+    if record.created_at is None and not has_keys(accounts.store, account):
         raise NotFound(
             f"there is no account {account}; `pigeonhole-server accounts list` shows them"
         )

@@ -27,6 +27,7 @@
     ├── ServiceNotAllowed               AUTHZ_SERVICE_NOT_ALLOWED
     ├── AccountSuspended                AUTHZ_ACCOUNT_SUSPENDED
     ├── InsufficientBalance             AUTHZ_INSUFFICIENT_BALANCE
+    │   └── PaymentRequired             AUTHZ_INSUFFICIENT_BALANCE
     ├── ResourceLimitExceeded           AUTHZ_RESOURCE_LIMIT_EXCEEDED
     ├── NotFound                        RESOURCE_NOT_FOUND
     ├── MethodNotAllowed                METHOD_NOT_ALLOWED
@@ -242,6 +243,10 @@ class InsufficientBalance(PigeonholeError):
     """Raised before any work when the account has no tokens left, or fewer than a batch needs."""
 
     code = "AUTHZ_INSUFFICIENT_BALANCE"
+
+
+class PaymentRequired(InsufficientBalance):
+    """Raised instead of InsufficientBalance by the Classer API, which has another status for it."""
 
 
 class ResourceLimitExceeded(PigeonholeError):

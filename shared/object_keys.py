@@ -24,6 +24,8 @@ calls/{account}/{sha256}.json       deduplication: the job of a repeated call, b
 accounts/{account}.json             the record of an account; changed by compare-and-set
 suspended/{account}                 index of accounts whose jobs the keeper has to cancel
 keys/{sha256}.json                  an API key, by the hash of its secret
+key_index/{account}/{sha256}        index of the keys of an account
+key_index/_built                    the index has the keys of versions without it, too
 key_uses/{sha256}.json              when a key was last used
 secrets/result_cache                the secret of the keys of the result cache
 
@@ -55,6 +57,7 @@ OPEN = "open/"
 ACCOUNTS = "accounts/"
 SUSPENSIONS = "suspended/"
 KEYS = "keys/"
+KEY_INDEX_BUILT = "key_index/_built"  # no account id begins with _
 KEY_USES = "key_uses/"
 IDEMPOTENCY = "idempotency/"
 CALLS = "calls/"
@@ -195,6 +198,16 @@ def key(digest: str) -> str:
 def key_digest(name: str) -> str:
     """The digest in the name of an API key's record."""
     return name.removeprefix(KEYS).removesuffix(".json")
+
+
+def keys_of(account: str) -> str:
+    """Prefix of the index of an account's keys; the next segments are the digests."""
+    return f"key_index/{account}/"
+
+
+def key_of(account: str, digest: str) -> str:
+    """Index entry of a key of an account."""
+    return f"key_index/{account}/{digest}"
 
 
 def key_use(digest: str) -> str:

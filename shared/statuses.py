@@ -34,6 +34,7 @@ STATUS: dict[type[PigeonholeError], HTTPStatus] = {
     errors.ServiceNotAllowed: HTTPStatus.FORBIDDEN,
     errors.AccountSuspended: HTTPStatus.FORBIDDEN,
     errors.InsufficientBalance: HTTPStatus.FORBIDDEN,
+    errors.PaymentRequired: HTTPStatus.PAYMENT_REQUIRED,
     errors.ResourceLimitExceeded: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,

@@ -1,8 +1,9 @@
-"""/v1/account: the account of the key, its limits, and the remaining rates."""
+"""/v1/account: the account of the key, its limits, its tokens, and the remaining rates."""
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from flask import Blueprint, Response
 
@@ -10,9 +11,11 @@ from api.dependencies import Services
 from api.http import middleware
 from api.http.json_response import reply
 from api.openapi.model import Operation
-from api.schemas.account import AccountLimits, AccountObject, RateObject, RateStatus
+from api.schemas.account import AccountLimits, AccountObject, RateObject, RateStatus, UsedTokens
 from api.services.quotas import Quota
+from shared.statements import Statements
 from shared.tiers import RateClass
+from shared.usage import hour_of
 
 _CLASSES: tuple[RateClass, ...] = ("zero_shot", "few_shot")
 
@@ -23,7 +26,7 @@ OPERATIONS = (
         scope="account",
         tag="Account",
         name="getAccount",
-        summary="Your account: its tier, its limits, and what remains of its rates.",
+        summary="Your account: its tier, its limits, its tokens, and what remains of its rates.",
         answers={200: AccountObject},
     ),
 )
@@ -32,6 +35,7 @@ OPERATIONS = (
 def blueprint(services: Services) -> Blueprint:
     """The route."""
     quotas, authenticator = services.submit.quotas, services.authenticator
+    statements, clock = services.statements, services.submit.clock
     max_classifiers = services.classifiers.max_classifiers
     cache_ttl_s = services.settings.cache_ttl_s
     routes = Blueprint("account", __name__)
@@ -56,11 +60,25 @@ def blueprint(services: Services) -> Blueprint:
                     free_tokens=tier.free_tokens,
                     cache_s=tier.cache_s or cache_ttl_s,
                 ),
+                balance=None
+                if tier.free_tokens is None
+                else statements.balance(caller.account, free_tokens=tier.free_tokens).left,
+                used=_used(statements, caller.account, datetime.fromtimestamp(clock(), UTC)),
                 rates=[status for quota in found if quota for status in _statuses(quota)],
             )
         )
 
     return routes
+
+
+def _used(statements: Statements, account: str, now: datetime) -> UsedTokens:
+    """The tokens of the day and of the month."""
+    today = now.replace(hour=0)
+    rows = statements.rows(account, first=hour_of(today.replace(day=1)), last=hour_of(now))
+    return UsedTokens(
+        today=sum(row.tokens for row in rows if row.hour >= hour_of(today)),
+        month=sum(row.tokens for row in rows),
+    )
 
 
 def _statuses(quota: Quota) -> list[RateStatus]:

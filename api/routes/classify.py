@@ -89,7 +89,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: TagAnswer, 202: JobObject},
         headers=_WAITED,
-        problems=(400, 404, 504),
+        problems=(400, 402, 404, 504),
         example={
             "text": "My card was charged twice, and the parcel never arrived.",
             "labels": ["delivery", "billing", "praise"],
@@ -110,7 +110,7 @@ OPERATIONS = (
         parameters=(PREFER, IDEMPOTENCY_KEY),
         answers={200: (ClassifyAnswer, ClassifyTextAnswer), 202: JobObject},
         headers=_WAITED,
-        problems=(400, 404, 504),
+        problems=(400, 402, 404, 504),
         example={
             "input": ["The parcel never arrived.", "My card was charged twice."],
             "labels": ["delivery", "billing"],

@@ -31,7 +31,7 @@ _operation = partial(
     scope="classify",
     tag="Classify",
     headers={200: ("X-Tokens-Used", *CACHED)},
-    problems=(400, 404, 504),
+    problems=(400, 402, 404, 504),
 )
 _TEXTS = ["The parcel never arrived.", "My card was charged twice."]
 _ABOUT = (

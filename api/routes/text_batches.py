@@ -66,7 +66,7 @@ OPERATIONS = (
         summary="Work on the texts of a pending batch, or of a failed one again.",
         parameters=(_BATCH_ID,),
         answers={202: StartedTextBatch},
-        problems=(409,),
+        problems=(402, 409),
     ),
     _operation(
         method="get",
@@ -150,7 +150,8 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/batch/<text_batch_id>/start")
     def start(text_batch_id: str) -> Response:
-        batches.start(middleware.caller(), text_batch_id, request_id=middleware.request_id())
+        with own_fields(own_error):
+            batches.start(middleware.caller(), text_batch_id, request_id=middleware.request_id())
         return reply({"job_id": text_batch_id, "status": "processing"}, 202)
 
     @routes.get("/v1/batch/<text_batch_id>")

@@ -45,8 +45,15 @@ class RateStatus(BaseModel):
     reset: int = Field(description="Seconds until more remains; 0: all of it remains.")
 
 
+class UsedTokens(BaseModel):
+    """Charged tokens, as in the usage report."""
+
+    today: int = Field(description="Since midnight, UTC.")
+    month: int = Field(description="Since the first of the month, UTC.")
+
+
 class AccountObject(BaseModel):
-    """An account: its tier, its limits, and what remains of its rates."""
+    """An account: its tier, its limits, its tokens, and what remains of its rates."""
 
     id: str
     object: Literal["account"] = "account"
@@ -56,4 +63,6 @@ class AccountObject(BaseModel):
         description="Null for an account of a version without records of accounts."
     )
     limits: AccountLimits
+    balance: int | None = Field(description="Tokens left; null: the tier has no balance.")
+    used: UsedTokens
     rates: list[RateStatus] = Field(description="A row for each limit on a rate.")

@@ -2,6 +2,8 @@
 
 A secret is never compared with another one: its hash is the name of the record. So the time of a
 lookup tells at most something about the hash of a guess, from which no secret follows.
+
+An index has the keys of each account. A key is in it before it exists, so none is missed.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def create_key(
         created_at=created_at,
         expires_at=expires_at,
     )
-    store.put(object_keys.key(digest(secret)), encode(key), if_absent=True)
+    name = digest(secret)
+    store.put(object_keys.key_of(account, name), b"")
+    store.put(object_keys.key(name), encode(key), if_absent=True)
     return secret, key
 
 
@@ -59,10 +63,9 @@ def read_key(store: ObjectStore, digest: str) -> Key | None:
 def list_keys(store: ObjectStore, account: str | None = None) -> list[ListedKey]:
     """All keys, or those of an account, oldest first."""
     listed = []
-    for name, key in _keys(store):
-        if account in (None, key.account):
-            at = key_uses.last_used(store, object_keys.key_digest(name))
-            listed.append(ListedKey(**dict(key), last_used_at=at))
+    for name, key in _keys(store, account):
+        at = key_uses.last_used(store, object_keys.key_digest(name))
+        listed.append(ListedKey(**dict(key), last_used_at=at))
     return sorted(listed, key=lambda key: key.created_at)
 
 
@@ -73,8 +76,8 @@ def revoke_key(
 
     API processes refuse it within `key_cache_s`.
     """
-    for name, key in _keys(store):
-        if key.id == key_id and account in (None, key.account):
+    for name, key in _keys(store, account):
+        if key.id == key_id:
             revoked = key.model_copy(update={"revoked_at": key.revoked_at or now})
             store.put(name, encode(revoked))
             return revoked
@@ -107,11 +110,34 @@ def rotate_key(
     raise NotFound(f"there is no valid key {key_id}")
 
 
-def _keys(store: ObjectStore) -> Iterator[tuple[str, Key]]:
-    for name in store.list(object_keys.KEYS):
+def has_keys(store: ObjectStore, account: str) -> bool:
+    """Whether the account has a key, valid or not."""
+    return next(_keys(store, account), None) is not None
+
+
+def _keys(store: ObjectStore, account: str | None = None) -> Iterator[tuple[str, Key]]:
+    """The keys of an account, or of all, by the names of their records."""
+    for name in store.list(object_keys.KEYS) if account is None else _indexed(store, account):
         key = _read(store, name)
         if key is not None:
             yield name, key
+
+
+def _indexed(store: ObjectStore, account: str) -> Iterator[str]:
+    """The names of the records of an account's keys.
+
+    The first call on a store indexes the keys that a version without the index created. A process
+    of such a version must not create keys afterwards: they work, but are not listed.
+    """
+    try:
+        store.get(object_keys.KEY_INDEX_BUILT)
+    except ObjectMissing:
+        for name, key in _keys(store):
+            store.put(object_keys.key_of(key.account, object_keys.key_digest(name)), b"")
+        store.put(object_keys.KEY_INDEX_BUILT, b"")
+    prefix = object_keys.keys_of(account)
+    for entry in store.list(prefix):
+        yield object_keys.key(entry.removeprefix(prefix))
 
 
 def _read(store: ObjectStore, name: str) -> Key | None:

@@ -63,6 +63,7 @@ ERRORS = {
     (401, "AUTH_MISSING_API_KEY"): "The request has no key.",
     (401, "AUTH_INVALID_FORMAT"): "The header is not `Authorization: Bearer <key>`.",
     (401, "AUTH_INVALID_API_KEY"): "The key is unknown, revoked or expired.",
+    (402, "AUTHZ_INSUFFICIENT_BALANCE"): "As 403 with this code, in the Classer API.",
     (403, "AUTHZ_INSUFFICIENT_BALANCE"): "The account has no tokens left, or fewer than the batch "
     "is estimated to need. Ask the operator for a grant.",
     (403, "AUTHZ_RESOURCE_LIMIT_EXCEEDED"): "The account has the maximum number of classifiers or "

@@ -15,9 +15,11 @@ from shared.dialects.label_texts import LabelExamples, of_labels
 from shared.dialects.requested import UnresolvedRequest
 from shared.errors import (
     FieldError,
+    InsufficientBalance,
     InvalidRequest,
     LabelLimitExceeded,
     LabelsRequired,
+    PaymentRequired,
     PigeonholeError,
 )
 from shared.normal_form import normal_form
@@ -172,13 +174,15 @@ def request_of(
 
 
 def own_error(error: PigeonholeError, *, texts: bool = False) -> PigeonholeError:
-    """The error with the fields of this API; with `texts` for a request of several texts.
+    """The error in the form of this API; with `texts` for a request of several texts.
 
     >>> fault = FieldError(field="input[2].text", message="must not be empty")
     >>> error = InvalidRequest("input[2].text: must not be empty", fields=(fault,))
     >>> own_error(error, texts=True).detail, own_error(error).detail
     ('texts[2]: must not be empty', 'text: must not be empty')
     """
+    if isinstance(error, InsufficientBalance):
+        return PaymentRequired(error.detail)
     if not error.fields:
         return error
     detail = error.detail

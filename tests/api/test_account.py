@@ -15,6 +15,7 @@ from api.services.keys import create_key, list_keys
 from shared.accounts import AccountStore
 from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.key_record import SERVICES
+from shared.tiers import Tier, Tiers
 from tests.api.conftest import World, make_world
 from tests.problems import assert_problem
 
@@ -33,6 +34,7 @@ def test_an_account_without_limits(client: FlaskClient) -> None:
     assert (account["id"], account["tier"], account["rates"]) == ("acme", "unlimited", [])
     assert account["limits"]["zero_shot"] == {"requests": None, "tokens": None}
     assert account["limits"]["classifiers"] == 1000
+    assert (account["balance"], account["used"]) == (None, {"today": 0, "month": 0})
 
 
 def test_an_account_sees_what_remains_of_its_rates(redis_client: redis.Redis) -> None:
@@ -57,6 +59,27 @@ def test_an_account_sees_what_remains_of_its_rates(redis_client: redis.Redis) ->
     }
 
 
+def test_an_account_sees_its_balance_and_what_it_used() -> None:
+    metered = Tiers(default="metered", tiers={"metered": Tier(name="metered", free_tokens=100)})
+    now = datetime(2026, 5, 2, 9, tzinfo=UTC)
+    world = make_world(tiers=metered, clock=lambda: now.timestamp())
+    client, counter = world.client(), world.services.submit.balances.counter
+    assert (client.get("/v1/account").get_json()["balance"]) == 100
+    tokens = client.post("/v1/classify", json=BODY).get_json()["usage"]["total_tokens"]
+    counter.flush()
+    now += timedelta(days=1)
+    client.post("/v1/classify", json=BODY)
+    counter.flush()
+
+    account = client.get("/v1/account").get_json()
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    later = client.get("/v1/account").get_json()
+
+    assert account["used"] == {"today": tokens, "month": 2 * tokens}
+    assert account["balance"] == 100 - 2 * tokens == client.get("/v1/balance").get_json()["balance"]
+    assert later["used"] == {"today": 0, "month": 0}
+
+
 def test_a_new_key_works_and_is_listed_without_its_secret(world: World) -> None:
     made = world.client("admin").post("/v1/keys", json={"name": "tagging", "scopes": ["classify"]})
     assert made.status_code == 201
@@ -76,6 +99,34 @@ def test_the_keys_of_other_accounts_are_neither_listed_nor_revoked(world: World)
     assert other.id not in [each["id"] for each in client.get("/v1/keys").get_json()["data"]]
     assert_problem(client.delete(f"/v1/keys/{other.id}"), 404, "RESOURCE_NOT_FOUND")
     assert list_keys(world.store, "other")[0].revoked_at is None
+
+
+def test_a_list_of_keys_reads_those_of_the_account_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = world.client("admin")
+    for _ in range(20):
+        world.key(account="other")
+    client.get("/v1/keys")  # the first one on a store looks for keys without an index
+    names: list[str] = []
+    get = world.store.get
+    monkeypatch.setattr(world.store, "get", lambda name: names.append(name) or get(name))
+
+    assert len(client.get("/v1/keys").get_json()["data"]) == 1
+
+    assert len({name for name in names if name.startswith("keys/")}) == 1
+
+
+def test_keys_of_a_version_without_the_index_are_listed_and_revoked(world: World) -> None:
+    client = world.client("admin")
+    world.key()
+    for name in [*world.store.list("key_index/")]:
+        world.store.delete(name)
+
+    listed = client.get("/v1/keys").get_json()["data"]
+
+    assert len(listed) == 2
+    assert client.delete(f"/v1/keys/{listed[1]['id']}").status_code == 200
 
 
 def test_a_revoked_key_is_refused(world: World) -> None:

@@ -143,6 +143,35 @@ def test_a_new_account_has_the_free_tokens_of_its_tier_and_is_refused_after_them
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/classify", {"text": "one", "labels": ["x", "y"]}),
+        ("/v1/tag", {"text": "one", "labels": ["x", "y"]}),
+        ("/v1/classify/batch", {"texts": ["one"], "labels": ["x", "y"]}),
+        ("/v1/tag/batch", {"texts": ["one"], "labels": ["x", "y"]}),
+    ],
+)
+def test_an_empty_balance_is_402_in_the_classer_api(path: str, body: dict[str, object]):
+    empty = Tiers(default="empty", tiers={"empty": Tier(name="empty", free_tokens=0)})
+    client = make_world(tiers=empty).client()
+
+    assert_problem(client.post(path, json=body), 402, "AUTHZ_INSUFFICIENT_BALANCE", says="grant")
+
+
+def test_a_batch_of_texts_is_not_started_with_an_empty_balance():
+    empty = Tiers(default="empty", tiers={"empty": Tier(name="empty", free_tokens=0)})
+    client = make_world(tiers=empty).client()
+    made = client.post("/v1/batch", json={"labels": ["x", "y"]}).get_json()
+    form = {**made["upload_fields"], "file": (io.BytesIO(b'{"text": "one"}\n'), "texts.jsonl")}
+    assert client.post(made["upload_url"], data=form).status_code == 204
+
+    refused = client.post(f"/v1/batch/{made['job_id']}/start")
+
+    assert_problem(refused, 402, "AUTHZ_INSUFFICIENT_BALANCE")
+    assert client.get(f"/v1/batch/{made['job_id']}").get_json()["status"] == "pending"
+
+
 def test_a_grant_lets_calls_through_again_within_seconds():
     now = 1e9
     world = make_world(tiers=TIERS, clock=lambda: now)

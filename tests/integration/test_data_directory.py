@@ -37,6 +37,8 @@ def test_its_keys_open_what_they_opened(old: tuple[Stack, dict[str, Any]]):
     reader = {"Authorization": f"Bearer {facts['reader']}"}
     assert stack.call("GET", "/v1/classifiers", **reader).status == 403
     assert stack.classify(headers=reader).status == 200
+    names = [key["name"] for key in stack.call("GET", "/v1/keys").json()["data"]]
+    assert sorted(names) == ["reader", "test", "test"]  # one is of this test
 
 
 def test_its_classifier_answers_as_it_did_and_learns_on(old: tuple[Stack, dict[str, Any]]):

@@ -30,14 +30,14 @@ export async function usageView({ place, offer, signal }) {
 
 async function account(offer, signal) {
   if (!offer.has("/v1/account")) return null;
-  const [own, balance] = await Promise.all([
-    call("v1/account", { signal }), call("v1/balance", { signal }),
-  ]);
+  const own = await call("v1/account", { signal });
   return el("section", { class: "panel" }, el("h2", {}, own.name || own.id),
     facts([
       ["Tier", own.tier], ["Classifiers allowed", count(own.limits.classifiers)],
       ["Concurrent calls allowed", own.limits.concurrent_calls],
-      ["Tokens left", balance.balance == null ? "unlimited" : count(balance.balance)],
+      ["Tokens left", own.balance == null ? "unlimited" : count(own.balance)],
+      ["Tokens used today (UTC)", count(own.used.today)],
+      ["Tokens used this month", count(own.used.month)],
     ]),
     own.rates.length ? table("Rates", ["policy", "limit", "left", "full again in"],
       own.rates.map((rate) => [rate.policy, count(rate.limit), count(rate.remaining), duration(rate.reset)]),

@@ -11,7 +11,7 @@ Error                          anything that the client raises
     │   └── TokenLimitExceeded  FetchFailed  UnreadableInput
     ├── AuthenticationError    401: MissingKey, InvalidKey, InvalidKeyFormat
     ├── PermissionDenied       403: ScopeNotAllowed, ResourceLimitExceeded,
-    │                              InsufficientBalance
+    │                              InsufficientBalance (402 in the Classer API)
     ├── NotFound               404
     ├── Conflict               409
     ├── RateLimited            429: TooBusy, TooManyWrongKeys
