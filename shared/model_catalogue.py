@@ -56,9 +56,12 @@ class ModelEntry(_CatalogueTable):
 
     name: str = Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/+-]*$")  # part of queues
     aliases: tuple[str, ...] = ()
-    engine: Literal["sentence", "sentence_clip", "open_clip", "cross_encoder", "hashing"]
+    engine: Literal[
+        "sentence", "sentence_clip", "open_clip", "cross_encoder", "universal_sentence", "hashing"
+    ]
     checkpoint: str = ""
     device: Literal["cpu", "gpu-preferred", "gpu-only"] = "cpu"
+    owner: str = "pigeonhole"
     languages: tuple[str, ...] = ()
     prefix: str = Field(default="", max_length=64)
     templates: tuple[str, ...] = ("{label}",)

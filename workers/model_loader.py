@@ -46,12 +46,13 @@ Where = Literal["cpu", "cuda"]
 @dataclass(frozen=True, kw_only=True)
 class _Towers:
     """What was read of a checkpoint: an encoder of texts, with one of images in `clip`; or one of
-    pairs.
+    pairs. `on_cpu`: they run there also where the worker has a GPU.
     """
 
     texts: TextEncoder | None = None
     clip: ClipModel | None = None
     pairs: PairEncoder | None = None
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ def _with_budgets(towers: dict[str, _Towers], where: Where, configured: int) -> 
         tokens = image_tokens = configured or CPU_TOKENS
         if each.clip is not None and not configured:
             image_tokens = CPU_IMAGES * each.clip.images.image_tokens
-        if where == "cuda" and not configured and not isinstance(each.texts, HashingEncoder):
+        if where == "cuda" and not configured and not each.on_cpu:
             from workers.microbatching import token_budget
             from workers.models.gpu_memory import CudaMemory
 
@@ -214,7 +215,14 @@ def _warm_up(model: LoadedModel) -> None:
 def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:
     """Read the checkpoint of an entry."""
     if entry.engine == "hashing":
-        return _Towers(texts=HashingEncoder(name=entry.name))
+        return _Towers(texts=HashingEncoder(name=entry.name), on_cpu=True)
+    if entry.engine == "universal_sentence":
+        checkpoint = model_files.place_of(entry)
+        try:
+            from workers.models.universal_sentence_encoder import UniversalSentenceEncoder
+        except ImportError as exc:
+            raise model_files.packages_missing(entry, exc.name) from exc
+        return _Towers(texts=UniversalSentenceEncoder(checkpoint, name=entry.name), on_cpu=True)
     away = model_files.repository_of(entry) is not None and model_files.find(entry) is None
     try:
         if away and not settings.allow_downloads:

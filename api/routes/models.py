@@ -50,6 +50,7 @@ def blueprint(services: Services) -> Blueprint:
         return ModelObject(
             id=entry.name,
             created=created,
+            owned_by=entry.owner,
             aliases=entry.aliases,
             device=entry.device,
             languages=entry.languages,

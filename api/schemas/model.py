@@ -13,7 +13,7 @@ class ModelObject(BaseModel):
     id: str
     object: Literal["model"] = "model"
     created: int = Field(description="Unix time, in seconds, at which this catalogue was read.")
-    owned_by: str = "pigeonhole"
+    owned_by: str = Field(description="Who made the model.")
     aliases: tuple[str, ...] = Field(description="Other names that a request may use.")
     device: Literal["cpu", "gpu-preferred", "gpu-only"]
     languages: tuple[str, ...] = Field(description="ISO 639 codes; empty: many.")

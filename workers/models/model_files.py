@@ -21,7 +21,7 @@ _HUB = "hf-hub:"
 _MAIN = "main"
 _OWNER = "sentence-transformers"  # of names without one
 _CONFIGURATIONS = {".json", ".txt", ".model"}
-_WEIGHTS = {".safetensors", ".bin"}
+_WEIGHTS = {".safetensors", ".bin", ".npz"}
 _OTHER_ENGINES = {"onnx", "openvino"}  # folders of the same weights
 _OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
