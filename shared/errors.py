@@ -104,7 +104,14 @@ class BodyTooLarge(InvalidRequest):
 
 
 class ContentEncodingNotSupported(InvalidRequest):
-    """Raised when a path does not support the `Content-Encoding` of the body."""
+    """Raised when a path does not support the `Content-Encoding` of the body.
+
+    `supported` are the encodings that the path decodes.
+    """
+
+    def __init__(self, detail: str, *, supported: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(detail, **more)
+        self.supported = supported
 
 
 class BodyTimeout(InvalidRequest):

@@ -14,6 +14,8 @@ _JOINERS = "\u200c\u200d"  # zero-width joiners change how neighbours are drawn,
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 # Letters and symbols by category that are drawn as nothing: Hangul fillers, blank Braille.
 _DRAWN_AS_NOTHING = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+_NEVER_DRAWN = range(0xE0000, 0xE1000)  # reserved by Unicode for invisible characters
+_LOST = "\ufffd"  # stands for a character that was lost; tokenizers drop it
 
 
 def normal_form(label: str) -> str:
@@ -35,7 +37,7 @@ def normal_form(label: str) -> str:
 def is_empty(text: str) -> bool:
     r"""Whether a text has no visible character: the tokenizer would return no token.
 
-    >>> is_empty(" \u200b\ufeff\x00\u0301"), is_empty("?")
+    >>> is_empty(" \u200b\ufeff\x00\u0301\ufffd"), is_empty("?")
     (True, False)
     """
     return not any(map(_visible, text))
@@ -88,7 +90,14 @@ def distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _visible(char: str) -> bool:
-    return unicodedata.category(char)[0] not in "CMZ" and char not in _DRAWN_AS_NOTHING
+    category = unicodedata.category(char)
+    if category == "Cn":  # a character of a later Unicode than Python's, such as a new emoji
+        return not (_is_noncharacter(ord(char)) or ord(char) in _NEVER_DRAWN)
+    return category[0] not in "CMZ" and char not in _DRAWN_AS_NOTHING and char != _LOST
+
+
+def _is_noncharacter(code: int) -> bool:
+    return code in range(0xFDD0, 0xFDF0) or code & 0xFFFE == 0xFFFE
 
 
 def _invisible(char: str) -> bool:

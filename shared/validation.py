@@ -71,6 +71,38 @@ def refuse(
     raise error(f"{field}: {message}", fields=fields, **more)
 
 
+def refuse_lone_surrogates(body: object, *, schema_checks: str | None = None) -> None:
+    """Find, without recursion, the first string of a JSON value that is not valid Unicode text.
+
+    Args:
+        body: The value of a whole body.
+        schema_checks: The field whose strings the schema checks instead, so that it can tell which
+            item is wrong.
+
+    Raises:
+        InvalidRequest: There is one; the message names the place.
+    """
+    if isinstance(body, dict) and schema_checks:
+        body = {**body, schema_checks: None}
+    waiting = [("", body, False)]  # path, value, whether the client chooses the keys within
+    while waiting:
+        path, value, keyed = waiting.pop()
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                refuse(path or "body", "has half of a surrogate pair; send complete characters")
+        elif isinstance(value, list):
+            waiting += (
+                (inner(path, i), each, keyed) for i, each in reversed(list(enumerate(value)))
+            )
+        elif isinstance(value, dict):
+            for key, each in reversed(value.items()):
+                place = inner(path, key, keyed=keyed) if path else shown(key)
+                inside = keyed or (not path and key in KEYED)
+                waiting += ((place, each, inside), (place, key, False))
+
+
 def translated(exc: ValidationError, *, at: str = "") -> InvalidRequest:
     """A pydantic validation error as an `InvalidRequest`.
 

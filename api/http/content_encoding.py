@@ -74,6 +74,7 @@ def checked(encoding: str | None, *, allowed: tuple[str, ...] = ()) -> str:
             f"{shown(name)!r} is not supported on this path; {can}. A compressed file needs no "
             f"{HEADER} header",
             ContentEncodingNotSupported,
+            supported=allowed,
         )
     return name
 

@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.http import content_encoding, middleware
+from api.http import middleware
 from api.schemas import body
 from shared import errors
 from shared.dialects import registry
@@ -52,8 +52,8 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
     response.vary.update(("Accept", SDK_HEADER))
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pigeonhole"'
-    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        response.headers["Accept-Encoding"] = ", ".join(content_encoding.DECODED)
+    if isinstance(known, errors.ContentEncodingNotSupported):
+        response.headers["Accept-Encoding"] = ", ".join(known.supported) or "identity"
     if isinstance(known, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{known.size}"
     may_pass = known.retryable and status in {

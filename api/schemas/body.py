@@ -14,8 +14,9 @@ import msgspec
 from pydantic import BaseModel
 
 from shared.errors import BodyTooLarge
-from shared.validation import KEYED, inner, refuse, shown
+from shared.validation import refuse, refuse_lone_surrogates, shown
 
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAX_OPENED = 1_000_000  # each becomes an object of 64 bytes and more
 _CHUNK = 64 * 1024
 # A client that writes its whole body before it reads would see a closed connection instead of the
@@ -74,7 +75,9 @@ def parse(data: bytes, *, schema_checks: str | None = None) -> object:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        refuse("body", f"is not UTF-8 at byte {exc.start}")
+        encoding = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
+        remedy = f"; if it is {encoding}, send Content-Encoding: {encoding}" if encoding else ""
+        refuse("body", f"is not UTF-8 at byte {exc.start}{remedy}")
     if text.count("{") + text.count("[") > _MAX_OPENED:
         refuse("body", f"at most {_MAX_OPENED} objects and lists are allowed; split the request")
     try:
@@ -87,8 +90,7 @@ def parse(data: bytes, *, schema_checks: str | None = None) -> object:
     except ValueError:
         refuse("body", "has a number with too many digits")
     if _SURROGATE.search(text):
-        spared = {schema_checks: None} if isinstance(value, dict) and schema_checks else {}
-        _refuse_lone_surrogates({**value, **spared} if isinstance(value, dict) else value)
+        refuse_lone_surrogates(value, schema_checks=schema_checks)
     return value
 
 
@@ -130,24 +132,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(name: str) -> None:
     refuse("body", f"{name} is not valid JSON; omit the field or send null")
-
-
-def _refuse_lone_surrogates(root: object) -> None:
-    """Find, without recursion, the first string that is not valid Unicode text."""
-    waiting = [("", root, False)]  # path, value, whether the client chooses the keys within
-    while waiting:
-        path, value, keyed = waiting.pop()
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                refuse(path or "body", "has half of a surrogate pair; send complete characters")
-        elif isinstance(value, list):
-            waiting += (
-                (inner(path, i), each, keyed) for i, each in reversed(list(enumerate(value)))
-            )
-        elif isinstance(value, dict):
-            for key, each in reversed(value.items()):
-                place = inner(path, key, keyed=keyed) if path else shown(key)
-                inside = keyed or (not path and key in KEYED)
-                waiting += ((place, each, inside), (place, key, False))

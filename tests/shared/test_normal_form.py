@@ -55,15 +55,35 @@ def test_the_normal_form_is_its_own(text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " \n\t", "\u200b", "\ufeff", "\u00ad\u2060", "\x00", "\u3164", "\u0301", "\ue000", "\x7f"],
+    [
+        "\ufffd\ufffd",
+        "\U000e0fff",
+        "\ufffe",
+        "",
+        " \n\t",
+        "\u200b",
+        "\ufeff",
+        "\u00ad\u2060",
+        "\x00",
+        "\u3164",
+        "\u0301",
+        "\ue000",
+        "\x7f",
+    ],
 )
 def test_a_text_without_visible_characters_is_empty(text: str):
     assert is_empty(text)
 
 
-@pytest.mark.parametrize("text", ["a", "?", "🙂", "\u200bfine", "。", "0", "\ufffd", "漢"])
+@pytest.mark.parametrize("text", ["a", "?", "🙂", "\u200bfine", "。", "0", "a\ufffd", "漢"])
 def test_a_text_with_one_visible_character_is_not_empty(text: str):
     assert not is_empty(text)
+
+
+@pytest.mark.parametrize("emoji", ["\U0001fae9", "\U0001f6d8", "\U0001fa8e"])
+def test_an_emoji_later_than_the_unicode_of_python_is_visible(emoji: str):
+    assert not is_empty(emoji)
+    assert normal_form(f" {emoji}") == emoji
 
 
 def test_labels_known_to_be_distinct_stay_so():

@@ -67,6 +67,10 @@ class TestParsing:
             (b"", "body: is empty"),
             (b" \n\t", "body: is empty"),
             (b"\xff{}", "body: is not UTF-8 at byte 0"),
+            (
+                b"\x1f\x8b\x08\xff",
+                "not UTF-8 at byte 1; if it is gzip, send Content-Encoding: gzip",
+            ),
             (b'{"a": "\xed\xa0\x80"}', "body: is not UTF-8 at byte 7"),
             (b'{"a": 1} x', "is not JSON at column 10"),
             (b"{'a': 1}", "is not JSON at column 2"),

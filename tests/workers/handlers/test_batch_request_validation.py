@@ -114,6 +114,8 @@ def said(bench: Bench, job: Job) -> dict[str, tuple[str, str, str | None]]:
             [{**GOOD, "labels": ["red"]}, {**GOOD, "threshold": "high"}, {"text": "x"}, {}],
         ),
         (CLASSIFY, True, [{**GOOD, "labels": [f"label {n}" for n in range(300)]}]),
+        (CLASSIFY, True, [{**GOOD, "input": "\ud800"}, {**GOOD, "labels": ["red", "\udc00"]}]),
+        (TRAIN, True, [{"input": [*PAIRS, {"text": "\ud800", "label": "red"}]}]),
         (TRAIN, True, [{"input": PAIRS[:1]}, {"input": PAIRS, "num_iters": 0}, {}]),
     ],
 )
@@ -141,6 +143,16 @@ def test_a_bad_line_is_named_before_it_runs_and_told_once_in_the_same_words(
     assert report.tokens == done.usage.total_tokens
 
 
+def test_an_id_with_half_of_a_surrogate_pair_is_refused(bench: Bench):
+    job = a_batch(bench, jsonl({"custom_id": "a\ud800", "body": GOOD}), rows=None)
+
+    run_all(bench)
+
+    [line] = lines(bench, result(bench, job).error_file)
+    assert line["custom_id"] is None
+    assert line["error"]["code"] == "invalid_custom_id"
+
+
 def test_lines_in_several_objects_are_named_with_theirs():
     row = PartRow(line=12, id="a", data={}, place="b.jsonl, line 2")
 
@@ -152,7 +164,7 @@ def test_lines_in_several_objects_are_named_with_theirs():
 
 
 def test_a_line_may_ask_for_errors_per_item(bench: Bench):
-    mixed = {**GOOD, "input": ["green", "", 5, "red " * 51], "errors": "per_item"}
+    mixed = {**GOOD, "input": ["green", "", 5, "red " * 51, "\ud800"], "errors": "per_item"}
     other = {
         **GOOD,
         "input": ["red", {"file": ids.file_id(0, 0)}],
@@ -172,9 +184,9 @@ def test_a_line_may_ask_for_errors_per_item(bench: Bench):
         line["custom_id"]: line["response"]["body"]["data"]
         for line in lines(bench, result(bench, job).output_file)
     }
-    assert [row["prediction"] for row in data["c0"]] == ["green", None, None, None]
+    assert [row["prediction"] for row in data["c0"]] == ["green", None, None, None, None]
     assert [row.get("error", {}).get("field") for row in data["c0"]] == [
-        None, "input[1].text", "input[2]", "input[3]",
+        None, "input[1].text", "input[2]", "input[3]", "input[4]",
     ]  # fmt: skip
     assert data["c3"] == data["c0"]  # both go through the model together
     assert "input[3]" in data["c3"][3]["error"]["message"]

@@ -26,7 +26,7 @@ from shared.messages import decode, encode
 from shared.ports import BucketObject, Buckets, ObjectStore
 from shared.validation import refuse
 from workers.handlers.batch.byte_pieces import PieceStream
-from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.part_rows import PartRow, encodable
 from workers.handlers.batch.partitions import (
     batch_with_partitions,
     partitions_of,
@@ -352,7 +352,7 @@ def _bad(row: Row, fault: RowFault, name: str | None) -> PartRow:
 
 def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     """A line that is a request, with the id that the caller gave it."""
-    data = row.data
+    data = row.data or row.unpaired
     if data is None:
         assert row.fault is not None
         return _bad(row, row.fault, None), _ROW_BYTES
@@ -381,4 +381,6 @@ def _wrong_id(said: object) -> str | None:
         return f"is missing: give each line one of 1 to {_MAX_ID_CHARS} characters"
     if not isinstance(said, str):
         return "must be a string: put it in quotes"
+    if not encodable(said):
+        return "has half of a surrogate pair; send complete characters"
     return None if 0 < len(said) <= _MAX_ID_CHARS else f"needs 1 to {_MAX_ID_CHARS} characters"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.batches import BadRow
+from shared.validation import refuse_lone_surrogates
 
 
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
@@ -24,6 +27,21 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0  # in the file, from 0
     place: str = ""
     object_key: str = ""
+    escaped: str = ""  # `data` as JSON in ASCII, where it has half of a surrogate pair
+
+    def body(self, *, schema_checks: str | None = None) -> dict[str, object]:
+        """The body of a line that is a request, as valid as the body of a call.
+
+        Args:
+            schema_checks: as for `refuse_lone_surrogates`.
+
+        Raises:
+            InvalidRequest: It has half of a surrogate pair.
+        """
+        data = self.data or {}
+        if not encodable(data):
+            refuse_lone_surrogates(data, schema_checks=schema_checks)
+        return data
 
     def reason(self) -> BadRow | None:
         """Why nothing can be done with it."""
@@ -46,11 +64,35 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(PartRow)
 
 
+def encodable(value: object) -> bool:
+    r"""Whether a JSON value can be written as UTF-8: no text has half of a surrogate pair.
+
+    >>> encodable(["\u20ac"]), encodable(["\ud800"])
+    (True, False)
+    """
+    try:
+        _encoder.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def dumps(rows: Iterable[PartRow]) -> bytes:
     """A line for each row."""
-    return _encoder.encode_lines(rows)
+    return b"".join(map(_line, rows))
+
+
+def _line(row: PartRow) -> bytes:
+    try:
+        line = _encoder.encode(row)
+    except UnicodeEncodeError:
+        line = _encoder.encode(replace(row, data=None, escaped=json.dumps(row.data)))
+    return line + b"\n"
 
 
 def loads(data: bytes) -> list[PartRow]:
     """The rows, in order."""
-    return _decoder.decode_lines(data)
+    return [
+        replace(row, data=json.loads(row.escaped)) if row.escaped else row
+        for row in _decoder.decode_lines(data)
+    ]

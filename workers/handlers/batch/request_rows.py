@@ -125,7 +125,7 @@ class Requests:
         Raises:
             PigeonholeError: What is wrong with it.
         """
-        dialect, said = pick(row.data)
+        dialect, said = pick(row.body(schema_checks="input"))
         parsed = dialect.parse(said, default_model=self.catalogue.default.name)
         request = resolved(
             parsed,

@@ -17,7 +17,7 @@ from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.normal_form import is_empty
 from shared.types import Question, TrainRequest
-from workers.handlers.batch.part_rows import PartRow
+from workers.handlers.batch.part_rows import PartRow, encodable
 
 _ANY = (Question(labels=("a", "b")),)  # stands for what a classifier has learnt
 _MAX_KNOWN = 4096
@@ -31,7 +31,7 @@ class RequestValidator:
     def __init__(self, body: BatchRequest, limits: Limits) -> None:
         self._limits = limits
         self._model = body.model
-        self._check: Callable[[dict[str, object]], None] = (
+        self._check: Callable[[PartRow], None] = (
             self._check_lesson if body.endpoint == TRAIN else self._check_request
         )
         # The length of the longest text that was good, by all else that was asked of it.
@@ -41,12 +41,12 @@ class RequestValidator:
         """Why a line will be refused, if that can be told."""
         data = row.data or {}
         text = data.get("input")
-        plain = isinstance(text, str) and not is_empty(text)
+        plain = isinstance(text, str) and not is_empty(text) and encodable(data)
         asked = _encode({**data, "input": None}) if plain else b""
         if plain and len(str(text)) <= self._good.get(asked, 0):
             return None
         try:
-            self._check(data)
+            self._check(row)
         except PigeonholeError as exc:
             param = exc.fields[0].field if exc.fields else None
             return row.refused(exc.code.lower(), exc.detail, param)
@@ -56,16 +56,16 @@ class RequestValidator:
             self._good[asked] = len(str(text))
         return None
 
-    def _check_request(self, data: dict[str, object]) -> None:
-        dialect, said = pick(data)
+    def _check_request(self, row: PartRow) -> None:
+        dialect, said = pick(row.body(schema_checks="input"))
         found = dialect.parse(said, default_model=self._model)
         request = found.request
         if found.classifier is not None:
             request = request.model_copy(update={"questions": _ANY})
         self._limits.check(request)
 
-    def _check_lesson(self, data: dict[str, object]) -> None:
-        said = training.parse(data)
+    def _check_lesson(self, row: PartRow) -> None:
+        said = training.parse(row.body())
         request = TrainRequest(
             model=said.model or self._model,
             classifier_id=said.classifier or "",

@@ -90,7 +90,7 @@ class TrainRequestRows:
             PigeonholeError: What is wrong with it.
         """
         return train_request_of(
-            dialect.parse(row.data),
+            dialect.parse(row.body()),
             account=learner.account,
             records=self.records,
             catalogue=self.catalogue,

@@ -21,6 +21,8 @@ from workers.inputs.tables.row import Row, RowFault, TableLimits, too_long
 _DEEPEST = 100
 _NESTED = frozenset({dict, list})
 
+_UNPAIRED = RowFault("invalid_text", r"holds an unpaired surrogate (\ud800 to \udfff)")
+
 _decode = msgspec.json.Decoder().decode
 _TYPES: dict[type, str] = {
     list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false",
@@ -59,7 +61,10 @@ def _row(number: int, line: int, raw: bytes, text_of: str | None, encoding: str)
     except UnicodeDecodeError:
         fault = undecodable(raw, encoding)
     except msgspec.DecodeError as exc:
-        fault = _why(exc, raw.decode(text_of or "utf-8", "replace"))
+        text = raw.decode(text_of or "utf-8", "replace")
+        fault = _why(exc, text)
+        if fault is _UNPAIRED:
+            return Row(number=number, line=line, fault=fault, unpaired=_unpaired(text))
     except RecursionError:
         fault = RowFault("invalid_json_line", "is nested too deeply")
     return Row(number=number, line=line, fault=fault)
@@ -90,6 +95,16 @@ def _has_duplicate_key(text: str) -> bool:
     return duplicate
 
 
+def _unpaired(text: str) -> dict[str, object] | None:
+    """The values of a line with an unpaired surrogate, if it has no other fault."""
+    try:
+        data = json.loads(text)
+        _keys(data)
+    except (ValueError, RecursionError):  # too many digits, or nested too deeply
+        return None
+    return data if type(data) is dict and not _has_duplicate_key(text) else None
+
+
 def _why(error: msgspec.DecodeError, text: str) -> RowFault:
     """The fault of a line, with more detail than the parser gives."""
     constant = None
@@ -109,4 +124,4 @@ def _why(error: msgspec.DecodeError, text: str) -> RowFault:
         return RowFault("invalid_number", f"holds {constant}, which is not valid JSON")
     if "out of range" in str(error):
         return RowFault("invalid_number", "holds a number that is too large")
-    return RowFault("invalid_text", r"holds an unpaired surrogate (\ud800 to \udfff)")
+    return _UNPAIRED

@@ -51,12 +51,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         line: the line number where it begins; equals `number` in a format without lines.
         data: JSON values; Parquet also has infinities, NaN and bytes.
         fault: set if and only if `data` is None.
+        unpaired: the values of a line of JSONL whose one fault is an unpaired surrogate.
     """
 
     number: int
     line: int
     data: dict[str, object] | None = None
     fault: RowFault | None = None
+    unpaired: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
