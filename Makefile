@@ -11,7 +11,7 @@
 # make screenshots  the same, and writes the screenshots of docs/images
 #
 # PYTHON=python3.12   the interpreter to build .venv with
-# TORCH=cpu           torch without CUDA: saves gigabytes where there is no GPU
+# TORCH=cpu           the build of torch: cpu, cu126, …; chosen by ops/torch_build.py if not set
 
 PYTHON ?= python3
 TORCH ?=
@@ -23,7 +23,8 @@ PINS := pyproject.toml api/client/pyproject.toml ops/constraints.txt
 # A stamp says what was installed, so that the second `make run` starts at once.
 RUN_STAMP := $(VENV)/.run$(addprefix -,$(TORCH))
 DEV_STAMP := $(VENV)/.dev$(addprefix -,$(TORCH))
-INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(addprefix --torch-backend ,$(TORCH)) -c ops/constraints.txt
+TORCH_BUILD = $(if $(TORCH),--torch-backend $(TORCH),$$($(BIN)/python ops/torch_build.py $(BIN)/uv ops/constraints.txt))
+INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(TORCH_BUILD) -c ops/constraints.txt
 # What is compiled is kept, whatever the caller's shell says: it halves the time to collect the tests.
 unexport PYTHONDONTWRITEBYTECODE
 # The modules whose docstrings hold examples; the others need not be imported to look for some.
