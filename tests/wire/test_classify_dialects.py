@@ -13,17 +13,31 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from shared.dialects import native
+from shared.dialects import classer_tag, cn8, cn8_few_shot, native
+from shared.dialects.classer_response import ClassifyTextAnswer, TagAnswer
 from shared.dialects.classification import ClassifyAnswer
-from shared.dialects.registry import named, pick
+from shared.dialects.cn8 import ProxyClassifyAnswer
+from shared.dialects.cn8_few_shot import ProxyFewShotAnswer
+from shared.dialects.protocol import own_fields
+from shared.dialects.registry import CLASSIFY, named, pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.errors import PigeonholeError
 from shared.types import Answer, ClassifyRequest, ClassifyResult, Threshold, Usage
 
+ANSWERS: dict[str, type[BaseModel]] = {
+    "jina": ClassifyAnswer,
+    "native": ClassifyAnswer,
+    "classer": ClassifyTextAnswer,
+    "classer_tag": TagAnswer,
+    "cn8": ProxyClassifyAnswer,
+    "cn8_few_shot": ProxyFewShotAnswer,
+}
+PATHS = {each.NAME: each.PATH for each in (classer_tag, cn8, cn8_few_shot)}
 PAIRS = {
     f"{name}/{path.stem}": json.loads(path.read_text("utf-8"))
-    for name in ("jina", "native")
+    for name in ANSWERS
     for path in sorted(Path(__file__).parent.joinpath(name).glob("*.json"))
 }
 TRANSLATED = {name: pair for name, pair in PAIRS.items() if "internal" in pair}
@@ -34,15 +48,21 @@ def by_name(pairs: dict[str, Any]) -> Any:
     return pytest.mark.parametrize(("name", "pair"), pairs.items(), ids=pairs)
 
 
-def parse(body: object, default_model: str = "m") -> UnresolvedRequest:
+def parse(body: object, default_model: str = "m", path: str = CLASSIFY) -> UnresolvedRequest:
     """The request as the dialect that the registry chooses reads it."""
-    dialect, said = pick(body)
-    return dialect.parse(said, default_model=default_model)
+    dialect, said = pick(body, path=path)
+    with own_fields(dialect.own_error):
+        return dialect.parse(said, default_model=default_model)
+
+
+def path_of(name: str) -> str:
+    """Where the request of a pair is sent."""
+    return PATHS.get(name.partition("/")[0], CLASSIFY)
 
 
 @by_name(PAIRS)
 def test_a_request_speaks_the_dialect_of_its_folder(name: str, pair: dict[str, Any]):
-    assert pick(pair["request"])[0] is named(name.partition("/")[0])
+    assert pick(pair["request"], path=path_of(name))[0] is named(name.partition("/")[0])
 
 
 @by_name(TRANSLATED)
@@ -60,12 +80,12 @@ def test_every_pair_is_run():
 def test_a_request_means(name: str, pair: dict[str, Any]):
     expected = ClassifyRequest.model_validate(pair["internal"])
 
-    asked = parse(pair["request"], "default")
+    asked = parse(pair["request"], "default", path_of(name))
 
     assert asked.request == expected
     assert (asked.classifier, asked.model) == (
-        pair["request"].get("classifier_id"),
-        pair["request"].get("model"),
+        pair["request"].get("classifier_id", pair["request"].get("classifier")),
+        pair["request"].get("model") if name.startswith(("jina/", "native/")) else None,
     )
     assert asked.priority.name.lower() == pair["request"].get("priority", "standard")
 
@@ -74,17 +94,18 @@ def test_a_request_means(name: str, pair: dict[str, Any]):
 def test_a_result_is_answered(name: str, pair: dict[str, Any]):
     request = ClassifyRequest.model_validate(pair["internal"])
     result = ClassifyResult.model_validate(pair["result"])
+    dialect = name.partition("/")[0]
 
-    rendered = msgspec.to_builtins(named(name.partition("/")[0]).render(request, result).body)
+    rendered = msgspec.to_builtins(named(dialect).render(request, result).body)
 
     assert rendered == pair["response"]
-    ClassifyAnswer.model_validate(rendered)
+    ANSWERS[dialect].model_validate(rendered)
 
 
 @by_name(REFUSED)
 def test_a_wrong_request_is_refused(name: str, pair: dict[str, Any]):
     with pytest.raises(PigeonholeError) as caught:
-        parse(pair["request"], "default")
+        parse(pair["request"], "default", path_of(name))
 
     assert caught.value.code == pair["error"]["code"]
     assert {f.field: f.message for f in caught.value.fields} == pair["error"]["fields"]
