@@ -77,6 +77,17 @@ def with_engine(
     raise _absent(engine, embedder, candidates)
 
 
+def engines_of(model: ModelEntry, *, catalogue: Catalogue, holds: Holds) -> tuple[Engine, ...]:
+    """The engines that requests with this `model` may name: its own one, and `hybrid` where one
+    worker holds the model that is its counterpart, too.
+    """
+    own: Engine = "nli" if model.is_nli else "embedding"
+    counterparts = (catalogue.default,) if model.is_nli else catalogue.nli_models()
+    if any(holds((model, counterpart)) for counterpart in counterparts):
+        return own, "hybrid"
+    return (own,)
+
+
 def _fault(request: ClassifyRequest, engine: Engine, *, texts_only: bool) -> tuple[str, str] | None:
     """The field for which an engine with an NLI model cannot answer, and the reason."""
     if request.classifier is not None:

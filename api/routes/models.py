@@ -12,8 +12,10 @@ from api.openapi.model import Operation, path_id
 from api.schemas.model import ModelList, ModelObject
 from api.services.worker_registry import WorkerRegistry
 from shared import service_clock
+from shared.engine_resolution import engines_of
 from shared.errors import ModelNotFound, NotFound, Unavailable
-from shared.model_catalogue import ModelEntry
+from shared.model_catalogue import Catalogue, ModelEntry
+from shared.types import Engine
 
 _MODEL_ID = path_id("model_id", "The `id` of a model or one of its aliases.")
 _operation = partial(Operation, tag="Models", scope="classify")
@@ -54,6 +56,8 @@ def blueprint(services: Services) -> Blueprint:
             aliases=entry.aliases,
             device=entry.device,
             languages=entry.languages,
+            kind="nli" if entry.is_nli else "embedding",
+            engines=_engines(entry, catalogue, members),
             available=available,
             texts_served_by=catalogue.default.name if falls_back else None,
         )
@@ -70,6 +74,15 @@ def blueprint(services: Services) -> Blueprint:
             raise NotFound(exc.detail) from None
 
     return routes
+
+
+def _engines(
+    entry: ModelEntry, catalogue: Catalogue, members: WorkerRegistry
+) -> tuple[Engine, ...]:
+    try:
+        return engines_of(entry, catalogue=catalogue, holds=members.holds)
+    except Unavailable:  # without Redis no worker is known
+        return engines_of(entry, catalogue=catalogue, holds=lambda *_, **__: False)
 
 
 def _available(entry: ModelEntry, members: WorkerRegistry) -> bool:

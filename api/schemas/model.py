@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from shared.types import Engine
+
 
 class ModelObject(BaseModel):
     """A model of the catalogue."""
@@ -17,6 +19,14 @@ class ModelObject(BaseModel):
     aliases: tuple[str, ...] = Field(description="Other names that a request may use.")
     device: Literal["cpu", "gpu-preferred", "gpu-only"]
     languages: tuple[str, ...] = Field(description="ISO 639 codes; empty: many.")
+    kind: Literal["embedding", "nli"] = Field(
+        description="`embedding` compares vectors of texts and labels; `nli` reads each text "
+        "together with each label."
+    )
+    engines: tuple[Engine, ...] = Field(
+        description="The values of `engine` for requests with this `model`: its own one, and "
+        "`hybrid` while a running worker holds it together with a model of the other kind."
+    )
     available: bool = Field(description="Whether a running worker holds the model.")
     texts_served_by: str | None = Field(
         description="The model for texts that are sent under an alias of this image model while no "

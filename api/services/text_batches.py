@@ -3,6 +3,9 @@
 A record holds the question of the batch, and the id of the batch of plain rows that classifies the
 texts. The uploaded input becomes a file of the account. URLs without a key are signed with a secret
 of the record, so those of a deleted batch stop working.
+
+A batch is kept as long as a file until it starts, and then as long as its job. After that it is not
+found, and the keeper deletes the record.
 """
 
 from __future__ import annotations
@@ -42,10 +45,14 @@ _decode_line = msgspec.json.Decoder().decode
 
 
 class TextBatch(Value):
-    """A batch of texts at rest. `run`: the id of the job that works on it; empty before a start."""
+    """A batch of texts at rest. `run`: the id of the job that works on it; empty before a start.
+
+    Times are in seconds since 1970.
+    """
 
     id: str
     created_at: float
+    expires_at: float
     ask: dict[str, Any]  # a classify request of the native dialect, without its input
     multi: bool
     file_id: str
@@ -117,6 +124,7 @@ class TextBatches:
         record = TextBatch(
             id=ids.job_id(int(now * 1000), ids.random_bits()),
             created_at=now,
+            expires_at=now + self.batches.file_retention_s,
             ask=_native(said, unresolved.request.multi_label, unresolved.request.template),
             multi=said.mode == "multi",
             file_id=self.batches.files.fresh_id(),
@@ -138,7 +146,7 @@ class TextBatches:
         """A batch as it stands.
 
         Raises:
-            NotFound: The account has no such batch.
+            NotFound: The account has no such batch, or it has expired.
         """
         return self._status(account, self.record(account, batch_id))
 
@@ -171,8 +179,7 @@ class TextBatches:
             Conflict: It is worked on or completed, or no texts were uploaded.
         """
         account = caller.account
-        name, stored = self._stored(account, batch_id)
-        record = decode(TextBatch, stored.data)
+        record, etag = self._stored(account, batch_id)
         status = self._status(account, record)
         if status.status not in {"pending", "failed"}:
             raise Conflict(f"the batch is {status.status}; only a pending or failed one starts")
@@ -183,9 +190,12 @@ class TextBatches:
                 raise Conflict("no texts were uploaded: send them to upload_url first") from None
         asked = self._asked(account, record)
         job_id = ids.job_id(int(self.clock() * 1000), ids.random_bits())
-        started = record.model_copy(update={"run": job_id})
+        # Not longer than the job: without it the batch would seem pending again.
+        expires_at = self.clock() + self.batches.submit.intake.result_retention_s
+        started = record.model_copy(update={"run": job_id, "expires_at": expires_at})
         try:
-            self.batches.store.put(name, encode(started), if_match=stored.etag)
+            name = object_keys.text_batch(account, batch_id)
+            self.batches.store.put(name, encode(started), if_match=etag)
         except PreconditionFailed:
             raise Conflict("another call has just started the batch") from None
         self.batches.create(asked, caller=caller, request_id=request_id, job_id=job_id)
@@ -253,13 +263,17 @@ class TextBatches:
         Raises:
             NotFound: As for `get`.
         """
-        return decode(TextBatch, self._stored(account, batch_id)[1].data)
+        return self._stored(account, batch_id)[0]
 
-    def _stored(self, account: str, batch_id: str) -> tuple[str, Any]:
+    def _stored(self, account: str, batch_id: str) -> tuple[TextBatch, str]:
+        """What is stored of a batch, and its entity tag."""
         if ids.is_job_id(batch_id):
             name = object_keys.text_batch(account, batch_id)
             with suppress(ObjectMissing):
-                return name, self.batches.store.get(name)
+                stored = self.batches.store.get(name)
+                record = decode(TextBatch, stored.data)
+                if self.clock() < record.expires_at:
+                    return record, stored.etag
         raise NotFound("no such batch")
 
     def _status(self, account: str, record: TextBatch) -> TextBatchStatus:
@@ -284,7 +298,7 @@ class TextBatches:
             filename=_FILENAME,
             bytes=size,
             created_at=now,
-            expires_at=now + self.batches.file_retention_s,
+            expires_at=record.expires_at,
         )
         self.batches.files.keep(account, file)
         return file

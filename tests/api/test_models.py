@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import pytest
 from flask.testing import FlaskClient
 
+from shared.member_reports import WorkerReport
+from shared.messages import encode
 from shared.model_catalogue import Catalogue, ModelEntry
 from tests.api.conftest import CATALOGUE, EXAMPLES, SETTINGS, make_world
 from tests.problems import assert_problem
@@ -15,6 +17,8 @@ from tests.problems import assert_problem
 TEXTS: dict[str, Any] = {"input": ["a", "b"], "labels": ["x", "y"]}
 CLIP = ModelEntry(name="clip", aliases=("jina-clip-v2",), engine="open_clip")
 WITH_CLIP = Catalogue([*CATALOGUE.entries.values(), CLIP], default="tiny")
+NLI = ModelEntry(name="nli", engine="cross_encoder")
+WITH_NLI = Catalogue([*CATALOGUE.entries.values(), NLI], default="tiny")
 IMAGE = {"image": "data:image/png;base64,iVBORw0KGgo="}
 
 
@@ -31,6 +35,29 @@ def test_are_listed_and_found_one_by_one(client: FlaskClient):
     assert listed["tiny"]["created"] > 1_500_000_000
     assert listed["tiny"]["texts_served_by"] is None
     assert (listed["clip"]["available"], listed["clip"]["texts_served_by"]) == (False, "tiny")
+
+
+def test_tell_of_what_kind_they_are_and_which_engines_they_offer():
+    world = make_world(catalogue=WITH_NLI)
+    client = world.client()
+
+    def offered() -> dict[str, tuple[str, list[str]]]:
+        models = client.get("/v1/models").get_json()["data"]
+        return {model["id"]: (model["kind"], model["engines"]) for model in models}
+
+    assert offered() == {
+        "tiny": ("embedding", ["embedding"]),
+        "absent": ("embedding", ["embedding"]),
+        "nli": ("nli", ["nli"]),
+    }
+    both = WorkerReport(device="cpu", queues=(), models=("tiny", "nli"))
+    world.ledger.report("worker", "second", encode(both), ttl_s=60)
+
+    assert offered() == {
+        "tiny": ("embedding", ["embedding", "hybrid"]),
+        "absent": ("embedding", ["embedding"]),
+        "nli": ("nli", ["nli", "hybrid"]),
+    }
 
 
 def test_an_unknown_one_is_not_found(client: FlaskClient):

@@ -10,8 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.api.conftest import World
+from tests.api.conftest import SETTINGS, World, make_world
 from tests.problems import assert_problem
+from workers.keeper.deletion_limit import DeletionLimit
+from workers.keeper.retention import expire_text_batches
 
 LABELS = ["red", "green", "blue"]
 TEXTS = b'{"text": "a red rose"}\nno json\n\n{"text": "a green leaf"}\n'
@@ -141,3 +143,24 @@ def test_what_is_wrong_is_refused_at_once(
 
     assert answer.status_code == status
     assert answer.get_json()["details"]["field"] == field
+
+
+def test_a_batch_expires_like_its_texts_and_once_started_like_its_job():
+    now = [1e9]
+    world = make_world(clock=lambda: now[0])
+    client = world.client()
+    waiting, started = create(client), create(client)
+    upload(world, started)
+    assert client.post(f"/v1/batch/{started['job_id']}/start").status_code == 202
+
+    def kept() -> set[str]:
+        return {each["job_id"] for each in client.get("/v1/batch").get_json()}
+
+    now[0] += SETTINGS.result_retention_s - 1
+    assert kept() == {waiting["job_id"], started["job_id"]}
+    now[0] += 2
+    assert kept() == {waiting["job_id"]}
+    assert_problem(client.get(f"/v1/batch/{started['job_id']}"), 404, "RESOURCE_NOT_FOUND")
+    now[0] = 1e9 + SETTINGS.file_retention_s + 1
+    assert kept() == set()
+    assert expire_text_batches(world.store, now=now[0], limit=DeletionLimit("few", wait_s=1)) == 2

@@ -52,6 +52,7 @@ from workers.keeper.retention import (
     expire_deliveries,
     expire_files,
     expire_jobs,
+    expire_text_batches,
     expire_uploads,
 )
 from workers.keeper.schedules import Schedules
@@ -118,7 +119,7 @@ class Keeper:
         self._sweep = Chore("sweep", self._sweep_classifiers, every_s=_SWEEP_EVERY_S)
         waits_s = {
             **dict.fromkeys(("jobs", "call records", "deliveries"), _EXPIRE_EVERY_S),
-            **dict.fromkeys(("files", "uploads"), _FILES_EVERY_S),
+            **dict.fromkeys(("files", "uploads", "text batches"), _FILES_EVERY_S),
             "classifiers": _SWEEP_EVERY_S,
         }
         # The start of a chore may shift by the duration of the previous run.
@@ -220,6 +221,7 @@ class Keeper:
         expire_files(self.store, before=before, now=now, limit=limits["files"])
         before = now - UPLOAD_RETENTION_S - _COMPLETION_S
         expire_uploads(self.store, before=before, limit=limits["uploads"])
+        expire_text_batches(self.store, now=now, limit=limits["text batches"])
 
     def _sweep_classifiers(self) -> None:
         if self._age_is_sure():

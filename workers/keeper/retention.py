@@ -1,4 +1,5 @@
-"""Retention: deletes expired jobs, idempotency records, call records, files, uploads, deliveries.
+"""Retention: deletes expired jobs, files, uploads, deliveries, batches of texts, and records of
+calls and idempotency keys.
 
 An id contains its creation time and sorts newest first, so a listing can begin at the first expired
 object. `deletion_limit` bounds the number of deletions per run.
@@ -7,7 +8,7 @@ object. `deletion_limit` bounds the number of deletions per run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
@@ -67,24 +68,23 @@ def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit)
     Returns:
         The number of deleted records.
     """
-    expired: list[tuple[float, str]] = []
-    kept = 0
-    for name in chain(store.list(object_keys.IDEMPOTENCY), store.list(object_keys.CALLS)):
-        try:
-            until = float(json.loads(store.get(name).data)["until"])
-        except ObjectMissing:
-            continue
-        except (ValueError, KeyError, TypeError):
-            log.error("idempotency.unreadable", name=name)
-            continue
-        if until < now:
-            expired.append((until, name))
-        else:
-            kept += 1
-    allowed = limit.allowed(sorted(expired), range(kept))
-    for _, name in allowed:
-        store.delete(name)
-    return len(allowed)
+    names = chain(store.list(object_keys.IDEMPOTENCY), store.list(object_keys.CALLS))
+    return _expire_records(store, names, "until", now=now, limit=limit)
+
+
+def expire_text_batches(store: ObjectStore, *, now: float, limit: DeletionLimit) -> int:
+    """Delete the records of batches of texts that have expired at `now`.
+
+    Their texts and results are files, which expire by themselves.
+
+    Returns:
+        The number of deleted records.
+    """
+    names = store.list(object_keys.TEXT_BATCHES)
+    deleted = _expire_records(store, names, "expires_at", now=now, limit=limit)
+    if deleted:
+        log.info("text_batch.expired", count=deleted)
+    return deleted
 
 
 def expire_files(store: ObjectStore, *, before: float, now: float, limit: DeletionLimit) -> int:
@@ -171,6 +171,30 @@ def expire_deliveries(store: ObjectStore, *, before: float, limit: DeletionLimit
         store.delete(name)
     if allowed:
         log.info("webhook.expired", count=len(allowed))
+    return len(allowed)
+
+
+def _expire_records(
+    store: ObjectStore, names: Iterable[str], field: str, *, now: float, limit: DeletionLimit
+) -> int:
+    """Delete the records whose `field`, in seconds since 1970, is before `now`."""
+    expired: list[tuple[float, str]] = []
+    kept = 0
+    for name in names:
+        try:
+            until = float(json.loads(store.get(name).data)[field])
+        except ObjectMissing:
+            continue
+        except (ValueError, KeyError, TypeError):
+            log.error("record.unreadable", name=name)
+            continue
+        if until < now:
+            expired.append((until, name))
+        else:
+            kept += 1
+    allowed = limit.allowed(sorted(expired), range(kept))
+    for _, name in allowed:
+        store.delete(name)
     return len(allowed)
 
 

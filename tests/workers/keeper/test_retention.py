@@ -1,11 +1,13 @@
-"""What the keeper deletes of files that were sent in parts."""
+"""What the keeper deletes of files that were sent in parts, and of batches of texts."""
 
 from __future__ import annotations
+
+import json
 
 from shared import ids, object_keys
 from tests.fakes import FakeStore
 from workers.keeper.deletion_limit import DeletionLimit
-from workers.keeper.retention import expire_uploads
+from workers.keeper.retention import expire_text_batches, expire_uploads
 
 NO_LIMIT = DeletionLimit("few", wait_s=3600)  # that tests with a few objects meet
 
@@ -44,3 +46,14 @@ def test_a_part_that_came_after_the_end_is_deleted_too():
     assert expire_uploads(store, before=50, limit=NO_LIMIT) == 1
 
     assert not list(store.list(object_keys.UPLOADS))
+
+
+def test_batches_of_texts_are_deleted_when_they_have_expired():
+    store = FakeStore()
+    for number, expires_at in enumerate((49.0, 51.0)):
+        record = json.dumps({"id": str(number), "expires_at": expires_at}).encode()
+        store.put(object_keys.text_batch("acme", str(number)), record)
+
+    assert expire_text_batches(store, now=50, limit=NO_LIMIT) == 1
+
+    assert list(store.list(object_keys.TEXT_BATCHES)) == [object_keys.text_batch("acme", "1")]

@@ -351,12 +351,16 @@ class File(Record, frozen=True, kw_only=True):
 
 
 class Model(Record, frozen=True, kw_only=True):
-    """A model of the catalogue. `available`: whether a running worker holds it."""
+    """A model of the catalogue. `available`: whether a running worker holds it; `kind`: `embedding`
+    or `nli`; `engines`: the values of `engine` for requests with it.
+    """
 
     id: str
     aliases: list[str] = []
     device: str = ""
     languages: list[str] = []
+    kind: str = ""
+    engines: list[str] = []
     available: bool = False
 
 
