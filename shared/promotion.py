@@ -8,7 +8,9 @@ from shared.classifier_record import PREVIOUS, Classifier, Version, promoted, re
 from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict
 from shared.ids import ClassifierRef
-from shared.retraining import Run
+from shared.retraining import RetrainingState, Rollback, Run
+from shared.retraining_store import RetrainingStore
+from shared.webhook_store import WebhookStore
 
 
 def live_version(record: Classifier, alias: str) -> Version:
@@ -54,11 +56,25 @@ def reject(records: ClassifierStore, run: Run) -> None:
         )
 
 
-def roll_back(records: ClassifierStore, account: str, classifier_id: str, *, alias: str) -> int:
+def roll_back(
+    records: ClassifierStore,
+    account: str,
+    classifier_id: str,
+    *,
+    alias: str,
+    live: int | None = None,
+) -> int:
     """Move the alias back to the version before the last promotion; the number of that version.
 
+    Args:
+        records: The classifiers.
+        account: The owner.
+        classifier_id: The classifier.
+        alias: The alias.
+        live: The version that it must point to; None: any.
+
     Raises:
-        Conflict: There is no version to go back to.
+        Conflict: There is no version to go back to, or the alias points to another version.
         NotFound: The classifier was deleted.
     """
 
@@ -66,8 +82,33 @@ def roll_back(records: ClassifierStore, account: str, classifier_id: str, *, ali
         previous, current = record.aliases.get(PREVIOUS), record.aliases.get(alias)
         if previous is None or current is None or previous == current:
             raise Conflict("there is no promotion to undo: no alias `previous` names a version")
+        if live not in {None, current}:
+            raise Conflict(f"the alias {alias!r} points to version {current}, not to {live}")
         return record.model_copy(
             update={"aliases": {**record.aliases, alias: previous, PREVIOUS: current}}
         )
 
     return records.change(account, classifier_id, back).aliases[alias]
+
+
+def record_rollback(
+    retrainings: RetrainingStore, webhooks: WebhookStore, run: Run, rollback: Rollback
+) -> Run:
+    """Say in the state of the retraining, to webhooks and in the run that it was moved back.
+
+    May be repeated, also at the same time: the rollback of a run that the state has holds.
+    """
+
+    def said(state: RetrainingState) -> RetrainingState:
+        before = state.last_rollback
+        if before is not None and before.run == run.id and run.rolled_back_at is None:
+            return state
+        return state.model_copy(update={"last_rollback": rollback})
+
+    state = retrainings.change_state(run.account, run.classifier_id, said)
+    rollback = state.last_rollback or rollback
+    changes = {"rolled_back_at": rollback.at, "rollback_reason": rollback.reason}
+    run = run.model_copy(update=changes)
+    webhooks.announce_run(run, "retraining.rolled_back", rollback.at)
+    retrainings.put_run(run)
+    return run

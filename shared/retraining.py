@@ -82,7 +82,7 @@ MIN_SUPPORT = 10
 
 
 class AutoRollback(Value):
-    """When feedback moves the alias back: `metric` falls by `drop` within `window` items."""
+    """When feedback moves the alias back: `metric` falls by more than `drop` in `window` items."""
 
     metric: Literal["accuracy"] = "accuracy"
     drop: float = 0.05
@@ -122,16 +122,29 @@ class Retraining(Value):
     updated_at: datetime
 
 
+class Rollback(Value):
+    """An alias that was moved back, by hand or because feedback said so."""
+
+    run: str | None  # whose promotion is undone; None: no run had promoted the version
+    automatic: bool
+    from_version: int
+    to_version: int
+    reason: str
+    at: datetime
+
+
 class RetrainingState(Value):
     """What the runs have done; changed by compare-and-set.
 
     `snapshot` is the run whose objects hold what was consumed, the holdout and the rejected rows.
     `active` is the run that works now; a second one waits for its end.
+    `last_rollback` is the latest time that the alias was moved back.
     """
 
     schema_number: int = 1
     active: str | None = None
     snapshot: str | None = None
+    last_rollback: Rollback | None = None
 
 
 class FeedbackItem(Value):
@@ -212,6 +225,23 @@ class Decision(Value):
     reasons: tuple[str, ...]
 
 
+class LiveCheck(Value):
+    """A promoted version against the one before, on feedback.
+
+    `baseline` is the metric of the version before, on `baseline_items` items of feedback; 0: on
+    the holdout of the run. `items` counts the feedback on the new version, at most `window`.
+    """
+
+    metric: Literal["accuracy"]
+    drop: float
+    window: int
+    baseline: float
+    baseline_items: int
+    items: int
+    correct: int
+    outcome: Literal["running", "kept", "worse"]
+
+
 class Run(Value):
     """One run. `challenger` is the version it made; None where it made none."""
 
@@ -239,7 +269,9 @@ class Run(Value):
     test: SignificanceTest | None = None
     decision: Decision | None = None
     error: str | None = None
+    live_check: LiveCheck | None = None
     rolled_back_at: datetime | None = None
+    rollback_reason: str | None = None
 
 
 class RetrainRequest(JobRequest):

@@ -1,4 +1,4 @@
-"""Retraining on the object store: settings, state, runs and feedback of a classifier.
+"""Retraining on the object store: settings, state and runs of a classifier.
 
 The state moves by compare-and-set, and names the run whose snapshot holds: a run that dies before
 has changed nothing that the next one reads.
@@ -6,12 +6,10 @@ has changed nothing that the next one reads.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import NamedTuple
 
 from shared import object_keys, retraining_keys
@@ -20,7 +18,6 @@ from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.retraining import (
-    FeedbackItem,
     Retraining,
     RetrainingState,
     Run,
@@ -202,31 +199,6 @@ class RetrainingStore:
                 self.store.delete(name)
         self.store.delete(record)
 
-    def put_feedback(self, account: str, classifier_id: str, item: FeedbackItem) -> None:
-        """Keep an item of feedback; one of the same id is replaced."""
-        name = retraining_keys.feedback_item(account, classifier_id, _digest(item.id))
-        self.store.put(name, encode(item))
-
-    def feedback(
-        self, account: str, classifier_id: str, *, after: str = "", limit: int | None = None
-    ) -> Iterator[FeedbackItem]:
-        """Items of feedback by the hash of their ids, after the one with the id `after`."""
-        prefix = retraining_keys.feedback_of(account, classifier_id)
-        start = f"{prefix}{_digest(after)}.json" if after else ""
-        for name in islice(self.store.list(prefix, after=start), limit):
-            with suppress(ObjectMissing):
-                yield decode(FeedbackItem, self.store.get(name).data)
-
-    def delete_feedback(self, account: str, classifier_id: str, item_id: str | None) -> int:
-        """Delete one item of feedback, or all of them; the number of deleted items."""
-        prefix = retraining_keys.feedback_of(account, classifier_id)
-        if item_id is not None:
-            prefix = retraining_keys.feedback_item(account, classifier_id, _digest(item_id))
-        names = list(self.store.list(prefix))
-        for name in names:
-            self.store.delete(name)
-        return len(names)
-
     def _state(self, account: str, classifier_id: str) -> tuple[RetrainingState, str | None]:
         try:
             found = self.store.get(retraining_keys.retraining_state(account, classifier_id))
@@ -237,7 +209,3 @@ class RetrainingStore:
 
 def _tick(at: datetime, account: str, classifier_id: str) -> str:
     return retraining_keys.tick(round(at.timestamp() * 1000), account, classifier_id)
-
-
-def _digest(item_id: str) -> str:
-    return hashlib.sha256(item_id.encode()).hexdigest()

@@ -17,7 +17,8 @@ from shared import object_keys, service_clock
 from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
-from shared.webhooks import Delivery, Webhook
+from shared.retraining import Run
+from shared.webhooks import Delivery, Event, Webhook, run_delivery
 
 _ATTEMPTS = 20  # of a change in conflict with other writers
 
@@ -110,6 +111,12 @@ class WebhookStore:
                 delivery, _ = self.delivery(delivery.account, delivery.webhook_id, delivery.id)
         if not delivery.attempts:  # else its due time has changed since its creation
             self.announce_due(delivery)
+
+    def announce_run(self, run: Run, event: Event, at: datetime) -> None:
+        """Create the deliveries of an event of a retraining run. May be repeated."""
+        for webhook in self.all(run.account):
+            if webhook.wants(event):
+                self.add(run_delivery(run, event, webhook, at))
 
     def delivery(self, account: str, webhook_id: str, delivery_id: str) -> tuple[Delivery, str]:
         """The record of a delivery and its ETag.

@@ -309,11 +309,12 @@ def run_data(run: Run) -> dict[str, Any]:
         "challenger": run.challenger,
         "counts": run.counts.model_dump(mode="json"),
         "decision": run.decision and run.decision.model_dump(mode="json"),
+        "rollback_reason": run.rollback_reason,
     }
 
 
 def run_delivery(run: Run, event: Event, webhook: Webhook, now: datetime) -> Delivery:
-    """The delivery of what a person did to a run: a promotion, a rejection or a rollback."""
+    """The delivery of what happened to a run after its end: it was decided or rolled back."""
     at = _whole(now)
     cause = f"{run.id}.{event}.{_ms(at)}"
     return Delivery(

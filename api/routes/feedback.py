@@ -14,10 +14,12 @@ from api.openapi.model import CLASSIFIER_ID, TEXT, Operation, Parameter, limit
 from api.schemas import body
 from api.schemas.feedback import (
     FeedbackAccepted,
+    FeedbackAccuracy,
     FeedbackBody,
     FeedbackDeleted,
     FeedbackList,
     parse_feedback,
+    render_accuracy,
     render_feedback,
 )
 
@@ -52,6 +54,15 @@ OPERATIONS = (
         answers={200: FeedbackList},
     ),
     _operation(
+        method="get",
+        path=f"{_PATH}/accuracy",
+        name="getFeedbackAccuracy",
+        summary="The live accuracy by version and day, from feedback.",
+        about="Counts feedback with `predicted` and `version`, on right and wrong predictions.",
+        parameters=(CLASSIFIER_ID,),
+        answers={200: FeedbackAccuracy},
+    ),
+    _operation(
         method="delete",
         name="deleteFeedback",
         summary="Delete one item of feedback, or all of them.",
@@ -83,6 +94,11 @@ def blueprint(services: Services) -> Blueprint:
             limit=pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED),
         )
         return reply(render_feedback(items, has_more=has_more))
+
+    @routes.get("/v1/classifiers/<classifier_id>/feedback/accuracy")
+    def accuracy(classifier_id: str) -> Response:
+        days = feedback.accuracy(middleware.caller().account, classifier_id)
+        return reply(render_accuracy(days))
 
     @routes.delete("/v1/classifiers/<classifier_id>/feedback")
     def delete(classifier_id: str) -> Response:

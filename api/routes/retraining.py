@@ -173,8 +173,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/<classifier_id>/retraining")
     def get(classifier_id: str) -> Response:
-        record, active = retraining.get(account(), classifier_id)
-        return reply(render_retraining(record, active_run=active))
+        return reply(render_retraining(*retraining.get(account(), classifier_id)))
 
     @routes.patch("/<classifier_id>/retraining")
     def patch(classifier_id: str) -> Response:
@@ -248,7 +247,7 @@ def blueprint(services: Services) -> Blueprint:
         return middleware.caller().account
 
     def shown(record: Retraining) -> Response:
-        _, active = retraining.get(record.account, record.classifier_id)
-        return reply(render_retraining(record, active_run=active))
+        _, state = retraining.get(record.account, record.classifier_id)
+        return reply(render_retraining(record, state))
 
     return routes

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared import ids
+from shared.live_accuracy import DailyAccuracy
 from shared.retraining import FeedbackItem
 from shared.schema_base import ItemInput, Schema, as_list, bounded, one_kind
 from shared.types import Example, Item
@@ -87,6 +88,23 @@ class FeedbackList(BaseModel):
     has_more: bool
 
 
+class DailyAccuracyObject(BaseModel):
+    """The feedback of a day (UTC) on a version."""
+
+    version: int
+    date: date
+    items: int = Field(description="Items of feedback with `predicted` and `version`.")
+    correct: int
+    accuracy: float
+
+
+class FeedbackAccuracy(BaseModel):
+    """The live accuracy of a classifier, by version and day."""
+
+    object: Literal["list"]
+    data: list[DailyAccuracyObject]
+
+
 class FeedbackDeleted(BaseModel):
     """Confirmation of a deletion."""
 
@@ -129,6 +147,23 @@ def render_feedback(items: Sequence[FeedbackItem], *, has_more: bool) -> dict[st
         ],
         "last_id": items[-1].id if items else None,
         "has_more": has_more,
+    }
+
+
+def render_accuracy(days: Sequence[DailyAccuracy]) -> dict[str, Any]:
+    """The live accuracy by version and day."""
+    return {
+        "object": "list",
+        "data": [
+            {
+                "version": each.version,
+                "date": each.day.isoformat(),
+                "items": each.items,
+                "correct": each.correct,
+                "accuracy": round(each.correct / each.items, 6),
+            }
+            for each in days
+        ],
     }
 
 

@@ -13,11 +13,14 @@ from shared.retraining import (
     Columns,
     Gate,
     Holdout,
+    LiveCheck,
     Method,
     MetricName,
     Promote,
     Retraining,
     RetrainingSettings,
+    RetrainingState,
+    Rollback,
     Run,
     RunCounts,
     RunMetrics,
@@ -111,11 +114,17 @@ class GateBody(_Strict):
 
 
 class AutoRollbackBody(_Strict):
-    """When feedback after a promotion moves the alias back."""
+    """When feedback after a promotion moves the alias back: feedback with `predicted` and `version`
+    of right and wrong predictions, compared with that on the version before.
+    """
 
     metric: Literal["accuracy"] = "accuracy"
-    drop: Annotated[Number, Field(gt=0.0, le=1.0)] = 0.05
-    window: Annotated[int, Field(ge=20, le=100_000)] = 200
+    drop: Annotated[Number, Field(gt=0.0, le=1.0)] = Field(
+        0.05, description="A greater fall of the metric moves the alias back."
+    )
+    window: Annotated[int, Field(ge=20, le=10_000)] = Field(
+        200, description="Items of feedback on the new version that are counted, the first ones."
+    )
 
 
 class RetrainingBody(_Strict):
@@ -150,7 +159,9 @@ class RetrainingBody(_Strict):
     )
     alias: str = Field("champion", description="The alias of the live version.")
     keep_runs: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="Runs that are kept.")
-    auto_rollback: AutoRollbackBody | None = None
+    auto_rollback: AutoRollbackBody | None = Field(
+        None, description="Move the alias back by feedback; null: by a call only."
+    )
 
 
 class RunBody(_Strict):
@@ -170,6 +181,7 @@ class RetrainingObject(RetrainingBody):
     classifier_id: str
     next_run_at: datetime | None = Field(description="The next tick of the schedule.")
     active_run: str | None = Field(description="The run that is accepted and has not ended.")
+    last_rollback: Rollback | None = Field(description="The latest time the alias was moved back.")
     created_at: datetime
     updated_at: datetime
 
@@ -224,7 +236,11 @@ class RunObject(BaseModel):
     test: SignificanceTest | None
     decision: RunDecision | None
     error: str | None
+    live_check: LiveCheck | None = Field(
+        description="The promoted version against the one before, on feedback: `auto_rollback`."
+    )
     rolled_back_at: datetime | None
+    rollback_reason: str | None
 
 
 class RunList(BaseModel):
@@ -325,14 +341,15 @@ def parse_run(body: object) -> RunBody:
     return _read(RunBody, body)
 
 
-def render_retraining(record: Retraining, *, active_run: str | None) -> dict[str, Any]:
+def render_retraining(record: Retraining, state: RetrainingState) -> dict[str, Any]:
     """The retraining of a classifier."""
     return {
         "object": "retraining",
         "classifier_id": record.classifier_id,
         **as_body(record.settings),
         "next_run_at": record.next_tick,
-        "active_run": active_run,
+        "active_run": state.active,
+        "last_rollback": state.last_rollback and state.last_rollback.model_dump(mode="json"),
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from api.services.classifiers import ClassifierService
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, NotFound
+from shared.feedback_store import FeedbackStore
 from shared.limits import Limits
-from shared.retraining import FeedbackItem
+from shared.live_accuracy import DailyAccuracy, by_day
+from shared.retraining import FeedbackItem, RetrainingSettings
 from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, TrainRequest
 
@@ -26,9 +28,9 @@ class FeedbackService:
     limits: Limits
 
     @property
-    def records(self) -> RetrainingStore:
-        """The records on the store."""
-        return RetrainingStore(store=self.classifiers.store)
+    def records(self) -> FeedbackStore:
+        """The feedback on the store."""
+        return FeedbackStore(store=self.classifiers.store)
 
     def add(self, account: str, ref: str, items: Sequence[FeedbackItem]) -> None:
         """Store feedback on a classifier; items of the same id replace earlier ones.
@@ -39,7 +41,8 @@ class FeedbackService:
             NotFound: The account has no such classifier.
         """
         classifier = self.classifiers.own(account, ref)[0]
-        if not self._wanted(classifier):
+        settings = self._settings(classifier)
+        if not (classifier.keep_examples or any(each.feedback for each in settings.sources)):
             raise Conflict(
                 "the classifier stores no feedback: set `keep_examples`, or give its retraining "
                 'the source {"feedback": true}'
@@ -56,11 +59,9 @@ class FeedbackService:
             place=lambda index: f"items[{index}]",
         )
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="feedback") as writers:
-            list(
-                writers.map(
-                    lambda item: self.records.put_feedback(account, classifier.id, item), items
-                )
-            )
+            list(writers.map(lambda item: self.records.put(account, classifier.id, item), items))
+        if settings.auto_rollback is not None:
+            self.records.request_check(account, classifier.id)
 
     def list(
         self, account: str, ref: str, *, after: str, limit: int
@@ -71,7 +72,7 @@ class FeedbackService:
             NotFound: As for `add`.
         """
         classifier = self.classifiers.whole(account, ref)
-        found = list(self.records.feedback(account, classifier.id, after=after, limit=limit + 1))
+        found = list(self.records.items(account, classifier.id, after=after, limit=limit + 1))
         return found[:limit], len(found) > limit
 
     def delete(self, account: str, ref: str, item_id: str | None) -> int:
@@ -81,15 +82,23 @@ class FeedbackService:
             NotFound: As for `add`, or there is no item of the id.
         """
         classifier = self.classifiers.whole(account, ref)
-        deleted = self.records.delete_feedback(account, classifier.id, item_id)
+        deleted = self.records.delete(account, classifier.id, item_id)
         if item_id is not None and not deleted:
             raise NotFound("no feedback has this id")
         return deleted
 
-    def _wanted(self, classifier: Classifier) -> bool:
-        if classifier.keep_examples:
-            return True
+    def accuracy(self, account: str, ref: str) -> Sequence[DailyAccuracy]:
+        """The live accuracy by version and day.
+
+        Raises:
+            NotFound: As for `add`.
+        """
+        classifier = self.classifiers.whole(account, ref)
+        return by_day(self.records.outcomes(account, classifier.id))
+
+    def _settings(self, classifier: Classifier) -> RetrainingSettings:
+        """The settings of its retraining; without one, those that take no feedback."""
+        retrainings = RetrainingStore(store=self.classifiers.store)
         with suppress(NotFound):
-            record, _ = self.records.load(classifier.account, classifier.id)
-            return any(source.feedback for source in record.settings.sources)
-        return False
+            return retrainings.load(classifier.account, classifier.id)[0].settings
+        return RetrainingSettings()

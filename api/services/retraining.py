@@ -20,13 +20,15 @@ from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import Job, State
 from shared.normal_form import LabelSpellings
 from shared.ports import Buckets, ObjectStore
-from shared.promotion import live_version, promote, reject, roll_back
+from shared.promotion import live_version, promote, record_rollback, reject, roll_back
 from shared.retraining import (
     ENDED,
     Decision,
     Retraining,
     RetrainingSettings,
+    RetrainingState,
     RetrainRequest,
+    Rollback,
     Run,
     Source,
     run_id_of,
@@ -34,7 +36,7 @@ from shared.retraining import (
 from shared.retraining_store import RetrainingStore
 from shared.validation import refuse, shown
 from shared.webhook_store import WebhookStore
-from shared.webhooks import Event, run_delivery
+from shared.webhooks import Event
 
 _LOOKED_AT_BYTES = 65_536  # at both ends of a holdout file, for the name of its label column
 
@@ -58,15 +60,18 @@ class RetrainingService:
         """The records on the store."""
         return RetrainingStore(store=self.store)
 
-    def get(self, account: str, ref: str) -> tuple[Retraining, str | None]:
-        """The retraining of a classifier, and the run that has not ended.
+    def get(self, account: str, ref: str) -> tuple[Retraining, RetrainingState]:
+        """The retraining of a classifier, and its state; `active` only of a run that goes on.
 
         Raises:
             NotFound: The account has no such classifier, or it has no retraining.
         """
         classifier = self.classifiers.whole(account, ref)
         record, _ = self.records.load(account, classifier.id)
-        return record, self._active(record)
+        state = self.records.state(account, classifier.id)
+        if state.active is not None and self.records.has_ended(account, state.active):
+            state = state.model_copy(update={"active": None})
+        return record, state
 
     def put(self, account: str, ref: str, settings: RetrainingSettings) -> Retraining:
         """Set the retraining of a classifier.
@@ -117,9 +122,9 @@ class RetrainingService:
             Conflict: A run has not ended.
             NotFound: As for `get`.
         """
-        record, active = self.get(account, ref)
-        if active is not None:
-            raise Conflict(f"the run {active} has not ended; cancel its job first")
+        record, state = self.get(account, ref)
+        if state.active is not None:
+            raise Conflict(f"the run {state.active} has not ended; cancel its job first")
         self.records.delete(account, record.classifier_id)
 
     def start(self, ref: str, *, dry_run: bool, caller: Caller, request_id: str) -> Job:
@@ -187,7 +192,8 @@ class RetrainingService:
         )
         run = run.model_copy(update={"status": wanted, "decision": decision})
         self.records.put_run(run)
-        self._announce(run, "retraining.promoted" if promoted else "retraining.rejected")
+        event: Event = "retraining.promoted" if promoted else "retraining.rejected"
+        self.webhooks.announce_run(run, event, self._now())
         return run
 
     def roll_back(self, account: str, ref: str) -> tuple[Classifier, str]:
@@ -199,23 +205,28 @@ class RetrainingService:
         """
         record, _ = self.get(account, ref)
         classifier, _ = self.classifiers.records.load(account, record.classifier_id)
-        undone = live_version(classifier, record.settings.alias).promoted_by
-        roll_back(
-            self.classifiers.records, account, record.classifier_id, alias=record.settings.alias
+        live = live_version(classifier, record.settings.alias)
+        number = roll_back(
+            self.classifiers.records,
+            account,
+            record.classifier_id,
+            alias=record.settings.alias,
+            live=live.number,
         )
-        if undone is not None:
+        if live.promoted_by is not None:
+            rollback = Rollback(
+                run=live.promoted_by,
+                automatic=False,
+                from_version=live.number,
+                to_version=number,
+                reason="rolled back by hand",
+                at=self._now(),
+            )
             with suppress(NotFound):
-                run = self.records.run(account, record.classifier_id, undone)
-                run = run.model_copy(update={"rolled_back_at": self._now()})
-                self.records.put_run(run)
-                self._announce(run, "retraining.rolled_back")
+                run = self.records.run(account, record.classifier_id, live.promoted_by)
+                record_rollback(self.records, self.webhooks, run, rollback)
         classifier, _ = self.classifiers.records.load(account, record.classifier_id)
         return classifier, record.settings.alias
-
-    def _announce(self, run: Run, event: Event) -> None:
-        for webhook in self.webhooks.all(run.account):
-            if webhook.wants(event):
-                self.webhooks.add(run_delivery(run, event, webhook, self._now()))
 
     def _as_it_stands(self, run: Run) -> Run:
         """The run; where its job has ended without it, as the job did."""
@@ -234,11 +245,6 @@ class RetrainingService:
         status = "cancelled" if cancelled else "failed"
         changes = {"status": status, "error": error, "finished_at": job.finished_at}
         return run.model_copy(update=changes)
-
-    def _active(self, record: Retraining) -> str | None:
-        active = self.records.state(record.account, record.classifier_id).active
-        ended = active is None or self.records.has_ended(record.account, active)
-        return None if ended else active
 
     def _changed(self, before: Retraining, etag: str, settings: RetrainingSettings) -> Retraining:
         now = self._now()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.schemas.feedback import FeedbackList
+from api.schemas.feedback import FeedbackAccuracy, FeedbackList
 from api.schemas.job import JobObject
 from api.schemas.retraining import RetrainingObject, RunList, RunObject
 from shared import retraining_keys
@@ -112,6 +112,10 @@ class TestSettings:
             ({"alias": "previous"}, "alias", "previous"),
             ({"alias": "Ü"}, "alias", "must be a name"),
             ({"minimum_new_examples": 0}, "minimum_new_examples", "at least 1"),
+            ({"auto_rollback": {"metric": "macro_f1"}}, "auto_rollback.metric", "accuracy"),
+            ({"auto_rollback": {"drop": 0}}, "auto_rollback.drop", "must be above 0"),
+            ({"auto_rollback": {"window": 5}}, "auto_rollback.window", "at least 20"),
+            ({"auto_rollback": {"windows": 50}}, "auto_rollback.windows", "unknown field"),
             ({"shedule": "0 2 * * *"}, "shedule", "unknown field"),
         ],
     )
@@ -204,7 +208,13 @@ class TestRuns:
         answer = client.post(f"{PATH}/rollback").get_json()
 
         assert (answer["alias"], answer["version"], answer["rolled_back"]) == ("champion", 3, 2)
-        assert client.get(f"{PATH}/runs/{run_id}").get_json()["rolled_back_at"] is not None
+        run = client.get(f"{PATH}/runs/{run_id}").get_json()
+        assert (run["rolled_back_at"] is not None, run["rollback_reason"]) == (
+            True,
+            "rolled back by hand",
+        )
+        last = client.get(PATH).get_json()["last_rollback"]
+        assert (last["run"], last["automatic"], last["to_version"]) == (run_id, False, 3)
 
     def test_without_a_promotion_there_is_nothing_to_roll_back(
         self, nightly: dict[str, Any], client: FlaskClient
@@ -247,6 +257,30 @@ class TestFeedback:
         assert client.delete(f"{self.FEEDBACK}?id=t-1").get_json()["deleted"] == 1
         assert client.delete(self.FEEDBACK).get_json()["deleted"] == 1
         assert_problem(client.delete(f"{self.FEEDBACK}?id=t-1"), 404, "RESOURCE_NOT_FOUND")
+
+    def test_gives_the_live_accuracy_by_version_and_day(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World
+    ):
+        said = [(2, "x"), (2, " x"), (2, "y"), (3, "y"), (None, "x"), (3, None)]
+        items = [
+            {"input": f"text {i}", "label": "x", "version": version, "predicted": predicted}
+            for i, (version, predicted) in enumerate(said)
+        ]
+        client.post(self.FEEDBACK, json={"items": items})
+
+        answer = client.get(f"{self.FEEDBACK}/accuracy").get_json()
+
+        FeedbackAccuracy.model_validate(answer, strict=False)
+        (day,) = {each.pop("date") for each in answer["data"]}
+        assert len(day) == 10
+        assert answer["data"] == [
+            {"version": 2, "items": 3, "correct": 2, "accuracy": 0.666667},
+            {"version": 3, "items": 1, "correct": 0, "accuracy": 0.0},
+        ]
+        assert not list(world.store.list(retraining_keys.LIVE_CHECKS))
+        client.patch(PATH, json={"auto_rollback": {"drop": 0.1}})
+        client.post(self.FEEDBACK, json={"items": items[:1]})
+        assert len(list(world.store.list(retraining_keys.LIVE_CHECKS))) == 1
 
     def test_is_paged(self, nightly: dict[str, Any], client: FlaskClient):
         client.post(

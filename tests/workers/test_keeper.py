@@ -16,7 +16,7 @@ from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_batch import a_batch, run_all
-from tests.workers.keeper.schedules import schedules_of
+from tests.workers.keeper.schedules import live_checks_of, schedules_of
 from tests.workers.keeper.test_retention import NO_LIMIT, put_upload, uploads
 from workers.keeper.main import Keeper
 from workers.keeper.retention import expire_call_records, expire_files, expire_jobs
@@ -37,6 +37,7 @@ def keeper(bench: Bench, rung: list[str]) -> Keeper:
         doorbell=FakeDoorbell(rung.append),
         delivery=WebhookDelivery(WebhookStore(store=bench.store), Outbound()),
         schedules=schedules_of(bench, rung),
+        live_checks=live_checks_of(bench),
         max_attempts=3,
         lease_s=10,
         audit_s=3600,

@@ -30,6 +30,7 @@ from shared.adapters.store_factory import store_of
 from shared.batches import UPLOAD_RETENTION_S
 from shared.classifier_store import ClassifierStore
 from shared.errors import BrokerUnavailable, ClocksDisagree, PigeonholeError
+from shared.feedback_store import FeedbackStore
 from shared.job_intake import JobIntake
 from shared.member_reports import MemberReport
 from shared.messages import encode
@@ -40,6 +41,7 @@ from shared.statements import Statements
 from shared.telemetry import Log, start_logging
 from shared.webhook_store import WebhookStore
 from workers import metrics
+from workers.keeper.auto_rollback import LiveChecks
 from workers.keeper.charge_posting import post_charges
 from workers.keeper.deferred_deletion import finish_deletions
 from workers.keeper.deletion_limit import DeletionLimit
@@ -66,6 +68,7 @@ _SUSPEND_EVERY_S = 3.0  # one listing, and a second one if an account was suspen
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
 _POST_EVERY_S = 5.0  # one listing; reports add what waits
 _SCHEDULE_EVERY_S = 10.0
+_LIVE_CHECK_EVERY_S = 10.0  # one listing, and a few more where feedback has come
 _EXPIRE_EVERY_S = 600.0
 _DELETE_EVERY_S = 30.0  # one listing, and a second one if deletions wait
 _FILES_EVERY_S = 3600.0  # expired files are hidden already; this frees their space
@@ -93,6 +96,7 @@ class Keeper:
     doorbell: Doorbell
     delivery: WebhookDelivery
     schedules: Schedules
+    live_checks: LiveChecks
     max_attempts: int
     lease_s: float
     audit_s: float
@@ -112,6 +116,9 @@ class Keeper:
         self._webhooks = Chore("webhooks", self.delivery.deliver_due, every_s=_DELIVER_EVERY_S)
         self._charges = Chore("charges", self._post_charges, every_s=_POST_EVERY_S)
         self._schedules = Chore("schedules", self.schedules.fire_due, every_s=_SCHEDULE_EVERY_S)
+        self._live_checks = Chore(
+            "live checks", self.live_checks.run_requested, every_s=_LIVE_CHECK_EVERY_S
+        )
         self._suspensions = Chore("suspensions", self._suspend, every_s=_SUSPEND_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
@@ -166,6 +173,7 @@ class Keeper:
         self._webhooks.start_if_due()
         self._charges.start_if_due()
         self._schedules.start_if_due()
+        self._live_checks.start_if_due()
         self._suspensions.start_if_due()
         self._expiry.start_if_due()
         self._deletions.start_if_due()
@@ -178,6 +186,7 @@ class Keeper:
         self._webhooks.wait(timeout_s=timeout_s)
         self._charges.wait(timeout_s=timeout_s)
         self._schedules.wait(timeout_s=timeout_s)
+        self._live_checks.wait(timeout_s=timeout_s)
         self._suspensions.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._deletions.wait(timeout_s=timeout_s)
@@ -278,6 +287,13 @@ def _run(settings: Settings) -> None:
             ),
             ledger=ledger,
             deadline_s=settings.retraining_deadline_s,
+        ),
+        live_checks=LiveChecks(
+            retrainings=RetrainingStore(store=store),
+            records=ClassifierStore(store=store),
+            feedback=FeedbackStore(store=store),
+            webhooks=WebhookStore(store=store),
+            clock=service_clock.now,
         ),
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,

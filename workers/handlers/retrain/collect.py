@@ -14,12 +14,12 @@ from shared import object_keys
 from shared.batches import StoredFile
 from shared.closed_labels import unknown
 from shared.errors import InvalidRequest, ObjectMissing, PigeonholeError
+from shared.feedback_store import FeedbackStore
 from shared.messages import decode
 from shared.normal_form import LabelSpellings, is_empty
 from shared.ports import Buckets, ObjectStore
 from shared.request_resolution import examples_for
 from shared.retraining import BadExample, RetrainingSettings, RunCounts, Source
-from shared.retraining_store import RetrainingStore
 from shared.types import Example, ExampleFile, Value
 from workers.classifier_file import TrainedClassifier
 from workers.core.holdout import content_digest, is_held_out, key_digest, row_digest
@@ -36,6 +36,7 @@ class Collected(Value):
     """What a run works on; stored before it learns, so that a second attempt learns the same.
 
     `base` is the run whose snapshot was read. `consumed`: digests of sources and rows, in hex.
+    `live`: rows that the champion has learnt in its last run, for the case of a rollback.
     """
 
     champion: int
@@ -44,6 +45,7 @@ class Collected(Value):
     held_out: tuple[NewRow, ...] = ()
     fixed_holdout: tuple[NewRow, ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
+    live: tuple[RejectedRow, ...] = ()
     set_aside: tuple[NewRow, ...] = ()
     consumed: tuple[str, ...] = ()
     counts: RunCounts = RunCounts()
@@ -88,9 +90,7 @@ class Collector:
 
     def _read(self, source: Source, sorting: _Sorting) -> None:
         if source.feedback:
-            for item in RetrainingStore(store=self.store).feedback(
-                self.account, self.classifier_id
-            ):
+            for item in FeedbackStore(store=self.store).items(self.account, self.classifier_id):
                 if item.example is not None and sorting.consume("feedback", item.id):
                     self._sort(f"feedback {item.id}", item.example, sorting)
         elif source.file_id:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from shared.classifier_record import Version
 from shared.errors import Conflict
 from shared.promotion import promote, reject
 from shared.retraining import Decision, RetrainingSettings, RetrainingState, Run, RunStatus
@@ -102,16 +103,16 @@ class Conclusion:
         new = [RejectedRow(row=row) for row in self.collected.new]
         again = list(self.collected.rejected)
         alone = run.rejected_rows == "without"
-        match decision.outcome:
-            case "promote":
-                left = [_rejected(each) for each in again] if alone else []
-            case "ask":
-                waits = new if alone else [*again, *new]
-                left = [each.model_copy(update={"waiting": run.id}) for each in waits]
-                left += [_rejected(each) for each in again] if alone else []
-            case _:
-                left = [_rejected(each) for each in (*again, *new)]
-        return _set_aside(left)
+        if decision.outcome == "reject":
+            return _set_aside([_rejected(each) for each in (*again, *new)], self.collected.live)
+        learnt = [
+            each.model_copy(update={"waiting": run.id, "version": run.challenger})
+            for each in (new if alone else [*again, *new])
+        ]
+        learnt += [_rejected(each) for each in again] if alone else []
+        # Once this one is promoted, an earlier one cannot be rolled back.
+        live = self.collected.live if decision.outcome == "ask" else ()
+        return _set_aside(learnt, live)
 
     def _ended(self, run: Run, status: RunStatus, now: datetime) -> Run:
         run = run.model_copy(update={"status": status, "finished_at": now})
@@ -125,27 +126,46 @@ class Conclusion:
 
 
 def resolved(
-    rows: tuple[RejectedRow, ...], status_of: Callable[[str], RunStatus]
-) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
-    """The rows to try again, and those to set aside, after waiting runs were decided."""
-    statuses = {each.waiting: status_of(each.waiting) for each in rows if each.waiting}
-    left: list[RejectedRow] = []
+    rows: tuple[RejectedRow, ...], champion: Version, run_of: Callable[[str], Run | None]
+) -> tuple[tuple[RejectedRow, ...], tuple[RejectedRow, ...], tuple[NewRow, ...]]:
+    """The rows to try again, those that only the champion's last run has learnt, and those to set
+    aside: waiting runs were decided meanwhile, and promotions undone.
+    """
+    waits = {
+        name: (run := run_of(name)) is not None and run.status == "waiting"
+        for name in {each.waiting for each in rows if each.waiting}
+    }
+    again: list[RejectedRow] = []
+    live: list[RejectedRow] = []
     for each in rows:
-        status = statuses.get(each.waiting or "")
-        if status == "rejected":
-            left.append(_rejected(each))
-        elif status != "promoted":
-            left.append(each)
-    return _set_aside(left)
+        if each.version is not None and _learnt(champion, each.version):
+            if each.version == champion.number:
+                live.append(each)
+        elif each.waiting is None or waits[each.waiting]:
+            again.append(each)
+        else:
+            again.append(_rejected(each))
+    kept, set_aside = _set_aside(again)
+    return kept, tuple(live), set_aside
+
+
+def _learnt(champion: Version, number: int) -> bool:
+    """Whether the champion is a version, or was trained from it."""
+    return any(first <= number <= last for first, last in champion.learnt)
 
 
 def _rejected(row: RejectedRow) -> RejectedRow:
-    return row.model_copy(update={"rejections": row.rejections + 1, "waiting": None})
+    return row.model_copy(
+        update={"rejections": row.rejections + 1, "waiting": None, "version": None}
+    )
 
 
-def _set_aside(rows: list[RejectedRow]) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
+def _set_aside(
+    rows: list[RejectedRow], live: tuple[RejectedRow, ...] = ()
+) -> tuple[tuple[RejectedRow, ...], tuple[NewRow, ...]]:
     kept = tuple(each for each in rows if each.rejections < MAX_REJECTIONS)
-    return kept, tuple(each.row for each in rows if each.rejections >= MAX_REJECTIONS)
+    set_aside = tuple(each.row for each in rows if each.rejections >= MAX_REJECTIONS)
+    return (*kept, *live), set_aside
 
 
 def _released(run_id: str) -> Callable[[RetrainingState], RetrainingState]:

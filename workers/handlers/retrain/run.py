@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -203,12 +204,13 @@ class _Night:
             closed_labels=record.closed_labels,
             check=self._hold.check,
         )
-        rejected, set_aside = resolved(snapshot.rejected, self._status_of)
+        rejected, live, set_aside = resolved(snapshot.rejected, champion, self._run_of)
         collected = collector.collect(snapshot, base=base, champion=champion.number)
         collected = readable(
             collected.model_copy(
                 update={
                     "rejected": rejected,
+                    "live": live,
                     "set_aside": set_aside,
                     "counts": collected.counts.model_copy(
                         update={"rejected_before": len(rejected), "set_aside": len(set_aside)}
@@ -223,11 +225,10 @@ class _Night:
             collected = decode(Collected, store.get(name).data)
         return collected, snapshot
 
-    def _status_of(self, run_id: str) -> RunStatus:
-        try:
-            return self._store.run(self._run.account, self._run.classifier_id, run_id).status
-        except NotFound:
-            return "rejected"
+    def _run_of(self, run_id: str) -> Run | None:
+        with suppress(NotFound):
+            return self._store.run(self._run.account, self._run.classifier_id, run_id)
+        return None
 
     def _decide(
         self, record: Classifier, collected: Collected, snapshot: Snapshot

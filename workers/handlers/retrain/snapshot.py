@@ -35,11 +35,16 @@ class NewRow(Value):
 
 
 class RejectedRow(Value):
-    """A row of a challenger that was rejected, or, with `waiting`, of one that is not decided."""
+    """A row of a challenger that was rejected.
+
+    With `waiting`, it is a row of the challenger of that run, of the number `version`, which is not
+    decided, or which is live and may be rolled back.
+    """
 
     row: NewRow
     rejections: int = 0
-    waiting: str | None = None  # the run
+    waiting: str | None = None
+    version: int | None = None
 
 
 _V = TypeVar("_V", bound=Value)

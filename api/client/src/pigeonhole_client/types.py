@@ -378,8 +378,10 @@ class RetrainingSettings(Record, frozen=True, kw_only=True):
     holdout: dict[str, Any] = {}
     gate: dict[str, Any] = {}
     minimum_new_examples: int = 0
+    auto_rollback: dict[str, Any] | None = None
     next_run_at: datetime | None = None
     active_run: str | None = None
+    last_rollback: dict[str, Any] | None = None
 
 
 class RunDecision(Record, frozen=True, kw_only=True):
@@ -405,6 +407,19 @@ class RetrainingRun(Record, frozen=True, kw_only=True):
     test: dict[str, Any] | None = None
     decision: RunDecision | None = None
     error: str | None = None
+    live_check: dict[str, Any] | None = None
+    rolled_back_at: datetime | None = None
+    rollback_reason: str | None = None
+
+
+class DailyAccuracy(Record, frozen=True, kw_only=True):
+    """The feedback of a day (UTC) on a version."""
+
+    version: int
+    date: str
+    items: int
+    correct: int
+    accuracy: float
 
 
 class Page(Record, Generic[T], frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import pytest
 from shared import object_keys
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, InvalidRequest, StoreUnavailable, Unavailable
+from shared.feedback_store import FeedbackStore
 from shared.jobs import Job
 from shared.promotion import promote, reject, roll_back
 from shared.retraining import (
@@ -183,7 +184,7 @@ class TestSources:
             text, _, label = line.rpartition(",")
             example = Example(item=Item(text=text), label=label)
             item = FeedbackItem(id=str(i), example=example, label=label, created_at=NOW)
-            nights.store.put_feedback(ME, nights.id, item)
+            FeedbackStore(store=nights.bench.store).put(ME, nights.id, item)
 
         assert nights.run().counts.read == 40
         assert nights.run().counts.read == 0
@@ -264,6 +265,39 @@ class TestRejectedRows:
         first = runs[0].counts.new
         assert runs[2].counts.set_aside == first
         assert runs[2].set_aside[0].startswith(LAKE)
+
+
+class TestRowsOfAPromotionThatWasUndone:
+    def test_are_tried_again(self, nights: Nights):
+        first = nights.run()
+        nights.bring("tuesday", rows(60, 60))
+        nights.set(gate=Gate(minimum_gain=-1.0, maximum_ece=None))
+        second = nights.run()
+        assert second.status == "promoted"
+        roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion")
+        nights.bring("wednesday", rows(120, 20))
+
+        third = nights.run()
+
+        assert (third.champion, third.counts.rejected_before) == (2, second.counts.new)
+        assert third.counts.learnt == second.counts.new + third.counts.new
+        samples = nights.record.versions[-1].samples
+        assert samples == 2 + first.counts.new + third.counts.learnt
+
+    def test_are_forgotten_once_the_next_promotion_stands_on_them(self, nights: Nights):
+        nights.set(gate=Gate(minimum_gain=-1.0, maximum_ece=None))
+        for day in range(3):
+            nights.bring(f"day{day}", rows(100 * day, 40))
+            assert nights.run().status == "promoted"
+        roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion")
+        nights.bring("later", rows(500, 40))
+
+        assert (
+            nights.run().counts.rejected_before
+            == nights.store.run(
+                ME, nights.id, nights.record.versions[-2].promoted_by or ""
+            ).counts.new
+        )
 
 
 class TestAPersonDecides:

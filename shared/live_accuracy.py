@@ -1,0 +1,100 @@
+"""Live accuracy: how many items of feedback a version has predicted correctly. Pure.
+
+A promotion is checked on the first `window` items of feedback on the new version. The version
+before is the baseline: its accuracy on its own newest `window` items of feedback or, without
+feedback, on the holdout of the run. The check ends as soon as no further item can change its
+outcome, and the window is looked at once, so that chance gets one try only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import NamedTuple
+
+from shared.normal_form import normal_form
+from shared.retraining import AutoRollback, FeedbackItem, LiveCheck
+
+MIN_BASELINE = 20  # items of feedback on the version before; with fewer, the holdout is better
+
+
+class FeedbackOutcome(NamedTuple):
+    """Whether a version has predicted an item of feedback correctly."""
+
+    version: int
+    at: datetime
+    digest: str  # of the id of the item
+    correct: bool
+
+
+class DailyAccuracy(NamedTuple):
+    """The feedback of a day (UTC) on a version."""
+
+    version: int
+    day: date
+    items: int
+    correct: int
+
+
+def outcome_of(item: FeedbackItem, digest: str) -> FeedbackOutcome | None:
+    """The outcome of an item of feedback; None if it names no version or no prediction."""
+    if item.version is None or item.predicted is None:
+        return None
+    correct = normal_form(item.predicted) == normal_form(item.label)
+    return FeedbackOutcome(version=item.version, at=item.created_at, digest=digest, correct=correct)
+
+
+def by_day(outcomes: Iterable[FeedbackOutcome]) -> list[DailyAccuracy]:
+    """Items and correct items by version and day, in that order."""
+    items: Counter[tuple[int, date]] = Counter()
+    correct: Counter[tuple[int, date]] = Counter()
+    for each in outcomes:
+        place = (each.version, each.at.date())
+        items[place] += 1
+        correct[place] += each.correct
+    return [DailyAccuracy(*place, items[place], correct[place]) for place in sorted(items)]
+
+
+def check(
+    settings: AutoRollback,
+    *,
+    before: list[bool],
+    holdout_accuracy: float | None,
+    after: list[bool],
+) -> LiveCheck | None:
+    """Compare the new version with the one before; None if there is no baseline.
+
+    Args:
+        settings: The window and the greatest drop.
+        before: Whether the newest items of feedback on the version before are correct.
+        holdout_accuracy: The accuracy of that version on the holdout of the run.
+        after: Whether the first items of feedback on the new version are correct.
+
+    >>> settings = AutoRollback(drop=0.05, window=100)
+    >>> before = [True] * 90 + [False] * 10
+    >>> check(settings, before=before, holdout_accuracy=None, after=[False] * 15).outcome
+    'running'
+    >>> check(settings, before=before, holdout_accuracy=None, after=[False] * 16).outcome
+    'worse'
+    >>> check(settings, before=before, holdout_accuracy=None, after=[True] * 85).outcome
+    'kept'
+    """
+    from_feedback = len(before) >= MIN_BASELINE
+    baseline = sum(before) / len(before) if from_feedback else holdout_accuracy
+    if baseline is None:
+        return None
+    window = settings.window
+    items, correct = len(after), sum(after)
+    least = (baseline - settings.drop) * window - 1e-9  # correct items of the whole window
+    kept, worse = correct >= least, correct + window - items < least
+    return LiveCheck(
+        metric=settings.metric,
+        drop=settings.drop,
+        window=window,
+        baseline=round(baseline, 6),
+        baseline_items=len(before) if from_feedback else 0,
+        items=items,
+        correct=correct,
+        outcome="worse" if worse else "kept" if kept else "running",
+    )
