@@ -34,6 +34,7 @@ classifiers/{account}/{id}/used.json                    number of requests, and 
 classifiers/{account}/{id}/versions/{file}.safetensors  the weights of a version, immutable
 classifiers/{account}/{id}/versions/{file}.json         its report, immutable
 classifiers/{account}/{id}/examples/{version}.jsonl     stored examples of a version
+classifiers/{account}/{id}/embeddings/{version}/{key}.npz  their embeddings by a model's revision
 classifiers/{account}/{id}/evaluations/{file}/{sha256}.json  its result on examples, by their hash
 names/{account}/{sha256}.json                           the classifier that has a name
 files/{account}/{file}/file.json                        the record of a stored file
@@ -278,6 +279,16 @@ def examples(account: str, classifier: str) -> str:
 def examples_of(account: str, classifier: str, version: int) -> str:
     """Stored examples of one version; keys sort by version."""
     return f"{CLASSIFIERS}{account}/{classifier}/examples/{version:09d}.jsonl"
+
+
+def embeddings(account: str, classifier: str) -> str:
+    """Prefix of the embeddings of the stored examples."""
+    return f"{CLASSIFIERS}{account}/{classifier}/embeddings/"
+
+
+def embeddings_of(account: str, classifier: str, version: int) -> str:
+    """Prefix of the embeddings of the stored examples of one version."""
+    return f"{embeddings(account, classifier)}{version:09d}/"
 
 
 def name(account: str, digest: str) -> str:

@@ -159,7 +159,7 @@ class ClassifierService:
 
         self.records.change(account, record.id, forgetful)
         names = list(self.store.list(object_keys.examples(account, record.id)))
-        for name in names:
+        for name in [*self.store.list(object_keys.embeddings(account, record.id)), *names]:
             self.store.delete(name)
         return len(names)
 

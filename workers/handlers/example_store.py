@@ -15,6 +15,8 @@ from shared.messages import decode
 from shared.ports import ObjectStore
 from shared.relabelling import Changes, renamed
 from shared.types import Example, Value
+from workers.handlers.kept_embeddings import KeptEmbeddings, embedding_key
+from workers.handlers.training_set import TrainingSet
 
 _RELABELLED = b'{"relabelled"'  # what an object of changed labels begins with, and no example
 
@@ -44,13 +46,22 @@ def put_changes(store: ObjectStore, record: Classifier, version: int, changes: C
 
 def delete(store: ObjectStore, record: Classifier, version: int) -> None:
     """Forget what a version has learnt, if it was kept."""
+    _embeddings(store, record).delete(version)
     store.delete(object_keys.examples_of(record.account, record.id, version))
 
 
 def keep(
-    records: ClassifierStore, record: Classifier, version: int, examples: Sequence[Example]
+    records: ClassifierStore,
+    record: Classifier,
+    version: int,
+    examples: Sequence[Example],
+    vectors: TrainingSet,
 ) -> None:
-    """Keep the examples of a version, unless the owner said meanwhile that none are to be kept."""
+    """Keep the examples of a version with their embeddings, unless the owner said meanwhile that
+    none are to be kept.
+    """
+    key = embedding_key(vectors.model.entry.name, vectors.model.revision)
+    _embeddings(records.store, record).add(version, key, examples, vectors.x)
     put(records.store, record, version, examples)
     try:
         now, _ = records.load(record.account, record.id)
@@ -85,6 +96,10 @@ def get(store: ObjectStore, record: Classifier, *, version: Version | None = Non
             else:
                 found += [Example.model_validate_json(line) for line in data.splitlines()]
     return found
+
+
+def _embeddings(store: ObjectStore, record: Classifier) -> KeptEmbeddings:
+    return KeptEmbeddings(store=store, account=record.account, classifier_id=record.id)
 
 
 def _renamed(examples: list[Example], changes: Changes) -> list[Example]:

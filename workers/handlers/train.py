@@ -78,7 +78,8 @@ class TrainHandler:
                 example.model_copy(update={"num_iters": int(iters)})
                 for example, iters in zip(body.examples, vectors.num_iters, strict=True)
             ]
-            example_store.keep(self.classifiers.records, record, record.jobs[job.id], examples)
+            number = record.jobs[job.id]
+            example_store.keep(self.classifiers.records, record, number, examples, vectors)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
             example_store.delete(self.classifiers.store, record, record.jobs[job.id])
         return self._result(job, record, len(body.examples), _learnt(vectors))

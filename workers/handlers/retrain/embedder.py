@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shared.classifier_record import Version
 from shared.errors import InvalidRequest, PigeonholeError, TokenLimitExceeded
 from shared.types import Example, Usage
-from workers.core.holdout import content_digest
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import training_set
+from workers.handlers.kept_embeddings import KeptEmbeddings, embedding_key, item_digest
 from workers.handlers.retrain.snapshot import NewRow
 from workers.handlers.training_set import TrainingSet
 from workers.leases import Lease
@@ -28,6 +29,7 @@ class RunEmbedder:
     account: str
     num_iters: int
     hold: Lease
+    kept: KeptEmbeddings
     usage: Usage = Usage()
     _rows: dict[tuple[str, bytes], Rows] = field(default_factory=dict)  # (D,) each
 
@@ -40,7 +42,7 @@ class RunEmbedder:
             Unavailable: This worker does not hold the model, or the model has stopped.
             CancelledError: The lease ended.
         """
-        digests = [content_digest(example.item) for example in examples]
+        digests = [item_digest(example.item) for example in examples]
         fresh = {
             digest: example
             for digest, example in zip(digests, examples, strict=True)
@@ -69,6 +71,20 @@ class RunEmbedder:
             weights=np.array([example.weight for example in examples], np.float64),
             usage=Usage(),
         )
+
+    def embed_kept(self, model: str, version: Version, examples: Sequence[Example]) -> None:
+        """Make the embeddings of the kept examples of a version known to `embed`: those that are
+        kept, too, are read, and the others are made and kept.
+
+        Raises:
+            PigeonholeError: As for `embed`.
+        """
+        key = embedding_key(model, training_set.model_of(self.models, model).revision)
+        found = self.kept.load(version, key)
+        self._rows |= {(model, digest): row for digest, row in found.items()}
+        missing = [example for example in examples if item_digest(example.item) not in found]
+        if missing:
+            self.kept.add(version.number, key, missing, self.embed(model, missing).x)
 
     def unreadable(self, model: str, rows: Iterable[NewRow]) -> dict[str, str]:
         """Which rows cannot be embedded, by digest, and why; the others are embedded then."""

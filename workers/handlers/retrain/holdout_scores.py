@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from workers.classifier_file import TrainedClassifier
 from workers.core.evaluation import Ints
 from workers.core.paired_test import value
 from workers.core.promotion_gate import Predictions, Verdict, judge, metric_of
+from workers.handlers.kept_embeddings import embedding_key
 from workers.handlers.retrain.snapshot import NewRow
 from workers.handlers.training_set import TrainingSet
 from workers.models.port import Rows
@@ -27,8 +27,8 @@ class HoldoutScores:
     Attributes:
         rows: The holdout; those that were in it before come first.
         embed: Sends examples through a model, by its name.
-        kept: The embeddings of the first rows by `key_of`, or None.
-        vectors: The embeddings of all rows by `key_of`, as far as they were needed.
+        kept: The embeddings of the first rows by `embedding_key`, or None.
+        vectors: The embeddings of all rows by `embedding_key`, as far as they were needed.
     """
 
     rows: Sequence[NewRow]
@@ -81,7 +81,7 @@ class HoldoutScores:
 
     def _embedded(self, version: TrainedClassifier) -> Rows:
         """The embeddings of the holdout by the version's model, (N, D)."""
-        key = key_of(version)
+        key = embedding_key(version.model, version.revision)
         if key not in self.vectors:
             before = self.kept(key)
             count = 0 if before is None else min(len(before), len(self.rows))
@@ -91,8 +91,3 @@ class HoldoutScores:
                 parts.append(self.embed(version.model, examples).x)
             self.vectors[key] = np.concatenate(parts)
         return self.vectors[key]
-
-
-def key_of(version: TrainedClassifier) -> str:
-    """Names the model and the revision of embeddings, in the name of an object."""
-    return hashlib.sha256(f"{version.model}@{version.revision}".encode()).hexdigest()[:16]

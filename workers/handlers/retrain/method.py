@@ -31,7 +31,9 @@ class TrainingNight:
         rows: The rows to learn: the new ones, with or without those of rejected nights.
         rejected_rows: Whether rows of rejected nights are among them.
         holdout: Digests of what is never learnt.
-        embed: Sends examples through a model, by its name.
+        embed: Sends examples through a model, by its name; each item once in a run.
+        embed_kept: Makes the embeddings of the kept examples of a version known to `embed`, as far
+            as they are kept without the model.
         limits: The limits of a classifier.
     """
 
@@ -43,6 +45,7 @@ class TrainingNight:
     rejected_rows: RejectedRowsIn
     holdout: frozenset[str]
     embed: Callable[[str, Sequence[Example]], TrainingSet]
+    embed_kept: Callable[[str, Version, Sequence[Example]], None]
     limits: Limits
 
 

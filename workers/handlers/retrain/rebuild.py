@@ -35,6 +35,7 @@ class Rebuild:
                 "the classifier keeps no examples to rebuild it from; set `keep_examples`, or use "
                 'the method "update"'
             )
+        night.embed_kept(night.model, night.version, kept)
         examples = [*kept, *(row.example for row in night.rows)]
         rows = night.embed(night.model, examples)
         trained, report = training_set.learn(rows, None, night.limits)

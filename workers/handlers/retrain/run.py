@@ -52,6 +52,7 @@ from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import example_store
 from workers.handlers.commit_version import commit_once
 from workers.handlers.example_files import ExampleFiles
+from workers.handlers.kept_embeddings import KeptEmbeddings
 from workers.handlers.retrain.collect import Collected, Collector, missing_labels, readable
 from workers.handlers.retrain.conclude import Conclusion, resolved
 from workers.handlers.retrain.embedder import RunEmbedder
@@ -137,6 +138,9 @@ class _Night:
             account=run.account,
             num_iters=self._settings.num_iters,
             hold=hold,
+            kept=KeptEmbeddings(
+                store=store.store, account=run.account, classifier_id=run.classifier_id
+            ),
         )
 
     def work(self) -> RetrainResult:
@@ -257,6 +261,7 @@ class _Night:
             rejected_rows="none",
             holdout=frozenset(row.digest for row in rows),
             embed=self._embedder.embed,
+            embed_kept=self._embedder.embed_kept,
             limits=self._handler.limits,
         )
         challengers = []
@@ -326,7 +331,9 @@ class _Night:
                 row.example.model_copy(update={"num_iters": row.example.num_iters or iters})
                 for row in night.rows
             ]
-            example_store.keep(self._handler.classifiers.records, record, number, examples)
+            vectors = self._embedder.embed(best.trained.model, examples)
+            records = self._handler.classifiers.records
+            example_store.keep(records, record, number, examples, vectors)
         return number
 
     def _phase(self, status: RunStatus) -> None:

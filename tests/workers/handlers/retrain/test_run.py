@@ -343,6 +343,28 @@ class TestRebuild:
         trained = bench.classifiers.load(nights.record.weights(version))
         assert sum(trained.counts) == version.samples
 
+    def test_embeds_the_new_rows_and_nothing_that_is_kept(self, bench: Bench):
+        nights = Nights(bench, keep_examples=True, method="both")
+        for day in range(2):
+            nights.bring(f"day{day}", rows(100 * day, 60))
+            ran = bench.encoder.ran
+            run = nights.run()
+            assert bench.encoder.ran - ran == run.counts.new + run.counts.held_out
+        assert any("/embeddings/" in name for name in bench.store.objects)
+
+    def test_embeds_kept_examples_once_that_have_no_embeddings(self, bench: Bench):
+        nights = Nights(bench, keep_examples=True, method="rebuild")
+        for name in [each for each in bench.store.objects if "/embeddings/" in each]:
+            bench.store.delete(name)
+        passes = []
+        for day in range(2):
+            nights.bring(f"day{day}", rows(100 * day, 60))
+            ran = bench.encoder.ran
+            run = nights.run()
+            passes.append(bench.encoder.ran - ran - run.counts.new - run.counts.held_out)
+
+        assert passes == [2, 0]
+
     def test_beside_an_update_lets_the_better_one_stand(self, bench: Bench):
         nights = Nights(bench, keep_examples=True, method="both")
         nights.bring("monday", rows(0, 60))
