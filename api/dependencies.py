@@ -22,6 +22,7 @@ from api.services.metrics import ApiMetrics
 from api.services.readiness import ReadinessProbe
 from api.services.request_resolver import RequestResolver
 from api.services.retraining import RetrainingService
+from api.services.run_reports import RunReports
 from api.services.uploads import Uploads
 from api.services.webhooks import Webhooks
 from api.services.worker_registry import WorkerRegistry
@@ -153,6 +154,11 @@ class Services:
             deadline_s=self.settings.retraining_deadline_s,
             clock=self.submit.clock,
         )
+
+    @cached_property
+    def run_reports(self) -> RunReports:
+        """Reports of runs."""
+        return RunReports(retraining=self.retraining)
 
     @cached_property
     def feedback(self) -> FeedbackService:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared import ids
+from shared.evaluation_results import ReliabilityBin
 from shared.types import Example, JobRequest, JobResult, Value
 
 Method = Literal["update", "rebuild", "both"]
@@ -25,6 +26,7 @@ RunStatus = Literal[
     "collecting", "training", "evaluating", "deciding",
     "promoted", "rejected", "waiting", "skipped", "failed", "cancelled",
 ]  # fmt: skip
+PHASES: tuple[RunStatus, ...] = ("collecting", "training", "evaluating", "deciding")
 ENDED: frozenset[RunStatus] = frozenset(
     {"promoted", "rejected", "waiting", "skipped", "failed", "cancelled"}
 )
@@ -209,13 +211,42 @@ class RunMetrics(Value):
 
 
 class SignificanceTest(Value):
-    """The paired test of the gain; `interval` has the confidence of the gate."""
+    """The paired test of the gain; `interval` has the confidence of the gate.
+
+    `hypothesis` is what the gate asks of the challenger. `metric`, `champion` and `challenger` are
+    the metric of the gate and its values; those of a record of a version without them are None.
+    """
 
     statistic: Statistic
+    hypothesis: TestName = "not_worse"
+    confidence: float = 0.95
+    metric: MetricName = "macro_f1"
+    champion: float | None = None
+    challenger: float | None = None
     gain: float
     interval: tuple[float, float] | None = None
     p_value: float
     passed: bool
+
+
+class PredictionSummary(Value):
+    """What one version predicts for the holdout.
+
+    `confusion` has the index of the true label, that of the predicted one and their count, without
+    zeros: it is as long as the holdout at most.
+    """
+
+    confusion: tuple[tuple[int, int, int], ...]
+    reliability: tuple[ReliabilityBin, ...]
+
+
+class HoldoutComparison(Value):
+    """What both versions predict for the holdout; an object beside the record of the run."""
+
+    schema_number: int = 1
+    labels: tuple[str, ...]
+    champion: PredictionSummary
+    challenger: PredictionSummary
 
 
 class Decision(Value):
@@ -242,6 +273,13 @@ class LiveCheck(Value):
     outcome: Literal["running", "kept", "worse"]
 
 
+class RunProgress(Value):
+    """Rows that a run is to use, and how many of them are embedded."""
+
+    total: int = 0
+    completed: int = 0
+
+
 class Run(Value):
     """One run. `challenger` is the version it made; None where it made none."""
 
@@ -256,6 +294,7 @@ class Run(Value):
     status: RunStatus = "collecting"
     started_at: datetime
     finished_at: datetime | None = None
+    progress: RunProgress = RunProgress()
     counts: RunCounts = RunCounts()
     champion: int | None = None
     challenger: int | None = None

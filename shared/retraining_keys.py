@@ -6,6 +6,7 @@ classifiers/{account}/{id}/outcomes/{version}/{ms}.{sha256}.{0|1}   whether it w
 classifiers/{account}/{id}/retraining.json              the settings of its retraining
 classifiers/{account}/{id}/retraining/state.json        what its runs have done
 classifiers/{account}/{id}/retraining/runs/{run}/run.json   a run
+classifiers/{account}/{id}/retraining/runs/{run}/comparison.json   its versions on the holdout
 classifiers/{account}/{id}/retraining/runs/{run}/{file}     what a run collected, and its snapshot
 ticks/{ms}.{account}.{id}                               index of schedules by their next tick
 live-checks/{account}.{id}.{token}                      new feedback, for automatic rollback
@@ -80,6 +81,11 @@ def run_prefix(account: str, classifier: str, run: str) -> str:
 def run(account: str, classifier: str, run: str) -> str:
     """The record of a run."""
     return f"{classifier_prefix(account, classifier)}retraining/runs/{run}/run.json"
+
+
+def run_comparison(account: str, classifier: str, run: str) -> str:
+    """What both versions of a run predict for the holdout."""
+    return run_file(account, classifier, run, "comparison.json")
 
 
 def run_file(account: str, classifier: str, run: str, file: str) -> str:

@@ -18,6 +18,7 @@ from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.retraining import (
+    HoldoutComparison,
     Retraining,
     RetrainingState,
     Run,
@@ -184,6 +185,19 @@ class RetrainingStore:
     def put_run(self, run: Run) -> None:
         """Write a run."""
         self.store.put(retraining_keys.run(run.account, run.classifier_id, run.id), encode(run))
+
+    def comparison(self, run: Run) -> HoldoutComparison | None:
+        """What both versions of a run predict for the holdout; None if it has not compared them."""
+        name = retraining_keys.run_comparison(run.account, run.classifier_id, run.id)
+        try:
+            return decode(HoldoutComparison, self.store.get(name).data)
+        except ObjectMissing:
+            return None
+
+    def put_comparison(self, run: Run, comparison: HoldoutComparison) -> None:
+        """Keep what both versions of a run predict for the holdout."""
+        name = retraining_keys.run_comparison(run.account, run.classifier_id, run.id)
+        self.store.put(name, encode(comparison))
 
     def run_ids(self, account: str, classifier_id: str, *, after: str = "") -> Iterator[str]:
         """The ids of the runs, newest first."""

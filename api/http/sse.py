@@ -16,9 +16,8 @@ from typing import Any, Generic, TypeVar
 from api.schemas import body
 from api.schemas.openai.batch import BatchStatus, render_batch
 from api.services.batches import Batches
-from api.services.jobs import Jobs
+from api.services.jobs import Jobs, JobStatus
 from shared.errors import NotFound, Unavailable
-from shared.jobs import Job
 
 _RETRY_MS = 2000  # the client reconnects this long after a lost connection
 T = TypeVar("T")
@@ -95,11 +94,11 @@ def of_batches(batches: Batches) -> EventFollower[BatchStatus]:
     )
 
 
-def of_jobs(jobs: Jobs, render: Callable[[Job], dict[str, Any]]) -> EventFollower[Job]:
-    """Jobs, whenever their counts or their status change."""
+def of_jobs(jobs: Jobs, render: Callable[[JobStatus], dict[str, Any]]) -> EventFollower[JobStatus]:
+    """Jobs, whenever their counts, their phase or their status change."""
     return EventFollower(
-        wait=lambda job, timeout_s: jobs.wait(job, timeout_s=timeout_s),
-        version=lambda job: "-".join(map(str, (job.state, *job.progress.model_dump().values()))),
-        ended=lambda job: job.state.terminal,
+        wait=lambda status, timeout_s: jobs.status(jobs.wait(status.job, timeout_s=timeout_s)),
+        version=lambda status: status.version,
+        ended=lambda status: status.job.state.terminal,
         render=render,
     )

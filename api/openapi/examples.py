@@ -70,6 +70,7 @@ PARAMETERS: Json = {
     "model_id": "all-MiniLM-L6-v2",
     "limit": 20,
     "order": "desc",
+    "plot": "learning_curve.svg",
     "purpose": "batch",
     "run_id": RUN_ID,
     "signature": "5f0c7a0e9b",

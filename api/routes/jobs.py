@@ -27,7 +27,7 @@ from api.schemas import body
 from api.schemas.evaluation import EvaluateAnswer
 from api.schemas.job import BatchAnswer, JobList, JobObject, render_job, render_jobs
 from api.schemas.result import render
-from api.services.jobs import MAX_LOOKED_AT, PLOTS, Jobs, holds
+from api.services.jobs import MAX_LOOKED_AT, PLOTS, Jobs, JobStatus, holds
 from shared import ids
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.training import TrainAnswer
@@ -82,7 +82,7 @@ OPERATIONS = (
         path="/v1/jobs/{job_id}/events",
         own_jobs=True,
         name="followJob",
-        summary="A job as it goes on: an event whenever its counts or its status change.",
+        summary="A job as it goes on: an event whenever its counts, phase or status change.",
         parameters=(_JOB_ID, LAST_EVENT_ID),
         answers={200: EVENTS, 204: ()},
     ),
@@ -124,9 +124,11 @@ def blueprint(services: Services) -> Blueprint:
     inline_result_bytes = services.settings.inline_result_bytes
     routes = Blueprint("jobs", __name__)
 
-    def view(root: str, job: Job) -> dict[str, Any]:
-        result = _small(_result(jobs, job, root), inline_result_bytes)
-        return render_job(job, root=root, result=result)
+    def view(root: str, status: JobStatus) -> dict[str, Any]:
+        result = _small(_result(jobs, status.job, root), inline_result_bytes)
+        return render_job(
+            status.job, root=root, result=result, phase=status.phase, progress=status.progress
+        )
 
     def visible(job_id: str) -> Job:
         """A job of the account: any with the scope `jobs`, else one that the key submitted.
@@ -170,13 +172,14 @@ def blueprint(services: Services) -> Blueprint:
     def one(job_id: str) -> Response:
         job = visible(job_id)
         return reply(
-            view(middleware.root(), job), headers={} if job.state.terminal else {"Retry-After": "1"}
+            view(middleware.root(), jobs.status(job)),
+            headers={} if job.state.terminal else {"Retry-After": "1"},
         )
 
     @routes.get("/v1/jobs/<job_id>/events")
     def follow(job_id: str) -> Response:
         events = of_jobs(jobs, partial(view, middleware.root()))
-        return event_streams.respond(events, visible(job_id))
+        return event_streams.respond(events, jobs.status(visible(job_id)))
 
     @routes.get("/v1/jobs/<job_id>/result")
     def result(job_id: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from api.dependencies import Services
 from api.http import json_body, middleware, pagination
@@ -16,10 +16,13 @@ from api.openapi.model import (
     IDEMPOTENCY_KEY,
     REPLAYED,
     Operation,
+    Parameter,
     after,
     limit,
     path_id,
 )
+from api.reports import page
+from api.reports.plots import plots_of
 from api.schemas import body
 from api.schemas.classifier import DeletedObject
 from api.schemas.job import JobObject
@@ -28,8 +31,6 @@ from api.schemas.retraining import (
     RetrainingObject,
     RollbackObject,
     RunBody,
-    RunList,
-    RunObject,
     SourceBody,
     merged,
     parse_run,
@@ -37,17 +38,26 @@ from api.schemas.retraining import (
     parse_source,
     render_retraining,
     render_rollback,
-    render_run,
-    render_runs,
 )
+from api.schemas.run import PLOTS, RunList, RunObject, render_run, render_runs
+from api.schemas.run_report import RunReportObject, render_report
 from api.server.route_limits import small_body_bytes
+from shared.errors import NotFound
 from shared.ids import is_run_id
-from shared.retraining import Retraining
+from shared.retraining import Retraining, Run
 
 _DEFAULT_LIMIT = 20
 _MAX_LISTED = 100
 _PATH = "/v1/classifiers/{classifier_id}/retraining"
 _RUN_ID = path_id("run_id", "The `id` of a run.")
+_HTML, _JSON, _SVG = "text/html", "application/json", "image/svg+xml"
+_VARY = {"Vary": "Accept"}
+_PLOT = Parameter(
+    name="plot",
+    where="path",
+    about="One of the `plots` of the run. Matrices are drawn for up to 100 labels.",
+    schema={"type": "string", "enum": [f"{plot}.svg" for plot in PLOTS]},
+)
 _operation = partial(Operation, tag="Retraining", scope="train")
 
 OPERATIONS = (
@@ -131,6 +141,24 @@ OPERATIONS = (
         answers={200: RunObject},
     ),
     _operation(
+        method="get",
+        path=f"{_PATH}/runs/{{run_id}}/report",
+        name="getRetrainingReport",
+        summary="The report of a run: the decision in words, figures and plots.",
+        about="One HTML page that needs nothing else, to be looked at, saved or sent by mail; "
+        "`Accept: application/json` gets its data.",
+        parameters=(CLASSIFIER_ID, _RUN_ID),
+        answers={200: (RunReportObject, _HTML)},
+    ),
+    _operation(
+        method="get",
+        path=f"{_PATH}/runs/{{run_id}}/plots/{{plot}}",
+        name="getRetrainingPlot",
+        summary="A plot of the report of a run.",
+        parameters=(CLASSIFIER_ID, _RUN_ID, _PLOT),
+        answers={200: _SVG},
+    ),
+    _operation(
         method="post",
         path=f"{_PATH}/runs/{{run_id}}/promote",
         name="promoteRetrainingRun",
@@ -163,6 +191,7 @@ OPERATIONS = (
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     retraining, idempotency = services.retraining, services.idempotency
+    reports = services.run_reports
     max_body_bytes = small_body_bytes(services.settings)
     routes = Blueprint("retraining", __name__, url_prefix="/v1/classifiers")
 
@@ -220,21 +249,37 @@ def blueprint(services: Services) -> Blueprint:
             after=pagination.after(is_run_id, what="run"),
             limit=pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED),
         )
-        return reply(render_runs(found, has_more=has_more))
+        return reply(render_runs(found, has_more=has_more, root=middleware.root()))
 
     @routes.get("/<classifier_id>/retraining/runs/<run_id>")
     def one(classifier_id: str, run_id: str) -> Response:
-        return reply(render_run(retraining.run(account(), classifier_id, run_id)))
+        return of_run(retraining.run(account(), classifier_id, run_id))
+
+    @routes.get("/<classifier_id>/retraining/runs/<run_id>/report")
+    def report(classifier_id: str, run_id: str) -> Response:
+        found = reports.get(account(), classifier_id, run_id)
+        if request.accept_mimetypes.best_match([_HTML, _JSON], _HTML) == _JSON:
+            return reply(render_report(found, root=middleware.root()), headers=_VARY)
+        headers = {"Content-Security-Policy": page.page_policy(), **_VARY}
+        return Response(page.html(found), 200, headers, content_type=f"{_HTML}; charset=utf-8")
+
+    @routes.get("/<classifier_id>/retraining/runs/<run_id>/plots/<plot>")
+    def plot(classifier_id: str, run_id: str, plot: str) -> Response:
+        plots = plots_of(reports.get(account(), classifier_id, run_id))
+        drawn = plots.get(plot.removesuffix(".svg"))
+        if drawn is None or not plot.endswith(".svg"):
+            drawable = ", ".join(f"{each}.svg" for each in plots) or "none before it has compared"
+            raise NotFound(f"the run has no such plot; its plots are {drawable}")
+        headers = {"Content-Security-Policy": page.svg_policy()}
+        return Response(page.svg_file(drawn), 200, headers, content_type=_SVG)
 
     @routes.post("/<classifier_id>/retraining/runs/<run_id>/promote")
     def promote(classifier_id: str, run_id: str) -> Response:
-        return reply(render_run(retraining.decide(account(), classifier_id, run_id, promoted=True)))
+        return of_run(retraining.decide(account(), classifier_id, run_id, promoted=True))
 
     @routes.post("/<classifier_id>/retraining/runs/<run_id>/reject")
     def reject(classifier_id: str, run_id: str) -> Response:
-        return reply(
-            render_run(retraining.decide(account(), classifier_id, run_id, promoted=False))
-        )
+        return of_run(retraining.decide(account(), classifier_id, run_id, promoted=False))
 
     @routes.post("/<classifier_id>/retraining/rollback")
     def rollback(classifier_id: str) -> Response:
@@ -245,6 +290,9 @@ def blueprint(services: Services) -> Blueprint:
 
     def account() -> str:
         return middleware.caller().account
+
+    def of_run(run: Run) -> Response:
+        return reply(render_run(run, root=middleware.root()))
 
     def shown(record: Retraining) -> Response:
         _, state = retraining.get(record.account, record.classifier_id)

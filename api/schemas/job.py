@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field
 
 from api.schemas.evaluation import EvaluateAnswer
 from api.schemas.openai.dry_run import DryRunAnswer
-from api.schemas.retraining import RunObject
+from api.schemas.run import RunObject
 from shared import ids
 from shared.batches import BatchResult
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.training import TrainAnswer
 from shared.jobs import Job, Progress, State
+from shared.retraining import RunStatus
 from shared.types import JobKind
 
 
@@ -55,6 +56,9 @@ class JobObject(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     expires_at: datetime = Field(description="When the job and its result are deleted.")
+    phase: Literal["collecting", "training", "evaluating", "deciding"] | None = Field(
+        description="What a retraining does now; null for other jobs, and before and after it."
+    )
     progress: Progress
     usage: JobUsage
     result: Result | None = Field(description="The response of the call, if it is small.")
@@ -79,8 +83,18 @@ class JobList(BaseModel):
     has_more: bool
 
 
-def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The job object, with the rendered result if given. URLs begin with `root`."""
+def render_job(
+    job: Job,
+    *,
+    root: str = "",
+    result: dict[str, Any] | None = None,
+    phase: RunStatus | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The job object, with the rendered result if given. URLs begin with `root`.
+
+    `phase` and `progress` are those of a retraining under way.
+    """
     fault = job.error and {
         "code": job.error.code,
         "detail": job.error.detail,
@@ -96,7 +110,8 @@ def render_job(job: Job, *, root: str = "", result: dict[str, Any] | None = None
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "expires_at": job.expires_at,
-        "progress": job.progress,
+        "phase": phase,
+        "progress": progress or job.progress,
         "usage": {"total_tokens": job.usage.total_tokens},
         "result": result,
         "result_url": f"{root}/v1/jobs/{job.id}/result" if succeeded and result is None else None,

@@ -8,7 +8,7 @@ from typing import Any
 from api.schemas import evaluation
 from api.schemas.job import render_batch_result
 from api.schemas.openai.dry_run import render_dry_run
-from api.schemas.retraining import render_run
+from api.schemas.run import render_run
 from shared.batches import BatchResult, DryRunResult
 from shared.dialects import training
 from shared.dialects.protocol import Rendered
@@ -25,7 +25,7 @@ RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] =
         result, job_id=job_id, root=root
     ),
     BatchResult: lambda result, job_id, _: render_batch_result(result, job_id=job_id),
-    RetrainResult: lambda result, _, __: render_run(result.run),
+    RetrainResult: lambda result, _, root: render_run(result.run, root=root),
     DryRunResult: lambda result, _, __: render_dry_run(result),
 }
 """The body of a result, by it, the id of its job and the root of URLs."""

@@ -1,4 +1,4 @@
-"""Retraining in the API: settings and runs."""
+"""Retraining in the API: its settings, and the bodies of its calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from shared.retraining import (
     Columns,
     Gate,
     Holdout,
-    LiveCheck,
     Method,
     MetricName,
     Promote,
@@ -21,15 +20,9 @@ from shared.retraining import (
     RetrainingSettings,
     RetrainingState,
     Rollback,
-    Run,
-    RunCounts,
-    RunMetrics,
-    RunStatus,
-    SignificanceTest,
     Source,
     Statistic,
     TestName,
-    Trigger,
 )
 from shared.schema_base import Number, Schema, bounded
 from shared.validation import refuse, translated
@@ -186,73 +179,6 @@ class RetrainingObject(RetrainingBody):
     updated_at: datetime
 
 
-class RunVersions(BaseModel):
-    """References to the versions of a run."""
-
-    champion: str | None
-    challenger: str | None
-
-
-class RunDecision(BaseModel):
-    """What became of the challenger."""
-
-    outcome: Literal["promote", "reject", "ask", "skip"]
-    reasons: list[str]
-
-
-class BadExampleObject(BaseModel):
-    """A row that was not used."""
-
-    place: str
-    message: str
-
-
-class RunObject(BaseModel):
-    """One run of a retraining."""
-
-    id: str
-    object: Literal["retraining.run"]
-    classifier_id: str
-    job_id: str
-    status: RunStatus
-    trigger: Trigger
-    tick: datetime | None
-    dry_run: bool
-    started_at: datetime
-    finished_at: datetime | None
-    counts: RunCounts
-    champion: int | None = Field(description="The version that was live.")
-    challenger: int | None = Field(description="The version that the run made.")
-    versions: RunVersions
-    method: str | None
-    rejected_rows: Literal["none", "with", "without"] = Field(
-        description="Whether the challenger has learnt the rows of rejected runs."
-    )
-    new_labels: list[str]
-    missing_labels: list[str] = Field(description="Labels that should have new examples.")
-    bad_rows: list[BadExampleObject]
-    set_aside: list[str] = Field(description="Places of rows that were rejected three times.")
-    metrics: RunMetrics | None
-    test: SignificanceTest | None
-    decision: RunDecision | None
-    error: str | None
-    live_check: LiveCheck | None = Field(
-        description="The promoted version against the one before, on feedback: `auto_rollback`."
-    )
-    rolled_back_at: datetime | None
-    rollback_reason: str | None
-
-
-class RunList(BaseModel):
-    """Runs, newest first."""
-
-    object: Literal["list"]
-    data: list[RunObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
 class RollbackObject(BaseModel):
     """Where the alias points after a rollback."""
 
@@ -352,30 +278,6 @@ def render_retraining(record: Retraining, state: RetrainingState) -> dict[str, A
         "last_rollback": state.last_rollback and state.last_rollback.model_dump(mode="json"),
         "created_at": record.created_at,
         "updated_at": record.updated_at,
-    }
-
-
-def render_run(run: Run) -> dict[str, Any]:
-    """One run."""
-
-    def ref(version: int | None) -> str | None:
-        return None if version is None else f"{run.classifier_id}@v{version}"
-
-    return {
-        **run.model_dump(mode="json", exclude={"schema_number", "account"}),
-        "object": "retraining.run",
-        "versions": {"champion": ref(run.champion), "challenger": ref(run.challenger)},
-    }
-
-
-def render_runs(runs: list[Run], *, has_more: bool) -> dict[str, Any]:
-    """A page of runs."""
-    return {
-        "object": "list",
-        "data": [render_run(run) for run in runs],
-        "first_id": runs[0].id if runs else None,
-        "last_id": runs[-1].id if runs else None,
-        "has_more": has_more,
     }
 
 

@@ -17,10 +17,12 @@ from shared import ids, object_keys
 from shared.errors import BrokerUnavailable, Conflict, NotFound, ObjectMissing, Unavailable
 from shared.job_cancellation import cancel_job
 from shared.job_kinds import JOB_KINDS, Body
-from shared.jobs import Job, State
+from shared.jobs import Job, Progress, State
 from shared.messages import Submission, decode
 from shared.ports import Doorbell, Ledger, ObjectStore
-from shared.types import JobResult
+from shared.retraining import PHASES, Run, RunStatus, run_id_of
+from shared.retraining_store import RetrainingStore
+from shared.types import JobKind, JobResult
 
 PLOTS = {
     f"{plot}.{kind}": media_type
@@ -41,6 +43,33 @@ class JobPage:
     jobs: list[Job]
     has_more: bool
     last_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus:
+    """A job as it stands; `run` is that of a retraining under way, which knows its phase."""
+
+    job: Job
+    run: Run | None = None
+
+    @property
+    def phase(self) -> RunStatus | None:
+        """What a retraining does now."""
+        return self.run.status if self.run and self.run.status in PHASES else None
+
+    @property
+    def progress(self) -> Progress:
+        """The counts of the job; of a retraining under way the rows that it has embedded."""
+        if self.run is None or not self.run.progress.total:
+            return self.job.progress
+        return Progress(**self.run.progress.model_dump())
+
+    @property
+    def version(self) -> str:
+        """Changes with everything that a client waits for."""
+        counts = self.progress.model_dump().values()
+        phase = (self.phase,) if self.phase else ()
+        return "-".join(map(str, (self.job.state, *phase, *counts)))
 
 
 def holds(job: Job, metadata: Mapping[str, str]) -> bool:
@@ -74,6 +103,17 @@ class Jobs:
                 raise NotFound("no such job")
             return hot
         return self._stored(account, job_id)
+
+    def status(self, job: Job) -> JobStatus:
+        """The job with the phase and the progress of its retraining, if it does one."""
+        if job.kind is not JobKind.RETRAIN or job.state.terminal:
+            return JobStatus(job=job)
+        with suppress(NotFound):
+            run = RetrainingStore(store=self.store).run(
+                job.account, job.classifier, run_id_of(job.id)
+            )
+            return JobStatus(job=job, run=run)
+        return JobStatus(job=job)
 
     def list(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from flask.testing import FlaskClient
 
 from api.schemas.feedback import FeedbackAccuracy, FeedbackList
 from api.schemas.job import JobObject
-from api.schemas.retraining import RetrainingObject, RunList, RunObject
+from api.schemas.retraining import RetrainingObject
+from api.schemas.run import RunList, RunObject
 from shared import retraining_keys
-from shared.retraining import Decision, Run, run_id_of
+from shared.retraining import Decision, Run, RunProgress, run_id_of
 from shared.retraining_store import RetrainingStore
 from tests.api.conftest import World
 from tests.classifiers import BEGAN, put_classifier
@@ -161,6 +164,39 @@ class TestRuns:
         again = client.post(f"{PATH}/runs")
         assert_problem(again, 409, "CONFLICT_RESOURCE_BUSY", says="has not ended")
         assert_problem(client.delete(PATH), 409, "CONFLICT_RESOURCE_BUSY", says="has not ended")
+
+    def test_show_their_phase_and_progress_in_the_job_and_its_events(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        world.worker.asleep = True
+        job_id = client.post(f"{PATH}/runs").get_json()["id"]
+        assert client.get(f"/v1/jobs/{job_id}").get_json()["phase"] is None
+        records = RetrainingStore(store=world.store)
+
+        def goes_on(status: str, completed: int) -> None:
+            run = Run(
+                id=run_id_of(job_id),
+                account="acme",
+                classifier_id=classifier_id,
+                job_id=job_id,
+                status=status,  # type: ignore[arg-type]
+                started_at=BEGAN,
+                progress=RunProgress(total=60, completed=completed),
+            )
+            records.put_run(run)
+
+        goes_on("collecting", 20)
+        with closing(client.get(f"/v1/jobs/{job_id}/events", buffered=False)) as answer:
+            events = iter(answer.response)
+            first = b"".join(islice(events, 2))
+            goes_on("training", 60)
+            second = next(events)
+
+        assert b'"phase":"collecting","progress":{"total":60,"completed":20,"failed":0}' in first
+        assert b'"phase":"training","progress":{"total":60,"completed":60,"failed":0}' in second
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+        JobObject.model_validate(job)
+        assert (job["phase"], job["progress"]["completed"]) == ("training", 60)
 
     def test_are_listed_newest_first(
         self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str

@@ -27,6 +27,7 @@ ALSO = {
     "cancelBatch": {409},  # it may have ended before
     "cancelJob": {409},
     "downloadTextBatchResults": {404},  # its URL is signed
+    "getRetrainingPlot": {404},  # it had too few examples to compare two versions
     "promoteRetrainingRun": {409},  # it had too few examples, and waits for nobody
     "rejectRetrainingRun": {409},
     "rollBackRetraining": {409},  # nothing was promoted

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.evaluation_results import ReliabilityBin
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Indices = NDArray[np.integer[Any]]
 
 NO_THRESHOLD = 0.5  # of a label that has none to tune
+_DECIMALS = 6  # of the figures of records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,24 @@ class Reliability:
     accuracy: Doubles
     counts: Ints
 
+    @property
+    def calibration_error(self) -> float:
+        """The mean distance of confidence and accuracy, weighted by counts (Guo et al. 2017)."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(gaps @ self.counts / max(int(self.counts.sum()), 1))
+
+    def bins(self) -> tuple[ReliabilityBin, ...]:
+        """The bins one by one, as records keep them."""
+        return tuple(
+            ReliabilityBin(
+                upper=round(float(self.edges[b]), _DECIMALS),
+                confidence=round(float(self.confidence[b]), _DECIMALS),
+                accuracy=round(float(self.accuracy[b]), _DECIMALS),
+                count=int(self.counts[b]),
+            )
+            for b in range(len(self.edges))
+        )
+
 
 def reliability(scores: Floats, y: Indices, *, bins: int = 15) -> Reliability:
     """The reliability diagram of the best label's score; bins as in the calibration error.
@@ -90,14 +111,19 @@ def reliability(scores: Floats, y: Indices, *, bins: int = 15) -> Reliability:
     >>> r.counts.tolist(), r.confidence.round(2).tolist(), r.accuracy.tolist()
     ([0, 2], [0.0, 0.8], [0.0, 0.5])
     """
-    confidence = scores.max(axis=1).astype(np.float64)
-    right = (scores.argmax(axis=1) == y).astype(np.float64)
+    right = scores.argmax(axis=1) == y
+    return reliability_of(scores.max(axis=1).astype(np.float64), right, bins=bins)
+
+
+def reliability_of(confidence: Doubles, right: NDArray[np.bool_], *, bins: int = 15) -> Reliability:
+    """The reliability diagram of N predictions, by the score of each and whether it is right."""
     place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
+    total = counts.astype(np.float64)
     return Reliability(
         edges=np.arange(1, bins + 1) / bins,
-        confidence=_ratio(np.bincount(place, confidence, bins), counts.astype(np.float64)),
-        accuracy=_ratio(np.bincount(place, right, bins), counts.astype(np.float64)),
+        confidence=_ratio(np.bincount(place, confidence, bins), total),
+        accuracy=_ratio(np.bincount(place, right.astype(np.float64), bins), total),
         counts=counts.astype(np.intp),
     )
 

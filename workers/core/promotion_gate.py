@@ -14,16 +14,25 @@ import numpy as np
 from shared.retraining import (
     MIN_SUPPORT,
     Gate,
+    HoldoutComparison,
     LabelMetrics,
+    PredictionSummary,
     RunMetrics,
     SignificanceTest,
     VersionMetrics,
 )
-from workers.core.evaluation import Doubles, Ints, QualityMetrics, confusion, quality
+from workers.core.evaluation import (
+    Doubles,
+    Ints,
+    QualityMetrics,
+    Reliability,
+    confusion,
+    quality,
+    reliability_of,
+)
 from workers.core.paired_test import Metric, PairedTest, bootstrap, mcnemar, value
 
 _DECIMALS = 6
-_BINS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,7 @@ class Verdict:
     reasons: tuple[str, ...]
     metrics: RunMetrics
     test: SignificanceTest
+    comparison: HoldoutComparison
 
 
 def judge(
@@ -72,10 +82,12 @@ def judge(
     """
     count = len(labels)
     metric = metric_of(gate, labels)
-    before, after = (
-        quality(confusion(y, each.predicted, count)) for each in (champion, challenger)
-    )
-    ece_before, ece_after = (calibration_error(y, each) for each in (champion, challenger))
+    matrices = [confusion(y, each.predicted, count) for each in (champion, challenger)]
+    diagrams = [
+        reliability_of(each.confidence, each.predicted == y) for each in (champion, challenger)
+    ]
+    before, after = map(quality, matrices)
+    ece_before, ece_after = (each.calibration_error for each in diagrams)
     test = _tested(gate, metric, y, champion.predicted, challenger.predicted, seed=seed)
     at = value(metric, y, champion.predicted), value(metric, y, challenger.predicted)
     faults = [
@@ -102,10 +114,20 @@ def judge(
         ),
         test=SignificanceTest(
             statistic=gate.statistic,
+            hypothesis=gate.test,
+            confidence=gate.confidence,
+            metric=gate.metric,
+            champion=_short(_sign(gate) * at[0]),
+            challenger=_short(_sign(gate) * at[1]),
             gain=_short(test.gain),
             interval=test.interval and (_short(test.interval[0]), _short(test.interval[1])),
             p_value=_short(test.p_value),
             passed=passed,
+        ),
+        comparison=HoldoutComparison(
+            labels=tuple(labels),
+            champion=_summary(matrices[0], diagrams[0]),
+            challenger=_summary(matrices[1], diagrams[1]),
         ),
     )
 
@@ -126,15 +148,6 @@ def metric_of(gate: Gate, labels: Sequence[str]) -> Metric:
     if gate.metric == "macro_f1":
         return _macro_f1
     return lambda y, predicted, weights: weights @ (y == predicted) / weights.sum(axis=1)
-
-
-def calibration_error(y: Ints, predictions: Predictions) -> float:
-    """The expected calibration error of the best score, in 15 bins (Guo et al. 2017)."""
-    confidence = predictions.confidence
-    right = (predictions.predicted == y).astype(np.float64)
-    place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
-    gaps = np.bincount(place, right - confidence, _BINS)
-    return float(np.abs(gaps).sum() / max(len(y), 1))
 
 
 def _tested(
@@ -193,9 +206,14 @@ def _calibration_faults(gate: Gate, before: float, after: float) -> list[str]:
 
 
 def _change(gate: Gate, at: tuple[float, float]) -> str:
-    sign = -1.0 if gate.metric == "cost" else 1.0
+    sign = _sign(gate)
     name = f"f1 of {gate.label!r}" if gate.metric == "f1" else gate.metric
     return f"{name} {sign * at[0]:.3f} -> {sign * at[1]:.3f}"
+
+
+def _sign(gate: Gate) -> float:
+    """Costs are shown as they are, and compared as negative numbers."""
+    return -1.0 if gate.metric == "cost" else 1.0
 
 
 def _interval(gate: Gate, test: PairedTest) -> str:
@@ -239,6 +257,14 @@ def _metrics(quality: QualityMetrics, ece: float) -> VersionMetrics:
         accuracy=_short(quality.accuracy),
         micro_f1=_short(quality.micro_f1),
         calibration_error=_short(ece),
+    )
+
+
+def _summary(matrix: Ints, diagram: Reliability) -> PredictionSummary:
+    cells = np.argwhere(matrix > 0)  # (C, 2)
+    return PredictionSummary(
+        confusion=tuple((int(t), int(p), int(matrix[t, p])) for t, p in cells),
+        reliability=diagram.bins(),
     )
 
 

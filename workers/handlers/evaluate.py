@@ -129,15 +129,7 @@ class EvaluateHandler:
                 for k, label in enumerate(labels)
             ),
             confusion=tuple(tuple(row) for row in confusion.tolist()),
-            reliability=tuple(
-                ReliabilityBin(
-                    upper=_short(reliability.edges[b]),
-                    confidence=_short(reliability.confidence[b]),
-                    accuracy=_short(reliability.accuracy[b]),
-                    count=int(reliability.counts[b]),
-                )
-                for b in range(len(reliability.edges))
-            ),
+            reliability=reliability.bins(),
             worth_labelling=_worth_labelling(scores, known, labels),
         )
 

@@ -9,7 +9,7 @@ the moment the state moves: a run that fails leaves everything to the next one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import decode, encode
 from shared.ports import Buckets
-from shared.promotion import live_version
+from shared.promotion import live_version, reject
 from shared.retraining import (
     ENDED,
     Decision,
@@ -40,6 +40,7 @@ from shared.retraining import (
     RetrainRequest,
     RetrainResult,
     Run,
+    RunProgress,
     RunStatus,
     run_id_of,
 )
@@ -59,12 +60,13 @@ from workers.handlers.retrain.embedder import RunEmbedder
 from workers.handlers.retrain.holdout_scores import HoldoutScores
 from workers.handlers.retrain.method import Challenger, Method, TrainingNight, subsets
 from workers.handlers.retrain.rebuild import Rebuild
-from workers.handlers.retrain.snapshot import Snapshot, SnapshotStore
+from workers.handlers.retrain.snapshot import NewRow, Snapshot, SnapshotStore
 from workers.handlers.retrain.update import Update
 from workers.leases import Lease
 from workers.models.port import Rows
 
 _SEED = 20_260_101  # of the bootstrap: a run that is run again decides the same
+_ROWS_AT_ONCE = 512  # embedded before the record of the run says how far it is
 _WAIT_S = 5  # until a run looks again whether the one before it has ended
 
 
@@ -105,7 +107,7 @@ class RetrainHandler:
             return night.work()
         except CancelledError:
             if hold.abandoned:
-                night.end("cancelled")
+                night.cancel()
             raise
         except PigeonholeError as exc:
             if not exc.outage:
@@ -176,6 +178,12 @@ class _Night:
             classifier_id=self._run.classifier_id, run=self._run, usage=self._embedder.usage
         )
 
+    def cancel(self) -> None:
+        """End a run that its owner has cancelled; a candidate that it has made ages out first."""
+        with suppress(NotFound):  # it was cancelled by the deletion of its classifier
+            reject(self._handler.classifiers.records, self._run)
+        self.end("cancelled")
+
     def end(self, status: RunStatus, *, error: str | None = None) -> None:
         """End the run without a change to anything else."""
         self._change(status=status, error=error, finished_at=self._now())
@@ -221,7 +229,7 @@ class _Night:
                     ),
                 }
             ),
-            self._embedder.unreadable(champion.model, (*collected.new, *collected.held_out)),
+            self._unreadable(champion.model, (*collected.new, *collected.held_out)),
         )
         try:
             store.put(name, encode(collected), if_absent=True)
@@ -233,6 +241,15 @@ class _Night:
         with suppress(NotFound):
             return self._store.run(self._run.account, self._run.classifier_id, run_id)
         return None
+
+    def _unreadable(self, model: str, rows: Sequence[NewRow]) -> dict[str, str]:
+        """Which rows cannot be embedded; the record of the run says how many are done."""
+        unreadable: dict[str, str] = {}
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            self._change(progress=RunProgress(total=len(rows), completed=start))
+            unreadable |= self._embedder.unreadable(model, rows[start : start + _ROWS_AT_ONCE])
+        self._change(progress=RunProgress(total=len(rows), completed=len(rows)))
+        return unreadable
 
     def _decide(
         self, record: Classifier, collected: Collected, snapshot: Snapshot
@@ -277,6 +294,7 @@ class _Night:
                 challengers, key=lambda each: scores.value(settings.gate, champion, each.trained)
             )
             verdict = scores.compare(settings.gate, champion, best.trained, seed=_SEED)
+            self._store.put_comparison(self._run, verdict.comparison)
         decision = _decision(settings, verdict)
         self._hold.check()
         self._phase("deciding")

@@ -109,11 +109,14 @@ class SnapshotStore:
         return rows
 
     def delete(self, run_id: str) -> None:
-        """Delete the snapshot of a run that another one has replaced; its record stays."""
-        record = retraining_keys.run(self.account, self.classifier_id, run_id)
+        """Delete the snapshot of a run that another one has replaced; its report stays."""
+        kept = {
+            retraining_keys.run(self.account, self.classifier_id, run_id),
+            retraining_keys.run_comparison(self.account, self.classifier_id, run_id),
+        }
         prefix = retraining_keys.run_prefix(self.account, self.classifier_id, run_id)
         for name in list(self.store.list(prefix)):
-            if name != record:
+            if name not in kept:
                 self.store.delete(name)
 
     def _name(self, run_id: str, file: str) -> str:

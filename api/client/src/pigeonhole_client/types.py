@@ -271,6 +271,7 @@ class Job(Record, frozen=True, kw_only=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+    phase: str | None = None  # of a retraining: collecting, training, evaluating or deciding
     progress: Progress = Progress()
     usage: Usage = Usage()
     metadata: dict[str, str] | None = None
@@ -392,7 +393,9 @@ class RunDecision(Record, frozen=True, kw_only=True):
 
 
 class RetrainingRun(Record, frozen=True, kw_only=True):
-    """One run: `status` ends as `promoted`, `rejected`, `waiting`, `skipped` or `failed`."""
+    """One run: `status` ends as `promoted`, `rejected`, `waiting`, `skipped`, `failed` or
+    `cancelled`. `plots` are URLs of SVG files by name.
+    """
 
     id: str
     job_id: str
@@ -410,6 +413,14 @@ class RetrainingRun(Record, frozen=True, kw_only=True):
     live_check: dict[str, Any] | None = None
     rolled_back_at: datetime | None = None
     rollback_reason: str | None = None
+    plots: dict[str, str] = {}
+    report_url: str | None = None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it ended as it did, in words."""
+        failed = [self.error] if self.error else []
+        return failed + (self.decision.reasons if self.decision else [])
 
 
 class DailyAccuracy(Record, frozen=True, kw_only=True):

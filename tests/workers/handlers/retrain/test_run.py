@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.feedback_store import FeedbackStore
 from shared.jobs import Job
 from shared.promotion import promote, reject, roll_back
 from shared.retraining import (
+    PHASES,
     FeedbackItem,
     Gate,
     Holdout,
@@ -28,6 +30,7 @@ from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, JobKind
 from tests.workers.conftest import NOW, Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
+from workers.leases import Lease
 
 LAKE = "s3://inbox/rows/"
 ANIMALS = ("cat", "dog", "cow", "hen", "fox", "owl", "bee", "ant", "elk", "emu")
@@ -84,11 +87,11 @@ class Nights:
         self.bench.store.put(object_keys.open_marker(job.id), ME.encode())
         return job
 
-    def run(self, job: Job | None = None, **said: Any) -> Run:
+    def run(self, job: Job | None = None, lease: Lease | None = None, **said: Any) -> Run:
         job = job or self.job()
         body = RetrainRequest(model="tiny", classifier_id=self.id, **said)
         try:
-            return self.bench.retrain.run(job, body, hold()).run
+            return self.bench.retrain.run(job, body, lease or hold()).run
         finally:
             self.bench.store.delete(object_keys.open_marker(job.id))
 
@@ -431,6 +434,62 @@ class TestRunAgain:
         nights.run(job)
 
         assert nights.record.aliases["champion"] == 1
+
+
+class TestPhases:
+    def test_and_progress_are_in_the_record_as_the_run_goes_on(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch
+    ):
+        seen: list[tuple[str, int, int]] = []
+        put_run = RetrainingStore.put_run
+
+        def noting(self: RetrainingStore, run: Run) -> None:
+            seen.append((run.status, run.progress.completed, run.progress.total))
+            put_run(self, run)
+
+        monkeypatch.setattr(RetrainingStore, "put_run", noting)
+        nights.run()
+
+        phases = list(dict.fromkeys(status for status, _, _ in seen))
+        assert phases == [*PHASES, "promoted"]
+        assert ("collecting", 0, 60) in seen
+        assert seen[-1] == ("promoted", 60, 60)
+
+    @pytest.mark.parametrize("phase", PHASES)
+    def test_can_be_cancelled_and_nothing_has_moved(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch, phase: str
+    ):
+        job, lease = nights.job(), hold()
+        put_run = RetrainingStore.put_run
+
+        def cancelling(self: RetrainingStore, run: Run) -> None:
+            put_run(self, run)
+            if run.status == phase:
+                lease.end(abandoned=True)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RetrainingStore, "put_run", cancelling)
+            with pytest.raises(CancelledError):
+                nights.run(job, lease)
+
+        run = nights.store.run(ME, nights.id, run_id_of(job.id))
+        assert (run.status, nights.record.aliases) == ("cancelled", {})
+        assert nights.record.latest.number == 1
+        assert all(v.rejected_by == run.id for v in nights.record.versions if v.candidate)
+        after = nights.run()
+        assert (after.status, after.counts.read) == ("promoted", 60)
+
+
+def test_what_both_versions_predict_is_kept_for_the_report(nights: Nights):
+    first = nights.run()
+    nights.bring("tuesday", rows(60, 60, swapped=True))
+    nights.run()  # deletes the snapshot of the first
+
+    kept = nights.store.comparison(first)
+    assert kept is not None
+    assert kept.labels == ("animal", "place")
+    assert sum(count for *_, count in kept.challenger.confusion) == first.counts.holdout
+    assert sum(each.count for each in kept.champion.reliability) == first.counts.holdout
 
 
 def test_an_alias_that_moved_during_the_run_is_left_alone(nights: Nights):

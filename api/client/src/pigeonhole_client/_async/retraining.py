@@ -51,6 +51,12 @@ class AsyncRetraining(AsyncResource):
         """One run, with its decision and the reasons."""
         return await self._get(RetrainingRun, f"{_path(ref)}/runs/{segment(run_id)}")
 
+    async def report(self, ref: str, run_id: str) -> str:
+        """The report of a run: one HTML page that needs nothing else."""
+        path = f"{_path(ref)}/runs/{segment(run_id)}/report"
+        call = Call(method="GET", path=path, headers={"Accept": "text/html"})
+        return (await self._transport.send(call)).decode()
+
     def runs(self, ref: str, limit: int | None = None) -> AsyncIterator[RetrainingRun]:
         """The runs, newest first."""
         return self._pages(RetrainingRun, f"{_path(ref)}/runs", limit)
