@@ -308,7 +308,11 @@ class Settings:
         "Interval at which the keeper compares the open jobs on the object store with Redis.",
         minimum=1,
     )
-    metrics_port: int = _setting(0, "Port of `/metrics` of a worker or keeper; 0: none.", minimum=0)
+    metrics_port: int = _setting(
+        0,
+        "Port of `/metrics` and `/healthz` of a worker or keeper; 0: none. The images set 9464.",
+        minimum=0,
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Minimum level of log messages."
     )

@@ -165,7 +165,6 @@ def _run(settings: Settings) -> None:
     gc.collect()
     gc.freeze()  # the models' objects stay: looking through them again and again costs each row
     queues = queues_of(device, models)
-    metrics.serve(settings.metrics_port, role=ROLE)
 
     stopping = threading.Event()
     doorbell = CeleryDoorbell(settings.redis_url, timeout_s=settings.redis_timeout_s)
@@ -313,6 +312,8 @@ def _run(settings: Settings) -> None:
         ),
         forward_pass_limit_s=settings.forward_pass_limit_s,
     )
+
+    metrics.serve(settings.metrics_port, role=ROLE, healthy=watchdog.alive)
 
     timeout_s = settings.redis_timeout_s
     # Its advice against root is about pickle; here messages are JSON.

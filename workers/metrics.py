@@ -1,14 +1,30 @@
-"""Prometheus metrics of workers and the keeper, in the registry of the process."""
+"""Prometheus metrics of workers and the keeper, in the registry of the process, and their server.
+
+Beside `/metrics` it serves `/healthz`, for probes: 200 while the loop of the process goes round,
+else 503. It says nothing of Redis or the object store, for a restart repairs neither.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Literal
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 from shared import service_clock, telemetry
+from shared.errors import ConfigurationError
 from shared.jobs import Job
 from shared.types import Usage
 from workers import byte_cache
@@ -107,10 +123,60 @@ def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
     _USAGE.labels(kind, "labels").inc(usage.label_tokens)
 
 
-def serve(port: int, *, role: str) -> None:
-    """Serve /metrics on a port; 0: do not serve it."""
+def serve(port: int, *, role: str, healthy: Callable[[], bool]) -> None:
+    """Serve /metrics and /healthz on a port of every address; 0: do not serve them.
+
+    Raises:
+        ConfigurationError: The port is taken.
+    """
     _CLOCK_OFFSET.labels(role).set_function(service_clock.CLOCK.offset_s)
     for name in byte_cache.NAMES:
         _CACHE_BYTES.labels(name).set_function(partial(byte_cache.total_bytes, name))
-    if port:
-        start_http_server(port)
+    if not port:
+        return
+
+    class Handler(_Handler):
+        is_healthy = staticmethod(healthy)
+
+    try:
+        server = _Server(("", port), Handler)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"cannot serve metrics on port {port}: {exc.strerror}; set PIGEONHOLE_METRICS_PORT to "
+            "a free port"
+        ) from exc
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+class _Server(ThreadingTCPServer):  # not HTTPServer, which looks its own name up in the DNS
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET."""
+
+    is_healthy: Callable[[], bool]
+    timeout = 10  # of a client that sends nothing, in seconds
+
+    def do_GET(self) -> None:
+        """Serve one of the two paths."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._send(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+        elif path == "/healthz":
+            healthy = self.is_healthy()
+            status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+            self._send(status, b"ok\n" if healthy else b"starting, or its loop stands still\n")
+        else:
+            self._send(HTTPStatus.NOT_FOUND, b"here are /metrics and /healthz\n")
+
+    def _send(self, status: HTTPStatus, body: bytes, media_type: str = "text/plain") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the lines of probes and scrapes out of the log."""

@@ -19,6 +19,7 @@ from shared.telemetry import Log
 
 log = Log("watchdog")
 _TICK_S = 1.0
+_STILL_S = 30.0  # a tick waits for Redis, at most some seconds
 _REPORT_TTL_S = 8.0
 _REPLACE_S = 60.0  # for the start of the replacement: 5 to 20 s on an idle machine
 _DEAF_S = 12.0  # work waits this long without a doorbell, although they are rung each second
@@ -50,11 +51,19 @@ class Watchdog:
     _closing: threading.Event = field(default_factory=threading.Event)
     _deaf_since: dict[str, float] = field(default_factory=dict)
     _thread: threading.Thread | None = None
+    _ticked_at: float = float("-inf")
 
     def start(self) -> None:
         """Start the thread; the worker counts as alive from now on."""
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the worker has started and the thread goes round; for the probes of a container.
+
+        A worker that is unfit ends by itself. This tells of one whose watchdog stands still.
+        """
+        return time.monotonic() - self._ticked_at < _STILL_S
 
     def close(self, *, replaced: bool = False) -> None:
         """Stop the thread and remove the worker from the list of live workers.
@@ -75,6 +84,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
+            self._ticked_at = time.monotonic()
             try:
                 reason = self._fault()
             except Exception as exc:  # noqa: BLE001  a worker must not run without a watchdog

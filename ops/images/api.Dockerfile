@@ -20,6 +20,9 @@ COPY shared /build/shared
 COPY workers /build/workers
 RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm -r /build
 
-USER pigeonhole
-EXPOSE 8080
+# Of the keeper: /healthz and /metrics. The API has /metrics on its own port.
+ENV PIGEONHOLE_METRICS_PORT=9464
+# By its number, so that Kubernetes can see that it is not root.
+USER 10001
+EXPOSE 8080 9464
 CMD ["python", "-m", "api.main"]

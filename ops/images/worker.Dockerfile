@@ -24,5 +24,9 @@ RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm 
 
 # A volume that is mounted here belongs to the user, as the folder does.
 ENV HF_HOME=/models
-USER pigeonhole
+# /healthz and /metrics.
+ENV PIGEONHOLE_METRICS_PORT=9464
+# By its number, so that Kubernetes can see that it is not root.
+USER 10001
+EXPOSE 9464
 CMD ["python", "-m", "workers.main"]

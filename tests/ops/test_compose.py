@@ -171,7 +171,7 @@ class TestDockerfile:
         assert "-c /build/constraints.txt" in path.read_text()
 
     def test_runs_as_nobody_special(self, path: Path) -> None:
-        assert re.findall(r"^USER (.+)$", path.read_text(), re.MULTILINE) == ["pigeonhole"]
+        assert re.findall(r"^USER (.+)$", path.read_text(), re.MULTILINE) == ["10001"]
 
     def test_pins_its_base(self, path: Path) -> None:
         assert re.search(r"^FROM python:3\.\d+-slim-\w+$", path.read_text(), re.MULTILINE)

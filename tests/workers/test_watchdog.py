@@ -45,6 +45,18 @@ def test_a_worker_that_is_well_is_reported_and_leaves_the_list_when_it_stops(ben
     assert bench.ledger.reports("worker") == {}
 
 
+def test_a_watchdog_is_alive_from_its_first_look_until_it_stands_still(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    dog, _ = watch(bench)
+    wait_until(dog.alive)
+    dog.close()
+
+    monkeypatch.setattr(watchdog, "_STILL_S", 0.0)
+
+    assert not dog.alive()
+
+
 def test_a_worker_that_is_replaced_stays_on_the_list_while_the_next_one_starts(bench: Bench):
     dog, _ = watch(bench)
     wait_until(lambda: bench.ledger.reports("worker") == {"w": b"{}"})

@@ -64,6 +64,7 @@ from workers.outbound_http.client import Outbound
 
 log = Log("keeper")
 _TICK_S = 1.0
+_STILL_S = 30.0  # an iteration waits for Redis, at most some seconds for each queue
 _SUSPEND_EVERY_S = 3.0  # one listing, and a second one if an account was suspended
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
 _POST_EVERY_S = 5.0  # one listing; reports add what waits
@@ -106,6 +107,7 @@ class Keeper:
     clock: Callable[[], float] = service_clock.now
     member: str = field(default_factory=ids.token)
     _epoch: str = ""
+    _ticked_at: float = float("-inf")
     _reap_from: float = (
         0.0  # monotonic: no lease is reclaimed before, so that workers can renew first
     )
@@ -137,6 +139,7 @@ class Keeper:
     def run(self, stopping: threading.Event) -> None:
         """Run until `stopping` is set. During an outage it retries every second."""
         while not stopping.is_set():
+            self._ticked_at = time.monotonic()
             try:
                 self.tick()
             except BrokerUnavailable as exc:
@@ -147,6 +150,10 @@ class Keeper:
             except PigeonholeError as exc:
                 log.error("keeper.stumbled", exc=exc)
             stopping.wait(_TICK_S)
+
+    def alive(self) -> bool:
+        """Whether the loop goes round; for the probes of a container."""
+        return time.monotonic() - self._ticked_at < _STILL_S
 
     def tick(self) -> None:
         """Run one iteration and start the chores that are due.
@@ -302,7 +309,7 @@ def _run(settings: Settings) -> None:
         key_cache_s=settings.key_cache_s,
         compare_clocks=lambda: clock.require_agreement(store.now, tolerance_s=_STORE_CLOCK_S),
     )
-    metrics.serve(settings.metrics_port, role=ROLE)
+    metrics.serve(settings.metrics_port, role=ROLE, healthy=keeper.alive)
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
     delivery.close()
