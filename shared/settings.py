@@ -13,10 +13,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from shared.cors_origins import origins_of
 from shared.errors import ConfigurationError
+from shared.setting_values import Bytes, parse
 from shared.url_policy import networks_of, ports_of
 
 PREFIX = "PIGEONHOLE_"
@@ -38,32 +39,12 @@ RENAMED = {
     "IDEMPOTENCY_KEEP_S": "IDEMPOTENCY_RETENTION_S",
 }
 """Settings of version 0.1 with their new names. The old names are refused."""
-_MAX_DURATION_S = 36_525 * 86_400  # deadlines are also dates, which end with the year 9999
 
 
 def _setting(
     default: Any, about: str, *, secret: bool = False, minimum: float | None = None
 ) -> Any:
     return field(default=default, metadata={"about": about, "secret": secret, "minimum": minimum})
-
-
-class Bytes(int):
-    """A number of bytes. Its text may have a unit of 1000 (`2GB`) or of 1024 (`1.5GiB`).
-
-    >>> Bytes("1.5GiB"), Bytes("2GB"), Bytes("512")
-    (1610612736, 2000000000, 512)
-    """
-
-    def __new__(cls, value: int | str) -> Self:
-        """Parse a text; ValueError if it is not a size."""
-        if isinstance(value, str):
-            size = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B)?\s*", value, re.I | re.A)
-            if size is None:
-                raise ValueError(value)
-            number, unit, binary = size.groups()
-            power = "KMGT".index(unit.upper()) + 1 if unit else 0
-            value = int(float(number) * (1024 if binary else 1000) ** power) if unit else int(value)
-        return super().__new__(cls, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +318,7 @@ class Settings:
                 near = difflib.get_close_matches(variable, known, n=1, cutoff=0)
                 raise ConfigurationError(f"{variable} is not a setting; did you mean {near[0]}?")
             entry = known[variable]
-            values[entry.name] = _parse(
+            values[entry.name] = parse(
                 variable, env[variable], hints[entry.name], entry.metadata["minimum"]
             )
         settings = cls(**values)
@@ -371,39 +352,6 @@ def is_path_prefix(text: str) -> bool:
     [True, True, False, False, False, False, False, False]
     """
     return bool(_PATH_PREFIX.fullmatch(text)) and text.split("/")[1] not in _OWN_PATHS
-
-
-def _parse(variable: str, text: str, kind: Any, minimum: float | None) -> Any:
-    """The parsed value of one variable.
-
-    Raises:
-        ConfigurationError: It is not of the kind, or outside its range.
-    """
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise ConfigurationError(
-                f"{variable} is {text!r}; it must be one of {', '.join(get_args(kind))}"
-            )
-        return text
-    if kind is bool:
-        if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
-            raise ConfigurationError(f"{variable} is {text!r}; it must be true or false")
-        return text.lower() in {"1", "true", "yes"}
-    try:
-        value = kind(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{variable} is {text!r}; it must be of type {kind.__name__}"
-        ) from None
-    if minimum is not None and not value >= minimum:
-        raise ConfigurationError(f"{variable} is {text}; it must be at least {minimum:g}")
-    if isinstance(value, float) and value == float("inf"):
-        raise ConfigurationError(f"{variable} is {text}; it must be finite")
-    if variable.endswith("_S") and value > _MAX_DURATION_S:
-        raise ConfigurationError(
-            f"{variable} is {text}; it must be at most {_MAX_DURATION_S} seconds (100 years)"
-        )
-    return value
 
 
 def table() -> str:
