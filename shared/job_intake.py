@@ -60,6 +60,7 @@ class JobIntake:
         dialect: str,
         key_id: str = "",
         metered: bool = False,
+        rate_limited: bool = False,
         job_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Job:
@@ -86,6 +87,7 @@ class JobIntake:
             expires_at=created_at + timedelta(seconds=self.result_retention_s),
             progress=Progress(total=spec.size(request)),
             metered=metered,
+            rate_limited=rate_limited,
             classifier=spec.classifier(request),
             metadata=dict(metadata or spec.metadata(request)),
         )

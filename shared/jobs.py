@@ -56,8 +56,8 @@ class Job(Value):
     `deadline` is when the job must end, complete or not; `finalising_at` is when the assembly of
     its result began, whatever its state then. `key_id` is the API key that submitted the job; empty
     in records of versions without the field. `metered`: it stops when the balance of the account
-    is used up. `classifier` is the id of the classifier that it uses
-    or makes, if it is one.
+    is used up. `rate_limited`: its end corrects the estimated tokens in the rates of the account.
+    `classifier` is the id of the classifier that it uses or makes, if it is one.
     """
 
     id: str
@@ -79,6 +79,7 @@ class Job(Value):
     error: Failure | None = None
     # Excluded if empty: a record of a version without the fields stays equal to its own bytes.
     metered: bool = Field(default=False, exclude_if=lambda metered: not metered)
+    rate_limited: bool = Field(default=False, exclude_if=lambda limited: not limited)
     classifier: str = Field(default="", exclude_if=lambda classifier: not classifier)
     metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda metadata: not metadata)
 

@@ -30,6 +30,7 @@ class RateDemand:
         tokens: Estimated tokens of the call.
         concurrent_calls: Limit on calls at the same time; None: the call does not count as one.
         lease_s: Time after which the call no longer counts as concurrent, if its process dies.
+        job_id: The job that the call becomes, whose end corrects the tokens; empty: none.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class RateDemand:
     tokens: int = 0
     concurrent_calls: int | None = None
     lease_s: float = 0.0
+    job_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class Settlement:
 
 
 class RateLimiter(Protocol):
-    """Counts calls. Each method is one atomic round trip; times are the server's.
+    """Counts calls. `admit` and `settle` are one atomic round trip; times are the server's.
 
     Raises:
         BrokerUnavailable: From every method, if Redis does not respond in time.
@@ -87,3 +89,9 @@ class RateLimiter(Protocol):
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Settle calls that have ended. A call that has left its window is not corrected."""
+
+    def settle_job(self, job_id: str, tokens: int) -> None:
+        """Correct the estimate of a job by the tokens that it has used, once.
+
+        It is safe to repeat; if the process is killed meanwhile, the estimate may stand.
+        """

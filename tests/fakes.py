@@ -240,6 +240,9 @@ class UnusedRateLimiter:
     def settle(self, settlements: Sequence[Settlement]) -> None:
         raise AssertionError("a call without limits must not be settled")
 
+    def settle_job(self, job_id: str, tokens: int) -> None:
+        raise AssertionError("a job without limits must not be settled")
+
 
 class FakeRunningUsage:
     """`RunningUsage` in a dict."""

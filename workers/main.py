@@ -25,6 +25,7 @@ from shared.accounts import AccountStore
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
+from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.adapters.redis.replies import RedisReplies
 from shared.adapters.redis.running_usage import RedisRunningUsage
 from shared.adapters.s3.buckets import buckets_of
@@ -257,6 +258,7 @@ def _run(settings: Settings) -> None:
             store=store,
             assembler=OutputAssembler(store=store, buckets=buckets, reader=reader),
             balance=balance,
+            rates=RedisRateLimiter(client),
             lease_s=settings.lease_s,
         ),
         leases=leases,

@@ -19,7 +19,6 @@ from api.http.json_response import reply
 from api.http.prefer_header import Prefer
 from api.schemas.job import render_job
 from api.schemas.result import render
-from api.services import quotas
 from api.services.duplicate_calls import DuplicateCalls
 from api.services.idempotency import Idempotency, StoredAnswer, canonical
 from api.services.job_submission import JobSubmission
@@ -181,7 +180,6 @@ def answer(
     if prefer.respond_async or result is None:
         headers["Location"] = f"{middleware.root()}/v1/jobs/{job.id}"
     if result is not None:
-        quotas.set_used_tokens(result.usage.total_tokens)
         rendered = render(dialect, asked, job.id, result, root=middleware.root())
         return reply(rendered.body, headers={**rendered.headers, **headers})
     if prefer.respond_async or not fleeting:

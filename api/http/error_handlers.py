@@ -10,6 +10,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api.http import middleware
 from api.schemas import body
+from api.server.request import HOLD_S
+from api.services import quotas
 from shared import errors
 from shared.dialects import registry
 from shared.dialects.problem import SDK_HEADER
@@ -56,6 +58,8 @@ def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
         response.headers["Accept-Encoding"] = ", ".join(known.supported) or "identity"
     if isinstance(known, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{known.size}"
+    if isinstance(known, errors.TooManyWrongKeys):
+        request.environ[HOLD_S] = quotas.HOLD_S
     may_pass = known.retryable and status in {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,

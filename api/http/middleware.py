@@ -16,7 +16,7 @@ from flask import Flask, Response, g, request
 
 from api.http import cors
 from api.http.rate_headers import rate_headers
-from api.server.request import REFUSAL
+from api.server.request import HOLD_S, REFUSAL
 from api.services import quotas
 from api.services.auth import Authenticator
 from api.services.caller import Caller
@@ -66,6 +66,8 @@ def install(
             response.headers.update(rate_headers(quota))
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 quota.used_tokens = 0  # failed requests cost nothing
+            if quota.hold_s:
+                request.environ[HOLD_S] = quota.hold_s
             limits.end(quota)
         route = request.url_rule.rule if request.url_rule else "none"
         seconds = time.perf_counter() - g.began

@@ -303,11 +303,20 @@ class Connection(asyncio.Protocol):
             self.deadline = self._site.now() + self._site.header_timeout_s
         self.resume()
 
-    def _release(self) -> None:
-        """Give back what the request took."""
+    def hold(self, seconds: float) -> None:
+        """Called by a thread: see `api.server.exchange.AnswerTarget`."""
+        self.from_thread(self._loop.call_later, seconds, self._sent, True)
+        self.from_thread(self._uncount)
+
+    def _uncount(self) -> None:
+        """The request is not in flight any more."""
         if self._counted:
             self._counted = False
             self._site.requests_by_address.give_back(self.address)
+
+    def _release(self) -> None:
+        """Give back what the request took."""
+        self._uncount()
         if self._body is not None:
             self._body.release()
 

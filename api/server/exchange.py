@@ -13,6 +13,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
+from api.server.request import HOLD_S
 from api.server.writer import ClientGone
 from shared.telemetry import Log
 
@@ -61,6 +62,9 @@ class AnswerTarget(Protocol):
             ClientGone: The connection has ended.
         """
 
+    def hold(self, seconds: float) -> None:
+        """Call `Exchange.go_on` after a time; meanwhile the request is not in flight."""
+
     def answered(self, *, whole: bool) -> None:
         """The answer has been handed over, or has broken off."""
 
@@ -97,6 +101,10 @@ class Exchange:
             answer = self._app(self._environ, self._start)
             self._close = getattr(answer, "close", None)
             self._pieces = iter(answer)
+            if hold_s := self._environ.get(HOLD_S):
+                self._head = self._make_head()
+                self._client.hold(hold_s)
+                return
             first = next(self._pieces, b"")
             self._head = self._make_head()
             sent = self._send(first)
@@ -112,6 +120,8 @@ class Exchange:
     def go_on(self) -> None:
         """Send what is left of the answer."""
         try:
+            if self._left == 0:
+                self._send(b"")  # the head of an answer to HEAD that was held
             while self._left != 0:
                 piece = next(self._pieces, None)
                 if piece is None or (self._chunked and self._client.client_has_left):

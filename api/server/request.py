@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 REFUSAL = "pigeonhole.refusal"  # an error that the server found; `api.http.middleware` raises it
+HOLD_S = "pigeonhole.hold_s"  # seconds for which the application wants its answer held back
 
 
 class HttpRequest:

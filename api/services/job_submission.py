@@ -22,7 +22,7 @@ from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
 from shared.classify_cache import ClassifyCache
-from shared.errors import DeadlineExceeded
+from shared.errors import DeadlineExceeded, PigeonholeError
 from shared.job_intake import JobIntake, queue_of
 from shared.job_kinds import Body
 from shared.jobs import Job
@@ -164,18 +164,25 @@ class JobSubmission:
         if waited_for:
             self.members.device_for(model)
         self.balances.check(caller, request)
-        self.quotas.admit(request, caller=caller, waits=waited_for)
-        return self.intake.accept(
-            request,
-            account=caller.account,
-            key_id=caller.key_id,
-            metered=balances.is_metered(caller, request),
-            queue=queue_of(request, device=self.members.usual_device(model), priority=priority),
-            request_id=request_id,
-            dialect=dialect,
-            job_id=job_id,
-            metadata=metadata,
-        )
+        job_id = job_id or ids.job_id(int(self.clock() * 1000), ids.random_bits())
+        rate_limited = self.quotas.admit(request, caller=caller, waits=waited_for, job_id=job_id)
+        try:
+            return self.intake.accept(
+                request,
+                account=caller.account,
+                key_id=caller.key_id,
+                metered=balances.is_metered(caller, request),
+                rate_limited=rate_limited,
+                queue=queue_of(request, device=self.members.usual_device(model), priority=priority),
+                request_id=request_id,
+                dialect=dialect,
+                job_id=job_id,
+                metadata=metadata,
+            )
+        except PigeonholeError:
+            if rate_limited:
+                self.quotas.job_not_accepted(job_id)
+            raise
 
     def _checked(self, request: Body) -> tuple[Body, ModelEntry]:
         """The request within the limits, under its model's own name; and the model of its queue."""

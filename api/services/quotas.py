@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,10 @@ log = Log("quotas")
 _FLUSH_S = 0.01  # after the end of a call, other processes know of it within this time
 _MAX_SETTLEMENTS = 128  # that travel with one admission
 _MAX_REFUSALS = 10_000
+HOLD_S = 1.0
+"""A refusal that follows another one within this time is held back for as long, or until the call
+would fit, so that clients that ignore `Retry-After` cannot call faster: 200 that did took both of
+two cores from all others."""
 _LEASE_MARGIN_S = 10.0  # from the end of the wait of a call to the end of its response
 
 _RateKey = tuple[str, RateClass, Rate]
@@ -40,11 +45,17 @@ _RateKey = tuple[str, RateClass, Rate]
 
 @dataclass(kw_only=True)
 class Quota:
-    """The limits of a call and their state. `used_tokens`: tokens of the call, once known."""
+    """The limits of a call and their state.
+
+    Attributes:
+        used_tokens: Tokens of the call, once known.
+        hold_s: For how long its refusal is held back.
+    """
 
     demand: RateDemand
     state: RateState
     used_tokens: int | None = None
+    hold_s: float = 0.0
 
 
 _current: ContextVar[Quota | None] = ContextVar("quota", default=None)
@@ -88,6 +99,7 @@ class Quotas:
         self._ended: deque[Settlement] = deque()
         self._some_ended = threading.Event()
         self._refusals: OrderedDict[_RateKey, tuple[float, int, RateState]] = OrderedDict()
+        self._refused_at: OrderedDict[str, float] = OrderedDict()  # by subject: its last refusal
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -103,13 +115,17 @@ class Quotas:
         if self._thread is not None:
             self._thread.join(5.0)
 
-    def admit(self, request: Body, *, caller: Caller, waits: bool) -> None:
+    def admit(self, request: Body, *, caller: Caller, waits: bool, job_id: str = "") -> bool:
         """Count a request, or refuse it.
 
         Args:
             request: A request within the limits of one request.
             caller: The account, its tier and its key.
             waits: Whether the caller waits for the result, as a concurrent call.
+            job_id: The job that the request becomes; empty: none.
+
+        Returns:
+            Whether the end of the job has to correct the tokens.
 
         Raises:
             RequestRateExceeded: The tier allows no further request this minute.
@@ -122,7 +138,7 @@ class Quotas:
         rate = caller.tier.rate(rate_class)
         concurrent_calls = caller.tier.concurrent_calls if waits else None
         if rate == Rate() and concurrent_calls is None:
-            return
+            return False
         tokens = estimated_tokens(request)
         demand = RateDemand(
             subject=caller.rate_subject or caller.account,
@@ -131,12 +147,14 @@ class Quotas:
             tokens=tokens,
             concurrent_calls=concurrent_calls,
             lease_s=self._lease_s,
+            job_id=job_id if tokens and rate.tokens is not None else "",
         )
         above = rate.tokens is not None and tokens > rate.tokens
         if above:  # counts as no request, but the response has the state of the limits
             demand = replace(demand, requests=0, tokens=0, concurrent_calls=None)
         state = self._remembered_refusal(demand) or self._admit(demand)
-        _current.set(Quota(demand=demand, state=state))
+        quota = Quota(demand=demand, state=state)
+        _current.set(quota)
         if above:
             raise RequestAboveTokenRate(
                 f"the request has about {tokens} tokens, but the tier {caller.tier.name} allows "
@@ -144,7 +162,14 @@ class Quotas:
                 "them as a batch (POST /v1/batches)"
             )
         if state.exceeded is not None:
+            quota.hold_s = self._hold_s(demand.subject, state)
             raise _refusal(demand, state, caller.tier.name)
+        return bool(demand.job_id)
+
+    def job_not_accepted(self, job_id: str) -> None:
+        """Give back the tokens of a job that did not come to be."""
+        with suppress(BrokerUnavailable):  # the estimate stands
+            self._limiter.settle_job(job_id, 0)
 
     def look(self, caller: Caller, rate_class: RateClass) -> Quota | None:
         """The state of the limits of a class; None: it has none.
@@ -163,7 +188,8 @@ class Quotas:
         """Settle an admitted call whose response is ready."""
         demand, state = quota.demand, quota.state
         used = demand.tokens if quota.used_tokens is None else quota.used_tokens
-        correction = used - demand.tokens if demand.rate.tokens is not None else 0
+        corrected = demand.rate.tokens is not None and not demand.job_id
+        correction = used - demand.tokens if corrected else 0
         if state.exceeded is not None or demand.requests == 0 or not (state.lease or correction):
             return
         self._ended.append(
@@ -207,6 +233,16 @@ class Quotas:
         if left <= 0 or demand.tokens > tokens:  # more tokens may have to wait longer
             return None
         return replace(state, requests_wait_s=left, reset_s=left)
+
+    def _hold_s(self, subject: str, state: RateState) -> float:
+        """For how long a refusal is held back; 0 for the first one of a subject."""
+        now, hold_s = self._monotonic(), 0.0
+        if now - self._refused_at.pop(subject, -math.inf) < HOLD_S:
+            hold_s = min(HOLD_S, max(state.requests_wait_s, state.tokens_wait_s) or HOLD_S)
+        self._refused_at[subject] = now + hold_s
+        if len(self._refused_at) > _MAX_REFUSALS:
+            self._refused_at.popitem(last=False)
+        return hold_s
 
     def _take_ended(self) -> list[Settlement]:
         ended: list[Settlement] = []

@@ -1,4 +1,4 @@
-"""What this process and its children take of the machine, as the kernel counts it."""
+"""What a process and its children take of the machine, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ class ProcessUsage:
         )
 
 
-def taken() -> tuple[ProcessUsage, ProcessUsage]:
-    """By this process; by those that it started and by theirs."""
+def taken(pid: int = 0) -> tuple[ProcessUsage, ProcessUsage]:
+    """By a process, or this one; by those that it started and by theirs."""
+    pid = pid or os.getpid()
     children = ProcessUsage()
-    for pid in _below(os.getpid()):
-        children = children.plus(_taken(pid))
-    return _taken(os.getpid()), children
+    for each in _below(pid):
+        children = children.plus(_taken(each))
+    return _taken(pid), children
 
 
-def cpu_s() -> float:
-    """Processor time that this process and its living children have taken."""
-    us, children = taken()
-    return us.cpu_s + children.cpu_s
+def cpu_s(pid: int = 0) -> float:
+    """Processor time that a process, or this one, and its living children have taken."""
+    own, children = taken(pid)
+    return own.cpu_s + children.cpu_s
 
 
 def _taken(pid: int) -> ProcessUsage:

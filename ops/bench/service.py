@@ -60,22 +60,23 @@ class HttpCaller:
         """Send a request and read its answer's body.
 
         Raises:
-            RuntimeError: The answer is neither 200 nor 202.
+            RuntimeError: The answer is neither 200 nor 202; the connection can be used again.
         """
         self._socket.sendall(request)
         data = b""
         while b"\r\n\r\n" not in data:
             data += self._read()
         head, _, body = data.partition(b"\r\n\r\n")
-        if head[8:13] not in (b" 200 ", b" 202 "):
-            raise RuntimeError(f"{head[:16]!r} {body[:300]!r}")
         lower = head.lower()
         length = int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
         chunks, have = [body], len(body)
         while have < length:
             chunks.append(self._read())
             have += len(chunks[-1])
-        return b"".join(chunks)
+        body = b"".join(chunks)
+        if head[8:13] not in (b" 200 ", b" 202 "):
+            raise RuntimeError(f"{head[:16]!r} {body[:300]!r}")
+        return body
 
     def close(self) -> None:
         """Hang up."""

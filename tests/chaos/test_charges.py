@@ -162,7 +162,7 @@ def cost(store: ObjectStore, job: Job) -> Usage:
     return result.usage
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 * ROUNDS)
 def test_each_account_is_charged_exactly_what_its_finished_results_cost(tmp_path: Path):
     dice = random.Random(7)
     settings = {"lease_s": 3, "audit_s": 2, "max_attempts": 100, "request_timeout_s": 5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 import redis
@@ -188,6 +189,41 @@ def test_two_limiters_agree(redis_client: redis.Redis, redis_url: str) -> None:
     assert [state.exceeded for state in states] == [None] * 10 + ["requests"] * 2
     assert [state.requests for state in states] == [*range(1, 11), 10, 10]
     other.close()
+
+
+def test_two_processes_let_through_the_limit_over_ten_minutes_and_never_more_in_any_minute(
+    redis_client: redis.Redis, redis_url: str, clock: Clock
+) -> None:
+    other = connect(redis_url, timeout_s=5)
+    processes = [RedisRateLimiter(each, clock=clock) for each in (redis_client, other)]
+    call, admitted = demand(Rate(requests=200)), deque[float]()
+    total = turn = 0
+    while clock.now < NOW + 600:
+        turn += 1
+        if processes[turn % 2].admit(call).exceeded is None:
+            admitted.append(clock.now)
+            total += 1
+        while admitted[0] <= clock.now - WINDOW_S:
+            admitted.popleft()
+        assert len(admitted) <= 200
+        clock.now += 0.1 if turn % 3 else 0.07
+
+    assert 0.99 * 2000 <= total <= 1.01 * 2000
+    other.close()
+
+
+def test_the_end_of_a_job_corrects_its_tokens_once(limiter: RedisRateLimiter) -> None:
+    rate = Rate(tokens=100)
+    job = replace(demand(rate, tokens=60), job_id="job_a")
+    limiter.admit(job)
+    refused = limiter.admit(replace(job, job_id="job_b"))
+
+    for _ in range(2):
+        limiter.settle_job("job_a", 10)
+        limiter.settle_job("job_b", 0)  # which was refused
+
+    assert refused.exceeded == "tokens"
+    assert limiter.admit(demand(rate, tokens=1)).tokens == 11
 
 
 def test_the_end_of_a_call_corrects_its_tokens(limiter: RedisRateLimiter, clock: Clock) -> None:

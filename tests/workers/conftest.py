@@ -20,7 +20,14 @@ from shared.statements import Statements
 from shared.types import ClassifyRequest, Item, JobKind, Question
 from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
-from tests.fakes import FakeBuckets, FakeDoorbell, FakeReplies, FakeRunningUsage, FakeStore
+from tests.fakes import (
+    FakeBuckets,
+    FakeDoorbell,
+    FakeReplies,
+    FakeRunningUsage,
+    FakeStore,
+    UnusedRateLimiter,
+)
 from workers.balance_check import BalanceCheck
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.items import ItemEmbedder
@@ -157,6 +164,7 @@ class Bench:
             store=self.store,
             assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
             balance=self.balance,
+            rates=UnusedRateLimiter(),
             lease_s=1.0,
         )
         self.part_runner = PartRunner(

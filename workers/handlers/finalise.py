@@ -31,6 +31,7 @@ from shared.jobs import (
 )
 from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
+from shared.rate_limits import RateLimiter
 from shared.telemetry import Log
 from shared.types import Failure, Usage, Value
 from workers import metrics
@@ -61,6 +62,7 @@ class Finaliser:
     store: ObjectStore
     assembler: OutputAssembler
     balance: BalanceCheck
+    rates: RateLimiter
     lease_s: float = 10.0
     clock: Callable[[], float] = service_clock.now
 
@@ -80,6 +82,8 @@ class Finaliser:
                 job = decode(Job, self.store.get(object_keys.job(job.account, job.id)).data)
         charge(self.store, job)  # before the waiters: one of them may drop the job
         self.balance.forget(job)
+        if job.rate_limited:
+            self.rates.settle_job(job.id, job.usage.total_tokens)
         self.ledger.finish_job(job, keep_s=_HOT_S)
         spec = JOB_KINDS[job.kind]
         if spec.announced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -18,6 +18,7 @@ from shared.rate_limits import (
     RateState,
     Settlement,
 )
+from shared.tiers import RateClass
 
 _EXCEEDED: tuple[Exceeded | None, ...] = (None, "requests", "tokens", "concurrency")
 
@@ -39,6 +40,7 @@ class RedisRateLimiter:
         clock: Callable[[], float] | None = None,
     ) -> None:
         source = resources.files("shared.adapters.redis").joinpath("rate_limits.lua")
+        self._client = client
         self._script: Any = client.register_script(source.read_text("utf-8"))
         self._prefix = prefix
         self._clock = clock
@@ -57,6 +59,7 @@ class RedisRateLimiter:
             demand.tokens,
             lease,
             max(1, _ms(demand.lease_s)),
+            demand.job_id,
         )
         return RateState(
             exceeded=_EXCEEDED[exceeded],
@@ -71,6 +74,21 @@ class RedisRateLimiter:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         self._run(settlements)
+
+    @broker_errors()
+    def settle_job(self, job_id: str, tokens: int) -> None:
+        counted = cast("bytes | None", self._client.getdel(f"{self._prefix}job:{job_id}"))
+        if counted is None:
+            return
+        subject, rate_class, step, estimate = counted.decode().split(" ")
+        correction = Settlement(
+            subject=subject,
+            rate_class=cast("RateClass", rate_class),
+            step=int(step),
+            tokens=tokens - int(estimate),
+            lease="",
+        )
+        self.settle([correction])
 
     def _run(self, settlements: Sequence[Settlement], *admission: Any) -> Any:
         ends = [

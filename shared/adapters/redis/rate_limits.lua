@@ -3,11 +3,12 @@
 --   log:{subject}:{class}     list    "step requests tokens" of the steps in the window, oldest first
 --   sums:{subject}:{class}    hash    requests, tokens: sums of the log
 --   calls:{subject}           zset    lease of a concurrent call -> when it expires (ms)
+--   job:{job}                 string  "subject class step tokens" of a call that became a job
 --
 -- ARGV: now (ms; empty: the server's time), step (ms), steps of a window,
 --       number of settlements, each: subject, class, step, tokens, lease,
 --       and for an admission: subject, class, limits of requests, tokens and concurrent calls (-1:
---       none), requests, tokens, lease, time of the lease (ms).
+--       none), requests, tokens, lease, time of the lease (ms), job (empty: none).
 -- Returns {exceeded, requests, tokens, wait for requests, wait for tokens, reset (ms), step};
 -- exceeded: 0 none, 1 requests, 2 tokens, 3 concurrency.
 
@@ -56,7 +57,7 @@ if not ARGV[next_argument] then return {} end
 
 local subject, class = unpack(ARGV, next_argument, next_argument + 1)
 local max_requests, max_tokens, max_calls = unpack(ARGV, next_argument + 2, next_argument + 4)
-local requests, tokens, lease, lease_ms = unpack(ARGV, next_argument + 5, next_argument + 8)
+local requests, tokens, lease, lease_ms, job = unpack(ARGV, next_argument + 5, next_argument + 9)
 max_requests, max_tokens, max_calls = tonumber(max_requests), tonumber(max_tokens), tonumber(max_calls)
 requests, tokens = tonumber(requests), tonumber(tokens)
 local log, sums = key('log', subject, class), key('sums', subject, class)
@@ -134,9 +135,14 @@ if exceeded == 0 and requests + tokens > 0 and (max_requests >= 0 or max_tokens 
   end
   window_requests = redis.call('HINCRBY', sums, 'requests', requests)
   window_tokens = redis.call('HINCRBY', sums, 'tokens', tokens)
-  redis.call('PEXPIRE', log, KEEP_MS)
-  redis.call('PEXPIRE', sums, KEEP_MS)
+  if not (newest and newest_step == step) then -- keys with a newer step live longer
+    redis.call('PEXPIRE', log, KEEP_MS)
+    redis.call('PEXPIRE', sums, KEEP_MS)
+  end
   oldest = oldest or format(step, requests, tokens)
+  if job ~= '' then
+    redis.call('SET', key('job', job), table.concat({subject, class, step, tokens}, ' '), 'PX', KEEP_MS)
+  end
 end
 local reset = oldest and math.max(1, gone_at((parse(oldest))) - now) or 0
 return {exceeded, window_requests, window_tokens, requests_wait, tokens_wait, reset, step}
