@@ -11,6 +11,7 @@ from api.http.event_stream import ListenerSlots
 from api.services.auth import Authenticator
 from api.services.batches import Batches
 from api.services.classifiers import ClassifierService
+from api.services.drift import DriftService
 from api.services.feedback import FeedbackService
 from api.services.files import Files
 from api.services.hit_counter import HitCounter
@@ -159,6 +160,11 @@ class Services:
     def run_reports(self) -> RunReports:
         """Reports of runs."""
         return RunReports(retraining=self.retraining)
+
+    @cached_property
+    def drift(self) -> DriftService:
+        """Drift of classifiers."""
+        return DriftService(store=self.store, classifiers=self.classifiers, clock=self.submit.clock)
 
     @cached_property
     def feedback(self) -> FeedbackService:

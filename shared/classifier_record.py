@@ -66,6 +66,7 @@ class Classifier(Value):
     access: Access = "private"
     keep_examples: bool = False
     closed_labels: bool = False
+    observe: bool = True  # count what it classifies, for drift
     labels: tuple[str, ...]  # of the latest version
     versions: tuple[Version, ...]  # ascending
     aliases: dict[str, int] = Field(default_factory=dict)
@@ -129,7 +130,11 @@ class Classifier(Value):
     def weights(self, version: Version) -> ClassifierVersion:
         """The location of the weights of a version."""
         return ClassifierVersion(
-            account=self.account, classifier_id=self.id, version=version.number, file=version.file
+            account=self.account,
+            classifier_id=self.id,
+            version=version.number,
+            file=version.file,
+            observe=self.observe,
         )
 
     def files(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from shared import deletions, object_keys, service_clock
+from shared import deletions, object_keys, observation_keys, service_clock
 from shared.classifier_record import Classifier, digest
 from shared.errors import (
     Conflict,
@@ -275,11 +275,20 @@ class ClassifierStore:
         for file in sorted(before.files() - after.files()):
             report = object_keys.report(before.account, before.id, file)
             weights = object_keys.weights(before.account, before.id, file)
+            reference = observation_keys.reference(before.account, before.id, file)
             place = object_keys.evaluations(before.account, before.id, file)
             evaluations = list(self.store.list(place))
             deletions.delete(
-                self.store, report, [weights, *evaluations], account="", now=self.clock()
+                self.store,
+                report,
+                [weights, reference, *evaluations],
+                account="",
+                now=self.clock(),
             )
+            for name in list(
+                self.store.list(observation_keys.observations(before.account, before.id, file))
+            ):
+                self.store.delete(name)
 
     def _has(self, account: str, name: str) -> bool:
         try:

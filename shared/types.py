@@ -114,6 +114,7 @@ class ClassifierVersion(Value):
     classifier_id: str
     version: int
     file: str
+    observe: bool = True  # whether what it classifies is counted, for drift
 
 
 class Failure(Value):
@@ -268,6 +269,7 @@ class NewClassifier(Value):
     access: Access = "private"
     keep_examples: bool = False
     closed_labels: bool = False
+    observe: bool = True
 
 
 class TrainRequest(JobRequest):

@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared import ids, object_keys, service_clock
+from shared import ids, object_keys, observation_keys, service_clock
 from shared.classifier_record import Classifier, MadeBy, Version, learnt_after, with_version
 from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound, ObjectMissing
 from shared.messages import encode
+from shared.observation import Reference
+from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
 from shared.training_results import VersionReport
 from shared.types import ClassifierVersion, NewClassifier
@@ -38,7 +40,8 @@ _TURNS = 64
 @dataclass(frozen=True, kw_only=True)
 class DraftVersion:
     """A version that may become the next one. `samples`: examples in it, over all calls. `base`:
-    the version on which it was trained; None: the latest.
+    the version on which it was trained; None: the latest. `reference`: what its drift is measured
+    against; None: it has none.
     """
 
     account: str
@@ -48,6 +51,7 @@ class DraftVersion:
     trained: TrainedClassifier
     report: VersionReport
     samples: int
+    reference: Reference | None = None
     base: Version | None = None
     candidate: bool = False
 
@@ -65,6 +69,7 @@ class ClassifierCache:
     ) -> None:
         self.store = store
         self.records = ClassifierStore(store=store, clock=clock)
+        self.observations = ObservationStore(store=store)
         self._versions_kept = versions_kept
         self._clock = clock
         self._kept = ByteCache[tuple[str, str], ClassifierScorer](
@@ -179,15 +184,18 @@ class ClassifierCache:
             candidate=draft.candidate,
         )
 
-    def _written(self, draft: DraftVersion, version: Version) -> tuple[str, str]:
-        """Weights and report on the store, under names that no record holds yet."""
+    def _written(self, draft: DraftVersion, version: Version) -> tuple[str, ...]:
+        """Weights, report and reference on the store, under names that no record holds yet."""
         place = (draft.account, draft.classifier_id, version.file)
-        names = object_keys.weights(*place), object_keys.report(*place)
+        names = [object_keys.weights(*place), object_keys.report(*place)]
         self.store.put(names[0], dumps(draft.trained))
         self.store.put(names[1], encode(draft.report))
-        return names
+        if draft.reference is not None:
+            names.append(observation_keys.reference(*place))
+            self.store.put(names[2], encode(draft.reference))
+        return tuple(names)
 
-    def _moved(self, names: tuple[str, str], move: Callable[[], bool]) -> bool:
+    def _moved(self, names: tuple[str, ...], move: Callable[[], bool]) -> bool:
         """Move the record; what was written for it goes if it did not move.
 
         An outage leaves the files: whether the record moved is then unknown.
@@ -201,7 +209,7 @@ class ClassifierCache:
             self._discard(names)
         return moved
 
-    def _discard(self, names: tuple[str, str]) -> None:
+    def _discard(self, names: tuple[str, ...]) -> None:
         for name in names:
             self.store.delete(name)
 

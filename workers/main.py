@@ -78,6 +78,7 @@ from workers.inputs.tables.sandbox_task import (
 from workers.leases import Leases
 from workers.microbatching.throughput import Throughput
 from workers.model_loader import load_models
+from workers.observation_counter import ObservationCounter
 from workers.outbound_http.client import Outbound
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.sandbox.readers import FileReaders
@@ -174,7 +175,8 @@ def _run(settings: Settings) -> None:
     images = any(model.images is not None for model in models.values())
     media = _media(store, buckets, settings, eager=images)
     viewer = ItemEmbedder(limits=limits, media=media)
-    classify = ClassifyHandler(models, limits, classifiers, viewer)
+    observations = ObservationCounter(store)
+    classify = ClassifyHandler(models, limits, classifiers, viewer, observations)
     tables = tables_of(settings)
     reader = reader_of(store, buckets, tables, settings)
     example_files = ExampleFiles(
@@ -331,6 +333,7 @@ def _run(settings: Settings) -> None:
     def ready(**_: object) -> None:
         watchdog.start()
         guard.start()
+        observations.start()
         log.info(
             "worker.ready",
             member=member,
@@ -366,6 +369,7 @@ def _run(settings: Settings) -> None:
         for batcher in batchers:
             batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable
         calls.close(timeout_s=_GIVE_BACK_S)
+        observations.stop()
         media.close()
         tables.close()
         leases.close()

@@ -79,5 +79,6 @@ PARAMETERS: Json = {
     "upload_id": UPLOAD_ID,
     "text_batch_id": TEXT_BATCH_ID,
     "webhook_id": WEBHOOK_ID,
+    "window": "7d",
 }
 """Values of parameters by their name; `after` has none: pages begin without it."""

@@ -109,6 +109,7 @@ class ClassifierAnswer(BaseModel):
     access: Access
     keep_examples: bool
     closed_labels: bool
+    observe: bool
     version: int
     is_latest: bool
     made_by: MadeBy
@@ -169,6 +170,9 @@ class ClassifierChangeBody(_ClassifierInput):
     )
     closed_labels: bool = Field(
         False, description="Refuse labels in future train calls that the classifier does not have."
+    )
+    observe: bool = Field(
+        True, description="Count what it classifies, without the texts, to detect drift."
     )
     aliases: Annotated[dict[str, int | None], BeforeValidator(bounded)] = Field(
         default_factory=dict,
@@ -292,6 +296,7 @@ def render_classifier(
         "access": record.access,
         "keep_examples": record.keep_examples,
         "closed_labels": record.closed_labels,
+        "observe": record.observe,
         "version": version.number,
         "is_latest": version == record.latest,
         "made_by": version.made_by,

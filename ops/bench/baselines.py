@@ -11,6 +11,7 @@ from shared import model_catalogue
 from shared.settings import Settings
 from shared.types import Priority
 from workers.model_loader import load_models
+from workers.models.port import Rows
 from workers.work_context import WorkContext
 
 _EMBED_LIMIT_S = 600.0
@@ -35,7 +36,7 @@ def bare() -> Encode:
     return lambda texts: model.encode(list(texts), batch_size=_BATCH, show_progress_bar=False)
 
 
-def product(*, texts_at_once: int) -> Encode:
+def product(*, texts_at_once: int) -> Callable[[Sequence[str]], list[Rows]]:
     """The default model as a worker runs it: texts tokenised and embedded, so many at a time.
 
     While one piece goes through the model the next is tokenised, as between parts of a batch; all
@@ -46,7 +47,7 @@ def product(*, texts_at_once: int) -> Encode:
     _, loaded = load_models(models, settings, observe=lambda _: lambda *_: None)
     embedder = loaded[settings.default_model].embedder
 
-    def encode(texts: Sequence[str]) -> object:
+    def encode(texts: Sequence[str]) -> list[Rows]:
         pieces = (texts[i : i + texts_at_once] for i in range(0, len(texts), texts_at_once))
         futures = [
             embedder.embed(

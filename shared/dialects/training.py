@@ -35,6 +35,7 @@ _NEW = (
     "description",
     "keep_examples",
     "closed_labels",
+    "observe",
 )  # of a classifier that is made
 
 
@@ -66,6 +67,11 @@ class TrainFields(Schema):
         None,
         description="Refuse labels in further train calls that this call does not have; new labels "
         "are accepted if absent.",
+    )
+    observe: bool | None = Field(
+        None,
+        description="Count what a new classifier classifies, without its texts, to detect drift; "
+        "`true` if absent.",
     )
     from_: str | None = Field(
         None,
@@ -205,4 +211,5 @@ def _new(said: TrainFields) -> NewClassifier | None:
         access=said.access or "private",
         keep_examples=bool(said.keep_examples),
         closed_labels=bool(said.closed_labels),
+        observe=said.observe is not False,
     )

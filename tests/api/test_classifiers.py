@@ -229,6 +229,7 @@ class TestOne:
             "access": "private",
             "keep_examples": False,
             "closed_labels": False,
+            "observe": True,
             "version": 2,
             "is_latest": True,
             "made_by": "train",

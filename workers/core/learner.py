@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ class LearningReport:
     learner before the call and for the ones that saw all but a fold of it; empty without examples.
     `accuracy` is its last point. `trust`: the share of each of `SOURCES` in the scores. `strength`:
     how far examples follow the embedding of their label; under 0.05 where labels mean nothing.
+    `scores` (N, L): of each example.
     """
 
     accuracy: float
@@ -82,6 +83,7 @@ class LearningReport:
     curve: tuple[tuple[int, float], ...]
     trust: Mapping[str, float]
     strength: float
+    scores: Floats = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +176,14 @@ class Learner:
         (0.0, 2, 0)
         """
         if not len(x):
-            nothing = LearningReport(
-                accuracy=0.0, log_loss=0.0, curve=(), trust=self.trust(), strength=0.0
+            return self, LearningReport(
+                accuracy=0.0,
+                log_loss=0.0,
+                curve=(),
+                trust=self.trust(),
+                strength=self._fit().strength,
+                scores=np.empty((0, len(self.labels)), np.float32),
             )
-            return self, replace(nothing, strength=self._fit().strength)
         weights = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
         iters = np.full(len(x), DEFAULT_ITERS) if iters is None else np.asarray(iters)
         before = float((self.scores(x).argmax(axis=1) == y).mean())
@@ -196,6 +202,7 @@ class Learner:
             curve=((self.seen, before), (held[0].seen, accuracy)),
             trust=now.trust(),
             strength=fitted.strength,
+            scores=p,
         )
 
     def scores(self, x: Floats) -> Floats:

@@ -40,6 +40,7 @@ from workers.futures import gathered, mapped
 from workers.handlers.training_set import PART_LIMIT_S, model_of
 from workers.leases import Lease
 from workers.models.port import Rows
+from workers.observation_counter import ObservationCounter
 from workers.scoring.few_shot import FewShotEngine
 from workers.scoring.hybrid import HybridEngine
 from workers.scoring.nli import NliEngine
@@ -60,8 +61,10 @@ class ClassifyHandler:
         limits: Limits,
         classifiers: ClassifierCache,
         viewer: ItemEmbedder,
+        counter: ObservationCounter | None = None,
     ) -> None:
         self._models = models
+        self._counter = counter
         self._viewer = viewer
         self._zero_shot = ZeroShotEngine(limits)
         self._few_shot = FewShotEngine(classifiers)
@@ -144,7 +147,13 @@ class ClassifyHandler:
                 self._zero_shot.begin(model, request, question, views, context)
                 for question in request.questions
             ]
-        return PendingClassification(request=request, views=views, scores=scores, revision=revision)
+        return PendingClassification(
+            request=request,
+            views=views,
+            scores=scores,
+            revision=revision,
+            counter=self._counter,
+        )
 
 
 def context_of(job: Job) -> WorkContext:
@@ -176,6 +185,7 @@ class PendingClassification:
     views: Future[ViewBatch]
     scores: list[Future[Scores]]
     revision: str
+    counter: ObservationCounter | None = None
 
     @property
     def item_tokens(self) -> tuple[int, ...]:
@@ -219,6 +229,9 @@ class PendingClassification:
         targets = Targets.of(views)
         by_question = [_answers(self.request, targets, each) for each in scores]
         by_target = list(zip(*by_question, strict=True))
+        if self.counter is not None and self.request.classifier is not None:
+            x, calibrated = targets.vectors(), targets.mean(scores[0].scores())
+            self.counter.add(self.request.classifier, scores[0].labels, x, calibrated[: len(x)])
         return ClassifyResult(
             answers=targets.of_items(by_target),
             usage=Usage(

@@ -20,6 +20,7 @@ from shared.errors import Conflict, NotFound
 from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.observation import Reference, merged
 from shared.training_results import TrainResult, VersionReport
 from shared.types import Example, NewClassifier, TrainRequest, Usage
 from workers.classifier_cache import ClassifierCache, DraftVersion
@@ -199,7 +200,14 @@ class TrainHandler:
                 vectors.labels, before.labels, place=lambda index: f"{place}[{index}].label"
             )
         draft = self._drafted(job, now.id, vectors, before, base.samples)
-        return replace(draft, base=base, candidate=body.candidate)
+        earlier = self.classifiers.observations.reference(now.weights(base)) or Reference()
+        learnt = Reference() if draft.reference is None else draft.reference
+        return replace(
+            draft,
+            base=base,
+            candidate=body.candidate,
+            reference=Reference(trained=merged((earlier.trained, learnt.trained))),
+        )
 
     def _all_kept(self, now: Classifier) -> list[Example]:
         """All examples that the latest version has learnt.
@@ -222,6 +230,7 @@ class TrainHandler:
         check_model(now, model.entry.name)
         before = self.classifiers.load(now.weights(now.latest))
         trained, report = relabel.relabelled(before, body.labels, model, account=job.account)
+        reference = self.classifiers.observations.reference(now.weights(now.latest))
         return DraftVersion(
             account=job.account,
             classifier_id=now.id,
@@ -230,6 +239,7 @@ class TrainHandler:
             trained=trained,
             report=report,
             samples=sum(trained.counts),
+            reference=reference and reference.relabelled(body.labels),
         )
 
     def _seen(
@@ -247,7 +257,7 @@ class TrainHandler:
         before: TrainedClassifier | None,
         samples: int,
     ) -> DraftVersion:
-        trained, report = training_set.learn(vectors, before, self.limits)
+        trained, report, learnt = training_set.learn(vectors, before, self.limits)
         return DraftVersion(
             account=job.account,
             classifier_id=classifier_id,
@@ -256,6 +266,7 @@ class TrainHandler:
             trained=trained,
             report=report,
             samples=samples + len(vectors.x),
+            reference=Reference(trained=learnt),
         )
 
     def _exists(self, record: Classifier) -> bool:

@@ -19,6 +19,7 @@ from shared.errors import (
 )
 from shared.limits import Limits
 from shared.normal_form import LabelSpellings
+from shared.observation import Observation
 from shared.training_results import (
     ProgressiveEvaluation,
     TrainingWarning,
@@ -29,6 +30,7 @@ from workers.classifier_file import TrainedClassifier
 from workers.core.data_warnings import DataWarning as Finding
 from workers.core.data_warnings import remarks
 from workers.core.learner import Learner, LearningReport
+from workers.core.observation_sums import observed
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.labels import embed_labels, scale_of
 from workers.embedding.loaded_model import LoadedModel
@@ -147,8 +149,9 @@ def _unread(index: int, item: Item, error: PigeonholeError) -> FieldError:
 
 def learn(
     lesson: TrainingSet, before: TrainedClassifier | None, limits: Limits
-) -> tuple[TrainedClassifier, VersionReport]:
-    """What the examples make of what was learnt before, and how it went.
+) -> tuple[TrainedClassifier, VersionReport, Observation]:
+    """What the examples make of what was learnt before, how it went, and the sums over the
+    examples, each predicted before it was learnt.
 
     Raises:
         Conflict: It was learnt with another revision of the model.
@@ -179,7 +182,7 @@ def learn(
         progressive=_progressive(seen),
         remarks=remarks_of(found),
     )
-    return trained, report
+    return trained, report, observed(learner.labels, lesson.x, seen.scores)
 
 
 def remarks_of(found: Sequence[Finding]) -> tuple[TrainingWarning, ...]:

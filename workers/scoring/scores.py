@@ -17,7 +17,7 @@ import numpy as np
 
 from shared.types import LabelsAlike
 from workers.core.zero_shot import Mode
-from workers.embedding.pooling import FileViews, ViewBatch
+from workers.embedding.pooling import FileViews, ViewBatch, mean
 from workers.models.port import Rows
 
 _T = TypeVar("_T")
@@ -66,6 +66,13 @@ class Targets:
             return scores
         means = [scores[list(group)].mean(axis=0) for group in self.groups]
         return np.array(means, np.float32).reshape(len(means), scores.shape[1])
+
+    def vectors(self) -> Rows:
+        """The embeddings of the items that could be read, (N, D): their targets come first."""
+        if self.views.items is None:
+            return self.views.x
+        rows = [mean(self.views.x[list(views)]) for views in self.views.items if views]
+        return np.array(rows, np.float32).reshape(len(rows), self.views.x.shape[1])
 
     def of_items(self, answers: Sequence[tuple[_T, ...]]) -> tuple[tuple[_T, ...], ...]:
         """What was answered for each item, in order; nothing for those that could not be read."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shared.normal_form import LabelSpellings
+from shared.observation import Observation
 from shared.retraining import Gate
 from shared.types import Example
 from workers.classifier_file import TrainedClassifier
 from workers.core.evaluation import Ints
+from workers.core.observation_sums import observed
 from workers.core.paired_test import value
 from workers.core.promotion_gate import Predictions, Verdict, judge, metric_of
 from workers.handlers.kept_embeddings import embedding_key
@@ -57,6 +59,11 @@ class HoldoutScores:
         labels, y = self._truth(champion, challenger)
         predicted = self._predictions(challenger, labels).predicted
         return value(metric_of(gate, labels), y, predicted)
+
+    def observed(self, version: TrainedClassifier) -> Observation:
+        """The sums over the holdout, as the version classifies it."""
+        x = self._embedded(version)
+        return observed(version.labels, x, version.scorer.scores(x))
 
     def _truth(self, *versions: TrainedClassifier) -> tuple[tuple[str, ...], Ints]:
         """The labels of the versions and of the holdout, and the true ones as indices (N,)."""

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 from shared.classifier_record import Classifier, Version
 from shared.limits import Limits
+from shared.observation import Observation
 from shared.retraining import RejectedRowsIn
 from shared.training_results import VersionReport
 from shared.types import Example
@@ -35,6 +36,7 @@ class TrainingNight:
         embed_kept: Makes the embeddings of the kept examples of a version known to `embed`, as far
             as they are kept without the model.
         limits: The limits of a classifier.
+        observed: The sums over the examples that the champion has learnt.
     """
 
     record: Classifier
@@ -47,16 +49,20 @@ class TrainingNight:
     embed: Callable[[str, Sequence[Example]], TrainingSet]
     embed_kept: Callable[[str, Version, Sequence[Example]], None]
     limits: Limits
+    observed: Observation = Observation()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
-    """A version that may replace the champion; it is not stored yet."""
+    """A version that may replace the champion; it is not stored yet. `learnt` are the sums over
+    the examples in it.
+    """
 
     method: str
     night: TrainingNight
     trained: TrainedClassifier
     report: VersionReport
+    learnt: Observation
 
 
 class Method(Protocol):

@@ -38,5 +38,7 @@ class Rebuild:
         night.embed_kept(night.model, night.version, kept)
         examples = [*kept, *(row.example for row in night.rows)]
         rows = night.embed(night.model, examples)
-        trained, report = training_set.learn(rows, None, night.limits)
-        return Challenger(method=self.name, night=night, trained=trained, report=report)
+        trained, report, learnt = training_set.learn(rows, None, night.limits)
+        return Challenger(
+            method=self.name, night=night, trained=trained, report=report, learnt=learnt
+        )

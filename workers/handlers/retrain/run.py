@@ -30,6 +30,7 @@ from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import decode, encode
+from shared.observation import Observation, Reference
 from shared.ports import Buckets
 from shared.promotion import live_version, reject
 from shared.retraining import (
@@ -45,7 +46,7 @@ from shared.retraining import (
     run_id_of,
 )
 from shared.retraining_store import RetrainingStore
-from shared.types import Usage
+from shared.types import ClassifierVersion, Usage
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.core.promotion_gate import Verdict
 from workers.embedding.items import ItemEmbedder
@@ -280,6 +281,7 @@ class _Night:
             embed=self._embedder.embed,
             embed_kept=self._embedder.embed_kept,
             limits=self._handler.limits,
+            observed=self._learnt(record.weights(version)),
         )
         challengers = []
         for method in self._methods():
@@ -298,7 +300,10 @@ class _Night:
         decision = _decision(settings, verdict)
         self._hold.check()
         self._phase("deciding")
-        number = None if self._run.dry_run else self._candidate(best)
+        reference = Reference(
+            trained=best.learnt, judged=scores.observed(best.trained) if rows else Observation()
+        )
+        number = None if self._run.dry_run else self._candidate(best, reference)
         self._change(
             challenger=number,
             method=best.method,
@@ -320,7 +325,12 @@ class _Night:
         wanted = made if self._settings.method == "both" else [self._settings.method]
         return [made[name] for name in wanted]
 
-    def _candidate(self, best: Challenger) -> int:
+    def _learnt(self, version: ClassifierVersion) -> Observation:
+        """The sums over the examples that a version has learnt, as far as they are known."""
+        reference = self._handler.classifiers.observations.reference(version)
+        return Observation() if reference is None else reference.trained
+
+    def _candidate(self, best: Challenger, reference: Reference) -> int:
         """The number of the version that the challenger is; made once for the run."""
         night = best.night
         draft = DraftVersion(
@@ -331,6 +341,7 @@ class _Night:
             trained=best.trained,
             report=best.report,
             samples=night.version.samples + len(night.rows),
+            reference=reference,
             base=night.version,
             candidate=True,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from shared.observation import merged
 from workers.handlers import training_set
 from workers.handlers.retrain.method import Challenger, TrainingNight
 
@@ -21,5 +22,11 @@ class Update:
             LabelLimitExceeded: It would have too many labels.
         """
         rows = night.embed(night.champion.model, [row.example for row in night.rows])
-        trained, report = training_set.learn(rows, night.champion, night.limits)
-        return Challenger(method=self.name, night=night, trained=trained, report=report)
+        trained, report, learnt = training_set.learn(rows, night.champion, night.limits)
+        return Challenger(
+            method=self.name,
+            night=night,
+            trained=trained,
+            report=report,
+            learnt=merged((night.observed, learnt)),
+        )

@@ -223,6 +223,7 @@ class ClassifierDetail(Record, frozen=True, kw_only=True):
     access: str = "private"
     description: str = ""
     keep_examples: bool = False
+    observe: bool = True
     metrics: TrainMetrics | None = None
     remarks: list[Remark] = []
 

@@ -13,6 +13,7 @@ from pigeonhole_client import _http
 from pigeonhole_client._async.transport import AsyncTransport
 from pigeonhole_client._http import Call, Form
 from pigeonhole_client._requests import PathLike, given
+from pigeonhole_client.drift import Drift
 from pigeonhole_client.errors import ConnectionFailed, Error, JobFailed, RateLimited, ServerError
 from pigeonhole_client.types import (
     Batch,
@@ -160,6 +161,7 @@ class AsyncClassifiers(AsyncResource):
         description: str | None = None,
         access: str | None = None,
         keep_examples: bool | None = None,
+        observe: bool | None = None,
         aliases: dict[str, int | None] | None = None,
     ) -> ClassifierDetail:
         """Change what is given; an alias that is None is taken away."""
@@ -168,10 +170,17 @@ class AsyncClassifiers(AsyncResource):
             description=description,
             access=access,
             keep_examples=keep_examples,
+            observe=observe,
             aliases=aliases,
         )
         call = Call(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
         return _http.decoded(ClassifierDetail, await self._transport.send(call))
+
+    async def drift(self, ref: str, *, window: str | None = None) -> Drift:
+        """Whether what a version classifies has changed, over a window such as `24h` or `7d`."""
+        path = f"/v1/classifiers/{segment(ref)}/drift"
+        call = Call(method="GET", path=path, params={"window": window})
+        return _http.decoded(Drift, await self._transport.send(call))
 
     async def rollback(
         self, ref: str, *, version: int | None = None, alias: str | None = None

@@ -148,6 +148,7 @@ class Pigeonhole:
         description: str | None = None,
         keep_examples: bool | None = None,
         closed_labels: bool | None = None,
+        observe: bool | None = None,
         start: str | None = None,
         candidate: bool | None = None,
         metadata: dict[str, str] | None = None,
@@ -160,7 +161,7 @@ class Pigeonhole:
             examples: Pairs of text and label, mappings with `text` or `image` and `label`, a frame
                 of pandas or polars, or the path of a CSV, JSONL or Parquet file.
             classifier: The classifier to go on with; without it a new one is made.
-            name, model, access, description, keep_examples, closed_labels: Of a new one.
+            name, model, access, description, keep_examples, closed_labels, observe: Of a new one.
             start: The version to go on with, such as `spam@champion`; the latest if absent.
             candidate: Make a version that is not the latest.
             num_iters: How often each example is gone over.
@@ -180,6 +181,7 @@ class Pigeonhole:
             description=description,
             keep_examples=keep_examples,
             closed_labels=closed_labels,
+            observe=observe,
             candidate=candidate,
             metadata=metadata,
             **{"from": start},

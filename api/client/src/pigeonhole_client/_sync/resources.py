@@ -14,6 +14,7 @@ from pigeonhole_client import _http
 from pigeonhole_client._http import Call, Form
 from pigeonhole_client._requests import PathLike, given
 from pigeonhole_client._sync.transport import Transport
+from pigeonhole_client.drift import Drift
 from pigeonhole_client.errors import ConnectionFailed, Error, JobFailed, RateLimited, ServerError
 from pigeonhole_client.types import (
     Batch,
@@ -161,6 +162,7 @@ class Classifiers(Resource):
         description: str | None = None,
         access: str | None = None,
         keep_examples: bool | None = None,
+        observe: bool | None = None,
         aliases: dict[str, int | None] | None = None,
     ) -> ClassifierDetail:
         """Change what is given; an alias that is None is taken away."""
@@ -169,10 +171,17 @@ class Classifiers(Resource):
             description=description,
             access=access,
             keep_examples=keep_examples,
+            observe=observe,
             aliases=aliases,
         )
         call = Call(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
         return _http.decoded(ClassifierDetail, self._transport.send(call))
+
+    def drift(self, ref: str, *, window: str | None = None) -> Drift:
+        """Whether what a version classifies has changed, over a window such as `24h` or `7d`."""
+        path = f"/v1/classifiers/{segment(ref)}/drift"
+        call = Call(method="GET", path=path, params={"window": window})
+        return _http.decoded(Drift, self._transport.send(call))
 
     def rollback(
         self, ref: str, *, version: int | None = None, alias: str | None = None

@@ -11,7 +11,10 @@ import click
 from pigeonhole_client.cli import context
 from pigeonhole_client.cli.context import Group, as_json, echo_fields, echo_json, echo_table
 from pigeonhole_client.cli.tag import ROWS_FAILED
+from pigeonhole_client.drift import DriftMeasure
 from pigeonhole_client.types import Batch, Job, Record
+
+DRIFTED = 3
 
 _limit = click.option("--limit", default=20, show_default=True, help="Most of them, newest first.")
 
@@ -237,6 +240,38 @@ def _versions(ctx: click.Context, ref: str, as_json: bool) -> None:
         ),
         as_json,
     )
+
+
+@classifiers.command("drift", example="pigeonhole classifiers drift inbox --window 24h")
+@click.argument("ref")
+@click.option("--window", help="The time up to now, such as 24h or 7d; 7d if absent.")
+@as_json
+@click.pass_context
+def _drift(ctx: click.Context, ref: str, window: str | None, as_json: bool) -> int:
+    """Show whether what a classifier classifies has changed. Exit status 3 if it has."""
+    found = context.open_client(ctx).classifiers.drift(ref, window=window)
+    if as_json:
+        echo_json(found.to_dict())
+    else:
+        echo_table(
+            ("date", "items", "uncertain", "labels", "confidence", "embedding", "drifted"),
+            [
+                (each.date, each.items, each.uncertain, *_shown(each.measures), each.drifted)
+                for each in found.days
+            ],
+        )
+        whole = _shown(found.measures)
+        names = ("labels", "confidence", "embedding")
+        echo_fields([*zip(names, whole, strict=True), ("drifted", found.drifted)])
+    return DRIFTED if found.drifted else 0
+
+
+def _shown(measures: dict[str, DriftMeasure] | None) -> list[str]:
+    """The measures beside their thresholds."""
+    if measures is None:
+        return ["", "", ""]
+    found = [measures[name] for name in ("labels", "confidence", "embedding")]
+    return [f"{each.value:.2f} of {each.threshold:.2f}" for each in found]
 
 
 @classifiers.command("rollback", example="pigeonhole classifiers rollback inbox --version 1")

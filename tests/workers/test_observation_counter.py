@@ -1,0 +1,201 @@
+"""Counting what versions classify: sums by hour, written again and again, and no text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared import observation_keys
+from shared.classifier_record import Classifier
+from shared.observation import Observation, merged
+from shared.observation_store import ObservationStore
+from shared.types import ClassifierVersion, ClassifyRequest, Item, Priority
+from tests.workers.conftest import Bench
+from tests.workers.handlers.test_train import ME, a_job, creation, hold, record, update
+from workers.handlers.classify import ClassifyHandler
+from workers.observation_counter import ObservationCounter
+from workers.work_context import WorkContext
+
+NOW = datetime(2026, 11, 30, 23, 50, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+
+class Counted:
+    """A trained classifier, and a worker that counts what it classifies."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.clock = Clock()
+        self.classifier_id = self.train()
+        self.counter = self.new_counter()
+
+    def new_counter(self, **said: int) -> ObservationCounter:
+        return ObservationCounter(self.bench.store, clock=self.clock, **said)
+
+    def train(self) -> str:
+        body = creation(name="colours")
+        self.bench.train.train(a_job(), body, hold())
+        return body.classifier_id
+
+    @property
+    def record(self) -> Classifier:
+        return record(self.bench, self.classifier_id)
+
+    @property
+    def version(self) -> ClassifierVersion:
+        return self.record.weights(self.record.latest)
+
+    def classify(self, *texts: str, version: ClassifierVersion | None = None) -> None:
+        bench = self.bench
+        handler = ClassifyHandler(
+            bench.models, bench.limits, bench.classifiers, bench.viewer, self.counter
+        )
+        request = ClassifyRequest(
+            model="tiny",
+            items=tuple(Item(text=text) for text in texts),
+            classifier=version or self.version,
+        )
+        handler.begin(request, WorkContext(priority=Priority.STANDARD)).result(timeout_s=10)
+
+    def seen(self, *, start: datetime = NOW - timedelta(days=7)) -> Observation:
+        hours = ObservationStore(store=self.bench.store).hours(
+            self.version, start, self.clock.now + timedelta(hours=1)
+        )
+        return merged(each for hour in hours.values() for each in hour)
+
+    def stored(self) -> list[str]:
+        prefix = f"classifiers/{ME}/{self.classifier_id}/observations/"
+        return list(self.bench.store.list(prefix))
+
+
+@pytest.fixture
+def counted(bench: Bench) -> Counted:
+    return Counted(bench)
+
+
+def test_the_sums_of_items_are_written_once_for_all_flushes(counted: Counted):
+    counted.classify("a red rose", "a green leaf")
+    counted.counter.flush()
+    counted.classify("another red rose")
+    counted.counter.flush()
+    counted.counter.flush()
+
+    found = counted.seen()
+    assert found.items == 3
+    assert sum(found.labels.values()) == 3
+    assert found.squares == pytest.approx(3, abs=1e-5)
+    assert len(counted.stored()) == 1
+    written = b"".join(counted.bench.store.get(name).data for name in counted.stored())
+    assert b"rose" not in written
+
+
+def test_a_killed_process_loses_only_what_it_has_not_written(counted: Counted):
+    counted.classify("a red rose")
+    counted.counter.flush()
+    counted.classify("a green leaf")
+    counted.counter = counted.new_counter()  # of the process that follows it
+    counted.classify("a blue sky", "a red car")
+    counted.counter.flush()
+
+    assert counted.seen().items == 3
+    assert len(counted.stored()) == 2
+
+
+def test_hours_and_days_are_apart(counted: Counted):
+    counted.classify("a red rose")
+    counted.clock.now += timedelta(minutes=20)
+    counted.classify("a green leaf", "a red car")
+    counted.counter.flush()
+
+    hours = ObservationStore(store=counted.bench.store).hours(
+        counted.version, NOW, NOW + timedelta(days=1)
+    )
+    assert [sum(each.items for each in hour) for hour in hours.values()] == [1, 2]
+    assert counted.seen(start=NOW + timedelta(minutes=10)).items == 2
+    assert len(counted.stored()) == 2
+
+
+def test_nothing_is_counted_without_observe(counted: Counted):
+    version = counted.version.model_copy(update={"observe": False})
+
+    counted.classify("a red rose", version=version)
+    counted.counter.flush()
+
+    assert counted.stored() == []
+
+
+def test_what_cannot_be_written_is_written_the_next_time(counted: Counted):
+    counted.classify("a red rose")
+    counted.bench.store.away = True
+    counted.counter.flush()
+    counted.bench.store.away = False
+    assert counted.stored() == []
+
+    counted.counter.flush()
+
+    assert counted.seen().items == 1
+
+
+def test_of_more_versions_than_fit_all_are_counted(counted: Counted):
+    counted.counter = counted.new_counter(max_days=1)
+    first = counted.version
+    counted.bench.train.train(a_job(), update(counted.classifier_id, ("a red car", "red")), hold())
+    for version in (first, counted.version, first):
+        counted.classify("a red rose", version=version)
+        counted.counter.flush()
+
+    found = ObservationStore(store=counted.bench.store).hours(first, NOW, NOW + timedelta(hours=1))
+    assert sum(each.items for hour in found.values() for each in hour) == 2
+    assert counted.seen().items == 1
+
+
+def test_a_deleted_classifier_leaves_no_sums(counted: Counted):
+    counted.classify("a red rose")
+    counted.bench.classifiers.records.delete(counted.record)
+
+    counted.counter.flush()
+
+    assert counted.stored() == []
+
+
+def test_a_version_that_is_dropped_takes_its_sums_and_its_reference_along(counted: Counted):
+    counted.classify("a red rose")
+    counted.counter.flush()
+    first = counted.version
+    for number in range(3):  # of which the bench keeps three
+        body = update(counted.classifier_id, (f"a red car {number}", "red"))
+        counted.bench.train.train(a_job(), body, hold())
+
+    assert counted.stored() == []
+    name = observation_keys.reference(ME, counted.classifier_id, first.file)
+    assert name not in set(counted.bench.store.list(f"classifiers/{ME}/"))
+
+
+class TestReference:
+    def test_has_the_examples_of_all_calls(self, counted: Counted):
+        body = update(counted.classifier_id, ("blue sky", "blue"), ("a blue sea", "blue"))
+        counted.bench.train.train(a_job(), body, hold())
+
+        reference = ObservationStore(store=counted.bench.store).reference(counted.version)
+        assert reference is not None
+        assert reference.trained.items == 5
+        assert reference.judged.items == 0
+        assert sum(reference.whole.labels.values()) == 5
+
+    def test_is_renamed_with_the_labels(self, counted: Counted):
+        store = ObservationStore(store=counted.bench.store)
+        before = store.reference(counted.version)
+        assert before is not None
+
+        after = before.relabelled({"red": "rot", "green": "rot"})
+
+        assert after.whole.labels == {"rot": 3}
+        assert after.whole.items == 3

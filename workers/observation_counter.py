@@ -1,0 +1,165 @@
+"""Counts what the versions of classifiers classify, for `GET /v1/classifiers/{ref}/drift`.
+
+Adds up in memory, by version and hour, and writes the sums to the object store every few seconds
+and when the process ends: no text is kept, no call waits, and none fails by it. A killed process
+loses the seconds since its last write. A part that is run again is counted again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shared import ids, service_clock
+from shared.classifier_store import ClassifierStore
+from shared.errors import NotFound, PigeonholeError, Unavailable
+from shared.observation import DayObservations
+from shared.observation_store import ObservationStore
+from shared.ports import ObjectStore
+from shared.telemetry import Log
+from shared.types import ClassifierVersion
+from workers.core.observation_sums import Floats, ObservationSums
+
+log = Log("observations")
+
+_EVERY_S = 10.0
+_MAX_DAYS = 500  # in memory: 24 hours of 5 labels at D = 384 take 76 KB
+_STOP_S = 5.0  # longest time that the end of the process waits for the last write
+
+_Key = tuple[str, str, datetime]  # classifier, file of the version, day
+
+
+@dataclass(eq=False)
+class _Day:
+    """The sums of one version on one day; `process` names its object, `changed` is not written."""
+
+    version: ClassifierVersion
+    at: datetime
+    labels: tuple[str, ...]
+    process: str = field(default_factory=ids.token)
+    hours: dict[int, ObservationSums] = field(default_factory=dict)
+    changed: bool = False
+    marked: int = -1  # the last hour in which the classifier was added to the index
+
+    def counted(self) -> DayObservations:
+        return DayObservations(
+            hours={hour: sums.observation(self.labels) for hour, sums in self.hours.items()}
+        )
+
+
+class ObservationCounter:
+    """The counts of one process. `start` and `stop` belong to its owner."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        every_s: float = _EVERY_S,
+        max_days: int = _MAX_DAYS,
+        clock: Callable[[], float] = service_clock.now,
+    ) -> None:
+        self._store = ObservationStore(store=store)
+        self._records = ClassifierStore(store=store, clock=clock)
+        self._every_s = every_s
+        self._max_days = max_days
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._days: dict[_Key, _Day] = {}  # the one that was used last is at the end
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Write the counts from now on."""
+        self._thread = threading.Thread(target=self._run, name="observations", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, within a few seconds."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    def add(
+        self, version: ClassifierVersion, labels: Sequence[str], x: Floats, scores: Floats
+    ) -> None:
+        """Count N items of a version with L labels.
+
+        Args:
+            version: The version; without `observe`, nothing is counted.
+            labels: (L,).
+            x: (N, D) embeddings.
+            scores: (N, L) calibrated probabilities.
+        """
+        if not version.observe or not len(x):
+            return
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        key = (version.classifier_id, version.file, day)
+        with self._lock:
+            of = self._days.pop(key, None) or _Day(version=version, at=day, labels=tuple(labels))
+            self._days[key] = of
+            sums = of.hours.get(now.hour)
+            if sums is None:
+                sums = of.hours[now.hour] = ObservationSums(len(labels), x.shape[1])
+            sums.add(x, scores)
+            of.changed = True
+
+    def flush(self) -> None:
+        """Write what has changed; while the store is away, it is kept for the next time."""
+        with self._flushing:
+            with self._lock:
+                changed = [each for each in self._days.values() if each.changed]
+            for of in changed:
+                try:
+                    self._write(of)
+                except Unavailable as exc:
+                    log.warning("observations.delayed", reason=exc.detail, versions=len(changed))
+                    return
+                except PigeonholeError as exc:
+                    log.warning("observations.lost", reason=exc.detail)
+            self._forget()
+
+    def _write(self, of: _Day) -> None:
+        """Write the sums of a version on a day; nothing stays if the version is gone.
+
+        Raises:
+            Unavailable: The store is away; the sums count as changed.
+        """
+        with self._lock:
+            counted, of.changed = of.counted(), False
+        try:
+            self._store.put(of.version, of.at, of.process, counted)
+            hour = max(of.hours)
+            if of.marked < hour:
+                self._store.mark_in_use(of.version, of.at.replace(hour=hour))
+                of.marked = hour
+            if not self._is_kept(of.version):
+                self._store.delete(of.version, of.at, of.process)
+        except Unavailable:
+            with self._lock:
+                of.changed = True
+            raise
+
+    def _is_kept(self, version: ClassifierVersion) -> bool:
+        try:
+            record, _ = self._records.load(version.account, version.classifier_id)
+        except NotFound:
+            return False
+        return version.file in record.files()
+
+    def _forget(self) -> None:
+        """Free what is written: days that are over, and beyond the maximum those unused longest."""
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        with self._lock:
+            written = [key for key, of in self._days.items() if not of.changed]
+            over = [key for key in written if key[2].date() < today]
+            for key in over or written[: max(0, len(self._days) - self._max_days)]:
+                del self._days[key]
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            self.flush()
+        self.flush()
