@@ -63,7 +63,7 @@ class Services:
     @property
     def default_model(self) -> str:
         """The name of the model of requests that name none."""
-        return self.catalogue.default.name
+        return self.catalogue.default_name
 
     @cached_property
     def metrics(self) -> ApiMetrics:
@@ -189,5 +189,5 @@ class Services:
             store=self.store,
             ledger=self.ledger,
             members=self.members,
-            default_model=self.default_model,
+            default_model=self.catalogue.default.name,
         )

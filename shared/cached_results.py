@@ -60,6 +60,8 @@ class _CachedAnswer(msgspec.Struct, array_like=True):
     windowed: bool
     alike: list[tuple[int, int, int, int]]
     file: _CachedFile | None
+    model: str = ""  # of `auto`
+    supported: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,8 @@ class CachedItem:
     windowed: bool
     alike: tuple[LabelsAlike, ...]
     file: FileRead | None
+    model: str = ""
+    supported: bool = True
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -127,6 +131,8 @@ def encoded(result: ClassifyResult, index: int, questions: Questions) -> bytes |
         windowed=index in result.windowed,
         alike=[_alike_out(each, questions) for each in result.alike],
         file=None if file is None else _file_out(file),
+        model=result.item_models[index] if result.item_models else "",
+        supported=index not in result.unsupported,
     )
     return _encode(entry)
 
@@ -142,6 +148,8 @@ def decoded(data: bytes, questions: Questions) -> CachedItem | None:
             windowed=entry.windowed,
             alike=tuple(_alike_in(each, questions) for each in entry.alike),
             file=None if entry.file is None else _file_in(entry.file),
+            model=entry.model,
+            supported=entry.supported,
         )
     except (msgspec.DecodeError, IndexError):
         return None
@@ -173,9 +181,19 @@ def merged(
     )
     windowed = {index for index, each in cached.items() if each.windowed}
     files = {index: each.file for index, each in cached.items() if each.file is not None}
+    models: tuple[str, ...] = ()
+    if request.multilingual_model is not None:
+        by_worker = computed.item_models or ("",) * len(request.items)
+        known = {index: each.model for index, each in cached.items()}
+        models = tuple(known.get(index, model) for index, model in enumerate(by_worker))
+    unsupported = {index for index, each in cached.items() if not each.supported}
     return computed.model_copy(
         update={
             "answers": tuple(answers),
+            "item_models": models,
+            "unsupported": tuple(
+                sorted(unsupported.union(set(computed.unsupported) - cached.keys()))
+            ),
             "windowed": tuple(sorted(windowed.union(set(computed.windowed) - cached.keys()))),
             "files": (
                 *(each for each in computed.files if each.index not in cached),

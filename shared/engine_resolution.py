@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared.errors import FieldError, ModelNotFound
-from shared.model_catalogue import Catalogue, ModelEntry
+from shared.errors import BrokerUnavailable, FieldError, ModelNotFound
+from shared.model_catalogue import AutoEntry, Catalogue, ModelEntry
 from shared.types import ClassifyRequest, Engine
 from shared.validation import refuse
 
@@ -33,7 +33,8 @@ def with_engine(
     holds: Holds,
     texts_only: bool,
 ) -> ClassifyRequest:
-    """The request with the engine that answers it and the models of that engine.
+    """The request with the engine that answers it and the models of that engine; `auto` becomes
+    two models, or the English one where no worker holds both or where another engine answers.
 
     An NLI model may be named as `model`; else the first of the catalogue that is held is taken.
 
@@ -57,7 +58,7 @@ def with_engine(
                 f"{named.name} is an NLI model, which compares texts and does not embed them: "
                 'send "engine": "nli" or "hybrid" as well, or name another model',
             )
-        return request
+        return _with_language(request, catalogue, holds)
     embedder = catalogue.default if named.is_nli else named
     candidates = (named,) if named.is_nli else catalogue.nli_models()
     fault = _fault(request, engine, texts_only=texts_only)
@@ -86,6 +87,25 @@ def engines_of(model: ModelEntry, *, catalogue: Catalogue, holds: Holds) -> tupl
     if any(holds((model, counterpart)) for counterpart in counterparts):
         return own, "hybrid"
     return (own,)
+
+
+def holds_both(auto: AutoEntry, catalogue: Catalogue, holds: Holds) -> bool:
+    """Whether one worker holds both models of `auto`; while Redis is away, it is expected to."""
+    try:
+        return holds([catalogue.find(name) for name in auto.models])
+    except BrokerUnavailable:
+        return True
+
+
+def _with_language(request: ClassifyRequest, catalogue: Catalogue, holds: Holds) -> ClassifyRequest:
+    """The request with both models of `auto`, if it asks for `auto` and a worker holds them."""
+    auto = catalogue.auto
+    if auto is None or not catalogue.is_auto(request.model):
+        return request
+    both = holds_both(auto, catalogue, holds)
+    return request.model_copy(
+        update={"model": auto.english, "multilingual_model": auto.multilingual if both else None}
+    )
 
 
 def _fault(request: ClassifyRequest, engine: Engine, *, texts_only: bool) -> tuple[str, str] | None:

@@ -14,6 +14,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from shared.errors import ConfigurationError, FieldError, InvalidRequest, ModelNotFound
 from shared.types import Value
 
+AUTO = "auto"
+"""The name of the choice of a model by the language of each text."""
+
 
 class _CatalogueTable(Value):
     """A table of a catalogue file; an unknown key is refused."""
@@ -90,17 +93,58 @@ class ModelEntry(_CatalogueTable):
         return self.engine == "cross_encoder"
 
 
-class Catalogue:
-    """Models by name and alias."""
+class AutoEntry(_CatalogueTable):
+    """The pair of models between which `auto` chooses by the language of each text."""
 
-    def __init__(self, entries: Iterable[ModelEntry], *, default: str) -> None:
+    english: str
+    multilingual: str
+    aliases: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """Their names, the English one first."""
+        return self.english, self.multilingual
+
+
+class Catalogue:
+    """Models by name and alias. `auto` is a name of its English model, which answers where no
+    worker holds both.
+    """
+
+    def __init__(
+        self, entries: Iterable[ModelEntry], *, default: str, auto: AutoEntry | None = None
+    ) -> None:
         self.entries = {entry.name: entry for entry in entries}
+        self.auto = auto
         first_wins = reversed(self.entries.values())
         self._names = {alias: entry.name for entry in first_wins for alias in entry.aliases}
         self._names |= {name: name for name in self.entries}
+        self._auto_names: frozenset[str] = frozenset()
+        if auto is not None:
+            for name in auto.models:
+                if name not in self.entries:
+                    raise ConfigurationError(f"auto: the model {name!r} is not in the catalogue")
+            self._auto_names = frozenset({AUTO, *auto.aliases} - self._names.keys())
+            self._names |= dict.fromkeys(self._auto_names, auto.english)
         if default not in self._names:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
+        self.default_name = AUTO if self.is_auto(default) else self.default.name
+
+    def is_auto(self, name: str) -> bool:
+        """Whether a request with this model leaves the choice to the service."""
+        return name in self._auto_names
+
+    def stands_for(self, name: str, model: str) -> bool:
+        """Whether a request with the model `name` may be answered by `model`.
+
+        Raises:
+            ModelNotFound: The catalogue has no model `name`.
+        """
+        if self.auto is not None and self.is_auto(name):
+            return model in self.auto.models
+        return self.find(name).name == model
 
     def nli_models(self) -> tuple[ModelEntry, ...]:
         """The models that compare pairs, the preferred one first."""
@@ -152,7 +196,7 @@ def load(extra: str = "", *, default: str) -> Catalogue:
     Raises:
         ConfigurationError: The file cannot be read, or an entry is wrong.
     """
-    entries = _parse(
+    entries, auto = _parse(
         "the built-in catalogue",
         resources.files("shared").joinpath("model_catalogue.toml").read_text("utf-8"),
     )
@@ -163,9 +207,10 @@ def load(extra: str = "", *, default: str) -> Catalogue:
             raise ConfigurationError(
                 f"the catalogue {extra} cannot be read: {exc.strerror}"
             ) from exc
-        own = _parse(extra, text)
+        own, own_auto = _parse(extra, text)
+        auto = own_auto or auto
         entries = own | {name: entry for name, entry in entries.items() if name not in own}
-    catalogue = Catalogue(entries.values(), default=default)
+    catalogue = Catalogue(entries.values(), default=default, auto=auto)
     if catalogue.default.is_nli:
         raise ConfigurationError(
             f"the default model {default!r} is an NLI model, which embeds nothing; "
@@ -174,10 +219,11 @@ def load(extra: str = "", *, default: str) -> Catalogue:
     return catalogue
 
 
-def _parse(source: str, text: str) -> dict[str, ModelEntry]:
+def _parse(source: str, text: str) -> tuple[dict[str, ModelEntry], AutoEntry | None]:
     try:
-        models = tomllib.loads(text).get("model", [])
-        entries = [ModelEntry.model_validate(model) for model in models]
+        tables = tomllib.loads(text)
+        entries = [ModelEntry.model_validate(model) for model in tables.get("model", [])]
+        auto = AutoEntry.model_validate(tables["auto"]) if "auto" in tables else None
     except tomllib.TOMLDecodeError as exc:
         raise ConfigurationError(f"{source} is not TOML: {exc}") from None
     except ValidationError as exc:
@@ -192,4 +238,4 @@ def _parse(source: str, text: str) -> dict[str, ModelEntry]:
                 else f"is not a key of a model; the keys are {', '.join(ModelEntry.model_fields)}"
             )
         raise ConfigurationError(f"{source}: {place or 'model'}: {problem}") from None
-    return {entry.name: entry for entry in entries}
+    return {entry.name: entry for entry in entries}, auto

@@ -90,17 +90,21 @@ def train_request_of(
         LabelLimitExceeded: More labels than a classifier may have.
     """
     base: int | None = None
+    multilingual: str | None = None
     if unresolved.create is not None:
         classifier_id = new_id
         items = [example.item for example in unresolved.examples]
         if unresolved.model is None:
             model = model_for(items, catalogue).name
+            wanted = catalogue.default_name if model == catalogue.default.name else model
         else:
             model = catalogue.find_embedder(unresolved.model).name
+            wanted = unresolved.model
+        if catalogue.auto is not None and catalogue.is_auto(wanted):
+            multilingual = catalogue.auto.multilingual
     else:
         record, version = _trainable(unresolved, account, records)
-        if unresolved.model is not None:
-            check_model(record, catalogue.find(unresolved.model).name, version=version)
+        _check_model(unresolved.model, record, version, catalogue)
         classifier_id, model = record.id, version.model
         base = None if unresolved.base is None else version.number
         if record.closed_labels:
@@ -117,6 +121,7 @@ def train_request_of(
         candidate=unresolved.candidate,
         num_iters=unresolved.num_iters,
         examples=unresolved.examples,
+        multilingual_model=multilingual,
     )
     if unresolved.file is not None:  # the reader of the file checks the examples
         limits.check_num_iters(request.num_iters)
@@ -157,6 +162,19 @@ def examples_for(
         example.model_copy(update={"item": item})
         for example, item in zip(examples, resolved_items, strict=True)
     )
+
+
+def _check_model(
+    name: str | None, record: Classifier, version: Version, catalogue: Catalogue
+) -> None:
+    """Refuse a named model that is not that of the version; `auto` stands for both of its models.
+
+    Raises:
+        Conflict: The models differ.
+        ModelNotFound: There is no model of the name.
+    """
+    if name is not None and not catalogue.stands_for(name, version.model):
+        check_model(record, catalogue.find(name).name, version=version)
 
 
 def _trainable(
@@ -272,8 +290,7 @@ def _with_classifier(
     ref = parse_ref(unresolved.classifier)
     record = records.usable(account, ref)
     version = record.find(ref)
-    if unresolved.model is not None:
-        check_model(record, catalogue.find(unresolved.model).name, version=version)
+    _check_model(unresolved.model, record, version, catalogue)
     changes: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
     threshold = unresolved.request.threshold
     if threshold is not None and threshold.per_label.keys() - {DEFAULT_KEY}:

@@ -138,15 +138,18 @@ class FailedItem(Value):
 
 
 class JobRequest(Value):
-    """The request of a job, of the kind of its class (`shared.job_kinds`); `model` runs it."""
+    """The request of a job, of the kind of its class (`shared.job_kinds`); `model` runs it. With
+    `multilingual_model`, that one runs what is not English; a worker that holds both chooses.
+    """
 
     kind: str
     model: str
+    multilingual_model: str | None = Field(default=None, exclude_if=lambda name: name is None)
 
     @property
     def queue_model(self) -> str:
-        """The model in whose queue the request waits."""
-        return self.model
+        """The model in whose queue the request waits: the rarer one of two."""
+        return self.multilingual_model or self.model
 
 
 class ClassifyRequest(JobRequest):
@@ -196,7 +199,8 @@ class ClassifyRequest(JobRequest):
     @property
     def models(self) -> tuple[str, ...]:
         """The models that run it."""
-        return (self.model,) if self.nli_model is None else (self.model, self.nli_model)
+        others = (self.nli_model, self.multilingual_model)
+        return (self.model, *(name for name in others if name is not None))
 
     @property
     def reads_media(self) -> bool:
@@ -225,8 +229,8 @@ class ClassifyRequest(JobRequest):
 
     @property
     def queue_model(self) -> str:
-        """The model in whose queue the request waits: the rarer one of `hybrid`."""
-        return self.nli_model or self.model
+        """The model in whose queue the request waits: the rarer one of two."""
+        return self.nli_model or super().queue_model
 
 
 class Example(Value):
@@ -407,6 +411,9 @@ class ClassifyResult(JobResult):
     latency_ms: float = 0.0
     revision: str = ""
     cache: CacheLookup | None = None
+    # Of `auto`: the model of each item; and the items in languages that neither model knows.
+    item_models: tuple[str, ...] = ()
+    unsupported: tuple[int, ...] = ()
 
     def has_cached(self, index: int) -> bool:
         """Whether the answer of an item comes from the result cache."""

@@ -12,6 +12,7 @@ from api.http.async_response import answer, job_as_it_stands
 from api.http.cache_headers import cache_headers
 from api.http.idempotent import MARGIN_S, once
 from api.http.json_response import reply
+from api.http.model_header import model_header
 from api.http.prefer_header import Prefer
 from api.openapi.model import CACHED, IDEMPOTENCY_KEY, PREFER, WAITED, Operation
 from api.schemas import body
@@ -137,7 +138,6 @@ class _Classify:
         """The answer that the caller prefers."""
         asked = self.resolve.classify(self.said, account=middleware.caller().account)
         made = self._later(asked, job_id) if self.prefer.respond_async else self._now(asked)
-        made.headers["X-Model"] = self.resolve.catalogue.find(asked.model).name
         made.headers["X-Engine"] = asked.engine or "embedding"
         if asked.classifier is not None:
             self.uses.count(asked.classifier.account, asked.classifier.classifier_id)
@@ -154,7 +154,8 @@ class _Classify:
         assert isinstance(result, ClassifyResult)
         rendered = self.dialect.render(asked, result)
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else {}
-        headers = {**rendered.headers, **cache_headers(result), **applied}
+        model = model_header(asked, self.resolve.catalogue, result)
+        headers = {**rendered.headers, **cache_headers(result), **applied, **model}
         return reply(rendered.body, headers=headers)
 
     def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
@@ -167,7 +168,7 @@ class _Classify:
             job_id=job_id,
             metadata=self.said.metadata,
         )
-        return answer(
+        made = answer(
             job,
             asked,
             dialect=self.dialect.NAME,
@@ -175,6 +176,8 @@ class _Classify:
             prefer=self.prefer,
             timeout_s=self.timeout_s,
         )
+        made.headers.update(model_header(asked, self.resolve.catalogue))
+        return made
 
 
 def blueprint(services: Services) -> Blueprint:

@@ -12,6 +12,7 @@ from api.dependencies import Services
 from api.http import json_body, middleware
 from api.http.cache_headers import cache_headers
 from api.http.json_response import reply
+from api.http.model_header import model_header
 from api.openapi.model import CACHED, Operation
 from api.schemas import body
 from shared.dialects import classer_response, classer_texts
@@ -84,10 +85,9 @@ def blueprint(services: Services) -> Blueprint:
             rendered = render(asked, result)
             if asked.classifier is not None:
                 services.uses.count(asked.classifier.account, asked.classifier.classifier_id)
-            model = resolve.catalogue.find(asked.model).name
+            model = model_header(asked, resolve.catalogue, result)
             return reply(
-                rendered.body,
-                headers={**rendered.headers, **cache_headers(result), "X-Model": model},
+                rendered.body, headers={**rendered.headers, **cache_headers(result), **model}
             )
 
     @routes.post("/v1/classify/batch")

@@ -14,7 +14,7 @@ from api.services.worker_registry import WorkerRegistry
 from shared import service_clock
 from shared.engine_resolution import engines_of
 from shared.errors import ModelNotFound, NotFound, Unavailable
-from shared.model_catalogue import Catalogue, ModelEntry
+from shared.model_catalogue import AUTO, AutoEntry, Catalogue, ModelEntry
 from shared.types import Engine
 
 _MODEL_ID = path_id("model_id", "The `id` of a model or one of its aliases.")
@@ -62,12 +62,29 @@ def blueprint(services: Services) -> Blueprint:
             texts_served_by=catalogue.default.name if falls_back else None,
         )
 
+    def view_of_auto(auto: AutoEntry) -> ModelObject:
+        both = [view(catalogue.entries[name]) for name in auto.models]
+        update = {
+            "id": AUTO,
+            "owned_by": "pigeonhole",
+            "aliases": auto.aliases,
+            "languages": tuple(sorted({each for model in both for each in model.languages})),
+            "available": all(model.available for model in both),
+            "models": auto.models,
+            "unsupported_languages": auto.unsupported,
+        }
+        return both[0].model_copy(update=update)
+
     @routes.get("/v1/models")
     def listing() -> Response:
-        return reply(ModelList(data=[view(entry) for entry in catalogue.entries.values()]))
+        found = [] if catalogue.auto is None else [view_of_auto(catalogue.auto)]
+        found += [view(entry) for entry in catalogue.entries.values()]
+        return reply(ModelList(data=found))
 
     @routes.get("/v1/models/<path:model_id>")
     def one(model_id: str) -> Response:
+        if catalogue.auto is not None and catalogue.is_auto(model_id):
+            return reply(view_of_auto(catalogue.auto))
         try:
             return reply(view(catalogue.find(model_id)))
         except ModelNotFound as exc:

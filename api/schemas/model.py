@@ -32,6 +32,14 @@ class ModelObject(BaseModel):
         description="The model for texts that are sent under an alias of this image model while no "
         "worker holds it; null if there is none."
     )
+    models: tuple[str, ...] = Field(
+        default=(), description="Of `auto`: the models that it chooses from, by the language."
+    )
+    unsupported_languages: tuple[str, ...] = Field(
+        default=(),
+        description="Of `auto`: languages that none of its models knows. Texts in them are "
+        "answered with the warning `language_not_supported`.",
+    )
 
 
 class ModelList(BaseModel):

@@ -73,7 +73,7 @@ class Batches:
         source = said.source(self._input_name(account, said))
         rows = None if said.classify is None else self._rows(account, said)
         asked = BatchRequest(
-            model=self.default_model if rows is None else rows.ask.queue_model,
+            model=self.submit.catalogue.default.name if rows is None else rows.ask.queue_model,
             source=source,
             endpoint=said.endpoint,
             rows=rows,

@@ -12,7 +12,7 @@ from shared import ids, object_keys
 from shared.bad_items import each_item
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
-from shared.engine_resolution import with_engine
+from shared.engine_resolution import holds_both, with_engine
 from shared.errors import BrokerUnavailable, ModelNotFound, NotFound, Unavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
@@ -103,7 +103,7 @@ class RequestResolver:
             return item
 
         without = each_item(request, readable)
-        return without.model_copy(update={"model": self.catalogue.default.name})
+        return without.model_copy(update={"model": self.catalogue.default_name})
 
     def text_model(self, name: str) -> str | None:
         """The default model, where texts are sent under an alias of an image model that no worker
@@ -119,7 +119,7 @@ class RequestResolver:
             offered = self.members.offers(entry)
         except BrokerUnavailable:
             offered = True  # for all we know
-        return None if offered else self.catalogue.default.name
+        return None if offered else self.catalogue.default_name
 
     def for_images(self, asked: UnresolvedRequest) -> UnresolvedRequest:
         """What is asked of images that are not seen yet: by a model that reads them.
@@ -158,6 +158,9 @@ class RequestResolver:
         )
         if said.create is None:
             return request
+        auto = self.catalogue.auto
+        if auto is not None and not holds_both(auto, self.catalogue, self.members.holds):
+            request = request.model_copy(update={"multilingual_model": None})
         self.classifiers.check_new(account, said.create)
         if said.model is None or any(example.item.media for example in request.examples):
             return request

@@ -94,6 +94,14 @@ class Classification(Schema):
         default=False,
         description="Present with `cache`: the answer is that of an equal item, kept from before.",
     )
+    model: str | None = Field(
+        default=None, description="Present with `model: auto`: the model that answered."
+    )
+    warnings: list[Literal["language_not_supported"]] = Field(
+        default=[],
+        description="Present with `model: auto` where neither model knows the language of the "
+        "text: the answer is hardly better than chance.",
+    )
     error: ItemError | None = Field(
         default=None,
         description='Present with `errors: "per_item"` where the item is bad. `prediction` and '

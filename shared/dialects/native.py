@@ -17,6 +17,7 @@ from shared.dialects.label_texts import LabelExamples, of_labels
 from shared.dialects.metadata import Metadata
 from shared.dialects.per_item import set_aside
 from shared.dialects.problem import Problem
+from shared.dialects.protocol import Rendered
 from shared.dialects.requested import UnresolvedRequest
 from shared.schema_base import (
     MAX_ENTRIES,
@@ -27,6 +28,8 @@ from shared.schema_base import (
 from shared.types import (
     DEFAULT_KEY,
     OTHERS_KEY,
+    ClassifyRequest,
+    ClassifyResult,
     Engine,
     FailedItem,
     FileBy,
@@ -41,7 +44,7 @@ from shared.validation import refuse
 
 NAME = "native"
 ERROR: type[BaseModel] = Problem
-render, render_error = classify_response.render, problem.render_error
+render_error = problem.render_error
 own_error = problem.own_error
 
 
@@ -132,6 +135,16 @@ class ClassifyBody(ClassifyFields):
         description="What a bad item does. `fail` (default): it refuses the call. `per_item`: it "
         "has an `error` instead of an answer, costs nothing, and the others are answered.",
     )
+
+
+def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
+    """The answer of dialects of `input`, and of `auto` the model of each item."""
+    rendered = classify_response.render(request, result)
+    for row, model in zip(rendered.body["data"], result.item_models, strict=False):
+        row["model"] = model
+    for index in result.unsupported:
+        rendered.body["data"][index]["warnings"] = ["language_not_supported"]
+    return rendered
 
 
 _OWN = frozenset(ClassifyBody.model_fields) - frozenset(ClassifyFields.model_fields)

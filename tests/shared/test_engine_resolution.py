@@ -9,7 +9,7 @@ import pytest
 
 from shared.engine_resolution import AUTO_LABELS, with_engine
 from shared.errors import ConfigurationError, InvalidRequest, ModelNotFound
-from shared.model_catalogue import Catalogue, ModelEntry, load
+from shared.model_catalogue import AutoEntry, Catalogue, ModelEntry, load
 from shared.types import ClassifierVersion, ClassifyRequest, Item, Question
 
 VERSION = ClassifierVersion(account="a", classifier_id="c", version=1, file="f")
@@ -133,3 +133,38 @@ def test_an_nli_model_is_no_default_and_embeds_nothing():
 
 def test_the_temperature_of_logits_is_one():
     assert (SMALL.temperature, EMBEDDER.temperature) == (1.0, 0.06)
+
+
+class TestAuto:
+    WIDE = ModelEntry(name="wide", engine="hashing")
+    PAIR = AutoEntry(english="embedder", multilingual="wide", aliases=("many-languages",))
+    CATALOGUE = Catalogue([EMBEDDER, WIDE, SMALL], default="auto", auto=PAIR)
+
+    def resolve(self, worker: Worker, **fields: Any) -> ClassifyRequest:
+        asked = {"model": "auto", "questions": (Question(labels=("a", "b")),), **fields}
+        request = ClassifyRequest(items=(Item(text="one"),), **asked)
+        return with_engine(request, catalogue=self.CATALOGUE, holds=worker, texts_only=True)
+
+    @pytest.mark.parametrize("name", ["auto", "many-languages"])
+    def test_is_both_models_in_the_queue_of_the_rarer_one(self, name: str):
+        request = self.resolve(Worker("embedder", "wide"), model=name)
+
+        assert request.models == ("embedder", "wide")
+        assert request.queue_model == "wide"
+
+    def test_is_the_english_one_where_no_worker_holds_both(self):
+        assert self.resolve(Worker("embedder")).models == ("embedder",)
+
+    def test_is_the_english_one_beside_an_nli_model(self):
+        request = self.resolve(Worker("embedder", "wide", "nli-s"), engine="hybrid")
+
+        assert request.models == ("embedder", "nli-s")
+
+    def test_leaves_a_model_that_is_named_alone(self):
+        request = self.resolve(Worker("embedder", "wide"), model="embedder")
+
+        assert request.models == ("embedder",)
+
+    def test_must_name_models_of_the_catalogue(self):
+        with pytest.raises(ConfigurationError, match="'wide' is not in the catalogue"):
+            Catalogue([EMBEDDER], default="auto", auto=self.PAIR)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.cached_results import without
 from shared.dialects.classify_response import place_of
 from shared.errors import DeadlineExceeded, FieldError, PigeonholeError
 from shared.jobs import Job
@@ -34,6 +35,7 @@ from workers.classifier_cache import ClassifierCache
 from workers.core.evaluation import margins
 from workers.core.selection import NONE, select, thresholds
 from workers.embedding.items import ItemEmbedder
+from workers.embedding.languages import LanguagePair, Languages
 from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
 from workers.futures import gathered, mapped
@@ -95,8 +97,8 @@ class ClassifyHandler:
         self,
         request: ClassifyRequest,
         context: WorkContext,
-    ) -> PendingClassification:
-        """Hand the request's windows to its model.
+    ) -> PendingClassification | MergedClassification:
+        """Hand the request's windows to its model, or each item's to the model of its language.
 
         Args:
             request: within the limits, but for the tokens of its items.
@@ -107,6 +109,39 @@ class ClassifyHandler:
             InvalidRequest: The template has no placeholder, or the model reads no images.
             Unavailable: This process does not hold the model, or the model has stopped.
         """
+        if request.multilingual_model is not None:
+            return self._by_language(request, context)
+        return self._begun(request, context)
+
+    def _by_language(self, request: ClassifyRequest, context: WorkContext) -> MergedClassification:
+        """Begin a request of `auto`: as one of each model that has items."""
+        request = request.with_shared_media
+        english, multilingual = (model_of(self._models, name) for name in request.models)
+        pair = LanguagePair(english=english, multilingual=multilingual)
+        languages = pair.of_items(request.items)
+        of_english = frozenset(range(len(request.items))).difference(languages.others)
+        parts: list[PendingClassification] = []
+        try:
+            for model, passed in ((english, languages.others), (multilingual, of_english)):
+                if len(passed) == len(request.items):
+                    continue
+                part = without(request, {*passed, *request.cached}) if passed else request
+                update = {"model": model.entry.name, "multilingual_model": None}
+                parts.append(self._begun(part.model_copy(update=update), context))
+        except BaseException:
+            for part_begun in parts:
+                part_begun.cancel()
+            raise
+        revisions = (model.scoring_revision for model in (english, multilingual))
+        return MergedClassification(
+            request=request,
+            parts=parts,
+            languages=languages,
+            revision=revision_of_models(revisions),
+        )
+
+    def _begun(self, request: ClassifyRequest, context: WorkContext) -> PendingClassification:
+        """Hand the windows of all items to one model."""
         model = model_of(self._models, request.model)
         request = request.with_shared_media
         aside = {each.index: error_of(each.failure) for each in request.refused}
@@ -262,6 +297,61 @@ class PendingClassification:
             item_tokens=views.tokens,
             visual_tokens=views.visual_tokens,
             revision=self.revision,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedClassification:
+    """A request of `auto`. Each part has all items, and passes over those of the other model."""
+
+    request: ClassifyRequest
+    parts: Sequence[PendingClassification]
+    languages: Languages
+    revision: str
+
+    @property
+    def item_tokens(self) -> tuple[int, ...]:
+        """What each item cost, once the result is there."""
+        return tuple(map(sum, zip(*(part.item_tokens for part in self.parts), strict=True)))
+
+    @property
+    def item_visual_tokens(self) -> tuple[int, ...]:
+        """Of `item_tokens`, those of images."""
+        return tuple(map(sum, zip(*(part.item_visual_tokens for part in self.parts), strict=True)))
+
+    def cancel(self) -> None:
+        """Take what still waits out of the queues; `result` then raises CancelledError."""
+        for part in self.parts:
+            part.cancel()
+
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call once all scores are there, or failed; in the thread of the last one."""
+        gathered([future for part in self.parts for future in part.scores], call)
+
+    def answer(self) -> ClassifyResult:
+        """As that of `PendingClassification`."""
+        return answered(self.request, self.result())
+
+    def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
+        """The answers of both models, as `PendingClassification.result`."""
+        results = [part.result(timeout_s=timeout_s) for part in self.parts]
+        failed = {each.index: each for result in results for each in result.failed}
+        alike = {(each.group, each.labels): each for r in results for each in reversed(r.alike)}
+        return ClassifyResult(
+            answers=tuple(
+                next((answers for answers in of_item if answers), ())
+                for of_item in zip(*(result.answers for result in results), strict=True)
+            ),
+            usage=sum((result.usage for result in results), Usage()),
+            windowed=tuple(sorted({i for result in results for i in result.windowed})),
+            files=tuple(file for result in results for file in result.files),
+            failed=tuple(failed[index] for index in sorted(failed)),
+            alike=tuple(alike.values()),
+            item_tokens=self.item_tokens,
+            visual_tokens=self.item_visual_tokens,
+            revision=self.revision,
+            item_models=self.languages.models,
+            unsupported=self.languages.unsupported,
         )
 
 

@@ -58,7 +58,9 @@ class ExampleFiles:
         model = request.model
         if request.file.default_model and request.create is not None:
             model = model_for([example.item for example in read.examples], self.catalogue).name
-        found = request.model_copy(update={"examples": read.examples, "model": model})
+        multilingual = request.multilingual_model if model == request.model else None
+        update = {"examples": read.examples, "model": model, "multilingual_model": multilingual}
+        found = request.model_copy(update=update)
         self.limits.check_training(found, place=read.place)
         return found.model_copy(update={"examples": self._looked_up(job, model, read.examples)})
 

@@ -26,6 +26,7 @@ from shared.types import Example, NewClassifier, TrainRequest, Usage
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder
+from workers.embedding.languages import LanguagePair
 from workers.embedding.loaded_model import LoadedModel
 from workers.handlers import example_store, relabel, training_set
 from workers.handlers.commit_version import commit_once
@@ -58,7 +59,7 @@ class TrainHandler:
             CancelledError: The job was cancelled, or the lease lost.
         """
         body = self.example_files.training(job, body, hold.check)
-        model = training_set.model_of(self.models, body.model)
+        model = self._model_of(body)
         record = self._made_before(job, body.classifier_id, new=body.create is not None)
         again = record is not None
         # Seen again by an attempt that only has to say what the one before made: what it cost.
@@ -155,6 +156,19 @@ class TrainHandler:
             )
             record = self._first(draft, body.create, hold)
         return self._result(job, record, record.versions[0].samples, Usage())
+
+    def _model_of(self, body: TrainRequest) -> LoadedModel:
+        """The model of a request: under `auto`, that of the language of most examples.
+
+        Raises:
+            Unavailable: This process does not hold it.
+        """
+        model = training_set.model_of(self.models, body.model)
+        other = self.models.get(body.multilingual_model or "")
+        if other is None:
+            return model
+        pair = LanguagePair(english=model, multilingual=other)
+        return pair.of_items([example.item for example in body.examples]).most
 
     def _made_before(self, job: Job, classifier_id: str, *, new: bool = False) -> Classifier | None:
         """The record, if an earlier attempt of the job has made its version.

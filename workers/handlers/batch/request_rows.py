@@ -36,6 +36,7 @@ from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
 from workers.handlers.classify import (
     ClassifyHandler,
+    MergedClassification,
     PendingClassification,
     answered,
     context_of,
@@ -126,7 +127,7 @@ class Requests:
             PigeonholeError: What is wrong with it.
         """
         dialect, said = pick(row.body(schema_checks="input"))
-        parsed = dialect.parse(said, default_model=self.catalogue.default.name)
+        parsed = dialect.parse(said, default_model=self.catalogue.default_name)
         request = resolved(
             parsed,
             account=job.account,
@@ -145,7 +146,9 @@ class Requests:
         request = request.model_copy(update={"model": model})
         return RowRequest(row=row, place=place, dialect=dialect, request=request)
 
-    def _begun(self, job: Job, group: list[RowRequest]) -> PendingClassification:
+    def _begun(
+        self, job: Job, group: list[RowRequest]
+    ) -> PendingClassification | MergedClassification:
         items: list[Item] = []
         aside: list[FailedItem] = []
         for asked in group:
@@ -157,11 +160,12 @@ class Requests:
 
 
 def _shared_out(
-    group: list[RowRequest], pending: PendingClassification
+    group: list[RowRequest], pending: PendingClassification | MergedClassification
 ) -> Iterator[tuple[RowRequest, ClassifyResult]]:
     """What each request of a group would have been answered by itself."""
     result = pending.result(timeout_s=PART_LIMIT_S)
     windowed = frozenset(result.windowed)
+    unsupported = frozenset(result.unsupported)
     files = {file.index: file for file in result.files}
     failed = {each.index: each for each in result.failed}
     tokens, visual = pending.item_tokens, pending.item_visual_tokens
@@ -183,6 +187,8 @@ def _shared_out(
                 labels=result.labels,
                 files=tuple(_moved(files[i], first) for i in here if i in files),
                 failed=tuple(_moved(failed[i], first) for i in here if i in failed),
+                item_models=result.item_models[first:last],
+                unsupported=tuple(i - first for i in here if i in unsupported),
             ),
         )
         first = last

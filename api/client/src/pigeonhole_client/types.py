@@ -59,6 +59,8 @@ class Classification(Record, frozen=True, kw_only=True):
     truncated: bool | None = None
     file: dict[str, Any] | None = None
     cached: bool | None = None
+    model: str | None = None
+    warnings: list[str] = []
     error: Problem | None = None
 
 
@@ -354,7 +356,8 @@ class File(Record, frozen=True, kw_only=True):
 
 class Model(Record, frozen=True, kw_only=True):
     """A model of the catalogue. `available`: whether a running worker holds it; `kind`: `embedding`
-    or `nli`; `engines`: the values of `engine` for requests with it.
+    or `nli`; `engines`: the values of `engine` for requests with it. Of `auto`, `models` are those
+    that it chooses from.
     """
 
     id: str
@@ -364,6 +367,8 @@ class Model(Record, frozen=True, kw_only=True):
     kind: str = ""
     engines: list[str] = []
     available: bool = False
+    models: list[str] = []
+    unsupported_languages: list[str] = []
 
 
 class RetrainingSettings(Record, frozen=True, kw_only=True):
