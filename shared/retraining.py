@@ -213,12 +213,14 @@ class RunMetrics(Value):
 class SignificanceTest(Value):
     """The paired test of the gain; `interval` has the confidence of the gate.
 
-    `hypothesis` is what the gate asks of the challenger. `metric`, `champion` and `challenger` are
-    the metric of the gate and its values; those of a record of a version without them are None.
+    `hypothesis` and `minimum_gain` are what the gate asks of the challenger. `metric`, `champion`
+    and `challenger` are the metric of the gate and its values; those of a record of a version
+    without them are None.
     """
 
     statistic: Statistic
     hypothesis: TestName = "not_worse"
+    minimum_gain: float = 0.0
     confidence: float = 0.95
     metric: MetricName = "macro_f1"
     champion: float | None = None

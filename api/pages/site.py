@@ -6,24 +6,32 @@ the browser keeps for one tab. Nothing is loaded from another host, and nothing 
 
 from __future__ import annotations
 
+from functools import cache
+
 from flask import Blueprint, Response, render_template
 
 from api.http import middleware
+from api.reports.page import style_source
 
 STATIC = "/static"
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data: blob:",  # images that the visitor drops, and plots fetched with a key
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",  # scripts handle all forms: none may put its fields into a URL
-        "frame-ancestors 'none'",
+
+
+@cache
+def policy() -> str:
+    """The Content-Security-Policy of the pages and their files."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            # The style of a report, which the dashboard opens in a tab with the policy of its own.
+            f"style-src 'self' {style_source()}",
+            "img-src 'self' data: blob:",  # images of the visitor, and plots fetched with a key
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",  # scripts handle all forms: none may put its fields into a URL
+            "frame-ancestors 'none'",
+        )
     )
-)
-"""The Content-Security-Policy of the pages and their files."""
 
 
 def blueprint() -> Blueprint:
@@ -46,7 +54,7 @@ def blueprint() -> Blueprint:
 
     @routes.after_request
     def protect(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Content-Security-Policy"] = policy()
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-cache"  # asked again by ETag: versions never mix
         return response

@@ -104,7 +104,25 @@ def _evidence(run: Run) -> Iterator[str]:
         f"{_share(before, total)} correctly, and {new} {_share(after, total)}."
     )
     if run.test is not None:
+        if run.status == "rejected":
+            yield from _demand(run.test)
         yield _chance(run.test)
+
+
+def _demand(test: SignificanceTest) -> Iterator[str]:
+    """What the gate asks for, where the challenger does not reach it."""
+    figure = METRICS[test.metric]
+    better, worse = ("fall", "rise") if test.metric == "cost" else ("rise", "fall")
+    least = f"{abs(test.minimum_gain):.3f}"
+    if test.gain < test.minimum_gain:
+        if test.minimum_gain > 0:
+            yield f"The gate asks that {figure} {better}s by at least {least}, and it does not."
+        elif test.minimum_gain < 0:
+            yield f"The gate allows {figure} to {worse} by {least}, and it {worse}s by more."
+        else:
+            yield f"The gate asks that {figure} does not {worse}, and it {worse}s."
+    elif not test.passed and test.hypothesis == "better":
+        yield f"The gate asks that {figure} {better}s by more than chance explains."
 
 
 def _chance(test: SignificanceTest) -> str:

@@ -127,6 +127,7 @@ class TestThePage:
         assert "<h1>Version 3 was not promoted.</h1>" in head
         assert "Callers of desk@champion get version 2, as before the run." in head
         assert "version 2 labels 270 (90%) correctly, and version 3 180 (60%)" in head
+        assert "The gate asks that the mean F1 of the labels does not fall, and it falls." in head
         assert "Chance does not explain the loss." in head
         assert "60 rows: 44 to learn, 10 held out for the comparison, 3 known before" in head
         assert "the next run tries them again" in head

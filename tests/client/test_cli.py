@@ -90,6 +90,67 @@ ALL = dict(commands(cli, "pigeonhole"))
 EXIT_STATUS = {"pigeonhole retrain": 3}  # three examples are too few for a promotion
 
 
+def night(day: int) -> bytes:
+    """Sixty new examples of a day."""
+    rows = [
+        f"{label} {thing} {day} number {n},{label}"
+        for n in range(30)
+        for label, thing in zip(LABELS, ("rose", "leaf"), strict=True)
+    ]
+    return "\n".join(["text,label", *rows]).encode()
+
+
+def waiting_run(client: Pigeonhole, name: str, folder: Path) -> str:
+    """The id of a run that waits for a decision."""
+    file = folder / "night.csv"
+    file.write_bytes(night(1))
+    gate = {"minimum_gain": -1.0, "maximum_label_drop": None, "maximum_ece": None}
+    client.retraining.put(name, promote="ask", holdout={"share": 0.3}, gate=gate)
+    client.retraining.add_file(name, client.files.upload(file).id)
+    run = client.retraining.wait(name, client.retraining.start(name).id)
+    assert run.status == "waiting", run.reasons
+    return run.id
+
+
+def test_nights_are_promoted_rejected_and_reported_with_their_reasons(
+    shell: Shell, client: Pigeonhole
+) -> None:
+    for classifier in client.classifiers.list():
+        client.classifiers.delete(classifier.classifier_id)
+    client.train(shell.folder / "examples.csv", name="colours")
+    client.retraining.put("colours", holdout={"share": 0.3}, gate={"maximum_ece": None})
+    (shell.folder / "monday.csv").write_bytes(night(1))
+    (shell.folder / "tuesday.csv").write_bytes(night(2))
+    (shell.folder / "wednesday.csv").write_bytes(night(3).replace(b",red", b","))
+
+    monday = shell.run("pigeonhole retrain colours --new monday.csv --wait --json")
+    client.retraining.update("colours", gate={"minimum_gain": 1.0})  # which no version reaches
+    tuesday = shell.run("pigeonhole retrain colours --new tuesday.csv --wait --report night.html")
+    wednesday = shell.run("pigeonhole retrain colours --new wednesday.csv --wait")
+
+    assert monday.returncode == 0, monday.stdout + monday.stderr
+    assert json.loads(monday.stdout)["decision"]["outcome"] == "promote"
+    assert tuesday.returncode == 3, tuesday.stdout + tuesday.stderr
+    assert "below the minimum of 1.000" in tuesday.stdout
+    assert wednesday.returncode == 1
+    assert "rows are bad" in wednesday.stderr
+    page = (shell.folder / "night.html").read_text("utf-8")
+    assert "<h1>Version 3 was not promoted.</h1>" in page
+    listed = shell.run("pigeonhole runs list colours")
+    rows = listed.stdout.splitlines()[1:]
+    assert [row.split()[3] for row in rows] == ["failed", "rejected", "promoted"]
+    assert "rows are bad" in rows[0]
+    assert "macro_f1" in rows[1]
+    run = next(client.retraining.runs("colours", limit=1))
+    assert run.reasons == [run.error]
+    assert client.retraining.report("colours", run.id).startswith("<!doctype html>")
+    back = shell.run("pigeonhole runs rollback colours")
+    assert back.stdout == "version 1 of colours is live\n"
+    refused = shell.run(f"pigeonhole runs promote colours {run.id}")
+    assert (refused.returncode, "only a run that is waiting" in refused.stderr) == (1, True)
+    assert shell.run("pigeonhole retrain colours --report x.html").returncode == 2
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_help_of_each_command_ends_with_an_example_that_runs(
     name: str, shell: Shell, stack: Stack, client: Pigeonhole
@@ -109,6 +170,10 @@ def test_the_help_of_each_command_ends_with_an_example_that_runs(
     tagged = client.batches.tag(rows, LABELS)
     submitted = stack.submit()
     running = {}
+    if name.startswith("pigeonhole runs"):
+        running["RUN"] = waiting_run(client, "inbox", shell.folder)
+    if name == "pigeonhole runs rollback":
+        client.retraining.promote("inbox", running["RUN"])
     if held:
         stack.send("worker", signal.SIGSTOP)
     try:

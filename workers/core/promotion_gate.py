@@ -115,6 +115,7 @@ def judge(
         test=SignificanceTest(
             statistic=gate.statistic,
             hypothesis=gate.test,
+            minimum_gain=gate.minimum_gain,
             confidence=gate.confidence,
             metric=gate.metric,
             champion=_short(_sign(gate) * at[0]),

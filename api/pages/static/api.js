@@ -9,8 +9,9 @@ export const key = {
   set: (value) => sessionStorage.setItem(KEY, value),
 };
 
-/** The absolute address of a path such as `v1/classify`. */
-export const address = (path) => new URL(path.replace(/^\//, ""), BASE).href;
+/** The absolute address of a path such as `v1/classify`; one of an answer may have the prefix. */
+export const address = (path) =>
+  new URL(path.startsWith(BASE.pathname) ? path : path.replace(/^\//, ""), BASE).href;
 
 /** An answer that is no success. */
 export class ApiError extends Error {
@@ -89,6 +90,22 @@ export async function download(path, name) {
   const url = URL.createObjectURL(await (await send(path)).blob());
   Object.assign(document.createElement("a"), { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Shows what a path answers, such as a report, in a tab of its own. */
+export async function openTab(path, type) {
+  const response = await send(path, { headers: { Accept: type } });
+  const url = URL.createObjectURL(await response.blob());
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  if (!window.open(url)) throw new Error("Allow pop-ups of this page, so that it can open a tab.");
+}
+
+/** The plot of a path as an image; it cannot be named by its URL, which needs the key. */
+export async function image(path, alt, { signal } = {}) {
+  const url = URL.createObjectURL(await (await send(path, { signal })).blob());
+  const picture = Object.assign(document.createElement("img"), { src: url, alt, className: "chart" });
+  picture.addEventListener("load", () => URL.revokeObjectURL(url));
+  return picture;
 }
 
 /** What this version of the API offers, from its OpenAPI document. */

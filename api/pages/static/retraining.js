@@ -1,8 +1,9 @@
 /** The retraining of a classifier: its schedule, and its runs with the reasons of each decision. */
 
-import { call } from "./api.js";
+import { call, image, openTab } from "./api.js";
 import { action, form } from "./actions.js";
 import { count, el, facts, field, moment, select, table } from "./dom.js";
+import { progress } from "./progress.js";
 
 const PATH = "/v1/classifiers/{classifier_id}/retraining/runs";
 const RUNS = 20;
@@ -21,8 +22,20 @@ export async function retraining({ path, offer, signal, again }) {
     settings ? schedule(settings) : el("p", { class: "hint" }, "This classifier is not retrained."),
     schedulingForm(settings, path, again),
     settings ? controls(settings, path, again) : null,
+    await learningCurve(runs, path, signal),
     settings && !runs.length ? el("p", { class: "hint" }, "No run yet.") : null,
     runs.map((run, index) => runDetails(run, { path, again, open: index === 0 })));
+}
+
+/** The figures of the live version and of all challengers, up to the newest run that has compared. */
+async function learningCurve(runs, path, signal) {
+  const newest = runs.find((run) => run.metrics);
+  if (!newest) return null;
+  const plot = `${path}/retraining/runs/${newest.id}/plots/learning_curve.svg`;
+  const { champion, challenger } = newest.metrics;
+  const live = newest.status === "promoted" ? challenger : champion;
+  return el("figure", {}, el("figcaption", {}, "Macro F1 on the holdout, run by run"),
+    await image(plot, `Learning curve over runs: macro F1 of the live version is ${digits(live.macro_f1)}`, { signal }));
 }
 
 const schedule = (settings) => facts([
@@ -83,11 +96,14 @@ function runDetails(run, { path, again, open }) {
   return el("details", { open },
     el("summary", {}, el("span", { class: "tag" }, run.status), " ", moment(run.started_at),
       run.dry_run ? " (dry run)" : ""),
+    run.finished_at ? null : progress({ ...run.progress, failed: 0 }),
     run.error ? el("p", { class: "error" }, run.error) : null,
     decision ? [el("h3", {}, `Decision: ${decision.outcome}`),
       el("ul", {}, decision.reasons.map((reason) => el("li", {}, reason)))] : null,
-    run.status === "waiting" ? el("p", { class: "row" },
-      action("Promote", decide("promote")), action("Reject", decide("reject"), { danger: true })) : null,
+    el("p", { class: "row" },
+      action("Open the report", () => openTab(`${path}/retraining/runs/${run.id}/report`, "text/html")),
+      run.status === "waiting"
+        ? [action("Promote", decide("promote")), action("Reject", decide("reject"), { danger: true })] : null),
     facts([
       ["Champion", run.champion && `version ${run.champion}`],
       ["Challenger", run.challenger && `version ${run.challenger}`],

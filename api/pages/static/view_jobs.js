@@ -55,7 +55,7 @@ export async function jobView({ place, argument, signal }) {
   const render = (job) => {
     live.replaceChildren(
       facts([
-        ["Kind", job.kind], ["Status", status(job)], ["Created", moment(job.created_at)],
+        ["Kind", job.kind], ["Status", status(job)], ["Phase", job.phase], ["Created", moment(job.created_at)],
         ["Started", moment(job.started_at)], ["Ended", moment(job.finished_at)],
         ["Kept until", moment(job.expires_at)], ["Tokens", String(job.usage.total_tokens)],
         ["Metadata", job.metadata && JSON.stringify(job.metadata)],

@@ -16,6 +16,7 @@ from pigeonhole_client.cli.context import Group
 from pigeonhole_client.cli.moved import MOVED
 from pigeonhole_client.cli.objects import batches, classifiers, jobs
 from pigeonhole_client.cli.retrain import retrain
+from pigeonhole_client.cli.runs import runs
 from pigeonhole_client.cli.setup import completion, login
 from pigeonhole_client.cli.tag import tag
 from pigeonhole_client.errors import ConfigurationError, Error
@@ -39,7 +40,7 @@ def cli(context: click.Context, url: str | None, api_key: str | None) -> None:
 
 
 _COMMANDS = (
-    classify, train, evaluate, retrain, tag, batches, jobs, classifiers, login, completion,
+    classify, train, evaluate, retrain, runs, tag, batches, jobs, classifiers, login, completion,
 )  # fmt: skip
 for _command in (*_COMMANDS, *MOVED):
     cli.add_command(_command)

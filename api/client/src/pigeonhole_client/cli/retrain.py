@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from pigeonhole_client._sync.client import Pigeonhole
 from pigeonhole_client.cli import context
 from pigeonhole_client.cli.context import Command, as_json, echo_fields, echo_json
-from pigeonhole_client.errors import NotFound
-from pigeonhole_client.types import RetrainingRun
+from pigeonhole_client.cli.runs import echo_run
+from pigeonhole_client.errors import ConfigurationError, NotFound
 
 NOT_PROMOTED = 3
 
@@ -24,6 +26,7 @@ NOT_PROMOTED = 3
 )
 @click.option("--dry-run", is_flag=True, help="Train and judge, but change nothing.")
 @click.option("--wait", is_flag=True, help="Wait for the decision.")
+@click.option("--report", metavar="FILE", help="With --wait: where the report goes, as HTML.")
 @as_json
 @click.pass_context
 def retrain(
@@ -33,6 +36,7 @@ def retrain(
     files: tuple[str, ...],
     dry_run: bool,
     wait: bool,
+    report: str | None,
     as_json: bool,
 ) -> int:
     """Retrain the classifier NAME, and promote the new version if it is better.
@@ -40,6 +44,8 @@ def retrain(
     A classifier without a retraining gets one with the default settings. Exit status with --wait: 0
     promoted, 3 not promoted, 1 failed.
     """
+    if report and not wait:
+        raise ConfigurationError("--report needs --wait: a report is of a run that has ended")
     client = context.open_client(ctx)
     _ensure(client, name)
     for file in files:
@@ -52,10 +58,12 @@ def retrain(
             echo_fields([("job", job.id), ("status", job.status)])
         return 0
     run = client.retraining.wait(name, job.id)
+    if report:
+        Path(report).write_text(client.retraining.report(name, run.id), "utf-8")
     if as_json:
         echo_json(run.to_dict())
     else:
-        _show(run)
+        echo_run(run)
     return 0 if run.status == "promoted" else NOT_PROMOTED
 
 
@@ -65,19 +73,3 @@ def _ensure(client: Pigeonhole, name: str) -> None:
     except NotFound:
         client.classifiers.get(name)  # the classifier itself must be there
         client.retraining.put(name)
-
-
-def _show(run: RetrainingRun) -> None:
-    counts = run.counts
-    echo_fields(
-        [
-            ("run", run.id),
-            ("status", run.status),
-            ("champion", run.champion),
-            ("challenger", run.challenger),
-            ("new examples", counts.get("new")),
-            ("held out", counts.get("held_out")),
-        ]
-    )
-    for reason in run.decision.reasons if run.decision else []:
-        click.echo(reason)

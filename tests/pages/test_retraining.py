@@ -1,0 +1,131 @@
+"""A retraining in a real browser: a rejected night, its report, and decisions by hand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.browser import Visit
+from tests.pages.test_dashboard import WORK_MS, view
+from tests.stack import Stack
+
+pytestmark = [pytest.mark.integration, pytest.mark.pages]
+
+NAME = "night-desk"
+RUNS = f"/v1/classifiers/{NAME}/retraining/runs"
+THINGS = {
+    "delivery": ("parcel", "courier", "package", "shipment", "delivery van"),
+    "billing": ("invoice", "refund", "card payment", "receipt", "direct debit"),
+    "access": ("password", "login", "account lock", "sign-in link", "username"),
+}
+PROBLEMS = ("is wrong", "has not come", "is missing since Monday", "does not work", "came twice")
+
+
+def night(stack: Stack, day: int, *, damaged: bool = False) -> dict[str, Any]:
+    """A run on 150 new examples of a day; the labels of a damaged one are drawn by lot."""
+    lot = random.Random(day)
+    examples = [
+        (lot.choice(list(THINGS)) if damaged else team, f"The {thing} {problem}, ticket {day}{n}.")
+        for team, things in THINGS.items()
+        for thing in things
+        for problem in PROBLEMS
+        for n in (1, 2)
+    ]
+    items = [{"input": text, "label": label} for label, text in examples]
+    stack.call("POST", f"/v1/classifiers/{NAME}/feedback", {"items": items})
+    job = stack.call("POST", RUNS, {}).json()
+    stack.until(
+        "the run has ended",
+        lambda: stack.job(job["id"])["finished_at"],
+        timeout_s=WORK_MS / 1000,
+    )
+    return dict(stack.call("GET", f"{RUNS}?limit=1").json()["data"][0])
+
+
+@pytest.fixture(scope="module")
+def rejected(stack: Stack) -> dict[str, Any]:
+    """The run of a rejected night after a promoted one."""
+    examples = [
+        {"text": f"A question about my {things[0]}.", "label": team}
+        for team, things in THINGS.items()
+    ]
+    stack.call("POST", "/v1/train", {"name": NAME, "input": examples})
+    settings = {"holdout": {"share": 0.3}, "gate": {"maximum_ece": None}}
+    stack.call("PUT", f"/v1/classifiers/{NAME}/retraining", settings)
+    assert night(stack, 1)["status"] == "promoted"
+    run = night(stack, 2, damaged=True)
+    assert run["status"] == "rejected", run["decision"]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"), [(360, False), (360, True), (1280, False)], ids=["narrow", "dark", "wide"]
+)
+def test_the_report_is_accessible_in_every_window_and_says_why(
+    stack: Stack,
+    visit: Callable[..., Visit],
+    rejected: dict[str, Any],
+    images: Path | None,
+    width: int,
+    dark: bool,
+):
+    tab = visit(width=width, dark=dark)
+    tab.page.set_extra_http_headers({"Authorization": f"Bearer {stack.key}"})
+    page = tab.open(rejected["report_url"])
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Version 3 was not promoted.")
+    expect(page.get_by_role("img")).to_have_count(5)
+    style = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert style == ("rgb(18, 23, 30)" if dark else "rgb(244, 246, 249)")
+    tab.assert_accessible()
+    if images and width > 1000:
+        head = {"x": 160, "y": 0, "width": 960, "height": 1500}
+        page.screenshot(path=images / "report.png", full_page=True, clip=head)
+
+
+def test_the_dashboard_shows_the_reasons_opens_the_report_and_decides(
+    stack: Stack, visit: Callable[..., Visit], rejected: dict[str, Any]
+):
+    tab = visit()
+    page = tab.open("/dashboard", key=stack.key)
+    at = f"classifiers/{rejected['classifier_id']}"
+    view(page, at)
+    newest = page.locator("details[open]").first
+    expect(newest.locator("summary")).to_contain_text("rejected")
+    expect(newest.locator("li").first).to_contain_text("macro_f1")
+    curve = page.get_by_role("img", name="Learning curve over runs")
+    assert curve.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    tab.assert_accessible()
+
+    with page.context.expect_page() as opened:
+        newest.get_by_role("button", name="Open the report").click()
+    report = opened.value
+    expect(report.get_by_role("heading", level=1)).to_have_text("Version 3 was not promoted.")
+    assert report.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "960px"
+
+    stack.call(
+        "PATCH",
+        f"/v1/classifiers/{NAME}/retraining",
+        {"promote": "ask", "gate": {"minimum_gain": -1.0, "maximum_label_drop": None}},
+    )
+    assert night(stack, 3)["status"] == "waiting"
+    _again(page, at)
+    page.get_by_role("button", name="Promote", exact=True).click()
+    expect(page.locator("details summary").first).to_contain_text("promoted")
+    expect(page.locator("details[open] li").first).to_have_text("promoted by hand")
+    promoted = stack.call("GET", f"/v1/classifiers/{NAME}").json()["aliases"]
+    page.get_by_role("button", name="Roll back the last promotion").click()
+    page.get_by_role("button", name="Yes").click()
+    expect(page.locator("details[open]").first).to_contain_text("Rolled back")
+    back = stack.call("GET", f"/v1/classifiers/{NAME}").json()["aliases"]
+    assert back == {"champion": promoted["previous"], "previous": promoted["champion"]}
+
+
+def _again(page: Page, at: str) -> None:
+    view(page, "classifiers")
+    view(page, at)
