@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -28,6 +29,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(PigeonholeError, answer)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, answer)
+    app.after_request(_relative)
 
 
 def answer(error: Exception, status: HTTPStatus | None = None) -> Response:
@@ -88,4 +90,16 @@ def _answer_http(error: HTTPException) -> BaseResponse:
     response = answer(known, status)
     if allowed:
         response.headers["Allow"] = allowed
+    return response
+
+
+def _relative(response: Response) -> Response:
+    """Take scheme and host out of a redirect of the routing: a proxy may not forward its own.
+
+    Flask calls no error handler for such a redirect.
+    """
+    if response.status_code == HTTPStatus.PERMANENT_REDIRECT:
+        location = urlsplit(response.headers["Location"])._replace(scheme="", netloc="").geturl()
+        response.headers["Location"] = location
+        response.set_data(b"")
     return response

@@ -219,6 +219,13 @@ class TestDocs:
                     assert "://" not in answer.headers.get("Location", ""), path
 
 
+def test_the_prefix_by_itself_leads_to_the_page_below_it_on_any_host(make: Callable[..., World]):
+    answer = make(**PREFIXED).app.test_client().get(PREFIXED["path_prefix"])
+
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"{PREFIXED['path_prefix']}/"
+
+
 def test_the_scheme_and_the_host_are_those_of_the_client(make: Callable[..., World]):
     world = make(trusted_proxies="10.0.0.0/8")
     world.app.add_url_rule("/url", view_func=lambda: request.url)

@@ -167,7 +167,8 @@ def _refused(places: BucketAllowlist) -> Iterator[None]:
     except (ObjectMissing, ConfigurationError):
         refuse(
             places.field,
-            "does not exist, or the service's credentials give no access to it; check the "
+            "does not exist, or the service's credentials give no access to it; a prefix ends "
+            "in /, and wildcards are not supported. Check the "
             "URL, or ask the operator",
         )
 

@@ -95,6 +95,39 @@ def test_others_are_guessed_by_their_letters(text: str, encoding: str, times: in
     assert (data.decode(found), bom) == (text * times, False)
 
 
+CZECH = """1;Dobrý den, objednal jsem boty a dosud nepřišly.
+2;Zboží dorazilo poškozené, žádám o vrácení peněz.
+"""
+POLES = """1;Zamówiłem buty i do tej pory nie dotarły, gdzie są?
+2;Proszę o zwrot pieniędzy, obciążono mnie dwa razy.
+"""
+HUNGARIAN = """1;Két hete rendeltem cipőt, de még nem érkezett meg.
+2;Köszönöm a gyors ügyintézést, nagyszerű volt!
+"""
+LATVIAN = """1;Pirms divām nedēļām pasūtīju apavus, bet sūtījums vēl nav pienācis.
+2;Prece ir bojāta, un trūkst instrukcijas. Kāpēc tāda kļūme, lūdzu?
+"""
+TURKISH = """1;İki hafta önce sipariş ettim, hâlâ gelmedi.
+2;Şifre değil, çözüm için teşekkür ederim, şükür.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (CZECH, "cp1250"), (CZECH, "iso8859_2"), (CZECH, "cp852"), (POLES, "cp1250"),
+        (POLES, "cp852"), (HUNGARIAN, "cp1250"), (HUNGARIAN, "cp852"), (LATVIAN, "cp1257"),
+        (TURKISH, "cp1254"), (TURKISH, "cp857"),
+        ("1;déjà vu à Noël\n", "cp1252"), ("1;São Paulo\n2;informação\n", "cp1252"),
+        ("1;São Paulo\n2;informação\n", "cp850"), ("1;Kosten 15 € für Müller\n", "iso8859_15"),
+    ],
+)  # fmt: skip
+def test_languages_of_europe_are_told_by_their_alphabets(text: str, encoding: str):
+    data = f"id;text\n{text}".encode(encoding)
+
+    assert data.decode(encoding_of(data, None)[0]) == f"id;text\n{text}"
+
+
 UMLAUTS = "Nr;Text\r\n1;Können Sie die Tür öffnen?\r\n2;Die Männer hätten gern mehr Öl\r\n"
 WESTERN = {
     "german": GERMAN,

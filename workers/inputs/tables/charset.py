@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 
 import charset_normalizer
 
+from workers.inputs.tables.alphabets import is_latin9, is_western_language, other_encoding
+
 # The encodings that tables use in practice. Among all 97 encodings of the library, rare ones such
 # as cp775 win over cp1252 for a line of Spanish.
 _CANDIDATES = [
@@ -23,7 +25,7 @@ _CANDIDATES = [
 _LATIN = {"cp1250", "cp1257", "iso8859_2", "cp850", "mac_roman"}  # cp1252 is preferred over these
 _LIKE_CP1252 = ["cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2"]  # most signs are the same
 _LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœß"
-_SECOND = "ßéèç"  # behind another such letter, as in Größe, créée and déçu
+_SECOND = "ßéèçãõ"  # behind another such letter, as in Größe, créée, déçu and informação
 _BEHIND_WORDS = "”»…–—®™ªº·²"  # noqa: RUF001  not before a letter that follows one
 _BEFORE_WORDS = "«€£§©•¿¡½¼¾±×„‚"  # noqa: RUF001  not after a letter
 _QUOTES = "“‘"  # noqa: RUF001  before a word in English, behind it in German; not between two letters
@@ -149,11 +151,18 @@ def _by_letters(sample: bytes) -> str:
     umlauts of cp850 as cp1252.
     """
     candidates = _CANDIDATES
-    if _is_western(sample):
-        odd = [byte for byte in sample if byte >= 0x80]
+    odd = [byte for byte in sample if byte >= 0x80]
+    if western := _is_western(sample):
         if len(odd) <= _RARE * len(sample) or len(set(odd)) <= _FEW:
             return "cp1252"
+        if is_western_language(sample.decode("cp1252"), _SIGNS):
+            return "cp1252"
+    if len(odd) > _RARE * len(sample) and (other := other_encoding(sample, _SIGNS)):
+        return other
+    if western:
         candidates = _LIKE_CP1252
+    elif is_latin9(sample) and not _STRANGE.search(sample.decode("iso8859_15")):
+        return "iso8859_15"
     elif older := _older_encoding(sample):
         return older
     matches = charset_normalizer.from_bytes(
