@@ -133,6 +133,7 @@ def test_lines_above_the_header_are_skipped_where_the_request_says_so(end: str, 
         ('"Extract, of today"\nid,text\n1,a\n', 2),
         ('"Extract" of today\nid,text\n1,a\n', 2),
         ("Extract; of today\nid;text\n1;a\n", 2),
+        ("Extract;;\n;;\nNo.;Date;Complaint\n1;2026-11-01;a\n", 3),
         ("{Extract}\nid,text\n1,a\n2,b\n", 2),
     ],
 )

@@ -157,8 +157,8 @@ def _by_letters(sample: bytes) -> str:
             return "cp1252"
         if is_western_language(sample.decode("cp1252"), _SIGNS):
             return "cp1252"
-    if len(odd) > _RARE * len(sample) and (other := other_encoding(sample, _SIGNS)):
-        return other
+    if len(odd) > _RARE * len(sample) and (encoding := other_encoding(sample, _SIGNS)):
+        return encoding
     if western:
         candidates = _LIKE_CP1252
     elif is_latin9(sample) and not _STRANGE.search(sample.decode("iso8859_15")):

@@ -63,18 +63,27 @@ def _columns(first: Record, below: Iterator[Record], wanted: RequestedColumns | 
     header = [] if isinstance(cells, RowFault) else [name.strip() for name in cells]
     hint = ""
     if wanted is not None and not wanted.all_in(columns(header)):
-        hint = _hint(below, wanted)
+        hint = _hint(header, below, wanted)
     if isinstance(cells, RowFault):
         unreadable(f"the header in line {line} {cells.message}{hint and f'. {hint}'}")
     return columns(header, wanted, hint=hint)
 
 
-def _hint(below: Iterator[Record], wanted: RequestedColumns) -> str:
-    """A hint at a later line that looks like the header; empty if none does."""
-    for line, cells in islice(below, MAX_ABOVE_HEADER):
-        if isinstance(cells, list) and wanted.all_in(cells):
-            return f"Line {line} looks like the header: set skip_rows to {line - 1}"
-    return ""
+def _hint(first: list[str], below: Iterator[Record], wanted: RequestedColumns) -> str:
+    """A hint at a later line that looks like the header; empty if none does.
+
+    Such a line has the requested columns. Failing that, it is the first one without an empty field,
+    if the first record is a title: one field, and the empty fields that a spreadsheet adds.
+    """
+    records = [
+        (line, cells) for line, cells in islice(below, MAX_ABOVE_HEADER) if isinstance(cells, list)
+    ]
+    likely = [line for line, cells in records if wanted.all_in(cells)]
+    if not likely and len(first) > 1 and sum(map(bool, first)) == 1:
+        likely = [line for line, cells in records if all(cell.strip() for cell in cells)]
+    if not likely:
+        return ""
+    return f"Line {likely[0]} looks like the header: set skip_rows to {likely[0] - 1}"
 
 
 def _miscounted(found: int, named: int) -> RowFault:
