@@ -34,7 +34,7 @@ log = Log("quotas")
 _FLUSH_S = 0.01  # after the end of a call, other processes know of it within this time
 _MAX_SETTLEMENTS = 128  # that travel with one admission
 _MAX_REFUSALS = 10_000
-HOLD_S = 1.0
+HOLD_S = 2.0
 """A refusal that follows another one within this time is held back for as long, or until the call
 would fit, so that clients that ignore `Retry-After` cannot call faster: 200 that did took both of
 two cores from all others."""

@@ -132,11 +132,11 @@ def test_refusals_in_a_row_are_held_and_others_are_not(service: Service) -> None
         pass
 
     began = time.monotonic()
-    statuses = [account.classify().status for _ in range(3)]
+    statuses = [account.classify().status for _ in range(2)]
     took_s = time.monotonic() - began
 
-    assert statuses == [429] * 3
-    assert took_s > 2.9
+    assert statuses == [429] * 2
+    assert took_s > 3.9
     assert other.classify().status == 200
 
 
@@ -181,7 +181,7 @@ def test_a_flood_of_wrong_keys_is_slowed_and_others_are_answered(service: Servic
     assert statuses == [200] * 10
     assert set(answered) == {401, 429}
     assert answered[401] <= 2 * 45  # of each process: 30, and one every two seconds
-    assert rate <= 35  # 30 clients, each held for a second
+    assert rate <= 20  # 30 clients, each held for two seconds
 
 
 def usage(account: Account, group_by: str) -> dict[str, Any]:
