@@ -25,7 +25,7 @@ Event = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",
     "batch.completed", "batch.failed", "batch.cancelled", "batch.expired",
     "retraining.promoted", "retraining.rejected", "retraining.waiting", "retraining.failed",
-    "retraining.rolled_back",
+    "retraining.rolled_back", "drift.detected",
 ]  # fmt: skip
 EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
 TEST = "webhook.test"
@@ -315,15 +315,31 @@ def run_data(run: Run) -> dict[str, Any]:
 
 def run_delivery(run: Run, event: Event, webhook: Webhook, now: datetime) -> Delivery:
     """The delivery of what happened to a run after its end: it was decided or rolled back."""
-    at = _whole(now)
-    cause = f"{run.id}.{event}.{_ms(at)}"
+    return _delivery(run.id, event, run_data(run), webhook, _whole(now), job_id=run.job_id)
+
+
+def drift_delivery(data: dict[str, Any], webhook: Webhook, at: datetime) -> Delivery:
+    """The delivery of a drift that was detected at a time."""
+    return _delivery(data["classifier_id"], "drift.detected", data, webhook, _whole(at))
+
+
+def _delivery(
+    subject: str,
+    event: Event,
+    data: dict[str, Any],
+    webhook: Webhook,
+    at: datetime,
+    *,
+    job_id: str | None = None,
+) -> Delivery:
+    cause = f"{subject}.{event}.{_ms(at)}"
     return Delivery(
         id=ids.delivery_id(_ms(at), _entropy(f"{cause}.{webhook.id}")),
         account=webhook.account,
         webhook_id=webhook.id,
         event=event,
-        job_id=run.job_id,
-        payload=_payload(event, ids.event_id(_ms(at), _entropy(cause)), at, run_data(run)),
+        job_id=job_id,
+        payload=_payload(event, ids.event_id(_ms(at), _entropy(cause)), at, data),
         created_at=at,
         next_attempt_at=at,
     )

@@ -45,6 +45,7 @@ from workers.keeper.auto_rollback import LiveChecks
 from workers.keeper.charge_posting import post_charges
 from workers.keeper.deferred_deletion import finish_deletions
 from workers.keeper.deletion_limit import DeletionLimit
+from workers.keeper.drift_watch import DriftWatch
 from workers.keeper.job_recovery import adopt
 from workers.keeper.orphan_gc import sweep
 from workers.keeper.periodic import Chore
@@ -70,6 +71,7 @@ _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge fo
 _POST_EVERY_S = 5.0  # one listing; reports add what waits
 _SCHEDULE_EVERY_S = 10.0
 _LIVE_CHECK_EVERY_S = 10.0  # one listing, and a few more where feedback has come
+_DRIFT_EVERY_S = 60.0  # some reads for each classifier in use whose owner wants to know
 _EXPIRE_EVERY_S = 600.0
 _DELETE_EVERY_S = 30.0  # one listing, and a second one if deletions wait
 _FILES_EVERY_S = 3600.0  # expired files are hidden already; this frees their space
@@ -121,6 +123,8 @@ class Keeper:
         self._live_checks = Chore(
             "live checks", self.live_checks.run_requested, every_s=_LIVE_CHECK_EVERY_S
         )
+        watch = DriftWatch(store=self.store, schedules=self.schedules, clock=self.clock)
+        self._drift = Chore("drift", watch.look, every_s=_DRIFT_EVERY_S)
         self._suspensions = Chore("suspensions", self._suspend, every_s=_SUSPEND_EVERY_S)
         self._expiry = Chore("expiry", self._expire, every_s=_EXPIRE_EVERY_S)
         self._deletions = Chore("deletions", self._finish_deletions, every_s=_DELETE_EVERY_S)
@@ -181,6 +185,7 @@ class Keeper:
         self._charges.start_if_due()
         self._schedules.start_if_due()
         self._live_checks.start_if_due()
+        self._drift.start_if_due()
         self._suspensions.start_if_due()
         self._expiry.start_if_due()
         self._deletions.start_if_due()
@@ -194,6 +199,7 @@ class Keeper:
         self._charges.wait(timeout_s=timeout_s)
         self._schedules.wait(timeout_s=timeout_s)
         self._live_checks.wait(timeout_s=timeout_s)
+        self._drift.wait(timeout_s=timeout_s)
         self._suspensions.wait(timeout_s=timeout_s)
         self._expiry.wait(timeout_s=timeout_s)
         self._deletions.wait(timeout_s=timeout_s)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
-from shared import ids, object_keys
+from shared import ids, object_keys, observation_keys
 from shared.classifier_store import ClassifierStore
 from shared.errors import NotFound
+from shared.observation_store import RETENTION_DAYS
 from shared.ports import ObjectStore
 from shared.telemetry import Log
 from workers.keeper.deferred_deletion import kept_objects
@@ -23,8 +24,9 @@ def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     """Delete the files of jobs created before `before` that no classifier version refers to.
 
     Deleted objects that are kept for open jobs are not touched. If a classifier has no record, all
-    its files of that age are deleted. The files are listed before the record is read, so a file
-    that a version starts to use meanwhile is found in the record.
+    its files of that age are deleted. Observations are deleted after their retention. The files
+    are listed before the record is read, so a file that a version starts to use meanwhile is found
+    in the record.
 
     Args:
         before: Seconds since 1970.
@@ -46,6 +48,7 @@ def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
                 unused = {name for name in old if files[name]["file"] not in kept}
             except NotFound:
                 unused = set(names) if old == set(files) else old
+            unused |= {name for name in names if _is_expired(name, before)}
             if unused:
                 unused -= kept_objects(store)
             orphans += sorted(unused, key=lambda name: _job(files.get(name)), reverse=True)
@@ -56,6 +59,12 @@ def sweep(store: ObjectStore, *, before: float, limit: DeletionLimit) -> int:
     if allowed:
         log.info("classifier.swept", count=len(allowed))
     return len(allowed)
+
+
+def _is_expired(name: str, before: float) -> bool:
+    """Whether a name is that of observations of a day that no window reaches."""
+    day = observation_keys.day_of(name)
+    return day is not None and day.timestamp() < before - RETENTION_DAYS * 86400.0
 
 
 def _job(match: re.Match[str] | None) -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared.classifier_record import Version
 from shared.classifier_store import ClassifierStore
 from shared.cron import latest_tick
 from shared.errors import Conflict, NotFound
@@ -19,7 +20,7 @@ from shared.member_reports import WorkerReport
 from shared.messages import DEVICES
 from shared.ports import Ledger
 from shared.promotion import live_version
-from shared.retraining import Retraining, RetrainRequest, run_id_of, tick_job_id
+from shared.retraining import Retraining, RetrainRequest, Trigger, run_id_of, tick_job_id
 from shared.retraining_store import DueTick, RetrainingStore
 from shared.telemetry import Log
 
@@ -58,18 +59,37 @@ class Schedules:
             return False
         latest = latest_tick(schedule, record.settings.timezone, tick, now)
         version = live_version(classifier, record.settings.alias)
+        if not self.start(record, version, at=latest, trigger="schedule"):
+            return False  # a run has not ended: the tick stays due
+        self._move_on(record, etag, due, latest)
+        return True
+
+    def start(
+        self, record: Retraining, version: Version, *, at: datetime, trigger: Trigger
+    ) -> bool:
+        """Start the run of a tick, or of another cause at a time; once, however often it is called.
+
+        Args:
+            record: The retraining.
+            version: The live version.
+            at: The time of the cause; the id of the job follows from it.
+            trigger: The cause.
+
+        Returns:
+            False if another run has not ended.
+        """
         request = RetrainRequest(
             model=version.model,
             classifier_id=record.classifier_id,
-            trigger="schedule",
-            tick=latest,
-            deadline=now.timestamp() + self.deadline_s,
+            trigger=trigger,
+            tick=at if trigger == "schedule" else None,
+            deadline=self.intake.clock() + self.deadline_s,
         )
-        job_id = tick_job_id(record.account, record.classifier_id, latest)
+        job_id = tick_job_id(record.account, record.classifier_id, at)
         try:
             self.retrainings.begin(record.account, record.classifier_id, run_id_of(job_id))
         except Conflict:
-            return False  # a run has not ended: the tick stays due
+            return False
         self.intake.accept(
             request,
             account=record.account,
@@ -78,8 +98,7 @@ class Schedules:
             dialect="native",
             job_id=job_id,
         )
-        self._move_on(record, etag, due, latest)
-        log.info("schedule.fired", job_id=job_id, tick=latest.isoformat())
+        log.info("run.started", job_id=job_id, trigger=trigger, at=at.isoformat())
         return True
 
     def _move_on(self, record: Retraining, etag: str, due: DueTick, latest: datetime) -> None:

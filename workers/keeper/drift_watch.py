@@ -1,0 +1,128 @@
+"""Drift watch: detects drift of live versions, starts a run if its owner wants it, tells webhooks.
+
+Looks at the classifiers that classified in this hour or the one before, as workers have listed
+them. Run and deliveries have ids that follow from the detection, so that each may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from shared import observation_keys
+from shared.classifier_record import Classifier, Version
+from shared.drift_detection import Detection, DetectionStore, detection_of
+from shared.drift_report import drift_report
+from shared.errors import NotFound
+from shared.observation_store import ObservationStore
+from shared.ports import ObjectStore
+from shared.promotion import live_version
+from shared.retraining import Retraining
+from shared.telemetry import Log
+from shared.webhook_store import WebhookStore
+from shared.webhooks import Webhook, drift_delivery
+from workers.keeper.schedules import Schedules
+
+log = Log("drift_watch")
+
+EVENT = "drift.detected"
+_WINDOW = timedelta(days=1)
+_LISTED = timedelta(hours=2)  # an entry of an earlier hour is deleted once it was looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftWatch:
+    """Watches all classifiers in use. `clock` gives seconds since 1970."""
+
+    store: ObjectStore
+    schedules: Schedules
+    clock: Callable[[], float]
+
+    @property
+    def webhooks(self) -> WebhookStore:
+        """The webhooks of all accounts."""
+        return WebhookStore(store=self.store, clock=self.clock)
+
+    def look(self) -> int:
+        """Check each classifier in use; the number of drifts that were detected.
+
+        Raises:
+            Unavailable: The object store is away; run it again.
+        """
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        entries = {
+            name: entry
+            for name in self.store.list(observation_keys.OBSERVED)
+            if (entry := observation_keys.hour_of(name)) is not None
+        }
+        detected = 0
+        for account, classifier_id in dict.fromkeys(entry[1:] for entry in entries.values()):
+            with suppress(NotFound):  # deleted meanwhile
+                detected += self._check(account, classifier_id, now)
+        for name, (hour, _, _) in entries.items():
+            if hour < now - _LISTED:
+                self.store.delete(name)
+        return detected
+
+    def _check(self, account: str, classifier_id: str, now: datetime) -> bool:
+        classifier, _ = self.schedules.records.load(account, classifier_id)
+        retraining = self._retraining(classifier)
+        webhooks = [each for each in self.webhooks.all(account) if each.wants(EVENT)]
+        if not classifier.observe or not (webhooks or _starts(retraining)):
+            return False
+        detections = DetectionStore(store=self.store)
+        last, etag = detections.load(account, classifier_id)
+        if last is not None and not last.announced:  # a keeper was killed, or another run works
+            self._announce(last, etag, classifier, retraining, webhooks)
+            return False
+        version = classifier.weights(_live(classifier, retraining))
+        if last is not None and last.covers(version, now):
+            return False
+        report = drift_report(
+            ObservationStore(store=self.store), version, start=now - _WINDOW, end=now
+        )
+        if report.drift is None or not report.drift.drifted:
+            return False
+        found = detection_of(version, report.drift, report.observed.items, now)
+        etag = detections.replace(found, etag)
+        if not etag:
+            return False
+        log.info("drift.detected", classifier_id=classifier_id, version=version.version)
+        self._announce(found, etag, classifier, retraining, webhooks)
+        return True
+
+    def _announce(
+        self,
+        detection: Detection,
+        etag: str,
+        classifier: Classifier,
+        retraining: Retraining | None,
+        webhooks: list[Webhook],
+    ) -> None:
+        for webhook in webhooks:
+            self.webhooks.add(drift_delivery(detection.data, webhook, detection.at))
+        if retraining is not None and _starts(retraining):
+            version = _live(classifier, retraining)
+            if not self.schedules.start(retraining, version, at=detection.at, trigger="drift"):
+                return  # another run has not ended: the next check starts this one
+        DetectionStore(store=self.store).replace(
+            detection.model_copy(update={"announced": True}), etag
+        )
+
+    def _retraining(self, classifier: Classifier) -> Retraining | None:
+        with suppress(NotFound):
+            return self.schedules.retrainings.load(classifier.account, classifier.id)[0]
+        return None
+
+
+def _starts(retraining: Retraining | None) -> bool:
+    """Whether drift starts a run."""
+    return retraining is not None and retraining.settings.enabled and retraining.settings.on_drift
+
+
+def _live(classifier: Classifier, retraining: Retraining | None) -> Version:
+    if retraining is None:
+        return classifier.latest
+    return live_version(classifier, retraining.settings.alias)
