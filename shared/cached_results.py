@@ -173,7 +173,11 @@ def merged(
     if computed is None:
         alike = next(iter(cached.values())).alike
         computed = ClassifyResult(
-            answers=((),) * len(request.items), usage=Usage(), labels=labels, alike=alike
+            answers=((),) * len(request.items),
+            usage=Usage(),
+            labels=labels,
+            alike=alike,
+            item_tokens=(0,) * len(request.items),
         )
     answers = (
         cached[index].answers if index in cached else each

@@ -1,7 +1,8 @@
 """The result cache of classify requests: known items are answered without a model.
 
 Each item is looked up by itself. The others are computed, and their answers stored. If the cache
-fails, the request continues without it.
+fails, the request continues without it. The API looks up synchronous calls; workers look up the
+items of jobs and batches.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from shared.types import CacheLookup, ClassifyRequest, ClassifyResult, Question
 log = Log("cache")
 
 _PAUSE_S = 1.0  # without lookups after one that failed
-_MAX_PUT_BYTES = 256 * 2**10  # of the answers of one request: Redis serves nothing else meanwhile
+_MAX_PUT_BYTES = 256 * 2**10  # of one put: Redis serves nothing else meanwhile
 _VERSIONS = 256  # of classifiers whose labels a process remembers
 
 
@@ -109,12 +110,17 @@ class ClassifyCache:
         entries: dict[bytes, bytes] = {}
         size_bytes = 0
         try:
+            ttl_s = self._ttl_s(account)
             for index, key in self._keys(request, account, computed.revision).items():
                 data = encoded(computed, index, questions)
-                if data is not None and size_bytes + len(data) <= _MAX_PUT_BYTES:
-                    size_bytes += len(data)
-                    entries[key] = data
-            self._entries.put(account, entries, ttl_s=self._ttl_s(account))
+                if data is None or len(data) > _MAX_PUT_BYTES:
+                    continue
+                if size_bytes + len(data) > _MAX_PUT_BYTES:
+                    self._entries.put(account, entries, ttl_s=ttl_s)
+                    entries, size_bytes = {}, 0
+                entries[key] = data
+                size_bytes += len(data)
+            self._entries.put(account, entries, ttl_s=ttl_s)
         except Unavailable as exc:
             self._pause(exc)
 

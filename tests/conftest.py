@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -57,3 +59,21 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are cores: a test that waits leaves its core to others."""
     return (os.cpu_count() or 2) * 3 // 2
+
+
+@pytest.fixture(scope="session")
+def tiny_nli() -> Any:
+    """The module that trains a tiny NLI model, which imports torch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries, when they are imported
+        from tests import tiny_nli
+
+        return tiny_nli
+
+
+@pytest.fixture(scope="session")
+def nli_checkpoint(tiny_nli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trained NLI model, as those of the catalogue are."""
+    folder: Path = tmp_path_factory.mktemp("nli")
+    tiny_nli.train(folder)
+    return folder

@@ -27,9 +27,11 @@ from shared.adapters.redis.client import connect
 from shared.adapters.redis.ledger import RedisLedger
 from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.adapters.redis.replies import RedisReplies
+from shared.adapters.redis.result_cache import RedisResultCache
 from shared.adapters.redis.running_usage import RedisRunningUsage
 from shared.adapters.s3.buckets import buckets_of
 from shared.adapters.store_factory import probe, store_of
+from shared.classify_cache import ClassifyCache
 from shared.errors import PigeonholeError
 from shared.limits import Limits
 from shared.member_reports import WorkerReport
@@ -39,6 +41,7 @@ from shared.ports import Buckets, ObjectStore
 from shared.settings import Settings
 from shared.statements import Statements
 from shared.telemetry import Log, start_logging
+from shared.tiers import Tier
 from shared.tiers import load as load_tiers
 from shared.types import JobKind
 from workers import metrics, tasks
@@ -176,7 +179,20 @@ def _run(settings: Settings) -> None:
     media = _media(store, buckets, settings, eager=images)
     viewer = ItemEmbedder(limits=limits, media=media)
     observations = ObservationCounter(store)
-    classify = ClassifyHandler(models, limits, classifiers, viewer, observations)
+
+    def tier_of(account: str) -> Tier:
+        return tiers.of(AccountStore(store=store).get(account).tier)
+
+    cache = ClassifyCache(
+        RedisResultCache.of(
+            settings.redis_url, max_bytes=settings.cache_bytes, max_connections=len(queues)
+        )
+        if settings.cache_bytes
+        else None,
+        store,
+        ttl_s=lambda account: tier_of(account).cache_s or settings.cache_ttl_s,
+    )
+    classify = ClassifyHandler(models, limits, classifiers, viewer, observations, cache=cache)
     tables = tables_of(settings)
     reader = reader_of(store, buckets, tables, settings)
     example_files = ExampleFiles(
@@ -252,7 +268,7 @@ def _run(settings: Settings) -> None:
                 catalogue=catalogue,
                 limits=limits,
                 max_classifiers=settings.max_classifiers,
-                tier_of=lambda account: tiers.of(AccountStore(store=store).get(account).tier),
+                tier_of=tier_of,
             ),
         ),
         finaliser=Finaliser(

@@ -34,6 +34,10 @@ class NewTextBatchBody(LabelsFields, TagFields):
     mode: Literal["single", "multi"] | None = Field(
         None, description="`single` (default): the best label; `multi`: those above `threshold`."
     )
+    cache: bool | None = Field(
+        None,
+        description="Whether answers to equal texts may be given again; not by default in a batch.",
+    )
 
     def ask(self, default_model: str) -> UnresolvedRequest:
         """The request for each text, with one text that stands for all.

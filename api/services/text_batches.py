@@ -325,6 +325,7 @@ def _native(said: NewTextBatchBody, multi_label: bool, template: str | None) -> 
         "examples": {label: list(texts) for label, texts in (said.examples or {}).items()} or None,
         "template": template,
         "multi_label": multi_label or None,
+        "cache": said.cache,
     }
     return {field: value for field, value in fields.items() if value is not None}
 

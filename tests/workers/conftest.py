@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared import ids
+from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.job_kinds import Body
 from shared.jobs import Job
@@ -24,6 +25,7 @@ from tests.fakes import (
     FakeBuckets,
     FakeDoorbell,
     FakeReplies,
+    FakeResultCache,
     FakeRunningUsage,
     FakeStore,
     UnusedRateLimiter,
@@ -103,6 +105,7 @@ class Bench:
     encoder: Encoder = field(default_factory=Encoder)
     colours: ColourEncoder = field(default_factory=ColourEncoder)
     media: FakeMedia = field(default_factory=FakeMedia)
+    cache: FakeResultCache = field(default_factory=FakeResultCache)
     reads_images: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     rung: list[str] = field(default_factory=list)
@@ -123,7 +126,10 @@ class Bench:
         self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
         self.classifiers = ClassifierCache(self.store, versions_kept=3)
         self.viewer = ItemEmbedder(limits=self.limits, media=self.media)
-        self.classify = ClassifyHandler(self.models, self.limits, self.classifiers, self.viewer)
+        cache = ClassifyCache(self.cache, self.store, ttl_s=lambda _: 60.0)
+        self.classify = ClassifyHandler(
+            self.models, self.limits, self.classifiers, self.viewer, cache=cache
+        )
         self.example_files = ExampleFiles(
             store=self.store,
             buckets=self.buckets,

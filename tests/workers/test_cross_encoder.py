@@ -41,20 +41,9 @@ RIGHT = [2, 1, 0, 2]
 
 
 @pytest.fixture(scope="module")
-def tiny_nli() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries, when they are imported
-        from tests import tiny_nli
-
-        return tiny_nli
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_nli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(nli_checkpoint: Path) -> Path:
     """Of a trained model whose classes are contradiction, entailment, neutral."""
-    made: Path = tmp_path_factory.mktemp("nli")
-    tiny_nli.train(made)
-    return made
+    return nli_checkpoint
 
 
 def renamed(folder: Path, to: Path, *names: str) -> Path:

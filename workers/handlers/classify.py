@@ -7,51 +7,42 @@ answers. Between the two, only the forward passes take time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from shared.cached_results import without
-from shared.dialects.classify_response import place_of
-from shared.errors import DeadlineExceeded, FieldError, PigeonholeError
+from shared.classify_cache import ClassifyCache
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import error_of, failure_of, priority_of
+from shared.messages import error_of, priority_of
 from shared.model_catalogue import ModelEntry
 from shared.types import (
-    OTHERS_KEY,
-    Answer,
     ClassifyRequest,
     ClassifyResult,
-    FailedItem,
-    FileRead,
-    Usage,
     revision_of_models,
 )
 from workers.classifier_cache import ClassifierCache
-from workers.core.evaluation import margins
-from workers.core.selection import NONE, select, thresholds
 from workers.embedding.items import ItemEmbedder
-from workers.embedding.languages import LanguagePair, Languages
+from workers.embedding.languages import LanguagePair
 from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
-from workers.futures import gathered, mapped
+from workers.futures import mapped
+from workers.handlers.pending_classification import (
+    CACHED,
+    MergedClassification,
+    PartlyCachedClassification,
+    PendingClassification,
+    answered,
+)
 from workers.handlers.training_set import PART_LIMIT_S, model_of
 from workers.leases import Lease
-from workers.models.port import Rows
 from workers.observation_counter import ObservationCounter
 from workers.scoring.few_shot import FewShotEngine
 from workers.scoring.hybrid import HybridEngine
 from workers.scoring.nli import NliEngine
-from workers.scoring.scores import Scores, Targets
+from workers.scoring.scores import Scores
 from workers.scoring.zero_shot import ZeroShotEngine
 from workers.work_context import WorkContext
-
-_DECIMALS = 6  # float32 holds no more; 17 digits would triple a large answer
-_CACHED = PigeonholeError("the API has the answer")  # of an item that is skipped
 
 
 class ClassifyHandler:
@@ -64,9 +55,23 @@ class ClassifyHandler:
         classifiers: ClassifierCache,
         viewer: ItemEmbedder,
         counter: ObservationCounter | None = None,
+        *,
+        cache: ClassifyCache | None = None,
     ) -> None:
+        """Create the handler of a process.
+
+        Args:
+            models: by name.
+            limits: of a request.
+            classifiers: the versions of classifiers.
+            viewer: embeds items.
+            counter: observes what classifiers answer.
+            cache: answers of jobs and batches that ask for it; the API itself looks up those of
+                synchronous calls.
+        """
         self._models = models
         self._counter = counter
+        self._cache = cache
         self._viewer = viewer
         self._zero_shot = ZeroShotEngine(limits)
         self._few_shot = FewShotEngine(classifiers)
@@ -85,13 +90,28 @@ class ClassifyHandler:
 
     def read(self, job: Job, body: ClassifyRequest, hold: Lease) -> ClassifyResult:
         """As `run`, with the errors of items that could not be read in the result."""
-        pending = self.begin(body, context_of(job))
+        pending = self.begin_uncached(body, job)
         hold.on_end(pending.cancel)
         return pending.result(timeout_s=PART_LIMIT_S)
 
     def holds(self, models: Sequence[ModelEntry], *, lately: bool = False) -> bool:  # noqa: ARG002
         """Whether this process can run all of the models."""
         return all(model.name in self._models for model in models)
+
+    def begin_uncached(
+        self, request: ClassifyRequest, job: Job
+    ) -> PendingClassification | MergedClassification | PartlyCachedClassification:
+        """As `begin`, for the items of a job that the result cache does not have.
+
+        Raises:
+            PigeonholeError: As for `begin`.
+        """
+        if self._cache is None or not request.cache:
+            return self.begin(request, context_of(job))
+        revision = self._revision(request)
+        found = self._cache.look(request, account=job.account, revision=revision)
+        pending = None if found.rest is None else self.begin(found.rest, context_of(job))
+        return PartlyCachedClassification(found=found, pending=pending)
 
     def begin(
         self,
@@ -132,12 +152,11 @@ class ClassifyHandler:
             for part_begun in parts:
                 part_begun.cancel()
             raise
-        revisions = (model.scoring_revision for model in (english, multilingual))
         return MergedClassification(
             request=request,
             parts=parts,
             languages=languages,
-            revision=revision_of_models(revisions),
+            revision=self._revision(request),
         )
 
     def _begun(self, request: ClassifyRequest, context: WorkContext) -> PendingClassification:
@@ -145,10 +164,8 @@ class ClassifyHandler:
         model = model_of(self._models, request.model)
         request = request.with_shared_media
         aside = {each.index: error_of(each.failure) for each in request.refused}
-        aside |= dict.fromkeys(request.cached, _CACHED)
-        revision = revision_of_models(
-            model_of(self._models, name).scoring_revision for name in request.models
-        )
+        aside |= dict.fromkeys(request.cached, CACHED)
+        revision = self._revision(request)
         views: Future[ViewBatch]
         scores: list[Future[Scores]]
         if request.engine == "nli":
@@ -190,205 +207,13 @@ class ClassifyHandler:
             counter=self._counter,
         )
 
+    def _revision(self, request: ClassifyRequest) -> str:
+        """The revision of the models of a request."""
+        return revision_of_models(
+            model_of(self._models, name).scoring_revision for name in request.models
+        )
+
 
 def context_of(job: Job) -> WorkContext:
     """Of a part of a durable job, which has no deadline of its own."""
     return WorkContext(priority=priority_of(job.queue), account=job.account, job=job.id)
-
-
-def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult:
-    """The result, if its failed items do not refuse the whole request.
-
-    Raises:
-        PigeonholeError: Why the first item could not be read, unless `errors` is `per_item`.
-    """
-    if not result.failed or request.errors == "per_item":
-        return result
-    first = result.failed[0]
-    error = error_of(first.failure)
-    place = place_of(first.index, request.items[first.index])
-    raise type(error)(
-        f"{place}: {error.detail}", fields=(FieldError(field=place, message=error.detail),)
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PendingClassification:
-    """A request whose items are on their way through the model; `scores` are of each question."""
-
-    request: ClassifyRequest
-    views: Future[ViewBatch]
-    scores: list[Future[Scores]]
-    revision: str
-    counter: ObservationCounter | None = None
-
-    @property
-    def item_tokens(self) -> tuple[int, ...]:
-        """What each item cost, once the result is there."""
-        return self.views.result(0).tokens
-
-    @property
-    def item_visual_tokens(self) -> tuple[int, ...]:
-        """Of `item_tokens`, those of images."""
-        views = self.views.result(0)
-        return views.visual_tokens or (0,) * len(views.tokens)
-
-    def cancel(self) -> None:
-        """Take what still waits out of the queue; `result` then raises CancelledError."""
-        self.views.cancel()
-        for future in self.scores:
-            future.cancel()
-
-    def when_ready(self, call: Callable[[], object]) -> None:
-        """Call once all scores are there, or failed; in the thread of the last one."""
-        gathered(self.scores, call)
-
-    def answer(self) -> ClassifyResult:
-        """The result of a request that came alone: its failed items may refuse it (`answered`)."""
-        return answered(self.request, self.result())
-
-    def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
-        """The answers, once the scores are there.
-
-        Raises:
-            DeadlineExceeded: They did not come in time.
-            NotFound: The version of the classifier is no longer kept.
-            Conflict: It was trained with another revision of the model.
-            Unavailable: The model has stopped, or the store is away.
-        """
-        try:
-            views = self.views.result(timeout_s)
-            scores = [future.result(timeout_s) for future in self.scores]
-        except TimeoutError:
-            raise DeadlineExceeded("the model did not answer in time") from None
-        targets = Targets.of(views)
-        by_question = [_answers(self.request, targets, each) for each in scores]
-        by_target = list(zip(*by_question, strict=True))
-        if self.counter is not None and self.request.classifier is not None:
-            x, calibrated = targets.vectors(), targets.mean(scores[0].scores())
-            self.counter.add(self.request.classifier, scores[0].labels, x, calibrated[: len(x)])
-        return ClassifyResult(
-            answers=targets.of_items(by_target),
-            usage=Usage(
-                input_tokens=sum(views.tokens),
-                label_tokens=sum(each.label_tokens for each in scores),
-                visual_tokens=sum(views.visual_tokens),
-            ),
-            windowed=views.windowed,
-            labels=None if self.request.classifier is None else scores[0].labels,
-            files=tuple(
-                FileRead(
-                    index=file.index,
-                    kind=file.kind,
-                    total_pages=file.total_pages,
-                    pages=file.pages_read,
-                    by=file.by,
-                    scanned=file.scanned,
-                    answers=targets.of_pages(file, by_target),
-                )
-                for file in views.files
-            ),
-            failed=tuple(
-                FailedItem(index=index, failure=failure_of(error))
-                for index, error in sorted(views.failed.items())
-                if error is not _CACHED
-            ),
-            alike=tuple(pair for each in scores for pair in each.alike),
-            item_tokens=views.tokens,
-            visual_tokens=views.visual_tokens,
-            revision=self.revision,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergedClassification:
-    """A request of `auto`. Each part has all items, and passes over those of the other model."""
-
-    request: ClassifyRequest
-    parts: Sequence[PendingClassification]
-    languages: Languages
-    revision: str
-
-    @property
-    def item_tokens(self) -> tuple[int, ...]:
-        """What each item cost, once the result is there."""
-        return tuple(map(sum, zip(*(part.item_tokens for part in self.parts), strict=True)))
-
-    @property
-    def item_visual_tokens(self) -> tuple[int, ...]:
-        """Of `item_tokens`, those of images."""
-        return tuple(map(sum, zip(*(part.item_visual_tokens for part in self.parts), strict=True)))
-
-    def cancel(self) -> None:
-        """Take what still waits out of the queues; `result` then raises CancelledError."""
-        for part in self.parts:
-            part.cancel()
-
-    def when_ready(self, call: Callable[[], object]) -> None:
-        """Call once all scores are there, or failed; in the thread of the last one."""
-        gathered([future for part in self.parts for future in part.scores], call)
-
-    def answer(self) -> ClassifyResult:
-        """As that of `PendingClassification`."""
-        return answered(self.request, self.result())
-
-    def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
-        """The answers of both models, as `PendingClassification.result`."""
-        results = [part.result(timeout_s=timeout_s) for part in self.parts]
-        failed = {each.index: each for result in results for each in result.failed}
-        alike = {(each.group, each.labels): each for r in results for each in reversed(r.alike)}
-        return ClassifyResult(
-            answers=tuple(
-                next((answers for answers in of_item if answers), ())
-                for of_item in zip(*(result.answers for result in results), strict=True)
-            ),
-            usage=sum((result.usage for result in results), Usage()),
-            windowed=tuple(sorted({i for result in results for i in result.windowed})),
-            files=tuple(file for result in results for file in result.files),
-            failed=tuple(failed[index] for index in sorted(failed)),
-            alike=tuple(alike.values()),
-            item_tokens=self.item_tokens,
-            visual_tokens=self.item_visual_tokens,
-            revision=self.revision,
-            item_models=self.languages.models,
-            unsupported=self.languages.unsupported,
-        )
-
-
-def _answers(request: ClassifyRequest, targets: Targets, of: Scores) -> list[Answer]:
-    """The answer to one question for each target."""
-    scores = targets.mean(of.scores(mode=request.scores, multi_label=request.multi_label))  # (M, L)
-    least = None
-    if request.threshold is not None:
-        wanted = dict(request.threshold.per_label)
-        if request.threshold.default is not None:
-            wanted[OTHERS_KEY] = request.threshold.default
-        least = thresholds(of.labels, wanted)
-    chosen = select(scores, thresholds=least, top_k=request.top_k, multi_label=request.multi_label)
-    rows = _rounded(scores)
-    best = [index if index != NONE else None for index in chosen.best.tolist()]
-    ahead: list[float | None] = [None] * len(scores)
-    if request.return_uncertainty:
-        ahead = _rounded(margins(targets.mean(of.scores())))
-    fits: list[float | None] = [None] * len(scores)
-    if request.needs_fit:
-        fits = _rounded(targets.mean(of.fits())[:, 0])
-    if not bool(chosen.keep.all()):
-        rows = [
-            [score if kept else None for score, kept in zip(row, keep, strict=True)]
-            for row, keep in zip(rows, chosen.keep.tolist(), strict=True)
-        ]
-    return [
-        Answer(best=b, scores=row, margin=margin, fit=fit, unknown=_unknown(fit, request))
-        for b, row, margin, fit in zip(best, rows, ahead, fits, strict=True)
-    ]
-
-
-def _unknown(fit: float | None, request: ClassifyRequest) -> bool:
-    least = request.unknown_below
-    return fit is not None and least is not None and fit < least
-
-
-def _rounded(numbers: Rows) -> Any:
-    """As lists, with as many decimals as say something."""
-    return np.round(numbers.astype(np.float64), _DECIMALS).tolist()

@@ -112,7 +112,7 @@ class RequestCounts(BaseModel):
 
 
 class InputTokensDetails(BaseModel):
-    """Always zero: there is no cache."""
+    """Always zero: an item from the result cache costs no tokens at all."""
 
     cached_tokens: Literal[0]
 

@@ -23,7 +23,7 @@ from shared.types import (
 from tests.fake_media import BROKEN, CUTS, NOTHING, SCAN
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import a_job, hold
-from workers.handlers.classify import answered
+from workers.handlers.pending_classification import answered
 from workers.work_context import WorkContext
 
 LABELS = ("red", "green", "blue")

@@ -24,7 +24,7 @@ from shared.types import (
 )
 from tests.fake_media import BROKEN
 from tests.workers.conftest import Bench, a_request
-from workers.handlers.classify import PendingClassification
+from workers.handlers.pending_classification import PendingClassification
 from workers.handlers.sync_calls import Begin, SyncCalls
 from workers.work_context import WorkContext
 

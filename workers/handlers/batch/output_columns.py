@@ -157,7 +157,7 @@ def _asked(rows: ColumnMapping, line: dict[str, Any]) -> Iterator[tuple[str, str
         yield from ((field, group) for field in _FOUND if field in line)
     if "classifier" in line:
         yield "classifier", "version"  # one column: the id is the same in each row
-    yield from ((field, None) for field in ("file", "object_key") if field in line)
+    yield from ((field, None) for field in ("file", "cached", "object_key") if field in line)
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

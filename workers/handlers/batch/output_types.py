@@ -21,6 +21,7 @@ _SCALARS: dict[str, Scalar] = {
     "margin": "number",
     "uncertain": "boolean",
     "fit": "number",
+    "cached": "boolean",
     "classifier": "integer",  # the number of its version
 }
 _FILE: tuple[tuple[str, Type], ...] = (

@@ -63,6 +63,8 @@ class PlainRows:
                 said["file"] = classify_response.read(questions, files[index])
             if body.rows.ask.classifier is not None:
                 said["classifier"] = classify_response.version_of(body.rows.ask.classifier)
+            if result.cache is not None:
+                said["cached"] = result.has_cached(index)
             if body.rows.tokens:
                 said["tokens"] = result.item_tokens[index]
             place = {"id": row.id, **row.origin, "line": row.line}

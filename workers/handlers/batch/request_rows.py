@@ -34,12 +34,12 @@ from shared.types import (
 from workers.handlers.batch.output_lines import answered_line, bad_line, not_held, refused_line
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
-from workers.handlers.classify import (
-    ClassifyHandler,
+from workers.handlers.classify import ClassifyHandler
+from workers.handlers.pending_classification import (
     MergedClassification,
+    PartlyCachedClassification,
     PendingClassification,
     answered,
-    context_of,
 )
 from workers.handlers.training_set import PART_LIMIT_S
 from workers.leases import Lease
@@ -148,7 +148,7 @@ class Requests:
 
     def _begun(
         self, job: Job, group: list[RowRequest]
-    ) -> PendingClassification | MergedClassification:
+    ) -> PendingClassification | MergedClassification | PartlyCachedClassification:
         items: list[Item] = []
         aside: list[FailedItem] = []
         for asked in group:
@@ -156,11 +156,12 @@ class Requests:
             items += asked.request.items
         update = {"items": tuple(items), "refused": tuple(aside)}
         together = group[0].request.model_copy(update=update)
-        return self.classify.begin(together, context_of(job))
+        return self.classify.begin_uncached(together, job)
 
 
 def _shared_out(
-    group: list[RowRequest], pending: PendingClassification | MergedClassification
+    group: list[RowRequest],
+    pending: PendingClassification | MergedClassification | PartlyCachedClassification,
 ) -> Iterator[tuple[RowRequest, ClassifyResult]]:
     """What each request of a group would have been answered by itself."""
     result = pending.result(timeout_s=PART_LIMIT_S)
@@ -168,14 +169,15 @@ def _shared_out(
     unsupported = frozenset(result.unsupported)
     files = {file.index: file for file in result.files}
     failed = {each.index: each for each in result.failed}
-    tokens, visual = pending.item_tokens, pending.item_visual_tokens
+    cached = frozenset(() if result.cache is None else result.cache.hits)
+    tokens, visual = result.item_tokens, result.visual_tokens
     first = 0
     for asked in group:
         last = first + len(asked.request.items)
         here = range(first, last)
         usage = Usage(
             input_tokens=sum(tokens[first:last]),
-            label_tokens=result.usage.label_tokens,
+            label_tokens=0 if cached.issuperset(here) else result.usage.label_tokens,
             visual_tokens=sum(visual[first:last]),
         )
         yield (
@@ -189,6 +191,10 @@ def _shared_out(
                 failed=tuple(_moved(failed[i], first) for i in here if i in failed),
                 item_models=result.item_models[first:last],
                 unsupported=tuple(i - first for i in here if i in unsupported),
+                cache=result.cache
+                and result.cache.model_copy(
+                    update={"hits": tuple(i - first for i in here if i in cached)}
+                ),
             ),
         )
         first = last
