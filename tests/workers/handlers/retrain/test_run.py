@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -214,6 +214,37 @@ class TestSources:
         del nights.bench.buckets.objects[f"{LAKE}tuesday.csv"]
         assert nights.run().counts.read == 60
 
+    @pytest.mark.parametrize("fault", ["corrupt", "away"])
+    def test_that_fail_midway_leave_all_to_the_next_night(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch, fault: str
+    ):
+        nights.run()
+        nights.bring("tuesday", rows(60, 40))
+        before = nights.record
+        job, buckets = nights.job(), nights.bench.buckets
+        buckets.objects[f"{LAKE}wednesday.parquet"] = b"PAR1 and no more"
+        opened = buckets.open
+
+        def away(url: str, *, etag: str = "") -> BinaryIO:
+            if url.endswith(".parquet"):
+                raise StoreUnavailable("the bucket is away")
+            return opened(url, etag=etag)
+
+        with monkeypatch.context() as patched:
+            if fault == "away":
+                patched.setattr(buckets, "open", away)
+            with pytest.raises(StoreUnavailable if fault == "away" else InvalidRequest) as refused:
+                nights.run(job)
+
+        assert nights.record == before
+        if fault == "corrupt":  # an outage is repeated by the same job, and fails it in the end
+            run = nights.store.run(ME, nights.id, run_id_of(job.id))
+            assert (run.status, run.error) == ("failed", refused.value.detail)
+            assert f"{LAKE}wednesday.parquet" in (run.error or "")
+        buckets.objects.pop(f"{LAKE}wednesday.parquet")
+        nights.bring("wednesday", rows(100, 20))
+        assert nights.run(job if fault == "away" else None).counts.read == 60
+
     def test_with_one_text_of_two_labels_teach_neither(self, nights: Nights):
         nights.bring("tuesday", "text,label\nan odd text,animal\nAn  odd TEXT,place\n")
 
@@ -228,6 +259,23 @@ class TestSources:
         assert run.status == "promoted"
         assert run.new_labels == ("plant",)
         assert nights.record.labels == ("animal", "place", "plant")
+
+    def test_bring_labels_under_a_new_name_as_new_labels(self, nights: Nights):
+        nights.bring("monday", rows(0, 120))
+        nights.run()
+        nights.bring("tuesday", rows(120, 60).replace(",place", ",city"))
+
+        run = nights.run()
+
+        assert (run.status, run.new_labels) == ("promoted", ("city",)), run.decision
+        assert run.missing_labels == ("place",)
+
+    def test_lack_a_label_and_the_run_says_so(self, nights: Nights):
+        nights.run()
+        table = rows(60, 120).splitlines()
+        nights.bring("tuesday", "\n".join(each for each in table if ",place" not in each) + "\n")
+
+        assert nights.run().missing_labels == ("place",)
 
 
 def test_what_is_in_the_holdout_is_never_learnt_in_other_case_or_spacing(nights: Nights):
