@@ -78,16 +78,26 @@ def bootstrap(
     >>> better.gain, better.is_better(0.95), better.is_worse(0.95)
     (0.5, True, False)
     """
+    return bootstrap_gain(
+        lambda weights: metric(y, challenger, weights) - metric(y, champion, weights),
+        len(y),
+        confidence=confidence,
+        seed=seed,
+        draws=draws,
+    )
+
+
+def bootstrap_gain(
+    gain: Callable[[Doubles], Doubles], n: int, *, confidence: float, seed: int, draws: int = DRAWS
+) -> PairedTest:
+    """The paired bootstrap of any gain, (B,) of weights (B, N) of the N examples."""
     gains = np.concatenate(
-        [
-            metric(y, challenger, weights) - metric(y, champion, weights)
-            for weights in _resampled(len(y), draws, np.random.default_rng(seed))
-        ]
+        [gain(weights) for weights in _resampled(n, draws, np.random.default_rng(seed))]
     )
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(gains, [tail, 1.0 - tail])
     return PairedTest(
-        gain=value(metric, y, challenger) - value(metric, y, champion),
+        gain=float(gain(np.ones((1, n)))[0]),
         interval=(float(low), float(high)),
         p_value=_two_sided(gains),
     )

@@ -30,9 +30,17 @@ from workers.core.evaluation import (
     quality,
     reliability_of,
 )
-from workers.core.paired_test import Metric, PairedTest, bootstrap, mcnemar, value
+from workers.core.paired_test import (
+    Metric,
+    PairedTest,
+    bootstrap,
+    bootstrap_gain,
+    mcnemar,
+    value,
+)
 
 _DECIMALS = 6
+_BINS = 15  # of the calibration error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +100,8 @@ def judge(
     at = value(metric, y, champion.predicted), value(metric, y, challenger.predicted)
     faults = [
         *_metric_faults(gate, at, test),
-        *_label_faults(gate, labels, before, after),
-        *_calibration_faults(gate, ece_before, ece_after),
+        *_label_faults(gate, labels, (before, after), y, (champion, challenger), seed=seed),
+        *_calibration_faults(gate, (ece_before, ece_after), y, (champion, challenger), seed=seed),
     ]
     passed = not _fails(gate, test)
     return Verdict(
@@ -151,6 +159,15 @@ def metric_of(gate: Gate, labels: Sequence[str]) -> Metric:
     return lambda y, predicted, weights: weights @ (y == predicted) / weights.sum(axis=1)
 
 
+def _gaps(y: Ints, predictions: Predictions) -> Doubles:
+    """What each example adds to the gap between accuracy and confidence of its bin, (N, bins)."""
+    confidence = predictions.confidence
+    gaps = np.zeros((len(y), _BINS))
+    place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
+    gaps[np.arange(len(y)), place] = (predictions.predicted == y) - confidence
+    return gaps
+
+
 def _tested(
     gate: Gate, metric: Metric, y: Ints, champion: Ints, challenger: Ints, *, seed: int
 ) -> PairedTest:
@@ -182,15 +199,41 @@ def _metric_faults(gate: Gate, at: tuple[float, float], test: PairedTest) -> lis
 
 
 def _label_faults(
-    gate: Gate, labels: Sequence[str], before: QualityMetrics, after: QualityMetrics
+    gate: Gate,
+    labels: Sequence[str],
+    quality: tuple[QualityMetrics, QualityMetrics],
+    y: Ints,
+    versions: tuple[Predictions, Predictions],
+    *,
+    seed: int,
 ) -> list[str]:
+    """The labels that lose more than is allowed, and more than chance explains.
+
+    The F1 of a label with 10 examples changes by 0.1 by chance, so that a guard without a test
+    rejects nearly each challenger of a classifier with many labels.
+    """
     if gate.maximum_label_drop is None:
         return []
+    before, after = quality
     drops = before.f1 - after.f1  # (L,)
+    guarded = before.support >= MIN_SUPPORT
+    each = 1.0 - (1.0 - gate.confidence) / max(int(guarded.sum()), 1)  # Bonferroni's correction
+
+    def is_lost(k: int) -> bool:
+        test = bootstrap(
+            lambda y, predicted, weights: _f1(y, predicted, weights, [k])[:, 0],
+            y,
+            versions[0].predicted,
+            versions[1].predicted,
+            confidence=each,
+            seed=seed,
+        )
+        return test.is_worse(each)
+
     lost = [
         k
-        for k in np.argsort(-drops, kind="stable")
-        if drops[k] > gate.maximum_label_drop + 1e-9 and before.support[k] >= MIN_SUPPORT
+        for k in map(int, np.argsort(-drops, kind="stable"))
+        if drops[k] > gate.maximum_label_drop + 1e-9 and guarded[k] and is_lost(k)
     ]
     return [
         f"label {labels[k]!r}: f1 {before.f1[k]:.3f} -> {after.f1[k]:.3f} on "
@@ -199,9 +242,29 @@ def _label_faults(
     ]
 
 
-def _calibration_faults(gate: Gate, before: float, after: float) -> list[str]:
-    """A challenger that is calibrated no worse than the champion passes in any case."""
+def _calibration_faults(
+    gate: Gate,
+    errors: tuple[float, float],
+    y: Ints,
+    versions: tuple[Predictions, Predictions],
+    *,
+    seed: int,
+) -> list[str]:
+    """A challenger that is calibrated no worse than the champion, but for chance, passes."""
+    before, after = errors
     if gate.maximum_ece is None or after <= max(gate.maximum_ece, before):
+        return []
+    champion, challenger = (_gaps(y, each) for each in versions)  # (N, bins)
+    test = bootstrap_gain(
+        lambda weights: (
+            (np.abs(weights @ champion) - np.abs(weights @ challenger)).sum(axis=1)
+            / weights.sum(axis=1)
+        ),
+        len(y),
+        confidence=gate.confidence,
+        seed=seed,
+    )
+    if not test.is_worse(gate.confidence):
         return []
     return [f"calibration error {before:.3f} -> {after:.3f}, above {gate.maximum_ece:g}"]
 

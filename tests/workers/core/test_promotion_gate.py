@@ -89,6 +89,27 @@ def test_a_label_of_few_examples_is_not_guarded():
     assert not any("label" in reason for reason in found.reasons)
 
 
+def test_guards_reject_few_challengers_that_differ_by_chance_only():
+    """60 pairs of equal quality on a small holdout; a guard without a test rejects most."""
+    rng = np.random.default_rng(3)
+
+    def guess(y: NDArray[np.intp]) -> Predictions:
+        right = rng.random(len(y)) < 0.7
+        return Predictions(
+            predicted=np.where(right, y, rng.integers(0, 6, len(y))),
+            confidence=rng.uniform(0.5, 0.9, len(y)),
+        )
+
+    def rejected() -> bool:
+        y: NDArray[np.intp] = rng.integers(0, 6, 100)
+        gate = Gate(minimum_gain=-1.0)
+        labels = [f"label {k}" for k in range(6)]
+        found = judge(gate, labels, y, guess(y), guess(y), seed=1)
+        return any(reason.startswith(("label", "calib")) for reason in found.reasons)
+
+    assert sum(rejected() for _ in range(60)) <= 6
+
+
 def test_a_challenger_that_is_too_sure_of_itself_does_not_pass():
     found = verdict(Gate(), predictions(0.4), predictions(0.2, confidence=1.0))
 
