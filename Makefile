@@ -63,6 +63,7 @@ bench-million: $(DEV_STAMP)
 
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
+	$(BIN)/python -m ops.bench.time_lapse --data ../shared/data --docs docs/explanation
 
 clients: $(DEV_STAMP)
 	@for each in node npm java; do command -v $$each >/dev/null || { echo \

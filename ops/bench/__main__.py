@@ -12,6 +12,7 @@ from ops.bench import (
     few_shot,
     media,
     million,
+    nights,
     nli,
     rates,
     speed,
@@ -25,6 +26,7 @@ if __name__ == "__main__":
     speed.main()
     nli.main()
     few_shot.main()
+    nights.main()
     bulk_tagging.main()
     fairness.main()
     rates.main()
