@@ -58,7 +58,10 @@ class Settings:
         Path("data"), "Data directory of the launcher: objects, Redis and the first key."
     )
     redis_url: str = _setting(
-        "", "URL of the Redis server, `redis://…`; empty: the launcher starts one.", secret=True
+        "",
+        "URL of the Redis server: `redis://…`, `rediss://…` or `redis+sentinel://…`; empty: the "
+        "launcher starts one.",
+        secret=True,
     )
     object_store: str = _setting(
         "", "`file:///path` or `s3://bucket/prefix`; empty: `objects` in the data directory."
@@ -69,6 +72,14 @@ class Settings:
         "", "Access key of the bucket; empty: the credentials that boto3 finds.", secret=True
     )
     s3_secret_key: str = _setting("", "Secret key of the bucket.", secret=True)
+    s3_addressing: Literal["auto", "path", "virtual"] = _setting(
+        "auto",
+        "Where the bucket stands in a URL: in the path or in the host name; auto: in the path for "
+        "a server of `PIGEONHOLE_S3_ENDPOINT`, as AWS prefers without.",
+    )
+    s3_ca: str = _setting(
+        "", "File of the CA certificates of the S3 server; empty: those of certifi."
+    )
 
     # Models
     catalogue: str = _setting("", "TOML file that adds models to `shared/model_catalogue.toml`.")

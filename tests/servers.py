@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -136,10 +137,14 @@ def valkey_server(folder: Path) -> Iterator[Server]:
 
 
 class Proxy:
-    """A TCP forwarder that can be cut: the server behind it is away, its data is not."""
+    """A TCP forwarder that can be cut: the server behind it is away, its data is not.
 
-    def __init__(self, target_port: int) -> None:
+    With `tls` its clients speak TLS to it, and it speaks without to the server.
+    """
+
+    def __init__(self, target_port: int, *, tls: ssl.SSLContext | None = None) -> None:
         self._target_port = target_port
+        self._tls = tls
         self.port = free_port()
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -172,6 +177,12 @@ class Proxy:
         while True:
             try:
                 client, _ = listener.accept()
+                if self._tls is not None:
+                    try:
+                        client = self._tls.wrap_socket(client, server_side=True)
+                    except OSError:  # a client that does not trust us
+                        client.close()
+                        continue
                 server = socket.create_connection((HOST, self._target_port), timeout=5)
                 server.settimeout(None)
             except OSError:

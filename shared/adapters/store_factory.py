@@ -22,6 +22,8 @@ def open_store(
     region: str | None = None,
     access_key: str | None = None,
     secret_key: str | None = None,
+    addressing: str = "auto",
+    ca: str | None = None,
     timeout_s: float = 5.0,
 ) -> ObjectStore:
     """Make the adapter for a URL; `probe()` is the caller's next step.
@@ -32,6 +34,8 @@ def open_store(
         region: The bucket's region; boto3's own search if None.
         access_key: With `secret_key`; boto3's own search (environment, role) if None.
         secret_key: See `access_key`.
+        addressing: `path`, `virtual` or `auto`; see `S3Calls`.
+        ca: File of the CA certificates of the server.
         timeout_s: The bound of a call, as the adapter explains it.
 
     Raises:
@@ -50,6 +54,8 @@ def open_store(
             region=region,
             access_key=access_key,
             secret_key=secret_key,
+            addressing=addressing,
+            ca=ca,
             timeout_s=timeout_s,
         )
     raise ConfigurationError(
@@ -79,5 +85,7 @@ def store_of(settings: Settings) -> ObjectStore:
         region=settings.s3_region or None,
         access_key=settings.s3_access_key or None,
         secret_key=settings.s3_secret_key or None,
+        addressing=settings.s3_addressing,
+        ca=settings.s3_ca or None,
         timeout_s=settings.store_timeout_s,
     )

@@ -7,10 +7,11 @@ prefetch while Redis is unavailable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters.redis.address import RedisAddress
 from shared.adapters.redis.client import broker_error
 from shared.messages import DRAIN
 
@@ -31,7 +32,9 @@ def celery_app(
     """
     from celery import Celery
 
-    app = Celery("pigeonhole", broker=redis_url, set_as_current=False)
+    address = RedisAddress.of(redis_url)
+    transport = "SentinelDoorbellTransport" if address.primary else "DoorbellTransport"
+    app = Celery("pigeonhole", broker=address.broker_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
         result_backend=None,
@@ -47,8 +50,13 @@ def celery_app(
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # a Redis that takes no writes is waited for,
         worker_consumer="shared.adapters.celery.consumer:PatientConsumer",  # with pauses
-        broker_transport="shared.adapters.celery.transport:DoorbellTransport",
+        broker_transport=f"shared.adapters.celery.transport:{transport}",
+        broker_use_ssl=None
+        if address.ssl is None
+        else {"ssl_cert_reqs": "required", **address.ssl},
         broker_transport_options={
+            "master_name": address.primary,
+            "sentinel_kwargs": _Private(address.sentinel_connection(timeout_s=timeout_s)),
             "dropped": None if dropped is None else _Hook(dropped),
             "visibility_timeout": 600,
             "socket_timeout": socket_timeout_s,
@@ -80,6 +88,25 @@ class _Hook:
 
     def __json__(self) -> str:
         return "a function"
+
+
+class _Private(Mapping[str, Any]):
+    """Arguments among the transport options whose values, such as a password, are not sent."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __json__(self) -> list[str]:
+        return list(self._values)
 
 
 class CeleryDoorbell:

@@ -59,13 +59,18 @@ def doorbell(message: object, queue: str) -> dict[str, Any] | None:
     }
 
 
-class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no types
-    """Reads queues."""
+class _ReadsDoorbells:
+    """What a channel does beside kombu's own."""
+
+    active_queues: set[str]
+    conn_or_acquire: Any
+    connection: Any
+    connection_errors: Any
 
     def _brpop_read(self, **options: Any) -> Any:
         self.connection.delivers = False
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[misc]
         except (Empty, *self.connection_errors):
             raise
         except self.connection.channel_errors as exc:  # the reply of Redis itself
@@ -80,7 +85,7 @@ class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no type
 
     def _size(self, queue: str) -> Any:
         try:
-            return super()._size(queue)
+            return super()._size(queue)  # type: ignore[misc]
         except self.connection.channel_errors as exc:  # asked at the start of a worker
             if "WRONGTYPE" not in str(exc):
                 raise
@@ -97,16 +102,17 @@ class DoorbellChannel(redis.Channel):  # type: ignore[misc]  # kombu has no type
                     self.connection.drop(queue, f"a {kind}")
 
 
-class DoorbellTransport(redis.Transport):  # type: ignore[misc]
-    """Delivers doorbells. The option `dropped` is called for each message that is none."""
+class _DeliversDoorbells:
+    """What a transport does beside kombu's own."""
 
-    Channel = DoorbellChannel
+    client: Any
+    connection_errors: Any
     delivers = False  # what was read last
 
     def _deliver(self, message: Any, queue: str) -> None:
         if queue.endswith(_PIDBOX):
             try:
-                super()._deliver(message, queue)
+                super()._deliver(message, queue)  # type: ignore[misc]
             except self.connection_errors:
                 raise
             except Exception:  # noqa: BLE001  whatever it made Celery do, it ends nothing
@@ -117,10 +123,30 @@ class DoorbellTransport(redis.Transport):  # type: ignore[misc]
             self.drop(queue, "not a doorbell")
             return
         self.delivers = True
-        super()._deliver(bell, queue)
+        super()._deliver(bell, queue)  # type: ignore[misc]
 
     def drop(self, queue: str, what: str) -> None:
         """Count a message that is lost."""
         log.warning("doorbell.dropped", queue=queue, what=what)
         if dropped := self.client.transport_options.get("dropped"):
             dropped()
+
+
+class DoorbellChannel(_ReadsDoorbells, redis.Channel):  # type: ignore[misc]  # kombu has no types
+    """Reads queues."""
+
+
+class DoorbellTransport(_DeliversDoorbells, redis.Transport):  # type: ignore[misc]
+    """Delivers doorbells. The option `dropped` is called for each message that is none."""
+
+    Channel = DoorbellChannel
+
+
+class SentinelDoorbellChannel(_ReadsDoorbells, redis.SentinelChannel):  # type: ignore[misc]
+    """Reads queues of the primary that Sentinels name."""
+
+
+class SentinelDoorbellTransport(_DeliversDoorbells, redis.SentinelTransport):  # type: ignore[misc]
+    """`DoorbellTransport` for a server that Sentinels name."""
+
+    Channel = SentinelDoorbellChannel

@@ -148,6 +148,8 @@ def buckets_of(settings: Settings) -> S3Buckets:
         region=settings.s3_region or None,
         access_key=settings.s3_access_key or None,
         secret_key=settings.s3_secret_key or None,
+        addressing=settings.s3_addressing,
+        ca=settings.s3_ca or None,
         timeout_s=settings.store_timeout_s,
         connections=_CONNECTIONS,
     )

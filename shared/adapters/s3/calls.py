@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -52,11 +53,15 @@ class S3Calls:
         region: The bucket's region; boto3's own search if None.
         access_key: With `secret_key`; boto3's own search (environment, role) if None.
         secret_key: See `access_key`.
+        addressing: Where the bucket stands in a URL, `path` or `virtual`; `auto`: `path` for an
+            endpoint, as boto3 prefers for AWS.
+        ca: File of the CA certificates of the server; those of certifi if None.
         timeout_s: A server that is away, or silent for so long, fails the call; see `attempt`.
         connections: Connections kept open; more callers than that open and close their own.
 
     Raises:
-        ConfigurationError: The endpoint is no URL, or boto3 finds no region.
+        ConfigurationError: The endpoint is no URL, boto3 finds no region, there is only one of the
+            two keys, or the file of the CA does not exist.
     """
 
     def __init__(
@@ -68,18 +73,27 @@ class S3Calls:
         secret_key: str | None,
         timeout_s: float,
         connections: int,
+        addressing: str = "auto",
+        ca: str | None = None,
     ) -> None:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
+        if bool(access_key) != bool(secret_key):
+            raise ConfigurationError(
+                "PIGEONHOLE_S3_ACCESS_KEY and PIGEONHOLE_S3_SECRET_KEY belong together: set both, "
+                "or none for the credentials that boto3 finds"
+            )
+        if ca and not Path(ca).is_file():
+            raise ConfigurationError(f"PIGEONHOLE_S3_CA is {ca!r}; there is no such file")
         sign_with_service_time()
         self.server = _without_credentials(endpoint) if endpoint else "AWS S3"
         self._timeout_s = timeout_s
         self._strict = False
         config = Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path" if endpoint else "auto"},
+            s3={"addressing_style": "path" if endpoint and addressing == "auto" else addressing},
             connect_timeout=timeout_s / 2,
             read_timeout=timeout_s,
             # botocore's retries know no total time, and would hide that a write was sent twice.
@@ -98,6 +112,7 @@ class S3Calls:
                 region_name=region or ("us-east-1" if endpoint else None),
                 aws_access_key_id=access_key,
                 aws_secret_access_key=secret_key,
+                verify=ca,
                 config=config,
             )
         except (BotoCoreError, ValueError) as exc:

@@ -46,6 +46,8 @@ class S3Store:
         region: The bucket's region; boto3's own search if None.
         access_key: With `secret_key`; boto3's own search (environment, role) if None.
         secret_key: See `access_key`.
+        addressing: `path`, `virtual` or `auto`; see `S3Calls`.
+        ca: File of the CA certificates of the server.
         timeout_s: The bound of a call, as `S3Calls.attempt` explains it.
         part_bytes: Data of this size or more is sent in parts of it, at least 5 MiB; a stream
             has two of them in memory.
@@ -65,6 +67,8 @@ class S3Store:
         region: str | None = None,
         access_key: str | None = None,
         secret_key: str | None = None,
+        addressing: str = "auto",
+        ca: str | None = None,
         timeout_s: float = 5.0,
         part_bytes: int = 8 << 20,
         page_names: int = 1000,
@@ -81,6 +85,8 @@ class S3Store:
             region=region,
             access_key=access_key,
             secret_key=secret_key,
+            addressing=addressing,
+            ca=ca,
             timeout_s=timeout_s,
             connections=connections,
         )
