@@ -8,6 +8,7 @@ import sys
 from ops.bench import (
     async_jobs,
     bulk_tagging,
+    drift_counting,
     fairness,
     few_shot,
     media,
@@ -28,6 +29,7 @@ if __name__ == "__main__":
     few_shot.main()
     nights.main()
     bulk_tagging.main()
+    drift_counting.main()
     fairness.main()
     rates.main()
     million.main(_ROWS)
