@@ -73,6 +73,7 @@ def train(folder: Path, *, seed: int = 3) -> None:
         folder: where its files go.
         seed: of weights and examples.
     """
+    torch.set_num_threads(1)  # of matrices this small; on a busy machine more take 20 times as long
     torch.manual_seed(seed)
     pick = random.Random(seed)
     words = tokenizer()
