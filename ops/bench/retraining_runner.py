@@ -55,6 +55,7 @@ from workers.model_loader import CPU_TOKENS, load_models
 from workers.models.port import Rows, TextEncoder
 
 ACCOUNT = "bench"
+_NUM_ITERS = RetrainingSettings().num_iters  # of the first rows, too: more would weigh more
 Row = tuple[str, str]
 """A text and its label."""
 
@@ -162,7 +163,7 @@ class RetrainedClassifier:
                 model=worker.entry.name,
                 classifier_id=self.id,
                 create=NewClassifier(keep_examples=True),
-                num_iters=1,
+                num_iters=_NUM_ITERS,
                 examples=tuple(_example(row) for row in first),
             ),
             _lease(),
