@@ -8,6 +8,7 @@ import sys
 from ops.bench import (
     async_jobs,
     bulk_tagging,
+    dialects,
     drift_counting,
     fairness,
     few_shot,
@@ -26,6 +27,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends
     speed.main()
     nli.main()
+    dialects.main()
     few_shot.main()
     nights.main()
     bulk_tagging.main()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +56,11 @@ class HttpCaller:
         self._socket = socket.create_connection((HOST, service.port), timeout=_ANSWER_LIMIT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def call(self, request: bytes) -> bytes:
-        """Send a request and read its answer's body.
+    def call(self, request: bytes, *, statuses: Container[bytes] = (b"200", b"202")) -> bytes:
+        """Send a request and read the body of its response.
 
         Raises:
-            RuntimeError: The answer is neither 200 nor 202; the connection can be used again.
+            RuntimeError: The response has another status; the connection can be used again.
         """
         self._socket.sendall(request)
         data = b""
@@ -74,7 +74,7 @@ class HttpCaller:
             chunks.append(self._read())
             have += len(chunks[-1])
         body = b"".join(chunks)
-        if head[8:13] not in (b" 200 ", b" 202 "):
+        if head[9:12] not in statuses:
             raise RuntimeError(f"{head[:16]!r} {body[:300]!r}")
         return body
 
