@@ -153,11 +153,11 @@ class _Night:
             self._run.account, self._run.classifier_id
         )
         collected, snapshot = self._collected(record)
-        self._change(
-            counts=collected.counts, bad_rows=collected.bad_rows, champion=collected.champion
-        )
         vectors: dict[str, Rows] = {}
-        if self._run.decision is None:
+        if self._run.decision is None:  # else the run has its counts, with what it has learnt
+            self._change(
+                counts=collected.counts, bad_rows=collected.bad_rows, champion=collected.champion
+            )
             fresh = collected.counts.new + collected.counts.held_out
             least = self._settings.minimum_new_examples
             if fresh < least or not (collected.new or collected.rejected):

@@ -459,6 +459,7 @@ class TestRunAgain:
         assert [each.number for each in nights.record.versions] == [1, 2]
         assert nights.record.aliases == {"champion": 2, "previous": 1}
         learnt = nights.record.latest.samples - 2
+        assert run.counts.learnt == learnt
         after = nights.run()
         assert run.counts.read + after.counts.read == 80
         assert learnt == run.counts.new
