@@ -4,7 +4,8 @@
 # make docs    write the generated tables of docs/ from the code
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
 # make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
-# make bench-quality   few-shot quality: tables, and plots into docs/explanation/ (reads ../shared/data)
+# make bench-quality   quality of few-shot and of languages: tables, and plots into docs/explanation/
+#                      (reads ../shared/data)
 #
 # make clients      makes clients of the API by four generators, and uses them; needs Node and Java
 # make pages        looks at the pages in a real browser; needs Chromium
@@ -64,6 +65,7 @@ bench-million: $(DEV_STAMP)
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
 	$(BIN)/python -m ops.bench.time_lapse --data ../shared/data --docs docs/explanation
+	$(BIN)/python -m ops.bench.languages --data ../shared/data
 
 clients: $(DEV_STAMP)
 	@for each in node npm java; do command -v $$each >/dev/null || { echo \

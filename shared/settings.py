@@ -83,7 +83,9 @@ class Settings:
 
     # Models
     catalogue: str = _setting("", "TOML file that adds models to `shared/model_catalogue.toml`.")
-    default_model: str = _setting("all-MiniLM-L6-v2", "Model of requests that name none.")
+    default_model: str = _setting(
+        "auto", "Model of requests that name none; `auto` chooses by the language of each text."
+    )
     text_fallback: bool = _setting(
         True,
         "Classify texts by the default model where they name an image model that no worker holds.",

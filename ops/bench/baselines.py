@@ -45,7 +45,7 @@ def product(*, texts_at_once: int) -> Callable[[Sequence[str]], list[Rows]]:
     settings = Settings()
     models = model_catalogue.load(settings.catalogue, default=settings.default_model)
     _, loaded = load_models(models, settings, observe=lambda _: lambda *_: None)
-    embedder = loaded[settings.default_model].embedder
+    embedder = loaded[models.default.name].embedder
 
     def encode(texts: Sequence[str]) -> list[Rows]:
         pieces = (texts[i : i + texts_at_once] for i in range(0, len(texts), texts_at_once))

@@ -199,7 +199,7 @@ def _embedder() -> Embed:
     settings = Settings()
     models = model_catalogue.load(settings.catalogue, default=settings.default_model)
     _, loaded = load_models(models, settings, observe=lambda _: lambda *_: None)
-    embedder = loaded[settings.default_model].embedder
+    embedder = loaded[models.default.name].embedder
 
     def embed(inputs: Sequence[str]) -> object:
         tokens = embedder.tokenise(inputs)
