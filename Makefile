@@ -3,6 +3,7 @@
 # make chaos   the tests that kill processes, with more rows, jobs and kills: a quarter of an hour
 # make docs    write the generated tables of docs/ from the code
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
+# make dist    both wheels, into dist/                       make sbom    a bill of materials, into dist/
 # make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
 # make bench-quality   quality of few-shot and of languages: tables, and plots into docs/explanation/
 #                      (reads ../shared/data)
@@ -17,6 +18,7 @@
 PYTHON ?= python3
 TORCH ?=
 UV_VERSION := 0.13.8
+SBOM_VERSION := 7.5.0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +35,7 @@ EXAMPLES = $(shell grep -rl --include=*.py '>>> ' api ops shared workers)
 FAST := not integration and not chaos and not slow
 REAL := (integration or chaos) and not clients and not pages
 
-.PHONY: run setup check test chaos bench bench-million bench-quality clients pages screenshots docs lock
+.PHONY: run setup check test chaos bench bench-million bench-quality clients pages screenshots docs lock dist sbom
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m ops.launcher
@@ -80,6 +82,16 @@ screenshots: $(DEV_STAMP)
 
 docs: $(DEV_STAMP)
 	$(BIN)/python -m ops.docs
+
+dist: $(BIN)/uv
+	$(BIN)/uv build --wheel --quiet --out-dir dist .
+	$(BIN)/uv build --wheel --quiet --out-dir dist api/client
+
+# Of what is installed: run it where the service runs, or in an image of it.
+sbom: $(RUN_STAMP)
+	@mkdir -p dist
+	$(BIN)/uv tool run --from cyclonedx-bom==$(SBOM_VERSION) cyclonedx-py environment \
+	  --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json $(BIN)/python
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile pyproject.toml api/client/pyproject.toml --all-extras --universal --python-version 3.11 \
