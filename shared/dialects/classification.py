@@ -95,7 +95,8 @@ class Classification(Schema):
         description="Present with `cache`: the answer is that of an equal item, kept from before.",
     )
     model: str | None = Field(
-        default=None, description="Present with `model: auto`: the model that answered."
+        default=None,
+        description="Present with `model: auto` where the multilingual model answered.",
     )
     warnings: list[Literal["language_not_supported"]] = Field(
         default=[],

@@ -138,10 +138,11 @@ class ClassifyBody(ClassifyFields):
 
 
 def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
-    """The answer of dialects of `input`, and of `auto` the model of each item."""
+    """The answer of dialects of `input`, and of `auto` the other model, where that answers."""
     rendered = classify_response.render(request, result)
     for row, model in zip(rendered.body["data"], result.item_models, strict=False):
-        row["model"] = model
+        if model != request.model:
+            row["model"] = model
     for index in result.unsupported:
         rendered.body["data"][index]["warnings"] = ["language_not_supported"]
     return rendered
