@@ -243,7 +243,8 @@ def triggers() -> Iterator[tuple[Manifest, dict[str, str]]]:
 
 def test_workers_scale_by_what_waits_for_a_model_that_they_hold() -> None:
     deployed = {each["metadata"]["name"]: each for each in of_kind("Deployment").values()}
-    default, known = Settings().default_model, series()
+    default = load(default=Settings().default_model).default.name
+    known = series()
 
     assert {scaled["metadata"]["name"] for scaled, _ in triggers()} == {"worker-cpu", "worker-gpu"}
     for scaled, trigger in triggers():
