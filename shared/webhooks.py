@@ -1,4 +1,4 @@
-"""Webhooks: their records, messages, signatures and the retry schedule.
+"""Webhooks: their records, messages and signatures.
 
 Pure, except for the randomness of a new secret. Signatures follow Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
@@ -30,8 +30,6 @@ Event = Literal[
 EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
 TEST = "webhook.test"
 
-SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-"""The retry schedule: the wait before each attempt; there are no further attempts."""
 JITTER = 0.1  # fraction of a wait, at most: spreads retries of deliveries that failed together
 MAX_RETRY_AFTER_S = 86400.0  # maximum `Retry-After` of a receiver that is obeyed
 BOTH_SIGN_S = 86400.0  # after a rotation, the old secret signs in addition for this time
@@ -190,7 +188,8 @@ class Delivery(Value):
         Args:
             attempt: the outcome of the attempt.
             retry_after_s: `Retry-After` of the receiver.
-            schedule_s: the wait before each attempt.
+            schedule_s: the retry schedule (`workers.keeper.webhook_delivery`): the wait before each
+                attempt.
             jitter: a random number from 0 to 1.
         """
         kept = (*self.attempts, attempt)[-_ATTEMPTS_KEPT:]

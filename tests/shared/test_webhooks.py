@@ -27,7 +27,6 @@ from shared.types import Failure, JobKind, Usage
 from shared.webhooks import (
     BOTH_SIGN_S,
     EVENTS,
-    SCHEDULE_S,
     Attempt,
     Delivery,
     Webhook,
@@ -38,6 +37,7 @@ from shared.webhooks import (
     trial_of,
 )
 from tests.webhook_receiver import Message
+from workers.keeper.webhook_delivery import RETRY_SCHEDULE_S
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def attempt(status: int | None = 500, *, after_s: float = 0.0, error: str | None
 
 def tried(delivery: Delivery, one: Attempt, **more: object) -> Delivery:
     return delivery.tried(
-        one, **{"retry_after_s": None, "schedule_s": SCHEDULE_S, "jitter": 0.0} | more
+        one, **{"retry_after_s": None, "schedule_s": RETRY_SCHEDULE_S, "jitter": 0.0} | more
     )
 
 
@@ -269,7 +269,7 @@ class TestDelivery:
 
     def test_failures_are_tried_again_by_the_schedule_until_it_ends(self):
         delivery, waits = a_delivery(), []
-        for _ in SCHEDULE_S[1:]:
+        for _ in RETRY_SCHEDULE_S[1:]:
             delivery = tried(delivery, attempt())
             assert delivery.state == "pending"
             ended = NOW + timedelta(milliseconds=250)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.embedding.long_texts import SharedTokenizer
-from workers.embedding.texts import windows
+from workers.embedding.windows import windows
 from workers.microbatching.microbatcher import Microbatcher
 from workers.models.port import CONTRARY, ENTAILMENT, PairEncoder, Rows, TextPair
 from workers.work_context import WorkContext

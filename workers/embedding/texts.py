@@ -1,7 +1,7 @@
 """Embeds texts of any length, and images, with an encoder and its microbatcher.
 
-Decides how a long text is cut into windows, how their vectors become one, and which label prompts
-are cached. Priorities and batches are decided by `workers.microbatching.microbatcher`.
+Decides which label prompts are cached. `workers.embedding.windows` cuts long texts into windows;
+`workers.microbatching.microbatcher` decides priorities and batches.
 
 Letters: N texts, W windows (W ≥ N), P prompts, D dimensions.
 """
@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.embedding.long_texts import SharedTokenizer
 from workers.embedding.window_stream import WHOLE_WINDOWS, means_of_windows
+from workers.embedding.windows import weighted_means, window_count, windows
 from workers.futures import mapped
 from workers.inputs.images.frame import Pixels
 from workers.microbatching.microbatcher import Microbatcher
@@ -171,46 +170,6 @@ class ImageEmbedder:
             Unavailable: when the model has stopped.
         """
         return self.batcher.submit([ImageItem(pixels) for pixels in images], context)
-
-
-def window_count(tokens: Sequence[int], size: int) -> int:
-    """As few as tokens fit in, and at least one."""
-    return max(1, -(-len(tokens) // size))
-
-
-def windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Cut tokens into as few windows as fit, of nearly even length; no tokens are one window.
-
-    >>> windows([1, 2, 3, 4, 5], 4)
-    [[1, 2, 3], [4, 5]]
-    >>> windows([], 4)
-    [[]]
-    """
-    count = window_count(tokens, size)
-    cuts = [-(-len(tokens) * i // count) for i in range(count + 1)]
-    return [tokens[start:end] for start, end in pairwise(cuts)]
-
-
-def weighted_means(rows: Rows, *, weights: Rows, starts: npt.NDArray[np.int64]) -> Rows:
-    """One unit vector per text from those of its windows.
-
-    Args:
-        rows: (W, D) unit rows, the windows of each text side by side.
-        weights: (W,) above 0.
-        starts: (N,) first window of each text, ascending.
-
-    Returns:
-        (N, D) unit rows; where windows cancel out exactly, the first window's.
-
-    >>> rows = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
-    >>> weighted_means(rows, weights=np.array([4, 3, 1], np.float32), starts=np.array([0, 2]))
-    array([[0.8, 0.6],
-           [0. , 1. ]], dtype=float32)
-    """
-    sums = np.add.reduceat(rows * weights[:, None], starts, axis=0)  # (N, D)
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)  # (N, 1)
-    sums = np.where(norms > 0, sums / np.where(norms > 0, norms, 1), rows[starts])
-    return sums.astype(np.float32, copy=False)
 
 
 _Key = tuple[str, str, str]  # model, revision, text

@@ -2,7 +2,7 @@
 
 Decides how many windows of a request are queued at once. A document of a million tokens, or a
 thousand texts of five thousand, then costs 4 bytes per token and one vector per text. With all
-windows queued at once these two took 60 and 109 MB more. `workers.embedding.texts` decides how a
+windows queued at once these two took 60 and 109 MB more. `workers.embedding.windows` decides how a
 text is cut and how vectors are averaged.
 
 Letters: N texts, W windows of a chunk, D dimensions.

@@ -23,12 +23,14 @@ from shared import ids
 from shared.errors import Conflict, FetchFailed, NotFound, PigeonholeError, Unavailable
 from shared.telemetry import Log
 from shared.webhook_store import DueDelivery, WebhookStore
-from shared.webhooks import SCHEDULE_S, SILENT_S, Attempt, Delivery, Webhook, signed
+from shared.webhooks import SILENT_S, Attempt, Delivery, Webhook, signed
 from workers import metrics
 from workers.outbound_http.client import Outbound
 from workers.outbound_http.host_executor import KeyedExecutor
 
 log = Log("webhook_delivery")
+RETRY_SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+"""The retry schedule: the wait before each attempt; there are no further attempts."""
 TIMEOUT_S = 15.0
 _CLAIM_S = 2 * TIMEOUT_S  # for the attempt and for recording its outcome
 _AT_ONCE = 16
@@ -46,7 +48,7 @@ class WebhookDelivery:
         webhooks: WebhookStore,
         outbound: Outbound,
         *,
-        schedule_s: Sequence[float] = SCHEDULE_S,
+        schedule_s: Sequence[float] = RETRY_SCHEDULE_S,
         timeout_s: float = TIMEOUT_S,
         jitter: Callable[[], float] = random.random,
     ) -> None:
