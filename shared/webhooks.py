@@ -286,6 +286,7 @@ def announcement(
     )
     return event, {
         **said,
+        "phase": None,  # of a job that has ended
         "object": "job",
         "status": job.state,
         "usage": {"total_tokens": job.usage.total_tokens},

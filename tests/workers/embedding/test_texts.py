@@ -17,8 +17,8 @@ from shared.errors import DeadlineExceeded, Unavailable
 from shared.types import Priority
 from workers.byte_cache import OVERHEAD_BYTES
 from workers.embedding.texts import Embedder
-from workers.embedding.windows import weighted_means, windows
 from workers.embedding.window_stream import CHUNK_WINDOWS, WHOLE_WINDOWS
+from workers.embedding.windows import weighted_means, windows
 from workers.microbatching.microbatcher import Microbatcher
 from workers.microbatching.scheduler import SPECIAL_TOKENS
 from workers.models.hashing import HashingEncoder
