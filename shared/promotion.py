@@ -63,8 +63,12 @@ def roll_back(
     *,
     alias: str,
     live: int | None = None,
+    to: int | None = None,
 ) -> int:
     """Move the alias back to the version before the last promotion; the number of that version.
+
+    After a rollback, `previous` names the version that the alias left. `to` names the version to
+    go back to in its place.
 
     Args:
         records: The classifiers.
@@ -72,20 +76,25 @@ def roll_back(
         classifier_id: The classifier.
         alias: The alias.
         live: The version that it must point to; None: any.
+        to: The version that it points to then; None: the one that `previous` names.
 
     Raises:
-        Conflict: There is no version to go back to, or the alias points to another version.
+        Conflict: There is no version to go back to, `to` was deleted, or the alias points to
+            another version.
         NotFound: The classifier was deleted.
     """
 
     def back(record: Classifier) -> Classifier:
-        previous, current = record.aliases.get(PREVIOUS), record.aliases.get(alias)
-        if previous is None or current is None or previous == current:
+        current = record.aliases.get(alias)
+        target = record.aliases.get(PREVIOUS) if to is None else to
+        if target is None or current is None or target == current:
             raise Conflict("there is no promotion to undo: no alias `previous` names a version")
         if live not in {None, current}:
             raise Conflict(f"the alias {alias!r} points to version {current}, not to {live}")
+        if all(each.number != target for each in record.versions):
+            raise Conflict(f"version {target} was deleted; available versions: {record.kept}")
         return record.model_copy(
-            update={"aliases": {**record.aliases, alias: previous, PREVIOUS: current}}
+            update={"aliases": {**record.aliases, alias: target, PREVIOUS: current}}
         )
 
     return records.change(account, classifier_id, back).aliases[alias]

@@ -72,9 +72,14 @@ class LiveChecks:
             return False
         try:
             roll_back(
-                self.records, account, classifier_id, alias=settings.alias, live=run.challenger
+                self.records,
+                account,
+                classifier_id,
+                alias=settings.alias,
+                live=run.challenger,
+                to=run.champion,
             )
-        except Conflict as exc:  # moved by hand or by the next run meanwhile, or `previous` is gone
+        except Conflict as exc:  # moved by hand or by the next run, or the champion was deleted
             log.warning("auto_rollback.left", run=run.id, reason=exc.detail)
             return False
         self._record(run)

@@ -38,7 +38,7 @@ class Promoted:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.id = put_classifier(bench.store, versions=2).id
+        self.id = put_classifier(bench.store, versions=3).id
         self.retrainings = RetrainingStore(store=bench.store)
         self.records = ClassifierStore(store=bench.store)
         self.feedback = FeedbackStore(store=bench.store)
@@ -182,6 +182,41 @@ def test_an_alias_that_was_moved_on_stays(promoted: Promoted):
 
     assert promoted.checks[0].run_requested() == 0
     assert promoted.aliases["champion"] == 1
+    assert promoted.told() == []
+
+
+def test_after_the_rollback_of_a_later_version_a_worse_one_goes_to_its_own_champion(
+    promoted: Promoted,
+):
+    promoted.send(2, correct=10)
+    promoted.checks[0].run_requested()
+    promoted.promote("run_2", champion=2, challenger=3)
+    promoted.send(3, wrong=50)
+    assert promoted.checks[0].run_requested() == 1
+    assert promoted.aliases == {"champion": 2, "previous": 3}
+
+    promoted.send(2, wrong=50)
+
+    assert promoted.checks[0].run_requested() == 1
+    assert promoted.aliases == {"champion": 1, "previous": 2}
+    last = promoted.retrainings.state("acme", promoted.id).last_rollback
+    assert last is not None
+    assert (last.run, last.from_version, last.to_version) == ("run_1", 2, 1)
+
+
+def test_a_version_whose_champion_was_deleted_stays(promoted: Promoted):
+    promoted.records.change(
+        "acme",
+        promoted.id,
+        lambda record: record.model_copy(
+            update={"versions": record.versions[1:], "aliases": {"champion": 2, "previous": 3}}
+        ),
+    )
+
+    promoted.send(2, wrong=50)
+
+    assert promoted.checks[0].run_requested() == 0
+    assert promoted.aliases["champion"] == 2
     assert promoted.told() == []
 
 
