@@ -120,6 +120,8 @@ class ObservationCounter:
                     return
                 except PigeonholeError as exc:
                     log.warning("observations.lost", reason=exc.detail)
+                except Exception as exc:  # noqa: BLE001  one version must not end it for all
+                    log.error("observations.crashed", exc=exc)
             self._forget()
 
     def _write(self, of: _Day) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from shared import observation_keys
@@ -138,6 +139,19 @@ def test_what_cannot_be_written_is_written_the_next_time(counted: Counted):
     counted.counter.flush()
     counted.bench.store.away = False
     assert counted.stored() == []
+
+    counted.counter.flush()
+
+    assert counted.seen().items == 1
+
+
+def test_a_version_that_cannot_be_written_does_not_keep_the_others_from_it(counted: Counted):
+    odd = counted.version.model_copy(update={"file": "1-odd"})
+    for labels in (["red"], ["red", "green"]):  # a version never changes its labels
+        scores = np.ones((1, len(labels)), np.float32)
+        counted.counter.add(odd, labels, np.ones((1, 2), np.float32), scores)
+        counted.clock.now -= timedelta(hours=1)
+    counted.classify("a red rose")
 
     counted.counter.flush()
 
