@@ -1,7 +1,8 @@
 """Feedback on the object store: items by the hash of their id, and their outcomes by version.
 
 An outcome is an empty object whose name says all, so that the live accuracy of a thousand items
-costs one listing. An outcome is written before its item and deleted after it.
+costs one listing. An outcome is written before its item and deleted after it. Two calls that put
+the same item at once may leave two outcomes of it: readers take the newest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from shared import ids, retraining_keys
@@ -76,16 +77,17 @@ class FeedbackStore:
     def outcomes(
         self, account: str, classifier_id: str, *, version: int | None = None
     ) -> Iterator[FeedbackOutcome]:
-        """The outcomes of all versions or of one, by version and then oldest first."""
-        prefix = retraining_keys.outcomes_of(account, classifier_id)
-        if version is not None:
-            prefix = retraining_keys.outcomes_of_version(account, classifier_id, version)
-        skipped = len(retraining_keys.outcomes_of(account, classifier_id))
-        for name in self.store.list(prefix):
-            number, _, rest = name[skipped:].partition("/")
-            ms, digest, correct = rest.split(".")
-            at = datetime.fromtimestamp(int(ms) / 1000, UTC)
-            yield FeedbackOutcome(int(number), at, digest, correct == "1")
+        """The outcomes of all versions or of one, by version and then oldest first.
+
+        An item has one outcome of a version, its newest: those of one version are in memory.
+        """
+        found = self._listed_outcomes(account, classifier_id, version)
+        for _, group in groupby(found, lambda each: each.version):
+            newest: dict[str, FeedbackOutcome] = {}
+            for each in group:
+                newest.pop(each.digest, None)  # a replaced item has its place by its new time
+                newest[each.digest] = each
+            yield from newest.values()
 
     def request_check(self, account: str, classifier_id: str) -> None:
         """Have the keeper compare the live version with the one before."""
@@ -102,6 +104,20 @@ class FeedbackStore:
     def drop_request(self, request: LiveCheckRequest) -> None:
         """Remove a request that was done."""
         self.store.delete(request.key)
+
+    def _listed_outcomes(
+        self, account: str, classifier_id: str, version: int | None
+    ) -> Iterator[FeedbackOutcome]:
+        """The outcomes by the names of their objects, in the order of these."""
+        prefix = retraining_keys.outcomes_of(account, classifier_id)
+        if version is not None:
+            prefix = retraining_keys.outcomes_of_version(account, classifier_id, version)
+        skipped = len(retraining_keys.outcomes_of(account, classifier_id))
+        for name in self.store.list(prefix):
+            number, _, rest = name[skipped:].partition("/")
+            ms, digest, correct = rest.split(".")
+            at = datetime.fromtimestamp(int(ms) / 1000, UTC)
+            yield FeedbackOutcome(int(number), at, digest, correct == "1")
 
     def _outcome(self, name: str) -> FeedbackOutcome | None:
         """The outcome of a stored item, by the name of its object."""

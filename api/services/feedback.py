@@ -33,7 +33,8 @@ class FeedbackService:
         return FeedbackStore(store=self.classifiers.store)
 
     def add(self, account: str, ref: str, items: Sequence[FeedbackItem]) -> None:
-        """Store feedback on a classifier; items of the same id replace earlier ones.
+        """Store feedback on a classifier; an item replaces an earlier one of the same id, also in
+        the same call.
 
         Raises:
             Conflict: The classifier keeps no examples and is not retrained from feedback.
@@ -58,8 +59,9 @@ class FeedbackService:
             ),
             place=lambda index: f"items[{index}]",
         )
+        last = {each.id: each for each in items}.values()  # writers overtake each other
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="feedback") as writers:
-            list(writers.map(lambda item: self.records.put(account, classifier.id, item), items))
+            list(writers.map(lambda item: self.records.put(account, classifier.id, item), last))
         if settings.auto_rollback is not None:
             self.records.request_check(account, classifier.id)
 

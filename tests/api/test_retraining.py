@@ -318,6 +318,31 @@ class TestFeedback:
         client.post(self.FEEDBACK, json={"items": items[:1]})
         assert len(list(world.store.list(retraining_keys.LIVE_CHECKS))) == 1
 
+    def test_of_one_id_in_one_call_is_the_last_item(
+        self,
+        nightly: dict[str, Any],
+        client: FlaskClient,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        written: list[str] = []
+        put = world.store.put
+
+        def recorded(name: str, *args: Any, **options: Any) -> str:
+            written.append(name)
+            return put(name, *args, **options)
+
+        monkeypatch.setattr(world.store, "put", recorded)
+        items = [
+            {"id": "t-1", "input": "a", "label": label, "predicted": "x", "version": 2}
+            for label in ("x", "y")
+        ]
+        client.post(self.FEEDBACK, json={"items": items})
+
+        (day,) = client.get(f"{self.FEEDBACK}/accuracy").get_json()["data"]
+        assert (day["items"], day["correct"]) == (1, 0)
+        assert [name.count("/feedback/") for name in written] == [0, 1]
+
     def test_is_paged(self, nightly: dict[str, Any], client: FlaskClient):
         client.post(
             self.FEEDBACK, json={"items": [{"input": str(i), "label": "x"} for i in range(5)]}

@@ -170,6 +170,20 @@ def test_feedback_that_is_replaced_or_deleted_counts_as_it_is_now(promoted: Prom
     assert (len(found), sum(each.correct for each in found)) == (19, 10)
 
 
+def test_two_outcomes_of_an_item_count_as_the_newest(promoted: Promoted):
+    promoted.send(2, wrong=1)
+    (first,) = promoted.feedback.outcomes("acme", promoted.id)
+    ms = int((first.at + timedelta(minutes=1)).timestamp() * 1000)
+    second = retraining_keys.outcome(
+        "acme", promoted.id, version=2, ms=ms, digest=first.digest, correct=True
+    )
+    promoted.bench.store.put(second, b"")  # as two calls at once may leave it
+
+    (found,) = promoted.feedback.outcomes("acme", promoted.id)
+
+    assert found.correct
+
+
 def test_an_alias_that_was_moved_on_stays(promoted: Promoted):
     put = {"champion": 1}
 
