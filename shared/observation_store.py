@@ -45,6 +45,10 @@ class ObservationStore:
         """Replace what a process has counted of a version on a day."""
         self.store.put(_observations(version, day, process), encode(counted))
 
+    def get(self, version: ClassifierVersion, day: datetime, process: str) -> DayObservations:
+        """What a process has counted of a version on a day, as far as it is stored."""
+        return self._read(_observations(version, day, process))[1]
+
     def delete(self, version: ClassifierVersion, day: datetime, process: str) -> None:
         """Delete what a process has counted of a version on a day."""
         self.store.delete(_observations(version, day, process))

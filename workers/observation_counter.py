@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from shared import ids, service_clock
 from shared.classifier_store import ClassifierStore
 from shared.errors import NotFound, PigeonholeError, Unavailable
-from shared.observation import DayObservations
+from shared.observation import DayObservations, merged
 from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
 from shared.telemetry import Log
@@ -33,20 +33,26 @@ _Key = tuple[str, str, datetime]  # classifier, file of the version, day
 
 @dataclass(eq=False)
 class _Day:
-    """The sums of one version on one day; `process` names its object, `changed` is not written."""
+    """The sums of one version on one day; `changed` is not written.
+
+    `earlier` is what the process had written of the day before it took these sums up; None: not
+    read yet.
+    """
 
     version: ClassifierVersion
     at: datetime
     labels: tuple[str, ...]
-    process: str = field(default_factory=ids.token)
     hours: dict[int, ObservationSums] = field(default_factory=dict)
+    earlier: DayObservations | None = None
     changed: bool = False
     marked: int = -1  # the last hour in which the classifier was added to the index
 
     def counted(self) -> DayObservations:
-        return DayObservations(
-            hours={hour: sums.observation(self.labels) for hour, sums in self.hours.items()}
-        )
+        hours = {} if self.earlier is None else dict(self.earlier.hours)
+        for hour, sums in self.hours.items():
+            observation = sums.observation(self.labels)
+            hours[hour] = merged((hours[hour], observation)) if hour in hours else observation
+        return DayObservations(hours=hours)
 
 
 class ObservationCounter:
@@ -65,6 +71,7 @@ class ObservationCounter:
         self._every_s = every_s
         self._max_days = max_days
         self._clock = clock
+        self._process = ids.token()  # in the names of its objects
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._days: dict[_Key, _Day] = {}  # the one that was used last is at the end
@@ -130,16 +137,18 @@ class ObservationCounter:
         Raises:
             Unavailable: The store is away; the sums count as changed.
         """
+        if of.earlier is None:
+            of.earlier = self._store.get(of.version, of.at, self._process)
         with self._lock:
             counted, of.changed = of.counted(), False
         try:
-            self._store.put(of.version, of.at, of.process, counted)
+            self._store.put(of.version, of.at, self._process, counted)
             hour = max(of.hours)
             if of.marked < hour:
                 self._store.mark_in_use(of.version, of.at.replace(hour=hour))
                 of.marked = hour
             if not self._is_kept(of.version):
-                self._store.delete(of.version, of.at, of.process)
+                self._store.delete(of.version, of.at, self._process)
         except Unavailable:
             with self._lock:
                 of.changed = True

@@ -169,6 +169,7 @@ def test_of_more_versions_than_fit_all_are_counted(counted: Counted):
     found = ObservationStore(store=counted.bench.store).hours(first, NOW, NOW + timedelta(hours=1))
     assert sum(each.items for hour in found.values() for each in hour) == 2
     assert counted.seen().items == 1
+    assert len(counted.stored()) == 2  # one of each version, however often they take turns
 
 
 def test_a_deleted_classifier_leaves_no_sums(counted: Counted):
