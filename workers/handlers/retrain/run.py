@@ -265,10 +265,11 @@ class _Night:
         version = record.find(ClassifierRef(record.id, collected.champion, None))
         champion = classifiers.load(record.weights(version))
         rows = collected.fixed_holdout or (*snapshot.holdout, *collected.held_out)
+        base = None if collected.fixed_holdout else collected.base  # it has other rows than a file
         scores = HoldoutScores(
             rows=rows,
             embed=self._embedder.embed,
-            kept=lambda key: self._snapshots.vectors(collected.base, key),
+            kept=lambda key: self._snapshots.vectors(base, key),
         )
         night = TrainingNight(
             record=record,

@@ -559,3 +559,19 @@ def test_the_embeddings_of_the_holdout_are_kept(nights: Nights):
     run = nights.run()
 
     assert nights.bench.encoder.ran - ran == run.counts.new + run.counts.held_out
+
+
+def test_of_a_holdout_that_becomes_a_file_all_rows_are_embedded(nights: Nights):
+    nights.run()  # keeps embeddings of the share that it held out
+    nights.bring("holdout", rows(500, 80))
+    nights.bring("tuesday", rows(60, 20))
+    nights.set(
+        sources=(Source(url=f"{LAKE}tuesday.csv"),),
+        holdout=Holdout(share=None, url=f"{LAKE}holdout.csv"),
+    )
+    ran = nights.bench.encoder.ran
+
+    run = nights.run()
+
+    assert run.counts.holdout == 80
+    assert nights.bench.encoder.ran - ran == run.counts.new + run.counts.holdout
