@@ -16,7 +16,7 @@ from itertools import groupby, islice
 
 from shared.classifier_record import PREVIOUS, Classifier, Version
 from shared.classifier_store import ClassifierStore
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, PigeonholeError, Unavailable
 from shared.feedback_store import FeedbackStore
 from shared.ids import ClassifierRef
 from shared.live_accuracy import check
@@ -42,6 +42,9 @@ class LiveChecks:
     def run_requested(self) -> int:
         """Check each classifier with new feedback; the number of aliases that were moved back.
 
+        An error of one classifier, such as a record that cannot be decoded, is logged. One of its
+        requests stays, for the next run.
+
         Raises:
             Unavailable: The object store is away; run it again.
         """
@@ -49,8 +52,15 @@ class LiveChecks:
         requests = self.feedback.check_requests()
         for (account, classifier_id), group in groupby(requests, lambda each: each[1:]):
             done = list(group)  # before the check: later ones are of later feedback
-            with suppress(NotFound):  # deleted, or without a retraining by now
+            try:
                 moved += self._check(account, classifier_id)
+            except Unavailable:
+                raise
+            except NotFound:  # deleted, or without a retraining by now
+                pass
+            except PigeonholeError as exc:
+                log.error("auto_rollback.failed", exc=exc, classifier=classifier_id)
+                done.pop()
             for request in done:
                 self.feedback.drop_request(request)
         return moved

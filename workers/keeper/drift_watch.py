@@ -6,16 +6,17 @@ them. Run and deliveries have ids that follow from the detection, so that each m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from shared import observation_keys
 from shared.classifier_record import Classifier, Version
 from shared.drift_detection import Detection, DetectionStore, detection_of
 from shared.drift_report import drift_report
-from shared.errors import NotFound
+from shared.errors import NotFound, PigeonholeError, Unavailable
 from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
 from shared.promotion import live_version
@@ -48,6 +49,8 @@ class DriftWatch:
     def look(self) -> int:
         """Check each classifier in use; the number of drifts that were detected.
 
+        An error of one classifier, such as a record that cannot be decoded, is logged.
+
         Raises:
             Unavailable: The object store is away; run it again.
         """
@@ -58,18 +61,31 @@ class DriftWatch:
             if (entry := observation_keys.hour_of(name)) is not None
         }
         detected = 0
+        subscribed = cache(self._subscribed)  # an account has many classifiers
         for account, classifier_id in dict.fromkeys(entry[1:] for entry in entries.values()):
-            with suppress(NotFound):  # deleted meanwhile
-                detected += self._check(account, classifier_id, now)
+            try:
+                detected += self._check(account, classifier_id, now, subscribed)
+            except Unavailable:
+                raise
+            except NotFound:  # deleted meanwhile
+                continue
+            except PigeonholeError as exc:
+                log.error("drift_watch.failed", exc=exc, classifier=classifier_id)
         for name, (hour, _, _) in entries.items():
             if hour < now - _LISTED:
                 self.store.delete(name)
         return detected
 
-    def _check(self, account: str, classifier_id: str, now: datetime) -> bool:
+    def _check(
+        self,
+        account: str,
+        classifier_id: str,
+        now: datetime,
+        subscribed: Callable[[str], Sequence[Webhook]],
+    ) -> bool:
         classifier, _ = self.schedules.records.load(account, classifier_id)
         retraining = self._retraining(classifier)
-        webhooks = [each for each in self.webhooks.all(account) if each.wants(EVENT)]
+        webhooks = subscribed(account)
         if not classifier.observe or not (webhooks or _starts(retraining)):
             return False
         detections = DetectionStore(store=self.store)
@@ -99,7 +115,7 @@ class DriftWatch:
         etag: str,
         classifier: Classifier,
         retraining: Retraining | None,
-        webhooks: list[Webhook],
+        webhooks: Sequence[Webhook],
     ) -> None:
         for webhook in webhooks:
             self.webhooks.add(drift_delivery(detection.data, webhook, detection.at))
@@ -110,6 +126,9 @@ class DriftWatch:
         DetectionStore(store=self.store).replace(
             detection.model_copy(update={"announced": True}), etag
         )
+
+    def _subscribed(self, account: str) -> Sequence[Webhook]:
+        return [each for each in self.webhooks.all(account) if each.wants(EVENT)]
 
     def _retraining(self, classifier: Classifier) -> Retraining | None:
         with suppress(NotFound):

@@ -184,6 +184,20 @@ def test_two_outcomes_of_an_item_count_as_the_newest(promoted: Promoted):
     assert found.correct
 
 
+def test_a_record_that_cannot_be_decoded_keeps_no_other_classifier_from_its_check(
+    promoted: Promoted,
+):
+    promoted.send(2, wrong=50)
+    store, broken = promoted.bench.store, "cls_" + "0" * 26  # listed before
+    store.put(retraining_keys.retraining("acme", broken), b"{")
+    for _ in range(2):
+        promoted.feedback.request_check("acme", broken)
+
+    assert promoted.checks[0].run_requested() == 1
+    (left,) = promoted.feedback.check_requests()
+    assert left.classifier_id == broken
+
+
 def test_an_alias_that_was_moved_on_stays(promoted: Promoted):
     put = {"champion": 1}
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import observation_keys, retraining_keys
+from shared import object_keys, observation_keys, retraining_keys
 from shared.classifier_record import Classifier
 from shared.messages import encode
 from shared.observation import BINS, DayObservations, Observation, Reference, packed
@@ -165,3 +166,38 @@ def test_the_index_forgets_hours_that_are_over(watched: Watched):
     watched.watch.look()
 
     assert list(watched.bench.store.list(observation_keys.OBSERVED)) == []
+
+
+def test_a_record_that_cannot_be_decoded_keeps_no_other_classifier_from_its_check(
+    watched: Watched,
+):
+    watched.subscribe()
+    watched.classify(OTHER)
+    bench, broken = watched.bench, "cls_" + "0" * 26  # listed before
+    bench.store.put(object_keys.classifier(watched.record.account, broken), b"{")
+    bench.store.put(observation_keys.in_use(watched.record.account, broken, watched.now), b"")
+
+    assert watched.watch.look() == 1
+    watched.now += timedelta(hours=4)
+    watched.watch.look()
+    assert list(bench.store.list(observation_keys.OBSERVED)) == []
+
+
+def test_the_webhooks_of_an_account_are_read_once_a_look(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+):
+    store, listed = watched.bench.store, list[str]()
+    names = store.list
+
+    def recorded(prefix: str, **options: str) -> Iterator[str]:
+        listed.append(prefix)
+        return names(prefix, **options)
+
+    monkeypatch.setattr(store, "list", recorded)
+    other = put_classifier(store, name="ham", versions=1)
+    watched.observations.mark_in_use(watched.version, watched.now)
+    watched.observations.mark_in_use(other.weights(other.latest), watched.now)
+
+    watched.watch.look()
+
+    assert listed.count(object_keys.webhooks_of(watched.record.account)) == 1
