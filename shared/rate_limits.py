@@ -30,7 +30,8 @@ class RateDemand:
         tokens: Estimated tokens of the call.
         concurrent_calls: Limit on calls at the same time; None: the call does not count as one.
         lease_s: Time after which the call no longer counts as concurrent, if its process dies.
-        job_id: The job that the call becomes, whose end corrects the tokens; empty: none.
+        job_id: The job that the call becomes, whose end corrects the tokens; empty: none. A
+            repeated call with the same job counts once.
     """
 
     subject: str

@@ -226,6 +226,16 @@ def test_the_end_of_a_job_corrects_its_tokens_once(limiter: RedisRateLimiter) ->
     assert limiter.admit(demand(rate, tokens=1)).tokens == 11
 
 
+def test_a_job_that_is_accepted_again_counts_once(limiter: RedisRateLimiter) -> None:
+    job = replace(demand(Rate(requests=2, tokens=100), tokens=60), job_id="job_a")
+
+    states = [limiter.admit(job) for _ in range(3)]
+
+    assert [(each.exceeded, each.requests, each.tokens) for each in states] == [(None, 1, 60)] * 3
+    limiter.settle_job("job_a", 10)
+    assert limiter.admit(demand(job.rate)).tokens == 10
+
+
 def test_the_end_of_a_call_corrects_its_tokens(limiter: RedisRateLimiter, clock: Clock) -> None:
     rate = Rate(tokens=100)
     first = limiter.admit(demand(rate, tokens=90))

@@ -60,6 +60,9 @@ local max_requests, max_tokens, max_calls = unpack(ARGV, next_argument + 2, next
 local requests, tokens, lease, lease_ms, job = unpack(ARGV, next_argument + 5, next_argument + 9)
 max_requests, max_tokens, max_calls = tonumber(max_requests), tonumber(max_tokens), tonumber(max_calls)
 requests, tokens = tonumber(requests), tonumber(tokens)
+if job ~= '' and redis.call('EXISTS', key('job', job)) == 1 then -- accepted again: it is counted
+  requests, tokens = 0, 0
+end
 local log, sums = key('log', subject, class), key('sums', subject, class)
 
 -- The step of this call: never before the last one, as the clock may be set back a little.
