@@ -1,6 +1,7 @@
 """The last phase of a run: the alias moves or does not, and what the run leaves is stored.
 
     alias or mark on the record of the classifier → snapshot → state → record of the run
+        → deletion of the snapshot before
 
 Each step finds out whether it was done before, so that all may be repeated.
 """
@@ -70,8 +71,6 @@ class Conclusion:
                 run.classifier_id,
                 lambda now: now.model_copy(update={"snapshot": run.id}),
             )
-        if self.collected.base is not None:
-            self.snapshots.delete(self.collected.base)
         decided = run.decision
         run = run.model_copy(
             update={
@@ -79,7 +78,10 @@ class Conclusion:
                 "set_aside": tuple(row.place for row in after.set_aside[-_LISTED:]),
             }
         )
-        return self._ended(run, _STATUS[decided.outcome], now)
+        run = self._ended(run, _STATUS[decided.outcome], now)
+        if self.collected.base is not None:  # last: a second attempt of the run reads it
+            self.snapshots.delete(self.collected.base)
+        return run
 
     def _moved(self, run: Run, now: datetime) -> Run:
         """Promote the challenger or mark it; where the alias has moved meanwhile, it is marked."""
@@ -117,11 +119,12 @@ class Conclusion:
     def _ended(self, run: Run, status: RunStatus, now: datetime) -> Run:
         run = run.model_copy(update={"status": status, "finished_at": now})
         self.store.put_run(run)
-        self.store.change_state(run.account, run.classifier_id, _released(run.id))
+        state = self.store.change_state(run.account, run.classifier_id, _released(run.id))
         for old in islice(
             self.store.run_ids(run.account, run.classifier_id), self.settings.keep_runs, None
         ):
-            self.store.delete_run(run.account, run.classifier_id, old)
+            if old != state.snapshot:  # the next run reads it, however many were skipped since
+                self.store.delete_run(run.account, run.classifier_id, old)
         return run
 
 

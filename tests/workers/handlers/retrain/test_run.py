@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from shared import object_keys
+from shared import object_keys, retraining_keys
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, InvalidRequest, StoreUnavailable, Unavailable
 from shared.feedback_store import FeedbackStore
@@ -154,6 +154,15 @@ class TestANight:
         assert run.decision is not None
         assert run.decision.outcome == "promote"
         assert nights.run().status == "promoted"
+
+    def test_is_skipped_so_often_that_only_skipped_runs_are_kept_and_the_snapshot_stays(
+        self, nights: Nights
+    ):
+        nights.set(keep_runs=1)
+        nights.run()
+        assert nights.run().status == "skipped"
+
+        assert nights.run().counts.read == 0
 
     def test_without_a_holdout_yet_promotes_nothing(self, nights: Nights):
         nights.set(holdout=Holdout(share=0.0))
@@ -463,6 +472,35 @@ class TestRunAgain:
         after = nights.run()
         assert run.counts.read + after.counts.read == 80
         assert learnt == run.counts.new
+
+    def test_on_a_later_night_killed_before_its_record_is_written_ends_as_it_was_decided(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch
+    ):
+        first = nights.run()
+        nights.bring("tuesday", rows(60, 60))
+        nights.set(gate=Gate(minimum_gain=-1.0, maximum_ece=None))
+        job = nights.job()
+        put_run = RetrainingStore.put_run
+
+        def failing(self: RetrainingStore, run: Run) -> None:
+            if run.status == "promoted":
+                raise StoreUnavailable("away")
+            put_run(self, run)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RetrainingStore, "put_run", failing)
+            with pytest.raises(StoreUnavailable):
+                nights.run(job)
+        assert nights.store.state(ME, nights.id).snapshot == run_id_of(job.id)
+
+        run = nights.run(job)
+
+        assert (run.status, nights.record.aliases["champion"]) == ("promoted", 3)
+        left = retraining_keys.run_prefix(ME, nights.id, first.id)
+        assert [name.removeprefix(left) for name in nights.bench.store.list(left)] == [
+            "comparison.json",
+            "run.json",
+        ]
 
     def test_a_second_run_waits_for_the_first(self, nights: Nights):
         first = nights.job()
