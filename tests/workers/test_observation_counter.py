@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 
-from shared import observation_keys
+from shared import object_keys, observation_keys
 from shared.classifier_record import Classifier
 from shared.observation import Observation, merged
 from shared.observation_store import ObservationStore
+from shared.ports import StoredObject
 from shared.types import ClassifierVersion, ClassifyRequest, Item, Priority
+from tests.fakes import FakeStore
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold, record, update
 from workers.handlers.classify import ClassifyHandler
@@ -27,6 +33,24 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now.timestamp()
+
+
+class MeetingStore(FakeStore):
+    """Writes observations two at a time only, and counts the reads of classifiers' records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[str] = Counter()
+        self._two = threading.Barrier(2, timeout=10)
+
+    def get(self, name: str) -> StoredObject:
+        self.reads[name] += 1
+        return super().get(name)
+
+    def put(self, name: str, data: bytes | BinaryIO, **said: Any) -> str:
+        if "/observations/" in name:
+            self._two.wait()
+        return super().put(name, data, **said)
 
 
 class Counted:
@@ -170,6 +194,21 @@ def test_of_more_versions_than_fit_all_are_counted(counted: Counted):
     assert sum(each.items for hour in found.values() for each in hour) == 2
     assert counted.seen().items == 1
     assert len(counted.stored()) == 2  # one of each version, however often they take turns
+
+
+def test_versions_are_written_at_once_and_their_record_is_read_once():
+    with closing(Bench(store=MeetingStore())) as bench:
+        counted = Counted(bench)
+        first = counted.version
+        bench.train.train(a_job(), update(counted.classifier_id, ("a red car", "red")), hold())
+        for version in (first, counted.version):
+            counted.classify("a red rose", version=version)
+        bench.store.reads.clear()
+
+        counted.counter.flush()
+
+        assert len(counted.stored()) == 2
+        assert bench.store.reads[object_keys.classifier(ME, counted.classifier_id)] == 1
 
 
 def test_a_deleted_classifier_leaves_no_sums(counted: Counted):
