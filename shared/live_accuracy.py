@@ -2,14 +2,15 @@
 
 A promotion is checked on the first `window` items of feedback on the new version. The version
 before is the baseline: its accuracy on its own newest `window` items of feedback or, without
-feedback, on the holdout of the run. The check ends as soon as no further item can change its
-outcome, and the window is looked at once, so that chance gets one try only.
+feedback, on the holdout of the run, as they are at the first check. The check ends as soon as no
+further item can change its outcome, and the window is looked at once, so that chance gets one try
+only.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -56,44 +57,56 @@ def by_day(outcomes: Iterable[FeedbackOutcome]) -> list[DailyAccuracy]:
     return [DailyAccuracy(*place, items[place], correct[place]) for place in sorted(items)]
 
 
-def check(
-    settings: AutoRollback,
-    *,
-    before: list[bool],
-    holdout_accuracy: float | None,
-    after: list[bool],
-) -> LiveCheck | None:
-    """Compare the new version with the one before; None if there is no baseline.
+class Baseline(NamedTuple):
+    """The accuracy of the version before, on `items` items of feedback; 0: on the holdout."""
+
+    accuracy: float
+    items: int
+
+
+def baseline_of(before: Sequence[bool], holdout_accuracy: float | None) -> Baseline | None:
+    """The baseline of a check; None if there is none.
+
+    Args:
+        before: Whether the newest items of feedback on the version before are correct.
+        holdout_accuracy: The accuracy of that version on the holdout of the run.
+
+    >>> baseline_of([True] * 18 + [False] * 2, holdout_accuracy=None)
+    Baseline(accuracy=0.9, items=20)
+    >>> baseline_of([True] * 19, holdout_accuracy=0.8)
+    Baseline(accuracy=0.8, items=0)
+    """
+    if len(before) >= MIN_BASELINE:
+        return Baseline(sum(before) / len(before), len(before))
+    return None if holdout_accuracy is None else Baseline(holdout_accuracy, 0)
+
+
+def check(settings: AutoRollback, *, baseline: Baseline, after: Sequence[bool]) -> LiveCheck:
+    """Compare the new version with the one before.
 
     Args:
         settings: The window and the greatest drop.
-        before: Whether the newest items of feedback on the version before are correct.
-        holdout_accuracy: The accuracy of that version on the holdout of the run.
+        baseline: The accuracy of the version before.
         after: Whether the first items of feedback on the new version are correct.
 
-    >>> settings = AutoRollback(drop=0.05, window=100)
-    >>> before = [True] * 90 + [False] * 10
-    >>> check(settings, before=before, holdout_accuracy=None, after=[False] * 15).outcome
+    >>> settings, baseline = AutoRollback(drop=0.05, window=100), Baseline(0.9, 100)
+    >>> check(settings, baseline=baseline, after=[False] * 15).outcome
     'running'
-    >>> check(settings, before=before, holdout_accuracy=None, after=[False] * 16).outcome
+    >>> check(settings, baseline=baseline, after=[False] * 16).outcome
     'worse'
-    >>> check(settings, before=before, holdout_accuracy=None, after=[True] * 85).outcome
+    >>> check(settings, baseline=baseline, after=[True] * 85).outcome
     'kept'
     """
-    from_feedback = len(before) >= MIN_BASELINE
-    baseline = sum(before) / len(before) if from_feedback else holdout_accuracy
-    if baseline is None:
-        return None
     window = settings.window
     items, correct = len(after), sum(after)
-    least = (baseline - settings.drop) * window - 1e-9  # correct items of the whole window
+    least = (baseline.accuracy - settings.drop) * window - 1e-9  # correct items of the whole window
     kept, worse = correct >= least, correct + window - items < least
     return LiveCheck(
         metric=settings.metric,
         drop=settings.drop,
         window=window,
-        baseline=round(baseline, 6),
-        baseline_items=len(before) if from_feedback else 0,
+        baseline=baseline.accuracy,
+        baseline_items=baseline.items,
         items=items,
         correct=correct,
         outcome="worse" if worse else "kept" if kept else "running",

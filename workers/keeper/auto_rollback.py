@@ -19,7 +19,7 @@ from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound, PigeonholeError, Unavailable
 from shared.feedback_store import FeedbackStore
 from shared.ids import ClassifierRef
-from shared.live_accuracy import check
+from shared.live_accuracy import Baseline, baseline_of, check
 from shared.promotion import live_version, record_rollback, roll_back
 from shared.retraining import AutoRollback, LiveCheck, Rollback, Run
 from shared.retraining_store import RetrainingStore
@@ -120,20 +120,27 @@ class LiveChecks:
         """The run with its check as far as the feedback goes; an outcome is final."""
         if run.live_check is not None and run.live_check.outcome != "running":
             return run
-        before = deque(self._outcomes(run, run.champion), maxlen=settings.window)
-        found = check(
-            settings,
-            before=list(before),
-            holdout_accuracy=run.metrics.champion.accuracy if run.metrics else None,
-            after=list(islice(self._outcomes(run, run.challenger), settings.window)),
-        )
-        if found is None or found == run.live_check or not found.items:
+        after = list(islice(self._outcomes(run, run.challenger), settings.window))
+        baseline = self._baseline(settings, run) if after else None
+        if baseline is None:
+            return run
+        found = check(settings, baseline=baseline, after=after)
+        if found == run.live_check:
             return run
         run = run.model_copy(update={"live_check": found})
         self.retrainings.put_run(run)
         return run
 
+    def _baseline(self, settings: AutoRollback, run: Run) -> Baseline | None:
+        """That of the first check: to list all feedback on the champion each time is slow."""
+        if run.live_check is not None:
+            return Baseline(run.live_check.baseline, run.live_check.baseline_items)
+        newest = deque(self._outcomes(run, run.champion), maxlen=settings.window)
+        return baseline_of(newest, run.metrics.champion.accuracy if run.metrics else None)
+
     def _outcomes(self, run: Run, version: int | None) -> Iterator[bool]:
+        if version is None:  # the first version has none before it
+            return iter(())
         found = self.feedback.outcomes(run.account, run.classifier_id, version=version)
         return (each.correct for each in found)
 

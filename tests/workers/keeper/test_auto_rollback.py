@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -154,6 +155,29 @@ def test_without_feedback_on_the_version_before_its_holdout_is_the_baseline(prom
 
     assert promoted.checks[0].run_requested() == 1
     assert "0.900 on the holdout" in (promoted.run.rollback_reason or "")
+
+
+def test_the_feedback_on_the_version_before_is_listed_at_the_first_check_only(
+    promoted: Promoted, monkeypatch: pytest.MonkeyPatch
+):
+    store, listed = promoted.bench.store, list[str]()
+    names = store.list
+
+    def recorded(prefix: str, **options: str) -> Iterator[str]:
+        listed.append(prefix)
+        return names(prefix, **options)
+
+    monkeypatch.setattr(store, "list", recorded)
+    promoted.send(1, correct=90, wrong=10)
+    promoted.checks[0].run_requested()  # without feedback on the new version: there is no check
+    for _ in range(3):
+        promoted.send(2, correct=1)
+        promoted.checks[0].run_requested()
+
+    before = retraining_keys.outcomes_of_version("acme", promoted.id, 1)
+    assert listed.count(before) == 1
+    assert promoted.run.live_check is not None
+    assert (promoted.run.live_check.baseline, promoted.run.live_check.items) == (0.9, 3)
 
 
 def test_feedback_that_is_replaced_or_deleted_counts_as_it_is_now(promoted: Promoted):
