@@ -105,7 +105,8 @@ def record_rollback(
 ) -> Run:
     """Say in the state of the retraining, to webhooks and in the run that it was moved back.
 
-    May be repeated, also at the same time: the rollback of a run that the state has holds.
+    May be repeated, also at the same time: the rollback of a run that the state has holds, and a
+    run that was moved back since it was read stays as it is.
     """
 
     def said(state: RetrainingState) -> RetrainingState:
@@ -117,7 +118,9 @@ def record_rollback(
     state = retrainings.change_state(run.account, run.classifier_id, said)
     rollback = state.last_rollback or rollback
     changes = {"rolled_back_at": rollback.at, "rollback_reason": rollback.reason}
-    run = run.model_copy(update=changes)
-    webhooks.announce_run(run, "retraining.rolled_back", rollback.at)
-    retrainings.put_run(run)
-    return run
+    webhooks.announce_run(run.model_copy(update=changes), "retraining.rolled_back", rollback.at)
+
+    def moved_back(now: Run) -> Run:
+        return now.model_copy(update=changes) if now.rolled_back_at == run.rolled_back_at else now
+
+    return retrainings.change_run(run, moved_back)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from shared import object_keys, retraining_keys
 from shared.cron import next_tick
@@ -24,7 +24,9 @@ from shared.retraining import (
     Run,
     job_id_of_run,
 )
+from shared.types import Value
 
+_V = TypeVar("_V", bound=Value)
 _ATTEMPTS = 100  # of a change in conflict with other writers; each of them succeeds once
 
 
@@ -149,19 +151,11 @@ class RetrainingStore:
             Conflict: Too many concurrent changes.
             PigeonholeError: What the change raises.
         """
-        name = retraining_keys.retraining_state(account, classifier_id)
-        for _ in range(_ATTEMPTS):
-            before, etag = self._state(account, classifier_id)
-            after = change(before)
-            if after == before:
-                return before
-            with suppress(PreconditionFailed, ObjectMissing):
-                if etag is None:
-                    self.store.put(name, encode(after), if_absent=True)
-                else:
-                    self.store.put(name, encode(after), if_match=etag)
-                return after
-        raise Conflict("too many concurrent changes to the retraining; try again", retry_after_s=1)
+        return self._change(
+            retraining_keys.retraining_state(account, classifier_id),
+            lambda: self._state(account, classifier_id),
+            change,
+        )
 
     def has_ended(self, account: str, run_id: str) -> bool:
         """Whether the job of a run has ended, or is gone."""
@@ -176,15 +170,25 @@ class RetrainingStore:
         Raises:
             NotFound: There is none of the id.
         """
-        try:
-            data = self.store.get(retraining_keys.run(account, classifier_id, run_id)).data
-        except ObjectMissing:
-            raise NotFound("the classifier has no such run") from None
-        return decode(Run, data)
+        return self._run(account, classifier_id, run_id)[0]
 
     def put_run(self, run: Run) -> None:
-        """Write a run."""
+        """Write a run, whatever it was before."""
         self.store.put(retraining_keys.run(run.account, run.classifier_id, run.id), encode(run))
+
+    def change_run(self, run: Run, change: Callable[[Run], Run]) -> Run:
+        """Apply a change to a run as it is now, with any number of concurrent writers.
+
+        Raises:
+            Conflict: Too many concurrent changes.
+            NotFound: The run was deleted.
+            PigeonholeError: What the change raises.
+        """
+        return self._change(
+            retraining_keys.run(run.account, run.classifier_id, run.id),
+            lambda: self._run(run.account, run.classifier_id, run.id),
+            change,
+        )
 
     def comparison(self, run: Run) -> HoldoutComparison | None:
         """What both versions of a run predict for the holdout; None if it has not compared them."""
@@ -212,6 +216,30 @@ class RetrainingStore:
             if name != record:
                 self.store.delete(name)
         self.store.delete(record)
+
+    def _change(
+        self, name: str, read: Callable[[], tuple[_V, str | None]], change: Callable[[_V], _V]
+    ) -> _V:
+        """Change an object by compare-and-set; `read` gives it with its ETag, None: it is new."""
+        for _ in range(_ATTEMPTS):
+            before, etag = read()
+            after = change(before)
+            if after == before:
+                return before
+            with suppress(PreconditionFailed, ObjectMissing):
+                if etag is None:
+                    self.store.put(name, encode(after), if_absent=True)
+                else:
+                    self.store.put(name, encode(after), if_match=etag)
+                return after
+        raise Conflict("too many concurrent changes to the retraining; try again", retry_after_s=1)
+
+    def _run(self, account: str, classifier_id: str, run_id: str) -> tuple[Run, str]:
+        try:
+            found = self.store.get(retraining_keys.run(account, classifier_id, run_id))
+        except ObjectMissing:
+            raise NotFound("the classifier has no such run") from None
+        return decode(Run, found.data), found.etag
 
     def _state(self, account: str, classifier_id: str) -> tuple[RetrainingState, str | None]:
         try:

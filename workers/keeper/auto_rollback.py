@@ -78,7 +78,7 @@ class LiveChecks:
         if run is None or run.status != "promoted" or run.rolled_back_at is not None:
             return False
         run = self._compared(settings.auto_rollback, run)
-        if run.live_check is None or run.live_check.outcome != "worse":
+        if run.live_check is None or run.live_check.outcome != "worse" or run.rolled_back_at:
             return False
         try:
             roll_back(
@@ -127,9 +127,10 @@ class LiveChecks:
         found = check(settings, baseline=baseline, after=after)
         if found == run.live_check:
             return run
-        run = run.model_copy(update={"live_check": found})
-        self.retrainings.put_run(run)
-        return run
+        return self.retrainings.change_run(
+            run,  # stays as it is where another keeper has changed it since it was read
+            lambda now: now.model_copy(update={"live_check": found}) if now == run else now,
+        )
 
     def _baseline(self, settings: AutoRollback, run: Run) -> Baseline | None:
         """That of the first check: to list all feedback on the champion each time is slow."""

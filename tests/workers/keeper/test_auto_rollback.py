@@ -272,6 +272,29 @@ def test_a_version_whose_champion_was_deleted_stays(promoted: Promoted):
     assert promoted.told() == []
 
 
+def test_a_keeper_that_is_overtaken_by_another_leaves_the_rollback_in_the_record(
+    promoted: Promoted, monkeypatch: pytest.MonkeyPatch
+):
+    slow, fast = promoted.checks
+    outcomes, overtaken = FeedbackStore.outcomes, False
+
+    def overtaking(self: FeedbackStore, *args: Any, **said: Any) -> Any:
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            assert fast.run_requested() == 1
+        return outcomes(self, *args, **said)
+
+    monkeypatch.setattr(FeedbackStore, "outcomes", overtaking)
+    promoted.send(2, wrong=50)
+
+    assert slow.run_requested() == 0
+
+    assert promoted.run.rolled_back_at == NOW
+    assert promoted.aliases == {"champion": 1, "previous": 2}
+    assert promoted.told() == ["retraining.rolled_back"]
+
+
 @pytest.mark.parametrize("writes", range(8))
 def test_killed_at_any_write_two_keepers_move_it_once_and_tell_once(
     promoted: Promoted, monkeypatch: pytest.MonkeyPatch, writes: int
