@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -62,6 +63,7 @@ class _CachedAnswer(msgspec.Struct, array_like=True):
     file: _CachedFile | None
     model: str = ""  # of `auto`
     supported: bool = True
+    job: int = 0  # a checksum of the id of the job that wrote it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,13 @@ def without(request: ClassifyRequest, cached: Collection[int]) -> ClassifyReques
     return request.model_copy(update={"items": items, "cached": tuple(sorted(cached))})
 
 
-def encoded(result: ClassifyResult, index: int, questions: Questions) -> bytes | None:
-    """The entry of one item; None if it failed, or is of a kind that entries do not know."""
+def encoded(
+    result: ClassifyResult, index: int, questions: Questions, *, job: str = ""
+) -> bytes | None:
+    """The entry of one item, written by a job or, without its id, by a synchronous call.
+
+    None if the item failed, or is of a kind that entries do not know.
+    """
     if not result.answers[index]:
         return None
     file = next((each for each in result.files if each.index == index), None)
@@ -133,14 +140,21 @@ def encoded(result: ClassifyResult, index: int, questions: Questions) -> bytes |
         file=None if file is None else _file_out(file),
         model=result.item_models[index] if result.item_models else "",
         supported=index not in result.unsupported,
+        job=_checksum(job),
     )
     return _encode(entry)
 
 
-def decoded(data: bytes, questions: Questions) -> CachedItem | None:
-    """What an entry says; None if it is not an entry of these questions."""
+def decoded(data: bytes, questions: Questions, *, job: str = "") -> CachedItem | None:
+    """What an entry says; None if it is not of these questions, or the job itself wrote it.
+
+    A part of a job that runs again, because its worker died, would find its own answers, and the
+    job would not be charged for them.
+    """
     try:
         entry = _decode(data)
+        if job and entry.job == _checksum(job):
+            return None
         if [len(scores) for _, scores, *_ in entry.answers] != [len(q.labels) for q in questions]:
             return None
         return CachedItem(
@@ -205,6 +219,11 @@ def merged(
             ),
         }
     )
+
+
+def _checksum(job: str) -> int:
+    """4 bytes of an entry instead of 32; jobs that share one compute the same item twice."""
+    return zlib.crc32(job.encode())
 
 
 def _out(number: float | None) -> _Number:

@@ -59,7 +59,7 @@ class ClassifyCache:
         self._labels = lru_cache(_VERSIONS)(ClassifierStore(store=store).labels)
 
     def look(
-        self, request: ClassifyRequest, *, account: str, revision: str | None
+        self, request: ClassifyRequest, *, account: str, revision: str | None, job: str = ""
     ) -> PartialResult:
         """What the cache has of a request; nothing if the request does not use it.
 
@@ -67,8 +67,9 @@ class ClassifyCache:
             request: within the limits.
             account: the caller's.
             revision: the model's; None: not known, so that nothing is found.
+            job: its own entries do not count; empty for a synchronous call.
         """
-        nothing = PartialResult(cache=self, request=request, account=account)
+        nothing = PartialResult(cache=self, request=request, account=account, job=job)
         if not request.cache or self._entries is None or time.monotonic() < self._paused_until:
             return nothing
         try:
@@ -87,7 +88,10 @@ class ClassifyCache:
         items: dict[int, CachedItem] = {}
         ages_s: dict[int, float] = {}
         for index, key in keys.items():
-            if key in entries and (item := decoded(entries[key].data, questions)) is not None:
+            if key not in entries:
+                continue
+            item = decoded(entries[key].data, questions, job=job)
+            if item is not None:
                 items[index] = item
                 ages_s[index] = entries[key].age_s
         labels = questions[0].labels if questions and request.classifier is not None else None
@@ -95,12 +99,15 @@ class ClassifyCache:
             cache=self,
             request=request,
             account=account,
+            job=job,
             items=items,
             labels=labels,
             lookup=lookup_of(keys, ages_s),
         )
 
-    def keep(self, request: ClassifyRequest, computed: ClassifyResult, *, account: str) -> None:
+    def keep(
+        self, request: ClassifyRequest, computed: ClassifyResult, *, account: str, job: str = ""
+    ) -> None:
         """Keep the answers of the computed items, under the revision that computed them."""
         if self._entries is None or not computed.revision:
             return  # a worker of an earlier release names no revision
@@ -112,7 +119,7 @@ class ClassifyCache:
         try:
             ttl_s = self._ttl_s(account)
             for index, key in self._keys(request, account, computed.revision).items():
-                data = encoded(computed, index, questions)
+                data = encoded(computed, index, questions, job=job)
                 if data is None or len(data) > _MAX_PUT_BYTES:
                     continue
                 if size_bytes + len(data) > _MAX_PUT_BYTES:
@@ -170,6 +177,7 @@ class PartialResult:
     cache: ClassifyCache
     request: ClassifyRequest
     account: str
+    job: str = ""
     items: Mapping[int, CachedItem] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     lookup: CacheLookup | None = None
@@ -193,6 +201,6 @@ class PartialResult:
             if self.lookup is None:
                 return computed
             rest = without(self.request, self.items)
-            self.cache.keep(rest, computed, account=self.account)
+            self.cache.keep(rest, computed, account=self.account, job=self.job)
         whole = merged(self.request, computed, self.items, labels=self.labels)
         return whole.model_copy(update={"cache": self.lookup})

@@ -109,7 +109,7 @@ class ClassifyHandler:
         if self._cache is None or not request.cache:
             return self.begin(request, context_of(job))
         revision = self._revision(request)
-        found = self._cache.look(request, account=job.account, revision=revision)
+        found = self._cache.look(request, account=job.account, revision=revision, job=job.id)
         pending = None if found.rest is None else self.begin(found.rest, context_of(job))
         return PartlyCachedClassification(found=found, pending=pending)
 

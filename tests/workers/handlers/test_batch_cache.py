@@ -6,17 +6,22 @@ from typing import Any
 
 import pytest
 
+from shared import object_keys
+from shared.batches import PartReport
+from shared.messages import Submission, decode
 from shared.types import ClassifyResult, JobKind
 from tests.workers.conftest import Bench, a_request
 from tests.workers.handlers.test_batch import (
     ASK,
+    CONTROL,
     a_batch,
     jsonl,
     lines,
     result,
     run_all,
 )
-from tests.workers.handlers.test_train import a_job, hold
+from tests.workers.handlers.test_train import ME, a_job, hold
+from workers.leases import Lease
 
 CACHED = ASK.model_copy(update={"cache": True})
 ROWS = jsonl({"id": 1, "text": "a red rose"}, {"id": 2, "text": "green grass"})
@@ -86,6 +91,22 @@ def test_a_job_looks_its_items_up_if_it_asks_for_that(bench: Bench, cache: bool)
     assert hits == ([(), (0, 1)] if cache else [None, None])
     assert second.answers == first.answers
     assert second.usage.total_tokens == (0 if cache else first.usage.total_tokens)
+
+
+def test_a_part_that_runs_again_after_its_worker_died_is_charged_as_the_first_time(bench: Bench):
+    job = a_batch(bench, ROWS, rows={"ask": CACHED, "id_column": "id"})
+    body = decode(Submission, bench.store.get(object_keys.request(ME, job.id)).data).body
+    bench.parts.run(bench.claim(CONTROL))  # the plan
+    part = bench.claim()
+
+    def run() -> tuple[PartReport, bytes]:
+        report = bench.part_runner.run(part, job, body, Lease(part))
+        return report, bench.store.get(object_keys.part_result(ME, job.id, 0)).data
+
+    first, again = run(), run()
+
+    assert again == first
+    assert first[0].usage.total_tokens > 0
 
 
 def test_a_cache_that_is_away_costs_time_only(bench: Bench):
