@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import groupby
 
 from shared.drift import Drift, drift
 from shared.observation import Observation, merged
@@ -58,12 +57,10 @@ def drift_report(
     found = store.reference(version)
     reference = None if found is None else found.whole
     against = reference or Observation()
-    days = []
-    for day, hours in groupby(
-        store.hours(version, start, end).items(), key=lambda each: each[0].date()
-    ):
-        observed = merged(each for _, counted in hours for each in counted)
-        days.append(DayDrift(day=day, observed=observed, drift=drift(against, observed)))
+    days = [
+        DayDrift(day=day, observed=observed, drift=drift(against, observed))
+        for day, observed in store.days(version, start, end)
+    ]
     observed = merged(each.observed for each in days)
     return DriftReport(
         start=start.replace(minute=0, second=0, microsecond=0),

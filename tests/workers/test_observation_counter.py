@@ -91,10 +91,10 @@ class Counted:
         handler.begin(request, WorkContext(priority=Priority.STANDARD)).result(timeout_s=10)
 
     def seen(self, *, start: datetime = NOW - timedelta(days=7)) -> Observation:
-        hours = ObservationStore(store=self.bench.store).hours(
+        days = ObservationStore(store=self.bench.store).days(
             self.version, start, self.clock.now + timedelta(hours=1)
         )
-        return merged(each for hour in hours.values() for each in hour)
+        return merged(observed for _, observed in days)
 
     def stored(self) -> list[str]:
         prefix = f"classifiers/{ME}/{self.classifier_id}/observations/"
@@ -140,10 +140,10 @@ def test_hours_and_days_are_apart(counted: Counted):
     counted.classify("a green leaf", "a red car")
     counted.counter.flush()
 
-    hours = ObservationStore(store=counted.bench.store).hours(
+    days = ObservationStore(store=counted.bench.store).days(
         counted.version, NOW, NOW + timedelta(days=1)
     )
-    assert [sum(each.items for each in hour) for hour in hours.values()] == [1, 2]
+    assert [observed.items for _, observed in days] == [1, 2]
     assert counted.seen(start=NOW + timedelta(minutes=10)).items == 2
     assert len(counted.stored()) == 2
 
@@ -190,8 +190,8 @@ def test_of_more_versions_than_fit_all_are_counted(counted: Counted):
         counted.classify("a red rose", version=version)
         counted.counter.flush()
 
-    found = ObservationStore(store=counted.bench.store).hours(first, NOW, NOW + timedelta(hours=1))
-    assert sum(each.items for hour in found.values() for each in hour) == 2
+    found = ObservationStore(store=counted.bench.store).days(first, NOW, NOW + timedelta(hours=1))
+    assert sum(observed.items for _, observed in found) == 2
     assert counted.seen().items == 1
     assert len(counted.stored()) == 2  # one of each version, however often they take turns
 
