@@ -32,6 +32,7 @@ CLIENT_COMMANDS = frozenset(
         "classify",
         "completion",
         "evaluate",
+        "runs",
         "jobs",
         "login",
         "retrain",

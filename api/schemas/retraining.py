@@ -28,6 +28,7 @@ from shared.schema_base import Number, Schema, bounded
 from shared.validation import refuse, translated
 
 _MAX_SOURCES = 100
+_MAX_WINDOW = 10_000  # items of feedback
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
@@ -115,7 +116,7 @@ class AutoRollbackBody(_Strict):
     drop: Annotated[Number, Field(gt=0.0, le=1.0)] = Field(
         0.05, description="A greater fall of the metric moves the alias back."
     )
-    window: Annotated[int, Field(ge=20, le=10_000)] = Field(
+    window: Annotated[int, Field(ge=20, le=_MAX_WINDOW)] = Field(
         200, description="Items of feedback on the new version that are counted, the first ones."
     )
 
@@ -241,6 +242,8 @@ def as_body(settings: RetrainingSettings) -> dict[str, Any]:
     said["holdout"] = {k: v for k, v in said["holdout"].items() if v}
     if settings.gate.metric != "cost":
         said["gate"].pop("costs")
+    if said["auto_rollback"] is not None:  # older versions allowed more
+        said["auto_rollback"]["window"] = min(said["auto_rollback"]["window"], _MAX_WINDOW)
     return said
 
 

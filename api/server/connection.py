@@ -305,18 +305,23 @@ class Connection(asyncio.Protocol):
 
     def hold(self, seconds: float) -> None:
         """Called by a thread: see `api.server.exchange.AnswerTarget`."""
-        self.from_thread(self._loop.call_later, seconds, self._sent, True)
-        self.from_thread(self._uncount)
+        self.from_thread(self._hold, seconds)
 
-    def _uncount(self) -> None:
-        """The request is not in flight any more."""
+    def _hold(self, seconds: float) -> None:
+        """Continue after a time; at once if the address has too many responses held back."""
+        self._release()
+        held = self._site.held_by_address
+        if not held.take(self.address):
+            self._sent(True)
+            return
+        self._loop.call_later(seconds, held.give_back, self.address)
+        self._loop.call_later(seconds, self._sent, True)
+
+    def _release(self) -> None:
+        """Give back what the request took, once it is not in flight any more."""
         if self._counted:
             self._counted = False
             self._site.requests_by_address.give_back(self.address)
-
-    def _release(self) -> None:
-        """Give back what the request took."""
-        self._uncount()
         if self._body is not None:
             self._body.release()
 

@@ -103,6 +103,7 @@ class Exchange:
             self._pieces = iter(answer)
             if hold_s := self._environ.get(HOLD_S):
                 self._head = self._make_head()
+                self._environ = {}  # the body, which the response does not need
                 self._client.hold(hold_s)
                 return
             first = next(self._pieces, b"")

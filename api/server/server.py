@@ -62,6 +62,7 @@ class HttpServer:
             budget=ByteBudget(max(settings.max_bodies_bytes, largest), min_share=largest),
             connections_by_address=PerAddress(settings.max_address_connections),
             requests_by_address=PerAddress(settings.max_address_requests),
+            held_by_address=PerAddress(settings.max_address_requests),
             header_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
             response_timeout_s=settings.response_timeout_s,

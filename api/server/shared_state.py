@@ -44,6 +44,7 @@ class ServerState:
     budget: ByteBudget
     connections_by_address: PerAddress
     requests_by_address: PerAddress
+    held_by_address: PerAddress
     header_timeout_s: float
     body_timeout_s: float
     response_timeout_s: float

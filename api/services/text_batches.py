@@ -47,12 +47,13 @@ _decode_line = msgspec.json.Decoder().decode
 class TextBatch(Value):
     """A batch of texts at rest. `run`: the id of the job that works on it; empty before a start.
 
-    Times are in seconds since 1970.
+    Times are in seconds since 1970. `expires_at` is None in records of versions without expiry,
+    which the keeper deletes by their age.
     """
 
     id: str
     created_at: float
-    expires_at: float
+    expires_at: float | None = None
     ask: dict[str, Any]  # a classify request of the native dialect, without its input
     multi: bool
     file_id: str
@@ -272,7 +273,7 @@ class TextBatches:
             with suppress(ObjectMissing):
                 stored = self.batches.store.get(name)
                 record = decode(TextBatch, stored.data)
-                if self.clock() < record.expires_at:
+                if record.expires_at is None or self.clock() < record.expires_at:
                     return record, stored.etag
         raise NotFound("no such batch")
 

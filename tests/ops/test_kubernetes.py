@@ -243,8 +243,7 @@ def triggers() -> Iterator[tuple[Manifest, dict[str, str]]]:
 
 def test_workers_scale_by_what_waits_for_a_model_that_they_hold() -> None:
     deployed = {each["metadata"]["name"]: each for each in of_kind("Deployment").values()}
-    default = load(default=Settings().default_model).default.name
-    known = series()
+    catalogue, known = load(default=Settings().default_model), series()
 
     assert {scaled["metadata"]["name"] for scaled, _ in triggers()} == {"worker-cpu", "worker-gpu"}
     for scaled, trigger in triggers():
@@ -253,10 +252,15 @@ def test_workers_scale_by_what_waits_for_a_model_that_they_hold() -> None:
         ((metric, labels),) = labels_of(trigger["query"]).items()
         assert (metric, labels) == ("pigeonhole_queue_waiting", known[metric])
         variables = {v["name"]: v.get("value") for v in container(target)["env"]}
-        held = variables.get("PIGEONHOLE_MODELS", default).split(",")
-        model = re.search(r'model="([^"]+)"', trigger["query"])
-        assert model
-        assert model[1] in held
+        named = variables.get("PIGEONHOLE_MODELS", Settings().default_model).split(",")
+        held = {
+            model
+            for name in named
+            for model in (catalogue.auto.models if catalogue.is_auto(name) else [name])
+        }
+        models = re.search(r'model=~?"([^"]+)"', trigger["query"])
+        assert models
+        assert set(models[1].split("|")) == held
         assert float(trigger["threshold"]) >= 1
 
 

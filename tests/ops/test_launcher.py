@@ -91,7 +91,11 @@ class TestRefusals:
             ("prot", "1", "PIGEONHOLE_PROT is not a setting; did you mean PIGEONHOLE_PORT?"),
             ("port", "70000", "cannot listen on port 70000 of 127.0.0.1: "),
             ("host", "192.0.2.1", "cannot listen on port 8080 of 192.0.2.1: "),
-            ("redis_url", "localhost", "PIGEONHOLE_REDIS_URL is not a valid Redis URL: "),
+            (
+                "redis_url",
+                "localhost",
+                "PIGEONHOLE_REDIS_URL must begin with redis://, ",
+            ),
             ("object_store", "objects", "The object store's URL must be file:///absolute/path"),
         ],
     )

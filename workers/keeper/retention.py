@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice, takewhile
+from operator import itemgetter
+from typing import Any
 
 from shared import ids, object_keys
 from shared.batches import StoredFile
@@ -35,6 +37,7 @@ from workers.keeper.deletion_limit import DeletionLimit
 log = Log("expiry")
 _HOT_S = 3600.0  # how long the ledger still holds an ended job
 _ASSEMBLY = timedelta(days=1)  # time in which a worker writes the files of an expired batch
+_UNDATED_S = 30 * 86400.0  # age at which a record without an end expires
 _MAX_LISTED = 100_000  # names per run, all in memory; the next run takes the rest
 
 
@@ -69,7 +72,7 @@ def expire_call_records(store: ObjectStore, *, now: float, limit: DeletionLimit)
         The number of deleted records.
     """
     names = chain(store.list(object_keys.IDEMPOTENCY), store.list(object_keys.CALLS))
-    return _expire_records(store, names, "until", now=now, limit=limit)
+    return _expire_records(store, names, itemgetter("until"), now=now, limit=limit)
 
 
 def expire_text_batches(store: ObjectStore, *, now: float, limit: DeletionLimit) -> int:
@@ -81,7 +84,7 @@ def expire_text_batches(store: ObjectStore, *, now: float, limit: DeletionLimit)
         The number of deleted records.
     """
     names = store.list(object_keys.TEXT_BATCHES)
-    deleted = _expire_records(store, names, "expires_at", now=now, limit=limit)
+    deleted = _expire_records(store, names, _end_of_text_batch, now=now, limit=limit)
     if deleted:
         log.info("text_batch.expired", count=deleted)
     return deleted
@@ -174,15 +177,26 @@ def expire_deliveries(store: ObjectStore, *, before: float, limit: DeletionLimit
     return len(allowed)
 
 
+def _end_of_text_batch(record: dict[str, Any]) -> float:
+    """When the record of a batch of texts expires; older versions wrote no time."""
+    expires_at: float | None = record.get("expires_at")
+    return record["created_at"] + _UNDATED_S if expires_at is None else expires_at
+
+
 def _expire_records(
-    store: ObjectStore, names: Iterable[str], field: str, *, now: float, limit: DeletionLimit
+    store: ObjectStore,
+    names: Iterable[str],
+    end: Callable[[dict[str, Any]], float],
+    *,
+    now: float,
+    limit: DeletionLimit,
 ) -> int:
-    """Delete the records whose `field`, in seconds since 1970, is before `now`."""
+    """Delete the records whose `end`, in seconds since 1970, is before `now`."""
     expired: list[tuple[float, str]] = []
     kept = 0
     for name in names:
         try:
-            until = float(json.loads(store.get(name).data)[field])
+            until = float(end(json.loads(store.get(name).data)))
         except ObjectMissing:
             continue
         except (ValueError, KeyError, TypeError):

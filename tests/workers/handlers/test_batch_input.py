@@ -176,6 +176,18 @@ def test_a_line_without_an_id_gets_none_and_no_other_is_refused_for_it(
     assert says in error["error"]["message"]
 
 
+def test_an_empty_object_among_requests_fails_alone(bench: Bench):
+    good = {"custom_id": "1", "body": {"input": "red", "labels": LABELS}}
+    job = a_batch(bench, jsonl({}, good), rows=None)
+
+    run_all(bench)
+
+    found = result(bench, job)
+    assert [line["custom_id"] for line in lines(bench, found.output_file)] == ["1"]
+    (error,) = lines(bench, found.error_file)
+    assert error["error"]["code"] == "invalid_custom_id"
+
+
 def test_the_index_that_pandas_writes_is_echoed_by_a_name(bench: Bench):
     job = a_batch(bench, b",text\n0,red\n1,a green bill\n", filename="rows.csv", rows={})
 

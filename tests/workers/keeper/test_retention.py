@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from shared import ids, object_keys
 from tests.fakes import FakeStore
 from workers.keeper.deletion_limit import DeletionLimit
@@ -57,3 +59,15 @@ def test_batches_of_texts_are_deleted_when_they_have_expired():
     assert expire_text_batches(store, now=50, limit=NO_LIMIT) == 1
 
     assert list(store.list(object_keys.TEXT_BATCHES)) == [object_keys.text_batch("acme", "1")]
+
+
+@pytest.mark.parametrize(("age_days", "deleted"), [(29, 0), (31, 1)])
+def test_a_batch_of_texts_of_a_version_without_expiry_is_deleted_by_its_age(
+    age_days: int, deleted: int
+):
+    store = FakeStore()
+    store.put(object_keys.text_batch("acme", "1"), b'{"id": "1", "created_at": 50}')
+
+    now = 50 + age_days * 86400
+
+    assert expire_text_batches(store, now=now, limit=NO_LIMIT) == deleted

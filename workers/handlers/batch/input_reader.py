@@ -352,7 +352,7 @@ def _bad(row: Row, fault: RowFault, name: str | None) -> PartRow:
 
 def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     """A line that is a request, with the id that the caller gave it."""
-    data = row.data or row.unpaired
+    data = row.unpaired if row.data is None else row.data
     if data is None:
         assert row.fault is not None
         return _bad(row, row.fault, None), _ROW_BYTES
