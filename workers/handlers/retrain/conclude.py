@@ -134,17 +134,17 @@ def resolved(
     """The rows to try again, those that only the champion's last run has learnt, and those to set
     aside: waiting runs were decided meanwhile, and promotions undone.
     """
-    waits = {
-        name: (run := run_of(name)) is not None and run.status == "waiting"
-        for name in {each.waiting for each in rows if each.waiting}
-    }
+    runs = {name: run_of(name) for name in {each.waiting for each in rows if each.waiting}}
     again: list[RejectedRow] = []
     live: list[RejectedRow] = []
     for each in rows:
+        run = runs.get(each.waiting) if each.waiting else None
+        if each.version is None and run is not None:  # written before rows had a version
+            each = each.model_copy(update={"version": run.challenger})
         if each.version is not None and _learnt(champion, each.version):
             if each.version == champion.number:
                 live.append(each)
-        elif each.waiting is None or waits[each.waiting]:
+        elif each.waiting is None or (run is not None and run.status == "waiting"):
             again.append(each)
         else:
             again.append(_rejected(each))

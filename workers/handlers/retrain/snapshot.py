@@ -38,7 +38,7 @@ class RejectedRow(Value):
     """A row of a challenger that was rejected.
 
     With `waiting`, it is a row of the challenger of that run, of the number `version`, which is not
-    decided, or which is live and may be rolled back.
+    decided, or which is live and may be rolled back. Earlier releases wrote no `version`.
     """
 
     row: NewRow

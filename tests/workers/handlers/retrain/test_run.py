@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pytest
@@ -30,6 +31,7 @@ from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, JobKind
 from tests.workers.conftest import NOW, Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
+from workers.handlers.retrain.snapshot import SnapshotStore
 from workers.leases import Lease
 
 LAKE = "s3://inbox/rows/"
@@ -94,6 +96,13 @@ class Nights:
             return self.bench.retrain.run(job, body, lease or hold()).run
         finally:
             self.bench.store.delete(object_keys.open_marker(job.id))
+
+    def forget_versions(self, run: Run) -> None:
+        """Take the versions of the rows out of the snapshot of a run."""
+        snapshots = SnapshotStore(store=self.bench.store, account=ME, classifier_id=self.id)
+        found = snapshots.load(run.id)
+        rejected = tuple(each.model_copy(update={"version": None}) for each in found.rejected)
+        snapshots.save(run.id, replace(found, rejected=rejected))
 
     @property
     def record(self) -> Classifier:
@@ -361,10 +370,13 @@ class TestRowsOfAPromotionThatWasUndone:
 
 
 class TestAPersonDecides:
-    def test_to_promote(self, nights: Nights):
+    @pytest.mark.parametrize("snapshot", ["new", "without versions"])
+    def test_to_promote(self, nights: Nights, snapshot: str):
         nights.set(promote="ask")
         run = nights.run()
         assert (run.status, nights.record.latest.number) == ("waiting", 1)
+        if snapshot == "without versions":  # as an earlier release has written it
+            nights.forget_versions(run)
 
         promote(nights.bench.classifiers.records, run, alias="champion", now=NOW)
         nights.store.put_run(run.model_copy(update={"status": "promoted"}))
