@@ -63,6 +63,13 @@ def keep(
     key = embedding_key(vectors.model.entry.name, vectors.model.revision)
     _embeddings(records.store, record).add(version, key, examples, vectors.x)
     put(records.store, record, version, examples)
+    forget_unless_kept(records, record, version)
+
+
+def forget_unless_kept(records: ClassifierStore, record: Classifier, version: int) -> None:
+    """Delete what was just written for a version if its owner said meanwhile that no examples are
+    to be kept, or has deleted the classifier.
+    """
     try:
         now, _ = records.load(record.account, record.id)
     except NotFound:

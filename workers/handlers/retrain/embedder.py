@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shared.classifier_record import Version
+from shared.classifier_record import Classifier, Version
+from shared.classifier_store import ClassifierStore
 from shared.errors import InvalidRequest, PigeonholeError, TokenLimitExceeded
 from shared.types import Example, Usage
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
-from workers.handlers import training_set
+from workers.handlers import example_store, training_set
 from workers.handlers.kept_embeddings import KeptEmbeddings, embedding_key, item_digest
 from workers.handlers.retrain.snapshot import NewRow
 from workers.handlers.training_set import TrainingSet
@@ -29,6 +30,7 @@ class RunEmbedder:
     account: str
     num_iters: int
     hold: Lease
+    records: ClassifierStore
     kept: KeptEmbeddings
     usage: Usage = Usage()
     _rows: dict[tuple[str, bytes], Rows] = field(default_factory=dict)  # (D,) each
@@ -72,7 +74,9 @@ class RunEmbedder:
             usage=Usage(),
         )
 
-    def embed_kept(self, model: str, version: Version, examples: Sequence[Example]) -> None:
+    def embed_kept(
+        self, model: str, record: Classifier, version: Version, examples: Sequence[Example]
+    ) -> None:
         """Make the embeddings of the kept examples of a version known to `embed`: those that are
         kept, too, are read, and the others are made and kept.
 
@@ -85,6 +89,7 @@ class RunEmbedder:
         missing = [example for example in examples if item_digest(example.item) not in found]
         if missing:
             self.kept.add(version.number, key, missing, self.embed(model, missing).x)
+            example_store.forget_unless_kept(self.records, record, version.number)
 
     def unreadable(self, model: str, rows: Iterable[NewRow]) -> dict[str, str]:
         """Which rows cannot be embedded, by digest, and why; the others are embedded then."""

@@ -47,7 +47,7 @@ class TrainingNight:
     rejected_rows: RejectedRowsIn
     holdout: frozenset[str]
     embed: Callable[[str, Sequence[Example]], TrainingSet]
-    embed_kept: Callable[[str, Version, Sequence[Example]], None]
+    embed_kept: Callable[[str, Classifier, Version, Sequence[Example]], None]
     limits: Limits
     observed: Observation = Observation()
 

@@ -35,7 +35,7 @@ class Rebuild:
                 "the classifier keeps no examples to rebuild it from; set `keep_examples`, or use "
                 'the method "update"'
             )
-        night.embed_kept(night.model, night.version, kept)
+        night.embed_kept(night.model, night.record, night.version, kept)
         examples = [*kept, *(row.example for row in night.rows)]
         rows = night.embed(night.model, examples)
         trained, report, learnt = training_set.learn(rows, None, night.limits)

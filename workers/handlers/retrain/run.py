@@ -141,6 +141,7 @@ class _Night:
             account=run.account,
             num_iters=self._settings.num_iters,
             hold=hold,
+            records=handler.classifiers.records,
             kept=KeptEmbeddings(
                 store=store.store, account=run.account, classifier_id=run.classifier_id
             ),

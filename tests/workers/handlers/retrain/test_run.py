@@ -30,7 +30,8 @@ from shared.retraining import (
 from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, JobKind
 from tests.workers.conftest import NOW, Bench
-from tests.workers.handlers.test_train import ME, a_job, creation, hold
+from tests.workers.handlers.test_train import ME, a_job, creation, forget_all, hold
+from workers.handlers.kept_embeddings import KeptEmbeddings
 from workers.handlers.retrain.snapshot import SnapshotStore
 from workers.leases import Lease
 
@@ -436,6 +437,24 @@ class TestRebuild:
             passes.append(bench.encoder.ran - ran - run.counts.new - run.counts.held_out)
 
         assert passes == [2, 0]
+
+    def test_keeps_no_embeddings_of_examples_that_were_forgotten_meanwhile(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ):
+        nights = Nights(bench, keep_examples=True, method="rebuild")
+        for name in [each for each in bench.store.objects if "/embeddings/" in each]:
+            bench.store.delete(name)
+        nights.bring("monday", rows(0, 60))
+        add = KeptEmbeddings.add
+
+        def forgotten(self: KeptEmbeddings, *args: Any) -> None:
+            forget_all(bench, nights.id)
+            add(self, *args)
+
+        monkeypatch.setattr(KeptEmbeddings, "add", forgotten)
+        assert nights.run().status == "promoted"
+
+        assert not [each for each in bench.store.objects if "/embeddings/" in each]
 
     def test_beside_an_update_lets_the_better_one_stand(self, bench: Bench):
         nights = Nights(bench, keep_examples=True, method="both")
