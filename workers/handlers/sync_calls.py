@@ -1,9 +1,10 @@
 """Synchronous calls: the claiming thread begins them, and one reply thread answers them.
 
-No thread here waits for a model. The future of a call ends when its vectors exist, and all answers
-that are ready travel to Redis in one round trip. The memory of the calls of a priority is limited
-by their bytes. Above the limit, accounts with open calls get no further claims until some of these
-are answered.
+Another thread begins those with large messages: the choice of models for 1,024 long texts takes
+0.3 s or more, in which no other call could be claimed. No thread here waits for a model. The future
+of a call ends when its vectors exist, and all answers that are ready travel to Redis in one round
+trip. The memory of the calls of a priority is limited by their bytes. Above the limit, accounts
+with open calls get no further claims until some of these are answered.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -72,6 +74,7 @@ class SyncCalls:
         self._open_bytes: dict[Priority, Counter[str]] = {each: Counter() for each in Priority}
         self._open_calls: dict[Priority, Counter[str]] = {each: Counter() for each in Priority}
         self._changed = threading.Condition()
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
         self._thread = threading.Thread(target=self._reply, name="replies", daemon=True)
         self._thread.start()
 
@@ -88,6 +91,13 @@ class SyncCalls:
             self._open_bytes[call.priority][call.account] += size_bytes
             self._open_calls[call.priority][call.account] += 1
         del message  # its texts and files are in the call now
+        if size_bytes > _FEW_BYTES:
+            self._large.submit(self._start, call, size_bytes)
+        else:
+            self._start(call, size_bytes)
+
+    def _start(self, call: Call, size_bytes: int) -> None:
+        """Begin a call, in the claiming thread or in that of large ones."""
         left_s = call.deadline - self._clock()
         try:
             if left_s <= 0:
@@ -151,6 +161,7 @@ class SyncCalls:
         self.settle(timeout_s=timeout_s)
         self._ready.put(None)
         self._thread.join(timeout_s)
+        self._large.shutdown(wait=False, cancel_futures=True)
 
     def _reply(self) -> None:
         while self._reply_to_some():

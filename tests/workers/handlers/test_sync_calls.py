@@ -80,6 +80,31 @@ def test_every_call_is_answered_to_its_caller(bench: Bench, calls: SyncCalls):
     assert [r and r.answers[0][0].best for r in results] == [n % 2 for n in range(50)]
 
 
+def test_a_large_call_that_takes_long_to_begin_does_not_stop_the_claims(bench: Bench):
+    seen = threading.Event()
+
+    def begin(request: ClassifyRequest, context: WorkContext) -> PendingClassification:
+        if len(request.items) > 1:
+            assert seen.wait(10)
+        return bench.classify.begin(request, context)
+
+    calls = SyncCalls({JobKind.CLASSIFY: begin}, bench.replies)
+
+    def claims() -> None:
+        calls.begin(a_call("large", a_request(*["green " * 40] * 500)))
+        calls.begin(a_call("small"))
+
+    claiming = threading.Thread(target=claims, daemon=True)
+    claiming.start()
+
+    small = bench.replies.wait("small", timeout_s=3)
+    seen.set()
+    assert small is not None
+    assert answer(bench, "large").result is not None
+    claiming.join(10)
+    calls.close(timeout_s=5)
+
+
 def test_a_call_past_its_deadline_never_reaches_the_model(bench: Bench, calls: SyncCalls):
     calls.begin(a_call("late", deadline_s=-1))
 
