@@ -93,11 +93,11 @@ def keys_of(
     fields = request.model_dump_json(exclude=_IRRELEVANT)
     about = json.dumps([_FORMAT, account, revision, fields]).encode()
     start = hashlib.blake2b(about, key=secret, digest_size=16)
-    passed = {each.index for each in request.refused}.union(request.cached)
+    skipped = skipped_items(request)
     keys = {}
     shared = () if request.shared_media is None else request.shared_media.media
     for index, item in enumerate(request.items):
-        if index not in passed and not any(media.url for media in (*item.media, *shared)):
+        if index not in skipped and not any(media.url for media in (*item.media, *shared)):
             digest = start.copy()
             digest.update(b"\n" + item.model_dump_json().encode())
             keys[index] = digest.digest()
@@ -113,6 +113,11 @@ def lookup_of(keys: Mapping[int, bytes], ages_s: Mapping[int, float]) -> CacheLo
     key = next(iter(keys.values())) if len(keys) == 1 else several
     oldest_s = int(max(ages_s.values(), default=0.0))
     return CacheLookup(key=key.hex()[:16], hits=tuple(sorted(ages_s)), age_s=oldest_s)
+
+
+def skipped_items(request: ClassifyRequest) -> frozenset[int]:
+    """The indexes of the items that no model sees: those that are cached, or were refused."""
+    return frozenset(request.cached).union(each.index for each in request.refused)
 
 
 def without(request: ClassifyRequest, cached: Collection[int]) -> ClassifyRequest:

@@ -396,8 +396,7 @@ class ClassifyResult(JobResult):
     `labels`: those of the classifier, if the request names one. A failed item has no answers.
     `item_tokens` are the input tokens of each item, `visual_tokens` those of them that are of
     images; empty if there are none. `latency_ms`: how long the caller of a synchronous call waited.
-    `revision` is that of the models of the request. `cache`: None if the request did not use the
-    result cache.
+    `revision` is that of the request's models. `cache`: None if it did not use the result cache.
     """
 
     answers: tuple[tuple[Answer, ...], ...]
@@ -411,9 +410,10 @@ class ClassifyResult(JobResult):
     latency_ms: float = 0.0
     revision: str = ""
     cache: CacheLookup | None = None
-    # Of `auto`: the model of each item; and the items in languages that neither model knows.
+    # Of `auto`: the model of each item, empty for none; the items in languages that neither knows.
     item_models: tuple[str, ...] = ()
     unsupported: tuple[int, ...] = ()
+    label_tokens: dict[str, int] = Field(default_factory=dict)  # by model
 
     def has_cached(self, index: int) -> bool:
         """Whether the answer of an item comes from the result cache."""

@@ -141,7 +141,7 @@ def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
     """The answer of dialects of `input`, and of `auto` the other model, where that answers."""
     rendered = classify_response.render(request, result)
     for row, model in zip(rendered.body["data"], result.item_models, strict=False):
-        if model != request.model:
+        if model not in ("", request.model):
             row["model"] = model
     for index in result.unsupported:
         rendered.body["data"][index]["warnings"] = ["language_not_supported"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from shared.cached_results import without
+from shared.cached_results import skipped_items, without
 from shared.classify_cache import ClassifyCache
 from shared.jobs import Job
 from shared.limits import Limits
@@ -133,19 +133,28 @@ class ClassifyHandler:
             return self._by_language(request, context)
         return self._begun(request, context)
 
-    def _by_language(self, request: ClassifyRequest, context: WorkContext) -> MergedClassification:
+    def _by_language(
+        self, request: ClassifyRequest, context: WorkContext
+    ) -> PendingClassification | MergedClassification:
         """Begin a request of `auto`: as one of each model that has items."""
+        skipped = skipped_items(request)
+        if len(skipped) == len(request.items):  # no text tells a language
+            plain = request.model_copy(update={"multilingual_model": None})
+            return self._begun(plain, context)
         request = request.with_shared_media
         english, multilingual = (model_of(self._models, name) for name in request.models)
         pair = LanguagePair(english=english, multilingual=multilingual)
-        languages = pair.of_items(request.items)
-        of_english = frozenset(range(len(request.items))).difference(languages.others)
+        languages = pair.of_items(request.items, skipped=skipped)
+        english_items, other_items = languages.english, languages.others
         parts: list[PendingClassification] = []
         try:
-            for model, passed in ((english, languages.others), (multilingual, of_english)):
-                if len(passed) == len(request.items):
+            for model, own, others in (
+                (english, english_items, other_items),
+                (multilingual, other_items, english_items),
+            ):
+                if not own:
                     continue
-                part = without(request, {*passed, *request.cached}) if passed else request
+                part = without(request, {*others, *request.cached}) if others else request
                 update = {"model": model.entry.name, "multilingual_model": None}
                 parts.append(self._begun(part.model_copy(update=update), context))
         except BaseException:

@@ -107,14 +107,16 @@ class PendingClassification:
         targets = Targets.of(views)
         by_question = [_answers(self.request, targets, each) for each in scores]
         by_target = list(zip(*by_question, strict=True))
+        answers = targets.of_items(by_target)
         if self.counter is not None and self.request.classifier is not None:
             x, calibrated = targets.vectors(), targets.mean(scores[0].scores())
             self.counter.add(self.request.classifier, scores[0].labels, x, calibrated[: len(x)])
         return ClassifyResult(
-            answers=targets.of_items(by_target),
+            answers=answers,
             usage=Usage(
                 input_tokens=sum(views.tokens),
-                label_tokens=sum(each.label_tokens for each in scores),
+                # What fails is free: labels cost nothing where no item is answered.
+                label_tokens=sum(each.label_tokens for each in scores) if any(answers) else 0,
                 visual_tokens=sum(views.visual_tokens),
             ),
             windowed=views.windowed,
@@ -186,6 +188,10 @@ class MergedClassification:
                 for of_item in zip(*(result.answers for result in results), strict=True)
             ),
             usage=sum((result.usage for result in results), Usage()),
+            label_tokens={
+                part.request.model: result.usage.label_tokens
+                for part, result in zip(self.parts, results, strict=True)
+            },
             windowed=tuple(sorted({i for result in results for i in result.windowed})),
             files=tuple(file for result in results for file in result.files),
             failed=tuple(failed[index] for index in sorted(failed)),

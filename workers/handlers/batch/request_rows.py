@@ -177,7 +177,7 @@ def _shared_out(
         here = range(first, last)
         usage = Usage(
             input_tokens=sum(tokens[first:last]),
-            label_tokens=0 if cached.issuperset(here) else result.usage.label_tokens,
+            label_tokens=_label_tokens(result, [i for i in here if i not in cached]),
             visual_tokens=sum(visual[first:last]),
         )
         yield (
@@ -198,6 +198,15 @@ def _shared_out(
             ),
         )
         first = last
+
+
+def _label_tokens(result: ClassifyResult, computed: Sequence[int]) -> int:
+    """What the labels of a request cost: once for each model that has answered one of its items."""
+    answered_items = [index for index in computed if result.answers[index]]
+    if not result.label_tokens:
+        return result.usage.label_tokens if answered_items else 0
+    models = {result.item_models[index] for index in answered_items}
+    return sum(result.label_tokens[model] for model in models)
 
 
 _Moved = TypeVar("_Moved", FileRead, FailedItem)
