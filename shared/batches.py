@@ -139,6 +139,11 @@ class BatchRequest(JobRequest):
     retry_rows: RetryRows = "all"  # or only the retryable ones
     origin: str = ""  # the first job of a chain of retries; side effects of lines belong to it
 
+    @property
+    def queue_model(self) -> str:
+        """The model in whose queue it waits: `model`, also if its lines are for two."""
+        return self.model
+
     def extension_of(self, kind: FileKind) -> Kind:
         """Extension and format of one of the two files."""
         return self.output_format if kind == "output" else "jsonl"

@@ -21,6 +21,7 @@ from shared.messages import Submission, decode, encode, queue_for
 from shared.ports import Doorbell, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import JobKind, Priority
+from shared.usage import usage_model
 
 log = Log("intake")
 
@@ -89,6 +90,7 @@ class JobIntake:
             metered=metered,
             rate_limited=rate_limited,
             classifier=spec.classifier(request),
+            model=usage_model(request),
             metadata=dict(metadata or spec.metadata(request)),
         )
         if not self._put(Submission(job=job, request_id=request_id, dialect=dialect, body=request)):

@@ -57,7 +57,8 @@ class Job(Value):
     its result began, whatever its state then. `key_id` is the API key that submitted the job; empty
     in records of versions without the field. `metered`: it stops when the balance of the account
     is used up. `rate_limited`: its end corrects the estimated tokens in the rates of the account.
-    `classifier` is the id of the classifier that it uses or makes, if it is one.
+    `classifier` is the id of the classifier that it uses or makes, if it is one. `model` is that
+    under which its usage counts; empty in records of versions without the field.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Job(Value):
     metered: bool = Field(default=False, exclude_if=lambda metered: not metered)
     rate_limited: bool = Field(default=False, exclude_if=lambda limited: not limited)
     classifier: str = Field(default="", exclude_if=lambda classifier: not classifier)
+    model: str = Field(default="", exclude_if=lambda model: not model)
     metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda metadata: not metadata)
 
 

@@ -131,6 +131,7 @@ class Catalogue:
             raise ConfigurationError(f"the default model {default!r} is not in the catalogue")
         self.default = self.entries[self._names[default]]
         self.default_name = AUTO if self.is_auto(default) else self.default.name
+        self.default_multilingual = auto.multilingual if auto and self.is_auto(default) else None
 
     def is_auto(self, name: str) -> bool:
         """Whether a request with this model leaves the choice to the service."""

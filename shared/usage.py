@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Self
 
+from shared.batches import BatchRequest
 from shared.jobs import Job
 from shared.messages import model_of
-from shared.types import Usage, Value
+from shared.model_catalogue import AUTO
+from shared.types import JobRequest, Usage, Value
 
 FREE_TOKENS = "free"
 """Id of the grant that an account gets once, of the free tokens of its tier."""
@@ -59,8 +61,8 @@ COUNTS = tuple(UsageCounts.model_fields)
 class UsageRow(UsageCounts):
     """The usage of one hour in UTC (`2026-01-31T09`), by all that a report can group by.
 
-    `endpoint` is the kind of work: `classify`, `train`, `batch`, …. An empty `classifier`: none, or
-    several, as in a batch of requests.
+    `endpoint` is the kind of work: `classify`, `train`, `batch`, …. `model` is that of
+    `usage_model`. An empty `classifier`: none, or several, as in a batch of requests.
     """
 
     hour: str
@@ -106,13 +108,24 @@ def counts_of(usage: Usage, *, completed: int, failed: int, cached: int = 0) -> 
     }
 
 
+def usage_model(request: JobRequest) -> str:
+    """The model under which a request counts, as a call or as a job.
+
+    One request counts once: that of `auto` under `auto`, whichever models answer, and that of the
+    engine `hybrid` under the model that embeds. A batch of plain rows counts as its rows.
+    """
+    if isinstance(request, BatchRequest) and request.rows is not None:
+        return usage_model(request.rows.ask)
+    return request.model if request.multilingual_model is None else AUTO
+
+
 def charge_of(job: Job) -> Charge:
     """The charge of an ended job; it depends on its final record alone."""
     assert job.finished_at is not None
     row = UsageRow(
         hour=hour_of(job.finished_at),
         endpoint=job.kind,
-        model=model_of(job.queue),
+        model=job.model or model_of(job.queue),
         key=job.key_id,
         classifier=job.classifier,
         **counts_of(job.usage, completed=job.progress.completed, failed=job.progress.failed),

@@ -74,6 +74,7 @@ class Batches:
         rows = None if said.classify is None else self._rows(account, said)
         asked = BatchRequest(
             model=self.submit.catalogue.default.name if rows is None else rows.ask.queue_model,
+            multilingual_model=self.submit.catalogue.default_multilingual if rows is None else None,
             source=source,
             endpoint=said.endpoint,
             rows=rows,

@@ -18,7 +18,7 @@ from shared.job_kinds import JOB_KINDS, Body
 from shared.statements import Statements
 from shared.telemetry import Log
 from shared.types import ClassifyResult, JobResult
-from shared.usage import Charge, UsageRow, counts_of, hour_of
+from shared.usage import Charge, UsageRow, counts_of, hour_of, usage_model
 
 log = Log("usage_counter")
 
@@ -79,7 +79,7 @@ class UsageCounter:
         row = UsageRow(
             hour=hour_of(self._clock()),
             endpoint=request.kind,
-            model=request.model,
+            model=usage_model(request),
             key=caller.key_id,
             classifier=spec.classifier(request),
             **counts_of(

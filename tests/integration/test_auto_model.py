@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.services.keys import create_key
 from tests.chaos.test_batches import ended, lines, upload
-from tests.stack import Stack, running_stack
+from tests.stack import Stack, running_stack, store_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -94,7 +96,19 @@ def test_the_result_cache_remembers_the_model(auto: Stack):
     assert [row["cached"] for row in data] == [True, True, False, True, True]
 
 
-def test_jobs_and_batches_do_the_same(auto: Stack):
+def test_jobs_and_batches_do_the_same_and_count_as_calls(
+    auto: Stack, monkeypatch: pytest.MonkeyPatch
+):
+    key, _ = create_key(
+        store_of(auto.settings),
+        name="counted",
+        account="counted",
+        scopes=(),
+        created_at=datetime.now(UTC),
+        expires_at=None,
+    )
+    monkeypatch.setattr(auto, "key", key)
+    check(auto.call("POST", "/v1/classify", ask(auto)).json()["data"])
     job = auto.call("POST", "/v1/classify", ask(auto), Prefer="respond-async")
     assert (job.status, job.headers["x-model"]) == (202, "auto")
     auto.until("done", lambda: auto.job(job.json()["id"])["status"] == "succeeded")
@@ -110,6 +124,13 @@ def test_jobs_and_batches_do_the_same(auto: Stack):
     final = ended(auto, str(started.json()["id"]))
     rows = lines(auto, final["output_file_id"])
     check([row["response"]["body"]["data"][0] for row in rows])
+
+    def by_model() -> dict[str, int]:
+        found = auto.call("GET", "/v1/usage?group_by=model").json()["data"]
+        return {row["group"]: row["requests"] for row in found}
+
+    auto.until("counted", lambda: sum(by_model().values()) == 3)
+    assert by_model() == {"auto": 3}
 
 
 @pytest.mark.parametrize(
