@@ -57,10 +57,10 @@ def delete(
     """
     if any(store.list(object_keys.OPEN)):
         try:
-            said = store.get(record).data.decode()
+            record_json = store.get(record).data.decode()
         except ObjectMissing:
             return  # another call has deleted it
-        gone = Deletion(account=account, at=now, objects=tuple(objects), record=said)
+        gone = Deletion(account=account, at=now, objects=tuple(objects), record=record_json)
         store.put(object_keys.deletion(record), encode(gone))
         objects = ()
     store.delete(record)

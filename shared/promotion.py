@@ -109,13 +109,13 @@ def record_rollback(
     run that was moved back since it was read stays as it is.
     """
 
-    def said(state: RetrainingState) -> RetrainingState:
+    def change(state: RetrainingState) -> RetrainingState:
         before = state.last_rollback
         if before is not None and before.run == run.id and run.rolled_back_at is None:
             return state
         return state.model_copy(update={"last_rollback": rollback})
 
-    state = retrainings.change_state(run.account, run.classifier_id, said)
+    state = retrainings.change_state(run.account, run.classifier_id, change)
     rollback = state.last_rollback or rollback
     changes = {"rolled_back_at": rollback.at, "rollback_reason": rollback.reason}
     webhooks.announce_run(run.model_copy(update=changes), "retraining.rolled_back", rollback.at)

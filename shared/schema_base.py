@@ -93,7 +93,7 @@ class ItemInput(Schema):
         return Item(images=tuple(map(media_of, self.image or ())), file=file)
 
 
-def media_of(said: str) -> Media:
+def media_of(text: str) -> Media:
     """An address, the id of a file, or else the bytes themselves; without blanks around it.
 
     >>> media_of(" https://example.org/cat.jpg").url
@@ -101,12 +101,12 @@ def media_of(said: str) -> Media:
     >>> media_of("iVBORw0KGgo=").data
     'iVBORw0KGgo='
     """
-    said = said.strip()  # as it comes out of cells of tables
-    if ids.is_file_id(said):
-        return Media(file_id=said)
-    if _ADDRESS.match(said) and said[:5].lower() != "data:":
-        return Media(url=said)
-    return Media(data=said)
+    text = text.strip()  # as it comes out of cells of tables
+    if ids.is_file_id(text):
+        return Media(file_id=text)
+    if _ADDRESS.match(text) and text[:5].lower() != "data:":
+        return Media(url=text)
+    return Media(data=text)
 
 
 def bounded(value: object) -> object:

@@ -123,10 +123,10 @@ class ServiceClock:
         found: list[_Measurement] = []
         while len(found) < _TRIES and not (found and found[-1].error_s < _SHORT_S / 2):
             began = self._monotonic()
-            said = source()
+            measured = source()
             ended = self._monotonic()
             middle = (began + ended) / 2
-            found.append(_Measurement(base_s=said - middle, error_s=(ended - began) / 2))
+            found.append(_Measurement(base_s=measured - middle, error_s=(ended - began) / 2))
         return found
 
     def _go_on(self) -> None:

@@ -273,7 +273,7 @@ def announcement(
             for field, message, kind in job.error.fields[:_MAX_FAULTS]
         ],
     }
-    said = job.model_dump(
+    fields = job.model_dump(
         mode="json",
         include={
             "id", "kind", "created_at", "started_at", "finished_at", "expires_at", "progress",
@@ -285,7 +285,7 @@ def announcement(
         "retraining.failed" if job.kind is JobKind.RETRAIN and failed else _JOB_EVENTS[job.state]
     )
     return event, {
-        **said,
+        **fields,
         "phase": None,  # of a job that has ended
         "object": "job",
         "status": job.state,
@@ -381,7 +381,7 @@ def _payload(event: str, event_id: str, at: datetime, data: dict[str, Any]) -> s
 
     Both times are the time of the event, not of an attempt.
     """
-    said = {
+    fields = {
         "id": event_id,
         "object": "event",
         "created_at": int(at.timestamp()),
@@ -389,7 +389,7 @@ def _payload(event: str, event_id: str, at: datetime, data: dict[str, Any]) -> s
         "timestamp": at.isoformat().replace("+00:00", "Z"),
         "data": data,
     }
-    return json.dumps(said, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def _entropy(cause: str) -> int:

@@ -65,9 +65,9 @@ class AsyncResponder:
         preferred = prefer_header.read(request.headers.get("Prefer"), max_wait_s=self.timeout_s)
 
         def accepted(new_id: str | None, known: Body | None) -> tuple[Job, Body]:
-            asked = known or ask()
+            body = known or ask()
             job = self.submit.enqueue(
-                asked,
+                body,
                 caller=middleware.caller(),
                 request_id=middleware.request_id(),
                 dialect=NAME,
@@ -75,12 +75,12 @@ class AsyncResponder:
                 waited_for=not preferred.respond_async,
                 metadata=metadata,
             )
-            return job, asked
+            return job, body
 
-        def answered(job: Job, asked: Body) -> Response:
+        def answered(job: Job, body: Body) -> Response:
             return answer(
                 job,
-                asked,
+                body,
                 dialect=NAME,
                 jobs=self.jobs,
                 prefer=preferred,
@@ -96,14 +96,14 @@ class AsyncResponder:
             equal = request.path.encode() + b"\n" + canonical(payload)
             call = self._duplicates.begin(middleware.caller(), equal, job_id=job_id)
             if call.job is not None:
-                job, asked = call.job, self.jobs.submission(call.job).body
+                job, body = call.job, self.jobs.submission(call.job).body
             else:
                 # Not the first of two equal calls at once: the other may have been accepted.
                 known = None if call.first else self.jobs.accepted(account, call.job_id)
-                job, asked = accepted(call.job_id, known)
+                job, body = accepted(call.job_id, known)
             ended = True
             try:
-                response = answered(job, asked)
+                response = answered(job, body)
                 ended = response.status_code not in _GOES_ON
                 return response
             finally:
@@ -148,7 +148,7 @@ def job_as_it_stands(jobs: Jobs, stored: StoredAnswer) -> Response | None:
 
 def answer(
     job: Job,
-    asked: Body,
+    body: Body,
     *,
     dialect: str,
     jobs: Jobs,
@@ -180,7 +180,7 @@ def answer(
     if prefer.respond_async or result is None:
         headers["Location"] = f"{middleware.root()}/v1/jobs/{job.id}"
     if result is not None:
-        rendered = render(dialect, asked, job.id, result, root=middleware.root())
+        rendered = render(dialect, body, job.id, result, root=middleware.root())
         return reply(rendered.body, headers={**rendered.headers, **headers})
     if prefer.respond_async or not fleeting:
         return reply(render_job(job, root=middleware.root()), 202, {**headers, "Retry-After": "1"})

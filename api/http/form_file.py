@@ -31,8 +31,8 @@ class UploadedForm:
     @property
     def fingerprint(self) -> bytes:
         """What makes two uploads the same, whatever boundary a client drew between the parts."""
-        said = [self.file.name, self.file.media_type, sorted(self.fields.items())]
-        return body.dump(said) + b"\n" + self.file.data
+        fields = [self.file.name, self.file.media_type, sorted(self.fields.items())]
+        return body.dump(fields) + b"\n" + self.file.data
 
 
 def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> UploadedForm | None:
@@ -50,8 +50,10 @@ def read(data: bytes, *, content_type: str, query: Mapping[str, str]) -> Uploade
     media_type, options = parse_options_header(content_type)
     media_type = media_type.lower()
     if media_type in FILE_TYPES:
-        said = query.items(multi=True) if isinstance(query, MultiDict) else query.items()
-        return UploadedForm(file=UploadedFile(data=data, media_type=media_type), fields=_once(said))
+        pairs = query.items(multi=True) if isinstance(query, MultiDict) else query.items()
+        return UploadedForm(
+            file=UploadedFile(data=data, media_type=media_type), fields=_once(pairs)
+        )
     if media_type != MULTIPART:
         return None
     if not options.get("boundary"):

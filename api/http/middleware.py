@@ -43,9 +43,9 @@ def install(
 
     @app.before_request
     def enter() -> None:
-        asked = request.headers.get(REQUEST_ID, "")
+        own_id = request.headers.get(REQUEST_ID, "")
         g.began = time.perf_counter()
-        g.request_id = asked if _SANE.fullmatch(asked) else ids.request_id()
+        g.request_id = own_id if _SANE.fullmatch(own_id) else ids.request_id()
         g.context = ExitStack()
         quotas.begin_request()
         g.context.enter_context(bound(request_id=g.request_id))

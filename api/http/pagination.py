@@ -16,10 +16,10 @@ def limit(*, default: int, most: int) -> int:
         InvalidRequest: `limit` is no whole number of the range.
     """
     text = request.args.get("limit", str(default))
-    said = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= said <= most:
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= count <= most:
         refuse("limit", f"must be a whole number from 1 to {most}")
-    return said
+    return count
 
 
 def after(known: Callable[[str], bool], *, what: str) -> str:
@@ -28,7 +28,7 @@ def after(known: Callable[[str], bool], *, what: str) -> str:
     Raises:
         InvalidRequest: `after` has not the form of such an id.
     """
-    said = request.args.get("after")
-    if said is not None and not known(said):
+    cursor = request.args.get("after")
+    if cursor is not None and not known(cursor):
         refuse("after", f"must be the id of a {what}")
-    return said or ""
+    return cursor or ""

@@ -24,13 +24,13 @@ def read(header: str | None, *, max_wait_s: float) -> Prefer:
     >>> read("respond-async, wait=100", max_wait_s=30)
     Prefer(respond_async=True, wait_s=30)
     """
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for preference in (header or "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
-        said.setdefault(name.strip().lower(), value.strip().strip('"'))
-    wait = said.get("wait", "")
+        fields.setdefault(name.strip().lower(), value.strip().strip('"'))
+    wait = fields.get("wait", "")
     wait_s = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else None
     return Prefer(
-        respond_async="respond-async" in said,
+        respond_async="respond-async" in fields,
         wait_s=None if wait_s is None else min(wait_s, int(max_wait_s)),
     )

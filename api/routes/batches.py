@@ -142,11 +142,11 @@ def blueprint(services: Services) -> Blueprint:
 
         def run(job_id: str | None) -> Response:
             kept = batches.jobs.accepted(caller.account, job_id) if job_id else None
-            asked = kept if isinstance(kept, BatchRequest) else ask()
-            if asked.endpoint == TRAIN:
+            job_request = kept if isinstance(kept, BatchRequest) else ask()
+            if job_request.endpoint == TRAIN:
                 caller.require("train")
             standing = batches.create(
-                asked, caller=caller, request_id=middleware.request_id(), job_id=job_id
+                job_request, caller=caller, request_id=middleware.request_id(), job_id=job_id
             )
             return reply(render_batch(standing))
 
@@ -161,12 +161,12 @@ def blueprint(services: Services) -> Blueprint:
 
         return once(idempotency, payload, run, reserve_s=MARGIN_S, as_it_stands=as_it_stands)
 
-    def tried(payload: bytes, said: BatchBody) -> Response:
+    def tried(payload: bytes, parsed: BatchBody) -> Response:
         """What would become of a batch; nothing of it stays."""
 
         def ask() -> DryRunRequest:
-            asked = batches.asked(middleware.caller().account, said)
-            return DryRunRequest(model=asked.model, batch=asked)
+            job_request = batches.batch_request(middleware.caller().account, parsed)
+            return DryRunRequest(model=job_request.model, batch=job_request)
 
         return durable.call(b"dry_run\n" + canonical(payload), ask, fleeting=True)
 
@@ -176,10 +176,10 @@ def blueprint(services: Services) -> Blueprint:
         if dry not in {"true", "false"}:
             refuse(_DRY_RUN, "must be true or false")
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse(body.parse(data), max_window_s=max_window_s)
+        parsed = parse(body.parse(data), max_window_s=max_window_s)
         if dry == "true":
-            return tried(data, said)
-        return made(data, lambda: batches.asked(middleware.caller().account, said))
+            return tried(data, parsed)
+        return made(data, lambda: batches.batch_request(middleware.caller().account, parsed))
 
     @routes.post("/v1/batches/<batch_id>/retry")
     def retry(batch_id: str) -> Response:
@@ -189,7 +189,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/v1/batches")
     def listing() -> Response:
-        after = pagination.after(lambda said: ids.is_job_id(ids.job_id_of(said)), what="batch")
+        after = pagination.after(lambda parsed: ids.is_job_id(ids.job_id_of(parsed)), what="batch")
         limit = pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)
         filters.one_of("kind", [JobKind.BATCH])
         listed, found = batches.list(

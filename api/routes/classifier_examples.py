@@ -55,11 +55,11 @@ def blueprint(services: Services) -> Blueprint:
     def rebuild(classifier_id: str) -> Response:
         with slots.one():
             data = json_body.data(max_bytes=max_body_bytes)
-            said = parse_rebuild(body.parse(data))
+            parsed = parse_rebuild(body.parse(data))
 
             def ask() -> RebuildRequest:
                 record = classifiers.whole(middleware.caller().account, classifier_id)
-                model = catalogue.find_embedder(said.model).name
+                model = catalogue.find_embedder(parsed.model).name
                 if not classifiers.keeps_examples(record):
                     raise Conflict(
                         "no examples of the classifier are kept, so it cannot be rebuilt; train a "
@@ -67,7 +67,7 @@ def blueprint(services: Services) -> Blueprint:
                     )
                 return RebuildRequest(model=model, classifier_id=record.id)
 
-            return durable.call(data, ask, metadata=said.metadata)
+            return durable.call(data, ask, metadata=parsed.metadata)
 
     @routes.delete("/v1/classifiers/<classifier_id>/examples")
     def forget(classifier_id: str) -> Response:

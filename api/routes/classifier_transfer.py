@@ -143,38 +143,38 @@ def blueprint(services: Services) -> Blueprint:
         with stored_upload(store, stream, account=account, now=now) as upload:
             if form is not None:
                 form.finish()
-            said, model = understood(header, form)
+            fields, model = understood(header, form)
 
             def ask() -> ImportRequest:
-                classifiers.check_new(account, said.new)
+                classifiers.check_new(account, fields.new)
                 upload.taken = True
                 return ImportRequest(
                     model=model,
                     classifier_id=ids.classifier_id(),
-                    create=said.new,
+                    create=fields.new,
                     upload=upload.place,
                 )
 
             return durable.call(
-                body.dump(said) + file.sha256,
+                body.dump(fields) + file.sha256,
                 ask,
                 job_id=upload.job_id,
-                metadata=said.metadata,
+                metadata=fields.metadata,
             )
 
     def understood(header: FileHeader, form: FormFile | None) -> tuple[ImportFields, str]:
         """What stands beside the file so far, in the query and in the form; and its model."""
-        said = parse_fields(request.args.to_dict(), {} if form is None else form.fields)
-        return said, model_of(said, header)
+        fields = parse_fields(request.args.to_dict(), {} if form is None else form.fields)
+        return fields, model_of(fields, header)
 
-    def model_of(said: ImportFields, header: FileHeader) -> str:
+    def model_of(fields: ImportFields, header: FileHeader) -> str:
         """The name of the file's model.
 
         Raises:
             ModelNotFound: It is not offered here.
             InvalidRequest: It is another than the one that is wanted.
         """
-        wanted = None if said.model is None else catalogue.find(said.model).name
+        wanted = None if fields.model is None else catalogue.find(fields.model).name
         try:
             model = catalogue.find(header.model).name
         except ModelNotFound as exc:

@@ -141,12 +141,12 @@ def blueprint(services: Services) -> Blueprint:
     @routes.patch("/v1/classifiers/<classifier_id>")
     def change(classifier_id: str) -> Response:
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse_change(body.parse(data))
-        if "labels" in said.given:
-            return relabelled(classifier_id, said.labels, data)
+        parsed = parse_change(body.parse(data))
+        if "labels" in parsed.given:
+            return relabelled(classifier_id, parsed.labels, data)
 
         def run(_: str | None) -> Response:
-            record = classifiers.change(middleware.caller().account, classifier_id, said)
+            record = classifiers.change(middleware.caller().account, classifier_id, parsed)
             return shown(record, record.latest)
 
         return once(idempotency, data, run, reserve_s=MARGIN_S)
@@ -187,11 +187,14 @@ def blueprint(services: Services) -> Blueprint:
     @routes.post("/v1/classifiers/<classifier_id>/rollback")
     def rollback(classifier_id: str) -> Response:
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse_rollback(body.parse(data) if data.strip() else {})
+        parsed = parse_rollback(body.parse(data) if data.strip() else {})
 
         def run(_: str | None) -> Response:
             record = classifiers.roll_back(
-                middleware.caller().account, classifier_id, version=said.version, alias=said.alias
+                middleware.caller().account,
+                classifier_id,
+                version=parsed.version,
+                alias=parsed.alias,
             )
             return shown(record, record.latest)
 

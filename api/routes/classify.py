@@ -130,53 +130,57 @@ class _Classify:
     resolve: RequestResolver
     uses: HitCounter
     dialect: Dialect
-    said: UnresolvedRequest
+    request: UnresolvedRequest
     prefer: Prefer
     timeout_s: float
 
     def respond(self, job_id: str | None) -> Response:
         """The answer that the caller prefers."""
-        asked = self.resolve.classify(self.said, account=middleware.caller().account)
-        made = self._later(asked, job_id) if self.prefer.respond_async else self._now(asked)
-        made.headers["X-Engine"] = asked.engine or "embedding"
-        if asked.classifier is not None:
-            self.uses.count(asked.classifier.account, asked.classifier.classifier_id)
+        job_request = self.resolve.classify(self.request, account=middleware.caller().account)
+        made = (
+            self._later(job_request, job_id)
+            if self.prefer.respond_async
+            else self._now(job_request)
+        )
+        made.headers["X-Engine"] = job_request.engine or "embedding"
+        if job_request.classifier is not None:
+            self.uses.count(job_request.classifier.account, job_request.classifier.classifier_id)
         return made
 
-    def _now(self, asked: ClassifyRequest) -> Response:
+    def _now(self, job_request: ClassifyRequest) -> Response:
         result = self.submit.run_sync(
-            asked,
+            job_request,
             caller=middleware.caller(),
             request_id=middleware.request_id(),
             timeout_s=self.timeout_s if self.prefer.wait_s is None else self.prefer.wait_s,
-            priority=self.said.priority,
+            priority=self.request.priority,
         )
         assert isinstance(result, ClassifyResult)
-        rendered = self.dialect.render(asked, result)
+        rendered = self.dialect.render(job_request, result)
         applied = {"Preference-Applied": self.prefer.applied()} if self.prefer.wait_s else {}
-        model = model_header(asked, self.resolve.catalogue, result)
+        model = model_header(job_request, self.resolve.catalogue, result)
         headers = {**rendered.headers, **cache_headers(result), **applied, **model}
         return reply(rendered.body, headers=headers)
 
-    def _later(self, asked: ClassifyRequest, job_id: str | None) -> Response:
+    def _later(self, job_request: ClassifyRequest, job_id: str | None) -> Response:
         job = self.submit.enqueue(
-            asked,
+            job_request,
             caller=middleware.caller(),
             request_id=middleware.request_id(),
             dialect=self.dialect.NAME,
-            priority=self.said.priority,
+            priority=self.request.priority,
             job_id=job_id,
-            metadata=self.said.metadata,
+            metadata=self.request.metadata,
         )
         made = answer(
             job,
-            asked,
+            job_request,
             dialect=self.dialect.NAME,
             jobs=self.jobs,
             prefer=self.prefer,
             timeout_s=self.timeout_s,
         )
-        made.headers.update(model_header(asked, self.resolve.catalogue))
+        made.headers.update(model_header(job_request, self.resolve.catalogue))
         return made
 
 
@@ -193,22 +197,22 @@ def blueprint(services: Services) -> Blueprint:
     def classify() -> Response:
         with services.slots.one():
             data = json_body.data(max_bytes=settings.max_body_bytes)
-            dialect, said = pick(
+            dialect, fields = pick(
                 body.parse(data, schema_checks="input"),
                 path=request.path,
                 headers=dict(request.headers),
             )
             with own_fields(dialect.own_error):
-                return answered(data, dialect, said)
+                return answered(data, dialect, fields)
 
-    def answered(data: bytes, dialect: Dialect, said: dict[str, object]) -> Response:
+    def answered(data: bytes, dialect: Dialect, fields: dict[str, object]) -> Response:
         call = _Classify(
             submit=services.submit,
             jobs=jobs,
             resolve=services.resolve,
             uses=services.uses,
             dialect=dialect,
-            said=dialect.parse(said, default_model=services.default_model),
+            request=dialect.parse(fields, default_model=services.default_model),
             prefer=prefer_header.read(request.headers.get("Prefer"), max_wait_s=timeout_s),
             timeout_s=timeout_s,
         )

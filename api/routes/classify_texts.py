@@ -72,20 +72,20 @@ def blueprint(services: Services) -> Blueprint:
             data = body.parse(json_body.data(max_bytes=settings.max_body_bytes))
             if not isinstance(data, dict):
                 refuse("body", "must be a JSON object")
-            said = parse(cast("dict[str, object]", data), default_model=services.default_model)
-            asked = resolve.classify(said, account=middleware.caller().account)
+            parsed = parse(cast("dict[str, object]", data), default_model=services.default_model)
+            request = resolve.classify(parsed, account=middleware.caller().account)
             result = submit.run_sync(
-                asked,
+                request,
                 caller=middleware.caller(),
                 request_id=middleware.request_id(),
                 timeout_s=settings.request_timeout_s,
-                priority=said.priority,
+                priority=parsed.priority,
             )
             assert isinstance(result, ClassifyResult)
-            rendered = render(asked, result)
-            if asked.classifier is not None:
-                services.uses.count(asked.classifier.account, asked.classifier.classifier_id)
-            model = model_header(asked, resolve.catalogue, result)
+            rendered = render(request, result)
+            if request.classifier is not None:
+                services.uses.count(request.classifier.account, request.classifier.classifier_id)
+            model = model_header(request, resolve.catalogue, result)
             return reply(
                 rendered.body, headers={**rendered.headers, **cache_headers(result), **model}
             )

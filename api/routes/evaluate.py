@@ -58,7 +58,7 @@ class _Evaluate:
     classifiers: ClassifierService
     limits: Limits
     resolve: RequestResolver
-    said: Evaluation
+    evaluation: Evaluation
     ref: str
 
     def ask(self) -> EvaluateRequest:
@@ -69,23 +69,23 @@ class _Evaluate:
             InvalidRequest: There are too many examples, or one is wrong.
         """
         record, version = self.classifiers.own(middleware.caller().account, self.ref)
-        asked = EvaluateRequest(
+        job_request = EvaluateRequest(
             model=version.model,
             classifier=record.weights(version),
-            examples=self.said.examples,
-            file=self.said.file,
+            examples=self.evaluation.examples,
+            file=self.evaluation.file,
         )
-        if asked.file is not None:  # the worker that reads it looks at the examples
-            if not asked.file.kept:
-                return asked
+        if job_request.file is not None:  # the worker that reads it looks at the examples
+            if not job_request.file.kept:
+                return job_request
             account = middleware.caller().account
-            file = self.resolve.stored_examples(asked.file, account=account)
-            return asked.model_copy(update={"file": file})
-        self.limits.check_evaluation(asked)
+            file = self.resolve.stored_examples(job_request.file, account=account)
+            return job_request.model_copy(update={"file": file})
+        self.limits.check_evaluation(job_request)
         examples = self.resolve.examples(
-            asked.examples, model=version.model, account=middleware.caller().account
+            job_request.examples, model=version.model, account=middleware.caller().account
         )
-        return asked.model_copy(update={"examples": examples})
+        return job_request.model_copy(update={"examples": examples})
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -105,30 +105,30 @@ def blueprint(services: Services) -> Blueprint:
                 return evaluate_file(found, classifier_id)
             parsed = body.parse(data)
             parse = evaluation.parse_stored if names_stored(parsed) else evaluation.parse
-            call = asked(parse(parsed), classifier_id)
-            return durable.call(data, call.ask, metadata=call.said.metadata)
+            call = evaluate_call(parse(parsed), classifier_id)
+            return durable.call(data, call.ask, metadata=call.evaluation.metadata)
 
     def evaluate_file(found: UploadedForm, classifier_id: str) -> Response:
         evaluation.parse_file(found.fields, found.file, place="")  # before it is stored
         account, now = middleware.caller().account, durable.submit.clock()
         with stored_upload(store, found.file.data, account=account, now=now) as upload:
-            said = evaluation.parse_file(found.fields, found.file, place=upload.place)
+            fields = evaluation.parse_file(found.fields, found.file, place=upload.place)
 
             def ask() -> EvaluateRequest:
-                request = asked(said, classifier_id).ask()
+                request = evaluate_call(fields, classifier_id).ask()
                 upload.taken = True
                 return request
 
             return durable.call(
-                found.fingerprint, ask, job_id=upload.job_id, metadata=said.metadata
+                found.fingerprint, ask, job_id=upload.job_id, metadata=fields.metadata
             )
 
-    def asked(said: Evaluation, classifier_id: str) -> _Evaluate:
+    def evaluate_call(fields: Evaluation, classifier_id: str) -> _Evaluate:
         return _Evaluate(
             classifiers=services.classifiers,
             limits=services.submit.limits,
             resolve=services.resolve,
-            said=said,
+            evaluation=fields,
             ref=classifier_id,
         )
 

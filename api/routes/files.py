@@ -126,16 +126,16 @@ def blueprint(services: Services) -> Blueprint:
     @routes.post("/v1/files")
     def upload() -> Response:
         with slots.one():
-            said = json_body.stream(max_bytes=max_file_bytes + MAX_FORM_BYTES)
+            stream = json_body.stream(max_bytes=max_file_bytes + MAX_FORM_BYTES)
             try:
                 if (request.content_length or 0) > max_file_bytes + MAX_FORM_BYTES:
                     too_large(max_file_bytes)
                 form = FormFile(
-                    said, content_type=request.content_type or "", max_bytes=max_file_bytes
+                    stream, content_type=request.content_type or "", max_bytes=max_file_bytes
                 )
                 return uploaded(form)
             except PigeonholeError:
-                said.drain()
+                stream.drain()
                 raise
 
     def uploaded(form: FormFile) -> Response:

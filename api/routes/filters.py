@@ -20,11 +20,11 @@ def one_of(name: str, known: Iterable[str]) -> str | None:
     Raises:
         InvalidRequest: It has none of them.
     """
-    said = request.args.get(name)
+    value = request.args.get(name)
     choices = list(known)
-    if said is not None and said not in choices:
+    if value is not None and value not in choices:
         refuse(name, f"must be one of {', '.join(choices)}")
-    return said
+    return value
 
 
 def metadata() -> dict[str, str]:

@@ -185,8 +185,8 @@ def blueprint(services: Services) -> Blueprint:
     def result(job_id: str) -> Response:
         job = visible(job_id)
         found = jobs.result(job)
-        asked = jobs.submission(job)
-        rendered = render(asked.dialect, asked.body, job.id, found, root=middleware.root())
+        request = jobs.submission(job)
+        rendered = render(request.dialect, request.body, job.id, found, root=middleware.root())
         return reply(rendered.body, headers=rendered.headers)
 
     @routes.get("/v1/jobs/<job_id>/plots/<file>")
@@ -207,10 +207,10 @@ def _result(jobs: Jobs, job: Job, root: str) -> dict[str, Any] | None:
     if job.state is not State.SUCCEEDED:
         return None
     try:
-        found, asked = jobs.result(job), jobs.submission(job)
+        found, request = jobs.result(job), jobs.submission(job)
     except NotFound:
         return None  # the result expires before the record; its URL says so
-    body: dict[str, Any] = render(asked.dialect, asked.body, job.id, found, root=root).body
+    body: dict[str, Any] = render(request.dialect, request.body, job.id, found, root=root).body
     return body
 
 

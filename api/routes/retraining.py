@@ -206,8 +206,8 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.patch("/<classifier_id>/retraining")
     def patch(classifier_id: str) -> Response:
-        said = body.parse(json_body.data(max_bytes=max_body_bytes))
-        return shown(retraining.patch(account(), classifier_id, lambda now: merged(now, said)))
+        parsed = body.parse(json_body.data(max_bytes=max_body_bytes))
+        return shown(retraining.patch(account(), classifier_id, lambda now: merged(now, parsed)))
 
     @routes.delete("/<classifier_id>/retraining")
     def delete(classifier_id: str) -> Response:
@@ -228,12 +228,12 @@ def blueprint(services: Services) -> Blueprint:
     @routes.post("/<classifier_id>/retraining/runs")
     def start(classifier_id: str) -> Response:
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse_run(body.parse(data) if data.strip() else {})
+        parsed = parse_run(body.parse(data) if data.strip() else {})
 
         def run(_: str | None) -> Response:
             job = retraining.start(
                 classifier_id,
-                dry_run=said.dry_run,
+                dry_run=parsed.dry_run,
                 caller=middleware.caller(),
                 request_id=middleware.request_id(),
             )

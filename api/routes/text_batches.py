@@ -131,8 +131,8 @@ def blueprint(services: Services) -> Blueprint:
     def create() -> Response:
         account = middleware.caller().account
         with own_fields(own_error):
-            said = parse_new(body.parse(json_body.data(max_bytes=max_body_bytes)))
-            record = batches.create(account, said)
+            parsed = parse_new(body.parse(json_body.data(max_bytes=max_body_bytes)))
+            record = batches.create(account, parsed)
         form = batches.presigned(account, record)
         if form is None:
             form = _url(batches, account, record, "input"), {"key": record.file_id}

@@ -61,33 +61,33 @@ def blueprint(services: Services) -> Blueprint:
                 parsed = body.parse(data)
                 if names_stored(parsed):
                     return learn_stored(data, parse_stored(parsed), account)
-                said = training.parse(parsed)
+                fields = training.parse(parsed)
                 return durable.call(
-                    data, lambda: resolve.train(said, account=account), metadata=said.metadata
+                    data, lambda: resolve.train(fields, account=account), metadata=fields.metadata
                 )
             return learn_file(found, account)
 
-    def learn_stored(data: bytes, said: UnresolvedTrainRequest, account: str) -> Response:
+    def learn_stored(data: bytes, fields: UnresolvedTrainRequest, account: str) -> Response:
         def ask() -> TrainRequest:
-            assert said.file is not None
-            file = resolve.stored_examples(said.file, account=account)
-            return resolve.train(replace(said, file=file), account=account)
+            assert fields.file is not None
+            file = resolve.stored_examples(fields.file, account=account)
+            return resolve.train(replace(fields, file=file), account=account)
 
-        return durable.call(data, ask, metadata=said.metadata)
+        return durable.call(data, ask, metadata=fields.metadata)
 
     def learn_file(found: UploadedForm, account: str) -> Response:
         parse_file(found.fields, found.file, place="")  # before it is stored
         now = durable.submit.clock()
         with stored_upload(store, found.file.data, account=account, now=now) as upload:
-            said = parse_file(found.fields, found.file, place=upload.place)
+            fields = parse_file(found.fields, found.file, place=upload.place)
 
             def ask() -> TrainRequest:
-                request = resolve.train(said, account=account)
+                request = resolve.train(fields, account=account)
                 upload.taken = True
                 return request
 
             return durable.call(
-                found.fingerprint, ask, job_id=upload.job_id, metadata=said.metadata
+                found.fingerprint, ask, job_id=upload.job_id, metadata=fields.metadata
             )
 
     return routes

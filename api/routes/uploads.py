@@ -103,33 +103,33 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/uploads")
     def create() -> Response:
-        said = parse_new(
+        parsed = parse_new(
             body.parse(json_body.data(max_bytes=max_body_bytes)), max_file_bytes=max_file_bytes
         )
         upload = uploads.create(
             middleware.caller().account,
-            purpose=said.purpose,
-            filename=filename(said.filename),
-            size=said.bytes,
-            file_retention_s=kept_s(said.expires_after, "expires_after", max_s=keep_s),
+            purpose=parsed.purpose,
+            filename=filename(parsed.filename),
+            size=parsed.bytes,
+            file_retention_s=kept_s(parsed.expires_after, "expires_after", max_s=keep_s),
         )
         return reply(render_upload(upload))
 
     @routes.post("/v1/uploads/<upload_id>/parts")
     def add(upload_id: str) -> Response:
         with slots.one():
-            said = json_body.stream(max_bytes=MAX_PART_BYTES + MAX_FORM_BYTES)
+            parsed = json_body.stream(max_bytes=MAX_PART_BYTES + MAX_FORM_BYTES)
             try:
                 upload = uploads.pending(middleware.caller().account, upload_id)
                 form = FormFile(
-                    said,
+                    parsed,
                     content_type=request.content_type or "",
                     max_bytes=min(MAX_PART_BYTES, upload.bytes),
                     part="data",
                 )
                 return added(upload, form)
             except PigeonholeError:
-                said.drain()
+                parsed.drain()
                 raise
 
     def added(upload: MultipartUpload, form: FormFile) -> Response:
@@ -146,18 +146,18 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/v1/uploads/<upload_id>/part_urls")
     def part_urls(upload_id: str) -> Response:
-        said = parse_urls(body.parse(json_body.data(max_bytes=max_body_bytes)))
+        parsed = parse_urls(body.parse(json_body.data(max_bytes=max_body_bytes)))
         account = middleware.caller().account
         upload = uploads.pending(account, upload_id)
-        urls, expires_s = uploads.part_urls(account, upload, said.count)
+        urls, expires_s = uploads.part_urls(account, upload, parsed.count)
         return reply(render_urls(upload, urls, now=uploads.clock(), expires_s=expires_s))
 
     @routes.post("/v1/uploads/<upload_id>/complete")
     def complete(upload_id: str) -> Response:
-        said = parse_complete(body.parse(json_body.data(max_bytes=max_body_bytes)))
+        parsed = parse_complete(body.parse(json_body.data(max_bytes=max_body_bytes)))
         with slots.one():
             upload, file = uploads.complete(
-                middleware.caller().account, upload_id, said.part_ids, md5=said.md5
+                middleware.caller().account, upload_id, parsed.part_ids, md5=parsed.md5
             )
         return reply(render_upload(upload, file))
 

@@ -134,10 +134,10 @@ def blueprint(services: Services) -> Blueprint:
     @routes.post("/v1/webhooks")
     def create() -> Response:
         data = json_body.data(max_bytes=max_body_bytes)
-        said = parse_webhook(body.parse(data))
+        parsed = parse_webhook(body.parse(data))
 
         def run(_: str | None) -> Response:
-            made = webhooks.create(middleware.caller().account, said)
+            made = webhooks.create(middleware.caller().account, parsed)
             location = {"Location": f"{middleware.root()}/v1/webhooks/{made.id}"}
             return reply(render_webhook(made, secret=True), 201, location)
 
@@ -153,8 +153,10 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.patch("/v1/webhooks/<webhook_id>")
     def change(webhook_id: str) -> Response:
-        said = parse_webhook_change(body.parse(json_body.data(max_bytes=max_body_bytes)))
-        return reply(render_webhook(webhooks.change(middleware.caller().account, webhook_id, said)))
+        parsed = parse_webhook_change(body.parse(json_body.data(max_bytes=max_body_bytes)))
+        return reply(
+            render_webhook(webhooks.change(middleware.caller().account, webhook_id, parsed))
+        )
 
     @routes.delete("/v1/webhooks/<webhook_id>")
     def delete(webhook_id: str) -> Response:

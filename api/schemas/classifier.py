@@ -215,16 +215,16 @@ def parse_change(body: object) -> ClassifierChangeBody:
     Raises:
         InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
     """
-    said = _read(ClassifierChangeBody, body)
-    if not said.given:
+    parsed = _read(ClassifierChangeBody, body)
+    if not parsed.given:
         fields = ", ".join(ClassifierChangeBody.model_fields)
         refuse("body", f"changes nothing: send at least one of {fields}")
-    if "labels" in said.given and len(said.given) > 1:
+    if "labels" in parsed.given and len(parsed.given) > 1:
         refuse("labels", "creates a new version: send it without other fields")
-    if said.name is not None:
-        check_name(said.name)
-    check_description(said.description)
-    return said
+    if parsed.name is not None:
+        check_name(parsed.name)
+    check_description(parsed.description)
+    return parsed
 
 
 def parse_rollback(body: object) -> RollbackBody:
@@ -233,10 +233,10 @@ def parse_rollback(body: object) -> RollbackBody:
     Raises:
         InvalidRequest: A shape is wrong, or both a version and an alias are given.
     """
-    said = _read(RollbackBody, body)
-    if said.version is not None and said.alias is not None:
+    parsed = _read(RollbackBody, body)
+    if parsed.version is not None and parsed.alias is not None:
         refuse("alias", "conflicts with `version`: send only one of them")
-    return said
+    return parsed
 
 
 def parse_rebuild(body: object) -> RebuildBody:

@@ -97,13 +97,13 @@ def parse_fields(query: Mapping[str, str], form: Mapping[str, str] | None = None
     if twice := next((name for name in filled if name in query), None):
         refuse(shown(twice), "is given in both the query and the form; send it once")
     try:
-        said = ImportFields.model_validate({**query, **filled})
+        parsed = ImportFields.model_validate({**query, **filled})
     except ValidationError as exc:
         raise translated(exc) from None
-    if said.name is not None:
-        check_name(said.name)
-    check_description(said.description)
-    return said
+    if parsed.name is not None:
+        check_name(parsed.name)
+    check_description(parsed.description)
+    return parsed
 
 
 def read_header(file: LargeBody) -> FileHeader:
@@ -119,8 +119,8 @@ def read_header(file: LargeBody) -> FileHeader:
     if len(start) < _SIZE_BYTES or not 0 < size <= _MAX_HEADER_BYTES:
         refuse("file", f"is not a safetensors file: {_HOW}")
     try:
-        said = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
-        own = json.loads(said[_METADATA][_ENTRY])
+        fields = json.loads(file.peek(_SIZE_BYTES + size)[_SIZE_BYTES:])
+        own = json.loads(fields[_METADATA][_ENTRY])
     except (ValueError, RecursionError):
         refuse("file", "is not a safetensors file: its header is not JSON")
     except (KeyError, TypeError):
@@ -147,8 +147,8 @@ def size_of(stream: BinaryIO) -> int:
     head = stream.read(_SIZE_BYTES)
     head += stream.read(min(int.from_bytes(head, "little"), _MAX_HEADER_BYTES))
     try:
-        said = json.loads(head[_SIZE_BYTES:])
-        ends = [each["data_offsets"][1] for name, each in said.items() if name != _METADATA]
+        fields = json.loads(head[_SIZE_BYTES:])
+        ends = [each["data_offsets"][1] for name, each in fields.items() if name != _METADATA]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise MessageUndecodable("the stored weights are not a safetensors file") from None
     return len(head) + max(ends, default=0)

@@ -150,10 +150,10 @@ def parse(body: object) -> Evaluation:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = EvaluateBody.model_validate(body)
+        parsed = EvaluateBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    return Evaluation(examples=tuple(map(example_of, said.input)), metadata=said.metadata or {})
+    return Evaluation(examples=tuple(map(example_of, parsed.input)), metadata=parsed.metadata or {})
 
 
 def parse_stored(body: object) -> Evaluation:
@@ -163,12 +163,12 @@ def parse_stored(body: object) -> Evaluation:
         InvalidRequest: A field is wrong, or examples are in the body as well.
     """
     try:
-        said = EvaluateCallBody.model_validate(body)
+        parsed = EvaluateCallBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    if said.input is not None:
+    if parsed.input is not None:
         refuse("input", "conflicts with the stored file of examples: send only one of them")
-    return Evaluation(file=stored_example_file(said), metadata=said.metadata or {})
+    return Evaluation(file=stored_example_file(parsed), metadata=parsed.metadata or {})
 
 
 def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> Evaluation:
@@ -178,10 +178,10 @@ def parse_file(fields: Mapping[str, str], sent: UploadedFile, *, place: str) -> 
         InvalidRequest: A field is wrong.
     """
     try:
-        said = EvaluateFileBody.model_validate(dict(fields))
+        parsed = EvaluateFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc) from None
-    return Evaluation(file=example_file(said, sent, place=place), metadata=said.metadata or {})
+    return Evaluation(file=example_file(parsed, sent, place=place), metadata=parsed.metadata or {})
 
 
 def render(result: EvaluateResult, *, job_id: str, root: str = "") -> dict[str, Any]:

@@ -86,38 +86,38 @@ def names_stored(body: object) -> bool:
     return isinstance(body, dict) and any(body.get(field) is not None for field in fields)
 
 
-def stored_example_file(said: StoredExamplesFields) -> ExampleFile:
+def stored_example_file(fields: StoredExamplesFields) -> ExampleFile:
     """The file for a worker; `object` is the id of a stored file until the file is looked up.
 
     Raises:
         InvalidRequest: Both a file id and an address are given, or a field is wrong.
     """
-    if said.input_file_id is not None and said.input_url is not None:
+    if fields.input_file_id is not None and fields.input_url is not None:
         refuse("input_url", "conflicts with `input_file_id`: send only one of them")
-    sent = UploadedFile(data=b"", name=(said.input_url or "").rpartition("/")[2])
-    file = example_file(said, sent, place=said.input_file_id or "")
-    return file.model_copy(update={"url": said.input_url or "", "kept": True})
+    sent = UploadedFile(data=b"", name=(fields.input_url or "").rpartition("/")[2])
+    file = example_file(fields, sent, place=fields.input_file_id or "")
+    return file.model_copy(update={"url": fields.input_url or "", "kept": True})
 
 
-def example_file(said: FileFields, sent: UploadedFile, *, place: str) -> ExampleFile:
+def example_file(fields: FileFields, sent: UploadedFile, *, place: str) -> ExampleFile:
     """The file for a worker, stored under `place`.
 
     Raises:
         InvalidRequest: The delimiter or the encoding is none.
     """
-    if said.delimiter is not None and delimiter_of(said.delimiter) is None:
+    if fields.delimiter is not None and delimiter_of(fields.delimiter) is None:
         refuse("delimiter", "must be one character, or 'tab'; a quote or line end is not allowed")
-    if said.encoding is not None and encoding_of(said.encoding) is None:
+    if fields.encoding is not None and encoding_of(fields.encoding) is None:
         refuse("encoding", "unsupported encoding; use one such as utf-8, utf-16 or cp1252")
     return ExampleFile(
         object=place,
         filename=sent.name,
-        format=said.input_format,
-        delimiter=said.delimiter,
-        encoding=said.encoding,
-        skip_rows=said.skip_rows or 0,
-        text_column=said.text_column or "text",
-        label_column=said.label_column or "label",
+        format=fields.input_format,
+        delimiter=fields.delimiter,
+        encoding=fields.encoding,
+        skip_rows=fields.skip_rows or 0,
+        text_column=fields.text_column or "text",
+        label_column=fields.label_column or "label",
     )
 
 

@@ -121,12 +121,12 @@ def parse_feedback(body: object, *, now: datetime) -> tuple[FeedbackItem, ...]:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = FeedbackBody.model_validate(body)
+        parsed = FeedbackBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    if not 1 <= len(said.items) <= MAX_ITEMS:
-        refuse("items", f"must hold 1 to {MAX_ITEMS} items, got {len(said.items)}")
-    return tuple(_item(each, f"items[{i}]", now) for i, each in enumerate(said.items))
+    if not 1 <= len(parsed.items) <= MAX_ITEMS:
+        refuse("items", f"must hold 1 to {MAX_ITEMS} items, got {len(parsed.items)}")
+    return tuple(_item(each, f"items[{i}]", now) for i, each in enumerate(parsed.items))
 
 
 def render_feedback(items: Sequence[FeedbackItem], *, has_more: bool) -> dict[str, Any]:
@@ -167,26 +167,26 @@ def render_accuracy(days: Sequence[DailyAccuracy]) -> dict[str, Any]:
     }
 
 
-def _item(said: FeedbackItemBody, place: str, now: datetime) -> FeedbackItem:
+def _item(body: FeedbackItemBody, place: str, now: datetime) -> FeedbackItem:
     for field in ("id", "request_id", "source"):
-        if len(getattr(said, field) or "") > MAX_CHARS:
+        if len(getattr(body, field) or "") > MAX_CHARS:
             refuse(f"{place}.{field}", f"at most {MAX_CHARS} characters are allowed: shorten it")
-    if (said.input is None) == (said.request_id is None):
+    if (body.input is None) == (body.request_id is None):
         refuse(f"{place}.input", "must be given, or `request_id` with `index` instead of it")
-    if said.request_id is not None and (said.index is None or said.predicted is None):
+    if body.request_id is not None and (body.index is None or body.predicted is None):
         refuse(
             f"{place}.request_id",
             "needs `index` and `predicted`: requests are not stored, so that it counts for the "
             "accuracy only; send `input` to have it learnt",
         )
-    label = said.label.strip()
-    item: Item | None = None if said.input is None else said.input.item()
+    label = body.label.strip()
+    item: Item | None = None if body.input is None else body.input.item()
     return FeedbackItem(
-        id=said.id or (f"{said.request_id}.{said.index}" if said.request_id else ids.token()),
+        id=body.id or (f"{body.request_id}.{body.index}" if body.request_id else ids.token()),
         example=None if item is None else Example(item=item, label=label),
         label=label,
-        predicted=said.predicted,
-        version=said.version,
-        source=said.source,
+        predicted=body.predicted,
+        version=body.version,
+        source=body.source,
         created_at=now,
     )

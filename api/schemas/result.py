@@ -31,11 +31,9 @@ RENDERERS: Mapping[type[JobResult], Callable[[Any, str, str], dict[str, Any]]] =
 """The body of a result, by it, the id of its job and the root of URLs."""
 
 
-def render(
-    dialect: str, asked: Body, job_id: str, result: JobResult, *, root: str = ""
-) -> Rendered:
+def render(dialect: str, body: Body, job_id: str, result: JobResult, *, root: str = "") -> Rendered:
     """The response body for a request. URLs begin with `root`."""
     if isinstance(result, ClassifyResult):
-        assert isinstance(asked, ClassifyRequest)
-        return named(dialect).render(asked, result)
+        assert isinstance(body, ClassifyRequest)
+        return named(dialect).render(body, result)
     return Rendered(body=RENDERERS[type(result)](result, job_id, root))

@@ -196,24 +196,24 @@ def parse_settings(body: object) -> RetrainingSettings:
     Raises:
         InvalidRequest: A field is wrong, or two fields conflict.
     """
-    said = _read(RetrainingBody, body)
-    sources = tuple(_source(each, f"sources[{i}]") for i, each in enumerate(said.sources))
+    parsed = _read(RetrainingBody, body)
+    sources = tuple(_source(each, f"sources[{i}]") for i, each in enumerate(parsed.sources))
     if len(sources) > _MAX_SOURCES:
         refuse("sources", f"at most {_MAX_SOURCES} sources are allowed")
-    if said.model is not None and said.method == "update":
+    if parsed.model is not None and parsed.method == "update":
         refuse("model", 'is of the method "rebuild"; leave it out, or change the method')
-    gate = said.gate
+    gate = parsed.gate
     if (gate.metric == "f1") != (gate.label is not None):
         refuse("gate.label", 'is of the metric "f1", which needs it')
     if (gate.metric == "cost") != (gate.costs is not None):
         refuse("gate.costs", 'is of the metric "cost", which needs it')
     return RetrainingSettings(
-        **said.model_dump(exclude={"sources", "columns", "holdout", "gate", "auto_rollback"}),
+        **parsed.model_dump(exclude={"sources", "columns", "holdout", "gate", "auto_rollback"}),
         sources=sources,
-        columns=Columns(**said.columns.model_dump()),
-        holdout=_holdout(said.holdout),
+        columns=Columns(**parsed.columns.model_dump()),
+        holdout=_holdout(parsed.holdout),
         gate=Gate(**gate.model_dump(exclude={"costs"}), costs=gate.costs or {}),
-        auto_rollback=said.auto_rollback and AutoRollback(**said.auto_rollback.model_dump()),
+        auto_rollback=parsed.auto_rollback and AutoRollback(**parsed.auto_rollback.model_dump()),
     )
 
 
@@ -237,14 +237,14 @@ def merged(before: RetrainingSettings, body: object) -> RetrainingSettings:
 
 def as_body(settings: RetrainingSettings) -> dict[str, Any]:
     """The settings as the body that gives them."""
-    said = settings.model_dump(mode="json")
-    said["sources"] = [parse_back(source) for source in settings.sources]
-    said["holdout"] = {k: v for k, v in said["holdout"].items() if v}
+    fields = settings.model_dump(mode="json")
+    fields["sources"] = [parse_back(source) for source in settings.sources]
+    fields["holdout"] = {k: v for k, v in fields["holdout"].items() if v}
     if settings.gate.metric != "cost":
-        said["gate"].pop("costs")
-    if said["auto_rollback"] is not None:  # older versions allowed more
-        said["auto_rollback"]["window"] = min(said["auto_rollback"]["window"], _MAX_WINDOW)
-    return said
+        fields["gate"].pop("costs")
+    if fields["auto_rollback"] is not None:  # older versions allowed more
+        fields["auto_rollback"]["window"] = min(fields["auto_rollback"]["window"], _MAX_WINDOW)
+    return fields
 
 
 def parse_back(source: Source) -> dict[str, Any]:
@@ -295,20 +295,20 @@ def render_rollback(classifier: Classifier, alias: str) -> dict[str, Any]:
     }
 
 
-def _source(said: SourceBody, place: str) -> Source:
-    given = [name for name in ("feedback", "url", "file_id") if getattr(said, name) is not None]
+def _source(body: SourceBody, place: str) -> Source:
+    given = [name for name in ("feedback", "url", "file_id") if getattr(body, name) is not None]
     if len(given) != 1:
         refuse(place or "body", "must have exactly one of `feedback`, `url` and `file_id`")
-    return Source(feedback=bool(said.feedback), url=said.url or "", file_id=said.file_id or "")
+    return Source(feedback=bool(body.feedback), url=body.url or "", file_id=body.file_id or "")
 
 
-def _holdout(said: HoldoutBody) -> Holdout:
-    given = [name for name in ("share", "file_id", "url") if getattr(said, name) is not None]
+def _holdout(body: HoldoutBody) -> Holdout:
+    given = [name for name in ("share", "file_id", "url") if getattr(body, name) is not None]
     if len(given) > 1:
         refuse("holdout", "must have exactly one of `share`, `file_id` and `url`")
     if not given:
         return Holdout()
-    return Holdout(share=said.share, file_id=said.file_id or "", url=said.url or "")
+    return Holdout(share=body.share, file_id=body.file_id or "", url=body.url or "")
 
 
 def _read(shape: type[_Body], body: object) -> _Body:

@@ -129,16 +129,18 @@ def _chance(test: SignificanceTest) -> str:
     """What the test says about chance; the gain of a cost is what it saves."""
     verb = "saves" if test.metric == "cost" else "changes"
     figure = METRICS["accuracy" if test.statistic == "mcnemar" else test.metric]
-    said = f"The new version {verb} {figure} by {test.gain:+.3f}"
+    sentence = f"The new version {verb} {figure} by {test.gain:+.3f}"
     if test.interval is None:
         sure = test.p_value <= 1.0 - test.confidence
-        said += f" (p = {test.p_value:.3f})"
+        sentence += f" (p = {test.p_value:.3f})"
     else:
         low, high = test.interval
         sure = low > 0.0 or high < 0.0
-        said += f"; with {test.confidence:.0%} confidence by {low:+.3f} to {high:+.3f}"
+        sentence += f"; with {test.confidence:.0%} confidence by {low:+.3f} to {high:+.3f}"
     kind = "gain" if test.gain > 0 else "loss"
-    return f"{said}. " + (f"Chance does not explain the {kind}." if sure else "This may be chance.")
+    return f"{sentence}. " + (
+        f"Chance does not explain the {kind}." if sure else "This may be chance."
+    )
 
 
 def _labels(run: Run) -> Iterator[str]:

@@ -117,10 +117,10 @@ def parse_new(body: object) -> NewTextBatchBody:
     for field in _NOT_OF_ROWS:
         if field in body:
             refuse(field, "is not allowed here: the texts are uploaded as a file of JSON lines")
-    said: NewTextBatchBody = read(NewTextBatchBody, body)
-    if said.threshold is not None and said.mode != "multi":
+    fields: NewTextBatchBody = read(NewTextBatchBody, body)
+    if fields.threshold is not None and fields.mode != "multi":
         refuse("threshold", 'is only for mode "multi"')
-    return said
+    return fields
 
 
 def result_lines(lines: Iterable[dict[str, Any]], *, multi: bool) -> Iterator[bytes]:

@@ -43,12 +43,12 @@ def parse_stored(body: object) -> UnresolvedTrainRequest:
         InvalidRequest: A field is wrong, or examples are in the body as well.
     """
     try:
-        said = TrainBody.model_validate(body)
+        parsed = TrainBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    if said.input is not None:
+    if parsed.input is not None:
         refuse("input", "conflicts with the stored file of examples: send only one of them")
-    return training(said, file=stored_example_file(said))
+    return training(parsed, file=stored_example_file(parsed))
 
 
 def parse_file(
@@ -60,7 +60,7 @@ def parse_file(
         InvalidRequest: A field is wrong.
     """
     try:
-        said = TrainFileBody.model_validate(dict(fields))
+        parsed = TrainFileBody.model_validate(dict(fields))
     except ValidationError as exc:
         raise translated(exc) from None
-    return training(said, file=example_file(said, sent, place=place))
+    return training(parsed, file=example_file(parsed, sent, place=place))

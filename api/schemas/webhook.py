@@ -131,11 +131,11 @@ def parse_webhook_change(body: object) -> WebhookChangeBody:
     Raises:
         InvalidRequest: A shape or value is wrong, or nothing is to change; names each place.
     """
-    said = _read(WebhookChangeBody, body)
-    if not said.given:
+    parsed = _read(WebhookChangeBody, body)
+    if not parsed.given:
         fields = ", ".join(WebhookChangeBody.model_fields)
         refuse("body", f"changes nothing: send at least one of {fields}")
-    return said
+    return parsed
 
 
 def render_webhook(webhook: Webhook, *, secret: bool = False) -> dict[str, Any]:
@@ -190,11 +190,11 @@ def _read(shape: type[_Body], body: object) -> _Body:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = shape.model_validate(body)
+        parsed = shape.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    if said.events is not None and not said.events:
+    if parsed.events is not None and not parsed.events:
         refuse("events", "must hold at least one event; leave it out for all of them")
-    if len(said.description) > MAX_DESCRIPTION_CHARS:
+    if len(parsed.description) > MAX_DESCRIPTION_CHARS:
         refuse("description", f"must have at most {MAX_DESCRIPTION_CHARS} characters")
-    return said
+    return parsed

@@ -63,40 +63,40 @@ class Batches:
     default_model: str
     file_retention_s: float
 
-    def asked(self, account: str, said: BatchBody) -> BatchRequest:
+    def batch_request(self, account: str, body: BatchBody) -> BatchRequest:
         """The request for a batch, with all that it names looked up and checked.
 
         Raises:
             PigeonholeError: There is no such file or classifier, or what is asked of each row is
                 refused as it would be of a text.
         """
-        source = said.source(self._input_name(account, said))
-        rows = None if said.classify is None else self._rows(account, said)
-        asked = BatchRequest(
+        source = body.source(self._input_name(account, body))
+        rows = None if body.classify is None else self._rows(account, body)
+        request = BatchRequest(
             model=self.submit.catalogue.default.name if rows is None else rows.ask.queue_model,
             multilingual_model=self.submit.catalogue.default_multilingual if rows is None else None,
             source=source,
-            endpoint=said.endpoint,
+            endpoint=body.endpoint,
             rows=rows,
-            output_format=said.output_format or "jsonl",
-            escape_formulas=said.csv_formulas == "escape",
-            csv_form=said.csv_form,
-            output_url=said.output_url or "",
-            output_name=said.output_name or "",
-            completion_window=said.completion_window,
-            deadline=self.submit.clock() + said.window_s,
-            metadata=said.metadata or {},
+            output_format=body.output_format or "jsonl",
+            escape_formulas=body.csv_formulas == "escape",
+            csv_form=body.csv_form,
+            output_url=body.output_url or "",
+            output_name=body.output_name or "",
+            completion_window=body.completion_window,
+            deadline=self.submit.clock() + body.window_s,
+            metadata=body.metadata or {},
             output_keep_s=kept_s(
-                said.output_expires_after, "output_expires_after", max_s=self.file_retention_s
+                body.output_expires_after, "output_expires_after", max_s=self.file_retention_s
             ),
             output_file=self.files.fresh_id(),
             error_file=self.files.fresh_id(),
         )
-        self._check_names(asked)
-        return asked
+        self._check_names(request)
+        return request
 
     def create(
-        self, asked: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
+        self, request: BatchRequest, *, caller: Caller, request_id: str, job_id: str | None
     ) -> BatchStatus:
         """Accept a batch; with the `job_id` of one that was accepted before, it is that again.
 
@@ -104,12 +104,12 @@ class Batches:
             Conflict: It is a retry, and not the first one of its batch.
             Unavailable: The object store did not take it, or another call is just making it.
         """
-        if not asked.retry_of:
-            return self._accepted(asked, caller, request_id, job_id)
-        with self._retries.only(caller.account, asked.retry_of, job_id) as only_id:
+        if not request.retry_of:
+            return self._accepted(request, caller, request_id, job_id)
+        with self._retries.only(caller.account, request.retry_of, job_id) as only_id:
             begun = self.jobs.accepted(caller.account, only_id)
-            asked = begun if isinstance(begun, BatchRequest) else asked
-            return self._accepted(asked, caller, request_id, only_id)
+            request = begun if isinstance(begun, BatchRequest) else request
+            return self._accepted(request, caller, request_id, only_id)
 
     def get(self, account: str, batch_id: str) -> BatchStatus:
         """A batch as it stands.
@@ -126,7 +126,7 @@ class Batches:
             NotFound: It has expired.
         """
         job = self.jobs.wait(standing.job, timeout_s=timeout_s)
-        return self._standing(job, standing.asked, plan=standing.plan)
+        return self._standing(job, standing.request, plan=standing.plan)
 
     def list(
         self,
@@ -171,23 +171,23 @@ class Batches:
             NotFound: As for `get`.
             Conflict: It has not ended, no such row is left, or what it read is not there any more.
         """
-        job, asked = self._found(account, batch_id)
+        job, request = self._found(account, batch_id)
         if not job.state.terminal:
-            status = self._standing(job, asked).status
+            status = self._standing(job, request).status
             raise Conflict(
                 f"the batch is {status}; retry it after it has ended, or cancel it first"
             )
         self._retries.check_left(job, self._plan(job), rows)
-        if not asked.source.url:
-            self._check_kept(account, asked.source.object)
-        return asked.model_copy(
+        if not request.source.url:
+            self._check_kept(account, request.source.object)
+        return request.model_copy(
             update={
-                "deadline": self.submit.clock() + window_s(asked.completion_window),
+                "deadline": self.submit.clock() + window_s(request.completion_window),
                 "output_file": self.files.fresh_id(),
                 "error_file": self.files.fresh_id(),
                 "retry_of": job.id,
                 "retry_rows": rows,
-                "origin": asked.origin or job.id,
+                "origin": request.origin or job.id,
             }
         )
 
@@ -198,9 +198,9 @@ class Batches:
             NotFound: As for `get`.
             Conflict: It has ended otherwise, or its files are being put together.
         """
-        job, asked = self._found(account, batch_id)
+        job, request = self._found(account, batch_id)
         try:
-            return self._standing(self.jobs.cancel(account, job.id), asked)
+            return self._standing(self.jobs.cancel(account, job.id), request)
         except Conflict:  # it speaks of the job, whose states have other names
             status = self.get(account, batch_id).status
             raise Conflict(f"the batch is {status}; it can no longer be cancelled") from None
@@ -221,13 +221,13 @@ class Batches:
             with part:
                 yield from _output(part)
 
-    def _input_name(self, account: str, said: BatchBody) -> str:
+    def _input_name(self, account: str, body: BatchBody) -> str:
         """What the file is called; an object of a bucket is called as it is there."""
-        if said.input_url is not None:
-            self._look_at(said.input_url)
+        if body.input_url is not None:
+            self._look_at(body.input_url)
             return ""
         try:
-            file = self.files.get(account, said.input_file_id or "")
+            file = self.files.get(account, body.input_file_id or "")
         except NotFound:
             refuse("input_file_id", "no such file; it may have expired")
         if file.purpose != PURPOSE:
@@ -246,9 +246,9 @@ class Batches:
             )
             refuse("input_file_id", message, Conflict)
 
-    def _check_names(self, asked: BatchRequest) -> None:
+    def _check_names(self, request: BatchRequest) -> None:
         """Refuse names that are too long, also with what a retry adds, and where none may be."""
-        longest = asked.model_copy(update={"retry_of": _ANY_JOB})
+        longest = request.model_copy(update={"retry_of": _ANY_JOB})
         created_at = datetime.fromtimestamp(self.submit.clock(), UTC)
         for kind in FILE_KINDS:
             name = longest.file_name(kind, job_id=_ANY_JOB, created_at=created_at)
@@ -256,8 +256,8 @@ class Batches:
                 refuse(
                     "output_name", f"results in an object name of more than {MAX_NAME_BYTES} bytes"
                 )
-            if asked.output_url:
-                self.buckets.check(asked.output_url + name, write=True)
+            if request.output_url:
+                self.buckets.check(request.output_url + name, write=True)
 
     @property
     def _retries(self) -> BatchRetries:
@@ -270,42 +270,42 @@ class Batches:
         elif next(self.buckets.list(url), None) is None:
             refuse("input_url", "no objects exist below this prefix")
 
-    def _rows(self, account: str, said: BatchBody) -> ColumnMapping:
+    def _rows(self, account: str, body: BatchBody) -> ColumnMapping:
         """What is asked of each row: checked with one that stands for all."""
-        assert said.classify is not None
-        asked = parse_asking(said.classify, default_model=self.default_model)
-        images = said.image_column is not None or said.input_items == "image"
-        texts_only = not images and said.file_column is None and said.input_items is None
+        assert body.classify is not None
+        parsed = parse_asking(body.classify, default_model=self.default_model)
+        images = body.image_column is not None or body.input_items == "image"
+        texts_only = not images and body.file_column is None and body.input_items is None
         if images:
-            asked = self.resolve.for_images(asked)
+            parsed = self.resolve.for_images(parsed)
         try:
-            ask = self.resolve.classify(asked, account=account, texts_only=texts_only)
+            ask = self.resolve.classify(parsed, account=account, texts_only=texts_only)
             model = self.submit.catalogue.find(ask.model).name
             self.submit.limits.check(ask)
         except PigeonholeError as exc:
             raise within(PLACE, exc) from None
         return ColumnMapping(
-            id_column="id" if said.input_items else said.id_column,
-            id_columns=tuple(said.id_columns or ()),
-            text_column=said.text_column or "text",
-            image_column="url" if said.input_items == "image" else said.image_column,
-            file_column="url" if said.input_items == "file" else said.file_column,
+            id_column="id" if body.input_items else body.id_column,
+            id_columns=tuple(body.id_columns or ()),
+            text_column=body.text_column or "text",
+            image_column="url" if body.input_items == "image" else body.image_column,
+            file_column="url" if body.input_items == "file" else body.file_column,
             ask=ask.model_copy(update={"model": model, "items": ()}),
         )
 
     def _accepted(
-        self, asked: BatchRequest, caller: Caller, request_id: str, job_id: str | None
+        self, request: BatchRequest, caller: Caller, request_id: str, job_id: str | None
     ) -> BatchStatus:
-        asked = self._bounded(asked, caller, job_id)
+        request = self._bounded(request, caller, job_id)
         job = self.submit.enqueue(
-            asked, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
+            request, caller=caller, request_id=request_id, dialect=DIALECT, job_id=job_id
         )
-        if asked.rows is not None and asked.rows.ask.classifier is not None:
-            weights = asked.rows.ask.classifier
+        if request.rows is not None and request.rows.ask.classifier is not None:
+            weights = request.rows.ask.classifier
             self.uses.count(weights.account, weights.classifier_id)
-        return self._standing(job, asked)
+        return self._standing(job, request)
 
-    def _bounded(self, asked: BatchRequest, caller: Caller, job_id: str | None) -> BatchRequest:
+    def _bounded(self, request: BatchRequest, caller: Caller, job_id: str | None) -> BatchRequest:
         """The request, with the rows that the tier leaves; the planner counts those of the file.
 
         A batch whose rows are not counted yet holds all that were left to it.
@@ -315,7 +315,7 @@ class Batches:
         """
         max_rows = caller.tier.batch_rows
         if max_rows is None:  # a retried batch may have been bounded by another tier
-            return asked.model_copy(update={"max_rows": None})
+            return request.model_copy(update={"max_rows": None})
         page = self.jobs.list(
             caller.account,
             limit=MAX_LOOKED_AT,
@@ -332,7 +332,7 @@ class Batches:
                 "when one has ended",
                 retry_after_s=10,
             )
-        return asked.model_copy(update={"max_rows": left})
+        return request.model_copy(update={"max_rows": left})
 
     def _found(self, account: str, batch_id: str) -> tuple[Job, BatchRequest]:
         try:
@@ -348,19 +348,19 @@ class Batches:
         assert isinstance(body, BatchRequest)
         return body
 
-    def _standing(self, job: Job, asked: BatchRequest, plan: Plan | None = None) -> BatchStatus:
+    def _standing(self, job: Job, request: BatchRequest, plan: Plan | None = None) -> BatchStatus:
         job, done = self._counted(job)
         now = self.submit.clock()
         return BatchStatus(
             job=job,
-            asked=asked,
+            request=request,
             plan=plan or self._plan(job),
             completed=done.completed,
             failed=done.failed,
             rate_per_s=done.rate_per_s,
             result=self._result(job),
             attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
-            waiting_for=self._waiting_for(job, asked),
+            waiting_for=self._waiting_for(job, request),
         )
 
     def _attended(self) -> bool:
@@ -370,16 +370,16 @@ class Batches:
         except BrokerUnavailable:
             return True  # for all we know
 
-    def _waiting_for(self, job: Job, asked: BatchRequest) -> str | None:
+    def _waiting_for(self, job: Job, request: BatchRequest) -> str | None:
         """What the rows of a batch wait for: known where no worker lives that has the model."""
         if job.state not in {State.QUEUED, State.RUNNING}:
             return None
         try:
-            self.submit.members.device_for(self.submit.catalogue.find(asked.model))
+            self.submit.members.device_for(self.submit.catalogue.find(request.model))
         except BrokerUnavailable:
             return None  # for all we know
         except (ModelNotFound, Unavailable):
-            return f"a worker with the model {asked.model}; none is running"
+            return f"a worker with the model {request.model}; none is running"
         return None
 
     def _counted(self, job: Job) -> tuple[Job, WorkDone]:

@@ -85,7 +85,7 @@ class ClassifierService:
         """How often a classifier was asked."""
         return used(self.store, record.account, record.id)
 
-    def change(self, account: str, ref: str, said: ClassifierChangeBody) -> Classifier:
+    def change(self, account: str, ref: str, body: ClassifierChangeBody) -> Classifier:
         """Change what is said of one of the caller's classifiers.
 
         Raises:
@@ -95,9 +95,9 @@ class ClassifierService:
         """
 
         def changed(record: Classifier) -> Classifier:
-            fields = said.model_dump(include=set(said.given))
+            fields = body.model_dump(include=set(body.given))
             if "aliases" in fields:
-                fields["aliases"] = check_aliases(record, said.aliases)
+                fields["aliases"] = check_aliases(record, body.aliases)
             after = record.model_copy(update=fields)
             return record if after == record else self._now(after)
 

@@ -97,7 +97,7 @@ class ReadinessProbe:
         pool = ThreadPoolExecutor(
             max_workers=len(ComponentStatus.model_fields) + 1, thread_name_prefix="ready"
         )
-        asked = {
+        fields = {
             "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
             "object_store": pool.submit(_said, self._ask_store),
             "keeper": pool.submit(_said, self._ask_keeper),
@@ -106,9 +106,9 @@ class ReadinessProbe:
         }
         clocks = pool.submit(self._clocks)
         pool.shutdown(wait=False)
-        futures: list[Future[Any]] = [*asked.values(), clocks]
+        futures: list[Future[Any]] = [*fields.values(), clocks]
         wait(futures, timeout=LIMIT_S)
-        return _readiness(asked, clocks.result() if clocks.done() else None)
+        return _readiness(fields, clocks.result() if clocks.done() else None)
 
     def _clocks(self) -> ClockStatus:
         own = _clock([service_clock.CLOCK.offset_s()])
@@ -161,10 +161,10 @@ def _clock(offsets_s: Sequence[float]) -> str:
     return OK if abs(worst_s) <= service_clock.MAX_OFFSET_S else service_clock.describe(worst_s)
 
 
-def _readiness(asked: dict[str, Future[str]], clocks: ClockStatus | None = None) -> Readiness:
+def _readiness(checks: dict[str, Future[str]], clocks: ClockStatus | None = None) -> Readiness:
     late = f"no response within {LIMIT_S:g} s"
     parts = {
-        part: answer.result() if (answer := asked.get(part)) and answer.done() else late
+        part: answer.result() if (answer := checks.get(part)) and answer.done() else late
         for part in ComponentStatus.model_fields
     }
     return Readiness(

@@ -41,12 +41,12 @@ class RequestResolver:
     buckets: Buckets
 
     def classify(
-        self, asked: UnresolvedRequest, *, account: str, texts_only: bool | None = None
+        self, job_request: UnresolvedRequest, *, account: str, texts_only: bool | None = None
     ) -> ClassifyRequest:
         """The request, with the version of the classifier that the caller means.
 
         Args:
-            asked: What the dialect parsed.
+            job_request: What the dialect parsed.
             account: The caller's.
             texts_only: Whether all items are texts; None: as those of the request are.
 
@@ -58,17 +58,17 @@ class RequestResolver:
             ModelNotFound: No running worker holds what the engine needs.
         """
         request = resolved(
-            asked,
+            job_request,
             account=account,
             records=self.classifiers.records,
             catalogue=self.catalogue,
             limits=self.limits,
         )
         if request.errors == "per_item" and request.classifier is None:
-            request = self._images_aside(request, named=asked.model)
+            request = self._images_aside(request, named=job_request.model)
         if texts_only is None:
             texts_only = not request.reads_media
-        if asked.classifier is None and texts_only:
+        if job_request.classifier is None and texts_only:
             model = self.text_model(request.model)
             request = request if model is None else request.model_copy(update={"model": model})
         return with_engine(
@@ -121,22 +121,22 @@ class RequestResolver:
             offered = True  # for all we know
         return None if offered else self.catalogue.default_name
 
-    def for_images(self, asked: UnresolvedRequest) -> UnresolvedRequest:
+    def for_images(self, request: UnresolvedRequest) -> UnresolvedRequest:
         """What is asked of images that are not seen yet: by a model that reads them.
 
         Raises:
             ModelNotFound: There is no model of the name.
             InvalidRequest: The model named reads none.
         """
-        if asked.classifier is not None:
-            return asked
+        if request.classifier is not None:
+            return request
         items = (Item(images=(Media(),)),)
-        model = model_for(items, self.catalogue).name if asked.model is None else asked.model
+        model = model_for(items, self.catalogue).name if request.model is None else request.model
         check_read(items, self.catalogue.find(model), self.catalogue)
         model = self.catalogue.find(model).name
-        return replace(asked, request=asked.request.model_copy(update={"model": model}))
+        return replace(request, request=request.request.model_copy(update={"model": model}))
 
-    def train(self, said: UnresolvedTrainRequest, *, account: str) -> TrainRequest:
+    def train(self, fields: UnresolvedTrainRequest, *, account: str) -> TrainRequest:
         """The request to train a classifier of the caller's, or a new one.
 
         Raises:
@@ -149,22 +149,22 @@ class RequestResolver:
             LabelLimitExceeded: More labels than a classifier may have.
         """
         request = train_request_of(
-            said,
+            fields,
             account=account,
             records=self.classifiers.records,
             catalogue=self.catalogue,
             limits=self.limits,
             new_id=ids.classifier_id(),
         )
-        if said.create is None:
+        if fields.create is None:
             return request
         auto = self.catalogue.auto
         if auto is not None and not holds_both(auto, self.catalogue, self.members.holds):
             request = request.model_copy(update={"multilingual_model": None})
-        self.classifiers.check_new(account, said.create)
-        if said.model is None or any(example.item.media for example in request.examples):
+        self.classifiers.check_new(account, fields.create)
+        if fields.model is None or any(example.item.media for example in request.examples):
             return request
-        model = self.text_model(said.model)
+        model = self.text_model(fields.model)
         return request if model is None else request.model_copy(update={"model": model})
 
     def stored_examples(self, file: ExampleFile, *, account: str) -> ExampleFile:

@@ -112,26 +112,26 @@ class TextBatches:
         """Seconds since 1970."""
         return self.batches.submit.clock
 
-    def create(self, account: str, said: NewTextBatchBody) -> TextBatch:
+    def create(self, account: str, body: NewTextBatchBody) -> TextBatch:
         """A batch that waits for its texts.
 
         Raises:
             PigeonholeError: What each text is to be asked is refused.
         """
-        unresolved = said.ask(self.batches.default_model)
-        asked = self.batches.resolve.classify(unresolved, account=account)
-        self.batches.submit.limits.check(asked)
+        unresolved = body.ask(self.batches.default_model)
+        request = self.batches.resolve.classify(unresolved, account=account)
+        self.batches.submit.limits.check(request)
         now = self.clock()
         record = TextBatch(
             id=ids.job_id(int(now * 1000), ids.random_bits()),
             created_at=now,
             expires_at=now + self.batches.file_retention_s,
-            ask=_native(said, unresolved.request.multi_label, unresolved.request.template),
-            multi=said.mode == "multi",
+            ask=_native(body, unresolved.request.multi_label, unresolved.request.template),
+            multi=body.mode == "multi",
             file_id=self.batches.files.fresh_id(),
             secret=secrets.token_hex(32),
         )
-        if said.mode == "multi" and unresolved.request.threshold is not None:
+        if body.mode == "multi" and unresolved.request.threshold is not None:
             record.ask["threshold"] = unresolved.request.threshold.default
         self.batches.store.put(object_keys.text_batch(account, record.id), encode(record))
         return record
@@ -189,7 +189,7 @@ class TextBatches:
                 self._kept(account, record)
             except ObjectMissing:
                 raise Conflict("no texts were uploaded: send them to upload_url first") from None
-        asked = self._asked(account, record)
+        request = self._asked(account, record)
         job_id = ids.job_id(int(self.clock() * 1000), ids.random_bits())
         # Not longer than the job: without it the batch would seem pending again.
         expires_at = self.clock() + self.batches.submit.intake.result_retention_s
@@ -199,7 +199,7 @@ class TextBatches:
             self.batches.store.put(name, encode(started), if_match=etag)
         except PreconditionFailed:
             raise Conflict("another call has just started the batch") from None
-        self.batches.create(asked, caller=caller, request_id=request_id, job_id=job_id)
+        self.batches.create(request, caller=caller, request_id=request_id, job_id=job_id)
 
     def results(self, account: str, record: TextBatch) -> Iterator[bytes]:
         """The lines of results of a completed batch.
@@ -306,10 +306,10 @@ class TextBatches:
 
     def _asked(self, account: str, record: TextBatch) -> BatchRequest:
         body = BatchBody(input_file_id=record.file_id, classify=record.ask, input_format="jsonl")
-        asked = self.batches.asked(account, body)
-        assert asked.rows is not None
-        rows = asked.rows.model_copy(update={"tokens": True})
-        return asked.model_copy(update={"rows": rows})
+        request = self.batches.batch_request(account, body)
+        assert request.rows is not None
+        rows = request.rows.model_copy(update={"tokens": True})
+        return request.model_copy(update={"rows": rows})
 
     def _lines(self, account: str, file_id: str) -> Iterator[dict[str, Any]]:
         size = self.batches.files.get(account, file_id).bytes
@@ -318,15 +318,15 @@ class TextBatches:
                 yield _decode_line(line)
 
 
-def _native(said: NewTextBatchBody, multi_label: bool, template: str | None) -> dict[str, Any]:
+def _native(body: NewTextBatchBody, multi_label: bool, template: str | None) -> dict[str, Any]:
     fields = {
-        "labels": said.labels,
-        "classifier_id": said.classifier,
-        "descriptions": said.descriptions,
-        "examples": {label: list(texts) for label, texts in (said.examples or {}).items()} or None,
+        "labels": body.labels,
+        "classifier_id": body.classifier,
+        "descriptions": body.descriptions,
+        "examples": {label: list(texts) for label, texts in (body.examples or {}).items()} or None,
         "template": template,
         "multi_label": multi_label or None,
-        "cache": said.cache,
+        "cache": body.cache,
     }
     return {field: value for field, value in fields.items() if value is not None}
 

@@ -35,14 +35,14 @@ class Webhooks:
         """The records on the store."""
         return WebhookStore(store=self.store, clock=self.clock)
 
-    def create(self, account: str, said: WebhookBody) -> Webhook:
+    def create(self, account: str, body: WebhookBody) -> Webhook:
         """Make a webhook with a fresh secret.
 
         Raises:
             InvalidRequest: Its URL is refused.
             ResourceLimitExceeded: The account has as many as it may.
         """
-        self._check(said.url)
+        self._check(body.url)
         if len(self.records.ids(account)) >= MAX_WEBHOOKS:
             raise ResourceLimitExceeded(
                 f"an account may have at most {MAX_WEBHOOKS} webhooks; delete one first"
@@ -51,9 +51,9 @@ class Webhooks:
         webhook = Webhook(
             id=ids.webhook_id(),
             account=account,
-            url=said.url,
-            events=tuple(said.events or ()),
-            description=said.description,
+            url=body.url,
+            events=tuple(body.events or ()),
+            description=body.description,
             secret=new_secret(),
             created_at=now,
             updated_at=now,
@@ -75,23 +75,23 @@ class Webhooks:
             raise NotFound("no such webhook")
         return self.records.load(account, webhook_id)[0]
 
-    def change(self, account: str, webhook_id: str, said: WebhookChangeBody) -> Webhook:
+    def change(self, account: str, webhook_id: str, body: WebhookChangeBody) -> Webhook:
         """Change what was said of one; enabled or at another URL it has a fresh start.
 
         Raises:
             InvalidRequest: The new URL is refused.
             NotFound: As for `get`.
         """
-        if "url" in said.given:
-            self._check(said.url)
+        if "url" in body.given:
+            self._check(body.url)
 
         def changed(webhook: Webhook) -> Webhook:
-            fields = said.model_dump(include=set(said.given))
+            fields = body.model_dump(include=set(body.given))
             if "events" in fields:
-                fields["events"] = tuple(said.events or ())
+                fields["events"] = tuple(body.events or ())
             if "enabled" in fields:
                 fields["disabled_reason"] = None
-            if not said.given.isdisjoint({"enabled", "url"}):
+            if not body.given.isdisjoint({"enabled", "url"}):
                 fields["failing_since"] = None
             return webhook.model_copy(update={**fields, "updated_at": self.records.now()})
 

@@ -156,9 +156,9 @@ def _call(
         RuntimeError: It was refused.
     """
     connection = http.client.HTTPConnection(HOST, service.port, timeout=_ANSWER_LIMIT_S)
-    said = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
+    fields = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
     try:
-        connection.request(method, path, body=body, headers=said | (headers or {}))
+        connection.request(method, path, body=body, headers=fields | (headers or {}))
         answer = connection.getresponse()
         data = answer.read()
     finally:

@@ -101,7 +101,7 @@ def _passes_s(service: Cluster) -> float:
     """Seconds that the worker has spent in forward passes."""
     url = f"http://{HOST}:{service.settings.metrics_port}/metrics"
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return sum(float(said) for said in _PASSES.findall(answer.read().decode()))
+        return sum(float(count) for count in _PASSES.findall(answer.read().decode()))
 
 
 if __name__ == "__main__":

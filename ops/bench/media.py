@@ -181,22 +181,24 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
             models=embedding_pipeline.NAME,
         ) as running:
             ours, other = running.account("images"), running.account("caller")
-            said = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
+            encoded = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
             rows = running.folder / "rows.jsonl"
             rows.write_text(
-                "".join(f"{json.dumps({'id': f'p{n}', 'image': i})}\n" for n, i in enumerate(said))
+                "".join(
+                    f"{json.dumps({'id': f'p{n}', 'image': i})}\n" for n, i in enumerate(encoded)
+                )
             )
             file_id = batch_runs.upload(ours, rows)
             calls = cycle(
-                other.request({"input": [{"image": each}], "labels": _LABELS}) for each in said
+                other.request({"input": [{"image": each}], "labels": _LABELS}) for each in encoded
             )
             _called_s(other, next(calls))  # embeds the labels
             alone = [_called_s(other, next(calls)) for _ in range(_ALONE)]
-            batch_s = _batch_s(ours, file_id, len(said))
-            beside, beside_s = _beside(ours, other, file_id, len(said), lambda: next(calls))
+            batch_s = _batch_s(ours, file_id, len(encoded))
+            beside, beside_s = _beside(ours, other, file_id, len(encoded), lambda: next(calls))
     targets.line(
-        f"a batch of {len(said)} images as base64, created to completed, images/s",
-        f"{len(said) / batch_s:.1f}",
+        f"a batch of {len(encoded)} images as base64, created to completed, images/s",
+        f"{len(encoded) / batch_s:.1f}",
     )
     targets.line(
         "one image beside a batch of images, median (95 %) s; baseline: with nothing beside it",
@@ -204,11 +206,11 @@ def service(folder: Path, jpegs: Sequence[bytes]) -> None:
         f"{statistics.median(alone):.2f} ({_share(alone):.2f})",
         statistics.median(beside) / statistics.median(alone),
     )
-    each_s, most = beside_s / len(said), _PASSES * CPU_TOKENS // _PATCHES
+    each_s, most = beside_s / len(encoded), _PASSES * CPU_TOKENS // _PATCHES
     targets.line(
         "images of the batch that went before it, median (95 %); baseline: those of the batch",
         f"{statistics.median(beside) / each_s:.0f} ({_share(beside) / each_s:.0f})",
-        f"{len(said)}",
+        f"{len(encoded)}",
         statistics.median(beside) / beside_s,
         f"95 % <= {most}: {_PASSES} forward passes",
         met=_share(beside) / each_s <= most,

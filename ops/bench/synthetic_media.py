@@ -62,8 +62,8 @@ def pdf(pages: int, seed: int) -> bytes:
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for page in range(pages):
-        said = (" ".join(pick.choices(WORDS, k=_LINE_WORDS)) for _ in range(_LINES))
-        shown = "".join(f"({line}) Tj T*\n" for line in said)
+        lines = (" ".join(pick.choices(WORDS, k=_LINE_WORDS)) for _ in range(_LINES))
+        shown = "".join(f"({line}) Tj T*\n" for line in lines)
         stream = f"BT /F1 11 Tf {_LINE_POINTS} TL 50 790 Td\n{shown}ET"
         box = f"/MediaBox [0 0 {_PAGE_POINTS[0]} {_PAGE_POINTS[1]}]"
         font = "/Resources << /Font << /F1 3 0 R >> >>"
@@ -108,9 +108,9 @@ def _colour(pick: random.Random) -> tuple[int, int, int]:
 def _numbered(objects: list[str]) -> bytes:
     """Objects 1, 2, … as the body of a PDF, with the table of where each is."""
     body, places = b"%PDF-1.4\n", []
-    for number, said in enumerate(objects, 1):
+    for number, content in enumerate(objects, 1):
         places.append(len(body))
-        body += f"{number} 0 obj\n{said}\nendobj\n".encode("ascii")
+        body += f"{number} 0 obj\n{content}\nendobj\n".encode("ascii")
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     size = len(objects) + 1
     tail = f"xref\n0 {size}\n0000000000 65535 f \n{table}"

@@ -52,8 +52,8 @@ def measure(texts: list[str]) -> None:
         met=ratio <= _ASKED if enough or ratio <= _ASKED else None,
     )
     if not enough:
-        said = f"only {cores} cores: API, Redis and callers share those of the workers"
-        targets.line("", said)
+        note = f"only {cores} cores: API, Redis and callers share those of the workers"
+        targets.line("", note)
     one_s, two_s = (_taken_s(texts, workers=count, pinned=False) for count in (1, 2))
     targets.line(
         f"{what}, {cores} threads each on {cores} cores, s; baseline: one worker, {cores} threads",

@@ -52,7 +52,7 @@ class BucketAllowlist:
     allowed: tuple[BucketLocation, ...]
 
     @classmethod
-    def of(cls, said: str, *, field: str, setting: str) -> BucketAllowlist:
+    def of(cls, text: str, *, field: str, setting: str) -> BucketAllowlist:
         """The places that a setting lists, separated by commas; each is a folder.
 
         Raises:
@@ -62,7 +62,7 @@ class BucketAllowlist:
         (BucketLocation(bucket='one', key='in/'), BucketLocation(bucket='two', key=''))
         """
         allowed = []
-        for word in filter(None, map(str.strip, said.split(","))):
+        for word in filter(None, map(str.strip, text.split(","))):
             place = _place(word.rstrip("/") + "/")
             if place is None:
                 raise ConfigurationError(

@@ -40,5 +40,5 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     Raises:
         PigeonholeError: A shape or value is wrong; names each place.
     """
-    said = read(ClassifyTextBody, body)
-    return request_of(said, default_model=default_model, items=(item_of(said),))
+    fields = read(ClassifyTextBody, body)
+    return request_of(fields, default_model=default_model, items=(item_of(fields),))

@@ -113,27 +113,27 @@ def read(shape: type[Schema], body: dict[str, object]) -> Any:
         raise translated(exc) from None
 
 
-def item_of(said: ClassifyTextBody) -> Item:
+def item_of(body: ClassifyTextBody) -> Item:
     """The item of a body.
 
     Raises:
         InvalidRequest: It has none, or both images and a document.
     """
-    media = said.media
+    media = body.media
     if media is not None:
-        return media.model_copy(update={"text": said.text or ""})
-    if said.text is None:
+        return media.model_copy(update={"text": body.text or ""})
+    if body.text is None:
         refuse("text", "is missing: send a text, an image or a file")
-    return Item(text=said.text)
+    return Item(text=body.text)
 
 
-def threshold_of(said: TagFields) -> float:
+def threshold_of(fields: TagFields) -> float:
     """The threshold of a body."""
-    return DEFAULT_THRESHOLD if said.threshold is None else said.threshold
+    return DEFAULT_THRESHOLD if fields.threshold is None else fields.threshold
 
 
 def request_of(
-    said: LabelsFields,
+    fields: LabelsFields,
     *,
     default_model: str,
     items: tuple[Item, ...],
@@ -143,7 +143,7 @@ def request_of(
     """The request for the items; with a `threshold` each label is judged by itself.
 
     Args:
-        said: The labels or the classifier.
+        fields: The labels or the classifier.
         default_model: Runs requests with labels.
         items: What is classified.
         threshold: Of tags; None for one best label.
@@ -154,21 +154,21 @@ def request_of(
         LabelsRequired: It has neither.
         LabelLimitExceeded: It has too many labels.
     """
-    labels = () if said.classifier is not None else _labels(said)
+    labels = () if fields.classifier is not None else _labels(fields)
     request = ClassifyRequest(
         model=default_model,
         items=items,
         questions=(Question(labels=labels),) if labels else (),
         multi_label=threshold is not None or len(labels) == 1,
         threshold=None if threshold is None else Threshold(default=threshold),
-        cache=isinstance(said, InputFields) and said.cache is not False,
-        **(_meaning(said, set(labels)) if labels else _learnt(said)),
+        cache=isinstance(fields, InputFields) and fields.cache is not False,
+        **(_meaning(fields, set(labels)) if labels else _learnt(fields)),
         **more,
     )
-    priority = getattr(said, "priority", None)
+    priority = getattr(fields, "priority", None)
     return UnresolvedRequest(
         request=request,
-        classifier=said.classifier,
+        classifier=fields.classifier,
         priority=Priority.FAST if priority == "fast" else Priority.STANDARD,
     )
 
@@ -205,8 +205,8 @@ def _own_name(field: str, texts: bool) -> str:
     return field
 
 
-def _labels(said: LabelsFields) -> tuple[str, ...]:
-    labels = said.labels
+def _labels(fields: LabelsFields) -> tuple[str, ...]:
+    labels = fields.labels
     if labels is None:
         refuse("labels", "is missing: send labels, or the name of a classifier", LabelsRequired)
     if not labels:
@@ -229,21 +229,21 @@ def _labels(said: LabelsFields) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _meaning(said: LabelsFields, known: set[str]) -> dict[str, Any]:
+def _meaning(fields: LabelsFields, known: set[str]) -> dict[str, Any]:
     """What labels mean."""
     return {
-        "descriptions": of_labels("descriptions", said.descriptions or {}, known),
-        "examples": of_labels("examples", said.examples or {}, known),
-        "template": None if said.text_type is None else _template(said.text_type),
+        "descriptions": of_labels("descriptions", fields.descriptions or {}, known),
+        "examples": of_labels("examples", fields.examples or {}, known),
+        "template": None if fields.text_type is None else _template(fields.text_type),
     }
 
 
-def _learnt(said: LabelsFields) -> dict[str, Any]:
+def _learnt(fields: LabelsFields) -> dict[str, Any]:
     """Nothing: a classifier has learnt what its labels mean."""
-    if said.labels is not None:
+    if fields.labels is not None:
         refuse("labels", "conflicts with classifier: send either labels or a classifier")
     for field in ("descriptions", "examples", "text_type"):
-        if getattr(said, field) is not None:
+        if getattr(fields, field) is not None:
             refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
     return {}
 

@@ -42,10 +42,10 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     Raises:
         PigeonholeError: A shape or value is wrong; names each place.
     """
-    said = read(TagBody, body)
+    fields = read(TagBody, body)
     return request_of(
-        said,
+        fields,
         default_model=default_model,
-        items=(item_of(said),),
-        threshold=threshold_of(said),
+        items=(item_of(fields),),
+        threshold=threshold_of(fields),
     )

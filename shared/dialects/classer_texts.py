@@ -69,8 +69,8 @@ def parse_tag(body: dict[str, object], *, default_model: str) -> UnresolvedReque
     Raises:
         PigeonholeError: As for `parse_classify`.
     """
-    said = read(TagTextsBody, body)
-    return _parsed(said, default_model, threshold_of(said))
+    fields = read(TagTextsBody, body)
+    return _parsed(fields, default_model, threshold_of(fields))
 
 
 def own_error(error: PigeonholeError) -> PigeonholeError:
@@ -79,19 +79,19 @@ def own_error(error: PigeonholeError) -> PigeonholeError:
 
 
 def _parsed(
-    said: ClassifyTextsBody, default_model: str, threshold: float | None
+    body: ClassifyTextsBody, default_model: str, threshold: float | None
 ) -> UnresolvedRequest:
     items, refused = [], []
-    for index, text in enumerate(said.texts):
+    for index, text in enumerate(body.texts):
         items.append(Item(text=text if isinstance(text, str) else ""))
         if not isinstance(text, str):
             refused.append(FailedItem(index=index, failure=failure_of(_no_text(index))))
     return request_of(
-        said,
+        body,
         default_model=default_model,
         items=tuple(items),
         threshold=threshold,
-        shared_media=said.media,
+        shared_media=body.media,
         errors="per_item",
         refused=tuple(refused),
     )

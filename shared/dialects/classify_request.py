@@ -62,7 +62,7 @@ class ClassifyFields(Schema):
     )
 
 
-def request_of(said: ClassifyFields, *, default_model: str) -> ClassifyRequest:
+def request_of(fields: ClassifyFields, *, default_model: str) -> ClassifyRequest:
     """The internal request, without a classifier.
 
     Raises:
@@ -70,20 +70,20 @@ def request_of(said: ClassifyFields, *, default_model: str) -> ClassifyRequest:
         LabelsRequired: It has neither.
     """
     questions: tuple[Question, ...] = ()
-    if said.classifier_id is None:
-        if said.labels is None:
+    if fields.classifier_id is None:
+        if fields.labels is None:
             refuse(
                 "labels",
                 'is missing: say what to choose from, as "labels": ["…", "…"], or name a trained '
                 'classifier as "classifier_id"',
                 LabelsRequired,
             )
-        questions = _questions(said.labels)
-    elif said.labels is not None:
+        questions = _questions(fields.labels)
+    elif fields.labels is not None:
         refuse("labels", "the classifier has its own: send either labels or a classifier_id")
     return ClassifyRequest(
-        model=default_model if said.model is None else said.model,
-        items=tuple(each.item() for each in said.input),
+        model=default_model if fields.model is None else fields.model,
+        items=tuple(each.item() for each in fields.input),
         questions=questions,
     )
 

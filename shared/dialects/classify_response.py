@@ -83,8 +83,8 @@ def found(questions: Questions, answers: tuple[Answer, ...]) -> dict[str, Any]:
     """The prediction of an item, its score, and all labels that stay; what else was asked.
 
     >>> answer = Answer(scores=(0.25, 0.75), best=1)
-    >>> said = found((Question(labels=("a", "b")),), (answer,))
-    >>> said["prediction"], said["score"]
+    >>> fields = found((Question(labels=("a", "b")),), (answer,))
+    >>> fields["prediction"], fields["score"]
     ('b', 0.75)
     """
     return {
@@ -120,7 +120,7 @@ def unread(questions: Questions, failure: Failure, place: str) -> dict[str, Any]
 
 def read(questions: Questions, file: FileRead) -> dict[str, Any]:
     """What was read of a document, and what each page was found to be, if that was asked."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "kind": file.kind,
         "total_pages": file.total_pages,
         "pages_read": file.pages,
@@ -128,10 +128,10 @@ def read(questions: Questions, file: FileRead) -> dict[str, Any]:
         "scanned": file.scanned,
     }
     if file.answers:
-        said["pages"] = [
+        fields["pages"] = [
             _rows(questions, answers) if answers else nothing(questions) for answers in file.answers
         ]
-    return said
+    return fields
 
 
 def _tokens(usage: Usage) -> dict[str, int]:

@@ -72,16 +72,16 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.
     """
-    said: ProxyClassifyBody = read(ProxyClassifyBody, body)
-    labels = distinct_labels(said.labels)
-    descriptions = of_labels("label_descriptions", said.label_descriptions or {}, set(labels))
+    fields: ProxyClassifyBody = read(ProxyClassifyBody, body)
+    labels = distinct_labels(fields.labels)
+    descriptions = of_labels("label_descriptions", fields.label_descriptions or {}, set(labels))
     request = ClassifyRequest(
         model=default_model,
-        items=(Item(text=said.text),),
+        items=(Item(text=fields.text),),
         questions=(Question(labels=labels),),
         descriptions=descriptions,
-        multi_label=said.multi_label is not False,
-        threshold=None if said.threshold is None else Threshold(default=said.threshold),
+        multi_label=fields.multi_label is not False,
+        threshold=None if fields.threshold is None else Threshold(default=fields.threshold),
         engine="nli",
         engine_fallback=True,
     )

@@ -60,14 +60,14 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     Raises:
         InvalidRequest: A shape or value is wrong; names each place.
     """
-    said: ProxyFewShotBody = read(ProxyFewShotBody, body)
-    if len(distinct_labels(said.examples)) < len(said.examples):
+    fields: ProxyFewShotBody = read(ProxyFewShotBody, body)
+    if len(distinct_labels(fields.examples)) < len(fields.examples):
         refuse("examples", "has a label twice, in two spellings")
     request = ClassifyRequest(
         model=default_model,
-        items=(Item(text=said.text),),
-        questions=(Question(labels=tuple(said.examples)),),
-        examples=said.examples,
+        items=(Item(text=fields.text),),
+        questions=(Question(labels=tuple(fields.examples)),),
+        examples=fields.examples,
         examples_only=True,
     )
     return UnresolvedRequest(request=request)

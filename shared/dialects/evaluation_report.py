@@ -87,12 +87,12 @@ def render_remark(remark: TrainingWarning) -> dict[str, Any]:
 
 def render_alike(alike: LabelsAlike) -> dict[str, Any]:
     """A warning of a classify call, with the sentence that the same labels get in training."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "code": "labels_alike",
         "message": _mean_the_same(_named(alike.labels)),
         "labels": list(alike.labels),
     }
-    return said if alike.group is None else {**said, "group": alike.group}
+    return fields if alike.group is None else {**fields, "group": alike.group}
 
 
 def _message(remark: TrainingWarning) -> str:

@@ -60,11 +60,11 @@ LabelledInputs = Annotated[
 ]
 
 
-def example_of(said: ExampleInput) -> Example:
+def example_of(example: ExampleInput) -> Example:
     """The internal example of one that was sent; spaces around a label are none of its."""
     return Example(
-        item=said.item(),
-        label=None if said.label is None else said.label.strip(),
-        num_iters=said.num_iters,
-        weight=1.0 if said.weight is None else said.weight,
+        item=example.item(),
+        label=None if example.label is None else example.label.strip(),
+        num_iters=example.num_iters,
+        weight=1.0 if example.weight is None else example.weight,
     )

@@ -36,8 +36,8 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
         LabelsRequired: It names neither labels nor a classifier.
     """
     try:
-        said = ClassifyFields.model_validate(body)
+        parsed = ClassifyFields.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    request = request_of(said, default_model=default_model)
-    return UnresolvedRequest(request=request, classifier=said.classifier_id, model=said.model)
+    request = request_of(parsed, default_model=default_model)
+    return UnresolvedRequest(request=request, classifier=parsed.classifier_id, model=parsed.model)

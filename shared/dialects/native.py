@@ -174,65 +174,69 @@ def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:
     """
     refused: tuple[FailedItem, ...] = ()
     try:
-        said = ClassifyBody.model_validate(body)
+        parsed = ClassifyBody.model_validate(body)
     except ValidationError as exc:
         body, refused = set_aside(body, exc)
-        said = ClassifyBody.model_validate(body)
-    request = request_of(said, default_model=default_model)
+        parsed = ClassifyBody.model_validate(body)
+    request = request_of(parsed, default_model=default_model)
     own: dict[str, Any] = {
-        "scores": said.scores or "calibrated",
-        "multi_label": bool(said.multi_label),
-        "top_k": said.top_k,
-        "return_uncertainty": bool(said.return_uncertainty),
-        "return_fit": bool(said.return_fit),
-        "unknown_below": said.unknown_below,
+        "scores": parsed.scores or "calibrated",
+        "multi_label": bool(parsed.multi_label),
+        "top_k": parsed.top_k,
+        "return_uncertainty": bool(parsed.return_uncertainty),
+        "return_fit": bool(parsed.return_fit),
+        "unknown_below": parsed.unknown_below,
         "files": FileReading(
-            by=said.file_by or "auto", max_pages=said.max_pages, per_page=bool(said.per_page)
+            by=parsed.file_by or "auto", max_pages=parsed.max_pages, per_page=bool(parsed.per_page)
         ),
-        "errors": said.errors or "fail",
-        "engine": said.engine,
+        "errors": parsed.errors or "fail",
+        "engine": parsed.engine,
         "refused": refused,
-        "cache": bool(said.cache),
-        **(_zero_shot(said, request.questions) if said.classifier_id is None else _few_shot(said)),
+        "cache": bool(parsed.cache),
+        **(
+            _zero_shot(parsed, request.questions)
+            if parsed.classifier_id is None
+            else _few_shot(parsed)
+        ),
     }
     return UnresolvedRequest(
         request=request.model_copy(update=own),
-        classifier=said.classifier_id,
-        model=said.model,
-        priority=Priority.FAST if said.priority == "fast" else Priority.STANDARD,
-        metadata=said.metadata or {},
+        classifier=parsed.classifier_id,
+        model=parsed.model,
+        priority=Priority.FAST if parsed.priority == "fast" else Priority.STANDARD,
+        metadata=parsed.metadata or {},
     )
 
 
-def _zero_shot(said: ClassifyBody, questions: tuple[Question, ...]) -> dict[str, Any]:
+def _zero_shot(body: ClassifyBody, questions: tuple[Question, ...]) -> dict[str, Any]:
     """What a request with labels has beside the rest."""
     known = {label for question in questions for label in question.labels}
-    if said.template is not None and "{label}" not in said.template:
+    if body.template is not None and "{label}" not in body.template:
         refuse("template", "must hold {label}, which stands for the label")
     return {
-        "descriptions": of_labels("descriptions", said.descriptions or {}, known),
-        "examples": of_labels("examples", said.examples or {}, known),
-        "template": said.template,
-        "threshold": _threshold(said.threshold, known),
+        "descriptions": of_labels("descriptions", body.descriptions or {}, known),
+        "examples": of_labels("examples", body.examples or {}, known),
+        "template": body.template,
+        "threshold": _threshold(body.threshold, known),
     }
 
 
-def _few_shot(said: ClassifyBody) -> dict[str, Any]:
+def _few_shot(body: ClassifyBody) -> dict[str, Any]:
     """What a request with a classifier has beside the rest."""
     for field in ("descriptions", "examples", "template"):
-        if getattr(said, field) is not None:
+        if getattr(body, field) is not None:
             refuse(field, "belongs to labels; a classifier has learnt what its labels mean")
-    threshold = said.threshold
+    threshold = body.threshold
     if isinstance(threshold, dict):
         per_label = {label: least for label, least in threshold.items() if label != OTHERS_KEY}
         return {"threshold": Threshold(default=threshold.get(OTHERS_KEY), per_label=per_label)}
     return {"threshold": None if threshold is None else Threshold(default=threshold)}
 
 
-def _threshold(said: float | dict[str, float] | None, known: set[str]) -> Threshold | None:
-    if not isinstance(said, dict):
-        return None if said is None else Threshold(default=said)
-    by_label, default = dict(said), None
+def _threshold(fields: float | dict[str, float] | None, known: set[str]) -> Threshold | None:
+    if not isinstance(fields, dict):
+        return None if fields is None else Threshold(default=fields)
+    by_label, default = dict(fields), None
     if OTHERS_KEY not in known:
         default = by_label.pop(OTHERS_KEY, None)
     if DEFAULT_KEY not in known:

@@ -145,10 +145,10 @@ def parse(body: object) -> UnresolvedTrainRequest:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = InlineTrainBody.model_validate(body)
+        parsed = InlineTrainBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    return training(said, tuple(map(example_of, said.input)))
+    return training(parsed, tuple(map(example_of, parsed.input)))
 
 
 def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def render(result: TrainResult, *, job_id: str) -> dict[str, Any]:
 
 
 def training(
-    said: TrainFields,
+    fields: TrainFields,
     examples: tuple[Example, ...] = (),
     place: Callable[[int], str] = place,
     *,
@@ -180,36 +180,36 @@ def training(
         InvalidRequest: Some belong to a new classifier only, or are wrong.
     """
     return UnresolvedTrainRequest(
-        model=said.model,
-        classifier=said.classifier_id,
-        create=_new(said),
-        num_iters=_NUM_ITERS if said.num_iters is None else said.num_iters,
-        base=said.from_,
-        candidate=bool(said.candidate),
+        model=fields.model,
+        classifier=fields.classifier_id,
+        create=_new(fields),
+        num_iters=_NUM_ITERS if fields.num_iters is None else fields.num_iters,
+        base=fields.from_,
+        candidate=bool(fields.candidate),
         examples=examples,
         file=file,
         place=place,
-        metadata=said.metadata or {},
+        metadata=fields.metadata or {},
     )
 
 
-def _new(said: TrainFields) -> NewClassifier | None:
+def _new(fields: TrainFields) -> NewClassifier | None:
     """What a new classifier is given; None where one is trained further."""
-    if said.classifier_id is not None or said.from_ is not None:
+    if fields.classifier_id is not None or fields.from_ is not None:
         for field in _NEW:
-            if getattr(said, field) is not None:
+            if getattr(fields, field) is not None:
                 refuse(field, "is of a new classifier; change it by PATCH /v1/classifiers/{id}")
         return None
-    if said.candidate:
+    if fields.candidate:
         refuse("candidate", "needs `from` or `classifier_id`: a new classifier has no version yet")
-    if said.name is not None:
-        check_name(said.name)
-    check_description(said.description or "")
+    if fields.name is not None:
+        check_name(fields.name)
+    check_description(fields.description or "")
     return NewClassifier(
-        name=said.name,
-        description=said.description or "",
-        access=said.access or "private",
-        keep_examples=bool(said.keep_examples),
-        closed_labels=bool(said.closed_labels),
-        observe=said.observe is not False,
+        name=fields.name,
+        description=fields.description or "",
+        access=fields.access or "private",
+        keep_examples=bool(fields.keep_examples),
+        closed_labels=bool(fields.closed_labels),
+        observe=fields.observe is not False,
     )

@@ -24,16 +24,16 @@ def content_digest(item: Item) -> bytes:
     False
     """
     if item.media:
-        said = "\0".join(f"{m.data}|{m.url}|{m.file_id or m.object}" for m in item.media)
+        content = "\0".join(f"{m.data}|{m.url}|{m.file_id or m.object}" for m in item.media)
     else:
-        said = normal_form(unicodedata.normalize("NFKC", item.text)).casefold()
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
+        content = normal_form(unicodedata.normalize("NFKC", item.text)).casefold()
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:DIGEST_BYTES]
 
 
 def row_digest(content: bytes, label: str) -> bytes:
     """The digest of a content with its label: the same row twice has the same."""
-    said = content + normal_form(label).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(said).digest()[:DIGEST_BYTES]
+    row = content + normal_form(label).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(row).digest()[:DIGEST_BYTES]
 
 
 def key_digest(*words: str) -> bytes:

@@ -304,18 +304,18 @@ class Learner:
 
     def _emphasis(self, weights: Doubles, iters: Ints) -> Doubles:
         """What examples weigh in the moments, (N,): as much as was asked, as far as many agree."""
-        asked: Doubles = weights * iters.astype(np.float64) ** EMPHASIS
-        order = np.argsort(-asked, kind="stable")
-        heavy = asked[order]
+        steps: Doubles = weights * iters.astype(np.float64) ** EMPHASIS
+        order = np.argsort(-steps, kind="stable")
+        heavy = steps[order]
         # How many of the call weigh as much as an example; lighter ones count in proportion.
-        peers = np.empty_like(asked)
-        peers[order] = np.arange(1, len(asked) + 1) + (heavy.sum() - heavy.cumsum()) / heavy
+        peers = np.empty_like(steps)
+        peers[order] = np.arange(1, len(steps) + 1) + (heavy.sum() - heavy.cumsum()) / heavy
         if self.moments.squares:
             usual = 1.0 / self.moments.unit
         else:  # a weight of 1, so that many that were made light do not hold down the others
             usual = float(np.median(iters) ** EMPHASIS * max(np.median(weights), 1.0))
         most: Doubles = usual * np.maximum(HEAVIEST, HEAVIEST_OF_PEERS * peers)
-        return np.minimum(asked, most)
+        return np.minimum(steps, most)
 
     def _folds(self, y: Ints, emphasis: Doubles) -> Ints:
         """The fold that each example is held out of, (N,)."""

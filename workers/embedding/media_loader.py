@@ -215,7 +215,7 @@ def _is_far(media: Media) -> bool:
     return bool(media.url) and not media.url.lower().startswith("s3:")
 
 
-def from_base64(said: str) -> bytes:
+def from_base64(encoded: str) -> bytes:
     """The bytes of base64, plain, URL-safe or as a data URI; blanks and padding may vary.
 
     Raises:
@@ -224,7 +224,7 @@ def from_base64(said: str) -> bytes:
     >>> from_base64("data:image/png;base64,aGVsbG8"), from_base64("aGVs bG8=")
     (b'hello', b'hello')
     """
-    text = said
+    text = encoded
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):

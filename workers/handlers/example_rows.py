@@ -90,7 +90,7 @@ class ExampleRows:
         with self._opened() as stream:
             if not stream.read(_HEAD_BYTES).strip():
                 refuse("file", "is empty: send JSONL or Parquet, or CSV with a header")
-        said = DeclaredFormat(
+        declared = DeclaredFormat(
             format=self._file.format,
             delimiter=self._file.delimiter,
             encoding=self._file.encoding,
@@ -99,7 +99,7 @@ class ExampleRows:
         self._format = format_of(
             self._opened,
             filename=self._file.filename,
-            said=said,
+            declared=declared,
             wanted=wanted,
             bounds=self._bounds,
         )
@@ -154,7 +154,7 @@ class ExampleRows:
         own_id = name_of(row.data.get(self._id_column)) if self._id_column is not None else ""
         try:
             # The cells of a CSV are words: a number is read from them.
-            said = _ROWS[self._labelled].validate_python(
+            fields = _ROWS[self._labelled].validate_python(
                 self._fields(row.data), strict=self._format.kind == "jsonl"
             )
         except ValidationError as exc:
@@ -162,7 +162,7 @@ class ExampleRows:
             return ExampleRow(
                 place=place, line=row.line, example=None, faults=faults, id=own_id or ""
             )
-        return ExampleRow(place=place, line=row.line, example=example_of(said), id=own_id or "")
+        return ExampleRow(place=place, line=row.line, example=example_of(fields), id=own_id or "")
 
     def _fields(self, data: dict[str, object]) -> dict[str, object]:
         """A row by the names that an example has for its fields."""

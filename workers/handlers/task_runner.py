@@ -110,7 +110,7 @@ class TaskRunner:
         name = object_keys.request(job.account, job.id)
         try:
             submission = decode(Submission, self.store.get(name).data)
-            said = self._said(claim, job, submission.body, hold)
+            output = self._said(claim, job, submission.body, hold)
         except CancelledError:
             log.info("part.stopped", abandoned=hold.abandoned)
             self._release(claim, delay_s=0, burn=False)
@@ -119,7 +119,7 @@ class TaskRunner:
             if exc.outage:
                 raise
             return self._failed(claim, exc)
-        outcome, completed, failed = said
+        outcome, completed, failed = output
         return self._insist(
             lambda: self.ledger.complete(
                 claim, lease_s=self.lease_s, outcome=outcome, completed=completed, failed=failed

@@ -102,5 +102,5 @@ def quiet() -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """The start of what a library said: it may list every tensor of a model."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:300]}{'…' if len(said) > 300 else ''}"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:300]}{'…' if len(message) > 300 else ''}"

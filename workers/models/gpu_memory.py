@@ -112,8 +112,8 @@ def out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and any(sign in said for sign in _SIGNS)
+    message = str(error)
+    return isinstance(error, RuntimeError) and any(sign in message for sign in _SIGNS)
 
 
 _SIGNS = (

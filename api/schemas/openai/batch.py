@@ -54,7 +54,7 @@ class BatchStatus:
     """
 
     job: Job
-    asked: BatchRequest
+    request: BatchRequest
     plan: Plan | None
     completed: int
     failed: int
@@ -211,28 +211,28 @@ class BatchList(BaseModel):
 
 def render_batch(standing: BatchStatus) -> dict[str, Any]:
     """The batch object."""
-    job, asked, plan, result = standing.job, standing.asked, standing.plan, standing.result
+    job, request, plan, result = standing.job, standing.request, standing.plan, standing.result
     output = None if result is None else result.output_file
     errors = None if result is None else result.error_file
     return {
         "id": ids.batch_id_of(job.id),
         "object": "batch",
-        "endpoint": asked.endpoint,
-        "model": asked.model,
+        "endpoint": request.endpoint,
+        "model": request.model,
         "errors": render_faults(() if plan is None else plan.bad, job.error),
-        "input_file_id": asked.source.object or None,
-        "input_url": asked.source.url or None,
-        "retry_of": ids.batch_id_of(asked.retry_of) if asked.retry_of else None,
+        "input_file_id": request.source.object or None,
+        "input_url": request.source.url or None,
+        "retry_of": ids.batch_id_of(request.retry_of) if request.retry_of else None,
         "output_file_id": output,
         "error_file_id": errors,
         "output_url": None if result is None else result.output_url,
         "error_url": None if result is None else result.error_url,
-        "output_name": asked.output_name or None,
-        "completion_window": asked.completion_window,
+        "output_name": request.output_name or None,
+        "completion_window": request.completion_window,
         "status": standing.status,
         "created_at": _seconds(job.created_at),
         "in_progress_at": None if plan is None else _seconds(job.started_at),
-        "expires_at": None if asked.deadline is None else int(asked.deadline),
+        "expires_at": None if request.deadline is None else int(request.deadline),
         "finalizing_at": _seconds(job.finalising_at),
         "completed_at": _ended(job, State.SUCCEEDED),
         "failed_at": _ended(job, State.FAILED),
@@ -244,7 +244,7 @@ def render_batch(standing: BatchStatus) -> dict[str, Any]:
             "completed": standing.completed,
             "failed": standing.failed,
         },
-        "metadata": asked.metadata or None,
+        "metadata": request.metadata or None,
         "usage": _usage(job.usage) if job.state.terminal else None,
         "summary": None if result is None else _summary(result),
         "warnings": [] if result is None else [render_alike(each) for each in result.alike],

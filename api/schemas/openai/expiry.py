@@ -19,15 +19,15 @@ class ExpiresAfter(Schema):
     seconds: int = Field(description=f"At least {MIN_KEPT_S}; the operator sets the maximum.")
 
 
-def kept_s(said: ExpiresAfter | None, field: str, *, max_s: float) -> float:
+def kept_s(expiry: ExpiresAfter | None, field: str, *, max_s: float) -> float:
     """Retention of a file in seconds; `max_s` by default.
 
     Raises:
         InvalidRequest: Too short or too long.
     """
-    if said is None:
+    if expiry is None:
         return max_s
     min_s = min(MIN_KEPT_S, max_s)
-    if not min_s <= said.seconds <= max_s:
+    if not min_s <= expiry.seconds <= max_s:
         refuse(f"{field}.seconds", f"must be from {min_s:.0f} to {max_s:.0f}")
-    return float(said.seconds)
+    return float(expiry.seconds)

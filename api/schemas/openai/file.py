@@ -88,11 +88,11 @@ def parse_expiry(fields: Mapping[str, str]) -> ExpiresAfter | None:
     Raises:
         InvalidRequest: It is not said as it must be.
     """
-    said = {key: fields[name] for key, name in _EXPIRY.items() if name in fields}
-    if not said:
+    body = {key: fields[name] for key, name in _EXPIRY.items() if name in fields}
+    if not body:
         return None
     try:
-        return ExpiresAfter.model_validate(said, strict=False)
+        return ExpiresAfter.model_validate(body, strict=False)
     except ValidationError as exc:
         raise within("expires_after", translated(exc)) from None
 

@@ -165,13 +165,13 @@ class BatchBody(Schema):
         )
 
 
-def window_s(said: str) -> int:
+def window_s(text: str) -> int:
     """A completion window in seconds.
 
     >>> window_s("24h")
     86400
     """
-    match = _WINDOW.fullmatch(said)
+    match = _WINDOW.fullmatch(text)
     assert match is not None
     return int(match["count"]) * _UNITS_S[match["unit"]]
 
@@ -185,77 +185,77 @@ def parse(body: object, *, max_window_s: float) -> BatchBody:
     if not isinstance(body, dict):
         refuse("body", "must be a JSON object")
     try:
-        said = BatchBody.model_validate(body)
+        parsed = BatchBody.model_validate(body)
     except ValidationError as exc:
         raise translated(exc) from None
-    _check_places(said)
-    if said.classify is not None and said.endpoint == TRAIN:
+    _check_places(parsed)
+    if parsed.classify is not None and parsed.endpoint == TRAIN:
         refuse("classify", f"is not allowed with {TRAIN}: there each line is a request of its own")
-    _check_window(said, max_window_s)
+    _check_window(parsed, max_window_s)
     for field in _OF_ROWS:
-        word = getattr(said, field)
+        word = getattr(parsed, field)
         if word is None:
             continue
-        if said.classify is None:
+        if parsed.classify is None:
             refuse(field, "is only for plain rows: send `classify`, the question for all rows")
         if isinstance(word, str) and not 0 < len(word) <= _MAX_WORD_CHARS:
             refuse(field, f"must have 1 to {_MAX_WORD_CHARS} characters")
-    if said.input_items is not None:
-        _check_items(said)
-    if said.id_columns is not None:
-        _check_id_columns(said, said.id_columns)
+    if parsed.input_items is not None:
+        _check_items(parsed)
+    if parsed.id_columns is not None:
+        _check_id_columns(parsed, parsed.id_columns)
     for field in ("delimiter", "csv_delimiter"):
-        word = getattr(said, field)
+        word = getattr(parsed, field)
         if word is not None and delimiter_of(word) is None:
             refuse(field, "must be one character, or `tab`; a quote or line end is not allowed")
-    if said.encoding is not None and encoding_of(said.encoding) is None:
+    if parsed.encoding is not None and encoding_of(parsed.encoding) is None:
         refuse("encoding", "unsupported encoding; use one such as utf-8, utf-16 or cp1252")
     for field in _OF_CSV_OUTPUT:
-        if getattr(said, field) is not None and said.output_format != "csv":
+        if getattr(parsed, field) is not None and parsed.output_format != "csv":
             refuse(field, "is only for output_format csv")
-    if said.output_name is not None:
-        _check_name(said, said.output_name)
-    named = [field for field in _COLUMNS if getattr(said, field) is not None]
+    if parsed.output_name is not None:
+        _check_name(parsed, parsed.output_name)
+    named = [field for field in _COLUMNS if getattr(parsed, field) is not None]
     if len(named) > 1:
         refuse(named[1], f"conflicts with {named[0]}: send only one of them")
-    return said
+    return parsed
 
 
-def _check_places(said: BatchBody) -> None:
-    if said.input_file_id is None and said.input_url is None:
+def _check_places(body: BatchBody) -> None:
+    if body.input_file_id is None and body.input_url is None:
         refuse("input_file_id", "is missing: send it, or `input_url`")
-    if said.input_file_id is not None and said.input_url is not None:
+    if body.input_file_id is not None and body.input_url is not None:
         refuse("input_url", "conflicts with input_file_id: send only one of them")
-    if said.output_url is not None and not said.output_url.endswith("/"):
+    if body.output_url is not None and not body.output_url.endswith("/"):
         refuse("output_url", "must end in /: the files are written below it")
 
 
-def _check_items(said: BatchBody) -> None:
-    if said.input_url is None or not said.input_url.endswith("/"):
+def _check_items(body: BatchBody) -> None:
+    if body.input_url is None or not body.input_url.endswith("/"):
         refuse("input_items", "is only for an input_url that ends in /")
-    if said.classify is None:
+    if body.classify is None:
         refuse("classify", "is missing: it is the question for each object")
     for field in _OF_FILES:
-        if getattr(said, field) is not None:
+        if getattr(body, field) is not None:
             refuse(field, "is only for files of rows, not for input_items")
 
 
-def _check_name(said: BatchBody, template: str) -> None:
+def _check_name(body: BatchBody, template: str) -> None:
     fault = output_names.fault_of(template)
     if fault is not None:
         refuse("output_name", fault)
-    if "/" in template and said.output_url is None:
+    if "/" in template and body.output_url is None:
         refuse("output_name", "has a folder (/), which needs an output_url")
     known = {"batch_id": "", "input_name": "", "date": ""}
     output = output_names.rendered(
-        template, **known, kind="output", ext=said.output_format or "jsonl"
+        template, **known, kind="output", ext=body.output_format or "jsonl"
     )
     if output == output_names.rendered(template, **known, kind="errors", ext="jsonl"):
         refuse("output_name", "gives the output and the error file the same name: add {kind}")
 
 
-def _check_id_columns(said: BatchBody, names: list[str]) -> None:
-    if said.id_column is not None:
+def _check_id_columns(body: BatchBody, names: list[str]) -> None:
+    if body.id_column is not None:
         refuse("id_columns", "conflicts with id_column: send only one of them")
     if not 0 < len(names) <= _MAX_ID_COLUMNS:
         refuse("id_columns", f"must name 1 to {_MAX_ID_COLUMNS} columns")
@@ -266,8 +266,8 @@ def _check_id_columns(said: BatchBody, names: list[str]) -> None:
             refuse(f"id_columns[{place}]", "is named twice; name each column once")
 
 
-def _check_window(said: BatchBody, max_s: float) -> None:
-    if _WINDOW.fullmatch(said.completion_window) is None:
+def _check_window(body: BatchBody, max_s: float) -> None:
+    if _WINDOW.fullmatch(body.completion_window) is None:
         refuse("completion_window", "must be a number and a unit, such as 30m, 24h or 3d")
-    if said.window_s > max_s:
+    if body.window_s > max_s:
         refuse("completion_window", f"may be at most {max_s / 3600:.0f}h, the retention of jobs")

@@ -32,10 +32,10 @@ def parse(data: bytes) -> RetryRows:
     """
     if not data:
         return DEFAULT
-    said = json_body.parse(data)
-    if not isinstance(said, dict):
+    fields = json_body.parse(data)
+    if not isinstance(fields, dict):
         refuse("body", "must be a JSON object, or empty")
     try:
-        return RetryBody.model_validate(said).rows
+        return RetryBody.model_validate(fields).rows
     except ValidationError as exc:
         raise translated(exc) from None

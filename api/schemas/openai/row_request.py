@@ -39,13 +39,13 @@ Asking = Annotated[dict[str, object], WithJsonSchema(_schema())]
 """A classify request without its input, as it was sent."""
 
 
-def parse(said: Asking, *, default_model: str) -> UnresolvedRequest:
+def parse(fields: Asking, *, default_model: str) -> UnresolvedRequest:
     """Parse the request with a placeholder as its input.
 
     Raises:
         PigeonholeError: What is wrong with it; names the place.
     """
-    body = dict(said)
+    body = dict(fields)
     if "classifier" in body:
         if body.get("classifier_id") is not None:
             refuse(f"{PLACE}.classifier", "conflicts with classifier_id: send only one of them")

@@ -104,14 +104,14 @@ def parse_new(body: object, *, max_file_bytes: int) -> NewUploadBody:
     """
     if isinstance(body, dict) and isinstance(body.get("purpose", ""), str):
         check_purpose(body)
-    said = _parse(NewUploadBody, body)
-    if said.bytes > max_file_bytes:
+    parsed = _parse(NewUploadBody, body)
+    if parsed.bytes > max_file_bytes:
         refuse(
             "bytes",
             f"must be at most {max_file_bytes}; split the file, or ask the operator to raise "
             "the limit",
         )
-    return said
+    return parsed
 
 
 def parse_urls(body: object) -> PartUrlsBody:

@@ -27,7 +27,7 @@ def children(ask: Pages, prefix: str, *, after: str) -> Iterator[str]:
     and are asked for one by one.
     """
     last = after
-    asked: set[str] = set()
+    request: set[str] = set()
     start = {"StartAfter": prefix + after} if after else {}
     for page in _pages(ask, {"Prefix": prefix, "Delimiter": "/", **start}):
         keys = [found["Key"] for found in page.get("Contents", [])]
@@ -36,11 +36,11 @@ def children(ask: Pages, prefix: str, *, after: str) -> Iterator[str]:
         if page["IsTruncated"] and keys:
             tail = max(keys)[len(prefix) :]
             cuts = {tail[:i] for i, letter in enumerate(tail) if i and letter < "/"}
-            for early in cuts - found - asked:
+            for early in cuts - found - request:
                 group = {"Prefix": f"{prefix}{early}/", "MaxKeys": 1}
                 if early > last and ask(group).get("Contents"):
                     found.add(early)
-            asked |= cuts
+            request |= cuts
         for segment in sorted(found):
             if segment > last:
                 yield segment

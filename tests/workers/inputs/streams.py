@@ -73,7 +73,7 @@ def rows_of(
     wanted: RequestedColumns | None = None,
 ) -> list[Row]:
     """Everything that is read from a file."""
-    found = found or sniff(data[:HEAD_BYTES], filename=filename, said=said, wanted=wanted)
+    found = found or sniff(data[:HEAD_BYTES], filename=filename, declared=said, wanted=wanted)
     return list(read_rows(io.BytesIO(data), found, skip=skip, bounds=bounds, wanted=wanted))
 
 

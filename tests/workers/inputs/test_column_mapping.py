@@ -43,7 +43,7 @@ def test_a_row_without_a_text_says_why(data: dict[str, object], reason: str):
 )  # fmt: skip
 def test_an_id_is_a_text_or_a_whole_number_and_none_is_made_up(value: object, name: str | None):
     found = pick({"id": value, "text": "t"}, 12, column="text", id_columns=["id"])
-    assert found == RowContent(id=name, said="t")
+    assert found == RowContent(id=name, value="t")
 
 
 @pytest.mark.parametrize("value", [True, 1.5, float("inf"), ["a"], {"a": 1}, b"\xff"])
@@ -57,7 +57,7 @@ def test_an_id_column_that_is_not_there_is_a_fault_and_none_named_is_the_number(
     found = pick({"text": "t"}, 12, column="text", id_columns=["id"])
     assert isinstance(found, RowFault)
     assert found.code == "missing_column"
-    assert pick({"text": "t"}, 12, column="text") == RowContent(id="12", said="t")
+    assert pick({"text": "t"}, 12, column="text") == RowContent(id="12", value="t")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_ids_of_two_columns_are_equal_only_if_both_are(pairs: list[tuple[str, st
     values = [(row["a"].strip(), row["b"].strip()) for row in rows]
     assert (found[0] == found[1]) == (values[0] == values[1])
     for row, name in zip(rows, found, strict=True):
-        assert pick(row, 1, column="text", id_columns=["a", "b"]) == RowContent(id=name, said="t")
+        assert pick(row, 1, column="text", id_columns=["a", "b"]) == RowContent(id=name, value="t")
 
 
 def test_a_column_of_several_that_cannot_be_an_id_is_named():

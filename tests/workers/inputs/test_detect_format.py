@@ -31,7 +31,7 @@ def found_of(data: bytes, said: DeclaredFormat | None = None) -> tuple[Format, i
         opened += 1
         return io.BytesIO(data)
 
-    return format_of(open_, said=said), opened
+    return format_of(open_, declared=said), opened
 
 
 @pytest.mark.parametrize("packed", [False, True])

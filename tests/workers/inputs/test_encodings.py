@@ -241,9 +241,9 @@ def test_what_cannot_be_decoded_is_a_fault_of_its_line_alone(encoding: str, brok
         return broken.join(each.encode(encoding) for each in text.split("?"))
 
     said = DeclaredFormat(format="csv", encoding=encoding)
-    csv = rows_of(coded("id,text\n1,one\n2,t?o\n3,three\n"), said=said)
+    csv = rows_of(coded("id,text\n1,one\n2,t?o\n3,three\n"), declared=said)
     said = DeclaredFormat(format="jsonl", encoding=encoding)
-    jsonl = rows_of(coded('{"a":1}\n{"a":"?"}\n{"a":3}\n'), said=said)
+    jsonl = rows_of(coded('{"a":1}\n{"a":"?"}\n{"a":3}\n'), declared=said)
 
     assert codes_of(csv) == codes_of(jsonl) == [None, "undecodable", None]
     assert data_of(csv)[2] == {"id": "3", "text": "three"}
@@ -254,13 +254,13 @@ def test_what_cannot_be_decoded_is_a_fault_of_its_line_alone(encoding: str, brok
 @pytest.mark.parametrize("encoding", WIDE)
 def test_a_file_that_ends_within_a_character_has_a_fault_in_its_last_line(encoding: str):
     data = "text\none\ntwo".encode(encoding)[:-1]
-    assert codes_of(rows_of(data, said=DeclaredFormat(format="csv", encoding=encoding))) == [
+    assert codes_of(rows_of(data, declared=DeclaredFormat(format="csv", encoding=encoding))) == [
         None,
         "undecodable",
     ]
 
 
 def test_the_fault_names_the_byte_and_its_place():
-    (row,) = rows_of(b'{"a":"\xe9"}', said=DeclaredFormat(encoding="utf-8"))
+    (row,) = rows_of(b'{"a":"\xe9"}', declared=DeclaredFormat(encoding="utf-8"))
     assert row.fault is not None
     assert "is not valid UTF-8: byte 0xE9 at position 7 " in row.fault.message

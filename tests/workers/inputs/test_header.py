@@ -106,7 +106,7 @@ def test_the_delimiter_is_the_one_that_cuts_out_the_columns_named(data: str, del
 
 
 def test_what_the_request_says_of_the_delimiter_wins():
-    found = sniff(b"id;text\n1;a\n", said=DeclaredFormat(delimiter=","), wanted=BOTH)
+    found = sniff(b"id;text\n1;a\n", declared=DeclaredFormat(delimiter=","), wanted=BOTH)
     assert found.delimiter == ","
 
 
@@ -119,10 +119,10 @@ def test_lines_above_the_header_are_skipped_where_the_request_says_so(end: str, 
     data = TITLED.replace("\n", end).encode(encoding)
     said = DeclaredFormat(skip_rows=2)
 
-    (row,) = rows_of(data, said=said, wanted=BOTH)
+    (row,) = rows_of(data, declared=said, wanted=BOTH)
 
     assert (row.number, row.line, row.data) == (1, 4, {"id": "1", "text": "Where is my parcel"})
-    assert "2 lines skipped" in sniff(data, said=said, wanted=BOTH).describe()
+    assert "2 lines skipped" in sniff(data, declared=said, wanted=BOTH).describe()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_row_that_has_not_all_names_is_not_taken_for_the_header():
 
 def test_more_lines_are_skipped_than_there_are():
     assert (
-        rows_of(b"id,text\n1,a\n", said=DeclaredFormat(format="csv", skip_rows=9), wanted=BOTH)
+        rows_of(b"id,text\n1,a\n", declared=DeclaredFormat(format="csv", skip_rows=9), wanted=BOTH)
         == []
     )
 
@@ -161,7 +161,7 @@ def test_only_csv_has_lines_to_skip():
     with pytest.raises(
         InvalidRequest, match="skip_rows: is allowed for CSV only, but the file is JSONL"
     ):
-        rows_of(b'title\n{"text":"a"}\n', said=DeclaredFormat(skip_rows=1))
+        rows_of(b'title\n{"text":"a"}\n', declared=DeclaredFormat(skip_rows=1))
 
 
 def test_a_header_is_checked_also_where_no_row_can_be_read():

@@ -120,16 +120,16 @@ def test_a_name_tells_where_content_does_not(filename: str, kind: str):
 
 def test_what_is_said_wins():
     said = DeclaredFormat(format="csv", delimiter="tab", encoding="latin-1")
-    found = sniff(b'{"a":1}\n', said=said)
+    found = sniff(b'{"a":1}\n', declared=said)
     assert (found.kind, found.delimiter, found.encoding) == ("csv", "\t", "iso8859-1")
-    assert sniff(b"a,b\n1,2\n", said=DeclaredFormat(delimiter=";")).delimiter == ";"
-    assert sniff(b"a,b\n1,2\n", said=DeclaredFormat(format="jsonl")).kind == "jsonl"
+    assert sniff(b"a,b\n1,2\n", declared=DeclaredFormat(delimiter=";")).delimiter == ";"
+    assert sniff(b"a,b\n1,2\n", declared=DeclaredFormat(format="jsonl")).kind == "jsonl"
 
 
 @pytest.mark.parametrize("said", ["", "ab", '"', "\n", "\r", "\0"])
 def test_a_delimiter_that_is_none_is_refused(said: str):
     with pytest.raises(InvalidRequest, match="or one character") as caught:
-        sniff(b"a,b\n", said=DeclaredFormat(delimiter=said))
+        sniff(b"a,b\n", declared=DeclaredFormat(delimiter=said))
     assert caught.value.fields[0].field == "delimiter"
 
 
@@ -138,10 +138,10 @@ def test_parquet_and_text_are_not_taken_for_each_other(kind: Kind):
     with pytest.raises(
         InvalidRequest, match=f"is a Parquet file, but its format was given as {kind}"
     ):
-        sniff(parquet(), said=DeclaredFormat(format=kind))
+        sniff(parquet(), declared=DeclaredFormat(format=kind))
     for data in (b"a,b\n", b"", b"PAR"):
         with pytest.raises(InvalidRequest, match="is not a Parquet file"):
-            sniff(data, said=DeclaredFormat(format="parquet"))
+            sniff(data, declared=DeclaredFormat(format="parquet"))
 
 
 def zipped() -> bytes:

@@ -75,7 +75,7 @@ def test_skipping_gives_the_rows_that_would_have_come(data: bytes, found: Format
 def test_a_sniffed_encoding_with_a_mark_is_always_right(text: str, encoding: str):
     assume("\0" not in text and text.strip() and not text.startswith(("[", "{", "sep=", "\ufeff")))
     data = f'x|y\n"{text.replace(chr(34), "")}"|1\n'.encode(encoding)
-    (row,) = rows_of(data, said=DeclaredFormat(format="csv", delimiter="|"))
+    (row,) = rows_of(data, declared=DeclaredFormat(format="csv", delimiter="|"))
     assert row.data == {"x": text.replace('"', ""), "y": "1"}
 
 

@@ -39,15 +39,15 @@ class DryRun:
             Unavailable: This process does not hold the model, or the store is away.
             CancelledError: The job was cancelled, or the lease lost.
         """
-        asked = body.batch
-        ask = None if asked.rows is None else asked.rows.ask
+        request = body.batch
+        ask = None if request.rows is None else request.rows.ask
         model = model_of(self.models, body.model if ask is None else ask.model)
-        forecast = Forecast.of(asked, model, models=self.models, limits=self.limits)
+        forecast = Forecast.of(request, model, models=self.models, limits=self.limits)
         try:
             judged = judge(
                 self.reader,
                 job,
-                asked,
+                request,
                 limits=self.limits,
                 done=RowBitmap(),
                 check=hold.check,
@@ -58,7 +58,7 @@ class DryRun:
         tokens = forecast.tokens(judged)
         speed = self._tokens_per_s(model.entry.name)
         # Both take longer than their tokens say.
-        slower = asked.endpoint == TRAIN or (ask is not None and ask.compares_pairs)
+        slower = request.endpoint == TRAIN or (ask is not None and ask.compares_pairs)
         return DryRunResult(
             format=judged.format,
             total=judged.total,

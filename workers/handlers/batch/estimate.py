@@ -85,31 +85,31 @@ class TokenCounter:
         if body.endpoint == TRAIN:
             return self._of_lesson(data)
         try:
-            dialect, said = pick(data)
-            found = dialect.parse(said, default_model=self.default.entry.name)
-            asked = found.request
-            if found.classifier is None:
-                asked = self.limits.check(asked)
+            dialect, fields = pick(data)
+            parsed = dialect.parse(fields, default_model=self.default.entry.name)
+            request = parsed.request
+            if parsed.classifier is None:
+                request = self.limits.check(request)
         except PigeonholeError:
             return None
-        model = self.models.get(asked.model, self.default)
-        texts = self._texts(model, asked.items, per_item=asked.errors == "per_item")
-        return None if texts is None else texts + self.of_labels(model, asked)
+        model = self.models.get(request.model, self.default)
+        texts = self._texts(model, request.items, per_item=request.errors == "per_item")
+        return None if texts is None else texts + self.of_labels(model, request)
 
     def _of_lesson(self, data: dict[str, object]) -> int | None:
         try:
-            said = training.parse(data)
+            parsed = training.parse(data)
         except PigeonholeError:
             return None
-        texts = [self._texts(self.default, [example.item]) for example in said.examples]
+        texts = [self._texts(self.default, [example.item]) for example in parsed.examples]
         if None in texts:
             return None
-        iters = [example.num_iters or said.num_iters for example in said.examples]
+        iters = [example.num_iters or parsed.num_iters for example in parsed.examples]
         return sum((text or 0) * times for text, times in zip(texts, iters, strict=True))
 
-    def of_labels(self, model: LoadedModel, asked: ClassifyRequest) -> int:
+    def of_labels(self, model: LoadedModel, request: ClassifyRequest) -> int:
         """Tokens of the labels of a request, of their descriptions and examples."""
-        texts = tuple(text for q in asked.questions for text in charged_texts(asked, q))
+        texts = tuple(text for q in request.questions for text in charged_texts(request, q))
         key = (model.entry.name, texts)
         if key not in self._labels:
             if len(self._labels) >= _MAX_SAMPLED:

@@ -66,8 +66,8 @@ class OpenFile:
 
     def describe(self) -> str:
         """What was found, in words for the user."""
-        said = "; ".join(dict.fromkeys(each.describe() for each in self.found))
-        return f"{len(self.objects)} objects: {said}" if self.several else said
+        fields = "; ".join(dict.fromkeys(each.describe() for each in self.found))
+        return f"{len(self.objects)} objects: {fields}" if self.several else fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +116,13 @@ class Reader:
         """
         for each in file.objects:
             found = self._format(file, each, "", body, None)
-            said = partitions_of(_key_of(each))
+            fields = partitions_of(_key_of(each))
             with self._opened(file, each) as stream:
                 read = read_batches(
                     stream, found, bounds=self.bounds, arrow_batches=self.arrow_batches
                 )
                 for batch in read:
-                    yield batch_with_partitions(batch, said)
+                    yield batch_with_partitions(batch, fields)
 
     def _reading(
         self, file: OpenFile, body: BatchRequest, skip: int
@@ -135,11 +135,11 @@ class Reader:
             if rows is None or rows > skip:
                 rows = lines = 0
                 with closing(self._rows_of(file, each, body, skip)) as found:
-                    said = partitions_of(_key_of(each)) if body.rows else {}
+                    fields = partitions_of(_key_of(each)) if body.rows else {}
                     for row in found:
                         rows, lines = row.number, row.line
-                        if said and row.data is not None:
-                            row = replace(row, data=with_partitions(row.data, said))
+                        if fields and row.data is not None:
+                            row = replace(row, data=with_partitions(row.data, fields))
                         yield _told(file, each, row, body, rows_before, lines_before)
             skip = max(0, skip - rows)
             rows_before += rows
@@ -184,8 +184,8 @@ class Reader:
     def _item_rows(self, url: str) -> Iterator[bytes]:
         for each in self.buckets.list(url):
             row = {"id": each.url.removeprefix(url), "url": each.url, "bytes": each.bytes}
-            said = partitions_of(_key_of(each))
-            yield msgspec.json.encode(with_partitions(row, said)) + b"\n"
+            fields = partitions_of(_key_of(each))
+            yield msgspec.json.encode(with_partitions(row, fields)) + b"\n"
 
     def _listed(self, url: str) -> Iterator[Input]:
         if not url.endswith("/"):
@@ -242,7 +242,7 @@ class Reader:
         source = body.source
         key = (each.url or file.source.object, each.etag)
         encoding = source.encoding or self.encodings.get(key)
-        said = DeclaredFormat(
+        declared = DeclaredFormat(
             format=source.format,
             delimiter=source.delimiter,
             encoding=encoding,
@@ -250,11 +250,11 @@ class Reader:
         )
         if body.rows is None:
             # Told by the content alone: whatever it is called, a table would fail line by line.
-            name, said = "", DeclaredFormat(delimiter=",", encoding=encoding)
+            name, declared = "", DeclaredFormat(delimiter=",", encoding=encoding)
         found = format_of(
             lambda: self._opened(file, each),
             filename=name,
-            said=said,
+            declared=declared,
             wanted=wanted,
             bounds=self.bounds,
         )
@@ -292,9 +292,9 @@ def _refuse_table(found: Format, endpoint: str) -> NoReturn:
     )
 
 
-def _wanted(said: ColumnMapping, key: str) -> RequestedColumns:
+def _wanted(columns: ColumnMapping, key: str) -> RequestedColumns:
     """The columns that a batch names, and that an object has to have, as its key says them not."""
-    named = {f"{said.holds}_column": said.column, **said.ids}
+    named = {f"{columns.holds}_column": columns.column, **columns.ids}
     known = partitions_of(key)
     required = {field: name for field, name in named.items() if name not in known}
     return RequestedColumns(
@@ -340,14 +340,14 @@ def _picked(row: Row, rows: ColumnMapping) -> tuple[PartRow, int]:
     found = pick(row.data, row.number, column=rows.column, kind=rows.holds, id_columns=ids)
     if isinstance(found, RowFault):
         return _bad(row, found, name), _ROW_BYTES
-    size = len(found.said)
+    size = len(found.value)
     size = _MEDIA_BYTES + size // _MEDIA_SHARE if rows.media else _ROW_BYTES + size
     return PartRow(line=row.line, id=found.id, data=row.data), size
 
 
 def _bad(row: Row, fault: RowFault, name: str | None) -> PartRow:
-    said = (fault.code, fault.message, fault.param)
-    return PartRow(line=row.line, id=name, data=row.data, bad=said)
+    reason = (fault.code, fault.message, fault.param)
+    return PartRow(line=row.line, id=name, data=row.data, bad=reason)
 
 
 def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
@@ -376,11 +376,11 @@ def _request(row: Row, endpoint: str) -> tuple[PartRow, int]:
     return PartRow(line=row.line, id=name, data=body), _ROW_BYTES + len(str(body.get("input", "")))
 
 
-def _wrong_id(said: object) -> str | None:
-    if said is None:
+def _wrong_id(value: object) -> str | None:
+    if value is None:
         return f"is missing: give each line one of 1 to {_MAX_ID_CHARS} characters"
-    if not isinstance(said, str):
+    if not isinstance(value, str):
         return "must be a string: put it in quotes"
-    if not encodable(said):
+    if not encodable(value):
         return "has half of a surrogate pair; send complete characters"
-    return None if 0 < len(said) <= _MAX_ID_CHARS else f"needs 1 to {_MAX_ID_CHARS} characters"
+    return None if 0 < len(value) <= _MAX_ID_CHARS else f"needs 1 to {_MAX_ID_CHARS} characters"

@@ -24,13 +24,13 @@ def answered_line(job: Job, row: PartRow, body: dict[str, Any]) -> bytes:
 def refused_line(job: Job, row: PartRow, error: PigeonholeError) -> bytes:
     """The line of a request that was refused, in the body that clients of the OpenAI API read."""
     param = error.fields[0].field if error.fields else None
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "message": error.detail,
         "type": "invalid_request_error",
         "param": param,
     }
-    said |= {"code": error.code.lower(), "retryable": error.retryable}
-    return _line(job, row, STATUS[type(error)], {"error": said})
+    fields |= {"code": error.code.lower(), "retryable": error.retryable}
+    return _line(job, row, STATUS[type(error)], {"error": fields})
 
 
 def not_held(model: str) -> ModelNotFound:
@@ -44,22 +44,22 @@ def not_held(model: str) -> ModelNotFound:
 
 def bad_line(job: Job, row: PartRow, reason: BadRow) -> bytes:
     """The line of a request that was never made."""
-    said = {"code": reason.code, "message": reason.message, "retryable": reason.retryable}
-    return _line(job, row, None, said)
+    fields = {"code": reason.code, "message": reason.message, "retryable": reason.retryable}
+    return _line(job, row, None, fields)
 
 
 def bad_row(row: PartRow, reason: BadRow) -> bytes:
     """The line of a plain row that did not come out."""
-    said: dict[str, Any] = {"id": row.id, **row.origin, "line": row.line or None}
+    fields: dict[str, Any] = {"id": row.id, **row.origin, "line": row.line or None}
     if row.data is not None:
-        said["row"] = row.data
-    said["error"] = {
+        fields["row"] = row.data
+    fields["error"] = {
         "code": reason.code,
         "message": reason.message,
         "param": reason.param,
         "retryable": reason.retryable,
     }
-    return _encode(said) + b"\n"
+    return _encode(fields) + b"\n"
 
 
 def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any]) -> bytes:
@@ -69,5 +69,5 @@ def _line(job: Job, row: PartRow, status: HTTPStatus | None, body: dict[str, Any
     response = None
     if status is not None:
         response = {"status_code": int(status), "request_id": f"req_{name}", "body": body}
-    said = {"id": f"batch_req_{name}", "custom_id": row.id, **row.origin, "response": response}
-    return _encode({**said, "error": body if status is None else None}) + b"\n"
+    fields = {"id": f"batch_req_{name}", "custom_id": row.id, **row.origin, "response": response}
+    return _encode({**fields, "error": body if status is None else None}) + b"\n"

@@ -55,9 +55,9 @@ def batch_with_partitions(batch: pa.RecordBatch, partitions: Partitions) -> pa.R
     return batch
 
 
-def _unescaped(said: str) -> str:
+def _unescaped(text: str) -> str:
     """A name or value, in which `%3A` stands for `:`, if it is text then."""
     try:
-        return unquote(said, errors="strict")
+        return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        return said
+        return text

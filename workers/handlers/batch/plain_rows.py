@@ -58,17 +58,17 @@ class PlainRows:
                 reason = row.refused(code, failed[index].detail, body.rows.column, retryable=cures)
                 lines.fail(row, self.refuse(job, row, reason), code, retryable=cures)
                 continue
-            said = classify_response.found(questions, answers)
+            fields = classify_response.found(questions, answers)
             if index in files:
-                said["file"] = classify_response.read(questions, files[index])
+                fields["file"] = classify_response.read(questions, files[index])
             if body.rows.ask.classifier is not None:
-                said["classifier"] = classify_response.version_of(body.rows.ask.classifier)
+                fields["classifier"] = classify_response.version_of(body.rows.ask.classifier)
             if result.cache is not None:
-                said["cached"] = result.has_cached(index)
+                fields["cached"] = result.has_cached(index)
             if body.rows.tokens:
-                said["tokens"] = result.item_tokens[index]
+                fields["tokens"] = result.item_tokens[index]
             place = {"id": row.id, **row.origin, "line": row.line}
-            line = {**place, "row": row.data or {}, **said}
+            line = {**place, "row": row.data or {}, **fields}
             lines.output.append(_encode(line) + b"\n")
             lines.done.append(row.number)
         return lines
@@ -79,7 +79,7 @@ class PlainRows:
 
 
 def _item(row: PartRow, rows: ColumnMapping) -> Item:
-    said = str((row.data or {})[rows.column])
+    value = str((row.data or {})[rows.column])
     if rows.image_column is not None:
-        return Item(images=(media_of(said),))
-    return Item(file=media_of(said)) if rows.file_column is not None else Item(text=said)
+        return Item(images=(media_of(value),))
+    return Item(file=media_of(value)) if rows.file_column is not None else Item(text=value)

@@ -81,17 +81,17 @@ class Requests:
         failed = Lines()
         for place, row in enumerate(rows):
             try:
-                asked = self._asked(job, row, place)
-                if not self.classify.holds([self.catalogue.find(asked.request.model)]):
-                    raise not_held(asked.request.model)
+                row_request = self._asked(job, row, place)
+                if not self.classify.holds([self.catalogue.find(row_request.request.model)]):
+                    raise not_held(row_request.request.model)
             except PigeonholeError as exc:
                 if exc.outage:
                     raise
                 line = refused_line(job, row, exc)
                 failed.fail(row, line, exc.code.lower(), retryable=exc.retryable)
                 continue
-            question = asked.request.model_copy(update={"items": (), "refused": ()})
-            groups[encode(question)].append(asked)
+            question = row_request.request.model_copy(update={"items": (), "refused": ()})
+            groups[encode(question)].append(row_request)
         begun = [(group, self._begun(job, group)) for group in groups.values()]
 
         def cancel() -> None:
@@ -102,15 +102,15 @@ class Requests:
         told: dict[int, bytes] = {}
         usage = Usage()
         for group, pending in begun:
-            for asked, result in _shared_out(group, pending):
+            for row_request, result in _shared_out(group, pending):
                 try:
-                    answered(asked.request, result)
+                    answered(row_request.request, result)
                 except PigeonholeError as exc:
-                    line = refused_line(job, asked.row, exc)
-                    failed.fail(asked.row, line, exc.code.lower(), retryable=exc.retryable)
+                    line = refused_line(job, row_request.row, exc)
+                    failed.fail(row_request.row, line, exc.code.lower(), retryable=exc.retryable)
                     continue
-                rendered = asked.dialect.render(asked.request, result).body
-                told[asked.place] = answered_line(job, asked.row, rendered)
+                rendered = row_request.dialect.render(row_request.request, result).body
+                told[row_request.place] = answered_line(job, row_request.row, rendered)
                 usage += result.usage
         output = [told[place] for place in sorted(told)]
         done = [rows[place].number for place in told]
@@ -126,8 +126,8 @@ class Requests:
         Raises:
             PigeonholeError: What is wrong with it.
         """
-        dialect, said = pick(row.body(schema_checks="input"))
-        parsed = dialect.parse(said, default_model=self.catalogue.default_name)
+        dialect, fields = pick(row.body(schema_checks="input"))
+        parsed = dialect.parse(fields, default_model=self.catalogue.default_name)
         request = resolved(
             parsed,
             account=job.account,
@@ -151,9 +151,9 @@ class Requests:
     ) -> PendingClassification | MergedClassification | PartlyCachedClassification:
         items: list[Item] = []
         aside: list[FailedItem] = []
-        for asked in group:
-            aside += [_moved(each, -len(items)) for each in asked.request.refused]
-            items += asked.request.items
+        for row_request in group:
+            aside += [_moved(each, -len(items)) for each in row_request.request.refused]
+            items += row_request.request.items
         update = {"items": tuple(items), "refused": tuple(aside)}
         together = group[0].request.model_copy(update=update)
         return self.classify.begin_uncached(together, job)
@@ -172,8 +172,8 @@ def _shared_out(
     cached = frozenset(() if result.cache is None else result.cache.hits)
     tokens, visual = result.item_tokens, result.visual_tokens
     first = 0
-    for asked in group:
-        last = first + len(asked.request.items)
+    for row_request in group:
+        last = first + len(row_request.request.items)
         here = range(first, last)
         usage = Usage(
             input_tokens=sum(tokens[first:last]),
@@ -181,7 +181,7 @@ def _shared_out(
             visual_tokens=sum(visual[first:last]),
         )
         yield (
-            asked,
+            row_request,
             ClassifyResult(
                 answers=result.answers[first:last],
                 usage=usage,
@@ -212,13 +212,13 @@ def _label_tokens(result: ClassifyResult, computed: Sequence[int]) -> int:
 _Moved = TypeVar("_Moved", FileRead, FailedItem)
 
 
-def _moved(said: _Moved, first: int) -> _Moved:
+def _moved(indexed: _Moved, first: int) -> _Moved:
     """The same of a request whose items begin at `first` of the group, or -`first` places in it."""
-    index = said.index - first
-    if isinstance(said, FailedItem):
-        failure = _renumbered(said.failure, said.index, index)
-        return said.model_copy(update={"index": index, "failure": failure})
-    return said.model_copy(update={"index": index})
+    index = indexed.index - first
+    if isinstance(indexed, FailedItem):
+        failure = _renumbered(indexed.failure, indexed.index, index)
+        return indexed.model_copy(update={"index": index, "failure": failure})
+    return indexed.model_copy(update={"index": index})
 
 
 def _renumbered(failure: Failure, index: int, other: int) -> Failure:

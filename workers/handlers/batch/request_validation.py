@@ -42,8 +42,8 @@ class RequestValidator:
         data = row.data or {}
         text = data.get("input")
         plain = isinstance(text, str) and not is_empty(text) and encodable(data)
-        asked = _encode({**data, "input": None}) if plain else b""
-        if plain and len(str(text)) <= self._good.get(asked, 0):
+        parsed = _encode({**data, "input": None}) if plain else b""
+        if plain and len(str(text)) <= self._good.get(parsed, 0):
             return None
         try:
             self._check(row)
@@ -53,24 +53,24 @@ class RequestValidator:
         if plain:
             if len(self._good) >= _MAX_KNOWN:
                 self._good.clear()
-            self._good[asked] = len(str(text))
+            self._good[parsed] = len(str(text))
         return None
 
     def _check_request(self, row: PartRow) -> None:
-        dialect, said = pick(row.body(schema_checks="input"))
-        found = dialect.parse(said, default_model=self._model)
+        dialect, parsed = pick(row.body(schema_checks="input"))
+        found = dialect.parse(parsed, default_model=self._model)
         request = found.request
         if found.classifier is not None:
             request = request.model_copy(update={"questions": _ANY})
         self._limits.check(request)
 
     def _check_lesson(self, row: PartRow) -> None:
-        said = training.parse(row.body())
+        parsed = training.parse(row.body())
         request = TrainRequest(
-            model=said.model or self._model,
-            classifier_id=said.classifier or "",
-            create=said.create,
-            num_iters=said.num_iters,
-            examples=said.examples,
+            model=parsed.model or self._model,
+            classifier_id=parsed.classifier or "",
+            create=parsed.create,
+            num_iters=parsed.num_iters,
+            examples=parsed.examples,
         )
-        self._limits.check_training(request, place=said.place)
+        self._limits.check_training(request, place=parsed.place)

@@ -30,7 +30,7 @@ class RowContent(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str | None
-    said: str
+    value: str
 
 
 def pick(
@@ -52,9 +52,9 @@ def pick(
             are null or blank, there is no id. Several values are joined by `/`.
 
     >>> pick({"id": 7.0, "text": "hello"}, 1, column="text", id_columns=["id"])
-    RowContent(id='7', said='hello')
+    RowContent(id='7', value='hello')
     >>> pick({"dt": "24/12", "id": 7, "text": "hello"}, 1, column="text", id_columns=["dt", "id"])
-    RowContent(id='24%2F12/7', said='hello')
+    RowContent(id='24%2F12/7', value='hello')
     >>> pick({"text": None}, 1, column="text")
     RowFault(code='empty_text', message='is null: there is no text to classify', param='text')
     """
@@ -73,8 +73,8 @@ def pick(
             return RowFault("invalid_id", "must be a string or a whole number", column)
         names.append(name)
     if not id_columns:
-        return RowContent(id=str(number), said=value)
-    return RowContent(id=_joined([data[column] for column in id_columns], names), said=value)
+        return RowContent(id=str(number), value=value)
+    return RowContent(id=_joined([data[column] for column in id_columns], names), value=value)
 
 
 def own_id(data: Mapping[str, object] | None, number: int, id_columns: Sequence[str]) -> str | None:

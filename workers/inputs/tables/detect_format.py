@@ -25,7 +25,7 @@ def format_of(
     opened: Callable[[], BinaryIO],
     *,
     filename: str = "",
-    said: DeclaredFormat | None = None,
+    declared: DeclaredFormat | None = None,
     wanted: RequestedColumns | None = None,
     bounds: TableLimits | None = None,
 ) -> Format:
@@ -34,18 +34,18 @@ def format_of(
     Args:
         opened: opens the file at its beginning; called twice if the encoding must be detected.
         filename: decides only if the content does not.
-        said: the declared format.
+        declared: the declared format.
         wanted: the requested columns.
         bounds: the limits for reading the file.
 
     Raises:
         InvalidRequest: As `sniff`.
     """
-    said = said or DeclaredFormat()
+    declared = declared or DeclaredFormat()
     with closing(opened()) as stream:
         head = stream.read(HEAD_BYTES)
-    detected = sniff(head, filename=filename, said=said, wanted=wanted)
-    decided = said.encoding is not None or detected.bom or detected.kind == "parquet"
+    detected = sniff(head, filename=filename, declared=declared, wanted=wanted)
+    decided = declared.encoding is not None or detected.bom or detected.kind == "parquet"
     wide = is_unicode(detected.encoding) and detected.encoding != "utf-8"
     whole = detected.compression == "none" and len(head) < HEAD_BYTES
     if decided or wide or whole:
@@ -55,7 +55,9 @@ def format_of(
         encoding = guessed(_readable(chunks), whole=True)
     if encoding == detected.encoding:
         return detected
-    return sniff(head, filename=filename, said=replace(said, encoding=encoding), wanted=wanted)
+    return sniff(
+        head, filename=filename, declared=replace(declared, encoding=encoding), wanted=wanted
+    )
 
 
 def _readable(chunks: Iterable[bytes]) -> Iterator[bytes]:

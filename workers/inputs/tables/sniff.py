@@ -49,7 +49,7 @@ def sniff(
     head: bytes,
     *,
     filename: str = "",
-    said: DeclaredFormat | None = None,
+    declared: DeclaredFormat | None = None,
     wanted: RequestedColumns | None = None,
 ) -> Format:
     """Detect the format of a file.
@@ -57,47 +57,47 @@ def sniff(
     Args:
         head: the first `HEAD_BYTES` bytes, or the whole file.
         filename: decides only if the content does not.
-        said: the declared format; compression is always detected.
+        declared: the declared format; compression is always detected.
         wanted: the requested columns.
 
     Raises:
         InvalidRequest: The format is not supported or differs from the declared one, or a declared
             encoding or delimiter is invalid.
     """
-    said = said or DeclaredFormat()
+    declared = declared or DeclaredFormat()
     compression = compression_of(head)
     inside = expanded_head(head, compression, size=HEAD_BYTES)
     if inside.startswith(_PARQUET):
-        if said.format not in (None, "parquet"):
-            unreadable(f"is a Parquet file, but its format was given as {said.format}")
-        _check_skip(said, "Parquet")
+        if declared.format not in (None, "parquet"):
+            unreadable(f"is a Parquet file, but its format was given as {declared.format}")
+        _check_skip(declared, "Parquet")
         return Format(kind="parquet", compression=compression)
-    if said.format == "parquet":
+    if declared.format == "parquet":
         unreadable("is not a Parquet file: it does not begin with PAR1")
     _refuse_foreign(inside)
-    encoding, bom = encoding_of(inside, said.encoding)
+    encoding, bom = encoding_of(inside, declared.encoding)
     text = _text(inside, encoding)
-    below = _below(text, said.skip_rows)
-    kind = said.format or _kind(below, filename)
+    below = _below(text, declared.skip_rows)
+    kind = declared.format or _kind(below, filename)
     delimiter = ","
-    if said.delimiter is not None:
-        delimiter = parse_delimiter(said.delimiter)
+    if declared.delimiter is not None:
+        delimiter = parse_delimiter(declared.delimiter)
     elif kind == "csv" and below:
         delimiter = sep_delimiter(text) or delimiter_of(below, wanted)
     if kind == "jsonl":
-        _check_skip(said, "JSONL")
+        _check_skip(declared, "JSONL")
     return Format(
         kind=kind,
         compression=compression,
         encoding=encoding,
         bom=bom,
         delimiter=delimiter,
-        skip_rows=said.skip_rows,
+        skip_rows=declared.skip_rows,
     )
 
 
-def _check_skip(said: DeclaredFormat, what: str) -> None:
-    if said.skip_rows:
+def _check_skip(declared: DeclaredFormat, what: str) -> None:
+    if declared.skip_rows:
         unreadable(f"is allowed for CSV only, but the file is {what}", field="skip_rows")
 
 
