@@ -195,7 +195,7 @@ LAST_EVENT_ID = Parameter(
     name="Last-Event-ID",
     where="header",
     about="The id of the last event that you have: the stream goes on after it.",
-    schema={"type": "string", "pattern": "^[ -~]*$"},
+    schema={"type": "string", "pattern": "^[\t -~]*$"},
 )
 
 

@@ -66,14 +66,14 @@ def rows_of(
     data: bytes,
     *,
     found: Format | None = None,
-    said: DeclaredFormat | None = None,
+    declared: DeclaredFormat | None = None,
     filename: str = "",
     skip: int = 0,
     bounds: TableLimits | None = None,
     wanted: RequestedColumns | None = None,
 ) -> list[Row]:
     """Everything that is read from a file."""
-    found = found or sniff(data[:HEAD_BYTES], filename=filename, declared=said, wanted=wanted)
+    found = found or sniff(data[:HEAD_BYTES], filename=filename, declared=declared, wanted=wanted)
     return list(read_rows(io.BytesIO(data), found, skip=skip, bounds=bounds, wanted=wanted))
 
 

@@ -113,7 +113,7 @@ def test_rows_are_passed_over_by_number_the_wrong_ones_too(skip: int):
 def test_what_is_said_wins_over_what_is_found():
     data = "id;text,more\n1;é,x\n".encode("cp1252")
     said = DeclaredFormat(format="csv", delimiter=",", encoding="cp1252")
-    assert data_of(rows_of(data, said=said)) == [{"id;text": "1;é", "more": "x"}]
+    assert data_of(rows_of(data, declared=said)) == [{"id;text": "1;é", "more": "x"}]
 
 
 def test_a_file_of_a_single_line_of_50_mb_is_refused_by_its_header():
