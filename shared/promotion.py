@@ -23,7 +23,8 @@ def promote(records: ClassifierStore, run: Run, *, alias: str, now: datetime) ->
     """Move the alias to the challenger of a run, unless it was moved since the run began.
 
     Raises:
-        Conflict: The alias points to another version than the champion of the run.
+        Conflict: The alias points to another version than the champion of the run, or the
+            challenger was rejected.
         NotFound: The classifier or the challenger was deleted.
     """
 
@@ -31,6 +32,8 @@ def promote(records: ClassifierStore, run: Run, *, alias: str, now: datetime) ->
         version = record.find(ClassifierRef(record.id, run.challenger, None))
         if version.promoted_by == run.id:
             return record  # by an earlier attempt; the alias may have moved on since then
+        if version.rejected_by == run.id:
+            raise Conflict(f"version {version.number} was rejected meanwhile")
         live = live_version(record, alias)
         if live.number != run.champion:
             raise Conflict(
@@ -47,13 +50,19 @@ def reject(records: ClassifierStore, run: Run) -> None:
     """Mark the challenger of a run as rejected.
 
     Raises:
+        Conflict: It was promoted.
         NotFound: The classifier was deleted.
     """
-    if run.challenger is not None:
-        number = run.challenger
-        records.change(
-            run.account, run.classifier_id, lambda record: rejected(record, number, run=run.id)
-        )
+    number = run.challenger
+    if number is None:
+        return
+
+    def marked(record: Classifier) -> Classifier:
+        if any(each.number == number and each.promoted_by == run.id for each in record.versions):
+            raise Conflict(f"version {number} was promoted meanwhile")
+        return rejected(record, number, run=run.id)
+
+    records.change(run.account, run.classifier_id, marked)
 
 
 def roll_back(

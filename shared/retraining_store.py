@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from shared import object_keys, retraining_keys
 from shared.cron import next_tick
@@ -18,6 +18,7 @@ from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.retraining import (
+    ENDED,
     HoldoutComparison,
     Retraining,
     RetrainingState,
@@ -172,9 +173,25 @@ class RetrainingStore:
         """
         return self._run(account, classifier_id, run_id)[0]
 
-    def put_run(self, run: Run) -> None:
-        """Write a run, whatever it was before."""
-        self.store.put(retraining_keys.run(run.account, run.classifier_id, run.id), encode(run))
+    def put_run(self, run: Run) -> Run:
+        """Write a run as an attempt of its job has it; the run as it is then.
+
+        Where another attempt has overtaken this one, its run stays: one that has ended, or that has
+        decided before this one has.
+        """
+
+        def read() -> tuple[Run | None, str | None]:
+            with suppress(NotFound):
+                return self._run(run.account, run.classifier_id, run.id)
+            return None, None
+
+        def change(now: Run | None) -> Run:
+            if now is not None and (now.status in ENDED or (now.decision and not run.decision)):
+                return now
+            return run
+
+        name = retraining_keys.run(run.account, run.classifier_id, run.id)
+        return self._change(name, read, change)
 
     def change_run(self, run: Run, change: Callable[[Run], Run]) -> Run:
         """Apply a change to a run as it is now, with any number of concurrent writers.
@@ -218,14 +235,17 @@ class RetrainingStore:
         self.store.delete(record)
 
     def _change(
-        self, name: str, read: Callable[[], tuple[_V, str | None]], change: Callable[[_V], _V]
+        self,
+        name: str,
+        read: Callable[[], tuple[_V | None, str | None]],
+        change: Callable[[Any], _V],
     ) -> _V:
         """Change an object by compare-and-set; `read` gives it with its ETag, None: it is new."""
         for _ in range(_ATTEMPTS):
             before, etag = read()
             after = change(before)
             if after == before:
-                return before
+                return after
             with suppress(PreconditionFailed, ObjectMissing):
                 if etag is None:
                     self.store.put(name, encode(after), if_absent=True)

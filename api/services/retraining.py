@@ -190,8 +190,12 @@ class RetrainingService:
         decision = Decision(
             outcome="promote" if promoted else "reject", reasons=(f"{wanted} by hand", *reasons)
         )
-        run = run.model_copy(update={"status": wanted, "decision": decision})
-        self.records.put_run(run)
+
+        def decided(now: Run) -> Run:
+            changes = {"status": wanted, "decision": decision}
+            return now.model_copy(update=changes) if now.status == "waiting" else now
+
+        run = self.records.change_run(run, decided)
         event: Event = "retraining.promoted" if promoted else "retraining.rejected"
         self.webhooks.announce_run(run, event, self._now())
         return run

@@ -14,6 +14,7 @@ from api.schemas.feedback import FeedbackAccuracy, FeedbackList
 from api.schemas.job import JobObject
 from api.schemas.retraining import RetrainingObject
 from api.schemas.run import RunList, RunObject
+from api.services import retraining
 from shared import retraining_keys
 from shared.retraining import Decision, Run, RunProgress, run_id_of
 from shared.retraining_store import RetrainingStore
@@ -234,6 +235,34 @@ class TestRuns:
         }
         again = client.post(f"{PATH}/runs/{run_id}/reject")
         assert_problem(again, 409, "CONFLICT_RESOURCE_BUSY", says="the run is promoted")
+
+    @pytest.mark.parametrize(("first", "second"), [("reject", "promote"), ("promote", "reject")])
+    def test_that_two_people_decide_at_once_are_decided_once(
+        self,
+        nightly: dict[str, Any],
+        client: FlaskClient,
+        world: World,
+        classifier_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        first: str,
+        second: str,
+    ):
+        run_id = put_run(world, classifier_id, "waiting", challenger=2)
+        act, answers = getattr(retraining, second), []
+
+        def overtaken(*args: Any, **said: Any) -> Any:
+            answers.append(client.post(f"{PATH}/runs/{run_id}/{first}"))
+            return act(*args, **said)
+
+        monkeypatch.setattr(retraining, second, overtaken)
+        late = client.post(f"{PATH}/runs/{run_id}/{second}")
+
+        assert_problem(late, 409, "CONFLICT_RESOURCE_BUSY", says="meanwhile")
+        status = {"promote": "promoted", "reject": "rejected"}[first]
+        assert [each.get_json()["status"] for each in answers] == [status]
+        assert client.get(f"{PATH}/runs/{run_id}").get_json()["status"] == status
+        moved = client.get("/v1/classifiers/spam").get_json()["aliases"].get("champion") == 2
+        assert moved == (first == "promote")
 
     def test_that_were_promoted_are_rolled_back_in_one_call(
         self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str

@@ -66,11 +66,7 @@ class Conclusion:
         state = self.store.state(run.account, run.classifier_id)
         if state.snapshot != run.id:  # else an earlier attempt has come so far
             self.snapshots.save(run.id, after)
-            self.store.change_state(
-                run.account,
-                run.classifier_id,
-                lambda now: now.model_copy(update={"snapshot": run.id}),
-            )
+            self.store.change_state(run.account, run.classifier_id, _snapshot(run.id))
         decided = run.decision
         run = run.model_copy(
             update={
@@ -92,8 +88,7 @@ class Conclusion:
                 promote(records, run, alias=self.settings.alias, now=now)
             except Conflict as exc:
                 decision = Decision(outcome="reject", reasons=(exc.detail, *run.decision.reasons))
-                run = run.model_copy(update={"decision": decision})
-                self.store.put_run(run)
+                run = self.store.put_run(run.model_copy(update={"decision": decision}))
         if run.decision is not None and run.decision.outcome == "reject":
             reject(records, run)
         return run
@@ -117,8 +112,7 @@ class Conclusion:
         return _set_aside(learnt, live)
 
     def _ended(self, run: Run, status: RunStatus, now: datetime) -> Run:
-        run = run.model_copy(update={"status": status, "finished_at": now})
-        self.store.put_run(run)
+        run = self.store.put_run(run.model_copy(update={"status": status, "finished_at": now}))
         state = self.store.change_state(run.account, run.classifier_id, _released(run.id))
         for old in islice(
             self.store.run_ids(run.account, run.classifier_id), self.settings.keep_runs, None
@@ -169,6 +163,15 @@ def _set_aside(
     kept = tuple(each for each in rows if each.rejections < MAX_REJECTIONS)
     set_aside = tuple(each.row for each in rows if each.rejections >= MAX_REJECTIONS)
     return (*kept, *live), set_aside
+
+
+def _snapshot(run_id: str) -> Callable[[RetrainingState], RetrainingState]:
+    """The snapshot of the run holds, unless another attempt has ended the run meanwhile."""
+
+    def saved(state: RetrainingState) -> RetrainingState:
+        return state.model_copy(update={"snapshot": run_id}) if state.active == run_id else state
+
+    return saved
 
 
 def _released(run_id: str) -> Callable[[RetrainingState], RetrainingState]:

@@ -182,8 +182,12 @@ class _Night:
 
     def cancel(self) -> None:
         """End a run that its owner has cancelled; a candidate that it has made ages out first."""
-        with suppress(NotFound):  # it was cancelled by the deletion of its classifier
+        try:
             reject(self._handler.classifiers.records, self._run)
+        except NotFound:  # it was cancelled by the deletion of its classifier
+            pass
+        except Conflict:  # an earlier attempt has moved the alias before it died
+            self.end("promoted")
         self.end("cancelled")
 
     def end(self, status: RunStatus, *, error: str | None = None) -> None:
@@ -375,8 +379,7 @@ class _Night:
     def _change(self, **changes: Any) -> None:
         changed = self._run.model_copy(update=changes)
         if changed != self._run:
-            self._store.put_run(changed)
-            self._run = changed
+            self._run = self._store.put_run(changed)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(service_clock.now(), UTC)

@@ -13,6 +13,7 @@ from shared import object_keys, retraining_keys
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, InvalidRequest, StoreUnavailable, Unavailable
 from shared.feedback_store import FeedbackStore
+from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.promotion import promote, reject, roll_back
 from shared.retraining import (
@@ -24,6 +25,7 @@ from shared.retraining import (
     RetrainingSettings,
     RetrainRequest,
     Run,
+    RunStatus,
     Source,
     run_id_of,
 )
@@ -97,6 +99,10 @@ class Nights:
             return self.bench.retrain.run(job, body, lease or hold()).run
         finally:
             self.bench.store.delete(object_keys.open_marker(job.id))
+
+    def decided(self, run: Run, status: RunStatus) -> None:
+        """Give a run another status, as a call of its owner does."""
+        self.store.change_run(run, lambda now: now.model_copy(update={"status": status}))
 
     def forget_versions(self, run: Run) -> None:
         """Take the versions of the rows out of the snapshot of a run."""
@@ -380,7 +386,7 @@ class TestAPersonDecides:
             nights.forget_versions(run)
 
         promote(nights.bench.classifiers.records, run, alias="champion", now=NOW)
-        nights.store.put_run(run.model_copy(update={"status": "promoted"}))
+        nights.decided(run, "promoted")
 
         assert nights.record.aliases["champion"] == 2
         nights.bring("tuesday", rows(60, 20))
@@ -391,7 +397,7 @@ class TestAPersonDecides:
         run = nights.run()
 
         reject(nights.bench.classifiers.records, run)
-        nights.store.put_run(run.model_copy(update={"status": "rejected"}))
+        nights.decided(run, "rejected")
 
         nights.bring("tuesday", rows(60, 20))
         assert nights.run().counts.rejected_before == run.counts.new
@@ -513,10 +519,10 @@ class TestRunAgain:
         job = nights.job()
         put_run = RetrainingStore.put_run
 
-        def failing(self: RetrainingStore, run: Run) -> None:
+        def failing(self: RetrainingStore, run: Run) -> Run:
             if run.status == "promoted":
                 raise StoreUnavailable("away")
-            put_run(self, run)
+            return put_run(self, run)
 
         with monkeypatch.context() as patched:
             patched.setattr(RetrainingStore, "put_run", failing)
@@ -543,15 +549,63 @@ class TestRunAgain:
         nights.bench.store.delete(object_keys.open_marker(first.id))
         assert nights.run().status == "promoted"
 
+    def test_that_is_overtaken_by_another_leaves_the_run_and_the_snapshot_as_they_are(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch
+    ):
+        nights.set(promote="ask")
+        job, save, attempts = nights.job(), SnapshotStore.save, 0
+        later = ""
+
+        def overtaking(self: SnapshotStore, *args: Any) -> None:
+            nonlocal attempts, later
+            attempts += 1
+            if attempts == 1:  # paused here, its lease is lost: all of this happens meanwhile
+                run = nights.run(job)
+                promote(nights.bench.classifiers.records, run, alias="champion", now=NOW)
+                nights.decided(run, "promoted")
+                nights.bring("tuesday", rows(60, 60))
+                later = nights.run().id
+            save(self, *args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SnapshotStore, "save", overtaking)
+            answer = nights.run(job)
+
+        assert answer.status == "promoted"
+        assert nights.store.run(ME, nights.id, run_id_of(job.id)) == answer
+        assert nights.store.state(ME, nights.id).snapshot == later
+        assert nights.run().counts.read == 0
+
+    def test_that_was_promoted_before_its_cancellation_says_so(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch
+    ):
+        job, lease = nights.job(), hold()
+        with monkeypatch.context() as patched:
+            patched.setattr(SnapshotStore, "save", _away)
+            with pytest.raises(StoreUnavailable):
+                nights.run(job)
+        assert nights.record.aliases["champion"] == 2
+        lease.end(abandoned=True)
+
+        with pytest.raises(CancelledError):
+            nights.run(job, lease)
+
+        assert nights.store.run(ME, nights.id, run_id_of(job.id)).status == "promoted"
+        assert nights.record.find(ClassifierRef(nights.id, 2, None)).rejected_by is None
+
     def test_does_not_promote_again_after_a_rollback(self, nights: Nights):
         job = nights.job()
         run = nights.run(job)
         roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion")
-        nights.store.put_run(run.model_copy(update={"status": "deciding"}))
+        nights.decided(run, "deciding")
 
         nights.run(job)
 
         assert nights.record.aliases["champion"] == 1
+
+
+def _away(*_: Any) -> None:
+    raise StoreUnavailable("away")
 
 
 class TestPhases:
@@ -561,9 +615,9 @@ class TestPhases:
         seen: list[tuple[str, int, int]] = []
         put_run = RetrainingStore.put_run
 
-        def noting(self: RetrainingStore, run: Run) -> None:
+        def noting(self: RetrainingStore, run: Run) -> Run:
             seen.append((run.status, run.progress.completed, run.progress.total))
-            put_run(self, run)
+            return put_run(self, run)
 
         monkeypatch.setattr(RetrainingStore, "put_run", noting)
         nights.run()
@@ -580,10 +634,11 @@ class TestPhases:
         job, lease = nights.job(), hold()
         put_run = RetrainingStore.put_run
 
-        def cancelling(self: RetrainingStore, run: Run) -> None:
-            put_run(self, run)
+        def cancelling(self: RetrainingStore, run: Run) -> Run:
+            stored = put_run(self, run)
             if run.status == phase:
                 lease.end(abandoned=True)
+            return stored
 
         with monkeypatch.context() as patched:
             patched.setattr(RetrainingStore, "put_run", cancelling)
