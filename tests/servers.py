@@ -88,7 +88,8 @@ def free_port() -> int:
 def moto_server() -> Iterator[Server]:
     """An S3 server in memory that honours conditional writes; takes any credentials."""
     port = free_port()
-    with running(["moto_server", "-H", HOST, "-p", str(port)], port=port) as server:
+    program = [sys.executable, str(Path(__file__).with_name("atomic_moto.py"))]
+    with running([*program, "-H", HOST, "-p", str(port)], port=port) as server:
         yield server
 
 
