@@ -75,13 +75,13 @@ class FeedbackStore:
         return len(names)
 
     def outcomes(
-        self, account: str, classifier_id: str, *, version: int | None = None
+        self, account: str, classifier_id: str, *, version: int | None = None, first: int = 0
     ) -> Iterator[FeedbackOutcome]:
-        """The outcomes of all versions or of one, by version and then oldest first.
+        """The outcomes of all versions from `first` on or of one, by version, then oldest first.
 
         An item has one outcome of a version, its newest: those of one version are in memory.
         """
-        found = self._listed_outcomes(account, classifier_id, version)
+        found = self._listed_outcomes(account, classifier_id, version, first)
         for _, group in groupby(found, lambda each: each.version):
             newest: dict[str, FeedbackOutcome] = {}
             for each in group:
@@ -106,14 +106,15 @@ class FeedbackStore:
         self.store.delete(request.key)
 
     def _listed_outcomes(
-        self, account: str, classifier_id: str, version: int | None
+        self, account: str, classifier_id: str, version: int | None, first: int
     ) -> Iterator[FeedbackOutcome]:
         """The outcomes by the names of their objects, in the order of these."""
         prefix = retraining_keys.outcomes_of(account, classifier_id)
         if version is not None:
             prefix = retraining_keys.outcomes_of_version(account, classifier_id, version)
         skipped = len(retraining_keys.outcomes_of(account, classifier_id))
-        for name in self.store.list(prefix):
+        start = retraining_keys.outcomes_of_version(account, classifier_id, first)
+        for name in self.store.list(prefix, after=start):
             number, _, rest = name[skipped:].partition("/")
             ms, digest, correct = rest.split(".")
             at = datetime.fromtimestamp(int(ms) / 1000, UTC)

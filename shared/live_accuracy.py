@@ -10,8 +10,9 @@ only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
+from itertools import groupby
 from typing import NamedTuple
 
 from shared.normal_form import normal_form
@@ -27,6 +28,13 @@ class FeedbackOutcome(NamedTuple):
     at: datetime
     digest: str  # of the id of the item
     correct: bool
+
+
+class VersionDay(NamedTuple):
+    """A version and a day (UTC), in the order of the live accuracy."""
+
+    version: int
+    day: date
 
 
 class DailyAccuracy(NamedTuple):
@@ -46,15 +54,15 @@ def outcome_of(item: FeedbackItem, digest: str) -> FeedbackOutcome | None:
     return FeedbackOutcome(version=item.version, at=item.created_at, digest=digest, correct=correct)
 
 
-def by_day(outcomes: Iterable[FeedbackOutcome]) -> list[DailyAccuracy]:
-    """Items and correct items by version and day, in that order."""
-    items: Counter[tuple[int, date]] = Counter()
-    correct: Counter[tuple[int, date]] = Counter()
-    for each in outcomes:
-        place = (each.version, each.at.date())
-        items[place] += 1
-        correct[place] += each.correct
-    return [DailyAccuracy(*place, items[place], correct[place]) for place in sorted(items)]
+def by_day(outcomes: Iterable[FeedbackOutcome]) -> Iterator[DailyAccuracy]:
+    """Items and correct items by version and day, in that order; the outcomes are by version."""
+    for version, group in groupby(outcomes, lambda each: each.version):
+        items: Counter[date] = Counter()
+        correct: Counter[date] = Counter()
+        for each in group:
+            items[each.at.date()] += 1
+            correct[each.at.date()] += each.correct
+        yield from (DailyAccuracy(version, day, items[day], correct[day]) for day in sorted(items))
 
 
 class Baseline(NamedTuple):

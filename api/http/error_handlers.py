@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, redirect, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -77,6 +78,8 @@ def _answer_http(error: HTTPException) -> BaseResponse:
     status = HTTPStatus(error.code or 500)
     if status < HTTPStatus.BAD_REQUEST:
         return error.get_response()
+    if status == HTTPStatus.NOT_FOUND and (other := _without_slash()) is not None:
+        return redirect(other, HTTPStatus.PERMANENT_REDIRECT)
     allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
     known: PigeonholeError
     if status == HTTPStatus.NOT_FOUND:
@@ -91,6 +94,21 @@ def _answer_http(error: HTTPException) -> BaseResponse:
     if allowed:
         response.headers["Allow"] = allowed
     return response
+
+
+def _without_slash() -> str | None:
+    """Where the path of a request exists without its slash at the end, relative to it.
+
+    Calls that change something are not redirected: without the slash they may be of all objects.
+    """
+    head, slash, last = request.path[:-1].rpartition("/")
+    adapter = request_ctx.url_adapter
+    if request.method not in {"GET", "HEAD"} or not request.path.endswith("/") or adapter is None:
+        return None
+    if not adapter.test(f"{head}{slash}{last}", "GET"):
+        return None
+    query = request.query_string.decode("latin-1")
+    return f"../{quote(last)}" + (f"?{query}" if query else "")
 
 
 def _relative(response: Response) -> Response:

@@ -19,6 +19,7 @@ from api.schemas.feedback import (
     FeedbackDeleted,
     FeedbackList,
     parse_feedback,
+    parse_version_day,
     render_accuracy,
     render_feedback,
 )
@@ -59,7 +60,7 @@ OPERATIONS = (
         name="getFeedbackAccuracy",
         summary="The live accuracy by version and day, from feedback.",
         about="Counts feedback with `predicted` and `version`, on right and wrong predictions.",
-        parameters=(CLASSIFIER_ID,),
+        parameters=(CLASSIFIER_ID, _AFTER, limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED)),
         answers={200: FeedbackAccuracy},
     ),
     _operation(
@@ -97,8 +98,13 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/v1/classifiers/<classifier_id>/feedback/accuracy")
     def accuracy(classifier_id: str) -> Response:
-        days = feedback.accuracy(middleware.caller().account, classifier_id)
-        return reply(render_accuracy(days))
+        days, has_more = feedback.accuracy(
+            middleware.caller().account,
+            classifier_id,
+            after=parse_version_day(request.args.get("after")),
+            limit=pagination.limit(default=_DEFAULT_LIMIT, most=_MAX_LISTED),
+        )
+        return reply(render_accuracy(days, has_more=has_more))
 
     @routes.delete("/v1/classifiers/<classifier_id>/feedback")
     def delete(classifier_id: str) -> Response:

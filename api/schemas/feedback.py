@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared import ids
-from shared.live_accuracy import DailyAccuracy
+from shared.live_accuracy import DailyAccuracy, VersionDay
 from shared.retraining import FeedbackItem
 from shared.schema_base import ItemInput, Schema, as_list, bounded, one_kind
 from shared.types import Example, Item
@@ -99,10 +99,12 @@ class DailyAccuracyObject(BaseModel):
 
 
 class FeedbackAccuracy(BaseModel):
-    """The live accuracy of a classifier, by version and day."""
+    """The live accuracy of a classifier, by version and day; `last_id` is the next `after`."""
 
     object: Literal["list"]
     data: list[DailyAccuracyObject]
+    last_id: str | None = Field(description="The last version and day, such as `2.2026-11-30`.")
+    has_more: bool
 
 
 class FeedbackDeleted(BaseModel):
@@ -150,8 +152,26 @@ def render_feedback(items: Sequence[FeedbackItem], *, has_more: bool) -> dict[st
     }
 
 
-def render_accuracy(days: Sequence[DailyAccuracy]) -> dict[str, Any]:
-    """The live accuracy by version and day."""
+def parse_version_day(text: str | None) -> VersionDay:
+    """The version and day after which a page begins; before all of them if absent.
+
+    Raises:
+        InvalidRequest: It has not the form of `last_id`.
+
+    >>> parse_version_day("2.2026-11-30")
+    VersionDay(version=2, day=datetime.date(2026, 11, 30))
+    """
+    if text is None:
+        return VersionDay(0, date.min)
+    version, _, day = text.partition(".")
+    try:
+        return VersionDay(int(version), date.fromisoformat(day))
+    except ValueError:
+        refuse("after", "must be the `last_id` of the page before, such as `2.2026-11-30`")
+
+
+def render_accuracy(days: Sequence[DailyAccuracy], *, has_more: bool) -> dict[str, Any]:
+    """A page of the live accuracy by version and day."""
     return {
         "object": "list",
         "data": [
@@ -164,6 +184,8 @@ def render_accuracy(days: Sequence[DailyAccuracy]) -> dict[str, Any]:
             }
             for each in days
         ],
+        "last_id": f"{days[-1].version}.{days[-1].day}" if days else None,
+        "has_more": has_more,
     }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from api.services.classifiers import ClassifierService
 from shared.classifier_record import Classifier
 from shared.errors import Conflict, NotFound
 from shared.feedback_store import FeedbackStore
 from shared.limits import Limits
-from shared.live_accuracy import DailyAccuracy, by_day
+from shared.live_accuracy import DailyAccuracy, VersionDay, by_day
 from shared.retraining import FeedbackItem, RetrainingSettings
 from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, TrainRequest
@@ -89,14 +90,18 @@ class FeedbackService:
             raise NotFound("no feedback has this id")
         return deleted
 
-    def accuracy(self, account: str, ref: str) -> Sequence[DailyAccuracy]:
-        """The live accuracy by version and day.
+    def accuracy(
+        self, account: str, ref: str, *, after: VersionDay, limit: int
+    ) -> tuple[Sequence[DailyAccuracy], bool]:
+        """The live accuracy by version and day, after one of them; and whether there is more.
 
         Raises:
             NotFound: As for `add`.
         """
         classifier = self.classifiers.whole(account, ref)
-        return by_day(self.records.outcomes(account, classifier.id))
+        days = by_day(self.records.outcomes(account, classifier.id, first=after.version))
+        found = list(islice((each for each in days if each[:2] > after), limit + 1))
+        return found[:limit], len(found) > limit
 
     def _settings(self, classifier: Classifier) -> RetrainingSettings:
         """The settings of its retraining; without one, those that take no feedback."""

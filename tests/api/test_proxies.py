@@ -179,6 +179,37 @@ def resolved(answer: TestResponse, at: str) -> str:
     return urljoin(at, answer.headers["Location"])
 
 
+class TestASlashTooMany:
+    @pytest.mark.parametrize(
+        ("path", "to"),
+        [
+            ("/dashboard/", "/dashboard"),
+            ("/openapi.json/", "/openapi.json"),
+            ("/health/live/", "/health/live"),
+            ("/errors/resource-not-found/", "/errors/resource-not-found"),
+            ("/v1/jobs/?limit=2", "/v1/jobs?limit=2"),
+        ],
+    )
+    @pytest.mark.parametrize("prefix", ["", "/classify"])
+    def test_leads_to_the_path_without_it(self, world: World, path: str, to: str, prefix: str):
+        base = f"https://sort.example.org{prefix}"
+
+        answer = world.client().get(path)
+
+        assert answer.status_code == 308
+        assert urljoin(f"{base}{path}", answer.headers["Location"]) == f"{base}{to}"
+        assert world.client().get(to).status_code < 400
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [("POST", "/v1/classify/"), ("DELETE", "/v1/jobs/"), ("GET", "/nothing/"), ("GET", "//x/")],
+    )
+    def test_is_an_unknown_path_where_a_call_changes_something_or_there_is_none(
+        self, world: World, method: str, path: str
+    ):
+        assert world.client().open(path, method=method).status_code == 404
+
+
 class TestDocs:
     @pytest.mark.parametrize("host", ["http://127.0.0.1:8080", "https://sort.example.org"])
     def test_the_way_to_the_page_leaves_neither_scheme_nor_host(self, world: World, host: str):

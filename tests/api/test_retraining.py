@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import closing
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,8 @@ from api.schemas.retraining import RetrainingObject
 from api.schemas.run import RunList, RunObject
 from api.services import retraining
 from shared import retraining_keys
-from shared.retraining import Decision, Run, RunProgress, run_id_of
+from shared.feedback_store import FeedbackStore
+from shared.retraining import Decision, FeedbackItem, Run, RunProgress, run_id_of
 from shared.retraining_store import RetrainingStore
 from tests.api.conftest import World
 from tests.classifiers import BEGAN, put_classifier
@@ -346,6 +348,36 @@ class TestFeedback:
         client.patch(PATH, json={"auto_rollback": {"drop": 0.1}})
         client.post(self.FEEDBACK, json={"items": items[:1]})
         assert len(list(world.store.list(retraining_keys.LIVE_CHECKS))) == 1
+
+    def test_gives_the_live_accuracy_in_pages_of_versions_and_days(
+        self, nightly: dict[str, Any], client: FlaskClient, world: World, classifier_id: str
+    ):
+        records = FeedbackStore(store=world.store)
+        for version, day in ((1, 0), (1, 1), (2, 1), (2, 2), (3, 2)):
+            for n in range(2):
+                item = FeedbackItem(
+                    id=f"{version}.{day}.{n}",
+                    label="x",
+                    predicted="xy"[n],
+                    version=version,
+                    created_at=BEGAN + timedelta(days=day),
+                )
+                records.put("acme", classifier_id, item)
+        whole = client.get(f"{self.FEEDBACK}/accuracy").get_json()
+        assert (len(whole["data"]), whole["has_more"]) == (5, False)
+        assert {each["accuracy"] for each in whole["data"]} == {0.5}
+
+        pages, after = [], ""
+        for _ in range(3):
+            page = client.get(f"{self.FEEDBACK}/accuracy?limit=2{after}").get_json()
+            pages.append(page["data"])
+            after = f"&after={page['last_id']}"
+
+        assert [day for page in pages for day in page] == whole["data"]
+        assert page["has_more"] is False
+        for wrong in ("2", "2.2026-13-01", "x.2026-01-01"):
+            answer = client.get(f"{self.FEEDBACK}/accuracy?after={wrong}")
+            assert_problem(answer, 422, "VALIDATION_ERROR", field="after", says="last_id")
 
     def test_of_one_id_in_one_call_is_the_last_item(
         self,

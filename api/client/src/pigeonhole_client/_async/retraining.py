@@ -8,7 +8,7 @@ from typing import Any
 from pigeonhole_client import _http
 from pigeonhole_client._async.resources import AsyncJobs, AsyncResource, segment
 from pigeonhole_client._http import Call
-from pigeonhole_client.types import DailyAccuracy, Job, Page, RetrainingRun, RetrainingSettings
+from pigeonhole_client.types import DailyAccuracy, Job, RetrainingRun, RetrainingSettings
 
 
 class AsyncRetraining(AsyncResource):
@@ -83,7 +83,7 @@ class AsyncRetraining(AsyncResource):
     async def accuracy(self, ref: str) -> list[DailyAccuracy]:
         """The live accuracy by version and day, from feedback."""
         path = f"/v1/classifiers/{segment(ref)}/feedback/accuracy"
-        return (await self._get(Page[DailyAccuracy], path)).data
+        return [each async for each in self._pages(DailyAccuracy, path, None)]
 
     async def _send(self, method: str, path: str, body: dict[str, Any]) -> RetrainingSettings:
         call = Call(method=method, path=path, body=body)

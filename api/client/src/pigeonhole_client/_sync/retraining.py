@@ -9,7 +9,7 @@ from typing import Any
 from pigeonhole_client import _http
 from pigeonhole_client._http import Call
 from pigeonhole_client._sync.resources import Jobs, Resource, segment
-from pigeonhole_client.types import DailyAccuracy, Job, Page, RetrainingRun, RetrainingSettings
+from pigeonhole_client.types import DailyAccuracy, Job, RetrainingRun, RetrainingSettings
 
 
 class Retraining(Resource):
@@ -84,7 +84,7 @@ class Retraining(Resource):
     def accuracy(self, ref: str) -> list[DailyAccuracy]:
         """The live accuracy by version and day, from feedback."""
         path = f"/v1/classifiers/{segment(ref)}/feedback/accuracy"
-        return (self._get(Page[DailyAccuracy], path)).data
+        return [each for each in self._pages(DailyAccuracy, path, None)]
 
     def _send(self, method: str, path: str, body: dict[str, Any]) -> RetrainingSettings:
         call = Call(method=method, path=path, body=body)
