@@ -202,7 +202,12 @@ class TestASlashTooMany:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("POST", "/v1/classify/"), ("DELETE", "/v1/jobs/"), ("GET", "/nothing/"), ("GET", "//x/")],
+        [
+            ("POST", "/v1/classify/"),
+            ("DELETE", "/v1/jobs/"),
+            ("GET", "/nothing/"),
+            ("GET", "/v1//jobs/"),
+        ],
     )
     def test_is_an_unknown_path_where_a_call_changes_something_or_there_is_none(
         self, world: World, method: str, path: str
