@@ -190,7 +190,7 @@ def parse_ref(text: str, *, field: str = "classifier_id") -> ClassifierRef:
     if match is None:
         message = "must be an id, a name, name@v3 or name@alias"
         raise InvalidRequest(
-            f"{field} {message}", fields=(FieldError(field=field, message=message),)
+            f"{field}: {message}", fields=(FieldError(field=field, message=message),)
         )
     version = match["version"]
     name = match["name"]

@@ -22,7 +22,7 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.normal_form import LabelSpellings
 from shared.ports import ObjectStore
 from shared.types import DEFAULT_KEY, ClassifyRequest, Example, Item, Media, Threshold, TrainRequest
-from shared.validation import inner, refuse
+from shared.validation import found_by, inner, refuse
 
 
 def resolved(
@@ -186,8 +186,9 @@ def _trainable(
     record: Classifier | None = None
     if unresolved.classifier is not None:
         ref = parse_ref(unresolved.classifier)
-        record = records.own(account, ref)
-        version = record.find(ref)
+        with found_by("classifier_id"):
+            record = records.own(account, ref)
+            version = record.find(ref)
         if version.number != record.latest.number:
             refuse(
                 "classifier_id",
@@ -196,10 +197,12 @@ def _trainable(
             )
     if unresolved.base is not None:
         ref = parse_ref(unresolved.base, field="from")
-        other = records.own(account, ref)
+        with found_by("from"):
+            other = records.own(account, ref)
+            base = other.find(ref)
         if record is not None and record.id != other.id:
             refuse("from", "is a version of another classifier than `classifier_id`; send only one")
-        record, version = other, other.find(ref)
+        record, version = other, base
     assert record is not None  # one of both is given where nothing is created
     return record, version
 
@@ -288,8 +291,9 @@ def _with_classifier(
     if unresolved.classifier is None:
         return unresolved.request
     ref = parse_ref(unresolved.classifier)
-    record = records.usable(account, ref)
-    version = record.find(ref)
+    with found_by("classifier_id"):
+        record = records.usable(account, ref)
+        version = record.find(ref)
     _check_model(unresolved.model, record, version, catalogue)
     changes: dict[str, object] = {"model": version.model, "classifier": record.weights(version)}
     threshold = unresolved.request.threshold

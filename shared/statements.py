@@ -160,11 +160,16 @@ class Statements:
         if free_tokens is not None and not page.free:
             return self.grant(account, Grant(id=FREE_TOKENS, tokens=free_tokens, at=self.clock()))
         new = self._not_in(account, page, waiting)
-        charged = page.charged + sum(row.tokens for each in new for row in each.rows)
-        return Balance(granted=page.granted, charged=charged, free=page.free)
+        return _balance(page, [row for each in new for row in each.rows])
 
     def rows(self, account: str, *, first: str, last: str) -> tuple[UsageRow, ...]:
         """The usage from one hour to another, both included, up to this moment."""
+        return self.read(account, first=first, last=last)[1]
+
+    def read(
+        self, account: str, *, first: str, last: str, free_tokens: int | None = None
+    ) -> tuple[Balance, tuple[UsageRow, ...]]:
+        """What `balance` and `rows` give, of one moment and with each object read once."""
         waiting = list(self.waiting(account))
         rows: list[UsageRow] = []
         newest: StatementPage | None = None
@@ -173,9 +178,12 @@ class Statements:
             if page.closed_at is not None and hour_of(page.closed_at) < first:
                 break  # what a page holds has ended before it was closed
             rows += page.rows
-        new = self._not_in(account, newest or StatementPage(number=0, opened_at=0), waiting)
-        rows += [row for each in new for row in each.rows]
-        return added_up(row for row in rows if first <= row.hour <= last)
+        page = newest or StatementPage(number=0, opened_at=0)
+        new = [row for each in self._not_in(account, page, waiting) for row in each.rows]
+        used = added_up(row for row in (*rows, *new) if first <= row.hour <= last)
+        if free_tokens is not None and not page.free:
+            return self.balance(account, free_tokens=free_tokens), used
+        return _balance(page, new), used
 
     def pages(self, account: str) -> Iterator[StatementPage]:
         """The pages of an account, newest first."""
@@ -245,3 +253,9 @@ class Statements:
     def _read(self, name: str) -> tuple[StatementPage, str]:
         stored = self.store.get(name)
         return decode(StatementPage, stored.data), stored.etag
+
+
+def _balance(page: StatementPage, waiting: Sequence[UsageRow]) -> Balance:
+    """The balance after the newest page and the rows of charges that wait to be added to it."""
+    charged = page.charged + sum(row.tokens for row in waiting)
+    return Balance(granted=page.granted, charged=charged, free=page.free)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from shared.errors import FieldError, InvalidRequest, PigeonholeError
+from shared.errors import FieldError, InvalidRequest, NotFound, PigeonholeError
 
 MAX_SHOWN = 20  # errors listed per request; the detail says how many more there are
 KEYED = frozenset({"aliases", "descriptions", "examples", "labels", "metadata", "threshold"})
@@ -71,6 +72,21 @@ def refuse(
     """
     fields = (FieldError(field=field, message=message),)
     raise error(f"{field}: {message}", fields=fields, **more)
+
+
+@contextmanager
+def found_by(field: str) -> Iterator[None]:
+    """Let a NotFound of the block name the field that has the reference.
+
+    Raises:
+        NotFound: What the block looks up is not there.
+    """
+    try:
+        yield
+    except NotFound as exc:
+        if exc.fields:
+            raise
+        refuse(field, exc.detail, NotFound)
 
 
 def refuse_lone_surrogates(body: object, *, schema_checks: str | None = None) -> None:

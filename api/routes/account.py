@@ -12,8 +12,9 @@ from api.http import middleware
 from api.http.json_response import reply
 from api.openapi.model import Operation
 from api.schemas.account import AccountLimits, AccountObject, RateObject, RateStatus, UsedTokens
+from api.services.caller import Caller
 from api.services.quotas import Quota
-from shared.statements import Statements
+from shared.statements import Balance, Statements
 from shared.tiers import RateClass
 from shared.usage import hour_of
 
@@ -45,6 +46,7 @@ def blueprint(services: Services) -> Blueprint:
         caller = middleware.caller()
         record, tier = authenticator.account(caller.account), caller.tier
         found = [quotas.look(caller, rate_class) for rate_class in _CLASSES]
+        balance, used = _read(statements, caller, datetime.fromtimestamp(clock(), UTC))
         return reply(
             AccountObject(
                 id=caller.account,
@@ -60,10 +62,8 @@ def blueprint(services: Services) -> Blueprint:
                     free_tokens=tier.free_tokens,
                     cache_s=tier.cache_s or cache_ttl_s,
                 ),
-                balance=None
-                if tier.free_tokens is None
-                else statements.balance(caller.account, free_tokens=tier.free_tokens).left,
-                used=_used(statements, caller.account, datetime.fromtimestamp(clock(), UTC)),
+                balance=None if tier.free_tokens is None else balance.left,
+                used=used,
                 rates=[status for quota in found if quota for status in _statuses(quota)],
             )
         )
@@ -71,11 +71,16 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def _used(statements: Statements, account: str, now: datetime) -> UsedTokens:
-    """The tokens of the day and of the month."""
+def _read(statements: Statements, caller: Caller, now: datetime) -> tuple[Balance, UsedTokens]:
+    """The balance, and the tokens of the day and of the month."""
     today = now.replace(hour=0)
-    rows = statements.rows(account, first=hour_of(today.replace(day=1)), last=hour_of(now))
-    return UsedTokens(
+    balance, rows = statements.read(
+        caller.account,
+        first=hour_of(today.replace(day=1)),
+        last=hour_of(now),
+        free_tokens=caller.tier.free_tokens,
+    )
+    return balance, UsedTokens(
         today=sum(row.tokens for row in rows if row.hour >= hour_of(today)),
         month=sum(row.tokens for row in rows),
     )

@@ -31,7 +31,7 @@ _operation = partial(
     method="post",
     scope="classify",
     tag="Classify",
-    headers={200: ("X-Tokens-Used", *CACHED)},
+    headers={200: ("X-Tokens-Used", "X-Engine", *CACHED)},
     problems=(400, 402, 404, 504),
 )
 _TEXTS = ["The parcel never arrived.", "My card was charged twice."]
@@ -69,7 +69,8 @@ def blueprint(services: Services) -> Blueprint:
 
     def answered(parse: Parse, render: Render) -> Response:
         with services.slots.one(), own_fields(classer_texts.own_error):
-            data = body.parse(json_body.data(max_bytes=settings.max_body_bytes))
+            sent = json_body.data(max_bytes=settings.max_body_bytes)
+            data = body.parse(sent, schema_checks="texts")
             if not isinstance(data, dict):
                 refuse("body", "must be a JSON object")
             parsed = parse(cast("dict[str, object]", data), default_model=services.default_model)
@@ -86,9 +87,9 @@ def blueprint(services: Services) -> Blueprint:
             if request.classifier is not None:
                 services.uses.count(request.classifier.account, request.classifier.classifier_id)
             model = model_header(request, resolve.catalogue, result)
-            return reply(
-                rendered.body, headers={**rendered.headers, **cache_headers(result), **model}
-            )
+            headers = {**rendered.headers, **cache_headers(result), **model}
+            headers["X-Engine"] = request.engine or "embedding"
+            return reply(rendered.body, headers=headers)
 
     @routes.post("/v1/classify/batch")
     def classify_texts() -> Response:

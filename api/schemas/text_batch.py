@@ -12,6 +12,7 @@ from api.schemas.example_file import with_file
 from shared.dialects.classer_request import (
     LabelsFields,
     TagFields,
+    Urgency,
     read,
     request_of,
     threshold_of,
@@ -33,6 +34,9 @@ class NewTextBatchBody(LabelsFields, TagFields):
 
     mode: Literal["single", "multi"] | None = Field(
         None, description="`single` (default): the best label; `multi`: those above `threshold`."
+    )
+    priority: Urgency | None = Field(
+        None, description="Accepted as in calls; a batch always runs behind the calls that wait."
     )
     cache: bool | None = Field(
         None,
@@ -140,7 +144,10 @@ def result_lines(lines: Iterable[dict[str, Any]], *, multi: bool) -> Iterator[by
 
 def _result(line: dict[str, Any], multi: bool) -> dict[str, Any]:
     if "error" in line:
-        return {"error": line["error"]["message"]}
+        error = line["error"]
+        field = error["param"]
+        named = field is None or error["message"].startswith(field)
+        return {"error": error["message"] if named else f"{field}: {error['message']}"}
     tokens = line["tokens"]
     if not multi:
         confidence = round(line["score"], _DECIMALS)

@@ -58,6 +58,9 @@ class LabelsFields(Schema):
     )
 
 
+Urgency = Literal["standard", "fast"]
+
+
 class InputFields(LabelsFields):
     """What is classified beside a text, and how."""
 
@@ -66,7 +69,12 @@ class InputFields(LabelsFields):
         description="An image, or a list of images of one thing: URLs, base64 or data URIs.",
     )
     file: str | None = Field(None, description="A PDF or DOCX: a URL, base64 or a data URI.")
-    priority: Literal["standard", "fast"] | None = Field(
+    model: str | None = Field(
+        None,
+        description="A model by name, such as one that reads images for a scan. By default, the "
+        "service chooses one.",
+    )
+    priority: Urgency | None = Field(
         None, description="`fast` goes before the `standard` calls that wait (default)."
     )
     cache: bool | None = Field(
@@ -155,8 +163,9 @@ def request_of(
         LabelLimitExceeded: It has too many labels.
     """
     labels = () if fields.classifier is not None else _labels(fields)
+    model = fields.model if isinstance(fields, InputFields) else None
     request = ClassifyRequest(
-        model=default_model,
+        model=model or default_model,
         items=items,
         questions=(Question(labels=labels),) if labels else (),
         multi_label=threshold is not None or len(labels) == 1,
@@ -169,6 +178,7 @@ def request_of(
     return UnresolvedRequest(
         request=request,
         classifier=fields.classifier,
+        model=model,
         priority=Priority.FAST if priority == "fast" else Priority.STANDARD,
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shared.dialects.classer_request import own_error
 from shared.dialects.protocol import Rendered
+from shared.errors import PigeonholeError
 from shared.messages import error_of
 from shared.schema_base import Schema
 from shared.types import Answer, ClassifyRequest, ClassifyResult
@@ -163,7 +164,7 @@ def _several(
     results = []
     for index, answers in enumerate(result.answers):
         if index in failed:
-            error = own_error(failed[index], texts=True).detail
+            error = _said_of(index, failed[index], request)
             results.append({**nothing, "tokens": 0, "error": error, "cache": {"hit": False}})
             continue
         results.append({
@@ -179,6 +180,15 @@ def _several(
         "latency_ms": round(result.latency_ms, 1),
     }
     return Rendered(body=body, headers={"X-Tokens-Used": str(tokens)})
+
+
+def _said_of(index: int, error: PigeonholeError, request: ClassifyRequest) -> str:
+    """What is wrong with one of several texts, or with the media beside all of them."""
+    if not error.fields and (media := request.shared_media) is not None:
+        return f"{'image' if media.file is None else 'file'}: {error.detail}"
+    if not error.fields:
+        return f"texts[{index}]: {error.detail}"
+    return own_error(error, texts=True).detail
 
 
 def _visual(result: ClassifyResult, index: int) -> dict[str, int]:

@@ -21,6 +21,7 @@ from shared.dialects.classer_request import (
 from shared.dialects.requested import UnresolvedRequest
 from shared.errors import FieldError, InvalidRequest, PigeonholeError
 from shared.messages import failure_of
+from shared.schema_base import complete
 from shared.types import FailedItem, Item
 
 MAX_TEXTS = 1000
@@ -83,9 +84,10 @@ def _parsed(
 ) -> UnresolvedRequest:
     items, refused = [], []
     for index, text in enumerate(body.texts):
-        items.append(Item(text=text if isinstance(text, str) else ""))
-        if not isinstance(text, str):
-            refused.append(FailedItem(index=index, failure=failure_of(_no_text(index))))
+        fault = _fault(text)
+        items.append(Item(text=text if isinstance(text, str) and fault is None else ""))
+        if fault is not None:
+            refused.append(FailedItem(index=index, failure=failure_of(_no_text(index, fault))))
     return request_of(
         body,
         default_model=default_model,
@@ -97,6 +99,17 @@ def _parsed(
     )
 
 
-def _no_text(index: int) -> InvalidRequest:
-    fault = FieldError(field=f"input[{index}].text", message="must be a string")
+def _fault(text: object) -> str | None:
+    """What is wrong with a text that no worker can be handed."""
+    if not isinstance(text, str):
+        return "must be a string"
+    try:
+        complete(text)
+    except PydanticCustomError:
+        return "has half of a surrogate pair; send complete characters"
+    return None
+
+
+def _no_text(index: int, message: str) -> InvalidRequest:
+    fault = FieldError(field=f"input[{index}].text", message=message)
     return InvalidRequest(f"{fault.field}: {fault.message}", fields=(fault,))

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from shared.dialects import classer_response, classer_texts
 from shared.dialects.classer_response import (
     ClassifyTextAnswer,
     ClassifyTextsAnswer,
     TagAnswer,
     TagTextsAnswer,
 )
+from shared.errors import UnreadableInput
+from shared.messages import failure_of
+from shared.types import ClassifyResult, FailedItem, Usage
 from tests.api.conftest import World
 from tests.problems import assert_problem
 
@@ -63,23 +67,48 @@ def test_tags_are_the_labels_above_the_threshold_the_best_first(client: FlaskCli
 
 
 def test_each_of_several_texts_has_its_answer_or_its_error(client: FlaskClient):
-    body = {"texts": ["red", "", 7, "green"], "labels": LABELS}
+    body = {"texts": ["red", "", 7, "green", "half \ud800"], "labels": LABELS}
 
     answer = client.post("/v1/classify/batch", json=body)
 
     found = answer.get_json()
     ClassifyTextsAnswer.model_validate(found, strict=True)
     results = found["results"]
-    assert [each["label"] is None for each in results] == [False, True, True, False]
+    assert [each["label"] is None for each in results] == [False, True, True, False, True]
     assert [each.get("error", "").partition(":")[0] for each in results] == [
         "",
         "texts[1]",
         "texts[2]",
         "",
+        "texts[4]",
     ]
-    assert [each["tokens"] for each in results] == [1, 0, 0, 1]
+    assert [each["tokens"] for each in results] == [1, 0, 0, 1, 0]
     assert found["total_tokens"] == 2 + 3
     assert answer.headers["X-Tokens-Used"] == "5"
+    assert answer.headers["X-Engine"] == "embedding"
+
+
+@pytest.mark.parametrize(
+    ("media", "place"),
+    [({"file": "JVBERi0="}, "file"), ({"image": "aGk="}, "image"), ({}, "texts[0]")],
+)
+def test_the_error_of_a_text_names_what_a_worker_could_not_read(media: dict[str, str], place: str):
+    body = {"texts": ["red"], "labels": LABELS, **media}
+    request = classer_texts.parse_classify(body, default_model="tiny").request
+    unread = FailedItem(index=0, failure=failure_of(UnreadableInput("is broken")))
+    result = ClassifyResult(answers=((),), usage=Usage(), failed=(unread,))
+
+    results = classer_response.texts_classified(request, result).body["results"]
+
+    assert results[0]["error"] == f"{place}: is broken"
+
+
+def test_a_model_may_be_named(client: FlaskClient):
+    body = {"text": "red", "labels": LABELS}
+
+    assert client.post("/v1/classify", json={**body, "model": "tiny"}).status_code == 200
+    unknown = client.post("/v1/tag", json={**body, "model": "nothing"})
+    assert_problem(unknown, 400, "INPUT_MODEL_NOT_FOUND", field="model")
 
 
 def test_each_of_several_texts_has_its_tags(client: FlaskClient):
@@ -118,7 +147,7 @@ SEVERAL = ("/v1/classify/batch", "/v1/tag/batch")
         ({"labels": ["red", " "]}, 422, "VALIDATION_ERROR", "labels[1]"),
         ({"labels": [str(i) for i in range(201)]}, 400, "INPUT_LABEL_LIMIT_EXCEEDED", "labels"),
         ({"classifier": "desk"}, 422, "VALIDATION_ERROR", "labels"),
-        ({"labels": None, "classifier": "desk"}, 404, "RESOURCE_NOT_FOUND", None),
+        ({"labels": None, "classifier": "desk"}, 404, "RESOURCE_NOT_FOUND", "classifier"),
         ({"examples": [{"text": "a", "label": "red"}]}, 422, "VALIDATION_ERROR", "examples"),
         ({"examples": {"pink": ["a"]}}, 422, "VALIDATION_ERROR", "examples[pink]"),
         ({"descriptions": {"pink": "a"}}, 422, "VALIDATION_ERROR", "descriptions[pink]"),

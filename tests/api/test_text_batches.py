@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.schemas.text_batch import result_lines
 from tests.api.conftest import SETTINGS, World, make_world
 from tests.problems import assert_problem
 from workers.keeper.deletion_limit import DeletionLimit
@@ -133,7 +135,8 @@ def test_a_batch_of_another_account_is_not_found(world: World, client: FlaskClie
         ({"mode": "multi", "threshold": 2}, 422, "threshold"),
         ({"text": "red"}, 422, "text"),
         ({"image": "iVBORw0KGgo="}, 422, "image"),
-        ({"labels": None, "classifier": "nothing"}, 404, None),
+        ({"labels": None, "classifier": "nothing"}, 404, "classifier"),
+        ({"priority": "now"}, 422, "priority"),
     ],
 )
 def test_what_is_wrong_is_refused_at_once(
@@ -164,3 +167,22 @@ def test_a_batch_expires_like_its_texts_and_once_started_like_its_job():
     now[0] = 1e9 + SETTINGS.file_retention_s + 1
     assert kept() == set()
     assert expire_text_batches(world.store, now=now[0], limit=DeletionLimit("few", wait_s=1)) == 2
+
+
+def test_the_line_of_a_failed_text_names_its_field():
+    def line(number: int, message: str, param: str | None) -> dict[str, Any]:
+        return {"line": number, "error": {"message": message, "param": param}}
+
+    lines = [
+        line(1, "is null: there is no text", "text"),
+        line(2, "text: has too many tokens", "text"),
+        line(3, "is not valid JSON", None),
+    ]
+
+    errors = [json.loads(each)["error"] for each in result_lines(lines, multi=False)]
+
+    assert errors == [
+        "text: is null: there is no text",
+        "text: has too many tokens",
+        "is not valid JSON",
+    ]

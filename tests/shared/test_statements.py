@@ -57,6 +57,34 @@ def test_a_charge_counts_before_and_after_it_is_posted(books: Statements):
     assert list(books.store.list(object_keys.CHARGES)) == []
 
 
+@pytest.mark.parametrize("posted", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_balance_and_usage_come_of_one_read(
+    books: Statements, clock: Clock, monkeypatch: pytest.MonkeyPatch, posted: bool, closed: bool
+):
+    books.balance(ME, free_tokens=100)
+    if closed:
+        clock.now += 2 * 86400.0  # the next change closes the page
+    books.charge(ME, a_charge("job_a", 7))
+    post_charges(books)
+    books.charge(ME, a_charge("job_b", 8))
+    if posted:
+        post_charges(books)
+    expected = books.balance(ME, free_tokens=100), all_rows(books)
+    names: list[str] = []
+    get = books.store.get
+    monkeypatch.setattr(books.store, "get", lambda name: names.append(name) or get(name))
+
+    assert books.read(ME, first="0", last="9", free_tokens=100) == expected
+    assert expected[0].left == 85
+    assert len(names) == len(set(names))
+
+
+def test_a_first_read_grants_the_free_tokens(books: Statements):
+    assert books.read(ME, first="0", last="9", free_tokens=50)[0].left == 50
+    assert books.balance(ME).left == 50
+
+
 def test_a_charge_that_is_written_again_after_it_was_posted_changes_nothing(books: Statements):
     for _ in range(3):
         books.charge(ME, a_charge("job_a", 7))

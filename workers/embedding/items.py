@@ -270,7 +270,7 @@ class _Look:
             hint = (
                 "judge it by its pages (file_by)"
                 if self.model.images is not None
-                else "name a model that reads images"
+                else "name a model that reads images (model)"
             )
             raise UnreadableInput(f"has no text, as a scan has none: {hint}")
         if by == "pages" and not has_images:
