@@ -51,6 +51,7 @@ class Stack:
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
+        self.host = HOST
         self.redis_port = free_port()
         self.port = free_port()
         (folder / "redis").mkdir(parents=True, exist_ok=True)
@@ -147,7 +148,7 @@ class Stack:
         **headers: str,
     ) -> Answer:
         """One HTTP call with the stack's key; `headers` with `_` for `-`."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()

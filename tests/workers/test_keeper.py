@@ -64,6 +64,19 @@ def test_it_rings_where_work_waits_and_nobody_attends(
     assert rung == [QUEUE]
 
 
+@pytest.mark.slow
+def test_it_rings_once_for_each_worker_of_the_queue(bench: Bench, keeper: Keeper, rung: list[str]):
+    for member, queues in (("w1", (QUEUE,)), ("w2", (QUEUE, "control")), ("w3", ("control",))):
+        report = WorkerReport(device="cpu", queues=queues, models=())
+        bench.ledger.report("worker", member, encode(report), ttl_s=60)
+    bench.submit()
+    time.sleep(0.55)
+
+    tick(keeper)
+
+    assert rung == [QUEUE, QUEUE]
+
+
 def test_it_returns_what_a_dead_worker_held(bench: Bench, keeper: Keeper):
     bench.submit()
     bench.claim(lease_s=0)

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -49,7 +49,7 @@ from workers.keeper.drift_watch import DriftWatch
 from workers.keeper.job_recovery import adopt
 from workers.keeper.orphan_gc import sweep
 from workers.keeper.periodic import Chore
-from workers.keeper.queue_failover import reroute
+from workers.keeper.queue_failover import reroute, workers_of_queues
 from workers.keeper.retention import (
     expire_call_records,
     expire_deliveries,
@@ -65,6 +65,7 @@ from workers.outbound_http.client import Outbound
 
 log = Log("keeper")
 _TICK_S = 1.0
+_MAX_BELLS = 8  # that a queue may hold (`lua/prelude.lua`)
 _STILL_S = 30.0  # an iteration waits for Redis, at most some seconds for each queue
 _SUSPEND_EVERY_S = 3.0  # one listing, and a second one if an account was suspended
 _DELIVER_EVERY_S = 2.0  # each run lists a prefix, which object stores charge for
@@ -178,8 +179,7 @@ class Keeper:
             if reaped.expired:
                 log.warning("keeper.reaped", leases=reaped.expired)
                 metrics.REAPED.inc(reaped.expired)
-            for queue in reaped.ring:
-                self.doorbell.ring(queue)
+            self._ring(reaped.ring)
         self._audit.start_if_due()
         self._webhooks.start_if_due()
         self._charges.start_if_due()
@@ -191,6 +191,15 @@ class Keeper:
         self._deletions.start_if_due()
         self._files.start_if_due()
         self._sweep.start_if_due()
+
+    def _ring(self, queues: Sequence[str]) -> None:
+        """Ring for waiting work, once for each worker of its queue: busy workers take doorbells,
+        too, so with one doorbell at a time the idle ones would begin one after the other.
+        """
+        workers = workers_of_queues(self.ledger) if queues else {}
+        for queue in queues:
+            for _ in range(max(1, min(workers.get(queue, 0), _MAX_BELLS))):
+                self.doorbell.ring(queue)
 
     def settle(self, *, timeout_s: float) -> None:
         """Wait for the running chores, at most `timeout_s` each."""

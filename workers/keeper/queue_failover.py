@@ -6,6 +6,8 @@ of a better device come back, the waiting work is moved. Work that no live worke
 
 from __future__ import annotations
 
+from collections import Counter
+
 from shared.member_reports import WorkerReport
 from shared.messages import on_every_device
 from shared.ports import Ledger
@@ -13,6 +15,16 @@ from shared.telemetry import Log
 
 log = Log("reroute")
 _WORKER = "worker"
+
+
+def workers_of_queues(ledger: Ledger) -> Counter[str]:
+    """How many live workers consume each queue.
+
+    Raises:
+        BrokerUnavailable: Redis is unavailable.
+    """
+    reports = map(WorkerReport.model_validate_json, ledger.reports(_WORKER).values())
+    return Counter(queue for report in reports for queue in report.queues)
 
 
 def reroute(ledger: Ledger) -> int:
@@ -27,10 +39,7 @@ def reroute(ledger: Ledger) -> int:
     queues = ledger.queues()
     if not queues:
         return 0
-    reports = ledger.reports(_WORKER).values()
-    consumed = {
-        queue for report in reports for queue in WorkerReport.model_validate_json(report).queues
-    }
+    consumed = workers_of_queues(ledger)
     moved = 0
     for queue in queues:
         best = next((each for each in on_every_device(queue) if each in consumed), queue)

@@ -9,7 +9,7 @@ rows that never ran. An end that runs again writes the same files.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from shared.output_names import FileKind
 from shared.ports import Buckets, ObjectStore
 from shared.telemetry import Log
 from shared.types import Failure, Usage
+from workers.concurrent_map import concurrent_map
 from workers.handlers.batch import completed_rows as done_rows
 from workers.handlers.batch import output_columns
 from workers.handlers.batch.byte_pieces import PieceStream
@@ -131,14 +132,13 @@ class OutputAssembler:
     def _reports(
         self, job: Job, numbers: Sequence[int], check: Callable[[], object]
     ) -> Iterator[PartReport]:
-        for number in numbers:
-            yield report_of(self.store, job, number)
+        yield from concurrent_map(partial(report_of, self.store, job), numbers)
         check()
 
     def tidy(self, job: Job) -> None:
         """Delete what only served the work."""
-        for name in list(self.store.list(object_keys.parts(job.account, job.id))):
-            self.store.delete(name)
+        names = list(self.store.list(object_keys.parts(job.account, job.id)))
+        deque(concurrent_map(self.store.delete, names), 0)
 
     def _lines(
         self, job: Job, parts: Sequence[tuple[int, PartReport]], *, errors: bool

@@ -10,9 +10,11 @@ next line, so parts of train requests run one at a time.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -32,6 +34,7 @@ from shared.ports import Claim, Doorbell, FinishedPart, Ledger, ObjectStore
 from shared.telemetry import Log
 from shared.types import Usage
 from workers.balance_check import BalanceCheck
+from workers.concurrent_map import concurrent_map
 from workers.embedding.loaded_model import LoadedModel
 from workers.handlers.batch import completed_rows as done_rows
 from workers.handlers.batch import part_rows
@@ -154,22 +157,26 @@ class BatchPlanner:
         parts, read = plan.parts, plan.rows_read
         with self.reader.open(job, body) as file:
             rows = _left(self.reader.rows(file, body, skip=read), read, done, repeated, hold)
-            for _ in range(window):
-                hold.check()
-                lines: list[bytes] = []
-                held, last = 0, read
-                for row in _bounded(rows, plan.rows_per_part):
-                    lines.append(part_rows.dumps([row]))
-                    held, last = held + len(lines[-1]), row.number
-                    if held >= _HELD_BYTES:
-                        break
-                if not lines:
-                    read = plan.rows_in_file
-                    break
-                name = object_keys.part_rows(job.account, job.id, parts)
-                self.store.put(name, b"".join(lines))
-                parts += 1
-                read = last + 1
+
+            def next_parts() -> Iterator[tuple[str, bytes]]:
+                nonlocal parts, read
+                for _ in range(window):
+                    hold.check()
+                    lines: list[bytes] = []
+                    held, last = 0, read
+                    for row in _bounded(rows, plan.rows_per_part):
+                        lines.append(part_rows.dumps([row]))
+                        held, last = held + len(lines[-1]), row.number
+                        if held >= _HELD_BYTES:
+                            break
+                    if not lines:
+                        read = plan.rows_in_file
+                        return
+                    yield object_keys.part_rows(job.account, job.id, parts), b"".join(lines)
+                    parts += 1
+                    read = last + 1
+
+            deque(concurrent_map(lambda part: self.store.put(*part), next_parts()), 0)
         cut = plan.model_copy(update={"parts": parts, "rows_read": read})
         try:
             self.store.put(object_keys.plan(job.account, job.id), encode(cut), if_match=etag)
@@ -206,13 +213,14 @@ class BatchPlanner:
     def _finished(self, job: Job, results: list[int]) -> dict[int, FinishedPart]:
         """Parts with results of which the ledger, being new, knows nothing."""
         known = self.ledger.outcomes(job.id)
+        unknown = [number for number in results if f"part:{number}" not in known]
         found = {}
-        for number in results:
-            if f"part:{number}" not in known:
-                report = report_of(self.store, job, number).short
-                found[number] = FinishedPart(
-                    outcome=encode(report), completed=report.completed, failed=report.failed
-                )
+        reports = concurrent_map(partial(report_of, self.store, job), unknown)
+        for number, whole in zip(unknown, reports, strict=True):
+            report = whole.short
+            found[number] = FinishedPart(
+                outcome=encode(report), completed=report.completed, failed=report.failed
+            )
         return found
 
 
