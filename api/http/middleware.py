@@ -69,6 +69,8 @@ def install(
             if quota.hold_s:
                 request.environ[HOLD_S] = quota.hold_s
             limits.end(quota)
+        elif "caller" in g and (shown := limits.shown(g.caller)) is not None:
+            response.headers.update(rate_headers(shown))
         route = request.url_rule.rule if request.url_rule else "none"
         seconds = time.perf_counter() - g.began
         metrics.count(

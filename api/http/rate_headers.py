@@ -32,7 +32,7 @@ def rate_headers(quota: Quota) -> dict[str, str]:
     for name, limit, count, wait_s in limits:
         if limit is None:
             continue
-        left, reset_s = max(0, limit - count), math.ceil(wait_s or state.reset_s)
+        left, reset_s = max(0, limit - count), math.ceil(wait_s or state.reset_s) if count else 0
         policies.append(f'"{name}";q={limit};w={WINDOW_S}')
         states.append(f'"{name}";r={left};t={reset_s}')
         headers[f"X-RateLimit-Limit-{name.capitalize()}"] = str(limit)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from api.services.caller import Caller
 from api.services.token_estimate import estimated_tokens, rate_class_of
@@ -38,9 +39,12 @@ HOLD_S = 2.0
 """A refusal that follows another one within this time is held back for as long, or until the call
 would fit, so that clients that ignore `Retry-After` cannot call faster: 200 that did took both of
 two cores from all others."""
+STATE_KEPT_S = 1.0
+"""An answer to a call without a count of its own shows a state of at most this age."""
 _LEASE_MARGIN_S = 10.0  # from the end of the wait of a call to the end of its response
 
 _RateKey = tuple[str, RateClass, Rate]
+_State = TypeVar("_State", RateState, RateState | None)
 
 
 @dataclass(kw_only=True)
@@ -59,6 +63,7 @@ class Quota:
 
 
 _current: ContextVar[Quota | None] = ContextVar("quota", default=None)
+_rate_class: ContextVar[RateClass] = ContextVar("rate_class", default="zero_shot")
 
 
 def current() -> Quota | None:
@@ -69,6 +74,12 @@ def current() -> Quota | None:
 def begin_request() -> None:
     """Forget the quota of the request before."""
     _current.set(None)
+    _rate_class.set("zero_shot")
+
+
+def concerns(rate_class: RateClass) -> None:
+    """Tell the class of the request, for its answer if it ends before it is counted."""
+    _rate_class.set(rate_class)
 
 
 def set_used_tokens(tokens: int) -> None:
@@ -100,6 +111,7 @@ class Quotas:
         self._some_ended = threading.Event()
         self._refusals: OrderedDict[_RateKey, tuple[float, int, RateState]] = OrderedDict()
         self._refused_at: OrderedDict[str, float] = OrderedDict()  # by subject: its last refusal
+        self._states: OrderedDict[_RateKey, tuple[float, RateState | None]] = OrderedDict()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -180,9 +192,26 @@ class Quotas:
         rate = caller.tier.rate(rate_class)
         if rate == Rate():
             return None
-        subject = caller.rate_subject or caller.account
-        demand = RateDemand(subject=subject, rate_class=rate_class, rate=rate, requests=0)
-        return Quota(demand=demand, state=self._limiter.admit(demand))
+        demand = _look_of(caller, rate_class, rate)
+        return Quota(demand=demand, state=self._noted(demand, self._limiter.admit(demand)))
+
+    def shown(self, caller: Caller) -> Quota | None:
+        """The state of the limits for the answer to a request that counted nothing; None: it has
+        none, or Redis is unavailable. Costs a round trip in every `STATE_KEPT_S` at most.
+        """
+        rate_class = _rate_class.get()
+        rate = caller.tier.rate(rate_class)
+        if rate == Rate():
+            return None
+        demand = _look_of(caller, rate_class, rate)
+        at, state = self._states.get((demand.subject, rate_class, rate), (-math.inf, None))
+        if self._monotonic() - at >= STATE_KEPT_S:
+            try:
+                state = self._limiter.admit(demand)
+            except BrokerUnavailable:
+                state = None
+            self._noted(demand, state)
+        return None if state is None else Quota(demand=demand, state=state)
 
     def end(self, quota: Quota) -> None:
         """Settle an admitted call whose response is ready."""
@@ -221,6 +250,14 @@ class Quotas:
             self._refusals[key] = until, demand.tokens, state
             if len(self._refusals) > _MAX_REFUSALS:
                 self._refusals.popitem(last=False)
+        return self._noted(demand, state)
+
+    def _noted(self, demand: RateDemand, state: _State) -> _State:
+        """Keep the state of a window for `shown`."""
+        key = demand.subject, demand.rate_class, demand.rate
+        self._states[key] = self._monotonic(), state
+        if len(self._states) > _MAX_REFUSALS:
+            self._states.popitem(last=False)
         return state
 
     def _remembered_refusal(self, demand: RateDemand) -> RateState | None:
@@ -263,6 +300,12 @@ class Quotas:
                 self.flush()
             except BrokerUnavailable as exc:
                 log.warning("quotas.not_settled", reason=exc.detail)
+
+
+def _look_of(caller: Caller, rate_class: RateClass, rate: Rate) -> RateDemand:
+    """A demand that counts nothing."""
+    subject = caller.rate_subject or caller.account
+    return RateDemand(subject=subject, rate_class=rate_class, rate=rate, requests=0)
 
 
 def _refusal(

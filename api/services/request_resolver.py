@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from api.services import quotas
 from api.services.classifiers import ClassifierService
 from api.services.files import Files
 from api.services.worker_registry import WorkerRegistry
@@ -57,6 +58,8 @@ class RequestResolver:
                 is asked.
             ModelNotFound: No running worker holds what the engine needs.
         """
+        if job_request.classifier is not None:
+            quotas.concerns("few_shot")
         request = resolved(
             job_request,
             account=account,
@@ -148,6 +151,7 @@ class RequestResolver:
             InvalidLabels: Fewer than two labels for a new classifier.
             LabelLimitExceeded: More labels than a classifier may have.
         """
+        quotas.concerns("few_shot")
         request = train_request_of(
             fields,
             account=account,

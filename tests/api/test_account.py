@@ -139,7 +139,8 @@ def test_a_revoked_key_is_refused(world: World) -> None:
     assert_problem(refused, 401, "AUTH_INVALID_API_KEY")
 
 
-def test_a_key_cannot_give_more_than_it_has(world: World) -> None:
+def test_a_key_cannot_give_more_than_it_has(redis_client: redis.Redis) -> None:
+    world = make_world(limiter=RedisRateLimiter(redis_client))
     secret, _ = create_key(
         world.store,
         name="partner",

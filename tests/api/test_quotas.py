@@ -105,6 +105,65 @@ def test_each_answer_tells_the_limits(world: World) -> None:
     assert answer.headers["X-RateLimit-Reset"] == "61"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/v1/jobs", None, 200),
+        ("GET", "/v1/account", None, 200),
+        ("GET", "/v1/nothing", None, 404),
+        ("PUT", "/v1/classify", None, 405),
+        ("POST", "/v1/classify", {"input": "a", "labels": ["x"]}, 400),
+        ("POST", "/v1/classify", {"text": "", "labels": ["x"]}, 422),
+        ("POST", "/v1/tag", {"text": "a"}, 422),
+        ("POST", "/v1/classify/batch", {"texts": []}, 422),
+        ("POST", "/v1/proxy/text-classify", {"text": 7}, 400),
+        ("POST", "/v1/proxy/text-few-shot", {}, 400),
+        ("POST", "/v1/batches", {}, 400),
+    ],
+)
+def test_an_answer_that_counts_nothing_tells_the_limits_too(
+    world: World, limiter: CountingLimiter, method: str, path: str, body: object, status: int
+) -> None:
+    client = world.client(account="small")
+    classify(client)
+
+    answers = [client.open(path, method=method, json=body) for _ in range(3)]
+
+    assert {answer.status_code for answer in answers} == {status}
+    for answer in answers:
+        assert answer.headers["RateLimit-Policy"] == '"requests";q=3;w=60, "tokens";q=100;w=60'
+        assert answer.headers["X-RateLimit-Remaining-Requests"] == "2"
+        assert answer.headers["RateLimit"].startswith('"requests";r=2;t=61')
+    assert limiter.trips == 1 + (2 * 3 if path == "/v1/account" else 0)  # which looks at both
+
+
+def test_an_untouched_limit_has_nothing_to_wait_for(world: World) -> None:
+    answer = world.client(account="small").get("/v1/jobs")
+
+    assert answer.headers["RateLimit"] == '"requests";r=3;t=0, "tokens";r=100;t=0'
+
+
+def test_an_unknown_classifier_and_its_cached_answers_show_the_limits_of_few_shot(
+    world: World,
+) -> None:
+    client = world.client(account="small")
+    unknown = client.post("/v1/classify", json={"text": "a", "classifier": "nothing"})
+
+    assert unknown.status_code == 404
+    assert unknown.headers["X-RateLimit-Limit-Requests"] == "2"
+
+
+def test_what_counts_nothing_is_answered_without_redis() -> None:
+    dead = connect(f"redis://{HOST}:{free_port()}/0", timeout_s=0.5)
+    world = make_world(limiter=RedisRateLimiter(dead), tiers=TIERS)
+    AccountStore(store=world.store).create("small", tier="small")
+
+    answer = world.client(account="small").get("/v1/jobs")
+
+    assert answer.status_code == 200
+    assert "RateLimit" not in answer.headers
+
+
 def test_a_refusal_tells_when_a_retry_works(world: World, clock: Clock) -> None:
     client = world.client(account="small")
     for _ in range(3):
