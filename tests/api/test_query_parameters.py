@@ -15,6 +15,7 @@ from tests.api.conftest import World
 from tests.problems import assert_openai_error, assert_problem
 
 CSV = b"text,label\nthe printer is on fire,team1\nwhere is my invoice,team2\n"
+DOCUMENT = document(OPERATIONS)
 
 
 def path_of(operation: Operation) -> str:
@@ -24,7 +25,7 @@ def path_of(operation: Operation) -> str:
 
 def documented(operation: Operation) -> set[str]:
     """The query parameters in the OpenAPI document."""
-    call = document(OPERATIONS)["paths"][operation.path][operation.method]
+    call = DOCUMENT["paths"][operation.path][operation.method]
     return {each["name"] for each in call["parameters"] if each["in"] == "query"}
 
 
@@ -58,7 +59,7 @@ def test_the_document_has_the_parameters_that_are_taken(operation: Operation):
     assert set(operation.query_names()) - documented(operation) == (
         set(ImportFields.model_fields) if operation.name == "importClassifier" else set()
     )  # which are described in words
-    call = document(OPERATIONS)["paths"][operation.path][operation.method]
+    call = DOCUMENT["paths"][operation.path][operation.method]
     assert {"400", "422"} & set(call["responses"])
 
 

@@ -91,13 +91,16 @@ def test_every_target_of_make_exists() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    sorted(
-        {
-            each
-            for page in PAGES
-            for each in re.findall(r"`pigeonhole-server ([^`]+)`", page.read_text())
-        }
-    ),
+    [
+        pytest.param(each, marks=pytest.mark.slow) if each == "models check" else each
+        for each in sorted(
+            {
+                each
+                for page in PAGES
+                for each in re.findall(r"`pigeonhole-server ([^`]+)`", page.read_text())
+            }
+        )
+    ],
 )
 def test_a_command_named_in_passing_exists(command: str, tmp_path: Path) -> None:
     assert cli.run(shlex.split(command), {f"{PREFIX}DATA_DIR": str(tmp_path)}) == 0
