@@ -17,6 +17,7 @@ from ops.bench import (
     nights,
     nli,
     rates,
+    scaling,
     speed,
     two_workers,
 )
@@ -37,4 +38,5 @@ if __name__ == "__main__":
     million.main(_ROWS)
     async_jobs.main()
     two_workers.main()
+    scaling.main()
     media.main()

@@ -109,6 +109,12 @@ class Cluster:
         with connect(self.settings.redis_url, timeout_s=5) as client:
             return float(client.info("memory")["used_memory"]) / 2**20
 
+    def redis_cpu_s(self) -> float:
+        """The processor time that Redis has used."""
+        with connect(self.settings.redis_url, timeout_s=5) as client:
+            info = client.info("cpu")
+        return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
+
     def objects(self) -> int:
         """How many objects are on the store."""
         root = self.folder / "objects"

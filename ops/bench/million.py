@@ -39,7 +39,7 @@ def measure(rows: int) -> None:
     """Print the rows of the table."""
     with fleet(hashing=True) as service:
         ours = service.account("bulk")
-        path = batch_runs.write_rows(service.folder / "rows.jsonl", _texts(rows))
+        path = batch_runs.write_rows(service.folder / "rows.jsonl", texts_of(rows))
         sent: list[str] = []
         with watching(lambda: _look(service)) as seen:
             sent_s = seconds(lambda: sent.append(batch_runs.upload(ours, path)))
@@ -47,7 +47,7 @@ def measure(rows: int) -> None:
         _print(rows, sent_s, took_s, path.stat().st_size / 2**20, seen)
 
 
-def _texts(rows: int) -> Iterator[str]:
+def texts_of(rows: int) -> Iterator[str]:
     """Ten words each; few are alike."""
     rng = random.Random(0)
     return (" ".join(rng.choices(WORDS, k=10)) for _ in range(rows))
