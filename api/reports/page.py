@@ -20,6 +20,7 @@ from api.schemas.run_report import RunReport
 from api.schemas.run_summary import METRICS
 from shared.retraining import HoldoutComparison
 
+SVG = "image/svg+xml"
 _MAX_CONFUSIONS = 10
 
 

@@ -8,8 +8,9 @@ from api.dependencies import Services
 from api.http import middleware
 from api.http.json_response import reply
 from api.openapi.model import CLASSIFIER_ID, TEXT, Operation, Parameter
+from api.reports.drift_plot import drift_plot
+from api.reports.page import SVG, svg_file, svg_policy
 from api.schemas.drift import DEFAULT_WINDOW, DriftAnswer, parse_window, render_drift
-from api.schemas.drift_plot import SVG, draw
 
 _WINDOW = Parameter(
     name="window",
@@ -49,7 +50,9 @@ def blueprint(services: Services) -> Blueprint:
         )
         if request.accept_mimetypes.best_match(["application/json", SVG]) == SVG:
             title = f"Drift of {record.name or record.id}, version {version.number}"
-            return Response(draw(report, title=title), content_type=SVG)
+            drawn = svg_file(drift_plot(report.days, title=title))
+            headers = {"Content-Security-Policy": svg_policy()}
+            return Response(drawn, 200, headers, content_type=SVG)
         return reply(render_drift(record, version, report))
 
     return routes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from shared.classifier_record import Classifier, Version
 from shared.drift import Drift, Measure
-from shared.drift_report import DriftReport
+from shared.drift_report import DayDrift, DriftReport
 from shared.observation import BINS, Observation
 from shared.observation_store import RETENTION_DAYS
 from shared.validation import refuse
@@ -122,17 +123,22 @@ def render_drift(record: Classifier, version: Version, report: DriftReport) -> d
         "measures": _measures(report.drift),
         "reference": None if report.reference is None else _items(report.reference),
         "observed": _items(report.observed),
-        "days": [
-            {
-                "date": each.day,
-                "items": each.observed.items,
-                "uncertain": _uncertain(each.observed),
-                "drifted": each.drift is not None and each.drift.drifted,
-                "measures": _measures(each.drift),
-            }
-            for each in report.days
-        ],
+        "days": render_days(report.days),
     }
+
+
+def render_days(days: Sequence[DayDrift]) -> list[dict[str, Any]]:
+    """The drift by day."""
+    return [
+        {
+            "date": each.day,
+            "items": each.observed.items,
+            "uncertain": _uncertain(each.observed),
+            "drifted": each.drift is not None and each.drift.drifted,
+            "measures": _measures(each.drift),
+        }
+        for each in days
+    ]
 
 
 def _measures(found: Drift | None) -> dict[str, Any] | None:

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from api.schemas.drift import DriftDay, render_days
 from api.schemas.evaluation import ConfusionMatrix, ReliabilityPoint
 from api.schemas.run import RunObject, render_run
 from api.schemas.run_summary import headline, summary
+from shared.drift_report import DayDrift
 from shared.retraining import HoldoutComparison, PredictionSummary, Run, RunStatus
 
 
@@ -24,6 +26,7 @@ class RunReport:
         alias: The alias of the live version.
         comparison: What both versions predict for the holdout; None if they were not compared.
         earlier: Runs before this one, newest first.
+        drift: The days before the run on which the champion has classified, oldest first.
     """
 
     run: Run
@@ -31,6 +34,7 @@ class RunReport:
     alias: str
     comparison: HoldoutComparison | None
     earlier: tuple[Run, ...] = ()
+    drift: tuple[DayDrift, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -89,6 +93,10 @@ class RunReportObject(BaseModel):
     learning_curve: list[CurvePoint] = Field(
         description="The runs up to this one that have compared two versions, oldest first."
     )
+    drift: list[DriftDay] = Field(
+        description="The days before the run on which the champion has classified, oldest first: "
+        "how far that differs from what it was trained and judged on."
+    )
     champion: VersionPredictions | None
     challenger: VersionPredictions | None
 
@@ -103,6 +111,7 @@ def render_report(report: RunReport, *, root: str = "") -> dict[str, Any]:
         "summary": report.summary,
         "run": render_run(report.run, root=root),
         "learning_curve": [point.model_dump(mode="json") for point in report.curve],
+        "drift": render_days(report.drift),
         "champion": compared and _predictions(compared.labels, compared.champion),
         "challenger": compared and _predictions(compared.labels, compared.challenger),
     }

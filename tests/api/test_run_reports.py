@@ -14,6 +14,10 @@ from flask.testing import FlaskClient
 
 from api.reports import page
 from api.schemas.run_report import RunReportObject
+from shared.classifier_store import ClassifierStore
+from shared.ids import ClassifierRef
+from shared.observation import DayObservations, Reference
+from shared.observation_store import ObservationStore
 from shared.retraining import (
     Decision,
     Gate,
@@ -26,6 +30,7 @@ from shared.retraining import (
 )
 from shared.retraining_store import RetrainingStore
 from tests.api.conftest import World
+from tests.api.test_drift import OTHER, USUAL
 from tests.classifiers import BEGAN, put_classifier
 from tests.problems import assert_problem
 from workers.core.promotion_gate import Predictions, Verdict, judge
@@ -132,6 +137,28 @@ class TestThePage:
         assert "60 rows: 44 to learn, 10 held out for the comparison, 3 known before" in head
         assert "the next run tries them again" in head
         assert answer.text.index("macro_f1 0.9") > len(head)
+
+    def test_shows_the_drift_of_the_days_before_the_run(
+        self, client: FlaskClient, world: World, nights: Nights, rejected: Run
+    ):
+        observations = ObservationStore(store=world.store)
+        record, _ = ClassifierStore(store=world.store).load("acme", nights.id)
+        champion = record.weights(record.find(ClassifierRef(record.id, rejected.champion, None)))
+        observations.put_reference(champion, Reference(trained=USUAL))
+        for days, counted in ((20, OTHER), (2, USUAL), (1, OTHER), (-1, OTHER)):
+            at = rejected.started_at - timedelta(days=days)
+            observations.put(champion, at, "p", DayObservations(hours={at.hour: counted}))
+
+        text = client.get(f"{RUNS}/{rejected.id}/report").text
+
+        _, _, section = text.partition("<h2>Drift by day</h2>")
+        section, _, _ = section.partition("</section>")
+        assert "Above the threshold on 1 of 2 days" in section
+        assert section.count("1000</td>") == 2
+        assert section.count("<polyline") == 3
+        drift = client.get(f"{RUNS}/{rejected.id}/report", headers=JSON).get_json()["drift"]
+        assert [day["drifted"] for day in drift] == [False, True]
+        assert client.get(f"{RUNS}/{rejected.id}/plots/drift.svg").status_code == 200
 
     def test_needs_nothing_else_and_runs_nothing(self, client: FlaskClient, rejected: Run):
         answer = client.get(f"{RUNS}/{rejected.id}/report")

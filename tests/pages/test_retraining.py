@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from shared.adapters.store_factory import store_of
+from shared.classifier_store import ClassifierStore
+from shared.observation import DayObservations
+from shared.observation_store import ObservationStore
+from shared.promotion import live_version
 from tests.pages.browser import Visit
 from tests.pages.test_dashboard import WORK_MS, view
 from tests.stack import Stack
@@ -122,8 +128,63 @@ def test_the_dashboard_shows_the_reasons_opens_the_report_and_decides(
     page.get_by_role("button", name="Roll back the last promotion").click()
     page.get_by_role("button", name="Yes").click()
     expect(page.locator("details[open]").first).to_contain_text("Rolled back")
+    expect(page.get_by_text("Last rollback:")).to_contain_text("rolled back by hand")
+    expect(page.locator("details[open] .error").first).to_contain_text("rolled back by hand")
     back = stack.call("GET", f"/v1/classifiers/{NAME}").json()["aliases"]
     assert back == {"champion": promoted["previous"], "previous": promoted["champion"]}
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"), [(360, False), (1600, True), (1280, False)], ids=["narrow", "dark", "wide"]
+)
+def test_drift_by_day_is_on_the_page_of_the_classifier_and_in_the_report(
+    stack: Stack,
+    visit: Callable[..., Visit],
+    rejected: dict[str, Any],
+    observed: None,
+    images: Path | None,
+    width: int,
+    dark: bool,
+):
+    tab = visit(width=width, dark=dark)
+    page = tab.open("/dashboard", key=stack.key)
+    view(page, f"classifiers/{rejected['classifier_id']}")
+    section = page.locator("section").filter(has=page.get_by_role("heading", name="Drift of"))
+    expect(section).to_contain_text("on 3 of 12 days")
+    plot = section.get_by_role("img", name="Drift by day")
+    assert plot.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    expect(section.get_by_role("row")).to_have_count(13)
+    tab.assert_accessible()
+    if images and width == 1280:
+        section.screenshot(path=images / "drift.png", caret="initial")
+
+    page.set_extra_http_headers({"Authorization": f"Bearer {stack.key}"})
+    runs = stack.call("GET", RUNS).json()["data"]
+    tab.open(runs[0]["report_url"])
+    expect(page.get_by_role("heading", name="Drift by day")).to_be_visible()
+    expect(page.get_by_text("Above the threshold on 3 of 12 days")).to_be_visible()
+    tab.assert_accessible()
+
+
+@pytest.fixture(scope="module")
+def observed(stack: Stack, rejected: dict[str, Any]) -> None:
+    """Twelve days of traffic of the live version, of which the last three are other; then a run."""
+    store = store_of(stack.settings)
+    record, _ = ClassifierStore(store=store).load("acme", rejected["classifier_id"])
+    live = record.weights(live_version(record, "champion"))
+    observations = ObservationStore(store=store)
+    reference = observations.reference(live)
+    assert reference is not None
+    usual = reference.whole
+    labels = dict.fromkeys(usual.labels, 0) | {"billing": usual.items}
+    for ago in range(12):
+        at = datetime.now(UTC) - timedelta(days=ago, minutes=1)
+        lot = random.Random(ago)
+        spread = {label: count + lot.randrange(20) for label, count in usual.labels.items()}
+        counted = usual.model_copy(update={"labels": labels if ago < 3 else spread})
+        hours = DayObservations(hours={at.hour: counted})
+        observations.put(live, at, "test", hours)
+    night(stack, 4)
 
 
 def _again(page: Page, at: str) -> None:

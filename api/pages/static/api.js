@@ -101,8 +101,8 @@ export async function openTab(path, type) {
 }
 
 /** The plot of a path as an image; it cannot be named by its URL, which needs the key. */
-export async function image(path, alt, { signal } = {}) {
-  const url = URL.createObjectURL(await (await send(path, { signal })).blob());
+export async function image(path, alt, options) {
+  const url = URL.createObjectURL(await (await send(path, options)).blob());
   const picture = Object.assign(document.createElement("img"), { src: url, alt, className: "chart" });
   picture.addEventListener("load", () => URL.revokeObjectURL(url));
   return picture;
@@ -128,14 +128,14 @@ export class Offer {
     return this.schemas[schema]?.properties?.[name];
   }
 
-  /** The values of a field that is one of some words. */
+  /** The values of a field that is one of some words, or a list of them. */
   values(schema, name) {
     const values = [];
     const look = (node) => {
       if (!node || typeof node !== "object") return;
       if (node.$ref) look(this.schemas[node.$ref.split("/").at(-1)]);
       values.push(...(node.enum ?? []), ...(node.const ? [node.const] : []));
-      (node.anyOf ?? node.oneOf ?? node.allOf ?? []).forEach(look);
+      [node.items, ...(node.anyOf ?? node.oneOf ?? node.allOf ?? [])].forEach(look);
     };
     look(this.field(schema, name));
     return values.filter((value) => typeof value === "string");

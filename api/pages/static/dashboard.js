@@ -9,6 +9,7 @@ import { jobView, jobsView } from "./view_jobs.js";
 import { nowView } from "./view_now.js";
 import { systemView } from "./view_system.js";
 import { usageView } from "./view_usage.js";
+import { webhookView, webhooksView } from "./view_webhooks.js";
 
 /** Of each view: its pattern, its title, what renders it, and its place in the navigation. */
 const VIEWS = [
@@ -26,6 +27,14 @@ const VIEWS = [
   },
   { at: /^classifiers\/(.+)$/, title: (ref) => `Classifier ${ref}`, render: classifierView },
   {
+    at: /^webhooks$/,
+    title: () => "Webhooks",
+    render: webhooksView,
+    link: ["#/webhooks", "Webhooks"],
+    needs: "/v1/webhooks",
+  },
+  { at: /^webhooks\/(.+)$/, title: (id) => `Webhook ${id}`, render: webhookView },
+  {
     at: /^usage$/,
     title: () => "Account",
     render: usageView,
@@ -38,8 +47,11 @@ const VIEWS = [
 let offer = null;
 let leaving = new AbortController();
 
-/** Renders the view of the address; `signal` ends what the last one started. */
-async function show({ focus = true } = {}) {
+/**
+ * Renders the view of the address; `signal` ends what the last one started. With `keep` the old
+ * content stays until the new one is there, so that the page does not jump.
+ */
+async function show({ focus = true, keep = false } = {}) {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -55,13 +67,14 @@ async function show({ focus = true } = {}) {
   byId("view-error").textContent = "";
   navigation(path);
   const place = el("div", {}, el("p", { class: "hint", role: "status" }, "Loading …"));
-  byId("view").replaceChildren(place);
+  if (!keep) byId("view").replaceChildren(place);
   if (focus) byId("title").focus();
   try {
     offer ??= await Offer.read();
     navigation(path);
-    const again = () => show({ focus: false });
+    const again = () => show({ focus: false, keep: true });
     await view.render({ place, argument, offer, signal, again, fail, title });
+    if (keep && !signal.aborted) byId("view").replaceChildren(place);
   } catch (error) {
     if (signal.aborted) return;
     place.replaceChildren();

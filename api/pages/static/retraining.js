@@ -1,8 +1,9 @@
 /** The retraining of a classifier: its schedule, and its runs with the reasons of each decision. */
 
-import { call, image, openTab } from "./api.js";
+import { call, image, openTab, sentence } from "./api.js";
 import { action, form } from "./actions.js";
-import { count, el, facts, field, moment, select, table } from "./dom.js";
+import { count, el, facts, field, moment, percent, select, table } from "./dom.js";
+import { follow } from "./live.js";
 import { progress } from "./progress.js";
 
 const PATH = "/v1/classifiers/{classifier_id}/retraining/runs";
@@ -10,20 +11,27 @@ const RUNS = 20;
 
 const digits = (value) => value.toFixed(3);
 
-/** The section of a classifier's page; null where the service does not retrain. */
-export async function retraining({ path, offer, signal, again }) {
+/** The settings of the retraining of a classifier; null if it is not retrained. */
+export async function settingsOf({ path, offer, signal }) {
   if (!offer.has(PATH)) return null;
-  const settings = await call(`${path}/retraining`, { signal }).catch((error) => {
+  return call(`${path}/retraining`, { signal }).catch((error) => {
     if (error.status === 404) return null;
     throw error;
   });
+}
+
+/** The section of a classifier's page; null where the service does not retrain. */
+export async function retraining({ path, settings, offer, signal, again }) {
+  if (!offer.has(PATH)) return null;
   const runs = settings ? (await call(`${path}/retraining/runs?limit=${RUNS}`, { signal })).data : [];
   return el("section", { class: "panel" }, el("h2", {}, "Retraining"),
+    settings?.last_rollback ? lastRollback(settings.last_rollback) : null,
     settings ? schedule(settings) : el("p", { class: "hint" }, "This classifier is not retrained."),
     schedulingForm(settings, path, again),
     settings ? controls(settings, path, again) : null,
+    settings?.active_run ? activeRun(settings.active_run, { signal, again }) : null,
     await learningCurve(runs, path, signal),
-    settings && !runs.length ? el("p", { class: "hint" }, "No run yet.") : null,
+    settings && !runs.length && !settings.active_run ? el("p", { class: "hint" }, "No run yet.") : null,
     runs.map((run, index) => runDetails(run, { path, again, open: index === 0 })));
 }
 
@@ -43,8 +51,33 @@ const schedule = (settings) => facts([
   ["Schedule", settings.schedule ? `${settings.schedule} (${settings.timezone})` : "by call only"],
   ["Next run", moment(settings.next_run_at)], ["Method", settings.method],
   ["Promote", settings.promote.replaceAll("_", " ")], ["Alias", settings.alias],
-  ["Metric of the gate", settings.gate.metric], ["Runs now", settings.active_run],
+  ["Metric of the gate", settings.gate.metric],
 ]);
+
+/** The latest time that the alias was moved back, and why. */
+const lastRollback = (rollback) => el("p", { class: "error" },
+  `Last rollback${rollback.automatic ? ", by the service" : ""}: from version ${rollback.from_version} to `,
+  `version ${rollback.to_version}, `, moment(rollback.at), `: ${rollback.reason}.`);
+
+/** How the promoted version does on feedback, against the one before. */
+const liveCheck = ({ items, correct, window, baseline, outcome }) =>
+  `${outcome}: ${correct} of ${items} correct, of ${window} to come; before ${percent(baseline)}`;
+
+/** The run that goes on, live; at its end the page shows what it has decided. */
+function activeRun(runId, { signal, again }) {
+  const phase = el("p", { role: "status" }, "A run has started.");
+  const live = el("div");
+  const watch = async () => {
+    for await (const job of follow(`v1/jobs/${runId.replace("run_", "job_")}`, signal)) {
+      const words = `A run goes on: ${job.phase ?? job.status}.`;
+      if (phase.textContent !== words) phase.textContent = words;
+      live.replaceChildren(progress(job.progress));
+    }
+    if (!signal.aborted) again();
+  };
+  watch().catch((error) => { if (!signal.aborted) phase.textContent = sentence(error); });
+  return el("div", {}, phase, live);
+}
 
 function schedulingForm(settings, path, again) {
   const cron = el("input", { value: settings?.schedule ?? "0 2 * * *", autocomplete: "off" });
@@ -98,6 +131,8 @@ function runDetails(run, { path, again, open }) {
       run.dry_run ? " (dry run)" : ""),
     run.finished_at ? null : progress({ ...run.progress, failed: 0 }),
     run.error ? el("p", { class: "error" }, run.error) : null,
+    run.rolled_back_at ? el("p", { class: "error" },
+      "Rolled back ", moment(run.rolled_back_at), `: ${run.rollback_reason}.`) : null,
     decision ? [el("h3", {}, `Decision: ${decision.outcome}`),
       el("ul", {}, decision.reasons.map((reason) => el("li", {}, reason)))] : null,
     el("p", { class: "row" },
@@ -108,7 +143,7 @@ function runDetails(run, { path, again, open }) {
       ["Champion", run.champion && `version ${run.champion}`],
       ["Challenger", run.challenger && `version ${run.challenger}`],
       ["Started by", run.trigger], ["Ended", moment(run.finished_at)],
-      ["Rolled back", moment(run.rolled_back_at)],
+      ["Live check on feedback", run.live_check && liveCheck(run.live_check)],
       ...Object.entries(run.counts).map(([name, number]) => [`Rows: ${name.replaceAll("_", " ")}`, count(number)]),
       ["Gain", test && digits(test.gain)],
       ["Interval of the gain", test?.interval && test.interval.map(digits).join(" to ")],

@@ -92,12 +92,17 @@ function dryRun(forecast) {
 
 export async function batchView({ place, argument, signal, fail }) {
   const live = el("div");
+  const controls = el("div", { class: "row" });
   const errors = el("div");
-  place.replaceChildren(el("section", { class: "panel" }, live), errors);
+  place.replaceChildren(el("section", { class: "panel" }, live, controls), errors);
   const path = `v1/batches/${argument}`;
-  const render = (batch) => live.replaceChildren(
-    el("p", {}, status(batch)), batchProgress(batch), description(batch),
-    el("div", { class: "row" }, actions(batch, render)));
+  let shown = null; // the status of the controls: a question that is being answered stays
+  const render = (batch) => {
+    live.replaceChildren(el("p", {}, status(batch)), batchProgress(batch), description(batch));
+    if (batch.status === shown) return;
+    shown = batch.status;
+    controls.replaceChildren(...actions(batch, render).filter(Boolean));
+  };
   let batch = await call(path, { signal });
   render(batch);
   if (!ENDED.has(batch.status)) {

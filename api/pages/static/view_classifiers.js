@@ -5,9 +5,10 @@ import { action, form } from "./actions.js";
 import { learningCurve } from "./charts.js";
 import { changes } from "./classifier_changes.js";
 import { comparison } from "./comparison.js";
+import { drift } from "./drift.js";
 import { count, el, facts, field, moment, percent, plural, table } from "./dom.js";
 import { evaluation } from "./evaluation.js";
-import { retraining } from "./retraining.js";
+import { retraining, settingsOf } from "./retraining.js";
 
 const MAX_EVALUATIONS = 20; // jobs looked at for the evaluations of versions
 
@@ -33,20 +34,27 @@ export async function classifiersView({ place, signal }) {
 
 export async function classifierView({ place, argument, offer, signal, again, title }) {
   const path = `v1/classifiers/${encodeURIComponent(argument)}`;
-  const [classifier, evaluations] = await Promise.all([
-    call(path, { signal }), evaluationsOf(argument, signal),
+  const [classifier, evaluations, settings] = await Promise.all([
+    call(path, { signal }), evaluationsOf(argument, signal), settingsOf({ path, offer, signal }),
   ]);
   title(`Classifier ${classifier.name ?? argument}`);
   const panel = (...children) => el("section", { class: "panel" }, children);
   const sections = [
     panel(description(classifier), learning(classifier)),
-    await retraining({ path, offer, signal, again }),
+    await retraining({ path, settings, offer, signal, again }),
+    await drift({ ref: liveRef(classifier, settings), offer, signal }),
     panel(versionTable(classifier, evaluations, path, again)),
     panel(comparison(classifier, evaluations, path)),
     panel(quality(classifier, evaluations, path, again)),
     panel(el("h2", {}, "Change"), changes(classifier, { path, again })),
   ];
   place.replaceChildren(...sections.filter(Boolean));
+}
+
+/** The version that callers get: that of the alias of the retraining, else the latest. */
+function liveRef({ classifier_id: id, aliases }, settings) {
+  const alias = settings?.alias ?? "champion";
+  return aliases[alias] ? `${id}@v${aliases[alias]}` : id;
 }
 
 function description(classifier) {

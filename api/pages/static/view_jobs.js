@@ -51,7 +51,10 @@ export async function jobsView({ place, offer, signal }) {
 export async function jobView({ place, argument, signal }) {
   const live = el("div");
   const result = el("div");
-  place.replaceChildren(el("section", { class: "panel" }, live), result);
+  const cancel = action("Cancel", async () => {
+    render(await call(`v1/jobs/${argument}`, { method: "DELETE" }));
+  }, { danger: true, confirm: "Cancel this job?" }); // not drawn anew with each state: it may ask
+  place.replaceChildren(el("section", { class: "panel" }, live, cancel), result);
   const render = (job) => {
     live.replaceChildren(
       facts([
@@ -61,10 +64,8 @@ export async function jobView({ place, argument, signal }) {
         ["Metadata", job.metadata && JSON.stringify(job.metadata)],
       ]),
       progress(job.progress),
-      job.error ? el("p", { class: "error" }, `${job.error.code}: ${job.error.detail}`) : "",
-      ENDED.has(job.status) ? "" : action("Cancel", async () => {
-        render(await call(`v1/jobs/${job.id}`, { method: "DELETE" }));
-      }, { danger: true, confirm: "Cancel this job?" }));
+      job.error ? el("p", { class: "error" }, `${job.error.code}: ${job.error.detail}`) : "");
+    cancel.hidden = ENDED.has(job.status);
   };
   const first = await call(`v1/jobs/${argument}`, { signal });
   render(first);
