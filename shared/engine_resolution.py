@@ -6,12 +6,15 @@ Which models are held is told by the caller: the API knows all living workers, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from shared.errors import BrokerUnavailable, FieldError, ModelNotFound
 from shared.model_catalogue import AutoEntry, Catalogue, ModelEntry
 from shared.types import ClassifyRequest, Engine
 from shared.validation import refuse
+
+Content = Literal["texts", "documents", "images"]
+"""What the items are, also those that are not read yet; "images" if one of them is an image."""
 
 AUTO_LABELS = 32
 """`auto` is `hybrid` for questions of no more labels."""
@@ -31,7 +34,7 @@ def with_engine(
     *,
     catalogue: Catalogue,
     holds: Holds,
-    texts_only: bool,
+    content: Content,
 ) -> ClassifyRequest:
     """The request with the engine that answers it and the models of that engine; `auto` becomes
     two models, or the English one where no worker holds both or where another engine answers.
@@ -42,7 +45,7 @@ def with_engine(
         request: with the engine that the caller names.
         catalogue: the models that there are.
         holds: whether one worker holds all of some models.
-        texts_only: whether all items are texts, also those that are not read yet.
+        content: what the items are.
 
     Raises:
         InvalidRequest: The engine cannot do what is asked, or the model is for another engine.
@@ -61,7 +64,7 @@ def with_engine(
         return _with_language(request, catalogue, holds)
     embedder = catalogue.default if named.is_nli else named
     candidates = (named,) if named.is_nli else catalogue.nli_models()
-    fault = _fault(request, engine, texts_only=texts_only)
+    fault = _fault(request, engine, content)
     if engine == "auto":
         if fault is not None or any(len(q.labels) > AUTO_LABELS for q in request.questions):
             return _embedding(request, embedder)
@@ -108,7 +111,7 @@ def _with_language(request: ClassifyRequest, catalogue: Catalogue, holds: Holds)
     )
 
 
-def _fault(request: ClassifyRequest, engine: Engine, *, texts_only: bool) -> tuple[str, str] | None:
+def _fault(request: ClassifyRequest, engine: Engine, content: Content) -> tuple[str, str] | None:
     """The field for which an engine with an NLI model cannot answer, and the reason."""
     if request.classifier is not None:
         return (
@@ -116,11 +119,14 @@ def _fault(request: ClassifyRequest, engine: Engine, *, texts_only: bool) -> tup
             f"{engine} needs labels: a classifier has learnt from embeddings. Leave engine out, or "
             "send labels instead of the classifier",
         )
-    if not texts_only:
+    if content == "images" or (content == "documents" and engine == "auto"):
+        return "engine", f"{engine} compares texts only: leave engine out for images"
+    if content == "documents" and request.files.by in {"pages", "both"}:
+        return "file_by", f"{engine} compares texts only: leave file_by out, or leave engine out"
+    if content == "documents" and request.files.per_page:
         return (
-            "engine",
-            f"{engine} compares plain texts only: leave engine out for images and documents, or "
-            "send their text",
+            "per_page",
+            f"{engine} judges a document as a whole: leave per_page out, or leave engine out",
         )
     if engine != "nli" and request.scores != "calibrated":
         return (
@@ -173,3 +179,12 @@ def _absent(
         )
     fields = (FieldError(field="engine", message=message),)
     return ModelNotFound(f"engine: {message}", fields=fields)
+
+
+def content_of(request: ClassifyRequest) -> Content:
+    """What the items of a request are."""
+    shared = () if request.shared_media is None else (request.shared_media,)
+    items = (*request.items, *shared)
+    if any(item.images for item in items):
+        return "images"
+    return "documents" if any(item.file for item in items) else "texts"

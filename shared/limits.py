@@ -133,9 +133,7 @@ class Limits:
 
     def _check_pairs(self, request: ClassifyRequest) -> None:
         """Refuse a call for which an NLI model would run for minutes."""
-        most = {"nli": self.max_labels, "hybrid": COMPARED_LABELS}.get(request.engine or "", 0)
-        labels = sum(min(most, len(question.labels)) for question in request.questions)
-        pairs = labels * len(request.items)
+        pairs = sum(self.compared_labels(request)) * len(request.items)
         if pairs <= self.max_pairs:
             return
         remedy = (
@@ -149,6 +147,11 @@ class Limits:
             f"{self.max_pairs} are allowed in one request; {remedy}fewer inputs, or a batch",
             LabelLimitExceeded,
         )
+
+    def compared_labels(self, request: ClassifyRequest) -> list[int]:
+        """How many labels of each question an NLI model compares with a text."""
+        most = {"nli": self.max_labels, "hybrid": COMPARED_LABELS}.get(request.engine or "", 0)
+        return [min(most, len(question.labels)) for question in request.questions]
 
     def check_training(
         self, request: TrainRequest, *, place: Callable[[int], str] = _input

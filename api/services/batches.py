@@ -274,12 +274,10 @@ class Batches:
         """What is asked of each row: checked with one that stands for all."""
         assert body.classify is not None
         parsed = parse_asking(body.classify, default_model=self.default_model)
-        images = body.image_column is not None or body.input_items == "image"
-        texts_only = not images and body.file_column is None and body.input_items is None
-        if images:
+        if body.content == "images":
             parsed = self.resolve.for_images(parsed)
         try:
-            ask = self.resolve.classify(parsed, account=account, texts_only=texts_only)
+            ask = self.resolve.classify(parsed, account=account, content=body.content)
             model = self.submit.catalogue.find(ask.model).name
             self.submit.limits.check(ask)
         except PigeonholeError as exc:

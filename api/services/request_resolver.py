@@ -13,7 +13,7 @@ from shared import ids, object_keys
 from shared.bad_items import each_item
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
-from shared.engine_resolution import holds_both, with_engine
+from shared.engine_resolution import Content, content_of, holds_both, with_engine
 from shared.errors import BrokerUnavailable, ModelNotFound, NotFound, Unavailable
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
@@ -42,14 +42,14 @@ class RequestResolver:
     buckets: Buckets
 
     def classify(
-        self, job_request: UnresolvedRequest, *, account: str, texts_only: bool | None = None
+        self, job_request: UnresolvedRequest, *, account: str, content: Content | None = None
     ) -> ClassifyRequest:
         """The request, with the version of the classifier that the caller means.
 
         Args:
             job_request: What the dialect parsed.
             account: The caller's.
-            texts_only: Whether all items are texts; None: as those of the request are.
+            content: What the items are; None: what those of the request are.
 
         Raises:
             NotFound: The caller may use no such classifier, or it has no such version.
@@ -69,16 +69,15 @@ class RequestResolver:
         )
         if request.errors == "per_item" and request.classifier is None:
             request = self._images_aside(request, named=job_request.model)
-        if texts_only is None:
-            texts_only = not request.reads_media
-        if job_request.classifier is None and texts_only:
+        content = content or content_of(request)
+        if job_request.classifier is None and content == "texts":
             model = self.text_model(request.model)
             request = request if model is None else request.model_copy(update={"model": model})
         return with_engine(
             request,
             catalogue=self.catalogue,
             holds=self.members.holds,
-            texts_only=texts_only,
+            content=content,
         )
 
     def _images_aside(self, request: ClassifyRequest, *, named: str | None) -> ClassifyRequest:

@@ -5,14 +5,18 @@ The worker loads it from the catalogue, as it loads every other model.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.stack import TINY, Stack, running_stack
+from tests.workers.inputs.documents import docx, paragraph, pdf, shown
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -103,6 +107,40 @@ def test_models_say_which_engines_they_offer(stack: Stack):
         "tiny": ("embedding", ["embedding", "hybrid"]),
         "tiny-nli": ("nli", ["nli", "hybrid"]),
     }
+
+
+@pytest.mark.parametrize("engine", ["nli", "hybrid"])
+def test_documents_are_compared_by_their_text_and_scans_fail_alone(stack: Stack, engine: str):
+    image = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(image, "PDF")
+    files = [
+        pdf(shown(b"my parcel was late"), shown(b"the a was seen very late again")),
+        docx(paragraph("a refund again")),
+        image.getvalue(),
+    ]
+    items = [{"file": base64.b64encode(file).decode()} for file in files]
+
+    body, header = classify(stack, input=items, engine=engine, errors="per_item")
+
+    assert header == engine
+    pdf_row, docx_row, scan_row = body["data"]
+    assert (pdf_row["prediction"], docx_row["prediction"]) == ("delivery", "billing")
+    assert (pdf_row["file"]["pages_read"], pdf_row["file"]["read_by"]) == (2, "text")
+    assert scan_row["prediction"] is None
+    assert f"a scan has none, and {engine} compares texts" in scan_row["error"]["message"]
+    alone = stack.call(
+        "POST", "/v1/classify", {"input": items[2:], "labels": LABELS, "engine": engine}
+    )
+    assert (alone.status, alone.json()["details"]["field"]) == (422, "input[0].file")
+    pages = {"input": items[:1], "labels": LABELS, "engine": engine, "file_by": "pages"}
+    refused = stack.call("POST", "/v1/classify", pages)
+    assert (refused.status, refused.json()["details"]["field"]) == (422, "file_by")
+
+
+def test_auto_embeds_documents(stack: Stack):
+    file = base64.b64encode(docx(paragraph("a refund again"))).decode()
+
+    assert classify(stack, input=[{"file": file}], engine="auto")[1] == "embedding"
 
 
 def test_a_job_and_a_batch_are_answered_by_the_same_engine(stack: Stack):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shared.engine_resolution import AUTO_LABELS, with_engine
+from shared.engine_resolution import AUTO_LABELS, Content, with_engine
 from shared.errors import ConfigurationError, InvalidRequest, ModelNotFound
 from shared.model_catalogue import AutoEntry, Catalogue, ModelEntry, load
-from shared.types import ClassifierVersion, ClassifyRequest, Item, Question
+from shared.types import ClassifierVersion, ClassifyRequest, FileReading, Item, Question
 
 VERSION = ClassifierVersion(account="a", classifier_id="c", version=1, file="f")
 SMALL, LARGE = (ModelEntry(name=f"nli-{size}", engine="cross_encoder") for size in ("s", "l"))
@@ -32,7 +32,7 @@ BOTH = Worker("embedder", "nli-s", "nli-l")
 
 
 def resolve(
-    worker: Worker = BOTH, *, labels: int = 2, texts_only: bool = True, **fields: Any
+    worker: Worker = BOTH, *, labels: int = 2, content: Content = "texts", **fields: Any
 ) -> ClassifyRequest:
     asked = {"model": "embedder", **fields}
     request = ClassifyRequest(
@@ -40,7 +40,7 @@ def resolve(
         questions=(Question(labels=tuple(map(str, range(labels)))),),
         **asked,
     )
-    return with_engine(request, catalogue=CATALOGUE, holds=worker, texts_only=texts_only)
+    return with_engine(request, catalogue=CATALOGUE, holds=worker, content=content)
 
 
 def models_of(request: ClassifyRequest) -> tuple[str | None, str, str | None, str]:
@@ -79,7 +79,7 @@ def test_auto_is_hybrid_for_few_labels_where_an_nli_model_is_held():
     assert resolve(engine="auto", labels=AUTO_LABELS).engine == "hybrid"
     assert resolve(engine="auto", labels=AUTO_LABELS + 1).engine == "embedding"
     assert resolve(Worker("embedder"), engine="auto").engine == "embedding"
-    assert resolve(engine="auto", texts_only=False).engine == "embedding"
+    assert resolve(engine="auto", content="documents").engine == "embedding"
     assert resolve(engine="auto", classifier=VERSION).engine == "embedding"
     assert resolve(engine="auto", scores="raw").engine == "embedding"
 
@@ -108,11 +108,23 @@ def test_a_worker_that_restarts_is_waited_for_unless_embeddings_may_answer():
 
 
 @pytest.mark.parametrize("engine", ["nli", "hybrid"])
-def test_classifiers_images_and_documents_have_embeddings_only(engine: str):
+def test_classifiers_and_images_have_embeddings_only(engine: str):
     with pytest.raises(InvalidRequest, match="a classifier has learnt from embeddings"):
         resolve(engine=engine, classifier=VERSION)
-    with pytest.raises(InvalidRequest, match="leave engine out for images and documents"):
-        resolve(engine=engine, texts_only=False)
+    with pytest.raises(InvalidRequest, match="leave engine out for images"):
+        resolve(engine=engine, content="images")
+
+
+@pytest.mark.parametrize("engine", ["nli", "hybrid"])
+def test_documents_are_compared_by_their_whole_text(engine: str):
+    assert resolve(engine=engine, content="documents").engine == engine
+    by_text = FileReading(by="text", max_pages=3)
+    assert resolve(engine=engine, content="documents", files=by_text).engine == engine
+    for by in ("pages", "both"):
+        with pytest.raises(InvalidRequest, match=r"file_by: .* compares texts only"):
+            resolve(engine=engine, content="documents", files=FileReading(by=by))
+    with pytest.raises(InvalidRequest, match=r"per_page: .* judges a document as a whole"):
+        resolve(engine=engine, content="documents", files=FileReading(per_page=True))
 
 
 def test_what_an_engine_does_not_measure_is_refused():
@@ -143,7 +155,7 @@ class TestAuto:
     def resolve(self, worker: Worker, **fields: Any) -> ClassifyRequest:
         asked = {"model": "auto", "questions": (Question(labels=("a", "b")),), **fields}
         request = ClassifyRequest(items=(Item(text="one"),), **asked)
-        return with_engine(request, catalogue=self.CATALOGUE, holds=worker, texts_only=True)
+        return with_engine(request, catalogue=self.CATALOGUE, holds=worker, content="texts")
 
     @pytest.mark.parametrize("name", ["auto", "many-languages"])
     def test_is_both_models_in_the_queue_of_the_rarer_one(self, name: str):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,11 +58,13 @@ class ItemEmbedder:
         *,
         per_item: bool = False,
         aside: Mapping[int, PigeonholeError] | None = None,
+        documents: Container[int] = (),
     ) -> Future[ViewBatch]:
         """Begin to look at N items.
 
         Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
-        always; the items `aside` have failed before, by index.
+        always; the items `aside` have failed before, by index. The texts of `documents` were
+        measured when they were read.
 
         Returns:
             A future that ends when all views are there, or have failed; where there is a deadline,
@@ -77,7 +79,7 @@ class ItemEmbedder:
         patience = None
         if context.deadline is not None and any(item.media for item in items):
             patience = DownloadDeadline(deadline=context.deadline)
-        look = _Look(self, model, files, context, patience, per_item, aside or {})
+        look = _Look(self, model, files, context, patience, per_item, aside or {}, documents)
         tokenised = look.tokenised([item.text for item in items])
         if tokenised.done():
             return look.at_all(items, tokenised.result())
@@ -95,6 +97,7 @@ class _Look:
     patience: DownloadDeadline | None
     per_item: bool
     aside: Mapping[int, PigeonholeError]
+    documents: Container[int]
     rank: Iterator[int] = field(default_factory=itertools.count)  # of each medium in the call
 
     def at_all(self, items: Sequence[Item], tokens: TokenIds) -> Future[ViewBatch]:
@@ -130,7 +133,8 @@ class _Look:
         failed = dict(self.aside)
         for index, (item, ids) in enumerate(zip(items, tokens, strict=True)):
             try:
-                self.viewer.limits.check_tokens(index, len(ids))
+                if index not in self.documents:
+                    self.viewer.limits.check_tokens(index, len(ids))
                 _check_reads(self.model, index, item, self.files)
             except PigeonholeError as exc:
                 if not self.per_item:

@@ -7,11 +7,12 @@ answers. Between the two, only the forward passes take time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Future
 
 from shared.cached_results import skipped_items, without
 from shared.classify_cache import ClassifyCache
+from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import error_of, priority_of
@@ -22,11 +23,12 @@ from shared.types import (
     revision_of_models,
 )
 from workers.classifier_cache import ClassifierCache
+from workers.embedding.document_texts import ReadDocuments, read_documents
 from workers.embedding.items import ItemEmbedder
 from workers.embedding.languages import LanguagePair
 from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.pooling import ViewBatch
-from workers.futures import mapped
+from workers.futures import mapped, then
 from workers.handlers.pending_classification import (
     CACHED,
     MergedClassification,
@@ -170,15 +172,58 @@ class ClassifyHandler:
 
     def _begun(self, request: ClassifyRequest, context: WorkContext) -> PendingClassification:
         """Hand the windows of all items to one model."""
-        model = model_of(self._models, request.model)
         request = request.with_shared_media
+        if request.engine in {"nli", "hybrid"} and any(item.file for item in request.items):
+            return self._of_documents(request, context)
+        return self._of_items(request, context)
+
+    def _of_documents(
+        self, request: ClassifyRequest, context: WorkContext
+    ) -> PendingClassification:
+        """Read the documents first: they are compared as texts."""
+        nli = model_of(self._models, request.nli_model or request.model)
+        media, limits = self._viewer.media, self._viewer.limits
+        read = read_documents(media, request, nli.scorer, limits, context)
+
+        def go_on(found: ReadDocuments) -> PendingClassification:
+            texts = request.model_copy(update={"items": found.items})
+            return self._of_items(texts, context, failed=found.failed, documents=found.files)
+
+        begun = mapped(read, go_on)
+        views = then(begun, lambda part: mapped(part.views, read.result().added_to))
+        scores = [
+            then(begun, lambda part, place=place: part.scores[place])  # type: ignore[misc]
+            for place in range(len(request.questions))
+        ]
+        return PendingClassification(
+            request=request, views=views, scores=scores, revision=self._revision(request)
+        )
+
+    def _of_items(
+        self,
+        request: ClassifyRequest,
+        context: WorkContext,
+        *,
+        failed: Mapping[int, PigeonholeError] | None = None,
+        documents: Container[int] = (),
+    ) -> PendingClassification:
+        """Hand the windows of all items to one model.
+
+        Args:
+            request: with texts, or for the engine `embedding`.
+            context: decides the turn of its windows.
+            failed: items that could not be read before, by index.
+            documents: the items whose texts are those of documents.
+        """
+        model = model_of(self._models, request.model)
         aside = {each.index: error_of(each.failure) for each in request.refused}
         aside |= dict.fromkeys(request.cached, CACHED)
+        aside |= failed or {}
         revision = self._revision(request)
         views: Future[ViewBatch]
         scores: list[Future[Scores]]
         if request.engine == "nli":
-            premises = self._nli.read(model, request, context, aside=aside)
+            premises = self._nli.read(model, request, context, aside=aside, documents=documents)
             views = mapped(premises, lambda read: read.views)
             scores = [
                 self._nli.begin(model, request, question, premises, context)
@@ -194,6 +239,7 @@ class ClassifyHandler:
             context,
             per_item=request.errors == "per_item",
             aside=aside,
+            documents=documents,
         )
         if request.classifier is not None:
             scores = [self._few_shot.begin(model, request.classifier, views)]

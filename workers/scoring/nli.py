@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -55,8 +55,10 @@ class NliEngine:
         context: WorkContext,
         *,
         aside: Mapping[int, PigeonholeError],
+        documents: Container[int] = (),
     ) -> Future[Premises]:
-        """The premises of a request; items `aside` have failed before, by index.
+        """The premises of a request; items `aside` have failed before, by index. The texts of
+        `documents` were measured when they were read.
 
         Raises:
             TokenLimitExceeded: A text is too long; by the future, where it takes turns.
@@ -64,7 +66,7 @@ class NliEngine:
         """
         texts = [item.text for item in request.items]
         tokens = model.scorer.tokenised(texts, context)
-        return mapped(tokens, partial(self._premises, model, request, aside))
+        return mapped(tokens, partial(self._premises, model, request, aside, documents))
 
     def begin(
         self,
@@ -102,10 +104,13 @@ class NliEngine:
         model: LoadedModel,
         request: ClassifyRequest,
         aside: Mapping[int, PigeonholeError],
+        documents: Container[int],
         tokens: TokenIds,
     ) -> Premises:
         failed = dict(aside)
         for index, ids in enumerate(tokens):
+            if index in documents:
+                continue
             try:
                 self._limits.check_tokens(index, len(ids))
             except PigeonholeError as exc:

@@ -20,6 +20,7 @@ from shared.batches import (
     encoding_of,
 )
 from shared.dialects.metadata import Metadata
+from shared.engine_resolution import Content
 from shared.schema_base import Schema
 from shared.validation import refuse, translated
 
@@ -150,6 +151,13 @@ class BatchBody(Schema):
             decimal=self.csv_decimal or ".",
             bom=bool(self.csv_bom),
         )
+
+    @property
+    def content(self) -> Content:
+        """What the rows hold."""
+        if self.image_column is not None or self.input_items == "image":
+            return "images"
+        return "texts" if self.file_column is None and self.input_items is None else "documents"
 
     def source(self, filename: str) -> RowSource:
         """The source of the rows. Requests are always JSON lines."""

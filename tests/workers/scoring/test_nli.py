@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from shared.errors import (
 )
 from shared.limits import COMPARED_LABELS, Limits
 from shared.model_catalogue import ModelEntry
-from shared.types import ClassifyRequest, ClassifyResult, Priority, Question
+from shared.types import ClassifyRequest, ClassifyResult, Item, Media, Priority, Question
+from tests.fake_media import BROKEN, SCAN
 from tests.fake_pairs import FixedPairs
 from tests.workers.conftest import Bench, a_request
 from workers.embedding.loaded_model import LoadedModel
@@ -205,3 +207,60 @@ def test_more_pairs_than_allowed_are_refused_with_what_to_do():
     limits.check(asked("a", "b", "c", engine="hybrid", questions=(Question(labels=MANY),)))
     with pytest.raises(LabelLimitExceeded, match=r"compare 104 pairs.*send fewer inputs"):
         limits.check(asked(*"abcdefghijklm", engine="hybrid", questions=(Question(labels=MANY),)))
+
+
+def document(pages: str) -> Item:
+    return Item(file=Media(data=pages))
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("engine", ["nli", "hybrid"])
+    def test_one_is_compared_by_its_whole_text(self, bench: Bench, pairs: FixedPairs, engine: str):
+        items = (document("a red|rose"), Item(text="green grass"), document("a red|rose"))
+
+        result = classify(bench, asked(engine=engine).model_copy(update={"items": items}))
+
+        assert [answers[0].best for answers in result.answers] == [0, 1, 0]
+        assert {text for text, _ in pairs.pairs} == {"a red rose", "green grass"}
+        assert result.item_tokens == (3, 2, 3)
+        assert [(file.index, file.by, file.pages) for file in result.files] == [
+            (0, "text", 2),
+            (2, "text", 2),
+        ]
+
+    @pytest.mark.parametrize("engine", ["nli", "hybrid"])
+    def test_a_scan_and_a_broken_one_fail_alone(self, bench: Bench, pairs: FixedPairs, engine: str):
+        items = (document(f"{SCAN}red"), document("red"), document(BROKEN))
+
+        result = classify(bench, asked(engine=engine).model_copy(update={"items": items}))
+
+        assert [len(answers) for answers in result.answers] == [0, 1, 0]
+        assert [each.index for each in result.failed] == [0, 2]
+        detail = result.failed[0].failure.detail
+        assert detail.startswith(f"has no text, as a scan has none, and {engine} compares texts")
+        assert [file.index for file in result.files] == [1]
+        assert result.usage.input_tokens == 1
+
+    @pytest.mark.parametrize("engine", ["nli", "hybrid"])
+    def test_one_may_be_longer_than_a_text_but_not_than_the_pairs_of_a_call(
+        self, bench: Bench, pairs: FixedPairs, engine: str
+    ):
+        most = bench.limits.max_input_tokens
+        long = "red " * (most + 1)
+        item = (document(long),)
+        request = asked(engine=engine).model_copy(update={"items": item})
+
+        assert classify(bench, request).item_tokens == (most + 1,)
+
+        bench.classify._viewer = replace(bench.viewer, limits=replace(bench.limits, max_pairs=1))
+        (failed,) = classify(bench, request).failed
+        assert failed.failure.code == "INPUT_LABEL_LIMIT_EXCEEDED"
+        assert "at most 1 pairs are allowed" in failed.failure.detail
+
+    def test_a_call_that_is_cancelled_takes_its_pairs_back(self, bench: Bench, pairs: FixedPairs):
+        pending = bench.classify.begin(
+            asked().model_copy(update={"items": (document("red"),)}), CONTEXT
+        )
+        pending.cancel()
+
+        assert pending.scores[0].cancelled() or pending.scores[0].done()

@@ -15,7 +15,7 @@ from shared.batches import BadRow, BatchRequest
 from shared.classifier_store import ClassifierStore
 from shared.dialects.protocol import Dialect
 from shared.dialects.registry import pick
-from shared.engine_resolution import with_engine
+from shared.engine_resolution import content_of, with_engine
 from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
@@ -139,7 +139,7 @@ class Requests:
             request,
             catalogue=self.catalogue,
             holds=self.classify.holds,
-            texts_only=not any(item.media for item in request.items),
+            content=content_of(request),
         )
         request = self.limits.check(request)
         model = self.catalogue.find(request.model).name
