@@ -12,7 +12,17 @@ from pydantic import ValidationError
 from shared.errors import FieldError, InvalidRequest, NotFound, PigeonholeError
 
 MAX_SHOWN = 20  # errors listed per request; the detail says how many more there are
-KEYED = frozenset({"aliases", "descriptions", "examples", "labels", "metadata", "threshold"})
+KEYED = frozenset(
+    {
+        "aliases",
+        "descriptions",
+        "examples",
+        "label_descriptions",
+        "labels",
+        "metadata",
+        "threshold",
+    }
+)
 """Fields whose keys the client chooses; a field path has such keys in brackets."""
 _SENTENCES = {
     "bool_parsing": "must be true or false",
@@ -36,6 +46,8 @@ _SENTENCES = {
     "model_type": "must be an object",
     "string_type": "must be a string",
     "string_unicode": "has half of a surrogate pair; send complete characters",
+    "too_long": "must hold at most {max_length}; send fewer",
+    "too_short": "must hold at least {min_length}",
     "tuple_type": "must be a list",
 }
 

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     ValidationError,
 )
+from pydantic_core import PydanticCustomError
 
 from shared.key_record import MAX_NAME_CHARS, SCOPES, SERVICES, ListedKey, is_key_name
 from shared.schema_base import Schema, bounded
@@ -57,6 +58,21 @@ class KeyList(BaseModel):
     data: list[KeyObject]
 
 
+def _moment(value: object) -> object:
+    """A time with its offset, in UTC."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if at is not None and at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError(
+        "value_error", "must be a time with its offset, such as 2027-01-31T00:00:00Z, or null"
+    )
+
+
 class KeyBody(Schema):
     """A new key."""
 
@@ -70,7 +86,7 @@ class KeyBody(Schema):
         [],
         description=f"Some of {', '.join(SERVICES)}; empty: those of the key that creates it.",
     )
-    expires_at: Annotated[AwareDatetime | None, Field(strict=False)] = Field(
+    expires_at: Annotated[AwareDatetime | None, BeforeValidator(_moment)] = Field(
         None, description="A time with its offset, such as `2027-01-31T00:00:00Z`; null: never."
     )
 

@@ -129,6 +129,7 @@ class TestErrors:
             ({"threshold": 1.5}, "VALIDATION_ERROR", "threshold"),
             ({"threshold": {"red": 0.5}}, "VALIDATION_ERROR", "threshold"),
             ({"label_descriptions": ["x"]}, "VALIDATION_ERROR", "label_descriptions"),
+            ({"label_descriptions": {"red": 5}}, "VALIDATION_ERROR", "label_descriptions[red]"),
             ({"label_descriptions": {"pink": "x"}}, "VALIDATION_ERROR", "label_descriptions[pink]"),
             (
                 {"label_descriptions": {"red": "x" * 2001}},
