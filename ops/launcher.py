@@ -38,7 +38,10 @@ _EXAMPLE = {
 
 
 def main() -> None:
-    """Run until stopped; the exit status says how it went."""
+    """Run until stopped; the exit status says how it went. There are no arguments."""
+    if sys.argv[1:]:
+        print(f"{__doc__}\nIt takes settings from the environment: docs/reference/settings.md")
+        sys.exit(0 if set(sys.argv[1:]) <= {"-h", "--help"} else 2)
     sys.exit(run(os.environ))
 
 

@@ -80,7 +80,7 @@ function activeRun(runId, { signal, again }) {
 }
 
 function schedulingForm(settings, path, again) {
-  const cron = el("input", { value: settings?.schedule ?? "0 2 * * *", autocomplete: "off" });
+  const cron = el("input", { value: settings ? settings.schedule ?? "" : "0 2 * * *", autocomplete: "off" });
   const zone = el("input", {
     value: settings?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone, autocomplete: "off",
   });

@@ -23,11 +23,12 @@ function creation(offer, secret) {
   const url = el("input", { type: "url", required: true, autocomplete: "off" });
   const names = offer.values("WebhookBody", "events").map((name) => el("input", { type: "checkbox", value: name }));
   const about = el("input", { autocomplete: "off" });
-  return form("New webhook", el("div", { class: "fields" },
-    field("Address", url), field("Description", about),
+  return form("New webhook", [
+    el("div", { class: "fields" }, field("Address", url), field("Description", about)),
     el("details", {}, el("summary", {}, "Events: all, unless you choose some"),
       el("fieldset", { class: "row" }, el("legend", {}, "Events"),
-        names.map((box) => el("label", { class: "inline" }, box, box.value))))),
+        names.map((box) => el("label", { class: "inline" }, box, box.value)))),
+  ],
   "Create a webhook", async () => {
     const list = names.filter((box) => box.checked).map((box) => box.value);
     const made = await call("v1/webhooks", {
