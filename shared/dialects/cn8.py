@@ -21,7 +21,8 @@ from shared.types import ClassifyRequest, ClassifyResult, Item, Question, Thresh
 
 NAME = "cn8"
 ERROR: type[BaseModel] = ProxyProblem
-PATH = "/v1/proxy/text-classify"
+PREFIX = "/v1/proxy/"
+PATH = f"{PREFIX}text-classify"
 __all__ = ["ERROR", "NAME", "matches", "own_error", "parse", "render", "render_error"]
 
 
@@ -61,9 +62,9 @@ class ProxyClassifyAnswer(Schema):
 
 
 def matches(path: str, headers: Mapping[str, str], body: object) -> bool:
-    """Whether a call has the path of this dialect."""
+    """Whether a call has a path of the CN8 API; `cn8_few_shot` is asked first for its own."""
     del headers, body
-    return path == PATH
+    return path.startswith(PREFIX)
 
 
 def parse(body: dict[str, object], *, default_model: str) -> UnresolvedRequest:

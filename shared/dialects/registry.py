@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from shared.dialects import classer, classer_tag, cn8, cn8_few_shot, jina, native, openai
 from shared.dialects.protocol import Dialect, ErrorDialect
-from shared.errors import MessageUndecodable
+from shared.errors import MessageUndecodable, PigeonholeError
 from shared.validation import refuse
 
 CLASSIFY = "/v1/classify"
-_CLASSIFY: tuple[Dialect, ...] = (cn8, cn8_few_shot, classer_tag, classer, native, jina)
+_CLASSIFY: tuple[Dialect, ...] = (cn8_few_shot, cn8, classer_tag, classer, native, jina)
 _ALL: tuple[ErrorDialect, ...] = (openai, *_CLASSIFY)
 
 
@@ -37,6 +37,12 @@ def pick(
 def at(path: str, headers: Mapping[str, str]) -> ErrorDialect:
     """The dialect of the errors of a path."""
     return next((each for each in _ALL if each.matches(path, headers, None)), native)
+
+
+def own_error_of(name: str) -> Callable[[PigeonholeError], PigeonholeError]:
+    """How the dialect of a stored job calls the fields of its errors."""
+    found = (each for each in _CLASSIFY if name == each.NAME)
+    return next(found, native).own_error
 
 
 def named(name: str) -> Dialect:

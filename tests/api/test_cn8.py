@@ -169,6 +169,13 @@ class TestErrors:
     def test_of_a_body_that_is_no_object(self, client: FlaskClient, data: bytes):
         assert_refused(client.post(CLASSIFY, data=data), 400, "VALIDATION_ERROR", None)
 
+    def test_of_a_path_that_does_not_exist(self, client: FlaskClient):
+        for path in ("/v1/proxy/text-clasify", f"{CLASSIFY}/"):
+            assert_refused(client.post(path, json={}), 404, "RESOURCE_NOT_FOUND", None)
+
+    def test_of_a_method(self, client: FlaskClient):
+        assert_refused(client.get(FEW_SHOT), 405, "METHOD_NOT_ALLOWED", None)
+
     def test_of_a_key(self, world: World):
         client = world.app.test_client()
         assert_refused(client.post(CLASSIFY, json={}), 401, "AUTH_MISSING_API_KEY", None)

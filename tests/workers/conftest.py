@@ -225,7 +225,12 @@ class Bench:
         )
 
     def submit(
-        self, request: Body | None = None, *, account: str = "acme", metered: bool = False
+        self,
+        request: Body | None = None,
+        *,
+        account: str = "acme",
+        metered: bool = False,
+        dialect: str = "jina",
     ) -> Job:
         """Accept a durable job, as the front end does."""
         intake = JobIntake(
@@ -241,7 +246,7 @@ class Bench:
             metered=metered,
             queue=QUEUE,
             request_id="req_1",
-            dialect="jina",
+            dialect=dialect,
             job_id=ids.job_id(10**12, ids.random_bits()),
         )
 

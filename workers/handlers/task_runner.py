@@ -18,6 +18,8 @@ from typing import Any
 
 from shared import object_keys, service_clock
 from shared.batches import BatchRequest
+from shared.dialects.protocol import own_fields
+from shared.dialects.registry import own_error_of
 from shared.errors import (
     BrokerUnavailable,
     IllegalTransition,
@@ -27,7 +29,7 @@ from shared.errors import (
     Unavailable,
     WorkFailed,
 )
-from shared.job_kinds import JOB_KINDS, Body
+from shared.job_kinds import JOB_KINDS
 from shared.jobs import Job, Start, State, advance
 from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import FINALISE, PLAN, Claim, Doorbell, Ledger, ObjectStore
@@ -110,7 +112,7 @@ class TaskRunner:
         name = object_keys.request(job.account, job.id)
         try:
             submission = decode(Submission, self.store.get(name).data)
-            output = self._said(claim, job, submission.body, hold)
+            output = self._said(claim, job, submission, hold)
         except CancelledError:
             log.info("part.stopped", abandoned=hold.abandoned)
             self._release(claim, delay_s=0, burn=False)
@@ -126,9 +128,15 @@ class TaskRunner:
             )
         )
 
-    def _said(self, claim: Claim, job: Job, body: Body, hold: Lease) -> tuple[bytes, int, int]:
-        """What the task says once its result is on the store: its outcome, and how many items."""
-        spec = JOB_KINDS[job.kind]
+    def _said(
+        self, claim: Claim, job: Job, submission: Submission, hold: Lease
+    ) -> tuple[bytes, int, int]:
+        """What the task says once its result is on the store: its outcome, and how many items.
+
+        Raises:
+            PigeonholeError: With the fields as the dialect of the job calls them.
+        """
+        spec, body = JOB_KINDS[job.kind], submission.body
         if spec.planned:
             assert isinstance(body, BatchRequest)
             if claim.task == PLAN:
@@ -139,7 +147,8 @@ class TaskRunner:
             self.balance.count(job, report.usage)
             return encode(report), report.completed, report.failed
         self.balance.check(job)
-        result = self.work[job.kind](job, body, hold)
+        with own_fields(own_error_of(submission.dialect)):
+            result = self.work[job.kind](job, body, hold)
         self.balance.count(job, result.usage)
         self.store.put(object_keys.result(job.account, job.id), encode(result))
         completed, failed = spec.counts(body, result)

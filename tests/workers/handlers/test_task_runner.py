@@ -84,6 +84,23 @@ def test_a_refused_request_fails_the_job_with_the_reason(bench: Bench):
     assert not is_open(bench, job)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "place"),
+    [("classer", "text"), ("classer_tag", "text"), ("cn8", "text"), ("jina", "input[0]")],
+)
+def test_the_reason_has_the_field_as_the_dialect_of_the_job_calls_it(
+    bench: Bench, dialect: str, place: str
+):
+    job = bench.submit(a_request("word " * 51), dialect=dialect)
+
+    bench.parts.run(bench.claim())
+
+    error = hot(bench, job).error
+    assert error is not None
+    assert error.detail.startswith(f"{place}: has 51 tokens")
+    assert [field for field, _, _ in error.fields] == [place]
+
+
 @pytest.mark.slow
 def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Bench):
     job = bench.submit()
