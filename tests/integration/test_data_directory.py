@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared import ids
 from tests.data_directory import EXAMPLES, ROWS, SETTINGS
 from tests.stack import Stack, running_stack
 
@@ -25,9 +29,32 @@ def old(
     with tarfile.open(request.param) as archive:
         archive.extractall(folder, filter="data")
     facts = json.loads((folder / "facts.json").read_text())
+    give_a_day(folder / "objects", facts)
     with running_stack(folder, **SETTINGS) as stack:
         stack.key = facts["key"]
         yield stack, facts
+
+
+def give_a_day(objects: Path, facts: dict[str, Any]) -> None:
+    """From now, to the open batch and the upload: both end a day after they were made."""
+    now = time.time()
+    batch = objects / "jobs.d/acme.d" / f"{ids.job_id_of(facts['open_batch'])}.d" / "request.json"
+    until = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
+    replace(batch, r'"deadline":"[^"]+"', f'"deadline":"{until.isoformat()}"')
+
+    uploads = objects / "uploads.d/acme.d"
+    old, new = facts["upload"], ids.upload_id(int(now * 1000), ids.random_bits())
+    upload = (uploads / f"{old}.d").rename(uploads / f"{new}.d") / "upload.json"
+    replace(upload, r'"created_at":[\d.]+', f'"created_at":{now}')
+    replace(upload, old, new)
+    facts["upload"] = new
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    """Replace the one place in a file."""
+    written, times = re.subn(old, new, file.read_text())
+    assert times == 1, (file, times)
+    file.write_text(written)
 
 
 def test_its_keys_open_what_they_opened(old: tuple[Stack, dict[str, Any]]):
