@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The modules whose docstrings hold examples; the others need not be imported to look for some.
 EXAMPLES = $(shell grep -rl --include=*.py '>>> ' api ops shared workers)
 FAST := not integration and not chaos and not slow
-REAL := (integration or chaos) and not clients and not pages
+REST := (integration or chaos or slow) and not clients and not pages
 
 .PHONY: run setup check test chaos bench bench-million bench-quality clients pages screenshots docs lock dist sbom
 
@@ -49,10 +49,10 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto -m "$(FAST)" --doctest-modules $(EXAMPLES) tests
 
-# What is only slow runs on all cores; what starts or kills processes runs alone, for it is timed.
+# What starts or kills processes waits for most of its time, and what is slow computes: side by side.
+# A file stays on one process, for its tests share a service or a model (tests/conftest.py).
 test: check
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto -m "slow and not ($(REAL))" tests
-	$(BIN)/python -m pytest -m "$(REAL)" tests
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile -m "$(REST)" tests
 
 # Two rounds take about 15 minutes on 2 idle cores.
 chaos: $(DEV_STAMP)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from shared.adapters.redis.client import connect
 from tests import tiny_clip
@@ -21,6 +22,8 @@ from tests.servers import HOST, valkey_server
 # hypothesis, became 265 on two cores that others worked on too.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+_ALONE = ("tests/chaos/", "tests/api/test_liveness.py")
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +64,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out slow cases that take 2 s to be collected, where none is to run."""
     slow = collection_path.name == "test_openapi_promises.py"
     return True if slow and "not slow" in config.option.markexpr else None
+
+
+class _ByFile(LoadScopeScheduling):
+    """A file's tests share a service or a model: one process has them all (`--dist loadfile`).
+
+    Those that kill have a service each, and go where there is room.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile | None:
+    return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

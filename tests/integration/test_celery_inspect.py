@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -15,10 +16,22 @@ from tests.stack import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def inspect(stack: Stack, what: str) -> dict[str, Any]:
+def inspect(stack: Stack, what: str, *options: str) -> dict[str, Any]:
     """The answer of the one worker."""
     broker = stack.variables["PIGEONHOLE_REDIS_URL"]
-    command = [sys.executable, "-m", "celery", "-b", broker, "inspect", "-t", "20", "-j", what]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-b",
+        broker,
+        "inspect",
+        "-t",
+        "20",
+        "-j",
+        what,
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, check=False, timeout=120, text=True)
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout).values()
@@ -29,9 +42,12 @@ def test_a_worker_tells_its_queues_its_task_and_its_numbers(stack: Stack):
     assert stack.classify().status == 200
 
     queues = {each["name"] for each in inspect(stack, "active_queues")}
-    stats = inspect(stack, "stats")
+    # Who asks all workers waits for others until the timeout; one that is named answers at once.
+    (ready,) = stack.events("worker", "worker.ready")
+    named = ("-d", f"{ready['member']}@{socket.gethostname()}")
+    stats = inspect(stack, "stats", *named)
 
     assert queues == set(queues_of("cpu", ["tiny"]))
-    assert inspect(stack, "registered") == [DRAIN]
+    assert inspect(stack, "registered", *named) == [DRAIN]
     assert stats["total"][DRAIN] >= 1
     assert stats["pid"] == stack.processes["worker"].pid
