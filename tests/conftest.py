@@ -15,6 +15,8 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from shared.adapters.redis.client import connect
+from shared.adapters.redis.ledger import RedisLedger
+from shared.ports import Ledger
 from tests import tiny_clip
 from tests.servers import HOST, valkey_server
 
@@ -64,6 +66,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out slow cases that take 2 s to be collected, where none is to run."""
     slow = collection_path.name == "test_openapi_promises.py"
     return True if slow and "not slow" in config.option.markexpr else None
+
+
+@pytest.fixture
+def ledger(redis_client: redis.Redis) -> Ledger:
+    """The ledger on an empty server."""
+    return RedisLedger(redis_client)
 
 
 class _ByFile(LoadScopeScheduling):

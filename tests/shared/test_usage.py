@@ -10,9 +10,9 @@ from shared.batches import BatchRequest, ColumnMapping, RowSource
 from shared.job_intake import JobIntake, queue_of
 from shared.jobs import Job, Progress, State, Succeed, advance
 from shared.messages import model_of
+from shared.ports import Ledger
 from shared.types import ClassifyRequest, Item, JobKind, JobRequest, TrainRequest, Usage
 from shared.usage import charge_of, usage_model
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,10 +46,12 @@ def batch(ask: ClassifyRequest) -> BatchRequest:
         (BatchRequest(model="tiny", multilingual_model="wide", source=SOURCE), "tiny", "auto"),
     ],
 )
-def test_a_job_counts_under_the_model_of_its_call(request_: JobRequest, queue: str, model: str):
+def test_a_job_counts_under_the_model_of_its_call(
+    request_: JobRequest, queue: str, model: str, ledger: Ledger
+):
     intake = JobIntake(
         store=FakeStore(),
-        ledger=FakeLedger(),
+        ledger=ledger,
         doorbell=FakeDoorbell(lambda _: None),
         result_retention_s=60,
         clock=NOW.timestamp,

@@ -10,24 +10,19 @@ from shared import ids
 from shared.jobs import Job, Progress
 from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
+from shared.ports import Ledger
 from shared.types import JobKind
-from tests.fake_ledger import FakeLedger
 from workers.keeper.queue_failover import reroute
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def ledger() -> FakeLedger:
-    return FakeLedger()
-
-
-def live(ledger: FakeLedger, device: str, *models: str, ttl_s: float = 60) -> None:
+def live(ledger: Ledger, device: str, *models: str, ttl_s: float = 60) -> None:
     report = WorkerReport(device=device, queues=queues_of(device, models), models=models)
     ledger.report("worker", device, encode(report), ttl_s=ttl_s)
 
 
-def enrol(ledger: FakeLedger, queue: str) -> Job:
+def enrol(ledger: Ledger, queue: str) -> Job:
     job = Job(
         id=ids.job_id(10**12, ids.random_bits()),
         account="acme",
@@ -43,7 +38,7 @@ def enrol(ledger: FakeLedger, queue: str) -> Job:
 
 @pytest.mark.parametrize("lane", ["fast", "standard", "bulk", "train"])
 def test_what_waits_for_a_gpu_is_done_on_a_cpu_when_no_gpu_worker_lives(
-    ledger: FakeLedger, lane: str
+    ledger: Ledger, lane: str
 ) -> None:
     live(ledger, "cpu", "a")
     job = enrol(ledger, f"gpu.{lane}.a")
@@ -55,13 +50,14 @@ def test_what_waits_for_a_gpu_is_done_on_a_cpu_when_no_gpu_worker_lives(
     assert ([c.job_id for c in taken.claims], taken.messages) == ([job.id], (b"call",))
 
 
-def test_what_waits_for_a_cpu_goes_to_a_gpu_that_came_back(ledger: FakeLedger) -> None:
+def test_what_waits_for_a_cpu_goes_to_a_gpu_that_came_back(ledger: Ledger) -> None:
     live(ledger, "cpu", "a")
     live(ledger, "gpu", "a")
     enrol(ledger, "cpu.bulk.a")
 
     reroute(ledger)
 
+    ledger.reclaim_expired(attempts=5)
     assert ledger.queues() == ("gpu.bulk.a",)
 
 
@@ -69,7 +65,7 @@ def test_what_waits_for_a_cpu_goes_to_a_gpu_that_came_back(ledger: FakeLedger) -
     "alive", [{}, {"cpu": ("b",)}, {"gpu": ("a",)}, {"gpu": ("a",), "cpu": ("a",)}]
 )
 def test_what_is_in_its_place_or_has_no_other_stays(
-    ledger: FakeLedger, alive: dict[str, tuple[str, ...]]
+    ledger: Ledger, alive: dict[str, tuple[str, ...]]
 ) -> None:
     for device, models in alive.items():
         live(ledger, device, *models)
@@ -79,9 +75,10 @@ def test_what_is_in_its_place_or_has_no_other_stays(
     assert ledger.queues() == ("gpu.standard.a",)
 
 
-def test_control_stays_where_it_is(ledger: FakeLedger) -> None:
+def test_control_stays_where_it_is(ledger: Ledger) -> None:
     live(ledger, "cpu", "a")
     ledger.abort_job(enrol(ledger, "cpu.bulk.a").id)
 
     assert reroute(ledger) == 0
+    ledger.reclaim_expired(attempts=5)
     assert ledger.queues() == ("control",)
