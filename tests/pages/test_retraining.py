@@ -104,6 +104,8 @@ def test_the_dashboard_shows_the_reasons_opens_the_report_and_decides(
     newest = page.locator("details[open]").first
     expect(newest.locator("summary")).to_contain_text("rejected")
     expect(newest.locator("li").first).to_contain_text("macro_f1")
+    expect(newest).to_contain_text("Version 3 was not promoted.")
+    expect(newest).to_contain_text("examples that neither version has learnt")
     curve = page.get_by_role("img", name="Learning curve over runs")
     assert curve.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     tab.assert_accessible()
@@ -132,6 +134,20 @@ def test_the_dashboard_shows_the_reasons_opens_the_report_and_decides(
     expect(page.locator("details[open] .error").first).to_contain_text("rolled back by hand")
     back = stack.call("GET", f"/v1/classifiers/{NAME}").json()["aliases"]
     assert back == {"champion": promoted["previous"], "previous": promoted["champion"]}
+
+
+def test_the_job_of_a_run_says_what_it_decided_and_leads_to_the_classifier(
+    stack: Stack, visit: Callable[..., Visit], rejected: dict[str, Any]
+):
+    tab = visit()
+    page = tab.open("/dashboard", key=stack.key)
+    view(page, "jobs")
+    page.get_by_role("link", name=rejected["job_id"]).click()
+    page.get_by_text("Version 3 was not promoted.").wait_for()
+    tab.assert_accessible()
+    page.get_by_role("link", name="Go to the classifier").click()
+
+    page.get_by_role("heading", name=f"Classifier {NAME}").wait_for()
 
 
 @pytest.mark.parametrize(

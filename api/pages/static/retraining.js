@@ -32,8 +32,20 @@ export async function retraining({ path, settings, offer, signal, again }) {
     settings?.active_run ? activeRun(settings.active_run, { signal, again }) : null,
     await learningCurve(runs, path, signal),
     settings && !runs.length && !settings.active_run ? el("p", { class: "hint" }, "No run yet.") : null,
-    runs.map((run, index) => runDetails(run, { path, again, open: index === 0 })));
+    await Promise.all(runs.map((run, index) => runDetails(run, { path, signal, again, open: index === 0 }))));
 }
+
+/** What a run decided and why, in the sentences of its report. */
+export async function decision(path, runId, signal) {
+  const report = await call(`${path}/retraining/runs/${runId}/report`,
+    { signal, headers: { Accept: "application/json" } });
+  return el("div", {}, el("p", {}, el("strong", {}, report.headline)),
+    report.summary.map((sentence) => el("p", {}, sentence)));
+}
+
+/** Opens the report of a run in a tab. */
+export const reportButton = (path, runId) => action("Open the report",
+  () => openTab(`${path}/retraining/runs/${runId}/report`, "text/html"));
 
 /** The figures of the live version and of all challengers, up to the newest run that has compared. */
 async function learningCurve(runs, path, signal) {
@@ -120,12 +132,13 @@ function controls(settings, path, again) {
 }
 
 /** One run: what was decided, why, and both versions side by side. */
-function runDetails(run, { path, again, open }) {
+async function runDetails(run, { path, signal, again, open }) {
   const decide = (verb) => async () => {
     await call(`${path}/retraining/runs/${run.id}/${verb}`, { method: "POST" });
     again();
   };
-  const { metrics, test, decision } = run;
+  const { metrics, test } = run;
+  const words = open && run.finished_at ? await decision(path, run.id, signal) : null;
   return el("details", { open },
     el("summary", {}, el("span", { class: "tag" }, run.status), " ", moment(run.started_at),
       run.dry_run ? " (dry run)" : ""),
@@ -133,10 +146,11 @@ function runDetails(run, { path, again, open }) {
     run.error ? el("p", { class: "error" }, run.error) : null,
     run.rolled_back_at ? el("p", { class: "error" },
       "Rolled back ", moment(run.rolled_back_at), `: ${run.rollback_reason}.`) : null,
-    decision ? [el("h3", {}, `Decision: ${decision.outcome}`),
-      el("ul", {}, decision.reasons.map((reason) => el("li", {}, reason)))] : null,
+    words,
+    run.decision ? [el("h3", {}, `Decision: ${run.decision.outcome}`),
+      el("ul", {}, run.decision.reasons.map((reason) => el("li", {}, reason)))] : null,
     el("p", { class: "row" },
-      action("Open the report", () => openTab(`${path}/retraining/runs/${run.id}/report`, "text/html")),
+      reportButton(path, run.id),
       run.status === "waiting"
         ? [action("Promote", decide("promote")), action("Reject", decide("reject"), { danger: true })] : null),
     facts([

@@ -6,6 +6,7 @@ import { el, facts, field, moment, select, table } from "./dom.js";
 import { evaluation } from "./evaluation.js";
 import { ENDED, follow } from "./live.js";
 import { progress, status } from "./progress.js";
+import { decision, reportButton } from "./retraining.js";
 
 const PAGE = 20;
 const batchId = (job) => job.id.replace("job_", "batch_");
@@ -82,6 +83,12 @@ async function outcome(job, signal) {
   if (job.kind === "evaluate") {
     return el("section", { class: "panel" }, el("h2", {}, "Evaluation"),
       evaluation(await call(path, { signal })), save);
+  }
+  if (job.kind === "retrain" && job.result) {
+    const { classifier_id: id, id: runId } = job.result;
+    const of = `v1/classifiers/${id}`;
+    return el("section", { class: "panel" }, el("h2", {}, "Decision"), await decision(of, runId, signal),
+      el("p", { class: "row" }, reportButton(of, runId), el("a", { href: `#/classifiers/${id}` }, "Go to the classifier")));
   }
   const json = job.result ? el("pre", { tabindex: 0, role: "region", "aria-label": "Result" },
     el("code", {}, JSON.stringify(job.result, null, 2))) : null;
