@@ -5,7 +5,7 @@
 # make lock    recompile ops/constraints.txt (UPGRADE=1: to the newest versions)
 # make dist    both wheels, into dist/                       make sbom    a bill of materials, into dist/
 # make bench-million   a batch of a million rows: memory, Redis, objects; some minutes
-# make bench-quality   quality of few-shot and of languages: tables, and plots into docs/explanation/
+# make bench-quality   quality of few-shot, scores and languages: tables, and plots into docs/explanation/
 #                      (reads ../shared/data)
 #
 # make clients      makes clients of the API by four generators, and uses them; needs Node and Java
@@ -66,6 +66,7 @@ bench-million: $(DEV_STAMP)
 
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
+	$(BIN)/python -m ops.bench.quality_calibration --data ../shared/data
 	$(BIN)/python -m ops.bench.time_lapse --data ../shared/data --docs docs/explanation
 	$(BIN)/python -m ops.bench.languages --data ../shared/data
 

@@ -73,6 +73,7 @@ class ModelEntry(_CatalogueTable):
     temperature: float = Field(default_factory=_usual_temperature, gt=0)
     by_spread: bool = True
     null_bias: float = 0.0
+    length_exponent: float = Field(default=0.0, ge=0, le=1)
     nli_weight: float = Field(default=0.5, ge=0, le=1)
     label_fit: LabelFit | None = None
     example_fit: ExampleFit | None = None

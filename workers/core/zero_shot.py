@@ -8,12 +8,17 @@ them, and the noise along a line grows with its length. "spam" and "not spam" li
 want a temperature of 0.024; "world", "sports" and the like lie 1.04 apart and want 0.051. Fitted on
 three data sets and judged on the fourth, one fixed temperature has a calibration error of up to
 0.15, the temperature by spread at most 0.08 (`ops/bench/quality_zero_shot.py`).
+
+Why it falls with the length of a text: the embedding of a long text is the mean of more words and
+windows, so there is less noise in it, and the scores of whole articles are too modest otherwise.
+`length_exponent` is fitted by `ops/bench/quality_calibration.py`, each time without the set that is
+then judged. The temperature of a text moves all its labels alike: their order stays.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +28,9 @@ Floats = NDArray[np.float32]
 
 # Labels that embed alike would make the temperature 0; they share their probability instead.
 MIN_SPREAD = 0.05
+# Up to `USUAL_TOKENS` tokens the length of a text changes nothing: such texts differ little. Beyond
+# `LENGTH_LIMIT` tokens, more text on the same subject says little that is new.
+USUAL_TOKENS, LENGTH_SCALE, LENGTH_LIMIT = 16.0, 64.0, 512.0
 # A null label this close to a label of the request is that label ("other"), no competitor.
 SAME_LABEL_COSINE = 0.99
 
@@ -84,29 +92,55 @@ class LabelSet:
 
     rows: Floats  # (L, D)
     null: Floats  # (M, D), M = 0 where exactly one label is true
-    temperature: float  # in cosine
+    temperature: float  # in cosine, of a text of at most `USUAL_TOKENS`
     null_bias: float
+    length_exponent: float = 0.0  # 0: the length of a text changes nothing
 
     @classmethod
     def measure(
-        cls, labels: Floats, *, scale: CosineCalibration, null: Floats | None = None
+        cls,
+        labels: Floats,
+        *,
+        scale: CosineCalibration,
+        null: Floats | None = None,
+        length_exponent: float = 0.0,
     ) -> Self:
         """The label set (L, D), with its competitors (M, D) when each label stands for itself."""
         rest = np.empty((0, labels.shape[1]), np.float32) if null is None else null
         rest = rest[(rest @ labels.T).max(axis=1, initial=-1.0) < SAME_LABEL_COSINE]
         t = temperature(np.concatenate([labels, rest]), scale)
-        return cls(rows=labels, null=rest, temperature=t, null_bias=scale.null_bias)
+        return cls(
+            rows=labels,
+            null=rest,
+            temperature=t,
+            null_bias=scale.null_bias,
+            length_exponent=length_exponent,
+        )
 
-    def scores(self, x: Floats, *, mode: Mode = "calibrated", multi_label: bool = False) -> Floats:
-        """As the function `scores`, for items (N, D); returns (N, L)."""
+    def scores(
+        self,
+        x: Floats,
+        *,
+        mode: Mode = "calibrated",
+        multi_label: bool = False,
+        tokens: NDArray[np.integer[Any]] | None = None,
+    ) -> Floats:
+        """As the function `scores`, for items (N, D); returns (N, L).
+
+        `tokens` (N,) is the length of each item; None: all have the usual one.
+        """
         cos = cosines(x, self.rows)
         if mode == "raw":
             return cos
         if mode == "jina":
             return single_label(cos, 1.0)
-        if not multi_label:
+        null_cos = cosines(x, self.null) if multi_label else None
+        if tokens is not None and self.length_exponent:
+            factor = length_factor(tokens, self.length_exponent)[:, None]  # (N, 1)
+            cos, null_cos = cos / factor, None if null_cos is None else null_cos / factor
+        if null_cos is None:
             return single_label(cos, self.temperature)
-        return multi_label_scores(cos, cosines(x, self.null), self.temperature, self.null_bias)
+        return multi_label_scores(cos, null_cos, self.temperature, self.null_bias)
 
 
 def cosines(x: Floats, labels: Floats) -> Floats:
@@ -180,6 +214,17 @@ def temperature(labels: Floats, scale: CosineCalibration) -> float:
     0.06
     """
     return scale.temperature * (spread(labels) if scale.by_spread else 1.0)
+
+
+def length_factor(tokens: NDArray[np.integer[Any]], exponent: float) -> Floats:
+    """What the temperature of texts of so many tokens (N,) is multiplied with, (N,).
+
+    >>> length_factor(np.array([4, 16, 256, 512, 5000]), 1 / 3).round(2).tolist()
+    [1.0, 1.0, 0.6299999952316284, 0.5199999809265137, 0.5199999809265137]
+    """
+    length = LENGTH_SCALE + np.clip(tokens, USUAL_TOKENS, LENGTH_LIMIT)
+    factor: Floats = (((LENGTH_SCALE + USUAL_TOKENS) / length) ** exponent).astype(np.float32)
+    return factor
 
 
 def spread(labels: Floats) -> float:

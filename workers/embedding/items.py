@@ -171,7 +171,7 @@ class _Look:
         tokens = sum(tokens_of(image.width, image.height) for image in images)
         return mapped(
             rows,
-            lambda x: ItemViews(views=((mean(x), True),), tokens=tokens, visual_tokens=tokens),
+            lambda x: ItemViews(views=((mean(x), None),), tokens=tokens, visual_tokens=tokens),
         )
 
     @property
@@ -237,16 +237,18 @@ class _Look:
         def seen(_: None) -> ItemViews:
             x = None if text_rows is None else text_rows.result()
             y = None if page_rows is None else page_rows.result()
+            counts = [*map(len, token_ids)]
+            pages = pages_of(sides, x, y, counts) if self.files.per_page else ()
             views: list[View] = []
-            views += [] if x is None else [(x[0], False)]
-            views += [] if y is None else [(mean(y), True)]
+            views += [] if x is None else [(x[0], len(token_ids[0]))]
+            views += [] if y is None else [(mean(y), None)]
             return ItemViews(
                 views=tuple(views),
                 tokens=tokens + visual_tokens,
                 visual_tokens=visual_tokens,
                 windowed=windowed,
                 file=file,
-                pages=pages_of(sides, x, y)[: self._max_pages] if self.files.per_page else (),
+                pages=pages[: self._max_pages],
             )
 
         return mapped(settled(waiting), seen)

@@ -209,6 +209,7 @@ def _make(
                 ),
                 prompts.average(null, forms) if nulls else None,
                 scale,
+                0.0 if images else model.entry.length_exponent,
                 tokens,
             )
         except BaseException as exc:  # noqa: BLE001  the waiters for the labels get it
@@ -228,6 +229,7 @@ def _measured(
     rows: Rows,
     null: Rows | None,
     scale: zero_shot.CosineCalibration,
+    length_exponent: float,
     tokens: int,
 ) -> Labels:
     """What scoring and fit need of labels (L, D) and null labels (M, D)."""
@@ -237,7 +239,9 @@ def _measured(
         described = fit.Described.measure(rows, null, temperature=temperature)
     competing = null if request.multi_label else None
     return Labels(
-        scored=zero_shot.LabelSet.measure(rows, scale=scale, null=competing),
+        scored=zero_shot.LabelSet.measure(
+            rows, scale=scale, null=competing, length_exponent=length_exponent
+        ),
         tokens=tokens,
         described=described,
         alike=tuple(

@@ -19,8 +19,8 @@ from shared.types import FileBy
 from workers.futures import without_variables
 from workers.models.port import Rows
 
-View = tuple[Rows, bool]
-"""A vector (D,), and whether it is of images."""
+View = tuple[Rows, int | None]
+"""A vector (D,), and the tokens of its text; None: it is of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class ViewBatch:
 
     x: Rows  # (V, D)
     of_images: npt.NDArray[np.bool_]  # (V,)
+    text_tokens: npt.NDArray[np.intp]  # (V,), 0 of images
     items: tuple[tuple[int, ...], ...] | None
     tokens: tuple[int, ...]  # of each item
     visual_tokens: tuple[int, ...] = ()  # of these, those of images; empty: all are texts
@@ -71,18 +72,21 @@ def mean(x: Rows) -> Rows:
 
 
 def pages_of(
-    sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None
+    sides: Sequence[tuple[bool, bool]], x: Rows | None, y: Rows | None, counts: Sequence[int]
 ) -> tuple[tuple[View, ...], ...]:
-    """The views of each page: of its text, and of its image, where `sides` says it has them."""
+    """The views of each page: of its text, and of its image, where `sides` says it has them.
+
+    Rows of `x`, and the tokens in `counts`, are of the document and then of its pages.
+    """
     drawn = [i for i, (_, has_image) in enumerate(sides) if has_image]
     place = {page: row for row, page in enumerate(drawn)}
     pages: list[tuple[View, ...]] = []
     for i, (has_text, _) in enumerate(sides):
         views: list[View] = []
         if x is not None and has_text:
-            views.append((x[1 + i], False))
+            views.append((x[1 + i], counts[1 + i]))
         if y is not None and i in place:
-            views.append((y[place[i]], True))
+            views.append((y[place[i]], None))
         pages.append(tuple(views))
     return tuple(pages)
 
@@ -92,6 +96,7 @@ def of_texts(rows: Rows, *, counts: tuple[int, ...], windowed: tuple[int, ...]) 
     return ViewBatch(
         x=rows,
         of_images=np.zeros(len(rows), np.bool_),
+        text_tokens=np.array(counts, np.intp),
         items=None,
         tokens=counts,
         windowed=windowed,
@@ -112,7 +117,7 @@ def put_together(
     Raises:
         PigeonholeError: The model has stopped, or time is over: that is no single item's fault.
     """
-    views: list[View] = [(row, False) for row in rows.result()]
+    views: list[View] = [(row, counts[i]) for row, i in zip(rows.result(), texts, strict=True)]
     items: list[tuple[int, ...]] = [()] * count
     tokens = list(counts)
     visual_tokens = [0] * count
@@ -141,7 +146,8 @@ def put_together(
     width = rows.result().shape[1]
     return ViewBatch(
         x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
-        of_images=np.array([of_images for _, of_images in views], np.bool_),
+        of_images=np.array([length is None for _, length in views], np.bool_),
+        text_tokens=np.array([length or 0 for _, length in views], np.intp),
         items=tuple(items),
         tokens=tuple(tokens),
         visual_tokens=tuple(visual_tokens),

@@ -124,6 +124,7 @@ class NliEngine:
         views = ViewBatch(
             x=np.zeros((len(kept), 0), np.float32),
             of_images=np.zeros(len(kept), np.bool_),
+            text_tokens=np.array([len(tokens[i]) for i in kept], np.intp),
             items=items if failed else None,
             tokens=tuple(0 if i in failed else len(ids) for i, ids in enumerate(tokens)),
             windowed=tuple(i for i in kept if len(tokens[i]) > window),

@@ -102,14 +102,16 @@ class ZeroShotScores:
 
     def scores(self, *, mode: Mode = "calibrated", multi_label: bool = False) -> Rows:
         """(V, L)."""
-        x = self.views.x
+        x, tokens = self.views.x, self.views.text_tokens
         if len(self.sets) == 1:
             (labels,) = self.sets.values()
-            return labels.scored.scores(x, mode=mode, multi_label=multi_label)
+            return labels.scored.scores(x, mode=mode, multi_label=multi_label, tokens=tokens)
         scores = np.empty((len(x), len(self.labels)), np.float32)
         for images, labels in self.sets.items():
             of_these = self.views.of_images == images
-            scores[of_these] = labels.scored.scores(x[of_these], mode=mode, multi_label=multi_label)
+            scores[of_these] = labels.scored.scores(
+                x[of_these], mode=mode, multi_label=multi_label, tokens=tokens[of_these]
+            )
         return scores
 
     def fits(self) -> Rows:

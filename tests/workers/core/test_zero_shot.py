@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from workers.core.zero_shot import (
     MIN_SPREAD,
     CosineCalibration,
+    LabelSet,
     cosines,
     scores,
     spread,
@@ -91,6 +92,36 @@ def test_spread_and_temperature_are_positive_and_bounded(seed, count):
 
     assert MIN_SPREAD <= spread(labels) <= 2
     assert temperature(labels, SCALE) == SCALE.temperature * spread(labels)
+
+
+@given(seeds, st.integers(2, 8), st.booleans())
+def test_a_longer_text_gets_surer_scores_in_the_same_order(seed, count, multi_label):
+    x, labels, null = parts(seed, 1, count)
+    measured = LabelSet.measure(
+        labels, scale=SCALE, null=null if multi_label else None, length_exponent=0.33
+    )
+    tokens = np.array([0, 16, 17, 300, 512, 9999])
+
+    got = measured.scores(np.repeat(x, 6, axis=0), multi_label=multi_label, tokens=tokens)
+
+    usual = measured.scores(x, multi_label=multi_label)[0]
+    assert np.allclose(got[0], usual, atol=1e-4)
+    assert np.array_equal(got[0], got[1])
+    assert np.array_equal(got[4], got[5])
+    order = np.argsort(cosines(x, labels)[0])
+    assert np.all(np.diff(got[:, order], axis=1) >= -1e-6)
+    if not multi_label:
+        assert np.all(np.diff(got.max(axis=1)) >= -1e-6)
+
+
+@pytest.mark.parametrize("mode", ["jina", "raw"])
+def test_length_changes_only_calibrated_scores(mode):
+    x, labels, _ = parts(0, 2, 3)
+    measured = LabelSet.measure(labels, scale=SCALE, length_exponent=0.33)
+
+    got = measured.scores(x, mode=mode, tokens=np.array([5, 500]))
+
+    assert np.array_equal(got, measured.scores(x, mode=mode))
 
 
 def test_spread_is_the_distance_of_two_labels():
