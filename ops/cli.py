@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="print the table of settings, in Markdown")
     settings.set_defaults(command=_settings)
 
-    models = commands.add_parser("models", help="list, download and check models")
+    models = commands.add_parser("models", help="list, download, check and optimise models")
     lookups = models.add_subparsers(required=True, metavar="ACTION")
     offered = lookups.add_parser(
         "list", help="list the models of the catalogue, and which are installed"
@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all installed models")
     check.set_defaults(command=_shelf, action="check")
+    optimise = lookups.add_parser(
+        "optimise", help="make int8 versions of text models for the CPU of this machine"
+    )
+    optimise.add_argument("names", nargs="*", metavar="NAME", help="default: all that can be")
+    optimise.set_defaults(command=_shelf, action="optimise")
     return parser
 
 
@@ -143,7 +148,7 @@ def _list_models(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _shelf(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    """Pull or check models; what is said goes straight to where ours goes."""
+    """Pull, check or optimise models; what is said goes straight to where ours goes."""
     Settings.from_env(env)
     command = [*_SHELF, arguments.action, *arguments.names]
     return subprocess.run(command, env=env, check=False).returncode

@@ -104,6 +104,12 @@ class Settings:
     cpu_engine: Literal["auto", "openvino", "torch"] = _setting(
         "auto", "Inference engine of a CPU worker."
     )
+    cpu_precision: Literal["auto", "bf16", "int8"] = _setting(
+        "auto",
+        "Precision of text models on a CPU: `int8` where `pigeonhole-server models optimise` made "
+        "one, `bf16` never; auto: where it is faster on this CPU.",
+    )
+    int8_dir: str = _setting("", "Directory of int8 models; empty: `int8` in the data directory.")
     microbatch_tokens: int = _setting(
         0,
         "Maximum tokens of one forward pass, padding included; 0: 1024 on a CPU, measured on "
@@ -356,6 +362,11 @@ class Settings:
     def store_url(self) -> str:
         """The URL of the object store; the data directory by default."""
         return self.object_store or (self.data_dir / "objects").absolute().as_uri()
+
+    @property
+    def int8_folder(self) -> Path:
+        """Where int8 models are."""
+        return Path(self.int8_dir) if self.int8_dir else self.data_dir / "int8"
 
 
 def is_path_prefix(text: str) -> bool:

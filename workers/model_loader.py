@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -53,6 +54,7 @@ class _Towers:
     clip: ClipModel | None = None
     pairs: PairEncoder | None = None
     on_cpu: bool = False
+    quantised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +195,12 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
             observe=observe,
         )
         images = ImageEmbedder(clip.images, image_batcher, logit_scale=clip.logit_scale)
-    return LoadedModel(entry=entry, texts=Embedder(texts, batcher), images=images)
+    return LoadedModel(
+        entry=entry,
+        texts=Embedder(texts, batcher),
+        images=images,
+        quantised=loaded.towers.quantised,
+    )
 
 
 def _warm_up(model: LoadedModel) -> None:
@@ -253,9 +260,11 @@ def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:
             device=where,
             engine=settings.cpu_engine,
             allow_download=settings.allow_downloads,
+            int8=_int8(entry.name, checkpoint, where, settings),
         )
         return _Towers(
-            texts=PromptPrefixEncoder(encoder, entry.prefix) if entry.prefix else encoder
+            texts=PromptPrefixEncoder(encoder, entry.prefix) if entry.prefix else encoder,
+            quantised=encoder.precision == "int8",
         )
     if entry.engine == "cross_encoder":
         return _Towers(
@@ -275,3 +284,27 @@ def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:
         allow_download=settings.allow_downloads,
     )
     return _Towers(texts=both.texts, clip=both)
+
+
+def _int8(name: str, checkpoint: str, where: Where, settings: Settings) -> Path | None:
+    """The int8 version of a model that a CPU worker takes, if there is one."""
+    if where != "cpu" or settings.cpu_precision == "bf16" or settings.cpu_engine == "torch":
+        return None
+    from workers.models import int8_model, sentence_encoder
+
+    try:
+        revision = sentence_encoder.revision_of(checkpoint, None)
+    except ConfigurationError:
+        return None  # of the hub, and not downloaded yet
+    path = int8_model.path_of(settings.int8_folder, name, revision)
+    wanted = settings.cpu_precision == "int8"
+    if path.is_file():
+        return path if wanted or int8_model.faster_here() else None
+    if wanted:
+        log.warning(
+            "model.no_int8",
+            model=name,
+            folder=str(settings.int8_folder),
+            advice=f"run: pigeonhole-server models optimise {name}",
+        )
+    return None

@@ -11,7 +11,7 @@ RUN pip install uv==0.13.8 && useradd --create-home --uid 10001 pigeonhole \
 COPY pyproject.toml ops/constraints.txt /build/
 COPY api/client/pyproject.toml /build/client/pyproject.toml
 RUN uv pip install --system --no-cache ${TORCH:+--torch-backend "$TORCH"} \
-    -c /build/constraints.txt -r /build/pyproject.toml --extra worker --extra models \
+    -c /build/constraints.txt -r /build/pyproject.toml --extra worker --extra models --extra int8 \
     && uv pip install --system --no-cache \
     -c /build/constraints.txt -r /build/client/pyproject.toml
 
@@ -23,7 +23,7 @@ COPY workers /build/workers
 RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm -r /build
 
 # A volume that is mounted here belongs to the user, as the folder does.
-ENV HF_HOME=/models
+ENV HF_HOME=/models PIGEONHOLE_INT8_DIR=/models/int8
 # /healthz and /metrics.
 ENV PIGEONHOLE_METRICS_PORT=9464
 # By its number, so that Kubernetes can see that it is not root.

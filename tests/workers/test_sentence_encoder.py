@@ -166,7 +166,7 @@ def test_an_engine_that_disagrees_is_left_for_the_next(
 ) -> None:
     from workers.models import inference_engines
 
-    def wrong(pipeline: Any, precision: str, threads: int, inputs: Any) -> Any:
+    def wrong(*_: Any, **__: Any) -> Any:
         return lambda ids, mask: np.full((len(ids), 384), 384**-0.5, np.float32)
 
     monkeypatch.setattr(inference_engines, "openvino_forward", wrong)

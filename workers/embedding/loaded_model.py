@@ -23,12 +23,15 @@ class LoadedModel:
     """A model of this process: its entry in the catalogue, and its capabilities.
 
     A model embeds texts, and perhaps images into the same space; or it compares pairs of texts.
+    `quantised`: it runs in int8. Its vectors are near those of other precisions, so that a
+    classifier trained in one is right in the other; results in a cache are kept apart.
     """
 
     entry: ModelEntry
     texts: Embedder | None = None
     images: ImageEmbedder | None = None
     pairs: PairScorer | None = None
+    quantised: bool = False
 
     @property
     def embedder(self) -> Embedder:
@@ -65,7 +68,9 @@ class LoadedModel:
     @cached_property
     def scoring_revision(self) -> str:
         """What scores depend on beside the request: weights, catalogue entry, and this release."""
-        parts = (self.revision, self.entry.model_dump_json(), _RELEASE)
+        parts = [self.revision, self.entry.model_dump_json(), _RELEASE]
+        if self.quantised:
+            parts.append("int8")
         return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
     @property

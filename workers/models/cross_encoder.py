@@ -91,11 +91,11 @@ def load(
         )
         probes, reference = _reference(model, encoder, classes)
 
-        def agrees(forward: Forward) -> tuple[bool, str]:
+        def agrees(forward: Forward, _: Precision) -> tuple[bool, str]:
             encoder.forward = forward
             return _agreement(encoder, probes, reference)
 
-        encoder.forward = fastest(
+        encoder.forward, _ = fastest(
             name,
             _Classifier(classifier, classes, inputs),
             candidates(device, precision, engine),
