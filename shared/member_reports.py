@@ -6,6 +6,9 @@ from pydantic import Field
 
 from shared.types import Value
 
+PROBE_ACCOUNT = "readiness"
+"""The account of calls that only show whether the service works."""
+
 
 class MemberReport(Value):
     """What every living process says of itself.
@@ -20,7 +23,9 @@ class WorkerReport(MemberReport):
     """What a living worker says of itself: its device, the queues it takes, the models it holds.
 
     `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
-    among them. `revisions`: what the scores of each model depend on beside the request.
+    among them. `revisions`: what the scores of each model depend on beside the request. `cold` and
+    `loading`: models whose weights are not in memory, or are being read into it; `load_s`: how long
+    reading those took the last time. `last_used`: in seconds since 1970, of those used at all.
     """
 
     device: str
@@ -28,3 +33,7 @@ class WorkerReport(MemberReport):
     models: tuple[str, ...]
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
     revisions: dict[str, str] = Field(default_factory=dict)
+    cold: tuple[str, ...] = ()
+    loading: tuple[str, ...] = ()
+    load_s: dict[str, float] = Field(default_factory=dict)
+    last_used: dict[str, float] = Field(default_factory=dict)

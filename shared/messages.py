@@ -90,12 +90,13 @@ _R = TypeVar("_R", bound=JobResult)
 
 class Reply(Value, Generic[_R]):
     """The answer to a call: a result or a failure. It is read as `reply_of` the kind of the call,
-    which the caller knows.
+    which the caller knows. `warmup_ms` is how long it waited for the weights of a model.
     """
 
     schema_number: int = SCHEMA
     result: _R | None = None
     failure: Failure | None = None
+    warmup_ms: int = 0
 
 
 @cache

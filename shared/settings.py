@@ -98,6 +98,12 @@ class Settings:
     allow_downloads: bool = _setting(
         False, "Allow workers to download missing models from the model hub."
     )
+    model_idle_s: float = _setting(
+        0.0,
+        "Time without use after which a worker frees the memory of a model; the next request loads "
+        "it again. Models that read images stay. 0: never.",
+        minimum=0,
+    )
     device: Literal["auto", "cpu", "cuda"] = _setting(
         "auto", "Device of a worker. It decides which queues and models the worker serves."
     )

@@ -34,7 +34,6 @@ from shared.adapters.store_factory import probe, store_of
 from shared.classify_cache import ClassifyCache
 from shared.errors import PigeonholeError
 from shared.limits import Limits
-from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.model_catalogue import load as load_catalogue
 from shared.ports import Buckets, ObjectStore
@@ -43,7 +42,7 @@ from shared.statements import Statements
 from shared.telemetry import Log, start_logging
 from shared.tiers import Tier
 from shared.tiers import load as load_tiers
-from shared.types import JobKind
+from shared.types import ClassifyRequest, JobKind
 from workers import metrics, tasks
 from workers.balance_check import BalanceCheck
 from workers.claim_capacity import ClaimCapacity
@@ -81,11 +80,13 @@ from workers.inputs.tables.sandbox_task import (
 from workers.leases import Leases
 from workers.microbatching.throughput import Throughput
 from workers.model_loader import load_models
+from workers.model_offloader import ModelOffloader
 from workers.observation_counter import ObservationCounter
 from workers.outbound_http.client import Outbound
 from workers.process_memory import MemoryGuard, bound_of, limit_heaps
 from workers.sandbox.readers import FileReaders
 from workers.watchdog import EXIT_FULL, EXIT_UNFIT, Watchdog, WatchedState
+from workers.worker_report import report_of
 
 log = Log("worker")
 ROLE = "worker"
@@ -227,7 +228,12 @@ def _run(settings: Settings) -> None:
         buckets=buckets,
     )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
-    calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, RedisReplies(client))
+
+    def warmup_ms(body: ClassifyRequest, began: float) -> int:
+        encoders = [models[name].idle for name in body.models if name in models]
+        return max((each.waited_ms(began) for each in encoders if each), default=0)
+
+    calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, RedisReplies(client), warmup_ms=warmup_ms)
     leases = Leases(ledger, lease_s=settings.lease_s)
     balance = BalanceCheck(Statements(store=store), RedisRunningUsage(client))
     parts = TaskRunner(
@@ -302,22 +308,14 @@ def _run(settings: Settings) -> None:
         drain.finish_parts(timeout_s=_FINISH_PARTS_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    offloader = ModelOffloader(models.values(), idle_s=settings.model_idle_s)
     guard = MemoryGuard(max_bytes=bound_of(settings.worker_memory), on_full=leave)
     batchers = [batcher for model in models.values() for batcher in model.batchers]
     watchdog = Watchdog(
         ledger=ledger,
         role=ROLE,
         member=member,
-        report=lambda: encode(
-            WorkerReport(
-                device=device,
-                queues=queues,
-                models=tuple(models),
-                tokens_per_s=pace.tokens_per_s(),
-                revisions={name: model.scoring_revision for name, model in models.items()},
-                clock_offset_s=service_clock.CLOCK.offset_s(),
-            )
-        ),
+        report=lambda: encode(report_of(device, queues, models, pace)),
         queues=queues,
         watched=WatchedState(
             healthy=lambda: (
@@ -349,6 +347,7 @@ def _run(settings: Settings) -> None:
     def ready(**_: object) -> None:
         watchdog.start()
         guard.start()
+        offloader.start()
         observations.start()
         log.info(
             "worker.ready",
@@ -381,6 +380,7 @@ def _run(settings: Settings) -> None:
             leases.end_all()
             drain.close(timeout_s=_GIVE_BACK_S)
         calls.settle(timeout_s=max(0.0, until - time.monotonic()))
+        offloader.close()
         watchdog.close(replaced=guard.full)
         for batcher in batchers:
             batcher.close(timeout_s=_GIVE_BACK_S)  # what still waits ends with Unavailable

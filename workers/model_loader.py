@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,12 +20,13 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.telemetry import Log
 from shared.types import Priority
-from workers.embedding.loaded_model import LoadedModel
+from workers.embedding.loaded_model import LoadedModel, ModelUse
 from workers.embedding.pairs import PairScorer
 from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder
 from workers.microbatching.microbatcher import Microbatcher, Observe
 from workers.models import model_files
 from workers.models.hashing import HashingEncoder
+from workers.models.idle_encoder import IdleEncoder
 from workers.models.port import PairEncoder, TextEncoder
 from workers.models.prompt_prefix import PromptPrefixEncoder
 from workers.work_context import WorkContext
@@ -55,6 +56,7 @@ class _Towers:
     pairs: PairEncoder | None = None
     on_cpu: bool = False
     quantised: bool = False
+    idle: IdleEncoder | None = None  # is `texts` or `pairs`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,10 @@ def load_models(
 ) -> tuple[str, dict[str, LoadedModel]]:
     """Load the models; returns the device of this worker, as queue names spell it, and the models.
 
-    Each model is warmed up with an item. The models in `PIGEONHOLE_MODELS` and the default model
-    must load; any other model that does not load is left out.
+    Each model is warmed up with an item. With `PIGEONHOLE_MODEL_IDLE_S`, models that are not the
+    default are tried one at a time and begin cold, so that more of them than fit can be held. The
+    models in `PIGEONHOLE_MODELS` and the default model must load; any other model
+    that does not load is left out.
 
     Args:
         catalogue: the model catalogue.
@@ -85,10 +89,11 @@ def load_models(
     where = _where(settings.device)
     device = _QUEUES[where]
     named = bool(settings.models)
+    kept = {catalogue.default.name, catalogue.default_multilingual}
     towers: dict[str, _Towers] = {}
     for entry in _selected(catalogue, settings, device):
         try:
-            towers[entry.name] = _load(entry, where, settings)
+            towers[entry.name] = _loaded(entry, where, settings, kept=entry.name in kept)
         except ConfigurationError as exc:
             if named or entry is catalogue.default:
                 raise
@@ -97,7 +102,10 @@ def load_models(
     for name, loaded in _with_budgets(towers, where, settings.microbatch_tokens).items():
         began = time.monotonic()
         model = _model(catalogue.entries[name], loaded, observe(name))
-        _warm_up(model)
+        if name in kept or model.idle is None:
+            _warm_up(model)
+        else:
+            model.idle.offload()
         models[name] = model
         log.info(
             "model.loaded",
@@ -180,11 +188,20 @@ def _with_budgets(towers: dict[str, _Towers], where: Where, configured: int) -> 
 def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
     """The model, each tower with its own microbatcher."""
     texts, clip, pairs = loaded.towers.texts, loaded.towers.clip, loaded.towers.pairs
+    use = ModelUse()
+    encoder = texts if pairs is None else pairs
+    assert encoder is not None
+    batcher = Microbatcher(
+        encoder,
+        budget_tokens=loaded.tokens,
+        name=entry.name,
+        observe=observe,
+        on_submit=use.count,
+    )
+    idle = loaded.towers.idle
     if pairs is not None:
-        batcher = Microbatcher(pairs, budget_tokens=loaded.tokens, name=entry.name, observe=observe)
-        return LoadedModel(entry=entry, pairs=PairScorer(pairs, batcher))
+        return LoadedModel(entry=entry, pairs=PairScorer(pairs, batcher), use=use, idle=idle)
     assert texts is not None
-    batcher = Microbatcher(texts, budget_tokens=loaded.tokens, name=entry.name, observe=observe)
     images = None
     if clip is not None:
         image_batcher = Microbatcher(
@@ -193,6 +210,7 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
             name=f"{entry.name} images",
             window_tokens=clip.images.image_tokens,
             observe=observe,
+            on_submit=use.count,
         )
         images = ImageEmbedder(clip.images, image_batcher, logit_scale=clip.logit_scale)
     return LoadedModel(
@@ -200,6 +218,8 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
         texts=Embedder(texts, batcher),
         images=images,
         quantised=loaded.towers.quantised,
+        use=use,
+        idle=idle,
     )
 
 
@@ -217,6 +237,35 @@ def _warm_up(model: LoadedModel) -> None:
         warm.append(model.images.embed([grey], context))
     for rows in warm:
         rows.result(_WARM_UP_S)
+
+
+def _loaded(entry: ModelEntry, where: Where, settings: Settings, *, kept: bool) -> _Towers:
+    """The towers of an entry; where idle models are offloaded, behind an encoder that can be.
+
+    The towers of a model that reads images share their weights, and stay.
+    """
+    began = time.monotonic()
+    towers = _load(entry, where, settings)
+    encoder = towers.texts if towers.pairs is None else towers.pairs
+    if not settings.model_idle_s or towers.clip is not None or encoder is None:
+        return towers
+
+    same = replace(settings, cpu_precision="int8" if towers.quantised else "bf16")
+
+    def again() -> TextEncoder | PairEncoder:
+        fresh = _load(entry, where, same)
+        if fresh.quantised != towers.quantised:
+            raise ConfigurationError("its int8 version is gone: restart the worker")
+        loaded = fresh.texts if fresh.pairs is None else fresh.pairs
+        assert loaded is not None
+        return loaded
+
+    idle = IdleEncoder(encoder, again, load_s=time.monotonic() - began)
+    if not kept:
+        idle.offload()
+    if towers.pairs is not None:
+        return replace(towers, pairs=idle, idle=idle)
+    return replace(towers, texts=idle, idle=idle)
 
 
 def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:

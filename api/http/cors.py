@@ -35,6 +35,7 @@ EXPOSED_HEADERS = (
     "X-Cache-Age",
     "X-Cache-Key",
     "X-Model",
+    "X-Model-Warmup-Ms",
     "X-Engine",
     "X-Request-ID",
     "X-Tokens-Used",

@@ -17,7 +17,7 @@ from flask import Flask, Response, g, request
 from api.http import cors
 from api.http.rate_headers import rate_headers
 from api.server.request import HOLD_S, REFUSAL
-from api.services import quotas
+from api.services import model_warmup, quotas
 from api.services.auth import Authenticator
 from api.services.caller import Caller
 from api.services.metrics import ApiMetrics
@@ -48,6 +48,7 @@ def install(
         g.request_id = own_id if _SANE.fullmatch(own_id) else ids.request_id()
         g.context = ExitStack()
         quotas.begin_request()
+        model_warmup.begin_request()
         g.context.enter_context(bound(request_id=g.request_id))
         if request.path.startswith("/v1/") and not cors.is_preflight():
             g.caller = authenticator.caller(
@@ -62,6 +63,7 @@ def install(
     def leave(response: Response) -> Response:
         response.headers[REQUEST_ID] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(model_warmup.headers())
         if (quota := quotas.current()) is not None:
             response.headers.update(rate_headers(quota))
             if response.status_code >= HTTPStatus.BAD_REQUEST:

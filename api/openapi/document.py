@@ -34,6 +34,8 @@ _HEADERS: dict[str, str] = {
     "Retry-After": "Seconds to wait.",
     "WWW-Authenticate": "`Bearer`.",
     "X-Tokens-Used": "The tokens that the request cost; present in the form of the Classer API.",
+    "X-Model-Warmup-Ms": "For how long the request has waited for a model that was not in memory; "
+    "absent if it has not.",
     "X-Engine": "The engine that scored the labels.",
     "X-Request-ID": "The id of this request, as it stands in the log.",
 }

@@ -33,8 +33,8 @@ from shared.dialects.registry import pick
 from shared.dialects.requested import UnresolvedRequest
 from shared.types import ClassifyRequest, ClassifyResult
 
-_PROXY_HEADERS = {**WAITED, 200: (*WAITED[200], "X-Engine")}
-_WAITED = {**WAITED, 200: (*WAITED[200], *CACHED, "X-Tokens-Used")}
+_PROXY_HEADERS = {**WAITED, 200: (*WAITED[200], "X-Engine", "X-Model-Warmup-Ms")}
+_WAITED = {**WAITED, 200: (*WAITED[200], *CACHED, "X-Tokens-Used", "X-Model-Warmup-Ms")}
 OPERATIONS = (
     Operation(
         method="post",

@@ -31,8 +31,9 @@ from api.services.jobs import MAX_LOOKED_AT, PLOTS, Jobs, JobStatus, holds
 from shared import ids
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.training import TrainAnswer
-from shared.errors import NotFound
+from shared.errors import ModelNotFound, NotFound
 from shared.jobs import Job, State
+from shared.messages import model_of
 from shared.types import JobKind
 
 _DEFAULT_LIMIT = 20
@@ -127,8 +128,23 @@ def blueprint(services: Services) -> Blueprint:
     def view(root: str, status: JobStatus) -> dict[str, Any]:
         result = _small(_result(jobs, status.job, root), inline_result_bytes)
         return render_job(
-            status.job, root=root, result=result, phase=status.phase, progress=status.progress
+            status.job,
+            root=root,
+            result=result,
+            phase=status.phase,
+            progress=status.progress,
+            waiting_for=waiting_for(status.job),
         )
+
+    def waiting_for(job: Job) -> str | None:
+        name = model_of(job.queue)
+        if not name or job.state not in {State.QUEUED, State.RUNNING}:
+            return None
+        try:
+            model = services.catalogue.find(name)
+        except ModelNotFound:
+            return None
+        return services.members.waiting_for(model)
 
     def visible(job_id: str) -> Job:
         """A job of the account: any with the scope `jobs`, else one that the key submitted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response
 
@@ -10,7 +11,7 @@ from api.dependencies import Services
 from api.http.json_response import reply
 from api.openapi.model import Operation, path_id
 from api.schemas.model import ModelList, ModelObject
-from api.services.worker_registry import WorkerRegistry
+from api.services.worker_registry import ModelState, WorkerRegistry
 from shared import service_clock
 from shared.engine_resolution import engines_of
 from shared.errors import ModelNotFound, NotFound, Unavailable
@@ -59,6 +60,7 @@ def blueprint(services: Services) -> Blueprint:
             kind="nli" if entry.is_nli else "embedding",
             engines=_engines(entry, catalogue, members),
             available=available,
+            **_use(entry, members),
             texts_served_by=catalogue.default.name if falls_back else None,
         )
 
@@ -70,6 +72,8 @@ def blueprint(services: Services) -> Blueprint:
             "aliases": auto.aliases,
             "languages": tuple(sorted({each for model in both for each in model.languages})),
             "available": all(model.available for model in both),
+            "state": _state_of_all([model.state for model in both]),
+            "last_used": max((m.last_used for m in both if m.last_used is not None), default=None),
             "models": auto.models,
             "unsupported_languages": auto.unsupported,
         }
@@ -91,6 +95,20 @@ def blueprint(services: Services) -> Blueprint:
             raise NotFound(exc.detail) from None
 
     return routes
+
+
+def _state_of_all(states: list[ModelState | None]) -> ModelState | None:
+    order: tuple[ModelState | None, ...] = (None, "cold", "loading", "loaded")
+    return min(states, key=order.index)
+
+
+def _use(entry: ModelEntry, members: WorkerRegistry) -> dict[str, Any]:
+    try:
+        used_at = members.last_used(entry.name)
+        state = members.state_of(entry.name)
+    except Unavailable:
+        return {"state": None, "last_used": None}
+    return {"state": state, "last_used": None if used_at is None else int(used_at)}
 
 
 def _engines(

@@ -60,6 +60,11 @@ class JobObject(BaseModel):
         description="What a retraining does now; null for other jobs, and before and after it."
     )
     progress: Progress
+    waiting_for: str | None = Field(
+        default=None,
+        description="What a job that has not ended waits for, where that is its model: a worker "
+        "that holds it, or its weights, which a worker loads.",
+    )
     usage: JobUsage
     result: Result | None = Field(description="The response of the call, if it is small.")
     result_url: str | None = Field(description="URL of the result, once the job has succeeded.")
@@ -90,6 +95,7 @@ def render_job(
     result: dict[str, Any] | None = None,
     phase: RunStatus | None = None,
     progress: Progress | None = None,
+    waiting_for: str | None = None,
 ) -> dict[str, Any]:
     """The job object, with the rendered result if given. URLs begin with `root`.
 
@@ -112,6 +118,7 @@ def render_job(
         "expires_at": job.expires_at,
         "phase": phase,
         "progress": progress or job.progress,
+        "waiting_for": waiting_for,
         "usage": {"total_tokens": job.usage.total_tokens},
         "result": result,
         "result_url": f"{root}/v1/jobs/{job.id}/result" if succeeded and result is None else None,

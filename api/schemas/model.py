@@ -28,6 +28,14 @@ class ModelObject(BaseModel):
         "`hybrid` while a running worker holds it together with a model of the other kind."
     )
     available: bool = Field(description="Whether a running worker holds the model.")
+    state: Literal["loaded", "cold", "loading"] | None = Field(
+        description="`cold`: no worker has it in memory, since it was not used for "
+        "`PIGEONHOLE_MODEL_IDLE_S`; the next request loads it. Null if no worker holds it."
+    )
+    last_used: int | None = Field(
+        description="Unix time, in seconds, at which a running worker last used it for a request; "
+        "null if it did not."
+    )
     texts_served_by: str | None = Field(
         description="The model for texts that are sent under an alias of this image model while no "
         "worker holds it; null if there is none."

@@ -369,16 +369,14 @@ class Batches:
             return True  # for all we know
 
     def _waiting_for(self, job: Job, request: BatchRequest) -> str | None:
-        """What the rows of a batch wait for: known where no worker lives that has the model."""
+        """What the rows of a batch wait for, as far as that is their model."""
         if job.state not in {State.QUEUED, State.RUNNING}:
             return None
         try:
-            self.submit.members.device_for(self.submit.catalogue.find(request.model))
-        except BrokerUnavailable:
-            return None  # for all we know
-        except (ModelNotFound, Unavailable):
+            model = self.submit.catalogue.find(request.model)
+        except ModelNotFound:
             return f"a worker with the model {request.model}; none is running"
-        return None
+        return self.submit.members.waiting_for(model)
 
     def _counted(self, job: Job) -> tuple[Job, WorkDone]:
         """The job, its rows that came out and that did not, and how fast it is of late."""

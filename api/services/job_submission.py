@@ -10,19 +10,20 @@ result expires.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from api.services import balances, quotas
+from api.services import balances, model_warmup, quotas
 from api.services.balances import Balances
 from api.services.caller import Caller
 from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
 from shared import ids
 from shared.classify_cache import ClassifyCache
-from shared.errors import DeadlineExceeded, PigeonholeError
+from shared.errors import DeadlineExceeded, PigeonholeError, Unavailable
 from shared.job_intake import JobIntake, queue_of
 from shared.job_kinds import Body
 from shared.jobs import Job
@@ -31,6 +32,8 @@ from shared.messages import Call, decode, encode, error_of, reply_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Replies
 from shared.types import ClassifyRequest, ClassifyResult, JobResult, Priority
+
+_LOAD_CALL_S = 10.0  # within which a worker must begin a call that only loads a model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,7 @@ class JobSubmission:
         until = time.monotonic() + timeout_s  # the clock may be set while the caller waits
         queue = queue_of(request, device=self.members.device_for(model), priority=priority)
         self.balances.check(caller, request)
+        self._check_warm(request, queue, caller=caller, timeout_s=timeout_s)
         self.quotas.admit(request, caller=caller, waits=True)
         call = Call(
             request_id=request_id,
@@ -133,11 +137,43 @@ class JobSubmission:
                 "'Prefer: respond-async' and poll the job"
             )
         reply = decode(reply_of(request.kind), answer)
+        model_warmup.add(reply.warmup_ms)
         if reply.failure is not None:
             raise error_of(reply.failure)
         assert reply.result is not None
         quotas.set_used_tokens(reply.result.usage.total_tokens)
         return reply.result
+
+    def _check_warm(self, request: Body, queue: str, *, caller: Caller, timeout_s: float) -> None:
+        """Refuse a request that does not wait for the weights of its model, and have these loaded.
+
+        Raises:
+            Unavailable: No worker has the model in memory, and loading it takes longer than
+                `timeout_s`; the request can be answered after `Retry-After`.
+        """
+        if not isinstance(request, ClassifyRequest):
+            return
+        load_s = self.members.load_s(request.models)
+        if load_s <= timeout_s:
+            return
+        loading = any(self.members.state_of(name) == "loading" for name in request.models)
+        call = Call(
+            request_id=ids.request_id(),
+            reply_to=ids.token(),  # nothing reads it
+            deadline=self.clock() + _LOAD_CALL_S,
+            priority=Priority.STANDARD,
+            account=caller.account,
+            body=request.model_copy(update={"items": request.items[:1]}),
+        )
+        if not loading and self.intake.ledger.enqueue_call(
+            queue, encode(call), bound=self.max_queued_calls, account=caller.account
+        ):
+            self.intake.doorbell.ring(queue)
+        raise Unavailable(
+            f"the model {' with '.join(request.models)} is not in memory; a worker loads it, which "
+            f"takes about {load_s:.1f} s: try again then, or wait longer (Prefer: wait)",
+            retry_after_s=max(1, math.ceil(load_s)),
+        )
 
     def enqueue(
         self,

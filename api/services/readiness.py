@@ -13,19 +13,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.services.caller import Caller
 from api.services.job_submission import JobSubmission
-from api.services.worker_registry import WorkerRegistry
+from api.services.worker_registry import ModelState, WorkerRegistry
 from shared import ids, service_clock
 from shared.errors import ObjectMissing, PigeonholeError, Unavailable
+from shared.member_reports import PROBE_ACCOUNT
 from shared.ports import Ledger, ObjectStore
 from shared.types import ClassifyRequest, Item, Priority, Question
 
 LIMIT_S = 3.0
 _FRESH_S = 2.0
-_PROBE = Caller(account="readiness", key_id="none")
+_PROBE = Caller(account=PROBE_ACCOUNT, key_id="none")
 _NOTHING = "readiness/none"  # an object that is never there: its absence is an answer
 OK = "ok"
 _NOT_KNOWN = "not known"
@@ -65,6 +66,11 @@ class Readiness(BaseModel):
     ready: bool
     parts: ComponentStatus
     clocks: ClockStatus
+    models: dict[str, ModelState] = Field(
+        default_factory=dict,
+        description="Models that are not in memory (`cold`) or are being loaded. The next request "
+        "waits for them.",
+    )
 
 
 @dataclass(kw_only=True)
@@ -95,7 +101,7 @@ class ReadinessProbe:
     def _look(self) -> Readiness:
         """Ask all parts at once; a part that hangs keeps its thread until its own deadline."""
         pool = ThreadPoolExecutor(
-            max_workers=len(ComponentStatus.model_fields) + 1, thread_name_prefix="ready"
+            max_workers=len(ComponentStatus.model_fields) + 2, thread_name_prefix="ready"
         )
         fields = {
             "redis": pool.submit(_said, lambda: self.ledger.waiting("control")),
@@ -104,11 +110,23 @@ class ReadinessProbe:
             "worker": pool.submit(_said, self._ask_worker),
             "model": pool.submit(_said, self._ask_model),
         }
-        clocks = pool.submit(self._clocks)
+        clocks, models = pool.submit(self._clocks), pool.submit(self._absent_models)
         pool.shutdown(wait=False)
-        futures: list[Future[Any]] = [*fields.values(), clocks]
+        futures: list[Future[Any]] = [*fields.values(), clocks, models]
         wait(futures, timeout=LIMIT_S)
-        return _readiness(fields, clocks.result() if clocks.done() else None)
+        return _readiness(
+            fields,
+            clocks.result() if clocks.done() else None,
+            models.result() if models.done() else {},
+        )
+
+    def _absent_models(self) -> dict[str, ModelState]:
+        try:
+            held = {name for worker in self.members.workers() for name in worker.models}
+            states = {name: self.members.state_of(name) for name in sorted(held)}
+        except Unavailable:
+            return {}
+        return {name: state for name, state in states.items() if state not in (None, "loaded")}
 
     def _clocks(self) -> ClockStatus:
         own = _clock([service_clock.CLOCK.offset_s()])
@@ -134,12 +152,16 @@ class ReadinessProbe:
             raise Unavailable("no worker is running")
 
     def _ask_model(self) -> None:
+        """A model that is not in memory is no fault, and the probe does not load it."""
+        request = ClassifyRequest(
+            model=self.default_model,
+            items=(Item(text="Is a worker there?"),),
+            questions=(Question(labels=("yes", "no")),),
+        )
+        if not self.members.all_loaded(request.models):
+            return
         self.submit.run_sync(
-            ClassifyRequest(
-                model=self.default_model,
-                items=(Item(text="Is a worker there?"),),
-                questions=(Question(labels=("yes", "no")),),
-            ),
+            request,
             caller=_PROBE,
             request_id=ids.request_id(),
             timeout_s=LIMIT_S - 0.5,
@@ -161,7 +183,11 @@ def _clock(offsets_s: Sequence[float]) -> str:
     return OK if abs(worst_s) <= service_clock.MAX_OFFSET_S else service_clock.describe(worst_s)
 
 
-def _readiness(checks: dict[str, Future[str]], clocks: ClockStatus | None = None) -> Readiness:
+def _readiness(
+    checks: dict[str, Future[str]],
+    clocks: ClockStatus | None = None,
+    models: dict[str, ModelState] | None = None,
+) -> Readiness:
     late = f"no response within {LIMIT_S:g} s"
     parts = {
         part: answer.result() if (answer := checks.get(part)) and answer.done() else late
@@ -171,4 +197,5 @@ def _readiness(checks: dict[str, Future[str]], clocks: ClockStatus | None = None
         ready=set(parts.values()) == {OK},
         parts=ComponentStatus(**parts),
         clocks=clocks or ClockStatus(api=_NOT_KNOWN, keeper=_NOT_KNOWN, worker=_NOT_KNOWN),
+        models=models or {},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from shared.errors import BrokerUnavailable, FieldError, ModelNotFound, Unavailable
 from shared.member_reports import MemberReport, WorkerReport
@@ -15,6 +16,7 @@ from shared.types import ClassifyRequest, revision_of_models
 WORKER = "worker"
 KEEPER = "keeper"
 _PROBE = "probe"
+ModelState = Literal["loaded", "cold", "loading"]
 OFFER_KEPT_S = 600.0  # a worker that restarts or is replaced is expected back within this time
 
 
@@ -91,6 +93,62 @@ class WorkerRegistry:
         if any(names <= set(worker.models) for worker in self.workers()):
             return True
         return lately and all(map(self.offers, models))
+
+    def load_s(self, models: Sequence[str]) -> float:
+        """How long it takes until one living worker has all of the models in memory; 0: one has.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        waits = []
+        for worker in self.workers():
+            if set(models) <= set(worker.models):
+                absent = {*worker.cold, *worker.loading}.intersection(models)
+                waits.append(sum(worker.load_s.get(name, 1.0) for name in absent))
+        return min(waits, default=0.0)
+
+    def all_loaded(self, models: Sequence[str]) -> bool:
+        """Whether each living worker that holds one of the models has it in memory.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        return not any({*w.cold, *w.loading}.intersection(models) for w in self.workers())
+
+    def state_of(self, model: str) -> ModelState | None:
+        """Whether a living worker has the model in memory; None if none holds it.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        holders = [worker for worker in self.workers() if model in worker.models]
+        if any(model not in (*worker.cold, *worker.loading) for worker in holders):
+            return "loaded"
+        if any(model in worker.loading for worker in holders):
+            return "loading"
+        return "cold" if holders else None
+
+    def waiting_for(self, model: ModelEntry) -> str | None:
+        """What work for the model waits for; None if for no model, or if Redis does not answer."""
+        try:
+            self.device_for(model)
+            state = self.state_of(model.name)
+        except BrokerUnavailable:
+            return None
+        except (ModelNotFound, Unavailable):
+            return f"a worker with the model {model.name}; none is running"
+        if state in {"cold", "loading"}:
+            return f"the model {model.name}, which a worker loads into memory"
+        return None
+
+    def last_used(self, model: str) -> float | None:
+        """When a living worker last used the model, in seconds since 1970.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        times = (worker.last_used.get(model) for worker in self.workers())
+        return max((at for at in times if at is not None), default=None)
 
     def device_for(self, model: ModelEntry) -> str:
         """The device whose queues the model's work goes to.

@@ -37,6 +37,8 @@ class TestModels:
             "languages": ["en"],
             "available": True,
             "texts_served_by": None,
+            "state": "loaded",
+            "last_used": None,
         }
         assert models["data"][1]["available"] is False
 

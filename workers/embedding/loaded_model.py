@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from importlib import metadata
 
+from shared import service_clock
+from shared.member_reports import PROBE_ACCOUNT
 from shared.model_catalogue import ModelEntry
 from shared.types import Priority
 from shared.validation import refuse
@@ -14,8 +17,26 @@ from workers.embedding.long_texts import SharedTokenizer
 from workers.embedding.pairs import PairScorer
 from workers.embedding.texts import Embedder, ImageEmbedder
 from workers.microbatching.microbatcher import Microbatcher
+from workers.models.idle_encoder import IdleEncoder
+from workers.work_context import WorkContext
 
 _RELEASE = metadata.version("pigeonhole-server")
+
+
+@dataclass(kw_only=True)
+class ModelUse:
+    """When a model was last used: on the monotonic clock, and in seconds since 1970.
+
+    Probes of readiness do not count, else they would keep a model in memory.
+    """
+
+    at: float = field(default_factory=time.monotonic)
+    clock_at: float | None = None
+
+    def count(self, context: WorkContext) -> None:
+        """Count work for an account."""
+        if context.account not in {"", PROBE_ACCOUNT}:
+            self.at, self.clock_at = time.monotonic(), service_clock.now()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +46,7 @@ class LoadedModel:
     A model embeds texts, and perhaps images into the same space; or it compares pairs of texts.
     `quantised`: it runs in int8. Its vectors are near those of other precisions, so that a
     classifier trained in one is right in the other; results in a cache are kept apart.
+    `idle` is its encoder if that may be offloaded.
     """
 
     entry: ModelEntry
@@ -32,6 +54,8 @@ class LoadedModel:
     images: ImageEmbedder | None = None
     pairs: PairScorer | None = None
     quantised: bool = False
+    use: ModelUse = field(default_factory=ModelUse)
+    idle: IdleEncoder | None = None
 
     @property
     def embedder(self) -> Embedder:

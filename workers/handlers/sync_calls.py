@@ -51,7 +51,8 @@ class PendingResult(Protocol):
 Begin = Callable[[Any, WorkContext], PendingResult]
 """How a kind of calls is begun, without waiting for a model: as `ClassifyHandler.begin`."""
 
-_Ready = tuple[Call, PendingResult | PigeonholeError, int]  # and the bytes of its message
+_Ready = tuple[Call, PendingResult | PigeonholeError, int, float]
+"""And the bytes of its message, and when it began, on the monotonic clock."""
 
 
 class SyncCalls:
@@ -64,7 +65,9 @@ class SyncCalls:
         *,
         max_open_bytes: int = _MAX_OPEN_BYTES,
         clock: Callable[[], float] = service_clock.now,
+        warmup_ms: Callable[[Any, float], int] = lambda *_: 0,
     ) -> None:
+        self._warmup_ms = warmup_ms
         self._max_open_bytes = max_open_bytes
         self._begin = begin
         self._replies = replies
@@ -98,7 +101,7 @@ class SyncCalls:
 
     def _start(self, call: Call, size_bytes: int) -> None:
         """Begin a call, in the claiming thread or in that of large ones."""
-        left_s = call.deadline - self._clock()
+        left_s, began = call.deadline - self._clock(), time.monotonic()
         try:
             if left_s <= 0:
                 raise DeadlineExceeded("the deadline had passed before a worker was free")
@@ -111,12 +114,12 @@ class SyncCalls:
             pending = begin(call.body, context)
         except PigeonholeError as exc:
             without_variables(exc)
-            self._ready.put((call, exc, size_bytes))
+            self._ready.put((call, exc, size_bytes, began))
         except Exception as exc:  # noqa: BLE001  a bug must answer its caller, not hang it
             log.error("call.crashed", exc=exc, request_id=call.request_id)
-            self._ready.put((call, _CRASHED, size_bytes))
+            self._ready.put((call, _CRASHED, size_bytes, began))
         else:
-            pending.when_ready(lambda: self._ready.put((call, pending, size_bytes)))
+            pending.when_ready(lambda: self._ready.put((call, pending, size_bytes, began)))
 
     def healthy(self) -> bool:
         """Whether the reply thread lives."""
@@ -184,20 +187,25 @@ class SyncCalls:
                     ended = True
                 else:
                     batch.append(more)
-        answers = [(call.reply_to, encode(self._answer(call, work))) for call, work, _ in batch]
+        answers = [
+            (call.reply_to, encode(self._answer(call, work, began)))
+            for call, work, _, began in batch
+        ]
         try:
             self._replies.send(answers, keep_s=_KEEP_S)
         except Unavailable as exc:
             log.warning("reply.lost", count=len(answers), reason=exc.detail)
         with self._changed:
             self._open -= len(batch)
-            for call, _, size_bytes in batch:
+            for call, _, size_bytes, _ in batch:
                 self._open_bytes[call.priority] -= Counter({call.account: size_bytes})
                 self._open_calls[call.priority] -= Counter({call.account: 1})
             self._changed.notify_all()
         return not ended
 
-    def _answer(self, call: Call, work: PendingResult | PigeonholeError) -> Reply[JobResult]:
+    def _answer(
+        self, call: Call, work: PendingResult | PigeonholeError, began: float
+    ) -> Reply[JobResult]:
         with bound(request_id=call.request_id):
             try:
                 if isinstance(work, PigeonholeError):
@@ -213,7 +221,7 @@ class SyncCalls:
             completed, failed = JOB_KINDS[call.body.kind].counts(call.body, result)
             metrics.call_answered(completed, failed, result.usage)
             log.info("call.done", items=completed + failed, tokens=result.usage.total_tokens)
-            return Reply(result=result)
+            return Reply(result=result, warmup_ms=self._warmup_ms(call.body, began))
 
     def _refuse(self, message: bytes, error: MessageUndecodable) -> None:
         """Answer a message that is not of a schema we know, if it says at least to whom."""

@@ -67,6 +67,7 @@ class Microbatcher:
         name: str,
         window_tokens: int | None = None,
         observe: Observe | None = None,
+        on_submit: Callable[[WorkContext], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
@@ -77,12 +78,14 @@ class Microbatcher:
             name: the name in logs and errors.
             window_tokens: the tokens of every window; None if windows are sequences of ids.
             observe: a hook that is called after each forward pass.
+            on_submit: a hook that is called with the context of each request.
             clock: a monotonic clock, in seconds.
         """
         self._encoder = encoder
         self._name = name
         self._window_tokens = window_tokens
         self._observe = observe
+        self._on_submit = on_submit
         self._clock = clock
         lock = threading.Lock()
         self._work = threading.Condition(lock)  # windows wait, or closing
@@ -118,6 +121,8 @@ class Microbatcher:
         Raises:
             Unavailable: The microbatcher is closed, or its thread has died.
         """
+        if self._on_submit is not None:
+            self._on_submit(context)
         request = EmbeddingRequest.of(
             windows, context, self._encoder.dimensions, finish, self._window_tokens
         )
@@ -130,6 +135,10 @@ class Microbatcher:
         if not request.missing:
             self._end(request)
         return request.future
+
+    def waits(self) -> bool:
+        """Whether a request waits or runs."""
+        return bool(self._open)
 
     def backlog_tokens(self, priority: Priority = Priority.BULK) -> int:
         """Queued tokens of the class and above; the running microbatch is not counted."""

@@ -1,0 +1,125 @@
+"""Models that are offloaded while nothing uses them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from shared.errors import WorkFailed
+from shared.member_reports import PROBE_ACCOUNT
+from shared.model_catalogue import Catalogue, ModelEntry
+from shared.settings import Settings
+from shared.types import Priority
+from workers.embedding.loaded_model import LoadedModel
+from workers.microbatching.throughput import Throughput
+from workers.model_loader import load_models
+from workers.model_offloader import ModelOffloader
+from workers.models.hashing import HashingEncoder
+from workers.models.idle_encoder import IdleEncoder
+from workers.work_context import WorkContext
+from workers.worker_report import report_of
+
+OURS = WorkContext(priority=Priority.STANDARD, account="acme")
+PROBE = WorkContext(priority=Priority.FAST, account=PROBE_ACCOUNT)
+
+
+@pytest.fixture
+def models() -> Iterator[dict[str, LoadedModel]]:
+    """The default model and another one, of a worker that offloads."""
+    entries = [ModelEntry(name=name, engine="hashing") for name in ("first", "second")]
+    _, models = load_models(
+        Catalogue(entries, default="first"),
+        Settings(device="cpu", model_idle_s=0.05),
+        observe=lambda _: lambda *_: None,
+    )
+    yield models
+    for model in models.values():
+        for batcher in model.batchers:
+            batcher.close()
+
+
+def embed(model: LoadedModel, text: str, context: WorkContext = OURS) -> np.ndarray:
+    return model.embedder.embed(model.tokenizer.tokenise([text]), context).result(10)
+
+
+def states(models: dict[str, LoadedModel]) -> dict[str, str]:
+    return {name: model.idle.state for name, model in models.items() if model.idle}
+
+
+def test_models_other_than_the_default_begin_cold(models):
+    assert states(models) == {"first": "loaded", "second": "cold"}
+
+
+def test_a_pass_loads_a_cold_model_and_gives_the_same_rows(models):
+    began = time.monotonic()
+    assert [model.idle.waited_ms(began) for model in models.values()] == [0, 0]
+    assert models["second"].tokenizer.tokenise(["a red rose"])[0]
+
+    rows = embed(models["second"], "a red rose")
+
+    assert states(models)["second"] == "loaded"
+    assert models["second"].idle.waited_ms(began) >= 0
+    models["second"].idle.offload()
+    assert np.array_equal(embed(models["second"], "a red rose"), rows)
+
+
+def test_the_offloader_frees_what_nobody_used(models):
+    offloader = ModelOffloader(models.values(), idle_s=30)
+    embed(models["second"], "a red rose")
+    offloader.offload()
+    assert states(models) == {"first": "loaded", "second": "loaded"}
+
+    for model in models.values():
+        model.use.at -= 60
+    embed(models["second"], "a red rose")
+    embed(models["first"], "a red rose", PROBE)
+    offloader.offload()
+
+    assert states(models) == {"first": "cold", "second": "loaded"}
+
+
+def test_the_report_of_a_worker_says_which_models_are_cold(models):
+    embed(models["first"], "a red rose")
+
+    report = report_of("cpu", ("control",), models, Throughput())
+
+    assert (report.models, report.cold, report.loading) == (("first", "second"), ("second",), ())
+    assert set(report.load_s) == {"first", "second"}
+    assert report.last_used["first"] == pytest.approx(time.time(), abs=5)
+    assert "second" not in report.last_used
+
+
+def test_without_the_setting_no_model_can_be_offloaded():
+    _, models = load_models(
+        Catalogue([ModelEntry(name="first", engine="hashing")], default="first"),
+        Settings(device="cpu"),
+        observe=lambda _: lambda *_: None,
+    )
+    assert models["first"].idle is None
+    models["first"].batchers[0].close()
+
+
+def test_a_model_whose_files_are_gone_fails_its_requests_and_is_not_tried_for_each():
+    tried: list[int] = []
+
+    def gone() -> HashingEncoder:
+        tried.append(1)
+        raise OSError("no such file")
+
+    encoder = IdleEncoder(HashingEncoder(name="gone"), gone, load_s=0.1)
+    encoder.offload()
+    for _ in range(3):
+        with pytest.raises(WorkFailed, match="the model gone cannot be loaded again"):
+            encoder.encode([[1]])
+    assert (len(tried), encoder.state) == (1, "cold")
+
+
+def test_a_model_that_is_another_one_now_is_refused():
+    other = HashingEncoder(name="m", revision="2")
+    encoder = IdleEncoder(HashingEncoder(name="m"), lambda: other, load_s=0.1)
+    encoder.offload()
+    with pytest.raises(WorkFailed, match="have changed: restart"):
+        encoder.encode([[1]])
