@@ -157,17 +157,16 @@ class ClassifyRequest(JobRequest):
 
     With `classifier` there are no questions; the result holds the labels.
 
-    `errors` decides about invalid items: with `fail`, one invalid item refuses the request; with
-    `per_item`, only that item has no result. `refused` are items that validation rejected before a
-    worker; an empty `Item` replaces each in `items`.
+    `errors`: with `fail`, one invalid item refuses the request; with `per_item`, it alone has no
+    result. `refused` are items that validation rejected; an empty `Item` replaces each in `items`.
 
     `engine` scores the labels; None: not asked for, which means `embedding`. With `nli`, `model` is
     an NLI model. With `hybrid`, `model` embeds and `nli_model` compares the best labels; a worker
     that holds both runs it. With `engine_fallback`, `embedding` answers where no running worker
     holds what the engine needs. `shared.engine_resolution` sets what is left open here.
 
-    `cache`: equal items may be answered from the result cache. `cached` are the items that were;
-    an empty `Item` replaces each in `items`, and the worker skips it.
+    `cache`: equal items may be answered from the result cache. `cached` items were: the worker
+    skips them, which are empty in `items`. `pages_model` reads the pages of scans for `model`.
     """
 
     kind: Literal["classify"] = "classify"
@@ -193,14 +192,15 @@ class ClassifyRequest(JobRequest):
     engine: Engine | None = None
     engine_fallback: bool = False
     nli_model: str | None = None  # of the engine `hybrid`
+    pages_model: str | None = Field(default=None, exclude_if=lambda name: name is None)
     cache: bool = False
     cached: tuple[int, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
         """The models that run it."""
-        others = (self.nli_model, self.multilingual_model)
-        return (self.model, *(name for name in others if name is not None))
+        names = (self.model, self.nli_model, self.multilingual_model, self.pages_model)
+        return tuple(name for name in names if name is not None)
 
     @property
     def reads_media(self) -> bool:

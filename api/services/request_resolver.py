@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from api.services import quotas
@@ -73,12 +74,27 @@ class RequestResolver:
         if job_request.classifier is None and content == "texts":
             model = self.text_model(request.model)
             request = request if model is None else request.model_copy(update={"model": model})
-        return with_engine(
+        request = with_engine(
             request,
             catalogue=self.catalogue,
             holds=self.members.holds,
             content=content,
         )
+        if job_request.model is None and content == "documents":
+            return self._with_pages_model(request)
+        return request
+
+    def _with_pages_model(self, request: ClassifyRequest) -> ClassifyRequest:
+        """The request with the model of images for documents without text, where one worker holds
+        it beside the model of the texts.
+        """
+        model, pages = self.catalogue.find(request.model), self.catalogue.for_images()
+        if request.classifier is not None or request.compares_pairs or model.reads_images:
+            return request
+        with suppress(BrokerUnavailable):  # then the request fails by itself
+            if pages.reads_images and self.members.holds([model, pages]):
+                return request.model_copy(update={"pages_model": pages.name})
+        return request
 
     def _images_aside(self, request: ClassifyRequest, *, named: str | None) -> ClassifyRequest:
         """The request without its images, by the default model, where no worker holds a model that

@@ -337,6 +337,25 @@ class TestDocuments:
         assert answer.status == 422
         assert "name a model that reads images" in answer.json()["detail"]
 
+    def test_a_scan_is_judged_by_its_pages_where_no_model_is_named(self, stack: Stack):
+        """The model of the texts has 64 dimensions, that of the pages 96."""
+        files = [scan(drawing("red", "circle", 3)), docx(paragraph("a blue square"))]
+        items = [{"file": base64.b64encode(file).decode()} for file in files]
+        labels = ["a red circle", "a blue square"]
+
+        native = stack.classify(items, labels=labels)
+        classer = [
+            stack.call("POST", "/v1/classify", {**item, "labels": labels}).json() for item in items
+        ]
+        beside = {**items[0], "text": "a red circle", "labels": labels}
+        together = stack.call("POST", "/v1/classify", beside).json()
+
+        assert predictions(native.json()) == labels
+        assert [row["file"]["read_by"] for row in native.json()["data"]] == ["pages", "text"]
+        assert [each["label"] for each in classer] == labels
+        assert [each.get("visual_tokens", 0) > 0 for each in classer] == [True, False]
+        assert together["label"] == "a red circle"
+
     def test_an_uploaded_file_by_its_id(self, stack: Stack):
         sent = upload(stack, "a.txt", b"red, all red", "user_data")
 

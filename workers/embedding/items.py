@@ -59,12 +59,13 @@ class ItemEmbedder:
         per_item: bool = False,
         aside: Mapping[int, PigeonholeError] | None = None,
         documents: Container[int] = (),
+        pages: LoadedModel | None = None,
     ) -> Future[ViewBatch]:
         """Begin to look at N items.
 
         Nothing is waited for. With `per_item` a text that is too long fails alone, as media do
         always; the items `aside` have failed before, by index. The texts of `documents` were
-        measured when they were read.
+        measured when they were read. `pages` reads the pages of documents instead of the model.
 
         Returns:
             A future that ends when all views are there, or have failed; where there is a deadline,
@@ -79,7 +80,8 @@ class ItemEmbedder:
         patience = None
         if context.deadline is not None and any(item.media for item in items):
             patience = DownloadDeadline(deadline=context.deadline)
-        look = _Look(self, model, files, context, patience, per_item, aside or {}, documents)
+        reads = pages or model
+        look = _Look(self, model, reads, files, context, patience, per_item, aside or {}, documents)
         tokenised = look.tokenised([item.text for item in items])
         if tokenised.done():
             return look.at_all(items, tokenised.result())
@@ -92,6 +94,7 @@ class _Look:
 
     viewer: ItemEmbedder
     model: LoadedModel
+    pages: LoadedModel  # whose images those of documents are
     files: FileReading
     context: WorkContext
     patience: DownloadDeadline | None
@@ -135,7 +138,7 @@ class _Look:
             try:
                 if index not in self.documents:
                     self.viewer.limits.check_tokens(index, len(ids))
-                _check_reads(self.model, index, item, self.files)
+                _check_reads(self.model, self.pages, index, item, self.files)
             except PigeonholeError as exc:
                 if not self.per_item:
                     raise
@@ -179,7 +182,7 @@ class _Look:
         return self.files.max_pages or self.viewer.limits.max_pages
 
     def _document(self, file: Media) -> Future[ItemViews]:
-        images = self.model.images
+        images = self.pages.images
         return self.viewer.media.document(
             file,
             None if images is None or self.files.by == "text" else images.encoder.frame,
@@ -217,10 +220,10 @@ class _Look:
             windowed = tokens > self.model.embedder.encoder.window
             text_rows = self._rows(token_ids)
         if by in {"pages", "both"}:
-            assert self.model.images is not None
+            assert self.pages.images is not None
             drawn = [page for page in document.pages if page.pixels is not None]
             visual_tokens = sum(tokens_of(page.width, page.height) for page in drawn)
-            page_rows = self.model.images.embed(
+            page_rows = self.pages.images.embed(
                 [page.pixels for page in drawn if page.pixels is not None], self.context
             )
         waiting = [rows for rows in (text_rows, page_rows) if rows is not None]
@@ -264,7 +267,7 @@ class _Look:
         if not has_text and not document.visible:
             raise UnreadableInput(_empty(document))
         by = self.files.by
-        if by != "text" and self.model.images is not None and not (has_text or has_images):
+        if by != "text" and self.pages.images is not None and not (has_text or has_images):
             raise UnreadableInput(
                 " ".join(("has neither text nor images that can be read.", *document.unread))
             )
@@ -275,7 +278,7 @@ class _Look:
         if by == "text" and not has_text:
             hint = (
                 "judge it by its pages (file_by)"
-                if self.model.images is not None
+                if self.pages.images is not None
                 else "name a model that reads images (model)"
             )
             raise UnreadableInput(f"has no text, as a scan has none: {hint}")
@@ -312,11 +315,13 @@ def _dealt(items: Sequence[_ItemMedia]) -> list[_ItemMedia]:
     return sorted(dict.fromkeys(items), key=place)
 
 
-def _check_reads(model: LoadedModel, index: int, item: Item, files: FileReading) -> None:
+def _check_reads(
+    model: LoadedModel, pages: LoadedModel, index: int, item: Item, files: FileReading
+) -> None:
     if model.images is not None or not item.media:
         return
     name = f"the model {model.entry.name}"
     if item.images:
         refuse(f"input[{index}].image", f"{name} reads no images")
-    if item.file is not None and files.by in {"pages", "both"}:
+    if item.file is not None and pages.images is None and files.by in {"pages", "both"}:
         refuse("file_by", f"{name} reads no images; leave it out, or say text")

@@ -143,9 +143,12 @@ def put_together(
         if seen.file is not None:
             pages = tuple(_added(views, page) for page in seen.pages)
             files.append(replace(seen.file, index=index, pages=pages))
-    width = rows.result().shape[1]
+    width = max((len(row) for row, _ in views), default=rows.result().shape[1])
+    x = np.zeros((len(views), width), np.float32)  # a shorter row is of another model
+    for place, (vector, _) in enumerate(views):
+        x[place, : len(vector)] = vector
     return ViewBatch(
-        x=np.array([row for row, _ in views], np.float32).reshape(len(views), width),
+        x=x,
         of_images=np.array([length is None for _, length in views], np.bool_),
         text_tokens=np.array([length or 0 for _, length in views], np.intp),
         items=tuple(items),

@@ -144,7 +144,8 @@ class ClassifyHandler:
             plain = request.model_copy(update={"multilingual_model": None})
             return self._begun(plain, context)
         request = request.with_shared_media
-        english, multilingual = (model_of(self._models, name) for name in request.models)
+        names = (request.model, request.multilingual_model or "")
+        english, multilingual = (model_of(self._models, name) for name in names)
         pair = LanguagePair(english=english, multilingual=multilingual)
         languages = pair.of_items(request.items, skipped=skipped)
         english_items, other_items = languages.english, languages.others
@@ -216,6 +217,7 @@ class ClassifyHandler:
             documents: the items whose texts are those of documents.
         """
         model = model_of(self._models, request.model)
+        pages = self._models.get(request.pages_model or "")
         aside = {each.index: error_of(each.failure) for each in request.refused}
         aside |= dict.fromkeys(request.cached, CACHED)
         aside |= failed or {}
@@ -240,6 +242,7 @@ class ClassifyHandler:
             per_item=request.errors == "per_item",
             aside=aside,
             documents=documents,
+            pages=pages,
         )
         if request.classifier is not None:
             scores = [self._few_shot.begin(model, request.classifier, views)]
@@ -251,7 +254,7 @@ class ClassifyHandler:
             ]
         else:
             scores = [
-                self._zero_shot.begin(model, request, question, views, context)
+                self._zero_shot.begin(model, request, question, views, context, pages=pages)
                 for question in request.questions
             ]
         return PendingClassification(
@@ -264,9 +267,10 @@ class ClassifyHandler:
 
     def _revision(self, request: ClassifyRequest) -> str:
         """The revision of the models of a request."""
-        return revision_of_models(
-            model_of(self._models, name).scoring_revision for name in request.models
-        )
+        names = (each for each in request.models if each != request.pages_model)
+        own = [model_of(self._models, name).scoring_revision for name in names]
+        pages = self._models.get(request.pages_model or "")  # another worker may not hold it
+        return revision_of_models([*own, *([] if pages is None else [pages.scoring_revision])])
 
 
 def context_of(job: Job) -> WorkContext:

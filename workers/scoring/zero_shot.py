@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.limits import Limits
 from shared.model_catalogue import ModelEntry
@@ -34,8 +36,11 @@ class ZeroShotEngine:
         question: Question,
         views: Future[ViewBatch],
         context: WorkContext,
+        *,
+        pages: LoadedModel | None = None,
     ) -> Future[Scores]:
-        """The scores of a question's labels, once they and the views are there.
+        """The scores of a question's labels, once they and the views are there. The images are
+        views of `pages`, if that is another model.
 
         Raises:
             InvalidRequest: The template has no placeholder, or several.
@@ -43,8 +48,10 @@ class ZeroShotEngine:
             Unavailable: The model has stopped.
         """
         sets = {
-            images: self._label_sets.of(model, request, question, context, images=images)
-            for images in _compared_with(request, model)
+            images: self._label_sets.of(
+                (pages or model) if images else model, request, question, context, images=images
+            )
+            for images in _compared_with(request, pages or model)
         }
         scores = partial(_scores, question, views, sets, model.entry)
         return gathered([views, *sets.values()], scores)
@@ -103,23 +110,35 @@ class ZeroShotScores:
     def scores(self, *, mode: Mode = "calibrated", multi_label: bool = False) -> Rows:
         """(V, L)."""
         x, tokens = self.views.x, self.views.text_tokens
-        if len(self.sets) == 1:
-            (labels,) = self.sets.values()
-            return labels.scored.scores(x, mode=mode, multi_label=multi_label, tokens=tokens)
+        first = next(iter(self.sets.values())).scored
+        if len(self.sets) == 1 and first.rows.shape[1] == x.shape[1]:
+            return first.scores(x, mode=mode, multi_label=multi_label, tokens=tokens)
         scores = np.empty((len(x), len(self.labels)), np.float32)
-        for images, labels in self.sets.items():
-            of_these = self.views.of_images == images
+        for of_these, own, labels, _ in self._by_kind():
             scores[of_these] = labels.scored.scores(
-                x[of_these], mode=mode, multi_label=multi_label, tokens=tokens[of_these]
+                own, mode=mode, multi_label=multi_label, tokens=tokens[of_these]
             )
         return scores
 
     def fits(self) -> Rows:
         """(V, 1). The constants of a model are for texts."""
         fits = np.empty((len(self.views.x), 1), np.float32)
-        for images, labels in self.sets.items():
-            of_these = self.views.of_images == images
+        for of_these, own, labels, images in self._by_kind():
             assert labels.described is not None
             constants = None if images else self.entry.label_fit
-            fits[of_these, 0] = labels.described.fit(self.views.x[of_these], constants)
+            fits[of_these, 0] = labels.described.fit(own, constants)
         return fits
+
+    def _by_kind(self) -> Iterator[tuple[npt.NDArray[np.bool_], Rows, Labels, bool]]:
+        """Texts and images, if there are views of them: which these are, their vectors as long as
+        those of the model that made them, the labels, and whether they are images.
+        """
+        for images, labels in self.sets.items():
+            of_these = self.views.of_images == images
+            if of_these.any():
+                yield (
+                    of_these,
+                    self.views.x[of_these, : labels.scored.rows.shape[1]],
+                    labels,
+                    images,
+                )

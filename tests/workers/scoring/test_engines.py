@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from shared.errors import Conflict
-from shared.types import ClassifierVersion, ClassifyRequest, Priority
+from shared.model_catalogue import ModelEntry
+from shared.types import ClassifierVersion, ClassifyRequest, Priority, Question
 from tests.workers.conftest import Bench, a_request
 from tests.workers.handlers.test_train import a_job, creation, hold
+from workers.core.zero_shot import CosineCalibration, LabelSet
+from workers.embedding.labels import Labels
 from workers.embedding.pooling import ViewBatch
 from workers.scoring.few_shot import FewShotEngine
 from workers.scoring.scores import Scores, Targets
-from workers.scoring.zero_shot import ZeroShotEngine
+from workers.scoring.zero_shot import ZeroShotEngine, ZeroShotScores
 from workers.work_context import WorkContext
 
 BOUND_S = 10.0
@@ -86,3 +89,36 @@ def test_views_that_are_cancelled_end_the_scores_and_not_the_labels_of_others(be
     with pytest.raises(CancelledError):
         gone.result(BOUND_S)
     assert other.result(BOUND_S).scores().shape == (3, 2)
+
+
+@pytest.mark.parametrize("text_width", [3, 5])
+def test_views_of_two_models_are_each_compared_with_labels_of_their_own_model(text_width: int):
+    width, page_width = max(text_width, 4), 4
+    scale = CosineCalibration(temperature=0.1, by_spread=False)
+    entry = ModelEntry(name="tiny", engine="hashing")
+    labels = {
+        images: Labels(
+            scored=LabelSet.measure(np.eye(2, size, dtype=np.float32), scale=scale),
+            tokens=2,
+            described=None,
+            alike=(),
+        )
+        for images, size in ((False, text_width), (True, page_width))
+    }
+    x = np.zeros((2, width), np.float32)
+    x[0, 0] = x[1, 1] = 1.0
+
+    def best(of_images: list[bool]) -> list[int]:
+        views = ViewBatch(
+            x=x[: len(of_images)],
+            of_images=np.array(of_images, np.bool_),
+            text_tokens=np.zeros(len(of_images), np.intp),
+            items=None,
+            tokens=(),
+        )
+        question = Question(labels=("a", "b"))
+        scores = ZeroShotScores(question=question, views=views, sets=labels, entry=entry)
+        return [int(place) for place in scores.scores().argmax(axis=1)]
+
+    for of_images in ([False, True], [True, True], [False, False], []):
+        assert best(of_images) == [0, 1][: len(of_images)]
