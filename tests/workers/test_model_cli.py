@@ -17,6 +17,8 @@ from tests.model_hub import COMMIT, Hub, running_hub
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
+WITH_PACKAGES = {"all-MiniLM-L6-v2", "universal-sentence-encoder-multilingual-v3"}
+"""Models that are here without being pulled."""
 CATALOGUE = """
 [[model]]
 name = "text"
@@ -103,7 +105,7 @@ def here(shelf: Shelf) -> set[str]:
     listed = shelf("list")
     assert listed.returncode == 0, listed.stderr
     models = map(json.loads, listed.stdout.splitlines())
-    return {model["name"] for model in models if model["here"]} - {"all-MiniLM-L6-v2"}
+    return {model["name"] for model in models if model["here"]} - WITH_PACKAGES
 
 
 @pytest.mark.slow
