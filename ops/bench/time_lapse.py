@@ -1,4 +1,4 @@
-"""Thirty nights of retraining in a few minutes: `python -m ops.bench.time_lapse [--docs FOLDER]`.
+"""Thirty nights of retraining in a few minutes: `python -m ops.bench.time_lapse`.
 
 60 labelled rows come each night; every fifth night 30 % of the labels are shuffled. A gated
 retraining and one that always promotes see the same rows; both champions are judged each night on a
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--docs", type=Path, help="folder of the plots")
     parser.add_argument("--sets", nargs="*", default=SETS)
+    parser.add_argument("--method", choices=("update", "rebuild", "both"), default="update")
     options = parser.parse_args()
     worker = NightWorker(remember=True)
     print(f"# {machine.describe()}\n", flush=True)
@@ -72,7 +73,11 @@ def main() -> None:
     )
     for name in options.sets:
         lapse = run_nights(
-            worker, name, _rows(options.data / name, "train"), _rows(options.data / name, "test")
+            worker,
+            name,
+            _rows(options.data / name, "train"),
+            _rows(options.data / name, "test"),
+            method=options.method,
         )
         rejected = sum(run.status == "rejected" for run in lapse.damaged)
         promoted = sum(run.status == "promoted" for run in lapse.runs if run not in lapse.damaged)
@@ -172,7 +177,7 @@ def draw(lapse: TimeLapse, folder: Path) -> None:
     axes.set_title(lapse.name)
     axes.legend(loc="lower right")
     figure.tight_layout()
-    figure.savefig(folder / f"time_lapse_{lapse.name}.svg")
+    figure.savefig(folder / f"time_lapse_{lapse.name}.svg", metadata={"Date": None})
     plt.close(figure)
 
 
