@@ -51,8 +51,10 @@ check: $(DEV_STAMP)
 
 # What starts or kills processes waits for most of its time, and what is slow computes: side by side.
 # A file stays on one process, for its tests share a service or a model (tests/conftest.py).
+# What compares times runs alone.
 test: check
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile -m "$(REST)" tests
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist loadfile -m "$(REST) and not timed" tests
+	$(BIN)/python -m pytest -m timed tests
 
 # Two rounds take about 15 minutes on 2 idle cores.
 chaos: $(DEV_STAMP)

@@ -6,6 +6,7 @@ the micro-batcher. Only the model is the hashing one.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -151,7 +152,9 @@ def worker(
     queues = queues_of(device, models)
     report = WorkerReport(device=device, queues=queues, models=tuple(models))
     ledger.report("worker", "worker", encode(report), ttl_s=600)
-    with start_worker(app, pool="threads", perform_ping_check=False, queues=queues):
+    options = {"perform_ping_check": False, "queues": queues}
+    # The level of the root logger stays as it is for the tests after this one.
+    with start_worker(app, pool="threads", loglevel=logging.getLogger().level, **options):
         try:
             yield
         finally:

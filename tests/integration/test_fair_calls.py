@@ -23,7 +23,7 @@ from shared.adapters.store_factory import store_of
 from tests.slow_worker import FULL_PASS_S
 from tests.stack import LABELS, Answer, Stack, running_stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timed]
 
 MAX_PASSES = 3.0
 CALLS = 30

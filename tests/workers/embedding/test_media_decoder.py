@@ -108,6 +108,7 @@ def test_a_bomb_is_read_or_refused_with_the_bound_that_it_met(decoders: Decoders
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_good_documents_take_no_longer_beside_ten_bombs_a_minute():
     decoders = Decoders(children=3, memory_bytes=2**30, limit_s=10.0, at_once=True)
     reader = MediaReader(

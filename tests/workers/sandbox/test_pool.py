@@ -289,6 +289,8 @@ from workers.sandbox.pool import Sandbox
 sandbox = Sandbox([hostile.__name__], workers=2, memory_bytes=10**8)
 pids = [sandbox.submit(hostile.nap, 0.3, limit_s=60).result() for _ in range(2)]
 busy = sandbox.submit(hostile.spin, limit_s=60)
+while len(sandbox._children) < 2:
+    time.sleep(0.01)
 print(*(child._process.pid for child in sandbox._children), flush=True)
 time.sleep(60)
 """
