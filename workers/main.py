@@ -326,6 +326,9 @@ def _run(settings: Settings) -> None:
                 and all(b.healthy() for b in batchers)
             ),
             stalled_s=lambda: max((b.stalled_s() for b in batchers), default=0.0),
+            loading_s=lambda: max(
+                (m.idle.loading_s() for m in models.values() if m.idle), default=0.0
+            ),
             attends=lambda queue: stopping.is_set() or guard.full or drain.attends(queue),
         ),
         forward_pass_limit_s=settings.forward_pass_limit_s,

@@ -191,14 +191,15 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
     use = ModelUse()
     encoder = texts if pairs is None else pairs
     assert encoder is not None
+    idle = loaded.towers.idle
     batcher = Microbatcher(
         encoder,
         budget_tokens=loaded.tokens,
         name=entry.name,
+        prepare=None if idle is None else idle.load,
         observe=observe,
         on_submit=use.count,
     )
-    idle = loaded.towers.idle
     if pairs is not None:
         return LoadedModel(entry=entry, pairs=PairScorer(pairs, batcher), use=use, idle=idle)
     assert texts is not None

@@ -19,6 +19,8 @@ from shared.telemetry import Log
 
 log = Log("watchdog")
 _TICK_S = 1.0
+_LOAD_LIMIT_S = 900.0
+"""Of loading an idle model again: 10 GB from a network volume of 20 MB/s take 500 s."""
 _STILL_S = 30.0  # a tick waits for Redis, at most some seconds
 _REPORT_TTL_S = 8.0
 _REPLACE_S = 60.0  # for the start of the replacement: 5 to 20 s on an idle machine
@@ -33,6 +35,7 @@ class WatchedState:
 
     healthy: Callable[[], bool]
     stalled_s: Callable[[], float]
+    loading_s: Callable[[], float]
     attends: Callable[[str], bool]
 
 
@@ -102,6 +105,8 @@ class Watchdog:
             return "a thread has died"
         if self.watched.stalled_s() > self.forward_pass_limit_s:
             return f"a forward pass takes longer than {self.forward_pass_limit_s:g} s"
+        if self.watched.loading_s() > _LOAD_LIMIT_S:
+            return f"loading a model takes longer than {_LOAD_LIMIT_S:g} s"
         try:
             self.ledger.report(self.role, self.member, self.report(), ttl_s=_REPORT_TTL_S)
             return self._deaf()

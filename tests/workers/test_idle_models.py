@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from shared.errors import WorkFailed
+from shared.errors import Unavailable
 from shared.member_reports import PROBE_ACCOUNT
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
@@ -102,7 +103,7 @@ def test_without_the_setting_no_model_can_be_offloaded():
     models["first"].batchers[0].close()
 
 
-def test_a_model_whose_files_are_gone_fails_its_requests_and_is_not_tried_for_each():
+def test_a_model_whose_files_are_gone_is_unavailable_and_is_not_tried_for_each():
     tried: list[int] = []
 
     def gone() -> HashingEncoder:
@@ -112,8 +113,9 @@ def test_a_model_whose_files_are_gone_fails_its_requests_and_is_not_tried_for_ea
     encoder = IdleEncoder(HashingEncoder(name="gone"), gone, load_s=0.1)
     encoder.offload()
     for _ in range(3):
-        with pytest.raises(WorkFailed, match="the model gone cannot be loaded again"):
+        with pytest.raises(Unavailable, match="the model gone cannot be loaded again") as refusal:
             encoder.encode([[1]])
+        assert refusal.value.retry_after_s == 10
     assert (len(tried), encoder.state) == (1, "cold")
 
 
@@ -121,5 +123,43 @@ def test_a_model_that_is_another_one_now_is_refused():
     other = HashingEncoder(name="m", revision="2")
     encoder = IdleEncoder(HashingEncoder(name="m"), lambda: other, load_s=0.1)
     encoder.offload()
-    with pytest.raises(WorkFailed, match="have changed: restart"):
+    with pytest.raises(Unavailable, match="have changed: restart"):
         encoder.encode([[1]])
+
+
+def test_a_load_that_fails_neither_shrinks_microbatches_nor_fails_requests_for_good(models):
+    model = models["second"]
+    budget, again = model.batchers[0].budget_tokens, model.idle._load
+
+    def out_of_memory() -> HashingEncoder:
+        raise MemoryError
+
+    model.idle._load = out_of_memory
+    ids = model.tokenizer.tokenise(["a red rose", "a dog", "the sea at night"])
+    with pytest.raises(Unavailable, match="cannot be loaded again: MemoryError"):
+        model.embedder.embed(ids, OURS).result(10)
+
+    assert model.batchers[0].budget_tokens == budget
+    model.idle._load, model.idle._failed_at = again, 0.0
+    assert len(model.embedder.embed(ids, OURS).result(10)) == 3
+
+
+def test_loading_is_no_part_of_the_forward_pass(models):
+    model = models["second"]
+    again, inside, go_on = model.idle._load, threading.Event(), threading.Event()
+
+    def slow() -> HashingEncoder:
+        inside.set()
+        assert go_on.wait(10)
+        return again()
+
+    model.idle._load = slow
+    future = model.embedder.embed(model.tokenizer.tokenise(["a red rose"]), OURS)
+    assert inside.wait(10)
+    time.sleep(0.01)
+
+    assert model.batchers[0].stalled_s() == 0.0
+    assert model.idle.loading_s() > 0.0
+    go_on.set()
+    future.result(10)
+    assert model.idle.loading_s() == 0.0

@@ -13,7 +13,12 @@ from workers.watchdog import EXIT_UNFIT, Watchdog, WatchedState
 
 def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[int]]:
     exits: list[int] = []
-    watched = {"healthy": lambda: True, "stalled_s": lambda: 0.0, "attends": lambda _: True}
+    watched = {
+        "healthy": lambda: True,
+        "stalled_s": lambda: 0.0,
+        "loading_s": lambda: 0.0,
+        "attends": lambda _: True,
+    }
     dog = Watchdog(
         ledger=bench.ledger,
         role="worker",
@@ -67,7 +72,13 @@ def test_a_worker_that_is_replaced_stays_on_the_list_while_the_next_one_starts(b
 
 
 @pytest.mark.parametrize(
-    "seen", [{"healthy": lambda: False}, {"stalled_s": lambda: 1.5}], ids=["dead", "hung"]
+    "seen",
+    [
+        {"healthy": lambda: False},
+        {"stalled_s": lambda: 1.5},
+        {"loading_s": lambda: watchdog._LOAD_LIMIT_S + 1},
+    ],
+    ids=["dead", "hung", "loading hangs"],
 )
 def test_a_worker_that_cannot_work_ends(bench: Bench, seen: dict[str, Callable[..., object]]):
     dog, exits = watch(bench, **seen)

@@ -66,6 +66,7 @@ class Microbatcher:
         budget_tokens: int,
         name: str,
         window_tokens: int | None = None,
+        prepare: Callable[[], object] | None = None,
         observe: Observe | None = None,
         on_submit: Callable[[WorkContext], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -77,6 +78,8 @@ class Microbatcher:
             budget_tokens: limit of tokens for one forward pass, padding included.
             name: the name in logs and errors.
             window_tokens: the tokens of every window; None if windows are sequences of ids.
+            prepare: is called before each microbatch and may take long, since it does not count as
+                a forward pass. If it raises Unavailable, the requests of the microbatch end so.
             observe: a hook that is called after each forward pass.
             on_submit: a hook that is called with the context of each request.
             clock: a monotonic clock, in seconds.
@@ -84,6 +87,7 @@ class Microbatcher:
         self._encoder = encoder
         self._name = name
         self._window_tokens = window_tokens
+        self._prepare = prepare
         self._observe = observe
         self._on_submit = on_submit
         self._clock = clock
@@ -251,6 +255,15 @@ class Microbatcher:
 
     def _forward(self, picks: list[ScheduledWindow]) -> None:
         """Run a microbatch. After an error, run its halves, until the bad window is isolated."""
+        picks = self._pending(picks)
+        if picks and self._prepare is not None:
+            try:
+                self._prepare()
+            except Unavailable as error:
+                for pick in picks:
+                    again = Unavailable(error.detail, retry_after_s=error.retry_after_s)
+                    self._end(pick.request, again)
+                return
         stack = [picks]
         while stack:
             batch = self._pending(stack.pop())

@@ -1,22 +1,23 @@
 """An encoder whose weights are freed while nothing uses it, and loaded again by the next pass.
 
-The tokenizer stays, so that requests are counted, cut and queued as before; they wait for the first
-forward pass, which loads the weights in the thread that owns the model.
+The tokenizer stays, so that requests are counted, cut and queued as before; they wait while the
+thread that owns the model loads the weights, before the first forward pass.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from shared.errors import PigeonholeError, WorkFailed
+from shared.errors import PigeonholeError, Unavailable, WorkFailed
 from shared.telemetry import Log
 from workers.models.port import PairEncoder, Rows, TextEncoder
 
 log = Log("models")
-_TRY_AGAIN_S = 10.0  # after a load that failed: a microbatch is halved and tried again at once
+_TRY_AGAIN_S = 10.0  # after a load that failed: each microbatch would try
 LoadState = Literal["loaded", "cold", "loading"]
 
 
@@ -57,13 +58,21 @@ class IdleEncoder:
         """The rows of the windows; loads the weights first if they were freed.
 
         Raises:
-            WorkFailed: The model cannot be loaded again, or is another one now.
+            Unavailable: As for `load`.
         """
         with self._lock:
-            if self.state != "loaded":
-                self._reload()
+            self._reload()
             rows: Rows = self._encoder.encode(windows)
             return rows
+
+    def load(self) -> None:
+        """Load the weights if they were freed.
+
+        Raises:
+            Unavailable: The model cannot be loaded now, or is another one now.
+        """
+        with self._lock:
+            self._reload()
 
     def offload(self) -> bool:
         """Free the weights; False if they are free already, or a pass runs."""
@@ -87,10 +96,16 @@ class IdleEncoder:
         """For how long work that began at a monotonic time has waited for the weights."""
         return round(1e3 * max(0.0, self._loaded_at - max(since, self._loading_since)))
 
+    def loading_s(self) -> float:
+        """Seconds since the load that goes on began; 0 while none does."""
+        return time.monotonic() - self._loading_since if self.state == "loading" else 0.0
+
     def _reload(self) -> None:
-        if time.monotonic() - self._failed_at < _TRY_AGAIN_S:
-            raise WorkFailed(self._failure)
-        self.state, began = "loading", time.monotonic()
+        if self.state == "loaded":
+            return
+        if (wait_s := self._failed_at + _TRY_AGAIN_S - time.monotonic()) > 0:
+            raise Unavailable(self._failure, retry_after_s=math.ceil(wait_s))
+        self._loading_since, self.state = time.monotonic(), "loading"
         try:
             encoder = self._load()
             if encoder.revision != self.revision:
@@ -103,8 +118,8 @@ class IdleEncoder:
             detail = exc.detail if isinstance(exc, PigeonholeError) else type(exc).__name__
             self._failure = f"the model {self.name} cannot be loaded again: {detail}"
             log.error("model.not_loaded", exc=exc, model=self.name)
-            raise WorkFailed(self._failure) from exc
+            raise Unavailable(self._failure, retry_after_s=math.ceil(_TRY_AGAIN_S)) from exc
         self._encoder, self.state = encoder, "loaded"
-        self._loading_since, self._loaded_at = began, time.monotonic()
-        self.load_s = self._loaded_at - began
+        self._loaded_at = time.monotonic()
+        self.load_s = self._loaded_at - self._loading_since
         log.info("model.loaded_again", model=self.name, after_s=round(self.load_s, 2))
