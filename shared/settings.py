@@ -112,8 +112,9 @@ class Settings:
     )
     cpu_precision: Literal["auto", "bf16", "int8"] = _setting(
         "auto",
-        "Precision of text models on a CPU: `int8` where `pigeonhole-server models optimise` made "
-        "one, `bf16` never; auto: where it is faster on this CPU.",
+        "Precision of text models on a CPU. auto: int8 where `pigeonhole-server models optimise` "
+        "made such a version, else bfloat16 where the CPU has it; int8: as auto, with a warning "
+        "where there is none; bf16: never int8.",
     )
     int8_dir: str = _setting("", "Directory of int8 models; empty: `int8` in the data directory.")
     microbatch_tokens: int = _setting(

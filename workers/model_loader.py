@@ -338,7 +338,7 @@ def _load(entry: ModelEntry, where: Where, settings: Settings) -> _Towers:
 
 def _int8(name: str, checkpoint: str, where: Where, settings: Settings) -> Path | None:
     """The int8 version of a model that a CPU worker takes, if there is one."""
-    if where != "cpu" or settings.cpu_precision == "bf16" or settings.cpu_engine == "torch":
+    if where != "cpu" or settings.cpu_precision == "bf16":
         return None
     from workers.models import int8_model, sentence_encoder
 
@@ -347,14 +347,11 @@ def _int8(name: str, checkpoint: str, where: Where, settings: Settings) -> Path 
     except ConfigurationError:
         return None  # of the hub, and not downloaded yet
     path = int8_model.path_of(settings.int8_folder, name, revision)
-    wanted = settings.cpu_precision == "int8"
-    if path.is_file():
-        return path if wanted or int8_model.faster_here() else None
-    if wanted:
-        log.warning(
-            "model.no_int8",
-            model=name,
-            folder=str(settings.int8_folder),
-            advice=f"run: pigeonhole-server models optimise {name}",
-        )
+    advice = f"run: pigeonhole-server models optimise {name}"
+    if settings.cpu_engine == "torch":
+        advice = "it runs by OpenVINO: set PIGEONHOLE_CPU_ENGINE=auto"
+    elif path.is_file():
+        return path
+    if settings.cpu_precision == "int8":
+        log.warning("model.no_int8", model=name, folder=str(settings.int8_folder), advice=advice)
     return None

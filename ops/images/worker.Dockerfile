@@ -23,7 +23,8 @@ COPY workers /build/workers
 RUN uv pip install --system --no-cache --no-deps /build /build/api/client && rm -r /build
 
 # A volume that is mounted here belongs to the user, as the folder does.
-ENV HF_HOME=/models PIGEONHOLE_INT8_DIR=/models/int8
+ENV HF_HOME=/models
+ENV PIGEONHOLE_INT8_DIR=/models/int8
 # /healthz and /metrics.
 ENV PIGEONHOLE_METRICS_PORT=9464
 # By its number, so that Kubernetes can see that it is not root.

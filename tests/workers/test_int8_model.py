@@ -69,17 +69,18 @@ def test_it_is_near_the_model_in_float32_and_lies_where_workers_look(made: Any, 
     assert made.mean_cosine >= int8.MIN_MEAN_COSINE
     assert made.min_cosine >= int8.MIN_COSINE
     assert made.speedup > 0
-    revision = made.path.stem.removeprefix(f"{NAME}-")
-    assert int8.path_of(made.path.parent, NAME, revision) == made.path
-    assert {each.name for each in made.path.parent.iterdir()} == {
-        made.path.name,
-        made.path.with_suffix(".bin").name,
+    folder = made.path.parents[1]
+    revision = made.path.parent.name.removeprefix(f"{NAME}-")
+    assert int8.path_of(folder, NAME, revision) == made.path
+    assert {str(each.relative_to(folder)) for each in folder.rglob("*.*")} == {
+        f"{NAME}-{revision}/model.bin",
+        f"{NAME}-{revision}/model.xml",
     }
 
 
 def test_a_worker_takes_it_and_the_revision_of_the_model_stays(made: Any) -> None:
-    quantised = load_as_worker(made.path.parent)
-    usual = load_as_worker(made.path.parent, "bf16")
+    quantised = load_as_worker(made.path.parents[1])
+    usual = load_as_worker(made.path.parents[1], "bf16")
 
     assert (quantised.quantised, usual.quantised) == (True, False)
     assert quantised.revision == usual.revision, "classifiers stay valid"
@@ -96,7 +97,9 @@ def test_a_worker_takes_it_and_the_revision_of_the_model_stays(made: Any) -> Non
 def test_a_broken_file_is_left_alone(
     made: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / made.path.name).write_text("<net/>")
+    broken = tmp_path / made.path.parent.name
+    broken.mkdir()
+    (broken / made.path.name).write_text("<net/>")
 
     with caplog.at_level(logging.WARNING, "pigeonhole.models"):
         model = load_as_worker(tmp_path)
@@ -132,6 +135,25 @@ def test_a_model_that_gains_nothing_or_loses_too_much_is_not_kept(
             int8.make(folder, name=NAME, folder=tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_may_be_made_again_while_the_old_one_lies_there(
+    folder: str, int8: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("MIN_SPEEDUP", "MIN_MEAN_COSINE", "MIN_COSINE"):
+        monkeypatch.setattr(int8, bound, -1)
+    monkeypatch.setattr(int8, "_CALIBRATION_TEXTS", 8)
+    monkeypatch.setattr(int8, "_CHECK_TEXTS", 8)
+    place = tmp_path / made.path.parent.name
+    place.mkdir()
+    (place / "model.xml").write_text("<net/>")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        int8.make(folder, name=NAME, folder=tmp_path)
+
+    assert [each.name for each in tmp_path.iterdir()] == [place.name]
+    assert (place / "model.xml").stat().st_size > 1000
 
 
 def test_the_command_refuses_a_model_that_cannot_be_int8(tmp_path: Path) -> None:

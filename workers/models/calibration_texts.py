@@ -39,16 +39,17 @@ _FORMS = (
     "{n} reasons why {s} {p} {c}", "ERROR {n}: {s} {p} at line {n}",
     "@user {s} {p} {c} #news http://t.co/{n}", "{s}",
 )  # fmt: skip
+_SEED = 1
 _LENGTHS = (2, 4, 8, 16)  # sentences of every third text
 
 
-def calibration_texts(count: int, *, seed: int = 1) -> list[str]:
+def calibration_texts(count: int) -> list[str]:
     """So many texts of 1 to 16 sentences.
 
     >>> calibration_texts(2)[1]
     'ERROR 4893: the school board needs a repair at line 4893'
     """
-    draw = random.Random(seed)
+    draw = random.Random(_SEED)
     texts = []
     for number in range(count):
         sentences = 1 if number % 3 else draw.choice(_LENGTHS)

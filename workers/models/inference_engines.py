@@ -21,6 +21,10 @@ import torch
 from shared.errors import ConfigurationError
 from workers.models.port import Rows
 
+# OpenVINO reports each import and each conversion to its maker over the internet; without this
+# package it takes a stub instead, as NNCF does. Nothing of ours calls home.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
 logger = logging.getLogger("pigeonhole.models")
 
 Engine = Literal["openvino", "torch"]
@@ -118,9 +122,6 @@ def fastest(
 
 def converted(module: torch.nn.Module, inputs: Sequence[str] = TEXT_INPUTS) -> Any:
     """A module as a model of OpenVINO, in memory: 1.4 s for MiniLM."""
-    # Its converter reports each use to its maker over the internet; without this package it
-    # takes a stub instead. Nothing of ours calls home.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # an extra second of start, and on some platforms there is no wheel
 
     example = torch.ones(2, 8, dtype=torch.int64)

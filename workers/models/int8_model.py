@@ -9,7 +9,7 @@ Importing this module imports torch and OpenVINO, which take seconds.
 
 from __future__ import annotations
 
-import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from shared.errors import ConfigurationError
 from workers.cpu_quota import usable_cores
@@ -65,33 +64,22 @@ class Int8Report:
 
 
 def path_of(folder: Path, name: str, revision: str) -> Path:
-    """Where the int8 version of a model lies, if it was made."""
-    return folder / f"{name.replace('/', '--')}-{revision}.xml"
+    """Where the graph of the int8 version of a model lies, beside its weights, if it was made."""
+    return folder / f"{name.replace('/', '--')}-{revision}" / "model.xml"
 
 
-def faster_here() -> bool:
-    """Whether this CPU multiplies int8 faster than floating point."""
-    wanted = ("vnni", "amx_int8", "i8mm")
-    able = torch.cpu.get_capabilities().items()
-    return any(has and any(each in name for each in wanted) for name, has in able)
-
-
-def make(checkpoint: str, *, name: str, folder: Path, revision: str | None = None) -> Int8Report:
+def make(checkpoint: str, *, name: str, folder: Path) -> Int8Report:
     """Quantise a checkpoint, measure it, and keep it.
 
     Args:
         checkpoint: a folder, or a name of the hub whose files are on this machine.
         name: the model's name in the catalogue.
         folder: of int8 models; it is made.
-        revision: of the hub.
 
     Raises:
         ConfigurationError: NNCF is not installed; or the int8 model does not agree, or is not
             faster, and was not kept.
     """
-    # Its converter and NNCF report each use to their maker over the internet; without this package
-    # they take a stub instead.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import nncf
         import openvino
@@ -101,7 +89,7 @@ def make(checkpoint: str, *, name: str, folder: Path, revision: str | None = Non
             "run: pip install nncf"
         ) from exc
     with sentence_encoder.quiet():
-        model = sentence_encoder.local_model(checkpoint, revision)
+        model = sentence_encoder.local_model(checkpoint)
         tokeniser = WindowTokenizer(model.tokenizer)
         window = int(model.max_seq_length or 512) - tokeniser.specials
         pipeline = Pipeline(model, int(model.get_sentence_embedding_dimension() or 0)).eval()
@@ -123,20 +111,17 @@ def make(checkpoint: str, *, name: str, folder: Path, revision: str | None = Non
                     smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=_SMOOTHING)
                 ),
             )
-        path = path_of(folder, name, sentence_encoder.revision_of(checkpoint, revision))
+        path = path_of(folder, name, sentence_encoder.revision_of(checkpoint, None))
         folder.mkdir(parents=True, exist_ok=True)
-        begun = path.with_name(f"begun-{path.name}")
-        openvino.save_model(quantised, begun, compress_to_fp16=False)
-        try:
-            report = _measured(pipeline, begun, path, tokeniser, windows[_CALIBRATION_TEXTS:])
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as begun:
+            graph = Path(begun, "new", path.name)
+            openvino.save_model(quantised, graph, compress_to_fp16=False)
+            report = _measured(pipeline, graph, path, tokeniser, windows[_CALIBRATION_TEXTS:])
             _refuse_if_worse(name, report)
-        except BaseException:
-            begun.unlink()
-            begun.with_suffix(".bin").unlink()
-            raise
-        # A worker looks for the .xml, which comes last.
-        begun.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        begun.replace(path)
+            # Graph and weights change at once. A worker that looks in between finds none.
+            if path.parent.exists():
+                path.parent.rename(Path(begun, "old"))
+            graph.parent.rename(path.parent)
     return report
 
 
@@ -157,7 +142,7 @@ def _refuse_if_worse(name: str, report: Int8Report) -> None:
 
 def _measured(
     pipeline: Pipeline,
-    begun: Path,
+    graph: Path,
     path: Path,
     tokeniser: WindowTokenizer,
     windows: Sequence[Sequence[int]],
@@ -165,7 +150,7 @@ def _measured(
     """Both precisions on the same texts, in turns."""
     usual: Precision = half_precision("cpu") or "float32"
     threads = usable_cores()
-    int8 = openvino_forward(pipeline, "int8", threads, stored=begun)
+    int8 = openvino_forward(pipeline, "int8", threads, stored=graph)
     other = openvino_forward(pipeline, usual, threads)
     exact = other if usual == "float32" else openvino_forward(pipeline, "float32", threads)
     ordered = sorted(windows, key=len)

@@ -164,13 +164,13 @@ def _agreement(encoder: SentenceEncoder, reference: Rows, needed: float) -> tupl
     return lowest >= needed, f"cosine {lowest:.5f} with float32, at least {needed} needed"
 
 
-def local_model(path_or_name: str, revision: str | None) -> Any:
+def local_model(path_or_name: str) -> Any:
     """The checkpoint in float32 on the CPU; nothing is downloaded.
 
     Raises:
         ConfigurationError: It is not here, or cannot be loaded.
     """
-    return _model(path_or_name, "cpu", revision, allow_download=False)
+    return _model(path_or_name, "cpu", None, allow_download=False)
 
 
 def _model(path_or_name: str, device: str, revision: str | None, allow_download: bool) -> Any:
