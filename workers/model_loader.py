@@ -99,8 +99,9 @@ def load_models(
                 raise
             log.warning("model.left_out", model=entry.name, reason=exc.detail)
     models = {}
-    for name, loaded in _with_budgets(towers, where, settings.microbatch_tokens).items():
+    for name, each in towers.items():
         began = time.monotonic()
+        loaded = _with_budget(each, where, settings.microbatch_tokens, of=len(towers))
         model = _model(catalogue.entries[name], loaded, observe(name))
         if name in kept or model.idle is None:
             _warm_up(model)
@@ -160,29 +161,27 @@ def _none_fits(catalogue: Catalogue, selected: list[ModelEntry], device: str) ->
     )
 
 
-def _with_budgets(towers: dict[str, _Towers], where: Where, configured: int) -> dict[str, _Loaded]:
-    """The models with their token budgets: configured, or measured.
+def _with_budget(each: _Towers, where: Where, configured: int, *, of: int) -> _Loaded:
+    """A model with its token budgets: configured, or measured.
 
-    On a GPU the budget is measured once all models are loaded, from the remaining memory.
+    On a GPU the budget is measured once all models are loaded, from the remaining memory. That
+    loads a model that begins cold, so the caller offloads it before the next one.
     """
-    found = {}
-    for name, each in towers.items():
-        tokens = image_tokens = configured or CPU_TOKENS
-        if each.clip is not None and not configured:
-            image_tokens = CPU_IMAGES * each.clip.images.image_tokens
-        if where == "cuda" and not configured and not each.on_cpu:
-            from workers.microbatching import token_budget
-            from workers.models.gpu_memory import CudaMemory
+    tokens = image_tokens = configured or CPU_TOKENS
+    if each.clip is not None and not configured:
+        image_tokens = CPU_IMAGES * each.clip.images.image_tokens
+    if where == "cuda" and not configured and not each.on_cpu:
+        from workers.microbatching import token_budget
+        from workers.models.gpu_memory import CudaMemory
 
-            part = token_budget.MemoryShare(memory=CudaMemory(where), of=len(towers))
-            if each.texts is not None:
-                tokens = token_budget.of_texts(each.texts, part)
-            if each.pairs is not None:
-                tokens = token_budget.of_pairs(each.pairs, part)
-            if each.clip is not None:
-                image_tokens = token_budget.of_images(each.clip.images, part)
-        found[name] = _Loaded(towers=each, tokens=tokens, image_tokens=image_tokens)
-    return found
+        part = token_budget.MemoryShare(memory=CudaMemory(where), of=of)
+        if each.texts is not None:
+            tokens = token_budget.of_texts(each.texts, part)
+        if each.pairs is not None:
+            tokens = token_budget.of_pairs(each.pairs, part)
+        if each.clip is not None:
+            image_tokens = token_budget.of_images(each.clip.images, part)
+    return _Loaded(towers=each, tokens=tokens, image_tokens=image_tokens)
 
 
 def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:

@@ -14,7 +14,9 @@ from shared.member_reports import PROBE_ACCOUNT
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
 from shared.types import Priority
+from workers import model_loader
 from workers.embedding.loaded_model import LoadedModel
+from workers.microbatching import token_budget
 from workers.microbatching.throughput import Throughput
 from workers.model_loader import load_models
 from workers.model_offloader import ModelOffloader
@@ -163,3 +165,33 @@ def test_loading_is_no_part_of_the_forward_pass(models):
     go_on.set()
     future.result(10)
     assert model.idle.loading_s() == 0.0
+
+
+def test_a_gpu_worker_measures_models_that_begin_cold_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    names, passes = ("first", "second", "third"), []
+    encoders: list[IdleEncoder] = []
+
+    def measured(encoder: IdleEncoder, memory: object) -> int:
+        encoders.append(encoder)
+        encoder.encode([[1]])
+        passes.append({each.name for each in encoders if each.state == "loaded"})
+        return 64
+
+    monkeypatch.setattr(token_budget, "of_texts", measured)
+    monkeypatch.setattr(
+        model_loader,
+        "_load",
+        lambda entry, *_: model_loader._Towers(texts=HashingEncoder(name=entry.name)),
+    )
+    entries = [ModelEntry(name=name, engine="hashing", device="gpu-only") for name in names]
+    _, models = load_models(
+        Catalogue(entries, default="first"),
+        Settings(device="cuda", model_idle_s=60),
+        observe=lambda _: lambda *_: None,
+    )
+    for model in models.values():
+        model.batchers[0].close()
+
+    assert passes == [{"first"}, {"first", "second"}, {"first", "third"}]
