@@ -177,7 +177,7 @@ class RetrainingStore:
         """Write a run as an attempt of its job has it; the run as it is then.
 
         Where another attempt has overtaken this one, its run stays: one that has ended, or that has
-        decided before this one has.
+        decided otherwise or before this one has.
         """
 
         def read() -> tuple[Run | None, str | None]:
@@ -186,9 +186,9 @@ class RetrainingStore:
             return None, None
 
         def change(now: Run | None) -> Run:
-            if now is not None and (now.status in ENDED or (now.decision and not run.decision)):
-                return now
-            return run
+            if now is None or (now.status not in ENDED and now.decision in {None, run.decision}):
+                return run
+            return now
 
         name = retraining_keys.run(run.account, run.classifier_id, run.id)
         return self._change(name, read, change)

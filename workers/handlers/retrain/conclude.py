@@ -16,7 +16,7 @@ from itertools import islice
 from shared.classifier_record import Version
 from shared.errors import Conflict
 from shared.promotion import promote, reject
-from shared.retraining import Decision, RetrainingSettings, RetrainingState, Run, RunStatus
+from shared.retraining import ENDED, Decision, RetrainingSettings, RetrainingState, Run, RunStatus
 from shared.retraining_store import RetrainingStore
 from workers.classifier_cache import ClassifierCache
 from workers.handlers.retrain.collect import Collected
@@ -66,7 +66,7 @@ class Conclusion:
         state = self.store.state(run.account, run.classifier_id)
         if state.snapshot != run.id:  # else an earlier attempt has come so far
             self.snapshots.save(run.id, after)
-            self.store.change_state(run.account, run.classifier_id, _snapshot(run.id))
+            state = self.store.change_state(run.account, run.classifier_id, _snapshot(run.id))
         decided = run.decision
         run = run.model_copy(
             update={
@@ -75,7 +75,8 @@ class Conclusion:
             }
         )
         run = self._ended(run, _STATUS[decided.outcome], now)
-        if self.collected.base is not None:  # last: a second attempt of the run reads it
+        # Last: a second attempt reads it; so does the next run, where this one was cancelled.
+        if self.collected.base is not None and state.snapshot == run.id:
             self.snapshots.delete(self.collected.base)
         return run
 
@@ -87,8 +88,7 @@ class Conclusion:
             try:
                 promote(records, run, alias=self.settings.alias, now=now)
             except Conflict as exc:
-                decision = Decision(outcome="reject", reasons=(exc.detail, *run.decision.reasons))
-                run = self.store.put_run(run.model_copy(update={"decision": decision}))
+                run = self.store.change_run(run, _refused(run.decision, exc.detail))
         if run.decision is not None and run.decision.outcome == "reject":
             reject(records, run)
         return run
@@ -163,6 +163,18 @@ def _set_aside(
     kept = tuple(each for each in rows if each.rejections < MAX_REJECTIONS)
     set_aside = tuple(each.row for each in rows if each.rejections >= MAX_REJECTIONS)
     return (*kept, *live), set_aside
+
+
+def _refused(promoting: Decision, reason: str) -> Callable[[Run], Run]:
+    """The run promotes nothing, unless another attempt has changed its decision meanwhile."""
+    decision = Decision(outcome="reject", reasons=(reason, *promoting.reasons))
+
+    def refused(now: Run) -> Run:
+        if now.status in ENDED or now.decision != promoting:
+            return now
+        return now.model_copy(update={"decision": decision})
+
+    return refused
 
 
 def _snapshot(run_id: str) -> Callable[[RetrainingState], RetrainingState]:

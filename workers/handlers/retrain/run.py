@@ -47,6 +47,7 @@ from shared.retraining import (
 )
 from shared.retraining_store import RetrainingStore
 from shared.types import ClassifierVersion, Usage
+from shared.webhook_store import WebhookStore
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.core.promotion_gate import Verdict
 from workers.embedding.items import ItemEmbedder
@@ -167,28 +168,35 @@ class _Night:
             else:
                 vectors = self._decide(record, collected, snapshot)
         self._hold.check()
-        conclusion = Conclusion(
-            classifiers=self._handler.classifiers,
-            store=self._store,
-            snapshots=self._snapshots,
-            settings=self._settings,
-            collected=collected,
-            snapshot=replace(snapshot, vectors=vectors),
-        )
-        self._run = conclusion.apply(self._run, now=self._now())
+        self._conclude(collected, replace(snapshot, vectors=vectors))
         return RetrainResult(
             classifier_id=self._run.classifier_id, run=self._run, usage=self._embedder.usage
         )
 
     def cancel(self) -> None:
         """End a run that its owner has cancelled; a candidate that it has made ages out first."""
+        records = self._handler.classifiers.records
         try:
-            reject(self._handler.classifiers.records, self._run)
+            reject(records, self._run)
         except NotFound:  # it was cancelled by the deletion of its classifier
             pass
         except Conflict:  # an earlier attempt has moved the alias before it died
-            self.end("promoted")
+            record, _ = records.load(self._run.account, self._run.classifier_id)
+            self._conclude(*self._collected(record))
+            webhooks = WebhookStore(store=self._store.store)
+            webhooks.announce_run(self._run, "retraining.promoted", self._now())
+            return
         self.end("cancelled")
+
+    def _conclude(self, collected: Collected, snapshot: Snapshot) -> None:
+        self._run = Conclusion(
+            classifiers=self._handler.classifiers,
+            store=self._store,
+            snapshots=self._snapshots,
+            settings=self._settings,
+            collected=collected,
+            snapshot=snapshot,
+        ).apply(self._run, now=self._now())
 
     def end(self, status: RunStatus, *, error: str | None = None) -> None:
         """End the run without a change to anything else."""

@@ -18,6 +18,7 @@ from shared.jobs import Job
 from shared.promotion import promote, reject, roll_back
 from shared.retraining import (
     PHASES,
+    Decision,
     FeedbackItem,
     Gate,
     Holdout,
@@ -31,9 +32,12 @@ from shared.retraining import (
 )
 from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, JobKind
+from shared.webhook_store import WebhookStore
+from shared.webhooks import Webhook, new_secret
 from tests.workers.conftest import NOW, Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, forget_all, hold
 from workers.handlers.kept_embeddings import KeptEmbeddings
+from workers.handlers.retrain.conclude import Conclusion
 from workers.handlers.retrain.snapshot import SnapshotStore
 from workers.leases import Lease
 
@@ -580,6 +584,17 @@ class TestRunAgain:
         self, nights: Nights, monkeypatch: pytest.MonkeyPatch
     ):
         job, lease = nights.job(), hold()
+        webhooks = WebhookStore(store=nights.bench.store)
+        webhooks.create(
+            Webhook(
+                id="wh_1",
+                account=ME,
+                url="https://hooks.example/night",
+                secret=new_secret(),
+                created_at=NOW,
+                updated_at=NOW,
+            )
+        )
         with monkeypatch.context() as patched:
             patched.setattr(SnapshotStore, "save", _away)
             with pytest.raises(StoreUnavailable):
@@ -590,8 +605,46 @@ class TestRunAgain:
         with pytest.raises(CancelledError):
             nights.run(job, lease)
 
-        assert nights.store.run(ME, nights.id, run_id_of(job.id)).status == "promoted"
+        run = nights.store.run(ME, nights.id, run_id_of(job.id))
+        assert run.status == "promoted"
         assert nights.record.find(ClassifierRef(nights.id, 2, None)).rejected_by is None
+        (delivery,) = webhooks.deliveries(ME, "wh_1", after="", limit=9)[0]
+        assert (delivery.event, delivery.job_id) == ("retraining.promoted", job.id)
+        after = nights.run()
+        assert (after.status, after.counts.new) == ("skipped", 0), "rows are learnt once"
+
+    def test_that_was_cancelled_and_goes_on_leaves_the_snapshot_to_the_next_run(
+        self, nights: Nights, monkeypatch: pytest.MonkeyPatch
+    ):
+        nights.run()
+        nights.bring("tuesday", rows(60, 60))
+        nights.set(gate=Gate(minimum_gain=-1.0, maximum_ece=None))
+        job, later, apply = nights.job(), nights.job(), Conclusion.apply
+
+        def overtaken(self: Conclusion, run: Run, **said: Any) -> Run:
+            # Paused here, its lease is lost: another attempt is cancelled, and the next run begins.
+            patched.setattr(Conclusion, "apply", apply)
+            lease = hold()
+            lease.end(abandoned=True)
+            with pytest.raises(CancelledError):
+                nights.run(job, lease)
+            nights.store.begin(ME, nights.id, run_id_of(later.id))
+            return apply(self, run, **said)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Conclusion, "apply", overtaken)
+            answer = nights.run(job)
+
+        assert answer.status == "cancelled"
+        assert nights.run(later).counts.new > 0
+
+    def test_that_decides_second_keeps_the_first_decision(self, nights: Nights):
+        run = nights.run(dry_run=True).model_copy(update={"id": "run_2", "status": "deciding"})
+        promoting = nights.store.put_run(run)
+        rejecting = run.model_copy(update={"decision": Decision(outcome="reject", reasons=())})
+
+        assert nights.store.put_run(rejecting) == promoting
+        assert nights.store.run(ME, nights.id, run.id) == promoting
 
     def test_does_not_promote_again_after_a_rollback(self, nights: Nights):
         job = nights.job()
@@ -673,6 +726,27 @@ def test_an_alias_that_moved_during_the_run_is_left_alone(nights: Nights):
 
     with pytest.raises(Conflict, match="was moved during the run"):
         promote(records, run, alias="champion", now=NOW)
+
+
+def test_a_run_whose_alias_moved_before_its_promotion_is_rejected(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+):
+    nights.run()
+    nights.bring("tuesday", rows(60, 60))
+    nights.set(gate=Gate(minimum_gain=-1.0, maximum_ece=None))
+    apply = Conclusion.apply
+
+    def moved(self: Conclusion, run: Run, **said: Any) -> Run:
+        roll_back(nights.bench.classifiers.records, ME, nights.id, alias="champion")
+        return apply(self, run, **said)
+
+    monkeypatch.setattr(Conclusion, "apply", moved)
+    run = nights.run()
+
+    assert (run.status, nights.record.aliases["champion"]) == ("rejected", 1)
+    assert run.decision is not None
+    assert "was moved during the run" in run.decision.reasons[0]
+    assert nights.store.run(ME, nights.id, run.id) == run
 
 
 def test_the_embeddings_of_the_holdout_are_kept(nights: Nights):
