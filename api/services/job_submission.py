@@ -11,9 +11,10 @@ result expires.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from api.services import balances, model_warmup, quotas
@@ -31,9 +32,11 @@ from shared.limits import Limits
 from shared.messages import Call, decode, encode, error_of, reply_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Replies
-from shared.types import ClassifyRequest, ClassifyResult, JobResult, Priority
+from shared.types import ClassifyRequest, ClassifyResult, Item, JobResult, Priority, Question
 
-_LOAD_CALL_S = 10.0  # within which a worker must begin a call that only loads a model
+_LOAD_CALL_S = 10.0
+"""Within which a worker must begin a call that only loads models; as long, no other one is sent."""
+_LOAD_TEXTS = ("Where is my parcel?", "Где моя посылка?")  # `auto` has a model for each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class JobSubmission:
     cache: ClassifyCache
     quotas: Quotas
     balances: Balances
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _load_calls: dict[tuple[str, ...], float] = field(default_factory=dict)  # models -> when sent
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -156,24 +161,42 @@ class JobSubmission:
         load_s = self.members.load_s(request.models)
         if load_s <= timeout_s:
             return
-        loading = any(self.members.state_of(name) == "loading" for name in request.models)
-        call = Call(
-            request_id=ids.request_id(),
-            reply_to=ids.token(),  # nothing reads it
-            deadline=self.clock() + _LOAD_CALL_S,
-            priority=Priority.STANDARD,
-            account=caller.account,
-            body=request.model_copy(update={"items": request.items[:1]}),
-        )
-        if not loading and self.intake.ledger.enqueue_call(
-            queue, encode(call), bound=self.max_queued_calls, account=caller.account
-        ):
-            self.intake.doorbell.ring(queue)
+        if not any(self.members.state_of(name) == "loading" for name in request.models):
+            self._load(request, queue, account=caller.account)
         raise Unavailable(
             f"the model {' with '.join(request.models)} is not in memory; a worker loads it, which "
             f"takes about {load_s:.1f} s: try again then, or wait longer (Prefer: wait)",
             retry_after_s=max(1, math.ceil(load_s)),
         )
+
+    def _load(self, request: ClassifyRequest, queue: str, *, account: str) -> None:
+        """Have a worker load the models of a request. That costs the account nothing, so nothing
+        of the request itself is run.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if now - self._load_calls.get(request.models, -math.inf) < _LOAD_CALL_S:
+                return
+            self._load_calls[request.models] = now
+        call = Call(
+            request_id=ids.request_id(),
+            reply_to=ids.token(),  # nothing reads it
+            deadline=self.clock() + _LOAD_CALL_S,
+            priority=Priority.STANDARD,
+            account=account,
+            body=ClassifyRequest(
+                model=request.model,
+                multilingual_model=request.multilingual_model,
+                engine=request.engine,
+                nli_model=request.nli_model,
+                items=tuple(Item(text=text) for text in _LOAD_TEXTS),
+                questions=(Question(labels=("yes", "no")),),
+            ),
+        )
+        if self.intake.ledger.enqueue_call(
+            queue, encode(call), bound=self.max_queued_calls, account=account
+        ):
+            self.intake.doorbell.ring(queue)
 
     def enqueue(
         self,
