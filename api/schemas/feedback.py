@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from shared.validation import refuse, translated
 
 MAX_ITEMS = 1000
 MAX_CHARS = 256
+_MAX_VERSION = 10**8 - 1  # the keys of outcomes have 8 digits
 
 _Input = Annotated[
     ItemInput,
@@ -42,7 +44,9 @@ class FeedbackItemBody(Schema):
     index: int | None = Field(None, ge=0, description="Of the item in that request.")
     label: str = Field(description="The true label.")
     predicted: str | None = Field(None, description="What the classifier predicted.")
-    version: int | None = Field(None, ge=1, description="The version that predicted it.")
+    version: int | None = Field(
+        None, ge=1, le=_MAX_VERSION, description="The version that predicted it."
+    )
     source: str = Field("", description="Where the feedback comes from, such as `agents`.")
 
 
@@ -164,10 +168,13 @@ def parse_version_day(text: str | None) -> VersionDay:
     if text is None:
         return VersionDay(0, date.min)
     version, _, day = text.partition(".")
+    wrong = "must be the `last_id` of the page before, such as `2.2026-11-30`"
+    if not re.fullmatch("[0-9]{1,8}", version):
+        refuse("after", wrong)
     try:
         return VersionDay(int(version), date.fromisoformat(day))
     except ValueError:
-        refuse("after", "must be the `last_id` of the page before, such as `2.2026-11-30`")
+        refuse("after", wrong)
 
 
 def render_accuracy(days: Sequence[DailyAccuracy], *, has_more: bool) -> dict[str, Any]:

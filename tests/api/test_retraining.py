@@ -375,9 +375,16 @@ class TestFeedback:
 
         assert [day for page in pages for day in page] == whole["data"]
         assert page["has_more"] is False
-        for wrong in ("2", "2.2026-13-01", "x.2026-01-01"):
+        for wrong in ("2", "2.2026-13-01", "x.2026-01-01", "-1.2026-01-01", f"{10**8}.2026-01-01"):
             answer = client.get(f"{self.FEEDBACK}/accuracy?after={wrong}")
             assert_problem(answer, 422, "VALIDATION_ERROR", field="after", says="last_id")
+
+    def test_of_a_version_that_no_key_can_name_is_refused(
+        self, nightly: dict[str, Any], client: FlaskClient
+    ):
+        item = {"input": "a", "label": "x", "predicted": "x", "version": 10**8}
+        answer = client.post(self.FEEDBACK, json={"items": [item]})
+        assert_problem(answer, 422, "VALIDATION_ERROR", field="items[0].version")
 
     def test_of_one_id_in_one_call_is_the_last_item(
         self,
