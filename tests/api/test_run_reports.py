@@ -160,6 +160,20 @@ class TestThePage:
         assert [day["drifted"] for day in drift] == [False, True]
         assert client.get(f"{RUNS}/{rejected.id}/plots/drift.svg").status_code == 200
 
+    def test_of_a_run_that_failed_before_it_had_a_champion_shows_no_drift(
+        self, client: FlaskClient, world: World, nights: Nights
+    ):
+        run = nights.store.put_run(
+            a_run(nights.id, 1, "failed").model_copy(update={"champion": None})
+        )
+        record, _ = ClassifierStore(store=world.store).load("acme", nights.id)
+        latest, at = record.weights(record.latest), run.started_at - timedelta(days=1)
+        observations = ObservationStore(store=world.store)
+        observations.put_reference(latest, Reference(trained=USUAL))
+        observations.put(latest, at, "p", DayObservations(hours={at.hour: OTHER}))
+
+        assert "Drift" not in client.get(f"{RUNS}/{run.id}/report").text
+
     def test_needs_nothing_else_and_runs_nothing(self, client: FlaskClient, rejected: Run):
         answer = client.get(f"{RUNS}/{rejected.id}/report")
 
