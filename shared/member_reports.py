@@ -24,8 +24,9 @@ class WorkerReport(MemberReport):
 
     `tokens_per_s`: how fast a model has been of late, by its name; those that did little are not
     among them. `revisions`: what the scores of each model depend on beside the request. `cold` and
-    `loading`: models whose weights are not in memory, or are being read into it; `load_s`: how long
-    reading those took the last time. `last_used`: in seconds since 1970, of those used at all.
+    `loading`: models whose weights are not in memory, or are being read into it; `failed`: those of
+    them that could not be read the last time; `load_s`: how long reading took before.
+    `last_used`: in seconds since 1970, of those used at all.
     """
 
     device: str
@@ -35,5 +36,6 @@ class WorkerReport(MemberReport):
     revisions: dict[str, str] = Field(default_factory=dict)
     cold: tuple[str, ...] = ()
     loading: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     load_s: dict[str, float] = Field(default_factory=dict)
     last_used: dict[str, float] = Field(default_factory=dict)

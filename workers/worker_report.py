@@ -25,6 +25,7 @@ def report_of(
         clock_offset_s=service_clock.CLOCK.offset_s(),
         cold=tuple(name for name, each in idle.items() if each.state == "cold"),
         loading=tuple(name for name, each in idle.items() if each.state == "loading"),
+        failed=tuple(name for name, each in idle.items() if each.failure),
         load_s={name: round(each.load_s, 3) for name, each in idle.items()},
         last_used={name: at for name, at in used.items() if at is not None},
     )

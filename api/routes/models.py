@@ -98,7 +98,7 @@ def blueprint(services: Services) -> Blueprint:
 
 
 def _state_of_all(states: list[ModelState | None]) -> ModelState | None:
-    order: tuple[ModelState | None, ...] = (None, "cold", "loading", "loaded")
+    order: tuple[ModelState | None, ...] = (None, "failed", "cold", "loading", "loaded")
     return min(states, key=order.index)
 
 

@@ -28,9 +28,10 @@ class ModelObject(BaseModel):
         "`hybrid` while a running worker holds it together with a model of the other kind."
     )
     available: bool = Field(description="Whether a running worker holds the model.")
-    state: Literal["loaded", "cold", "loading"] | None = Field(
+    state: Literal["loaded", "cold", "loading", "failed"] | None = Field(
         description="`cold`: no worker has it in memory, since it was not used for "
-        "`PIGEONHOLE_MODEL_IDLE_S`; the next request loads it. Null if no worker holds it."
+        "`PIGEONHOLE_MODEL_IDLE_S`; the next request loads it. `failed`: it could not be loaded "
+        "again; requests try once in 10 s. Null if no worker holds it."
     )
     last_used: int | None = Field(
         description="Unix time, in seconds, at which a running worker last used it for a request; "

@@ -29,6 +29,7 @@ from shared.job_intake import JobIntake, queue_of
 from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.member_reports import PROBE_ACCOUNT
 from shared.messages import Call, decode, encode, error_of, reply_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Replies
@@ -157,6 +158,8 @@ class JobSubmission:
                 `timeout_s`; the request can be answered after `Retry-After`.
         """
         if not isinstance(request, ClassifyRequest):
+            return
+        if caller.account == PROBE_ACCOUNT:  # a worker answers it without the model
             return
         load_s = self.members.load_s(request.models)
         if load_s <= timeout_s:

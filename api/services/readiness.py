@@ -68,8 +68,8 @@ class Readiness(BaseModel):
     clocks: ClockStatus
     models: dict[str, ModelState] = Field(
         default_factory=dict,
-        description="Models that are not in memory (`cold`) or are being loaded. The next request "
-        "waits for them.",
+        description="Models that are not in memory (`cold`) or are being loaded, for which the "
+        "next request waits, and those that could not be loaded again (`failed`).",
     )
 
 
@@ -152,14 +152,12 @@ class ReadinessProbe:
             raise Unavailable("no worker is running")
 
     def _ask_model(self) -> None:
-        """A model that is not in memory is no fault, and the probe does not load it."""
+        """A worker that does not have the model in memory answers without it: that is no fault."""
         request = ClassifyRequest(
             model=self.default_model,
             items=(Item(text="Is a worker there?"),),
             questions=(Question(labels=("yes", "no")),),
         )
-        if not self.members.all_loaded(request.models):
-            return
         self.submit.run_sync(
             request,
             caller=_PROBE,

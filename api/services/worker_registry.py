@@ -16,7 +16,7 @@ from shared.types import ClassifyRequest, revision_of_models
 WORKER = "worker"
 KEEPER = "keeper"
 _PROBE = "probe"
-ModelState = Literal["loaded", "cold", "loading"]
+ModelState = Literal["loaded", "cold", "loading", "failed"]
 OFFER_KEPT_S = 600.0  # a worker that restarts or is replaced is expected back within this time
 
 
@@ -107,16 +107,10 @@ class WorkerRegistry:
                 waits.append(sum(worker.load_s.get(name, 1.0) for name in absent))
         return min(waits, default=0.0)
 
-    def all_loaded(self, models: Sequence[str]) -> bool:
-        """Whether each living worker that holds one of the models has it in memory.
-
-        Raises:
-            BrokerUnavailable: Redis does not answer.
-        """
-        return not any({*w.cold, *w.loading}.intersection(models) for w in self.workers())
-
     def state_of(self, model: str) -> ModelState | None:
         """Whether a living worker has the model in memory; None if none holds it.
+
+        `failed`: none that holds it could load it again.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
@@ -126,7 +120,9 @@ class WorkerRegistry:
             return "loaded"
         if any(model in worker.loading for worker in holders):
             return "loading"
-        return "cold" if holders else None
+        if holders:
+            return "failed" if all(model in worker.failed for worker in holders) else "cold"
+        return None
 
     def waiting_for(self, model: ModelEntry) -> str | None:
         """What work for the model waits for; None if for no model, or if Redis does not answer."""
@@ -137,6 +133,8 @@ class WorkerRegistry:
             return None
         except (ModelNotFound, Unavailable):
             return f"a worker with the model {model.name}; none is running"
+        if state == "failed":
+            return f"the model {model.name}, which no worker can load into memory; each tries again"
         if state in {"cold", "loading"}:
             return f"the model {model.name}, which a worker loads into memory"
         return None

@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 
 from shared.errors import Unavailable
+from shared.limits import Limits
 from shared.member_reports import PROBE_ACCOUNT
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.settings import Settings
-from shared.types import Priority
+from shared.types import ClassifyRequest, ClassifyResult, Item, Priority, Question
+from tests.fake_media import FakeMedia
+from tests.fakes import FakeStore
 from workers import model_loader
+from workers.classifier_cache import ClassifierCache
+from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
+from workers.handlers.classify import ClassifyHandler
 from workers.microbatching import token_budget
 from workers.microbatching.throughput import Throughput
 from workers.model_loader import load_models
@@ -195,3 +201,34 @@ def test_a_gpu_worker_measures_models_that_begin_cold_one_at_a_time(
         model.batchers[0].close()
 
     assert passes == [{"first"}, {"first", "second"}, {"first", "third"}]
+
+
+def test_a_probe_is_answered_without_a_cold_model_and_fails_with_one_that_failed(models):
+    idle = models["second"].idle
+    limits = Limits()
+    classifiers = ClassifierCache(FakeStore(), versions_kept=1)
+    viewer = ItemEmbedder(limits=limits, media=FakeMedia())
+    handler = ClassifyHandler(models, limits, classifiers, viewer)
+
+    def probe() -> ClassifyResult:
+        request = ClassifyRequest(
+            model="second",
+            items=(Item(text="Is a worker there?"),),
+            questions=(Question(labels=("yes", "no")),),
+        )
+        return handler.begin(request, PROBE).result(timeout_s=10)
+
+    assert (probe().answers, idle.state) == ((), "cold")
+
+    again = idle._load
+    idle._load = lambda: HashingEncoder(name="second", revision="2")
+    with pytest.raises(Unavailable):
+        embed(models["second"], "a red rose")
+    report = report_of("cpu", ("control",), models, Throughput())
+    assert (report.cold, report.failed) == (("second",), ("second",))
+    with pytest.raises(Unavailable, match="cannot be loaded again"):
+        probe()
+
+    idle._load, idle._failed_at = again, 0.0  # its next try succeeds
+    assert len(probe().answers) == 1
+    assert (idle.state, idle.failure) == ("loaded", "")

@@ -15,6 +15,7 @@ from shared.classify_cache import ClassifyCache
 from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
+from shared.member_reports import PROBE_ACCOUNT
 from shared.messages import error_of, priority_of
 from shared.model_catalogue import ModelEntry
 from shared.types import (
@@ -131,9 +132,16 @@ class ClassifyHandler:
             InvalidRequest: The template has no placeholder, or the model reads no images.
             Unavailable: This process does not hold the model, or the model has stopped.
         """
+        if context.account == PROBE_ACCOUNT and self._waits_for_use(request):
+            request = request.model_copy(update={"items": (), "questions": ()})
         if request.multilingual_model is not None:
             return self._by_language(request, context)
         return self._begun(request, context)
+
+    def _waits_for_use(self, request: ClassifyRequest) -> bool:
+        """Whether a model of a probe is not in memory, without a fault: probes load none."""
+        found = [self._models[name].idle for name in request.models if name in self._models]
+        return any(idle and idle.state != "loaded" and not idle.failure for idle in found)
 
     def _by_language(
         self, request: ClassifyRequest, context: WorkContext

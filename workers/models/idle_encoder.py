@@ -47,7 +47,7 @@ class IdleEncoder:
         self._load = load
         self._lock = threading.Lock()
         self._loading_since = self._loaded_at = self._failed_at = float("-inf")
-        self._failure = ""
+        self.failure = ""  # of the last load; empty: there was none, or it succeeded
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Content token ids of each text."""
@@ -104,7 +104,7 @@ class IdleEncoder:
         if self.state == "loaded":
             return
         if (wait_s := self._failed_at + _TRY_AGAIN_S - time.monotonic()) > 0:
-            raise Unavailable(self._failure, retry_after_s=math.ceil(wait_s))
+            raise Unavailable(self.failure, retry_after_s=math.ceil(wait_s))
         self._loading_since, self.state = time.monotonic(), "loading"
         try:
             encoder = self._load()
@@ -116,10 +116,10 @@ class IdleEncoder:
         except Exception as exc:
             self.state, self._failed_at = "cold", time.monotonic()
             detail = exc.detail if isinstance(exc, PigeonholeError) else type(exc).__name__
-            self._failure = f"the model {self.name} cannot be loaded again: {detail}"
+            self.failure = f"the model {self.name} cannot be loaded again: {detail}"
             log.error("model.not_loaded", exc=exc, model=self.name)
-            raise Unavailable(self._failure, retry_after_s=math.ceil(_TRY_AGAIN_S)) from exc
-        self._encoder, self.state = encoder, "loaded"
+            raise Unavailable(self.failure, retry_after_s=math.ceil(_TRY_AGAIN_S)) from exc
+        self._encoder, self.state, self.failure = encoder, "loaded", ""
         self._loaded_at = time.monotonic()
         self.load_s = self._loaded_at - self._loading_since
         log.info("model.loaded_again", model=self.name, after_s=round(self.load_s, 2))
