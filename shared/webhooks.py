@@ -286,7 +286,8 @@ def announcement(
     )
     return event, {
         **fields,
-        "phase": None,  # of a job that has ended
+        "phase": None,  # of a job that has ended, as the next one
+        "waiting_for": None,
         "object": "job",
         "status": job.state,
         "usage": {"total_tokens": job.usage.total_tokens},

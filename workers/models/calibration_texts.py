@@ -47,7 +47,7 @@ def calibration_texts(count: int) -> list[str]:
     """So many texts of 1 to 16 sentences.
 
     >>> calibration_texts(2)[1]
-    'ERROR 4893: the school board needs a repair at line 4893'
+    'ERROR 3594: her passport is still waiting at line 3594'
     """
     draw = random.Random(_SEED)
     texts = []
