@@ -13,14 +13,16 @@ class WorkContext:
     """Of one call or part, from its handler down to the forward pass.
 
     `deadline` is on the monotonic clock, in seconds; None waits without end. `account` is whose
-    turn the work takes. `job` names the bulk job that it is a part of, if any. `rank` is how many
-    pieces of the same call go before it.
+    turn the work takes. `job` names the bulk job that it is a part of, if any. `batch`: it is rows
+    of a batch, which may compare any number of pairs. `rank` is how many pieces of the same call go
+    before it.
     """
 
     priority: Priority
     deadline: float | None = None
     account: str = ""
     job: str = ""
+    batch: bool = False
     rank: int = 0
 
     def ranked(self, rank: int) -> Self:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from shared.errors import DeadlineExceeded, LabelLimitExceeded, PigeonholeError, UnreadableInput
 from shared.limits import Limits
@@ -42,7 +43,7 @@ def read_documents(
     context: WorkContext,
 ) -> Future[ReadDocuments]:
     """Begin to read the documents of a request. One that cannot be read, has no text, or would be
-    compared in too many windows, fails alone.
+    compared in too many windows, fails alone; so do those that, together, are compared too often.
 
     Raises:
         PigeonholeError: by the future: the service cannot read now, or time is over.
@@ -57,7 +58,7 @@ def read_documents(
     }
     measure = _Measure(request, scorer, limits, context)
     each = {file: then(read, measure.document) for file, read in reading.items()}
-    read = mapped(settled([*each.values()]), lambda _: _put_together(request.items, of_items, each))
+    read = mapped(settled([*each.values()]), lambda _: measure.together(of_items, each))
     if patience is not None:
         patience.start()
         read.add_done_callback(lambda _: patience.stop())
@@ -76,17 +77,24 @@ def _document(
     return media.document(file, None, context, max_pages=most, use=done, patience=patience)
 
 
+class _Measured(NamedTuple):
+    """A document, and how many pairs of a window and a label are compared for it."""
+
+    document: Document
+    pairs: int
+
+
 @dataclass(frozen=True)
 class _Measure:
-    """Refuses a document without text, or with too much of it."""
+    """Refuses documents without text, or with too much of it."""
 
     request: ClassifyRequest
     scorer: PairScorer
     limits: Limits
     context: WorkContext
 
-    def document(self, document: Document) -> Future[Document]:
-        """The same document, or why it is refused."""
+    def document(self, document: Document) -> Future[_Measured]:
+        """The pairs of a document, or why it is refused."""
         if not document.text.strip():
             what = "a scan" if document.visible else "an empty document"
             raise UnreadableInput(
@@ -97,10 +105,10 @@ class _Measure:
         tokens = self.scorer.tokenised([document.text], self.context, most=most)
         return mapped(tokens, lambda found: self._checked(document, found))
 
-    def _checked(self, document: Document, tokens: TokenIds) -> Document:
+    def _checked(self, document: Document, tokens: TokenIds) -> _Measured:
         (ids,) = tokens
         self.limits.check_document_tokens(len(ids))
-        labels = sum(self.limits.compared_labels(self.request))
+        labels = self._labels
         windows = -(-len(ids) // self.scorer.encoder.window)
         if windows * labels > self.limits.max_pairs:
             raise LabelLimitExceeded(
@@ -108,30 +116,45 @@ class _Measure:
                 f"each with {labels} labels; at most {self.limits.max_pairs} pairs are allowed: "
                 "send fewer labels, read fewer pages (max_pages), or leave engine out"
             )
-        return document
+        return _Measured(document, windows * labels)
 
+    def together(
+        self, of_items: Mapping[int, Media], read: Mapping[Media, Future[_Measured]]
+    ) -> ReadDocuments:
+        """All items; documents beyond the pairs of a request are refused."""
+        texts, files = list(self.request.items), {}
+        failed: dict[int, PigeonholeError] = {}
+        pairs = self._labels * (len(texts) - len(of_items))
+        for index, file in of_items.items():
+            try:
+                document, own = read[file].result()
+                self._check_pairs(pairs + own)
+            except PigeonholeError as exc:
+                if exc.outage or isinstance(exc, DeadlineExceeded):
+                    raise
+                failed[index] = without_variables(exc)
+                texts[index] = Item()
+                continue
+            pairs += own
+            texts[index] = Item(text=document.text)
+            files[index] = FileViews(
+                index=index,
+                kind=document.kind,
+                total_pages=document.total_pages,
+                pages_read=document.pages_read,
+                by="text",
+                scanned=document.scanned,
+            )
+        return ReadDocuments(items=tuple(texts), files=files, failed=failed)
 
-def _put_together(
-    items: Sequence[Item], of_items: Mapping[int, Media], read: Mapping[Media, Future[Document]]
-) -> ReadDocuments:
-    texts, files = list(items), {}
-    failed: dict[int, PigeonholeError] = {}
-    for index, file in of_items.items():
-        try:
-            document = read[file].result()
-        except PigeonholeError as exc:
-            if exc.outage or isinstance(exc, DeadlineExceeded):
-                raise
-            failed[index] = without_variables(exc)
-            texts[index] = Item()
-            continue
-        texts[index] = Item(text=document.text)
-        files[index] = FileViews(
-            index=index,
-            kind=document.kind,
-            total_pages=document.total_pages,
-            pages_read=document.pages_read,
-            by="text",
-            scanned=document.scanned,
-        )
-    return ReadDocuments(items=tuple(texts), files=files, failed=failed)
+    def _check_pairs(self, pairs: int) -> None:
+        if pairs > self.limits.max_pairs and not self.context.batch:
+            raise LabelLimitExceeded(
+                f"makes about {pairs} pairs of a window of text and a label, with the items before "
+                f"it; at most {self.limits.max_pairs} are allowed in one request: send fewer "
+                "documents or labels, or a batch"
+            )
+
+    @property
+    def _labels(self) -> int:
+        return sum(self.limits.compared_labels(self.request))

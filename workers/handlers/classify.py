@@ -21,6 +21,7 @@ from shared.model_catalogue import ModelEntry
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
+    JobKind,
     revision_of_models,
 )
 from workers.classifier_cache import ClassifierCache
@@ -283,4 +284,9 @@ class ClassifyHandler:
 
 def context_of(job: Job) -> WorkContext:
     """Of a part of a durable job, which has no deadline of its own."""
-    return WorkContext(priority=priority_of(job.queue), account=job.account, job=job.id)
+    return WorkContext(
+        priority=priority_of(job.queue),
+        account=job.account,
+        job=job.id,
+        batch=job.kind is JobKind.BATCH,
+    )

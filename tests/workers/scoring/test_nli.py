@@ -257,6 +257,22 @@ class TestDocuments:
         assert failed.failure.code == "INPUT_LABEL_LIMIT_EXCEEDED"
         assert "at most 1 pairs are allowed" in failed.failure.detail
 
+    @pytest.mark.parametrize("engine", ["nli", "hybrid"])
+    def test_all_of_a_call_share_its_pairs_and_those_of_a_batch_do_not(
+        self, bench: Bench, pairs: FixedPairs, engine: str
+    ):
+        items = (Item(text="red"), document("green"), document("green"), document("a red rose"))
+        request = asked(engine=engine).model_copy(update={"items": items})
+        bench.classify._viewer = replace(bench.viewer, limits=replace(bench.limits, max_pairs=6))
+
+        failed = classify(bench, request).failed
+
+        assert [each.index for each in failed] == [3]
+        assert failed[0].failure.code == "INPUT_LABEL_LIMIT_EXCEEDED"
+        assert "about 8 pairs" in failed[0].failure.detail
+        batch = bench.classify.begin(request, replace(CONTEXT, batch=True))
+        assert batch.result(timeout_s=BOUND_S).failed == ()
+
     def test_a_call_that_is_cancelled_takes_its_pairs_back(self, bench: Bench, pairs: FixedPairs):
         pending = bench.classify.begin(
             asked().model_copy(update={"items": (document("red"),)}), CONTEXT
