@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from api.services.caller import Caller
 from api.services.token_estimate import estimated_tokens, rate_class_of
@@ -41,10 +40,14 @@ would fit, so that clients that ignore `Retry-After` cannot call faster: 200 tha
 two cores from all others."""
 STATE_KEPT_S = 1.0
 """An answer to a call without a count of its own shows a state of at most this age."""
+UNAVAILABLE_KEPT_S = 10.0
+"""For this time after Redis did not answer, no state is looked up only to be shown."""
+_LOOK_UP_WAIT_S = (
+    0.1  # of an answer for the look-up of another one, which Redis may hold for seconds
+)
 _LEASE_MARGIN_S = 10.0  # from the end of the wait of a call to the end of its response
 
 _RateKey = tuple[str, RateClass, Rate]
-_State = TypeVar("_State", RateState, RateState | None)
 
 
 @dataclass(kw_only=True)
@@ -111,7 +114,9 @@ class Quotas:
         self._some_ended = threading.Event()
         self._refusals: OrderedDict[_RateKey, tuple[float, int, RateState]] = OrderedDict()
         self._refused_at: OrderedDict[str, float] = OrderedDict()  # by subject: its last refusal
-        self._states: OrderedDict[_RateKey, tuple[float, RateState | None]] = OrderedDict()
+        self._states: OrderedDict[_RateKey, tuple[float, RateState]] = OrderedDict()
+        self._look_up = threading.Lock()  # of one state to be shown at a time
+        self._unavailable_until = -math.inf
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -197,21 +202,35 @@ class Quotas:
 
     def shown(self, caller: Caller) -> Quota | None:
         """The state of the limits for the answer to a request that counted nothing; None: it has
-        none, or Redis is unavailable. Costs a round trip in every `STATE_KEPT_S` at most.
+        none, or Redis is unavailable. Costs a round trip in every `STATE_KEPT_S` at most. While
+        Redis hangs, one answer waits for it, and all others do without.
         """
         rate_class = _rate_class.get()
         rate = caller.tier.rate(rate_class)
         if rate == Rate():
             return None
         demand = _look_of(caller, rate_class, rate)
-        at, state = self._states.get((demand.subject, rate_class, rate), (-math.inf, None))
-        if self._monotonic() - at >= STATE_KEPT_S:
+        state = self._recent(demand)
+        if state is None and self._look_up.acquire(timeout=_LOOK_UP_WAIT_S):
             try:
-                state = self._limiter.admit(demand)
-            except BrokerUnavailable:
-                state = None
-            self._noted(demand, state)
+                state = self._recent(demand) or self._looked_up(demand)
+            finally:
+                self._look_up.release()
         return None if state is None else Quota(demand=demand, state=state)
+
+    def _recent(self, demand: RateDemand) -> RateState | None:
+        key = demand.subject, demand.rate_class, demand.rate
+        at, state = self._states.get(key, (-math.inf, None))
+        return state if self._monotonic() - at < STATE_KEPT_S else None
+
+    def _looked_up(self, demand: RateDemand) -> RateState | None:
+        if self._monotonic() < self._unavailable_until:
+            return None
+        try:
+            return self._noted(demand, self._limiter.admit(demand))
+        except BrokerUnavailable:
+            self._unavailable_until = self._monotonic() + UNAVAILABLE_KEPT_S
+            return None
 
     def end(self, quota: Quota) -> None:
         """Settle an admitted call whose response is ready."""
@@ -252,7 +271,7 @@ class Quotas:
                 self._refusals.popitem(last=False)
         return self._noted(demand, state)
 
-    def _noted(self, demand: RateDemand, state: _State) -> _State:
+    def _noted(self, demand: RateDemand, state: RateState) -> RateState:
         """Keep the state of a window for `shown`."""
         key = demand.subject, demand.rate_class, demand.rate
         self._states[key] = self._monotonic(), state

@@ -19,7 +19,7 @@ from shared.accounts import AccountStore
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.batches import BatchRequest
-from shared.errors import FetchFailed
+from shared.errors import BrokerUnavailable, FetchFailed
 from shared.rate_limits import RateDemand, RateState, Settlement
 from shared.tiers import Tier, Tiers
 from tests.api.conftest import EXAMPLES, World, make_world
@@ -42,6 +42,7 @@ TIERS = Tiers.model_validate(
 )
 FEW = Tier(name="few", classifiers=2, batch_rows=3)
 NOW = datetime(2027, 1, 15, tzinfo=UTC)
+BOUND_S = 10.0
 BODY = {"input": ["a", "b"], "labels": ["x", "y"]}
 
 
@@ -162,6 +163,38 @@ def test_what_counts_nothing_is_answered_without_redis() -> None:
 
     assert answer.status_code == 200
     assert "RateLimit" not in answer.headers
+
+
+def test_one_answer_only_waits_for_a_redis_that_hangs(
+    world: World, limiter: CountingLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Semaphore(0), threading.Event()
+
+    def hanging(demand: RateDemand) -> RateState:
+        asked.release()
+        answered.wait(BOUND_S)
+        raise BrokerUnavailable("away")
+
+    def get(done: threading.Semaphore) -> None:
+        assert "RateLimit" not in world.client(account="small").get("/v1/jobs").headers
+        done.release()
+
+    monkeypatch.setattr(limiter, "admit", hanging)
+    others = threading.Semaphore(0)
+    first = threading.Thread(target=get, args=(threading.Semaphore(0),))
+    first.start()
+    assert asked.acquire(timeout=BOUND_S)
+    threads = [threading.Thread(target=get, args=(others,)) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        assert all(others.acquire(timeout=BOUND_S / 2) for _ in threads)
+    finally:
+        answered.set()
+        for thread in (first, *threads):
+            thread.join(BOUND_S)
+    get(others)
+    assert not asked.acquire(blocking=False)
 
 
 def test_a_refusal_tells_when_a_retry_works(world: World, clock: Clock) -> None:
