@@ -15,7 +15,7 @@ export async function webhooksView({ place, offer, signal }) {
       data.map((each) => [
         el("a", { href: `#/webhooks/${each.id}` }, each.url), state(each), events(each, offer),
         each.description || null, moment(each.created_at),
-      ]), { empty: "none is told when a job, a batch or a retraining ends." })),
+      ]), { empty: "no webhooks." })),
     el("section", { class: "panel" }, el("h2", {}, "New webhook"), creation(offer, secret), secret));
 }
 
@@ -72,7 +72,7 @@ export async function webhookView({ place, argument, offer, signal, again, title
         action("Delete", async () => {
           await call(path, { method: "DELETE" });
           location.hash = "#/webhooks";
-        }, { danger: true, confirm: "Delete it? What it was not told yet it never is." })),
+        }, { danger: true, confirm: "Delete it? Pending deliveries are discarded." })),
       secret),
     el("section", { class: "panel" },
       el("p", { class: "row" }, action("Look again", again)),
@@ -83,7 +83,7 @@ export async function webhookView({ place, argument, offer, signal, again, title
           moment(each.created_at), each.reason ? `${each.status}: ${each.reason}` : each.status,
           String(each.attempts.length), answer(each.attempts.at(-1)),
           action("Send again", then(`/deliveries/${each.id}/resend`, { method: "POST" })),
-        ]), { numeric: [4], empty: "it was told nothing yet." })));
+        ]), { numeric: [4], empty: "no deliveries yet." })));
 }
 
 const state = (webhook) => el("span", { class: "tag" },
