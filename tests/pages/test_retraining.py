@@ -136,6 +136,23 @@ def test_the_dashboard_shows_the_reasons_opens_the_report_and_decides(
     assert back == {"champion": promoted["previous"], "previous": promoted["champion"]}
 
 
+def test_a_part_that_cannot_be_loaded_leaves_the_rest_of_the_page(
+    stack: Stack, visit: Callable[..., Visit], rejected: dict[str, Any]
+):
+    tab = visit()
+    page = tab.open("/dashboard", key=stack.key)
+    for part in ("**/drift?*", "**/report", "**/plots/*"):
+        page.route(part, lambda route: route.fulfill(status=429, json={"detail": "too busy"}))
+
+    view(page, f"classifiers/{rejected['classifier_id']}")
+
+    for title in ("Learning curve", "Decision", "Drift"):
+        expect(page.get_by_text(f"{title}: too busy")).to_be_visible()
+    expect(page.get_by_role("button", name="Roll back the last promotion")).to_be_visible()
+    expect(page.get_by_role("table", name="Versions, newest")).to_be_visible()
+    tab.assert_accessible()
+
+
 def test_the_job_of_a_run_says_what_it_decided_and_leads_to_the_classifier(
     stack: Stack, visit: Callable[..., Visit], rejected: dict[str, Any]
 ):

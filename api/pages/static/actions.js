@@ -1,4 +1,4 @@
-/** Buttons that call the API: what runs is disabled, an error stands beside it. */
+/** Buttons that call the API: what runs is disabled. An error stands where it belongs. */
 
 import { sentence } from "./api.js";
 import { button, el } from "./dom.js";
@@ -35,6 +35,10 @@ export function action(text, run, { confirm, danger = false } = {}) {
   offer();
   return place;
 }
+
+/** A part of a page; where it cannot be loaded its error, so that the rest of the page stays. */
+export const orError = (title, loading) => loading.catch((error) =>
+  el("p", { class: "error" }, `${title}: ${sentence(error)}`));
 
 /** A form of fields and one button; `run` may return a sentence about its success. */
 export function form(title, fields, text, run) {

@@ -1,7 +1,7 @@
 /** The retraining of a classifier: its schedule, and its runs with the reasons of each decision. */
 
 import { call, image, openTab, sentence } from "./api.js";
-import { action, form } from "./actions.js";
+import { action, form, orError } from "./actions.js";
 import { count, el, facts, field, moment, percent, select, table } from "./dom.js";
 import { follow } from "./live.js";
 import { progress } from "./progress.js";
@@ -30,7 +30,7 @@ export async function retraining({ path, settings, offer, signal, again }) {
     schedulingForm(settings, path, again),
     settings ? controls(settings, path, again) : null,
     settings?.active_run ? activeRun(settings.active_run, { signal, again }) : null,
-    await learningCurve(runs, path, signal),
+    await orError("Learning curve", learningCurve(runs, path, signal)),
     settings && !runs.length && !settings.active_run ? el("p", { class: "hint" }, "No run yet.") : null,
     await Promise.all(runs.map((run, index) => runDetails(run, { path, signal, again, open: index === 0 }))));
 }
@@ -138,7 +138,8 @@ async function runDetails(run, { path, signal, again, open }) {
     again();
   };
   const { metrics, test } = run;
-  const words = open && run.finished_at ? await decision(path, run.id, signal) : null;
+  const words = open && run.finished_at
+    ? await orError("Decision", decision(path, run.id, signal)) : null;
   return el("details", { open },
     el("summary", {}, el("span", { class: "tag" }, run.status), " ", moment(run.started_at),
       run.dry_run ? " (dry run)" : ""),

@@ -1,7 +1,7 @@
 /** The list of classifiers, and one with its versions. */
 
 import { call, download, runToEnd } from "./api.js";
-import { action, form } from "./actions.js";
+import { action, form, orError } from "./actions.js";
 import { learningCurve } from "./charts.js";
 import { changes } from "./classifier_changes.js";
 import { comparison } from "./comparison.js";
@@ -41,8 +41,8 @@ export async function classifierView({ place, argument, offer, signal, again, ti
   const panel = (...children) => el("section", { class: "panel" }, children);
   const sections = [
     panel(description(classifier), learning(classifier)),
-    await retraining({ path, settings, offer, signal, again }),
-    await drift({ ref: liveRef(classifier, settings), offer, signal }),
+    await orError("Retraining", retraining({ path, settings, offer, signal, again })),
+    await orError("Drift", drift({ ref: liveRef(classifier, settings), offer, signal })),
     panel(versionTable(classifier, evaluations, path, again)),
     panel(comparison(classifier, evaluations, path)),
     panel(quality(classifier, evaluations, path, again)),
