@@ -200,7 +200,9 @@ class Settings:
     max_label_examples: int = _setting(1024, "Maximum examples of labels per request.", minimum=1)
     max_input_tokens: int = _setting(8192, "Maximum tokens per input.", minimum=1)
     max_pairs: int = _setting(
-        4096, "Maximum pairs of an input and a label that an NLI model compares for one request."
+        4096,
+        "Maximum pairs of a text, or of a window of a document, and a label that an NLI model "
+        "compares for one request.",
     )
     max_label_tokens: int = _setting(
         16384, "Maximum tokens of labels, descriptions and examples of one question.", minimum=64

@@ -6,7 +6,8 @@ LIMITS = {
     "max_inputs": "inputs of one request",
     "max_input_tokens": "tokens of one input",
     "max_labels": "labels of one question",
-    "max_pairs": "pairs of an input and a label in one request of the engines `nli` and `hybrid`",
+    "max_pairs": "pairs of a text, or of a window of a document, and a label in one request of the "
+    "engines `nli` and `hybrid`",
     "max_label_tokens": "tokens of the labels, descriptions and examples of one question",
     "max_groups": "label groups of one request",
     "max_label_chars": "characters of a label or of the name of a label group",
