@@ -171,6 +171,7 @@ def test_what_a_batch_reads_is_deleted_and_redis_wiped_in_the_middle(tmp_path: P
         stack.until("the bytes are gone", lambda: not content.exists(), timeout_s=150)
 
 
+@pytest.mark.timed  # a lease of a second ends while a worker lives, if it waits for a core
 @pytest.mark.timeout(300)
 def test_rows_that_end_their_worker_are_given_up_alone(tmp_path: Path):
     deadly = {777: FATAL, 1500: FATAL}
