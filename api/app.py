@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from api.dependencies import Services
-from api.http import compression, cors, error_handlers, middleware
+from api.http import compression, cors, error_handlers, middleware, request_spans
 from api.openapi import operation_checks
 from api.pages import site
 from api.routes import (
@@ -79,6 +79,7 @@ def create_app(services: Services) -> Flask:
         proxies=TrustedProxies(networks=networks_of(settings.trusted_proxies)),
         path_prefix=settings.path_prefix,
     )
+    request_spans.install(app)
     middleware.install(
         app,
         authenticator=services.authenticator,

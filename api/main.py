@@ -14,7 +14,7 @@ from pathlib import Path
 from api.server.liveness import LivenessWatch
 from api.server.processes import Processes
 from api.server.server import listening
-from shared import model_catalogue, tiers
+from shared import model_catalogue, tiers, tracing
 from shared.adapters.redis.client import connect
 from shared.adapters.store_factory import probe, store_of
 from shared.errors import ConfigurationError, PigeonholeError
@@ -34,6 +34,7 @@ def main() -> None:
         start_logging("api", settings.log_level)
         model_catalogue.load(settings.catalogue, default=settings.default_model)
         tiers.load(settings.tiers)
+        tracing.check(settings.otlp_endpoint)
         probe(store_of(settings))
         connect(settings.redis_url, timeout_s=settings.redis_timeout_s).close()  # is it a URL?
         _check_port(settings.host, settings.port)

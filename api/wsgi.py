@@ -23,7 +23,7 @@ from api.services.key_uses import KeyUses
 from api.services.quotas import Quotas
 from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
-from shared import model_catalogue, service_clock, tiers
+from shared import model_catalogue, service_clock, tiers, tracing
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis import client
 from shared.adapters.redis.ledger import RedisLedger
@@ -50,6 +50,7 @@ def serve() -> None:
     """Answer requests until SIGTERM or SIGINT."""
     settings = Settings.from_env(os.environ)
     start_logging("api", settings.log_level)
+    tracing.start("api", settings.otlp_endpoint)
     _end_with_parent()
     services = _services(settings)
     server = HttpServer(
@@ -70,6 +71,7 @@ def serve() -> None:
     finally:
         for each in threads:
             each.stop()
+        tracing.stop()
 
 
 def raise_file_limit() -> int:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from shared import ids, object_keys, service_clock
+from shared import ids, object_keys, service_clock, tracing
 from shared.errors import BrokerUnavailable, ObjectMissing, PreconditionFailed, Unavailable
 from shared.job_kinds import JOB_KINDS, Body
 from shared.jobs import Job, Progress
@@ -92,6 +92,7 @@ class JobIntake:
             classifier=spec.classifier(request),
             model=usage_model(request),
             metadata=dict(metadata or spec.metadata(request)),
+            traceparent=tracing.traceparent(),
         )
         if not self._put(Submission(job=job, request_id=request_id, dialect=dialect, body=request)):
             job = self._accepted_before(job)

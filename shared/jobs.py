@@ -58,7 +58,8 @@ class Job(Value):
     in records of versions without the field. `metered`: it stops when the balance of the account
     is used up. `rate_limited`: its end corrects the estimated tokens in the rates of the account.
     `classifier` is the id of the classifier that it uses or makes, if it is one. `model` is that
-    under which its usage counts; empty in records of versions without the field.
+    under which its usage counts; empty in records of versions without the field. `traceparent` is
+    the trace that its tasks continue (`shared.tracing`).
     """
 
     id: str
@@ -84,6 +85,7 @@ class Job(Value):
     classifier: str = Field(default="", exclude_if=lambda classifier: not classifier)
     model: str = Field(default="", exclude_if=lambda model: not model)
     metadata: dict[str, str] = Field(default_factory=dict, exclude_if=lambda metadata: not metadata)
+    traceparent: str | None = Field(default=None, exclude_if=lambda parent: parent is None)
 
 
 class Start(Value):

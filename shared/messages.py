@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from shared.errors import FieldError, MessageTooNew, MessageUndecodable, PigeonholeError, tree
 from shared.job_kinds import JOB_KINDS, Body, Lane
@@ -82,6 +82,9 @@ class Call(Value):
     deadline: float  # seconds since 1970; work is dropped after it
     priority: Priority = Priority.STANDARD
     account: str = ""  # whose turn it takes
+    # Of a process that traces: the trace that goes on, and when the call was sent.
+    traceparent: str | None = Field(default=None, exclude_if=lambda parent: parent is None)
+    sent_at: float | None = Field(default=None, exclude_if=lambda at: at is None)
     body: Body
 
 

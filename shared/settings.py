@@ -322,6 +322,11 @@ class Settings:
         "Port of `/metrics` and `/healthz` of a worker or keeper; 0: none. The images set 9464.",
         minimum=0,
     )
+    otlp_endpoint: str = _setting(
+        "",
+        "URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
+        "`http://collector:4318`; empty: no traces.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Minimum level of log messages."
     )

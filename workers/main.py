@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
-from shared import ids, service_clock
+from shared import ids, service_clock, tracing
 from shared.accounts import AccountStore
 from shared.adapters.celery.broker import CeleryDoorbell, celery_app
 from shared.adapters.redis.client import connect
@@ -144,6 +144,7 @@ def main() -> None:
     try:
         settings = Settings.from_env(os.environ)
         start_logging("worker", settings.log_level)
+        tracing.start("worker", settings.otlp_endpoint)
         limit_heaps()
         _run(settings)
     except PigeonholeError as exc:
@@ -393,6 +394,7 @@ def _run(settings: Settings) -> None:
         tables.close()
         leases.close()
         guard.close()
+        tracing.stop()
         log.info("worker.stopped", member=member)
         if guard.full:
             sys.exit(EXIT_FULL)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
+from shared import tracing
 from shared.types import Priority
 
 
@@ -15,7 +16,7 @@ class WorkContext:
     `deadline` is on the monotonic clock, in seconds; None waits without end. `account` is whose
     turn the work takes. `job` names the bulk job that it is a part of, if any. `batch`: it is rows
     of a batch, which may compare any number of pairs. `rank` is how many pieces of the same call go
-    before it.
+    before it. `span` is that of the call or part in its trace, if the process traces.
     """
 
     priority: Priority
@@ -24,6 +25,7 @@ class WorkContext:
     job: str = ""
     batch: bool = False
     rank: int = 0
+    span: tracing.Span | None = field(default_factory=tracing.current, compare=False)
 
     def ranked(self, rank: int) -> Self:
         """Of a further piece of the call."""

@@ -22,7 +22,7 @@ from api.services.balances import Balances
 from api.services.caller import Caller
 from api.services.quotas import Quotas
 from api.services.worker_registry import WorkerRegistry
-from shared import ids
+from shared import ids, tracing
 from shared.classify_cache import ClassifyCache
 from shared.errors import DeadlineExceeded, PigeonholeError, Unavailable
 from shared.job_intake import JobIntake, queue_of
@@ -130,6 +130,8 @@ class JobSubmission:
             deadline=self.clock() + timeout_s,
             priority=priority,
             account=caller.account,
+            traceparent=tracing.traceparent(),
+            sent_at=self.clock() if tracing.on() else None,
             body=request,
         )
         if self.intake.ledger.enqueue_call(

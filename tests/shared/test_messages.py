@@ -69,6 +69,17 @@ def test_bytes_of_the_first_schema_are_still_read():
     assert decode(Submission, SUBMISSION_V1).job.account == "acme"
 
 
+def test_a_trace_travels_with_a_call_and_leaves_no_field_without():
+    traced = a_call().model_copy(update={"traceparent": "00-1-2-01", "sent_at": 1.5})
+
+    assert decode(Call, encode(traced)) == traced
+    assert decode(Call, CALL_V1).traceparent is None
+    assert decode(Submission, SUBMISSION_V1).job.traceparent is None
+    assert b"traceparent" not in encode(decode(Submission, SUBMISSION_V1))
+    assert b"traceparent" not in encode(a_call())
+    assert b"sent_at" not in encode(a_call())
+
+
 def test_a_field_that_a_newer_process_added_is_passed_over():
     newer = CALL_V1.replace(b'{"schema_number"', b'{"colour": "blue", "schema_number"')
 

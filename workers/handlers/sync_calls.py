@@ -19,7 +19,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from shared import service_clock
+from shared import service_clock, tracing
 from shared.errors import DeadlineExceeded, MessageUndecodable, PigeonholeError, Unavailable
 from shared.job_kinds import JOB_KINDS
 from shared.messages import Call, Reply, decode, encode, failure_of
@@ -51,8 +51,8 @@ class PendingResult(Protocol):
 Begin = Callable[[Any, WorkContext], PendingResult]
 """How a kind of calls is begun, without waiting for a model: as `ClassifyHandler.begin`."""
 
-_Ready = tuple[Call, PendingResult | PigeonholeError, int, float]
-"""And the bytes of its message, and when it began, on the monotonic clock."""
+_Ready = tuple[Call, PendingResult | PigeonholeError, int, float, "tracing.Span | None"]
+"""And the bytes of its message, when it began, on the monotonic clock, and its span."""
 
 
 class SyncCalls:
@@ -102,6 +102,7 @@ class SyncCalls:
     def _start(self, call: Call, size_bytes: int) -> None:
         """Begin a call, in the claiming thread or in that of large ones."""
         left_s, began = call.deadline - self._clock(), time.monotonic()
+        span = self._span(call) if tracing.on() else None
         try:
             if left_s <= 0:
                 raise DeadlineExceeded("the deadline had passed before a worker was free")
@@ -109,17 +110,28 @@ class SyncCalls:
             if begin is None:
                 raise Unavailable(f"this worker runs {call.body.kind!r} as a job only")
             context = WorkContext(
-                priority=call.priority, deadline=time.monotonic() + left_s, account=call.account
+                priority=call.priority,
+                deadline=time.monotonic() + left_s,
+                account=call.account,
+                span=span,
             )
             pending = begin(call.body, context)
         except PigeonholeError as exc:
             without_variables(exc)
-            self._ready.put((call, exc, size_bytes, began))
+            self._ready.put((call, exc, size_bytes, began, span))
         except Exception as exc:  # noqa: BLE001  a bug must answer its caller, not hang it
             log.error("call.crashed", exc=exc, request_id=call.request_id)
-            self._ready.put((call, _CRASHED, size_bytes, began))
+            self._ready.put((call, _CRASHED, size_bytes, began, span))
         else:
-            pending.when_ready(lambda: self._ready.put((call, pending, size_bytes, began)))
+            pending.when_ready(lambda: self._ready.put((call, pending, size_bytes, began, span)))
+
+    def _span(self, call: Call) -> tracing.Span | None:
+        """The span of a call, from here to its answer; the time on its queue was before."""
+        attributes: dict[str, str | float] = {"pigeonhole.priority": call.priority.name.lower()}
+        if call.sent_at is not None:
+            attributes[tracing.QUEUE_WAIT] = max(0.0, self._clock() - call.sent_at)
+        name = f"call {call.body.kind}"
+        return tracing.begin(name, kind="consumer", parent=call.traceparent, attributes=attributes)
 
     def healthy(self) -> bool:
         """Whether the reply thread lives."""
@@ -188,8 +200,8 @@ class SyncCalls:
                 else:
                     batch.append(more)
         answers = [
-            (call.reply_to, encode(self._answer(call, work, began)))
-            for call, work, _, began in batch
+            (call.reply_to, encode(self._answer(call, work, began, span)))
+            for call, work, _, began, span in batch
         ]
         try:
             self._replies.send(answers, keep_s=_KEEP_S)
@@ -197,14 +209,18 @@ class SyncCalls:
             log.warning("reply.lost", count=len(answers), reason=exc.detail)
         with self._changed:
             self._open -= len(batch)
-            for call, _, size_bytes, _ in batch:
+            for call, _, size_bytes, *_ in batch:
                 self._open_bytes[call.priority] -= Counter({call.account: size_bytes})
                 self._open_calls[call.priority] -= Counter({call.account: 1})
             self._changed.notify_all()
         return not ended
 
     def _answer(
-        self, call: Call, work: PendingResult | PigeonholeError, began: float
+        self,
+        call: Call,
+        work: PendingResult | PigeonholeError,
+        began: float,
+        span: tracing.Span | None,
     ) -> Reply[JobResult]:
         with bound(request_id=call.request_id):
             try:
@@ -214,13 +230,16 @@ class SyncCalls:
             except PigeonholeError as exc:
                 without_variables(exc)  # it is kept by futures that this frame has
                 log.info("call.refused", code=exc.code)
+                tracing.end(span, error=exc.code)
                 return Reply(failure=failure_of(exc))
             except Exception as exc:  # noqa: BLE001  one bad call must not end the loop for all
                 log.error("call.crashed", exc=exc)
+                tracing.end(span, error=type(exc).__name__)
                 return Reply(failure=failure_of(_CRASHED))
             completed, failed = JOB_KINDS[call.body.kind].counts(call.body, result)
             metrics.call_answered(completed, failed, result.usage)
             log.info("call.done", items=completed + failed, tokens=result.usage.total_tokens)
+            tracing.end(span)
             return Reply(result=result, warmup_ms=self._warmup_ms(call.body, began))
 
     def _refuse(self, message: bytes, error: MessageUndecodable) -> None:

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared import object_keys, service_clock
+from shared import object_keys, service_clock, tracing
 from shared.batches import BatchRequest
 from shared.dialects.protocol import own_fields
 from shared.dialects.registry import own_error_of
@@ -83,7 +83,7 @@ class TaskRunner:
         """Run one task under its lease; every way it can fail ends here."""
         with bound(job_id=claim.job_id, task=claim.task):
             try:
-                with self.leases.held(claim) as hold:
+                with self.leases.held(claim) as hold, self._span(claim):
                     return action(claim, hold)
             except (LeaseLost, IllegalTransition) as exc:
                 log.warning("part.dropped", reason=exc.detail, attempt=claim.attempt)
@@ -99,6 +99,26 @@ class TaskRunner:
                 delay_s = min(_MAX_RETRY_S, 0.25 * 2 ** min(claim.attempt, 10))
                 self._release(claim, delay_s=delay_s, burn=True)
             return None
+
+    def _span(self, claim: Claim) -> AbstractContextManager[None]:
+        """The span of a task in the trace of its job.
+
+        The ledger does not know when a further part of a planned job became ready, nor one that
+        runs again: their spans have no time on the queue.
+        """
+        job = self.ledger.record(claim.job_id) if tracing.on() else None
+        if job is None:
+            return nullcontext()
+        attributes: dict[str, str | int | float] = {
+            "pigeonhole.job.id": job.id,
+            "pigeonhole.task": claim.task,
+            "pigeonhole.attempt": claim.attempt,
+        }
+        first = PLAN if JOB_KINDS[job.kind].planned else "part:0"
+        if claim.task == first and claim.attempt == 1:
+            attributes[tracing.QUEUE_WAIT] = max(0.0, self.clock() - job.created_at.timestamp())
+        name = f"{claim.task.partition(':')[0]} {job.kind}"
+        return tracing.span(name, kind="consumer", parent=job.traceparent, attributes=attributes)
 
     def _work(self, claim: Claim, hold: Lease) -> Claim | None:
         """Do the part; the claim to finalise with, if this was the last one."""
@@ -175,6 +195,8 @@ class TaskRunner:
     def _failed(self, claim: Claim, error: PigeonholeError) -> Claim | None:
         """End the job with the error."""
         log.warning("part.failed", code=error.code, reason=error.detail, attempt=claim.attempt)
+        if (span := tracing.current()) is not None:
+            tracing.fail(span, error.code)
         failure = encode(failure_of(error))
         try:
             return self._insist(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from shared import ids, service_clock
+from shared import ids, service_clock, tracing
 from shared.accounts import AccountStore
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis.client import connect
@@ -278,6 +278,7 @@ def main() -> None:
     try:
         settings = Settings.from_env(os.environ)
         start_logging("keeper", settings.log_level)
+        tracing.start("keeper", settings.otlp_endpoint)
         _run(settings)
     except PigeonholeError as exc:
         sys.exit(f"pigeonhole: {exc.detail}")
@@ -328,6 +329,7 @@ def _run(settings: Settings) -> None:
     log.info("keeper.started", member=keeper.member)
     keeper.run(stopping)
     delivery.close()
+    tracing.stop()
     log.info("keeper.stopped")
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from shared import tracing
 from shared.classifier_record import Version
 from shared.classifier_store import ClassifierStore
 from shared.cron import latest_tick
@@ -90,14 +91,16 @@ class Schedules:
             self.retrainings.begin(record.account, record.classifier_id, run_id_of(job_id))
         except Conflict:
             return False
-        self.intake.accept(
-            request,
-            account=record.account,
-            queue=queue_of(request, device=self._device(version.model)),
-            request_id=f"tick_{job_id}",
-            dialect="native",
-            job_id=job_id,
-        )
+        attributes = {"pigeonhole.trigger": trigger}
+        with tracing.span("start retraining", kind="producer", attributes=attributes):
+            self.intake.accept(
+                request,
+                account=record.account,
+                queue=queue_of(request, device=self._device(version.model)),
+                request_id=f"tick_{job_id}",
+                dialect="native",
+                job_id=job_id,
+            )
         log.info("run.started", job_id=job_id, trigger=trigger, at=at.isoformat())
         return True
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from shared import tracing
 from shared.errors import DeadlineExceeded, Unavailable, WorkFailed
 from shared.types import Priority
 from workers.futures import without_variables
@@ -313,9 +314,11 @@ class Microbatcher:
         return pending
 
     def _encode(self, batch: list[ScheduledWindow]) -> Rows:
+        served = (pick.request.span for pick in batch)
         self._pass_began = began = self._clock()
         try:
-            rows = self._encoder.encode([pick.window for pick in batch])  # (N, D)
+            with tracing.forward_pass(self._name, served, windows=len(batch)):
+                rows = self._encoder.encode([pick.window for pick in batch])  # (N, D)
         finally:
             self._pass_began = None
         if rows.shape != (len(batch), self._encoder.dimensions):

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from shared import tracing
 from shared.types import Priority
 from workers.microbatching.fair_order import FairOrder
 from workers.models.port import Rows, TextPair
@@ -72,6 +73,7 @@ class EmbeddingRequest:
     priority: Priority
     deadline: float | None
     account: str  # the account that is charged
+    span: tracing.Span | None
     job: str  # groups bulk requests; empty: no group
     finish: Callable[[Rows], Rows] | None
     tokens: int  # of the queued windows
@@ -111,6 +113,7 @@ class EmbeddingRequest:
             priority=context.priority,
             deadline=context.deadline,
             account=context.account,
+            span=context.span,
             job=context.job,
             finish=finish,
             tokens=sum(sizes),
