@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.test_batches import ended, start
 from tests.otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.stack import Stack, running_stack
 
@@ -101,6 +102,29 @@ def test_a_job_is_one_trace(traced: tuple[Stack, OtlpReceiver]) -> None:
     assert "pigeonhole.queue.wait_s" in part.attributes
     assert forward_pass.span.parent_span_id == part.span.span_id
     assert finalise.span.parent_span_id == request.span.span_id
+
+
+def test_a_batch_is_one_trace(traced: tuple[Stack, OtlpReceiver]) -> None:
+    stack, receiver = traced
+
+    batch_id = start(stack, b"".join(b'{"id":"%d","text":"a rose"}\n' % n for n in range(20)))
+
+    assert ended(stack, batch_id, timeout_s=60)["status"] == "completed"
+    stack.until("the plan", lambda: [s for s in receiver.spans() if s.span.name == "plan batch"])
+    (plan,) = [each for each in receiver.spans() if each.span.name == "plan batch"]
+    request, part, finalise, forward_pass = await_spans(
+        stack,
+        receiver,
+        plan.trace,
+        "POST /v1/batches",
+        "part batch",
+        "finalise batch",
+        "forward pass",
+    )
+    tasks = (plan, part, finalise)
+    assert {each.span.parent_span_id for each in tasks} == {request.span.span_id}
+    assert ["pigeonhole.queue.wait_s" in each.attributes for each in tasks] == [True, False, False]
+    assert forward_pass.span.parent_span_id == part.span.span_id
 
 
 def test_a_malformed_traceparent_is_ignored(traced: tuple[Stack, OtlpReceiver]) -> None:
