@@ -833,6 +833,33 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
     raise AssertionError("the row was never given up")
 
 
+def test_no_row_is_blamed_for_a_worker_that_ends_while_the_result_is_stored(bench: Bench):
+    """As another part, with a deadly row, ends it: the lock of suspects is free by then."""
+    job = a_batch(bench, jsonl(*({"id": n, "text": f"red {n}"} for n in range(4))))
+    bench.parts.run(bench.claim(CONTROL))
+    running = bench.ledger.record(job.id)
+    assert running is not None
+    put, body = bench.store.put, decode_body(bench, job)
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(*_: object, **__: object) -> None:
+        raise Killed
+
+    for _ in range(8):
+        claim = bench.claim(QUEUE, lease_s=0.01)
+        bench.store.put = deadly
+        with pytest.raises(Killed):
+            bench.part_runner.run(claim, running, body, hold())
+        bench.store.put = put
+        time.sleep(0.02)
+        bench.ledger.reclaim_expired(attempts=99)
+
+    report = bench.part_runner.run(bench.claim(QUEUE), running, body, hold())
+    assert (report.completed, report.failed) == (4, 0)
+
+
 def decode_body(bench: Bench, job: Job) -> BatchRequest:
     body = decode(Submission, bench.store.get(object_keys.request(ME, job.id)).data).body
     assert isinstance(body, BatchRequest)

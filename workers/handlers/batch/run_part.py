@@ -135,6 +135,8 @@ class PartRunner:
                     hold.check()
                     self._note(claim, runs, index)
                     lines = lines.plus(self._lines(claim, job, body, rows, run, hold))
+                # While the result is stored, the next suspect may end the worker.
+                self._note(claim, runs, _NO_ROWS)
         except Exception:
             with suppress(PigeonholeError):
                 self._note(claim, runs, _NO_ROWS)  # given back, not dead: no row is to blame
