@@ -42,7 +42,7 @@ class FakeLedger:
         self._account_parts = max_account_parts
         self._turns: dict[str, dict[str, float]] = defaultdict(dict)
         self._clocks: dict[str, float] = defaultdict(float)
-        self._clock = clock
+        self._clock, self._passed_s = clock, 0.0
         self._changed = threading.Condition()
         self._calls: dict[str, dict[str, list[tuple[float, int, bytes]]]] = defaultdict(dict)
         self._numbers = itertools.count()
@@ -53,6 +53,10 @@ class FakeLedger:
         self._records: dict[str, tuple[Job, float]] = {}
         self._members: dict[str, dict[str, tuple[bytes, float]]] = defaultdict(dict)
         self._epoch: str | None = None
+
+    def let_pass(self, seconds: float) -> None:
+        """Move the ledger's clock on."""
+        self._passed_s += seconds
 
     def enqueue_call(self, queue: str, message: bytes, *, bound: int, account: str = "") -> bool:
         with self._open():
@@ -144,7 +148,7 @@ class FakeLedger:
     def heartbeat(self, claim: Claim, *, lease_s: float) -> bool:
         with self._open():
             work = self._held(claim)
-            work.leases[claim.task] = (claim.token, self._clock() + lease_s)
+            work.leases[claim.task] = (claim.token, self._time() + lease_s)
             return not work.abandoned
 
     def save_checkpoint(self, claim: Claim, note: bytes) -> None:
@@ -175,7 +179,7 @@ class FakeLedger:
                 work.completed += completed
                 work.failed += failed
                 if work.samples:
-                    sample = WorkSample(at_s=self._clock(), items=completed + failed)
+                    sample = WorkSample(at_s=self._time(), items=completed + failed)
                     work.samples.append(sample)
             ended = work.planned and not work.planning and len(work.outcomes) == work.parts
             if work.abandoned:
@@ -196,7 +200,7 @@ class FakeLedger:
             if claim.task != FINALISE and work.abandoned:
                 self._end_abandoned(work)
             elif delay_s > 0:
-                work.delayed[claim.task] = self._clock() + delay_s
+                work.delayed[claim.task] = self._time() + delay_s
             else:
                 self._make_ready(claim.job_id, claim.task)
 
@@ -212,7 +216,7 @@ class FakeLedger:
         with self._open():
             if (work := self._work.get(job_id)) is None:
                 return None
-            rate = moving_rate(work.samples, self._clock())
+            rate = moving_rate(work.samples, self._time())
             return WorkDone(completed=work.completed, failed=work.failed, rate_per_s=rate)
 
     def outcomes(self, job_id: str) -> dict[str, bytes]:
@@ -238,7 +242,7 @@ class FakeLedger:
             if work := self._work.pop(job.id, None):
                 for queue in (work.queue, CONTROL):
                     self._unready(queue, work)
-            self._records[job.id] = (job, self._clock() + keep_s)
+            self._records[job.id] = (job, self._time() + keep_s)
             self._changed.notify_all()
 
     def await_terminal(self, job_id: str, *, timeout_s: float) -> bool:
@@ -255,13 +259,13 @@ class FakeLedger:
                 (work, task)
                 for work in list(self._work.values())
                 for task, (_, until) in list(work.leases.items())
-                if until <= self._clock()
+                if until <= self._time()
             ][:limit]
             for work, task in expired:
                 del work.leases[task]
                 self._revive(work, task, attempts)
             for work in self._work.values():
-                for task in [t for t, due in work.delayed.items() if due <= self._clock()]:
+                for task in [t for t, due in work.delayed.items() if due <= self._time()]:
                     del work.delayed[task]
                     self._make_ready(work.job.id, task)
             queues = sorted({*self._calls, *self._ready})
@@ -279,11 +283,11 @@ class FakeLedger:
 
     def report(self, role: str, member: str, detail: bytes, *, ttl_s: float) -> None:
         with self._open():
-            self._members[role][member] = (detail, self._clock() + ttl_s)
+            self._members[role][member] = (detail, self._time() + ttl_s)
 
     def reports(self, role: str) -> dict[str, bytes]:
         with self._open():
-            now = self._clock()
+            now = self._time()
             return {m: d for m, (d, until) in self._members[role].items() if until > now}
 
     def waiting(self, queue: str) -> int:
@@ -316,9 +320,12 @@ class FakeLedger:
             raise BrokerUnavailable("Redis is unavailable", retry_after_s=2)
         return self._changed
 
+    def _time(self) -> float:
+        return self._clock() + self._passed_s
+
     def _known(self, job_id: str) -> Job | None:
         job, until = self._records.get(job_id, (None, 0.0))
-        return job if until > self._clock() else None
+        return job if until > self._time() else None
 
     def _backlog(self, queue: str) -> int:
         jobs = sum(len(jobs) for jobs in self._ready[queue].values())
@@ -329,9 +336,9 @@ class FakeLedger:
         attendants = len(self._attending[queue])
         if attendants and self._backlog(queue) <= attendants * PER_ATTENDANT:
             return False
-        if self._rung.get(queue, 0.0) > self._clock():
+        if self._rung.get(queue, 0.0) > self._time():
             return False
-        self._rung[queue] = self._clock() + 0.5
+        self._rung[queue] = self._time() + 0.5
         return True
 
     def _make_ready(self, job_id: str, task: str) -> None:
@@ -431,12 +438,12 @@ class FakeLedger:
     def _lease(self, job_id: str, task: str, lease_s: float) -> Claim:
         work = self._work[job_id]
         if work.patient and task.startswith("part:"):
-            paused = not work.samples or self._clock() - work.samples[-1].at_s > PAUSE_S
+            paused = not work.samples or self._time() - work.samples[-1].at_s > PAUSE_S
             if paused and not any(each.startswith("part:") for each in work.leases):
-                work.samples.append(WorkSample(at_s=self._clock(), start=True))
+                work.samples.append(WorkSample(at_s=self._time(), start=True))
         work.attempts[task] += 1
         token = ids.token()
-        work.leases[task] = (token, self._clock() + lease_s)
+        work.leases[task] = (token, self._time() + lease_s)
         return Claim(
             job_id=job_id,
             account=work.job.account,
@@ -474,7 +481,7 @@ class FakeLedger:
         if work.patient and task.startswith("part:"):
             spent = False
         if task == FINALISE:
-            work.delayed[task] = self._clock() + (60 if spent else 0)
+            work.delayed[task] = self._time() + (60 if spent else 0)
         elif work.abandoned:
             self._end_abandoned(work)
         elif spent:

@@ -23,6 +23,7 @@ from shared.ports import FINALISE, PLAN, Claim, FinishedPart, Ledger
 from shared.types import JobKind, Usage
 from tests.fake_ledger import FakeLedger
 from tests.servers import HOST, free_port
+from tests.waiting import wait_until
 
 QUEUE = "cpu.standard"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +32,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.fixture(params=["fake", pytest.param("redis", marks=pytest.mark.integration)])
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "fake":
-        return FakeLedger()
+        return FakeLedger(lambda: 0.0)
     return RedisLedger(request.getfixturevalue("redis_client"))
 
 
@@ -39,7 +40,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 def capped(request: pytest.FixtureRequest) -> Ledger:
     """A ledger of two parts at once for each account."""
     if request.param == "fake":
-        return FakeLedger(max_account_parts=2)
+        return FakeLedger(lambda: 0.0, max_account_parts=2)
     return RedisLedger(request.getfixturevalue("redis_client"), max_account_parts=2)
 
 
@@ -75,11 +76,12 @@ def claim_calls(ledger: Ledger, calls: int) -> list[bytes]:
     return list(ledger.claim(QUEUE, "w", calls=calls, parts=0, lease_s=1).messages)
 
 
-def wait_until(condition, *, timeout_s: float = 5.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.01)
+def let_pass(ledger: Ledger, seconds: float) -> None:
+    """Let time pass for the ledger; a server's clock cannot be set."""
+    if isinstance(ledger, FakeLedger):
+        ledger.let_pass(seconds)
+    else:
+        time.sleep(seconds)
 
 
 class TestInlineMessages:
@@ -194,14 +196,18 @@ class TestInlineMessages:
         assert 3 <= taken.count(b"steady") <= 7
 
     def test_ring_when_nobody_attends_but_not_twice_in_a_row(self, ledger: Ledger):
-        assert ledger.enqueue_call(QUEUE, b"1", bound=10) is True
-        assert ledger.enqueue_call(QUEUE, b"2", bound=10) is False
+        began = time.monotonic()
+        rings = [ledger.enqueue_call(QUEUE, b"1", bound=10) for _ in range(3)]
+        seconds = time.monotonic() - began
+
+        assert rings[0] is True
+        assert sum(rings) <= 1 + seconds / 0.5
 
     def test_wake_a_lingering_worker_instead_of_ringing(self, ledger: Ledger):
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
 
         assert ledger.enqueue_call(QUEUE, b"1", bound=10) is False
-        assert ledger.wait_for_work(QUEUE, timeout_s=1) is True
+        assert ledger.wait_for_work(QUEUE, timeout_s=60) is True
 
     def test_ring_after_the_last_attendant_has_left(self, ledger: Ledger):
         ledger.claim(QUEUE, "w", calls=1, parts=0, lease_s=1)
@@ -308,23 +314,22 @@ class TestDurableTasks:
         assert (again.attempt, third.attempt) == (1, 2)
 
     def test_a_delayed_part_comes_back_with_the_reaper_when_it_is_due(self, ledger: Ledger):
-        ledger.create_job(a_job(), parts=1)
-        ledger.requeue(take_one(ledger), delay_s=0.2)
+        due, early = a_job(), a_job()
+        for job, delay_s in ((due, 0.05), (early, 300)):
+            ledger.create_job(job, parts=1)
+            ledger.requeue(take_one(ledger), delay_s=delay_s)
+        let_pass(ledger, 0.1)
 
         ledger.reclaim_expired(attempts=3)
-        early = take(ledger)
-        time.sleep(0.25)
-        ledger.reclaim_expired(attempts=3)
 
-        assert early == []
-        assert take_one(ledger).attempt == 2
+        assert [(claim.job_id, claim.attempt) for claim in take(ledger, parts=9)] == [(due.id, 2)]
 
 
 class TestLeases:
     def test_an_expired_lease_goes_back_and_its_holder_has_lost_it(self, ledger: Ledger):
         ledger.create_job(a_job(), parts=1)
         dead = take_one(ledger, lease_s=0.05)
-        time.sleep(0.1)
+        let_pass(ledger, 0.1)
 
         assert ledger.reclaim_expired(attempts=3).expired == 1
 
@@ -341,7 +346,7 @@ class TestLeases:
         ledger.create_job(killed, parts=1)
         take_one(ledger, lease_s=0.05)
         ledger.create_job(waiting, parts=1)
-        time.sleep(0.1)
+        let_pass(ledger, 0.1)
 
         ledger.reclaim_expired(attempts=3)
 
@@ -349,11 +354,9 @@ class TestLeases:
 
     def test_a_beaten_lease_is_kept(self, ledger: Ledger):
         ledger.create_job(a_job(), parts=1)
-        claim = take_one(ledger, lease_s=0.1)
-
-        for _ in range(5):
-            time.sleep(0.05)
-            assert ledger.heartbeat(claim, lease_s=0.2) is True
+        claim = take_one(ledger, lease_s=0.05)
+        assert ledger.heartbeat(claim, lease_s=300) is True
+        let_pass(ledger, 0.1)
 
         assert ledger.reclaim_expired(attempts=3).expired == 0
 
@@ -362,7 +365,7 @@ class TestLeases:
         ledger.create_job(job, parts=1)
         for _ in range(2):
             take_one(ledger, lease_s=0)
-            time.sleep(0.01)
+            let_pass(ledger, 0.01)
             ledger.reclaim_expired(attempts=2)
 
         end = take_one(ledger, CONTROL)
@@ -375,16 +378,17 @@ class TestLeases:
         ledger.create_job(a_job(), parts=1)
         elected = ledger.complete(take_one(ledger), lease_s=0, outcome=b"1")
         assert elected is not None
-        time.sleep(0.01)
+        let_pass(ledger, 0.01)
 
         ledger.reclaim_expired(attempts=3)
 
         assert take_one(ledger, CONTROL).task == FINALISE
 
-    @pytest.mark.slow
     def test_the_reaper_names_queues_that_nobody_attends(self, ledger: Ledger):
         ledger.create_job(a_job(), parts=1)
-        wait_until(lambda: QUEUE in ledger.reclaim_expired(attempts=3).ring)
+        let_pass(ledger, 0.55)  # the bell of its creation counts as on its way
+
+        assert ledger.reclaim_expired(attempts=3).ring == (QUEUE,)
 
 
 class TestAbandoning:
@@ -525,7 +529,7 @@ class TestPlanning:
         job = a_job()
         ledger.create_job(job, parts=0)
         plan = take_one(ledger, CONTROL, lease_s=0.01)
-        time.sleep(0.05)
+        let_pass(ledger, 0.05)
         ledger.reclaim_expired(attempts=5)
         with pytest.raises(LeaseLost):
             ledger.add_parts(plan, first=0, parts=1, last=True, low=0, cost=1)
@@ -537,7 +541,7 @@ class TestPlanning:
         ledger.create_job(job, parts=0)
         for _ in range(2):
             take_one(ledger, CONTROL, lease_s=0.01)
-            time.sleep(0.05)
+            let_pass(ledger, 0.05)
             ledger.reclaim_expired(attempts=2)
         end = take_one(ledger, CONTROL)
         assert end.task == FINALISE
@@ -550,7 +554,7 @@ class TestPlanning:
         ledger.complete(plan, lease_s=30)
         for attempt in range(1, 5):
             assert take_one(ledger, lease_s=0.01).attempt == attempt
-            time.sleep(0.05)
+            let_pass(ledger, 0.05)
             ledger.reclaim_expired(attempts=2)
 
     def test_cancelling_takes_the_plan_away(self, ledger: Ledger):
@@ -578,7 +582,7 @@ class TestNotes:
         claim = take_one(ledger, lease_s=0.01)
         assert claim.note == b""
         ledger.save_checkpoint(claim, b"item 3")
-        time.sleep(0.05)
+        let_pass(ledger, 0.05)
         ledger.reclaim_expired(attempts=5)
         again = take_one(ledger)
         assert again.note == b"item 3"
@@ -630,7 +634,7 @@ class TestShares:
     def test_what_expires_no_longer_counts_as_under_way(self, capped: Ledger):
         self.planned(capped, "big", parts=9, cost=1)
         assert len(take(capped, parts=9, lease_s=0.01)) == 2
-        time.sleep(0.05)
+        let_pass(capped, 0.05)
         capped.reclaim_expired(attempts=5)
         assert len(take(capped, parts=9)) == 2
 
@@ -661,7 +665,7 @@ class TestRecords:
         )
 
         with ThreadPoolExecutor(3) as pool:
-            waits = [pool.submit(ledger.await_terminal, job.id, timeout_s=5) for _ in range(3)]
+            waits = [pool.submit(ledger.await_terminal, job.id, timeout_s=60) for _ in range(3)]
             threading.Event().wait(0.1)
             ledger.finish_job(ended, keep_s=60)
             assert [wait.result() for wait in waits] == [True] * 3
@@ -680,17 +684,17 @@ class TestRecords:
 
 class TestMembers:
     def test_are_listed_while_they_report(self, ledger: Ledger):
-        ledger.report("worker", "a", b"{}", ttl_s=5)
+        ledger.report("worker", "a", b"{}", ttl_s=300)
         ledger.report("worker", "b", b"{}", ttl_s=0.05)
-        time.sleep(0.1)
+        let_pass(ledger, 0.1)
 
         assert ledger.reports("worker") == {"a": b"{}"}
 
     def test_are_told_the_time(self, ledger: Ledger):
-        assert abs(ledger.now() - time.time()) < 5
+        assert abs(ledger.now() - time.time()) < 60
 
     def test_can_leave(self, ledger: Ledger):
-        ledger.report("worker", "a", b"{}", ttl_s=5)
+        ledger.report("worker", "a", b"{}", ttl_s=300)
         ledger.report("worker", "a", b"", ttl_s=0)
 
         assert ledger.reports("worker") == {}
@@ -749,7 +753,7 @@ def test_bells_that_nobody_hears_do_not_pile_up(redis_client: redis.Redis):
     ledger.create_job(a_job(), parts=1)
     for _ in range(8):
         redis_client.lpush(QUEUE, "a bell")  # the broker's list has the queue's own name
-    time.sleep(0.55)
+    let_pass(ledger, 0.55)
 
     assert ledger.reclaim_expired(attempts=3).ring == ()
 
@@ -838,7 +842,7 @@ class TestMoving:
 
         ledger.move_queue(QUEUE, self.OTHER)
         ledger.requeue(late, delay_s=0.01)
-        time.sleep(0.05)
+        let_pass(ledger, 0.05)
         ledger.reclaim_expired(attempts=5)
 
         assert take(ledger, parts=9) == []

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
+from tests.waiting import wait_until
 from tests.workers.conftest import QUEUE, Bench
 from workers import watchdog
 from workers.watchdog import EXIT_UNFIT, Watchdog, WatchedState
@@ -31,13 +31,6 @@ def watch(bench: Bench, **seen: Callable[..., object]) -> tuple[Watchdog, list[i
     )
     dog.start()
     return dog, exits
-
-
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 10) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_a_worker_that_is_well_is_reported_and_leaves_the_list_when_it_stops(bench: Bench):

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -783,14 +782,13 @@ def test_a_new_ledger_does_not_repeat_what_is_done(bench: Bench, monkeypatch: py
     assert bench.encoder.ran == ran + 25
 
 
-@pytest.mark.slow
 def test_an_outage_of_the_store_burns_no_attempt(bench: Bench):
     a_batch(bench, jsonl({"id": 1, "text": "red"}))
     claim = bench.claim(CONTROL)
     bench.store.away = True
     bench.parts.run(claim)
     bench.store.away = False
-    time.sleep(1.1)
+    bench.ledger.let_pass(1.1)
     bench.ledger.reclaim_expired(attempts=2)
     assert bench.claim(CONTROL).attempt == 1
 
@@ -822,7 +820,7 @@ def test_a_row_that_ends_its_worker_is_given_up_alone(bench: Bench):
         try:
             report = bench.part_runner.run(claim, running, body, hold())
         except Killed:
-            time.sleep(0.02)
+            bench.ledger.let_pass(0.02)
             bench.ledger.reclaim_expired(attempts=2)
             continue
         bench.ledger.heartbeat(claim, lease_s=30)
@@ -853,7 +851,7 @@ def test_no_row_is_blamed_for_a_worker_that_ends_while_the_result_is_stored(benc
         with pytest.raises(Killed):
             bench.part_runner.run(claim, running, body, hold())
         bench.store.put = put
-        time.sleep(0.02)
+        bench.ledger.let_pass(0.02)
         bench.ledger.reclaim_expired(attempts=99)
 
     report = bench.part_runner.run(bench.claim(QUEUE), running, body, hold())

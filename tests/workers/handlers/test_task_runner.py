@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +10,7 @@ from shared.jobs import Cancel, Job, Progress, State, advance
 from shared.messages import CONTROL, decode
 from shared.ports import FINALISE, Claim
 from shared.types import ClassifyResult, Item, Media, Priority
+from tests.waiting import wait_until
 from tests.workers.conftest import QUEUE, Bench, a_request
 from workers.handlers.task_runner import TaskRunner
 from workers.work_context import WorkContext
@@ -101,14 +101,13 @@ def test_the_reason_has_the_field_as_the_dialect_of_the_job_calls_it(
     assert [field for field, _, _ in error.fields] == [place]
 
 
-@pytest.mark.slow
 def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Bench):
     job = bench.submit()
     bench.encoder.error = ValueError("a bug")
 
     bench.parts.run(bench.claim())
     first = hot(bench, job).state
-    time.sleep(0.55)  # the pause before the second attempt
+    bench.ledger.let_pass(0.55)  # the pause before the second attempt
     bench.ledger.reclaim_expired(attempts=2)
     bench.parts.run(bench.claim())
 
@@ -119,7 +118,6 @@ def test_a_crash_is_tried_again_and_fails_the_job_after_its_attempts(bench: Benc
     assert failed.error.detail == "given up after 2 attempts: ValueError"
 
 
-@pytest.mark.slow
 def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
     job = bench.submit()
     claim = bench.claim()
@@ -127,7 +125,7 @@ def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
 
     bench.parts.run(claim)
     bench.store.away = False
-    time.sleep(1.05)
+    bench.ledger.let_pass(1.05)
     bench.ledger.reclaim_expired(attempts=2)
 
     again = bench.claim()
@@ -136,7 +134,6 @@ def test_a_store_that_is_away_burns_no_attempt(bench: Bench):
     assert hot(bench, job).state is State.SUCCEEDED
 
 
-@pytest.mark.slow
 def test_a_store_that_goes_away_before_the_end_is_written_loses_nothing(bench: Bench):
     job = bench.submit()
     put = bench.store.put
@@ -151,7 +148,7 @@ def test_a_store_that_goes_away_before_the_end_is_written_loses_nothing(bench: B
     assert is_open(bench, job)
 
     bench.store.put, bench.store.away = put, False
-    time.sleep(1.05)
+    bench.ledger.let_pass(1.05)
     bench.ledger.reclaim_expired(attempts=2)
     end = bench.claim(CONTROL)
     bench.parts.run(end)
@@ -173,7 +170,6 @@ def test_finalised_twice_the_first_record_stands(bench: Bench):
     assert bench.store.get(object_keys.job("acme", job.id)) == first
 
 
-@pytest.mark.slow
 def test_a_finaliser_killed_after_its_record_was_written_is_followed_by_one_that_agrees(
     bench: Bench,
 ):
@@ -186,10 +182,10 @@ def test_a_finaliser_killed_after_its_record_was_written_is_followed_by_one_that
     bench.ledger.finish_job = killed
     thread = threading.Thread(target=lambda: _ignoring_exit(bench.parts, bench.claim()))
     thread.start()
-    thread.join(10)
+    thread.join(60)
     first = bench.store.get(object_keys.job("acme", job.id))
     bench.ledger.finish_job = retire
-    time.sleep(1.1)  # its lease ends with it
+    bench.ledger.let_pass(1.1)  # its lease ends with it
     bench.ledger.reclaim_expired(attempts=2)
 
     bench.parts.run(bench.claim(CONTROL))
@@ -252,13 +248,12 @@ def test_a_running_job_that_is_cancelled_stops_without_its_result(bench: Bench):
     blocker = bench.batcher.submit([[1]], WorkContext(priority=Priority.FAST))
     running = threading.Thread(target=bench.parts.run, args=(claim,))
     running.start()
-    while hot(bench, job).state is not State.RUNNING:
-        time.sleep(0.01)
+    wait_until(lambda: hot(bench, job).state is State.RUNNING)
     bench.ledger.replace(hot(bench, job), advance(hot(bench, job), Cancel(), datetime.now(UTC)))
     bench.ledger.abort_job(job.id)
-    running.join(10)
+    running.join(60)
     bench.encoder.free.set()
-    blocker.result(10)
+    blocker.result(60)
 
     assert not running.is_alive()
     bench.parts.run(bench.claim(CONTROL))
@@ -269,7 +264,7 @@ def test_a_running_job_that_is_cancelled_stops_without_its_result(bench: Bench):
 def test_a_lease_that_was_lost_is_dropped_without_a_word_to_the_ledger(bench: Bench):
     job = bench.submit()
     stale = bench.claim(lease_s=0)
-    time.sleep(0.01)
+    bench.ledger.let_pass(0.01)
     bench.ledger.reclaim_expired(attempts=5)
     fresh = bench.claim()
 

@@ -24,9 +24,9 @@ from shared.errors import (
     Unavailable,
     UnreadableInput,
 )
+from tests.waiting import wait_until
 from tests.workers import hostile
 from tests.workers.hostile import Sheet
-from tests.workers.test_watchdog import wait_until
 from workers.sandbox.pool import Sandbox
 
 T = TypeVar("T")
@@ -284,6 +284,7 @@ def test_a_child_that_cannot_start_fails_the_task_and_is_tried_again(
 
 ORPHANING = """
 import sys, time
+from tests.waiting import wait_until
 from tests.workers import hostile
 from workers.sandbox.pool import Sandbox
 sandbox = Sandbox([hostile.__name__], workers=2, memory_bytes=10**8)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import InvalidRequest, StoreUnavailable, Unavailable, UnreadableInput
+from tests.waiting import wait_until
 from tests.workers import hostile
 from tests.workers.sandbox.test_pool import DIED, gone
-from tests.workers.test_watchdog import wait_until
 from workers.sandbox.readers import FileReaders, ReaderKilled
 
 DATA = bytes(range(256)) * 40_000  # 10 MB
