@@ -136,15 +136,18 @@ class Limits:
         pairs = sum(self.compared_labels(request)) * len(request.items)
         if pairs <= self.max_pairs:
             return
-        remedy = (
-            f'send "engine": "hybrid", which compares the best {COMPARED_LABELS} labels only, or '
-            if request.engine == "nli"
-            else "send "
-        )
+        remedy = "send fewer inputs, or a batch"
+        if request.engine_fallback:
+            remedy = "send fewer labels"
+        elif request.engine == "nli":
+            remedy = (
+                f'send "engine": "hybrid", which compares the best {COMPARED_LABELS} labels only, '
+                "or fewer inputs, or a batch"
+            )
         _refuse(
-            "engine",
+            "labels" if request.engine_fallback else "engine",
             f"{request.engine} would compare {pairs} pairs of an input and a label, but at most "
-            f"{self.max_pairs} are allowed in one request; {remedy}fewer inputs, or a batch",
+            f"{self.max_pairs} are allowed in one request; {remedy}",
             LabelLimitExceeded,
         )
 

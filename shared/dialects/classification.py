@@ -96,7 +96,8 @@ class Classification(Schema):
     )
     model: str | None = Field(
         default=None,
-        description="Present with `model: auto` where the multilingual model answered.",
+        description="Present where another model answered: with `model: auto` the multilingual "
+        "one, and for the pages of a scan the one that reads images.",
     )
     warnings: list[Literal["language_not_supported"]] = Field(
         default=[],

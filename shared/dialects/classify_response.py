@@ -106,6 +106,24 @@ def nothing(questions: Questions) -> dict[str, Any]:
     }
 
 
+def models_of(request: ClassifyRequest, result: ClassifyResult) -> tuple[tuple[str, ...], ...]:
+    """The models of each item: two if a document was judged by its text and by its pages, none if
+    the item has no answer.
+    """
+    named = result.item_models or (request.model,) * len(result.answers)
+    models = [
+        (model,) if model and answers else ()
+        for model, answers in zip(named, result.answers, strict=True)
+    ]
+    if (pages := request.pages_model) is not None:
+        for file in result.files:
+            if file.by != "text":
+                models[file.index] = (
+                    (pages,) if file.by == "pages" else (*models[file.index], pages)
+                )
+    return tuple(models)
+
+
 def place_of(index: int, item: Item) -> str:
     """The field path of the text, image or document of an item."""
     return f"input[{index}].{'image' if item.images else 'file' if item.file else 'text'}"

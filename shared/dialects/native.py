@@ -138,11 +138,13 @@ class ClassifyBody(ClassifyFields):
 
 
 def render(request: ClassifyRequest, result: ClassifyResult) -> Rendered:
-    """The answer of dialects of `input`, and of `auto` the other model, where that answers."""
+    """The answer of dialects of `input`, and of each item the models, where others answer it."""
     rendered = classify_response.render(request, result)
-    for row, model in zip(rendered.body["data"], result.item_models, strict=False):
-        if model not in ("", request.model):
-            row["model"] = model
+    for row, models in zip(
+        rendered.body["data"], classify_response.models_of(request, result), strict=True
+    ):
+        if models not in ((), (request.model,)):
+            row["model"] = ", ".join(models)
     for index in result.unsupported:
         rendered.body["data"][index]["warnings"] = ["language_not_supported"]
     return rendered

@@ -21,6 +21,7 @@ from shared.errors import WorkFailed
 from shared.jobs import Expire, Finalise, Job, Lapse, Start, advance
 from shared.member_reports import WorkerReport
 from shared.messages import Submission, decode, encode
+from shared.model_catalogue import AutoEntry, Catalogue, ModelEntry
 from shared.ports import PLAN, Claim
 from shared.validation import shown
 from tests.api.conftest import World, make_world
@@ -108,6 +109,25 @@ class TestCreating:
         assert batch["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
         assert batch["expires_at"] == batch["created_at"] + 86400
         assert batch["model"] == "tiny"
+
+    @pytest.mark.parametrize("rows", [True, False])
+    def test_of_the_default_model_auto_says_so_whatever_its_queue(self, rows: bool):
+        names = ("tiny", "wide")
+        auto = AutoEntry(english="tiny", multilingual="wide")
+        entries = [ModelEntry(name=name, engine="hashing") for name in names]
+        world = make_world(catalogue=Catalogue(entries, default="auto", auto=auto))
+        both = WorkerReport(device="cpu", queues=(), models=names)
+        world.ledger.report("worker", "both", encode(both), ttl_s=60)
+        client = world.client()
+        asked = {"classify": ASK} if rows else {}
+
+        made = client.post(
+            "/v1/batches", json={"input_file_id": send_file(client), **asked}
+        ).get_json()
+
+        assert made["model"] == "auto"
+        assert get(client, made["id"])["model"] == "auto"
+        assert client.get("/v1/batches").get_json()["data"][0]["model"] == "auto"
 
     def test_is_planned_by_a_worker_in_the_queue_for_bulk(self, create: Create, world: World):
         world.worker.asleep = True

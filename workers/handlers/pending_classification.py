@@ -49,6 +49,8 @@ def answered(request: ClassifyRequest, result: ClassifyResult) -> ClassifyResult
         return result
     first = result.failed[0]
     error = error_of(first.failure)
+    if error.fields:
+        raise error
     place = place_of(first.index, request.items[first.index])
     raise type(error)(
         f"{place}: {error.detail}", fields=(FieldError(field=place, message=error.detail),)

@@ -159,10 +159,11 @@ def hypotheses_of(
     for label, ids in zip(question.labels, tokens, strict=True):
         if len(ids) > most:
             field = f"descriptions[{shown(label)}]" if label in request.descriptions else "labels"
+            other = "" if request.engine_fallback else ', or send "engine": "embedding"'
             message = (
                 f"the label {shown(label)} has {len(ids)} tokens with its description and "
                 f"template; at most {most} fit beside a text in the model {model.entry.name}: "
-                'shorten it, or send "engine": "embedding"'
+                f"shorten it{other}"
             )
             fields = (FieldError(field=field, message=message),)
             raise TokenLimitExceeded(f"{field}: {message}", fields=fields)

@@ -15,6 +15,7 @@ from shared.dialects.classification import ClassifyWarning
 from shared.dialects.evaluation_report import render_alike
 from shared.jobs import Job, State
 from shared.types import Failure, Usage
+from shared.usage import usage_model
 
 Status = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling",
@@ -166,7 +167,7 @@ class BatchObject(BaseModel):
     id: str
     object: Literal["batch"]
     endpoint: str
-    model: str
+    model: str = Field(description="`auto` if the language of each text decides.")
     errors: BatchFaults | None = Field(description="Errors of the input file.")
     input_file_id: str | None = Field(description="Null if `input_url` names the input.")
     input_url: str | None
@@ -218,7 +219,7 @@ def render_batch(standing: BatchStatus) -> dict[str, Any]:
         "id": ids.batch_id_of(job.id),
         "object": "batch",
         "endpoint": request.endpoint,
-        "model": request.model,
+        "model": usage_model(request),
         "errors": render_faults(() if plan is None else plan.bad, job.error),
         "input_file_id": request.source.object or None,
         "input_url": request.source.url or None,

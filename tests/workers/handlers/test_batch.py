@@ -164,6 +164,20 @@ def test_bad_rows_are_in_the_error_file_with_their_reason(bench: Bench):
 
 
 @pytest.mark.slow
+def test_a_row_that_is_too_long_fails_alone_and_names_its_column(bench: Bench):
+    texts = ["red", "word " * 60, "green", "word " * 61]
+    job = a_batch(bench, jsonl(*({"id": n, "text": text} for n, text in enumerate(texts))))
+    run_all(bench)
+    found = result(bench, job)
+    assert [line["id"] for line in lines(bench, found.output_file)] == ["0", "2"]
+    errors = {line["id"]: line["error"] for line in lines(bench, found.error_file)}
+    assert {key: (e["code"], e["param"]) for key, e in errors.items()} == {
+        "1": ("input_token_limit_exceeded", "text"),
+        "3": ("input_token_limit_exceeded", "text"),
+    }
+    assert errors["3"]["message"].startswith("has 61 tokens; at most")
+
+
 def test_a_plan_stays_small_whatever_is_in_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """It is read with every look at the batch."""
     monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 10)
@@ -911,10 +925,39 @@ class TestRequests:
             key: (line["response"] or {}).get("status_code") for key, line in errors.items()
         }
         assert statuses == {
-            "e": 400, "f": 404, "g": None, "h": 422, "i": None, "j": None, None: None,
+            "e": 400, "f": 404, "g": 400, "h": 422, "i": None, "j": None, None: None,
         }  # fmt: skip
         assert errors["j"]["error"]["code"] == "mismatched_endpoint"
-        assert errors["g"]["error"]["code"] == "input_token_limit_exceeded"
+        too_long = errors["g"]["response"]["body"]["error"]
+        assert (too_long["code"], too_long["param"]) == ("input_token_limit_exceeded", "input[0]")
+
+    def test_errors_have_the_fields_of_the_line_s_own_request(self, bench: Bench):
+        long, labels = "word " * 60, ["red", "green"]
+        job = a_batch(
+            bench,
+            jsonl(
+                self.line("good", input=["red", "green"], labels=labels),
+                self.line("second", input=["red", long], labels=labels),
+                self.line("empty", input=["red", "green", ""], labels=labels),
+                self.line("classer", text=long, labels=labels),
+                self.line("classer_empty", text=" ", labels=labels),
+            ),
+            rows=None,
+        )
+        run_all(bench)
+        found = result(bench, job)
+        assert [line["custom_id"] for line in lines(bench, found.output_file)] == ["good"]
+        errors = {
+            line["custom_id"]: line["response"]["body"]["error"]
+            for line in lines(bench, found.error_file)
+        }
+        assert {key: error["param"] for key, error in errors.items()} == {
+            "second": "input[1]",
+            "empty": "input[2].text",
+            "classer": "text",
+            "classer_empty": "text",
+        }
+        assert all(e["message"].startswith(f"{e['param']}: ") for e in errors.values())
 
     def test_is_answered_as_over_http(self, bench: Bench):
         """The same scores and the same charge, whoever shares the part."""

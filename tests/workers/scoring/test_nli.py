@@ -122,6 +122,17 @@ def test_a_hypothesis_that_leaves_no_room_for_the_text_is_refused(bench: Bench, 
             classify(bench, asked("red", engine=engine, descriptions={"red": "word " * 24}))
 
 
+def test_no_caller_who_cannot_name_an_engine_is_advised_to(bench: Bench, pairs: FixedPairs):
+    request = asked("red", engine_fallback=True, descriptions={"red": "word " * 24})
+    with pytest.raises(TokenLimitExceeded, match=r"at most 24 fit .*: shorten it$"):
+        classify(bench, request)
+
+    many = asked("a", engine_fallback=True, questions=(Question(labels=MANY),))
+    with pytest.raises(LabelLimitExceeded, match=r"send fewer labels$") as caught:
+        Limits(max_pairs=10).check(many)
+    assert caught.value.fields[0].field == "labels"
+
+
 def test_hybrid_compares_the_best_labels_only(bench: Bench, pairs: FixedPairs):
     request = asked("label3 label17", "label5", engine="hybrid", questions=(Question(labels=MANY),))
     result = classify(bench, request)

@@ -13,7 +13,7 @@ from shared.jobs import Job
 from shared.ports import ObjectStore
 from shared.request_resolution import with_files
 from shared.schema_base import media_of
-from shared.types import Item, Question
+from shared.types import Failure, Item, Question
 from workers.handlers.batch.output_lines import bad_row
 from workers.handlers.batch.part_rows import PartRow
 from workers.handlers.batch.run_part import Lines
@@ -44,7 +44,8 @@ class PlainRows:
             store=self.store,
             accepted_at=job.created_at.timestamp(),
         )
-        result = self.classify.read(job, body.rows.ask.model_copy(update={"items": items}), hold)
+        update = {"items": items, "errors": "per_item"}
+        result = self.classify.read(job, body.rows.ask.model_copy(update=update), hold)
         questions = body.rows.ask.questions
         if result.labels is not None:
             questions = (Question(labels=result.labels),)
@@ -53,9 +54,10 @@ class PlainRows:
         lines = Lines(usage=result.usage, alike=result.alike)
         for index, (row, answers) in enumerate(zip(rows, result.answers, strict=True)):
             if index in failed:
-                code = failed[index].code.lower()
-                cures = failed[index].retryable
-                reason = row.refused(code, failed[index].detail, body.rows.column, retryable=cures)
+                code, cures = failed[index].code.lower(), failed[index].retryable
+                reason = row.refused(
+                    code, _message(failed[index]), body.rows.column, retryable=cures
+                )
                 lines.fail(row, self.refuse(job, row, reason), code, retryable=cures)
                 continue
             fields = classify_response.found(questions, answers)
@@ -76,6 +78,11 @@ class PlainRows:
     def refuse(self, job: Job, row: PartRow, reason: BadRow) -> bytes:  # noqa: ARG002
         """The line of a row that did not come out."""
         return bad_row(row, reason)
+
+
+def _message(failure: Failure) -> str:
+    """What is wrong with a row, without the place that the item has among others."""
+    return failure.fields[0][1] if failure.fields else failure.detail
 
 
 def _item(row: PartRow, rows: ColumnMapping) -> Item:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from shared.batches import BadRow, BatchRequest
 from shared.classifier_store import ClassifierStore
-from shared.dialects.protocol import Dialect
+from shared.dialects.protocol import Dialect, own_fields
 from shared.dialects.registry import pick
 from shared.engine_resolution import content_of, with_engine
 from shared.errors import PigeonholeError
@@ -104,7 +104,8 @@ class Requests:
         for group, pending in begun:
             for row_request, result in _shared_out(group, pending):
                 try:
-                    answered(row_request.request, result)
+                    with own_fields(row_request.dialect.own_error):
+                        answered(row_request.request, result)
                 except PigeonholeError as exc:
                     line = refused_line(job, row_request.row, exc)
                     failed.fail(row_request.row, line, exc.code.lower(), retryable=exc.retryable)
@@ -127,6 +128,12 @@ class Requests:
             PigeonholeError: What is wrong with it.
         """
         dialect, fields = pick(row.body(schema_checks="input"))
+        with own_fields(dialect.own_error):
+            request = self._resolved(job, dialect, fields)
+        return RowRequest(row=row, place=place, dialect=dialect, request=request)
+
+    def _resolved(self, job: Job, dialect: Dialect, fields: dict[str, object]) -> ClassifyRequest:
+        """The request of a body, with all that it names."""
         parsed = dialect.parse(fields, default_model=self.catalogue.default_name)
         request = resolved(
             parsed,
@@ -143,18 +150,18 @@ class Requests:
         )
         request = self.limits.check(request)
         model = self.catalogue.find(request.model).name
-        request = request.model_copy(update={"model": model})
-        return RowRequest(row=row, place=place, dialect=dialect, request=request)
+        return request.model_copy(update={"model": model})
 
     def _begun(
         self, job: Job, group: list[RowRequest]
     ) -> PendingClassification | MergedClassification | PartlyCachedClassification:
+        """The items of a group together; one that is bad fails alone, and then its line may."""
         items: list[Item] = []
         aside: list[FailedItem] = []
         for row_request in group:
             aside += [_moved(each, -len(items)) for each in row_request.request.refused]
             items += row_request.request.items
-        update = {"items": tuple(items), "refused": tuple(aside)}
+        update = {"items": tuple(items), "refused": tuple(aside), "errors": "per_item"}
         together = group[0].request.model_copy(update=update)
         return self.classify.begin_uncached(together, job)
 

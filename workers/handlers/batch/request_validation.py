@@ -12,6 +12,7 @@ import msgspec
 
 from shared.batches import TRAIN, BadRow, BatchRequest
 from shared.dialects import training
+from shared.dialects.protocol import own_fields
 from shared.dialects.registry import pick
 from shared.errors import PigeonholeError
 from shared.limits import Limits
@@ -58,11 +59,12 @@ class RequestValidator:
 
     def _check_request(self, row: PartRow) -> None:
         dialect, parsed = pick(row.body(schema_checks="input"))
-        found = dialect.parse(parsed, default_model=self._model)
-        request = found.request
-        if found.classifier is not None:
-            request = request.model_copy(update={"questions": _ANY})
-        self._limits.check(request)
+        with own_fields(dialect.own_error):
+            found = dialect.parse(parsed, default_model=self._model)
+            request = found.request
+            if found.classifier is not None:
+                request = request.model_copy(update={"questions": _ANY})
+            self._limits.check(request)
 
     def _check_lesson(self, row: PartRow) -> None:
         parsed = training.parse(row.body())
