@@ -162,9 +162,8 @@ class ClassifyRequest(JobRequest):
 
     `engine` scores the labels; None: not asked for, which means `embedding`. With `nli`, `model` is
     an NLI model. With `hybrid`, `model` embeds and `nli_model` compares the best labels; a worker
-    that holds both runs it. With `engine_fallback`, the caller cannot name an engine, and
-    `embedding` answers where no running worker holds what this one needs.
-    `shared.engine_resolution` sets what is left open here.
+    that holds both runs it. With `engine_fallback`, no field of the caller names the engine, and
+    `embedding` answers where it is not held. `shared.engine_resolution` sets what is left open.
 
     `cache`: equal items may be answered from the result cache. `cached` items were: the worker
     skips them, which are empty in `items`. `pages_model` reads the pages of scans for `model`.
