@@ -15,10 +15,9 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from shared.adapters.redis.client import connect
-from shared.adapters.redis.ledger import RedisLedger
-from shared.ports import Ledger
 from tests import tiny_clip
-from tests.servers import HOST, valkey_server
+from tests.prefixed_ledger import PrefixedLedger
+from tests.servers import shared_redis_url, stop_shared
 
 # A bound on the time of one example measures the load of the machine: 200 ms, the default of
 # hypothesis, became 265 on two cores that others worked on too.
@@ -47,19 +46,23 @@ def sentence_clip(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url() -> str:
     """A real Redis-compatible server."""
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield f"redis://{HOST}:{server.port}/0"
+    return shared_redis_url()
 
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty server."""
+    """A client of an empty database."""
     client = connect(redis_url, timeout_s=5)
-    client.flushall()
+    client.flushdb()
     yield client
     client.close()
+
+
+def pytest_unconfigure() -> None:
+    """End the server of this process."""
+    stop_shared()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -69,9 +72,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture
-def ledger(redis_client: redis.Redis) -> Ledger:
-    """The ledger on an empty server."""
-    return RedisLedger(redis_client)
+def ledger() -> PrefixedLedger:
+    """An empty ledger."""
+    return PrefixedLedger()
 
 
 class _ByFile(LoadScopeScheduling):

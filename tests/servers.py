@@ -12,8 +12,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -135,6 +136,22 @@ def valkey_server(folder: Path) -> Iterator[Server]:
     port = free_port()
     with running(valkey_command(port, folder), port=port) as server:
         yield server
+
+
+_shared = ExitStack()
+
+
+@cache
+def shared_redis_url() -> str:
+    """The URL of a Redis-compatible server that all tests of this process share."""
+    folder = Path(_shared.enter_context(tempfile.TemporaryDirectory()))
+    server = _shared.enter_context(valkey_server(folder))
+    return f"redis://{HOST}:{server.port}/0"
+
+
+def stop_shared() -> None:
+    """End the server that tests shared, if any did."""
+    _shared.close()
 
 
 class Proxy:

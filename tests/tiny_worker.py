@@ -29,8 +29,8 @@ from shared.types import (
     Question,
     Usage,
 )
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeReplies, FakeStore
+from tests.prefixed_ledger import PrefixedLedger
 from tests.tiny_batches import TinyBatches
 from tests.tiny_trainer import TinyTrainer
 from workers.handlers.example_files import ExampleFiles
@@ -45,7 +45,7 @@ class TinyWorker:
 
     def __init__(
         self,
-        ledger: FakeLedger,
+        ledger: PrefixedLedger,
         replies: FakeReplies,
         store: FakeStore,
         example_files: ExampleFiles,

@@ -38,7 +38,6 @@ from shared.rate_limits import RateLimiter
 from shared.settings import Settings
 from shared.statements import Statements
 from shared.tiers import Tiers
-from tests.fake_ledger import FakeLedger
 from tests.fakes import (
     FakeBuckets,
     FakeDoorbell,
@@ -48,6 +47,7 @@ from tests.fakes import (
     FakeStore,
     UnusedRateLimiter,
 )
+from tests.prefixed_ledger import PrefixedLedger
 from tests.tiny_worker import TinyWorker
 from workers.handlers.example_files import ExampleFiles
 from workers.inputs.tables.row import TableLimits
@@ -74,7 +74,7 @@ class World:
     services: Services
     store: FakeStore
     buckets: FakeBuckets
-    ledger: FakeLedger
+    ledger: PrefixedLedger
     worker: TinyWorker
     cache: FakeResultCache
     app: Flask
@@ -108,13 +108,13 @@ def make_world(
     wrong_keys: WrongKeys | None = None,
     catalogue: Catalogue = CATALOGUE,
     clock: Callable[[], float] = time.time,
-    ledger: FakeLedger | None = None,
+    ledger: PrefixedLedger | None = None,
     limiter: RateLimiter | None = None,
     tiers: Tiers | None = None,
     cache_s: float = 0.0,
 ) -> World:
     """A world of its own, empty."""
-    store, ledger, replies = FakeStore(), ledger or FakeLedger(), FakeReplies()
+    store, ledger, replies = FakeStore(), ledger or PrefixedLedger(), FakeReplies()
     cache = FakeResultCache(clock)
     buckets = FakeBuckets()
     example_files = ExampleFiles(

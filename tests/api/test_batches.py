@@ -26,7 +26,7 @@ from shared.ports import PLAN, Claim
 from shared.validation import shown
 from tests.api.conftest import World, make_world
 from tests.classifiers import put_classifier
-from tests.fake_ledger import FakeLedger
+from tests.prefixed_ledger import PrefixedLedger
 from tests.problems import assert_openai_error
 
 UNKNOWN = ids.batch_id_of(ids.job_id(1, 1))
@@ -548,7 +548,7 @@ class TestGoingOn:
     def test_tells_the_time_left_by_the_speed_of_late_not_since_the_start(
         self, file: str, clock: list[float]
     ):
-        world = make_world(clock=lambda: clock[0], ledger=FakeLedger(lambda: clock[0]))
+        world = make_world(clock=lambda: clock[0], ledger=PrefixedLedger(clock=lambda: clock[0]))
         world.worker.asleep = True
         client = world.client()
         file = send_file(client)

@@ -14,7 +14,7 @@ from api.services.metrics import ApiMetrics
 from shared.member_reports import MemberReport
 from shared.messages import encode
 from tests.api.conftest import CATALOGUE, World
-from tests.fake_ledger import FakeLedger
+from tests.prefixed_ledger import PrefixedLedger
 from tests.problems import assert_problem
 
 
@@ -175,7 +175,7 @@ class TestMetrics:
         assert "pigeonhole_queue_waiting" not in answer.get_data(as_text=True)
 
     def test_two_apps_do_not_share_counts(self):
-        one, other = (ApiMetrics(FakeLedger(), CATALOGUE) for _ in range(2))
+        one, other = (ApiMetrics(PrefixedLedger(), CATALOGUE) for _ in range(2))
 
         one.count(method="GET", route="/", status=200, seconds=0.1)
 

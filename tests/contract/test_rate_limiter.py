@@ -155,7 +155,7 @@ def test_a_steady_client_gets_its_rate_over_ten_minutes(
 def test_no_window_ever_holds_more_than_the_limit(
     redis_client: redis.Redis, calls: list[tuple[float, int]]
 ) -> None:
-    redis_client.flushall()
+    redis_client.flushdb()
     clock = Clock()
     limiter = RedisRateLimiter(redis_client, clock=clock)
     rate = Rate(requests=7, tokens=150)

@@ -14,8 +14,8 @@ from shared.job_intake import JobIntake, queue_of
 from shared.jobs import Job, State
 from shared.messages import Submission, decode, encode
 from shared.types import ClassifyRequest, Item, JobRequest, Priority
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeStore
+from tests.prefixed_ledger import PrefixedLedger
 
 BATCH = BatchRequest(model="tiny", source=RowSource(object="o"))
 ASK = ClassifyRequest(model="tiny", items=(Item(text="a rose"),))
@@ -43,7 +43,7 @@ class Intake:
 
     def __init__(self) -> None:
         self.store = Recorder()
-        self.ledger = FakeLedger()
+        self.ledger = PrefixedLedger()
         self.told: list[str] = []
         self.intake = JobIntake(
             store=self.store,

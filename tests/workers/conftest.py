@@ -19,7 +19,6 @@ from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
 from shared.statements import Statements
 from shared.types import ClassifyRequest, Item, JobKind, Question
-from tests.fake_ledger import FakeLedger
 from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import (
     FakeBuckets,
@@ -30,6 +29,7 @@ from tests.fakes import (
     FakeStore,
     UnusedRateLimiter,
 )
+from tests.prefixed_ledger import PrefixedLedger
 from workers.balance_check import BalanceCheck
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.items import ItemEmbedder
@@ -100,7 +100,7 @@ class Bench:
 
     store: FakeStore = field(default_factory=FakeStore)
     buckets: FakeBuckets = field(default_factory=FakeBuckets)
-    ledger: FakeLedger = field(default_factory=FakeLedger)
+    ledger: PrefixedLedger = field(default_factory=PrefixedLedger)
     replies: FakeReplies = field(default_factory=FakeReplies)
     encoder: Encoder = field(default_factory=Encoder)
     colours: ColourEncoder = field(default_factory=ColourEncoder)

@@ -12,7 +12,6 @@ from shared.jobs import Job, State
 from shared.member_reports import WorkerReport
 from shared.messages import CONTROL, decode, encode, queues_of
 from shared.webhook_store import WebhookStore
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import QUEUE, Bench
 from tests.workers.handlers.test_batch import a_batch, run_all
@@ -88,7 +87,7 @@ def test_it_returns_what_a_dead_worker_held(bench: Bench, keeper: Keeper):
 def test_it_adopts_every_open_job_of_a_ledger_that_lost_everything(bench: Bench, keeper: Keeper):
     tick(keeper)
     jobs = {bench.submit().id for _ in range(3)}
-    bench.ledger = keeper.ledger = FakeLedger()
+    bench.ledger.lose_everything()
 
     tick(keeper)
 
@@ -104,7 +103,7 @@ def test_a_job_of_the_time_before_queues_had_models_is_adopted_for_its_model(
     old = bench.store.get(name).data.replace(QUEUE.encode(), b"cpu.standard")
     bench.store.put(name, old)
     assert b'"queue":"cpu.standard"' in old
-    bench.ledger = keeper.ledger = FakeLedger()
+    bench.ledger.lose_everything()
 
     tick(keeper)
 
@@ -126,7 +125,7 @@ def test_work_for_a_device_of_which_no_worker_lives_is_moved(bench: Bench, keepe
 def test_it_does_not_adopt_what_it_knows_or_what_has_ended(bench: Bench, keeper: Keeper):
     known, ended = bench.submit(), bench.submit()
     bench.store.put(object_keys.job("acme", ended.id), b"{}")
-    bench.ledger = keeper.ledger = FakeLedger()
+    bench.ledger.lose_everything()
     bench.ledger.create_job(known, parts=1)
 
     tick(keeper)
@@ -164,7 +163,7 @@ def test_a_request_of_a_newer_schema_waits_for_a_newer_keeper(bench: Bench, keep
     name = object_keys.request("acme", job.id)
     stored = bench.store.get(name).data
     bench.store.put(name, stored.replace(b'"schema_number":1', b'"schema_number":99'))
-    bench.ledger = keeper.ledger = FakeLedger()
+    bench.ledger.lose_everything()
 
     tick(keeper)
 

@@ -13,7 +13,6 @@ from shared.messages import CONTROL, decode
 from shared.statements import Statements
 from shared.types import ClassifierVersion, TrainRequest
 from shared.usage import UsageRow
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeStore
 from tests.workers.conftest import NOW, Bench, a_request
 from tests.workers.handlers.test_train import creation
@@ -108,7 +107,7 @@ def test_a_worker_killed_at_the_end_of_a_job_charges_neither_twice_nor_never(
     run(bench)
     if posted:
         post_charges(Statements(store=bench.store))
-    bench.ledger = FakeLedger()  # Redis is lost as well: the keeper finds the marker
+    bench.ledger.lose_everything()  # Redis is lost as well: the keeper finds the marker
 
     adopt(bench.store, bench.ledger, FakeDoorbell(lambda _: None), now=NOW)
 

@@ -9,8 +9,8 @@ from shared.accounts import AccountStore
 from shared.job_intake import JobIntake
 from shared.jobs import Job, State
 from shared.types import ClassifyRequest, Item, Question
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell, FakeStore
+from tests.prefixed_ledger import PrefixedLedger
 from workers.keeper.suspension import cancel_suspended
 
 NOW = 1_800_000_000.0
@@ -20,7 +20,7 @@ class World:
     """A store with accounts, and jobs in a ledger."""
 
     def __init__(self) -> None:
-        self.store, self.ledger = FakeStore(), FakeLedger()
+        self.store, self.ledger = FakeStore(), PrefixedLedger()
         self.doorbell = FakeDoorbell(lambda queue: None)
         self.accounts = AccountStore(store=self.store, clock=lambda: NOW)
 
@@ -89,7 +89,7 @@ def test_the_entry_goes_once_no_call_is_accepted_and_no_job_is_left(world: World
 def test_the_entry_stays_while_the_ledger_lacks_a_job(world: World) -> None:
     job = world.submit("acme")
     world.accounts.suspend("acme")
-    world.ledger = FakeLedger()  # Redis lost everything
+    world.ledger.lose_everything()  # Redis lost everything
 
     world.cancel(after_s=60)
     assert world.accounts.suspensions() == ["acme"]
