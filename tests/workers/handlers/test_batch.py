@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -129,6 +130,30 @@ def test_many_parts_are_planned_some_at_a_time(bench: Bench, monkeypatch: pytest
     run_all(bench)
     assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
         str(n) for n in range(100)
+    ]
+
+
+def test_the_output_is_read_from_several_parts_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.handlers.batch.part_sizes._MAX_ROWS", 3)
+    job = a_batch(bench, jsonl(*({"id": n, "text": f"red {n}"} for n in range(24))))
+    together = threading.Barrier(8)  # the parts: each waits until all are being opened
+    opened: list[str] = []
+    read = type(bench.store).open
+
+    def read_together(store: Any, name: str, **of: Any) -> Any:
+        writing = threading.current_thread().name.startswith("concurrent")
+        if writing and name.startswith(object_keys.parts(ME, job.id)):
+            together.wait(timeout=10)
+            opened.append(name)
+        return read(store, name, **of)
+
+    monkeypatch.setattr(type(bench.store), "open", read_together)
+    run_all(bench)
+    assert set(Counter(opened).values()) == {2}  # for its report, and for its lines
+    assert [line["id"] for line in lines(bench, result(bench, job).output_file)] == [
+        str(n) for n in range(24)
     ]
 
 

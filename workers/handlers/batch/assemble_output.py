@@ -143,12 +143,18 @@ class OutputAssembler:
     def _lines(
         self, job: Job, parts: Sequence[tuple[int, PartReport]], *, errors: bool
     ) -> Iterator[bytes]:
-        """The lines of one kind, part by part, in pieces of bounded size."""
-        for number, report in parts:
-            if not (report.failed if errors else report.completed):
-                continue
-            with self.store.open(object_keys.part_result(job.account, job.id, number)) as file:
-                file.readline()  # the report
+        """The lines of one kind, part by part, in pieces of bounded size.
+
+        The next parts are opened while one is read: a store that is far away answers slowly.
+        """
+        holding = [
+            (number, report)
+            for number, report in parts
+            if (report.failed if errors else report.completed)
+        ]
+        files = concurrent_map(partial(self._past_report, job), (number for number, _ in holding))
+        for (_, report), file in zip(holding, files, strict=True):
+            with file:
                 output = _taken(file, report.output_bytes)
                 if not errors:
                     yield from output
@@ -157,6 +163,16 @@ class OutputAssembler:
                     pass  # the errors come after it
                 while piece := file.read(_CHUNK_BYTES):
                     yield piece
+
+    def _past_report(self, job: Job, number: int) -> BinaryIO:
+        """The open result of a part, read to the end of its report."""
+        file = self.store.open(object_keys.part_result(job.account, job.id, number))
+        try:
+            file.readline()
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def _delivered(self, job: Job, body: BatchRequest, result: BatchResult) -> BatchResult:
         """The result, with its files in the bucket too if that was asked, or why they are not."""
