@@ -144,7 +144,7 @@ class Operation:
         names = [each.name for each in self.parameters if each.where == "query"]
         fields = self.query_fields
         if fields is not None and (not fields.beside or media_type in fields.beside):
-            names += fields.shape.model_fields
+            names += names_of(fields.shape)
         return tuple(names)
 
 
@@ -262,13 +262,18 @@ class _FileOfExamples(TypedDict):
     query_fields: QueryFields
 
 
+def names_of(shape: type[BaseModel]) -> list[str]:
+    """The fields of a shape, as they are called in a request."""
+    return [field.alias or name for name, field in shape.model_fields.items()]
+
+
 def file_of_examples(fields: type[BaseModel]) -> _FileOfExamples:
     """What an operation says of examples in a file. Neither form nor query is described otherwise.
 
     A generated client has one argument for a name, so a field cannot be in both. And
     typescript-fetch does not compile where a body is JSON or a form.
     """
-    names = ", ".join(f"`{name}`" for name in fields.model_fields)
+    names = ", ".join(f"`{name}`" for name in names_of(fields))
     return {
         "about": "The examples may also be in a file: as the body, with other fields in the query, "
         f"or as the part `file` of a form (`multipart/form-data`) with fields beside it: {names}.",

@@ -105,5 +105,18 @@ def test_fields_beside_a_file_are_known_and_beside_json_are_not(client: FlaskCli
     assert problem["errors"][0]["field"] == "num_iters"
 
 
+def test_a_field_beside_a_file_has_the_name_of_the_body(client: FlaskClient):
+    made = client.post("/v1/train?name=desk", data=CSV, headers={"Content-Type": "text/csv"})
+    assert made.status_code == 200, made.data
+
+    query = "from=desk@v1&candidate=true"
+    further = client.post(f"/v1/train?{query}", data=CSV, headers={"Content-Type": "text/csv"})
+    assert further.status_code == 200, further.data
+    assert further.get_json()["candidate"] is True
+
+    unknown = client.post("/v1/train?form=x", data=CSV, headers={"Content-Type": "text/csv"})
+    assert ", from, " in assert_problem(unknown, 422, "VALIDATION_ERROR")["detail"]
+
+
 def test_pages_outside_the_table_take_any_query(client: FlaskClient):
     assert client.get("/openapi.json?v=2").status_code == 200
