@@ -193,6 +193,16 @@ class RetrainingStore:
         name = retraining_keys.run(run.account, run.classifier_id, run.id)
         return self._change(name, read, change)
 
+    def end_run(self, run: Run) -> Run:
+        """Write a run that has ended, as `put_run` does; the next one may begin."""
+        run = self.put_run(run)
+
+        def released(state: RetrainingState) -> RetrainingState:
+            return state.model_copy(update={"active": None}) if state.active == run.id else state
+
+        self.change_state(run.account, run.classifier_id, released)
+        return run
+
     def change_run(self, run: Run, change: Callable[[Run], Run]) -> Run:
         """Apply a change to a run as it is now, with any number of concurrent writers.
 

@@ -65,6 +65,7 @@ from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
 from workers.handlers.retrain.run import RetrainHandler
+from workers.handlers.retrain.unfinished import UnfinishedRuns
 from workers.handlers.sync_calls import SyncCalls
 from workers.handlers.task_runner import TaskRunner
 from workers.handlers.train import TrainHandler
@@ -284,6 +285,7 @@ def _run(settings: Settings) -> None:
             assembler=OutputAssembler(store=store, buckets=buckets, reader=reader),
             balance=balance,
             rates=RedisRateLimiter(client),
+            conclude={JobKind.RETRAIN: UnfinishedRuns(classifiers=classifiers).conclude},
             lease_s=settings.lease_s,
         ),
         leases=leases,

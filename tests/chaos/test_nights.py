@@ -60,6 +60,20 @@ def night(stack: Stack, steps: Path, step: str, victim: str) -> dict[str, Any]:
     return found
 
 
+def trained(stack: Stack) -> None:
+    """A classifier with a retraining, and a worker that waits at each step of a night."""
+    stack.kill("worker")
+    stack.start("worker", sys.executable, "-m", "tests.paused_worker")
+    start = [{"text": "cat", "label": "animal"}, {"text": "rome", "label": "place"}]
+    stack.until(
+        "trained",
+        lambda: (
+            stack.call("POST", "/v1/train", {"name": "kinds", "input": start}).status in {200, 409}
+        ),
+    )
+    assert stack.call("PUT", RETRAINING, SETTINGS).status == 200
+
+
 @pytest.mark.timeout(600)
 def test_kills_at_each_step_of_a_night_leave_one_run_and_one_promotion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,18 +83,8 @@ def test_kills_at_each_step_of_a_night_leave_one_run_and_one_promotion(
     monkeypatch.setitem(os.environ, "NIGHT_STEPS", str(steps))
     pairs = [(step, VICTIMS[(i + turn) % 3]) for turn in range(3) for i, step in enumerate(STEPS)]
     with running_stack(tmp_path, ready_s=180, lease_s=2, max_attempts=20, audit_s=2) as stack:
-        stack.kill("worker")
-        stack.start("worker", sys.executable, "-m", "tests.paused_worker")
+        trained(stack)
         stack.start_keeper("second keeper")
-        start = [{"text": "cat", "label": "animal"}, {"text": "rome", "label": "place"}]
-        stack.until(
-            "trained",
-            lambda: (
-                stack.call("POST", "/v1/train", {"name": "kinds", "input": start}).status
-                in {200, 409}
-            ),
-        )
-        assert stack.call("PUT", RETRAINING, SETTINGS).status == 200
         learnt = read = 0
         chosen = pairs[: 5 * ROUNDS]
         for number, (step, victim) in enumerate(chosen):
@@ -100,3 +104,48 @@ def test_kills_at_each_step_of_a_night_leave_one_run_and_one_promotion(
         detail = stack.call("GET", "/v1/classifiers/kinds").json()
         assert sum(each["count"] for each in detail["labels"]) == 2 + learnt
         assert detail["aliases"] == {"champion": len(chosen) + 1, "previous": len(chosen)}
+
+
+@pytest.mark.timeout(300)
+def test_a_night_that_is_cancelled_after_its_worker_died_tells_one_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The worker dies after the alias has moved, or before; then the owner cancels the job."""
+    steps = tmp_path / "steps"
+    steps.mkdir()
+    monkeypatch.setitem(os.environ, "NIGHT_STEPS", str(steps))
+    with running_stack(tmp_path, ready_s=180, lease_s=2, max_attempts=20, audit_s=2) as stack:
+        trained(stack)
+        bring(stack, 0)
+        for step in ("before_promotion", "after_promotion"):
+            for file in steps.iterdir():
+                file.unlink()
+            (steps / "armed").write_text(step)
+            job = stack.call("POST", f"{RETRAINING}/runs").json()["id"]
+            stack.until(f"{step} is reached", (steps / step).exists, timeout_s=180)
+            stack.kill("worker")
+            assert stack.call("DELETE", f"/v1/jobs/{job}").status == 202
+            (steps / "armed").write_text("none")
+            stack.start("worker")
+            stack.until(
+                "the job ends",
+                lambda job=job: stack.call("GET", f"/v1/jobs/{job}").json().get("finished_at"),
+                timeout_s=180,
+            )
+            run = stack.call("GET", f"{RETRAINING}/runs/{job.replace('job_', 'run_')}").json()
+            ends = (stack.call("GET", f"/v1/jobs/{job}").json()["status"], run["status"])
+            aliases = stack.call("GET", "/v1/classifiers/kinds").json()["aliases"]
+            if step == "before_promotion":
+                assert (ends, aliases) == (("cancelled", "cancelled"), {})
+            else:
+                assert ends == ("succeeded", "promoted")
+                assert aliases["champion"] == run["challenger"]
+                assert run["counts"]["read"] == ROWS
+        job = stack.call("POST", f"{RETRAINING}/runs").json()["id"]
+        stack.until(
+            "the next night ends",
+            lambda: stack.call("GET", f"/v1/jobs/{job}").json().get("finished_at"),
+            timeout_s=180,
+        )
+        run = stack.call("GET", f"{RETRAINING}/runs/{job.replace('job_', 'run_')}").json()
+        assert (run["status"], run["counts"]["read"]) == ("skipped", 0)

@@ -48,6 +48,7 @@ from workers.handlers.evaluate import EvaluateHandler
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.finalise import Finaliser
 from workers.handlers.retrain.run import RetrainHandler
+from workers.handlers.retrain.unfinished import UnfinishedRuns
 from workers.handlers.task_runner import TaskRunner
 from workers.handlers.train import TrainHandler
 from workers.inputs.tables.row import TableLimits
@@ -160,6 +161,7 @@ class Bench:
             example_files=self.example_files,
             buckets=self.buckets,
         )
+        self.unfinished = UnfinishedRuns(classifiers=self.classifiers)
         self.leases = Leases(self.ledger, lease_s=1.0)
         self.reader = Reader(store=self.store, buckets=self.buckets, bounds=TableLimits())
         self.running = FakeRunningUsage()
@@ -171,6 +173,7 @@ class Bench:
             assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
             balance=self.balance,
             rates=UnusedRateLimiter(),
+            conclude={JobKind.RETRAIN: self.unfinished.conclude},
             lease_s=1.0,
         )
         self.part_runner = PartRunner(

@@ -8,10 +8,11 @@ If the process is killed between two writes, the end runs again and continues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from shared import object_keys, service_clock
 from shared.batches import BatchRequest
@@ -33,7 +34,7 @@ from shared.messages import Submission, decode, encode, failure_of
 from shared.ports import Claim, Ledger, ObjectStore
 from shared.rate_limits import RateLimiter
 from shared.telemetry import Log
-from shared.types import Failure, Usage, Value
+from shared.types import Failure, JobKind, JobRequest, JobResult, Usage, Value
 from workers import metrics
 from workers.balance_check import BalanceCheck
 from workers.handlers.batch.assemble_output import OutputAssembler
@@ -54,6 +55,21 @@ class Outcome(Value):
     usage: Usage = Usage()
 
 
+Conclude = Callable[[Job, Any, Failure | None], JobResult | None]
+"""Ends what the attempts of a job have left that ends without an outcome. Its second argument is of
+the `Body` of the kind, the third is the error of a job that fails.
+
+Returns the result of the job if one of them has made what stays, else None. It may be repeated.
+"""
+
+
+def put_result(store: ObjectStore, job: Job, body: JobRequest, result: JobResult) -> Outcome:
+    """Write the result of a job that is one part; its outcome."""
+    store.put(object_keys.result(job.account, job.id), encode(result))
+    completed, failed = JOB_KINDS[job.kind].counts(body, result)
+    return Outcome(completed=completed, failed=failed, usage=result.usage)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finaliser:
     """Ends jobs. `clock` gives seconds since 1970."""
@@ -63,6 +79,7 @@ class Finaliser:
     assembler: OutputAssembler
     balance: BalanceCheck
     rates: RateLimiter
+    conclude: Mapping[JobKind, Conclude] = field(default_factory=dict)
     lease_s: float = 10.0
     clock: Callable[[], float] = service_clock.now
 
@@ -108,13 +125,17 @@ class Finaliser:
         spec = JOB_KINDS[job.kind]
         if spec.planned:
             return self._batch_ending(job, claim)
-        made = spec.irreversible and bool(self.ledger.outcomes(job.id))
-        if job.state is State.CANCELLING and not made:
-            return Settle()
-        if claim.failure:
-            return Fail(error=decode(Failure, claim.failure))
         outcomes = [decode(Outcome, data) for data in self.ledger.outcomes(job.id).values()]
         self.ledger.heartbeat(claim, lease_s=self.lease_s)  # else they may be those of a new ledger
+        made = None if outcomes else self._made(job, claim)
+        if made is not None:
+            outcomes = [made]
+        if job.state is State.CANCELLING and not (spec.irreversible and outcomes):
+            return Settle()
+        if claim.failure and made is None:
+            return Fail(error=decode(Failure, claim.failure))
+        if not outcomes and job.state is State.EXPIRING:
+            return Expire()
         if not outcomes:
             return Fail(error=failure_of(WorkFailed("the job ended without an outcome")))
         completed = sum(o.completed for o in outcomes)
@@ -124,6 +145,16 @@ class Finaliser:
             progress=Progress(total=total, completed=completed, failed=failed),
             usage=sum((o.usage for o in outcomes), Usage()),
         )
+
+    def _made(self, job: Job, claim: Claim) -> Outcome | None:
+        """The outcome of what an attempt had made before it died; None if nothing stays of it."""
+        conclude = self.conclude.get(job.kind)
+        if conclude is None:
+            return None
+        data = self.store.get(object_keys.request(job.account, job.id)).data
+        body = decode(Submission, data).body
+        result = conclude(job, body, decode(Failure, claim.failure) if claim.failure else None)
+        return None if result is None else put_result(self.store, job, body, result)
 
     def _batch_ending(self, job: Job, claim: Claim) -> Event:
         """A batch keeps what was finished, however it ends."""

@@ -38,7 +38,7 @@ from shared.types import JobKind, JobResult
 from workers.balance_check import BalanceCheck
 from workers.handlers.batch.cut_parts import BatchPlanner
 from workers.handlers.batch.run_part import PartRunner
-from workers.handlers.finalise import Finaliser, Outcome
+from workers.handlers.finalise import Finaliser, put_result
 from workers.job_completion.deadlines import lapse, over
 from workers.leases import Lease, Leases
 
@@ -170,10 +170,8 @@ class TaskRunner:
         with own_fields(own_error_of(submission.dialect)):
             result = self.work[job.kind](job, body, hold)
         self.balance.count(job, result.usage)
-        self.store.put(object_keys.result(job.account, job.id), encode(result))
-        completed, failed = spec.counts(body, result)
-        outcome = Outcome(completed=completed, failed=failed, usage=result.usage)
-        return encode(outcome), completed, failed
+        outcome = put_result(self.store, job, body, result)
+        return encode(outcome), outcome.completed, outcome.failed
 
     def _finalise(self, claim: Claim, hold: Lease) -> None:  # noqa: ARG002  its end is not stopped
         self.finaliser.run(claim)

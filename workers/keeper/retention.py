@@ -259,7 +259,10 @@ def _delete_job(store: ObjectStore, account: str, job_id: str) -> None:
 def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None:
     """Expire a job that has exceeded the retention time; job recovery has added it by then."""
     job = ledger.record(job_id)
-    if job is None or (JOB_KINDS[job.kind].planned and _files_to_come(ledger, job, now)):
+    if job is None:
+        return
+    spec = JOB_KINDS[job.kind]
+    if (spec.planned or spec.irreversible) and _end_to_come(ledger, job, now):
         return
     try:
         expired = advance(job, Expire(), now)
@@ -276,8 +279,10 @@ def _end(store: ObjectStore, ledger: Ledger, job_id: str, now: datetime) -> None
         log.warning("job.ended", job_id=job_id, state=expired.state)
 
 
-def _files_to_come(ledger: Ledger, job: Job, now: datetime) -> bool:
-    """Whether a worker still has to write the files of a batch; asks the worker to end it."""
+def _end_to_come(ledger: Ledger, job: Job, now: datetime) -> bool:
+    """Whether a worker still has to write the files of a batch, or has to find out what attempts of
+    a job have made; asks the worker to end it.
+    """
     if (job.state, Lapse) in TRANSITIONS:
         if ledger.replace(job, advance(job, Lapse(), now)):
             ledger.abort_job(job.id)

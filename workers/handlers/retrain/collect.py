@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared import object_keys
+from shared import object_keys, retraining_keys
 from shared.batches import StoredFile
 from shared.closed_labels import unknown
-from shared.errors import InvalidRequest, ObjectMissing, PigeonholeError
+from shared.errors import InvalidRequest, ObjectMissing, PigeonholeError, PreconditionFailed
 from shared.feedback_store import FeedbackStore
-from shared.messages import decode
+from shared.messages import decode, encode
 from shared.normal_form import LabelSpellings, is_empty
 from shared.ports import Buckets, ObjectStore
 from shared.request_resolution import examples_for
-from shared.retraining import BadExample, RetrainingSettings, RunCounts, Source
+from shared.retraining import BadExample, RetrainingSettings, Run, RunCounts, Source
 from shared.types import Example, ExampleFile, Value
 from workers.classifier_file import TrainedClassifier
 from workers.core.holdout import content_digest, is_held_out, key_digest, row_digest
@@ -178,6 +178,27 @@ class Collector:
     def _file(self, **place: str) -> ExampleFile:
         columns = self.settings.columns
         return ExampleFile(text_column=columns.text, label_column=columns.label, kept=True, **place)
+
+
+def collected_before(store: ObjectStore, run: Run) -> Collected | None:
+    """What an attempt of a run has collected; None if none has come so far."""
+    try:
+        return decode(Collected, store.get(_name(run)).data)
+    except ObjectMissing:
+        return None
+
+
+def put_collected(store: ObjectStore, run: Run, collected: Collected) -> Collected:
+    """Store what a run works on; what it works on then: the first attempt decides."""
+    try:
+        store.put(_name(run), encode(collected), if_absent=True)
+    except PreconditionFailed:
+        return decode(Collected, store.get(_name(run)).data)
+    return collected
+
+
+def _name(run: Run) -> str:
+    return retraining_keys.run_file(run.account, run.classifier_id, run.id, "collected.json")
 
 
 def readable(collected: Collected, unreadable: Mapping[str, str]) -> Collected:

@@ -112,8 +112,8 @@ class Conclusion:
         return _set_aside(learnt, live)
 
     def _ended(self, run: Run, status: RunStatus, now: datetime) -> Run:
-        run = self.store.put_run(run.model_copy(update={"status": status, "finished_at": now}))
-        state = self.store.change_state(run.account, run.classifier_id, _released(run.id))
+        run = self.store.end_run(run.model_copy(update={"status": status, "finished_at": now}))
+        state = self.store.state(run.account, run.classifier_id)
         for old in islice(
             self.store.run_ids(run.account, run.classifier_id), self.settings.keep_runs, None
         ):
@@ -184,10 +184,3 @@ def _snapshot(run_id: str) -> Callable[[RetrainingState], RetrainingState]:
         return state.model_copy(update={"snapshot": run_id}) if state.active == run_id else state
 
     return saved
-
-
-def _released(run_id: str) -> Callable[[RetrainingState], RetrainingState]:
-    def released(state: RetrainingState) -> RetrainingState:
-        return state.model_copy(update={"active": None}) if state.active == run_id else state
-
-    return released

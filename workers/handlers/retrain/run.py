@@ -10,29 +10,24 @@ the moment the state moves: a run that fails leaves everything to the next one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from shared import retraining_keys, service_clock
+from shared import service_clock
 from shared.classifier_record import Classifier
 from shared.errors import (
     Conflict,
     NotFound,
-    ObjectMissing,
-    PigeonholeError,
-    PreconditionFailed,
     Unavailable,
 )
 from shared.ids import ClassifierRef
 from shared.jobs import Job
 from shared.limits import Limits
-from shared.messages import decode, encode
 from shared.observation import Observation, Reference
 from shared.ports import Buckets
-from shared.promotion import live_version, reject
+from shared.promotion import live_version
 from shared.retraining import (
     ENDED,
     Decision,
@@ -43,11 +38,9 @@ from shared.retraining import (
     Run,
     RunProgress,
     RunStatus,
-    run_id_of,
 )
 from shared.retraining_store import RetrainingStore
 from shared.types import ClassifierVersion, Usage
-from shared.webhook_store import WebhookStore
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.core.promotion_gate import Verdict
 from workers.embedding.items import ItemEmbedder
@@ -56,13 +49,21 @@ from workers.handlers import example_store
 from workers.handlers.commit_version import commit_once
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.kept_embeddings import KeptEmbeddings
-from workers.handlers.retrain.collect import Collected, Collector, missing_labels, readable
+from workers.handlers.retrain.collect import (
+    Collected,
+    Collector,
+    collected_before,
+    missing_labels,
+    put_collected,
+    readable,
+)
 from workers.handlers.retrain.conclude import Conclusion, resolved
 from workers.handlers.retrain.embedder import RunEmbedder
 from workers.handlers.retrain.holdout_scores import HoldoutScores
 from workers.handlers.retrain.method import Challenger, Method, TrainingNight, subsets
 from workers.handlers.retrain.rebuild import Rebuild
 from workers.handlers.retrain.snapshot import NewRow, Snapshot, SnapshotStore
+from workers.handlers.retrain.unfinished import run_of
 from workers.handlers.retrain.update import Update
 from workers.leases import Lease
 from workers.models.port import Rows
@@ -94,27 +95,14 @@ class RetrainHandler:
         """
         store = RetrainingStore(store=self.classifiers.store)
         record, _ = store.load(job.account, body.classifier_id)
-        try:
-            run = store.run(job.account, body.classifier_id, run_id_of(job.id))
-        except NotFound:
-            run = _new_run(job, body)
+        run = run_of(store, job, body)
         if run.status in ENDED:
             return RetrainResult(classifier_id=run.classifier_id, run=run, usage=Usage())
         try:
             store.begin(job.account, body.classifier_id, run.id)
         except Conflict as exc:  # of two that were accepted at once, one waits
             raise Unavailable(exc.detail, retry_after_s=_WAIT_S) from exc
-        night = _Night(self, store, record, run, hold)
-        try:
-            return night.work()
-        except CancelledError:
-            if hold.abandoned:
-                night.cancel()
-            raise
-        except PigeonholeError as exc:
-            if not exc.outage:
-                night.end("failed", error=exc.detail)
-            raise
+        return _Night(self, store, record, run, hold).work()
 
 
 class _Night:
@@ -173,21 +161,6 @@ class _Night:
             classifier_id=self._run.classifier_id, run=self._run, usage=self._embedder.usage
         )
 
-    def cancel(self) -> None:
-        """End a run that its owner has cancelled; a candidate that it has made ages out first."""
-        records = self._handler.classifiers.records
-        try:
-            reject(records, self._run)
-        except NotFound:  # it was cancelled by the deletion of its classifier
-            pass
-        except Conflict:  # an earlier attempt has moved the alias before it died
-            record, _ = records.load(self._run.account, self._run.classifier_id)
-            self._conclude(*self._collected(record))
-            webhooks = WebhookStore(store=self._store.store)
-            webhooks.announce_run(self._run, "retraining.promoted", self._now())
-            return
-        self.end("cancelled")
-
     def _conclude(self, collected: Collected, snapshot: Snapshot) -> None:
         self._run = Conclusion(
             classifiers=self._handler.classifiers,
@@ -198,22 +171,14 @@ class _Night:
             snapshot=snapshot,
         ).apply(self._run, now=self._now())
 
-    def end(self, status: RunStatus, *, error: str | None = None) -> None:
-        """End the run without a change to anything else."""
-        self._change(status=status, error=error, finished_at=self._now())
-
     def _collected(self, record: Classifier) -> tuple[Collected, Snapshot]:
         """What the run works on: as an earlier attempt has collected it, or collected now."""
-        name = retraining_keys.run_file(
-            self._run.account, self._run.classifier_id, self._run.id, "collected.json"
-        )
-        try:
-            found = decode(Collected, self._store.store.get(name).data)
-        except ObjectMissing:
-            return self._collect(record, name)
+        found = collected_before(self._store.store, self._run)
+        if found is None:
+            return self._collect(record)
         return found, self._snapshots.load(found.base)
 
-    def _collect(self, record: Classifier, name: str) -> tuple[Collected, Snapshot]:
+    def _collect(self, record: Classifier) -> tuple[Collected, Snapshot]:
         store = self._store.store
         base = self._store.state(self._run.account, self._run.classifier_id).snapshot
         snapshot = self._snapshots.load(base)
@@ -245,10 +210,7 @@ class _Night:
             ),
             self._unreadable(champion.model, (*collected.new, *collected.held_out)),
         )
-        try:
-            store.put(name, encode(collected), if_absent=True)
-        except PreconditionFailed:
-            collected = decode(Collected, store.get(name).data)
+        collected = put_collected(store, self._run, collected)
         return collected, snapshot
 
     def _run_of(self, run_id: str) -> Run | None:
@@ -405,16 +367,3 @@ def _decision(settings: RetrainingSettings, verdict: Verdict | None) -> Decision
         return Decision(outcome="reject", reasons=verdict.reasons)
     outcome = "ask" if settings.promote == "ask" else "promote"
     return Decision(outcome=outcome, reasons=verdict.reasons)
-
-
-def _new_run(job: Job, body: RetrainRequest) -> Run:
-    return Run(
-        id=run_id_of(job.id),
-        account=job.account,
-        classifier_id=body.classifier_id,
-        job_id=job.id,
-        trigger=body.trigger,
-        tick=body.tick,
-        dry_run=body.dry_run,
-        started_at=datetime.fromtimestamp(service_clock.now(), UTC),
-    )

@@ -11,10 +11,11 @@ import pytest
 
 from shared import object_keys, retraining_keys
 from shared.classifier_record import Classifier
-from shared.errors import Conflict, InvalidRequest, StoreUnavailable, Unavailable
+from shared.errors import Conflict, InvalidRequest, PigeonholeError, StoreUnavailable, Unavailable
 from shared.feedback_store import FeedbackStore
 from shared.ids import ClassifierRef
-from shared.jobs import Job
+from shared.jobs import Job, State
+from shared.messages import failure_of
 from shared.promotion import promote, reject, roll_back
 from shared.retraining import (
     PHASES,
@@ -32,8 +33,6 @@ from shared.retraining import (
 )
 from shared.retraining_store import RetrainingStore
 from shared.types import Example, Item, JobKind
-from shared.webhook_store import WebhookStore
-from shared.webhooks import Webhook, new_secret
 from tests.workers.conftest import NOW, Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, forget_all, hold
 from workers.handlers.kept_embeddings import KeptEmbeddings
@@ -99,8 +98,18 @@ class Nights:
     def run(self, job: Job | None = None, lease: Lease | None = None, **said: Any) -> Run:
         job = job or self.job()
         body = RetrainRequest(model="tiny", classifier_id=self.id, **said)
+        lease = lease or hold()
         try:
-            return self.bench.retrain.run(job, body, lease or hold()).run
+            return self.bench.retrain.run(job, body, lease).run
+        except CancelledError:
+            if lease.abandoned:
+                cancelling = job.model_copy(update={"state": State.CANCELLING})
+                self.bench.unfinished.conclude(cancelling, body, None)
+            raise
+        except PigeonholeError as exc:
+            if not exc.outage:
+                self.bench.unfinished.conclude(job, body, failure_of(exc))
+            raise
         finally:
             self.bench.store.delete(object_keys.open_marker(job.id))
 
@@ -584,17 +593,6 @@ class TestRunAgain:
         self, nights: Nights, monkeypatch: pytest.MonkeyPatch
     ):
         job, lease = nights.job(), hold()
-        webhooks = WebhookStore(store=nights.bench.store)
-        webhooks.create(
-            Webhook(
-                id="wh_1",
-                account=ME,
-                url="https://hooks.example/night",
-                secret=new_secret(),
-                created_at=NOW,
-                updated_at=NOW,
-            )
-        )
         with monkeypatch.context() as patched:
             patched.setattr(SnapshotStore, "save", _away)
             with pytest.raises(StoreUnavailable):
@@ -608,8 +606,6 @@ class TestRunAgain:
         run = nights.store.run(ME, nights.id, run_id_of(job.id))
         assert run.status == "promoted"
         assert nights.record.find(ClassifierRef(nights.id, 2, None)).rejected_by is None
-        (delivery,) = webhooks.deliveries(ME, "wh_1", after="", limit=9)[0]
-        assert (delivery.event, delivery.job_id) == ("retraining.promoted", job.id)
         after = nights.run()
         assert (after.status, after.counts.new) == ("skipped", 0), "rows are learnt once"
 
