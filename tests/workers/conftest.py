@@ -173,7 +173,13 @@ class Bench:
             assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
             balance=self.balance,
             rates=UnusedRateLimiter(),
-            conclude={JobKind.RETRAIN: self.unfinished.conclude},
+            conclude={
+                JobKind.TRAIN: self.train.conclude,
+                JobKind.REBUILD: self.train.conclude,
+                JobKind.RELABEL: self.train.conclude,
+                JobKind.IMPORT: self.train.conclude,
+                JobKind.RETRAIN: self.unfinished.conclude,
+            },
             lease_s=1.0,
         )
         self.part_runner = PartRunner(
@@ -201,6 +207,7 @@ class Bench:
                 JobKind.CLASSIFY: self.classify.run,
                 JobKind.TRAIN: self.train.train,
                 JobKind.REBUILD: self.train.rebuild,
+                JobKind.RELABEL: self.train.relabel,
                 JobKind.IMPORT: self.train.load,
                 JobKind.EVALUATE: self.evaluate.run,
                 JobKind.RETRAIN: self.retrain.run,

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared import object_keys
 from shared.classifier_record import Classifier, check_model
 from shared.classifier_requests import ImportRequest, RebuildRequest, RelabelRequest
@@ -22,7 +25,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.observation import Reference, merged
 from shared.training_results import TrainResult, VersionReport
-from shared.types import Example, NewClassifier, TrainRequest, Usage
+from shared.types import Example, Failure, NewClassifier, TrainRequest, Usage
 from workers.classifier_cache import ClassifierCache, DraftVersion
 from workers.classifier_file import TrainedClassifier, loads
 from workers.embedding.items import ItemEmbedder
@@ -34,6 +37,8 @@ from workers.handlers.example_files import ExampleFiles
 from workers.handlers.training_set import TrainingSet
 from workers.leases import Lease
 from workers.scoring.few_shot import check_revision
+
+_Body = TrainRequest | RebuildRequest | RelabelRequest | ImportRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +81,7 @@ class TrainHandler:
                     lambda now: self._further(job, now, vectors, body),
                 )
         if record.keep_examples:
-            examples = [
-                example.model_copy(update={"num_iters": int(iters)})
-                for example, iters in zip(body.examples, vectors.num_iters, strict=True)
-            ]
+            examples = _learnt_by(body.examples, vectors.num_iters)
             number = record.jobs[job.id]
             example_store.keep(self.classifiers.records, record, number, examples, vectors)
         elif again:  # the attempt before may have kept them, and been killed as they were forgotten
@@ -126,11 +128,7 @@ class TrainHandler:
             record = self._next(
                 job, body.classifier_id, hold, lambda now: self._relabelled(job, now, model, body)
             )
-        store, version = self.classifiers.store, record.jobs[job.id]
-        if record.keep_examples or any(store.list(object_keys.examples(record.account, record.id))):
-            example_store.put_changes(store, record, version, body.labels)
-            if not self._exists(record):
-                example_store.delete(store, record, version)
+        self._keep_changes(record, record.jobs[job.id], body)
         return self._result(job, record, 0, Usage())
 
     def load(self, job: Job, body: ImportRequest, hold: Lease) -> TrainResult:
@@ -156,6 +154,43 @@ class TrainHandler:
             )
             record = self._first(draft, body.create, hold)
         return self._result(job, record, record.versions[0].samples, Usage())
+
+    def conclude(self, job: Job, body: _Body, _: Failure | None) -> TrainResult | None:
+        """The result of a job that ends without one although an attempt has made its version; None
+        if none has.
+
+        Its examples are kept as a further attempt would keep them, but for their embeddings. It
+        costs nothing: what it cost is known to the attempt that died.
+        """
+        try:
+            record = self._made_before(job, body.classifier_id)
+        except NotFound:
+            return None
+        if record is None:
+            return None
+        number, samples = record.jobs[job.id], 0
+        if isinstance(body, TrainRequest):
+            examples = self.example_files.training(job, body, lambda: None).examples
+            samples = len(examples)
+            if record.keep_examples:
+                iters = training_set.iterations(examples, body.num_iters)
+                example_store.put(
+                    self.classifiers.store, record, number, _learnt_by(examples, iters)
+                )
+            example_store.forget_unless_kept(self.classifiers.records, record, number)
+        elif isinstance(body, RelabelRequest):
+            self._keep_changes(record, number, body)
+        else:
+            samples = sum(each.samples for each in record.versions if each.number == number)
+        return self._result(job, record, samples, Usage())
+
+    def _keep_changes(self, record: Classifier, version: int, body: RelabelRequest) -> None:
+        """Keep how labels were changed, for the examples that are kept."""
+        store = self.classifiers.store
+        if record.keep_examples or any(store.list(object_keys.examples(record.account, record.id))):
+            example_store.put_changes(store, record, version, body.labels)
+            if not self._exists(record):
+                example_store.delete(store, record, version)
 
     def _model_of(self, body: TrainRequest) -> LoadedModel:
         """The model of a request: under `auto`, that of the language of most examples.
@@ -302,6 +337,14 @@ class TrainHandler:
             # Only an attempt made long ago is no longer kept: then the latest must do.
             report=self.classifiers.records.report(record, (made or record.latest).file),
         )
+
+
+def _learnt_by(examples: Sequence[Example], iters: NDArray[np.intp]) -> list[Example]:
+    """Examples as they are kept, with the iterations over each."""
+    return [
+        example.model_copy(update={"num_iters": int(count)})
+        for example, count in zip(examples, iters, strict=True)
+    ]
 
 
 def _learnt(vectors: TrainingSet) -> Usage:
