@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -17,12 +17,10 @@ from shared.ids import ClassifierRef
 from shared.job_cancellation import cancel_job
 from shared.jobs import Job, State
 from shared.messages import CONTROL, decode
-from shared.ports import Ledger
 from shared.retraining import Gate, RetrainRequest, RetrainResult, run_id_of
 from shared.retraining_store import RetrainingStore
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Webhook, new_secret
-from tests.fake_ledger import FakeLedger
 from tests.fakes import FakeDoorbell
 from tests.workers.conftest import NOW, QUEUE, Bench
 from tests.workers.handlers.retrain.test_run import ME, Nights, rows
@@ -39,14 +37,6 @@ LATE = DEADLINE + timedelta(seconds=1)
 
 class Killed(BaseException):
     """A worker that dies."""
-
-
-@pytest.fixture(params=["fake", pytest.param("redis", marks=pytest.mark.integration)])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    ledger: Ledger = FakeLedger() if request.param == "fake" else request.getfixturevalue("ledger")
-    made = Bench(ledger=cast("FakeLedger", ledger))
-    yield made
-    made.close()
 
 
 @pytest.fixture
