@@ -5,7 +5,7 @@ Nothing is truncated silently: the error names the limit, the offending field an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.bad_items import each_item
@@ -119,8 +119,14 @@ class Limits:
                 f"at most {self.max_groups} label groups are allowed, got {len(request.questions)}",
                 LabelLimitExceeded,
             )
+        groups: set[str] = set()
         for question in request.questions:
             self._check_question(question, multi_label=request.multi_label)
+            name = normal_form(question.group or "")
+            if name in groups:
+                field = inner("labels", question.group or "")
+                _refuse(field, "stands twice, in two spellings of one group")
+            groups.add(name)
         self._check_pairs(request)
         for label, text in request.descriptions.items():
             self._check_length(inner("descriptions", label), text, self.max_description_chars)
@@ -205,14 +211,15 @@ class Limits:
         if not 1 <= count <= self.max_num_iters:
             _refuse(field, f"must be from 1 to {self.max_num_iters}, got {count}")
 
-    def check_names(self, labels: Iterable[str]) -> None:
-        """Refuse new label names that no label may have.
+    def check_new_names(self, changes: Mapping[str, str | None]) -> None:
+        """Refuse new names of labels that no label may have; they are by old name, None removes.
 
         Raises:
             InvalidRequest: One is empty or too long.
         """
-        for label in labels:
-            self._refuse_label(inner("labels", label), label)
+        for label, name in changes.items():
+            if name is not None:
+                self._refuse_label(inner("labels", label), name)
 
     def check_classifier_labels(self, count: int) -> None:
         """Refuse more labels than a classifier may have.

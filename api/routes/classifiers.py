@@ -154,7 +154,7 @@ def blueprint(services: Services) -> Blueprint:
     def relabelled(classifier_id: str, labels: dict[str, str | None], data: bytes) -> Response:
         def ask() -> RelabelRequest:
             record = classifiers.whole(middleware.caller().account, classifier_id)
-            limits.check_names(name for name in labels.values() if name is not None)
+            limits.check_new_names(labels)
             return RelabelRequest(
                 model=record.latest.model,
                 classifier_id=record.id,

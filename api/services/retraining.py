@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from shared.classifier_record import PREVIOUS, Classifier, check_aliases
 from shared.cron import check_schedule
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import Job, State
-from shared.normal_form import LabelSpellings
+from shared.normal_form import LabelSpellings, normal_form
 from shared.ports import Buckets, ObjectStore
 from shared.promotion import live_version, promote, record_rollback, reject, roll_back
 from shared.retraining import (
@@ -34,7 +34,7 @@ from shared.retraining import (
     run_id_of,
 )
 from shared.retraining_store import RetrainingStore
-from shared.validation import refuse, shown
+from shared.validation import inner, refuse, shown
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Event
 
@@ -327,11 +327,22 @@ class RetrainingService:
         labels = LabelSpellings(classifier.labels)
         gate = settings.gate
         named = [("gate.label", gate.label)] if gate.label is not None else []
+        _check_spellings("gate.costs", gate.costs)
         for true, row in gate.costs.items():
             named += [(f"gate.costs[{shown(each)}]", each) for each in (true, *row)]
+            _check_spellings(inner("gate.costs", true), row)
         for field, label in named:
             if labels.get(label) is None:
                 refuse(field, "is not a label of the classifier; check its spelling")
+
+
+def _check_spellings(field: str, labels: Iterable[str]) -> None:
+    """Refuse a label that stands twice, in two spellings."""
+    seen: set[str] = set()
+    for label in labels:
+        if (form := normal_form(label)) in seen:
+            refuse(inner(field, label), "stands twice, in two spellings of one label")
+        seen.add(form)
 
 
 def _within(field: str, check: Callable[[], object]) -> None:

@@ -106,6 +106,16 @@ class TestSettings:
             ({"gate": {"metric": "f1", "label": "z"}}, "gate.label", "is not a label"),
             ({"gate": {"metric": "f1"}}, "gate.label", "needs it"),
             ({"gate": {"metric": "cost", "costs": {"x": {"q": 1.0}}}}, "gate.costs[q]", "label"),
+            (
+                {"gate": {"metric": "cost", "costs": {"x": {"y": 1.0}, " x": {"y": 2.0}}}},
+                "gate.costs[x]",
+                "two spellings",
+            ),
+            (
+                {"gate": {"metric": "cost", "costs": {"x": {"y": 1.0, "y\u200b": 2.0}}}},
+                "gate.costs[x][y\u200b]",
+                "two spellings",
+            ),
             ({"gate": {"confidence": 2.0}}, "gate.confidence", "at most"),
             ({"sources": [{"url": "s3://elsewhere/a/"}]}, "sources[0].url", "allowed"),
             ({"sources": [{}]}, "sources[0]", "exactly one"),

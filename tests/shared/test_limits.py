@@ -65,6 +65,11 @@ def test_a_request_at_every_limit_passes():
             InvalidRequest,
             "labels[xxxxxx]",
         ),
+        (
+            {"questions": tuple(Question(group=g, labels=("a", "b")) for g in ("m", "m\u00a0"))},
+            InvalidRequest,
+            "labels[m\u00a0]",
+        ),
         ({"descriptions": {"red": "x" * 11}}, InvalidRequest, "descriptions[red]"),
         ({"examples": {"red": ("x" * 11,)}}, InvalidRequest, "examples[red][0]"),
         ({"examples": {"red": ("x", " ")}}, InvalidRequest, "examples[red][1]"),
@@ -80,6 +85,14 @@ def test_each_limit_names_the_place(changes, error: type[PigeonholeError], field
 
     assert type(caught.value) is error
     assert caught.value.fields[0].field == field
+
+
+@pytest.mark.parametrize("name", ["\u200b", "x" * 6])
+def test_a_new_name_of_a_label_is_named_by_the_old_one(name: str):
+    with pytest.raises(InvalidRequest) as caught:
+        LIMITS.check_new_names({"old": name, "other": None})
+
+    assert caught.value.fields[0].field == "labels[old]"
 
 
 def test_a_text_far_beyond_the_tokens_is_refused_before_it_is_tokenised():

@@ -6,11 +6,12 @@ Does not decide: how both were trained, what becomes of a rejected challenger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from shared.normal_form import LabelSpellings
 from shared.retraining import (
     MIN_SUPPORT,
     Gate,
@@ -99,6 +100,7 @@ def judge(
     test = _tested(gate, metric, y, champion.predicted, challenger.predicted, seed=seed)
     at = value(metric, y, champion.predicted), value(metric, y, challenger.predicted)
     faults = [
+        *_absent_labels(gate, labels),
         *_metric_faults(gate, at, test),
         *_label_faults(gate, labels, (before, after), y, (champion, challenger), seed=seed),
         *_calibration_faults(gate, (ece_before, ece_after), y, (champion, challenger), seed=seed),
@@ -152,7 +154,8 @@ def metric_of(gate: Gate, labels: Sequence[str]) -> Metric:
         costs = _costs(gate, labels)
         return lambda y, predicted, weights: -(weights @ costs[y, predicted]) / weights.sum(axis=1)
     if gate.metric == "f1":
-        only = [k for k, label in enumerate(labels) if label == gate.label]
+        place = _places([gate.label or ""], labels)
+        only = list(place.values())
         return lambda y, predicted, weights: _f1(y, predicted, weights, only).sum(axis=1)
     if gate.metric == "macro_f1":
         return _macro_f1
@@ -290,7 +293,7 @@ def _interval(gate: Gate, test: PairedTest) -> str:
 def _costs(gate: Gate, labels: Sequence[str]) -> Doubles:
     """The cost of each prediction, (L, L): row is the true label, column the predicted one."""
     costs = 1.0 - np.eye(len(labels))
-    place = {label: k for k, label in enumerate(labels)}
+    place = _places(_named(gate), labels)
     for true, row in gate.costs.items():
         for predicted, cost in row.items():
             if true in place and predicted in place:
@@ -334,3 +337,31 @@ def _summary(matrix: Ints, diagram: Reliability) -> PredictionSummary:
 
 def _short(number: float) -> float:
     return round(float(number), _DECIMALS)
+
+
+def _named(gate: Gate) -> list[str]:
+    """The labels that the metric of a gate names."""
+    if gate.metric == "f1":
+        return [gate.label or ""]
+    if gate.metric == "cost":
+        return [label for true, row in gate.costs.items() for label in (true, *row)]
+    return []
+
+
+def _places(named: Iterable[str], labels: Sequence[str]) -> dict[str, int]:
+    """The index of each named label that is one of `labels`, in whatever spelling."""
+    spellings = LabelSpellings(labels)
+    index = {label: k for k, label in enumerate(labels)}
+    found = {label: spellings.get(label) for label in named}
+    return {label: index[own] for label, own in found.items() if own is not None}
+
+
+def _absent_labels(gate: Gate, labels: Sequence[str]) -> list[str]:
+    """A fault for each label that the gate names and that has been renamed or removed since."""
+    known = _places(_named(gate), labels)
+    return [
+        f"the gate names the label {label!r}, which neither a version nor an example has: "
+        "change the gate"
+        for label in dict.fromkeys(_named(gate))
+        if label not in known
+    ]

@@ -129,6 +129,35 @@ def test_the_f1_of_one_label_may_decide():
     assert found.reasons[0].startswith("f1 of 'refund' 0.")
 
 
+@pytest.mark.parametrize("spelling", ["refund\u00a0", "re\u200bfund"])
+def test_a_label_that_the_gate_names_may_be_spelt_otherwise(spelling: str):
+    after = Predictions(predicted=np.where(Y == 0, 0, 1), confidence=np.full(len(Y), 0.7))
+    for gate, same in (
+        (Gate(metric="f1", label=spelling), Gate(metric="f1", label="refund")),
+        (
+            Gate(metric="cost", costs={spelling: {"other ": 9.0}}),
+            Gate(metric="cost", costs={"refund": {"other": 9.0}}),
+        ),
+    ):
+        assert value(metric_of(gate, LABELS), Y, after.predicted) == value(
+            metric_of(same, LABELS), Y, after.predicted
+        )
+        assert verdict(gate, predictions(0.4), after).test.gain == (
+            verdict(same, predictions(0.4), after).test.gain
+        )
+
+
+@pytest.mark.parametrize(
+    "gate", [Gate(metric="f1", label="gone"), Gate(metric="cost", costs={"refund": {"gone": 2.0}})]
+)
+def test_a_gate_whose_label_was_renamed_lets_nothing_pass_and_says_why(gate: Gate):
+    found = verdict(gate, predictions(0.4), predictions(0.9))
+
+    assert not found.passed
+    assert "'gone'" in found.reasons[0]
+    assert "change the gate" in found.reasons[0]
+
+
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy", "f1", "cost"])
 def test_metrics_of_weighted_examples_are_those_of_repeated_ones(metric: str):
     rng = np.random.default_rng(3)
