@@ -38,7 +38,7 @@ def running(
     *,
     port: int,
     env: Mapping[str, str] | None = None,
-    deadline_s: float = 30,
+    deadline_s: float = 120,
 ) -> Iterator[Server]:
     """Run a server while the block runs, from the moment its port answers.
 
@@ -67,7 +67,7 @@ def running(
             stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], *, grace_s: float = 5) -> None:
+def stop(process: subprocess.Popen[bytes], *, grace_s: float = 20) -> None:
     """End a process that we started, and wait for it."""
     process.terminate()
     try:
@@ -78,11 +78,17 @@ def stop(process: subprocess.Popen[bytes], *, grace_s: float = 5) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A loopback port that no other process is given while this one lives, and nobody listens on.
+
+    It stays bound here, so the kernel picks it for nobody else; a server, which sets SO_REUSEADDR
+    as well, may bind it too and listen.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((HOST, 0))
+    port: int = holder.getsockname()[1]
+    holder.detach()  # the end of the process closes it
+    return port
 
 
 @contextmanager

@@ -67,12 +67,12 @@ class Receiver:
             self._inside += 1
             self.max_inside = max(self.max_inside, self._inside)
             self._changed.notify_all()
-        self.holds.wait(20)
+        self.holds.wait(60)
         with self._changed:
             self._inside -= 1
         page(b"thanks", "text/plain", status=status, **self._headers)(connection, head)
 
-    def wait_for(self, count: int, *, timeout_s: float = 10) -> list[Message]:
+    def wait_for(self, count: int, *, timeout_s: float = 60) -> list[Message]:
         with self._changed:
             there = self._changed.wait_for(lambda: len(self.messages) >= count, timeout_s)
             assert there, f"{len(self.messages)} of {count} messages came"

@@ -428,7 +428,7 @@ class TestImport:
         assert_problem(send(), 503, "SERVICE_UNAVAILABLE")
 
     def test_waits_only_where_a_slot_is_free(self, make: Callable[..., World]):
-        world = make(api_threads=RESERVED_THREADS + 1, request_timeout_s=5.0)
+        world = make(api_threads=RESERVED_THREADS + 1, request_timeout_s=60.0)
         world.worker.asleep = True
         waiting = threading.Thread(target=world.client().post, args=(IMPORT,), kwargs=FILE)
         waiting.start()

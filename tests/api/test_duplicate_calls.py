@@ -104,7 +104,7 @@ def test_two_equal_calls_at_once_are_one_job(world: World):
     secret = client.environ_base["HTTP_AUTHORIZATION"]
 
     def send(_: int) -> TestResponse:
-        together.wait(10)
+        together.wait(60)
         return world.app.test_client().post(
             "/v1/train",
             json={"input": EXAMPLES},

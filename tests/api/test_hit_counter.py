@@ -144,7 +144,7 @@ def test_the_thread_carries_over_by_itself():
     uses.start()
     uses.count("acme", "x")
 
-    assert added.wait(10)
+    assert added.wait(60)
     uses.stop()
 
 

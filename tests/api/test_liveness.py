@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,18 +18,13 @@ import pytest
 
 from api.server.liveness import PROCESS_HEADER, LivenessWatch, answering_process
 from tests.servers import HOST, free_port, running, valkey_server
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "api.main"]
 
 
-def wait_for(condition: Callable[[], bool], *, deadline_s: float = 90) -> None:
-    ends_at = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(0.2)
-
-
 @pytest.mark.integration
+@pytest.mark.timeout(600)  # a minute without an answer is a process's end
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_process_of_the_api_that_stops_answering_is_replaced(tmp_path: Path, processes: int):
     port = free_port()
@@ -42,20 +37,24 @@ def test_a_process_of_the_api_that_stops_answering_is_replaced(tmp_path: Path, p
             "PIGEONHOLE_API_PROCESSES": str(processes),
         }
         with running(COMMAND, port=port, env=env):
-            answered: set[int | None] = set()
-            wait_for(
-                lambda: (
-                    bool(answered.add(answering_process(HOST, port)))
-                    or len(answered - {None}) == processes
-                )
-            )
-            stopped, *others = sorted(answered - {None})
+            stopped, *_ = answering(port, processes)
+            time.sleep(3)  # the watch has had its answer as well: without one it waits a minute
             os.kill(stopped, signal.SIGSTOP)
 
-            wait_for(lambda: not psutil.pid_exists(stopped))
+            wait_until(lambda: not psutil.pid_exists(stopped), timeout_s=240)
 
-            wait_for(lambda: answering_process(HOST, port) not in {None, *others})
-            assert all(psutil.pid_exists(each) for each in others)
+            assert stopped not in answering(port, processes)
+
+
+def answering(port: int, count: int) -> set[int]:
+    """The processes that answer on the port, when there are so many.
+
+    That a healthy one stays is for the next test: here chance may keep ten connections from it.
+    """
+    found: set[int] = set()
+    while len(found) < count:
+        found |= {answering_process(HOST, port) or 0} - {0}
+    return found
 
 
 def test_a_process_that_answers_nothing_is_killed_and_others_stay():
@@ -66,7 +65,7 @@ def test_a_process_that_answers_nothing_is_killed_and_others_stay():
         for _ in range(20):
             watch.look()
 
-        assert stuck.wait(10) == -signal.SIGKILL
+        assert stuck.wait(60) == -signal.SIGKILL
         assert healthy.poll() is None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from api.server.thread_pool import ThreadPool
 from api.server.upload_stream import UploadStream
 from shared.errors import BodyTimeout
 from shared.settings import Settings
+from tests.waiting import wait_until
 
 SETTINGS = Settings(request_timeout_s=1.0)
 
@@ -26,16 +26,16 @@ def test_a_pool_refuses_what_would_wait_beyond_its_bound():
 
     def work() -> None:
         begun.append(1)
-        go.wait(20)
+        go.wait(60)
 
     accepted = [pool.submit(work) for _ in range(4)]
-    until(lambda: len(begun) == 2)
+    wait_until(lambda: len(begun) == 2)
 
     assert accepted == [True, True, True, False]
     assert pool.submit(work, bounded=False)
     assert pool.max_wait_s > 0
     go.set()
-    until(lambda: len(begun) == 4)
+    wait_until(lambda: len(begun) == 4)
     assert pool.max_wait_s == 0
 
 
@@ -45,14 +45,7 @@ def test_a_thread_outlives_a_function_that_raises():
     pool.submit(lambda: 1 / 0 and None)
     pool.submit(done.set)
 
-    assert done.wait(20)
-
-
-def until(condition: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
+    assert done.wait(60)
 
 
 def test_an_address_has_its_share_and_no_more():

@@ -8,17 +8,18 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from api.server.liveness import answering_process
 from api.services.keys import create_key
 from shared.adapters.store_factory import open_store
 from tests.servers import HOST, free_port, running, valkey_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 COMMAND = [sys.executable, "-m", "api.main"]
@@ -34,7 +35,7 @@ class FrontEnd:
     env: dict[str, str]
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(HOST, self.port, timeout=20)
+        return http.client.HTTPConnection(HOST, self.port, timeout=60)
 
     def call(
         self, method: str, path: str, body: object = None, **headers: str
@@ -71,8 +72,9 @@ def test_its_processes_end_with_it(front_end: FrontEnd):
             return caller.connect_ex((HOST, port)) == 0
 
     with subprocess.Popen(COMMAND, env={**os.environ, **env}) as parent:
-        wait_until(connects)
-        time.sleep(2)  # until both have started
+        answered: set[int | None] = set()
+        while len(answered - {None}) < 2:
+            answered.add(answering_process(HOST, port))
         parent.kill()
         wait_until(lambda: not connects())
 
@@ -82,19 +84,12 @@ def test_it_stops_at_once_when_nothing_is_answered(front_end: FrontEnd):
     env = {**front_end.env, "PIGEONHOLE_PORT": str(port), "PIGEONHOLE_SHUTDOWN_GRACE_S": "60"}
     with (
         running(COMMAND, port=port, env=env) as server,
-        socket.create_connection((HOST, port), timeout=20) as idle,
+        socket.create_connection((HOST, port), timeout=60) as idle,
     ):
         server.process.terminate()
 
         assert idle.recv(1) == b""
-        assert server.process.wait(40) == 0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+        assert server.process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +138,7 @@ def test_a_huge_body_in_chunks_is_refused(front_end: FrontEnd):
 
 
 def test_a_client_that_asks_first_is_refused_before_it_sends(front_end: FrontEnd):
-    with socket.create_connection((HOST, front_end.port), timeout=20) as client:
+    with socket.create_connection((HOST, front_end.port), timeout=60) as client:
         client.sendall(
             b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n"
             b"Expect: 100-continue\r\nAuthorization: Bearer %s\r\n\r\n" % front_end.key.encode()
@@ -153,7 +148,7 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(front_end: FrontEnd
 
 
 def test_http_2_is_refused_also_where_the_client_knows_it_beforehand(front_end: FrontEnd):
-    with socket.create_connection((HOST, front_end.port), timeout=20) as client:
+    with socket.create_connection((HOST, front_end.port), timeout=60) as client:
         client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         answer = b"".join(iter(lambda: client.recv(4096), b""))
 
@@ -161,7 +156,7 @@ def test_http_2_is_refused_also_where_the_client_knows_it_beforehand(front_end: 
 
 
 def test_idle_connections_keep_nobody_out(front_end: FrontEnd):
-    idle = [socket.create_connection((HOST, front_end.port), timeout=20) for _ in range(4200)]
+    idle = [socket.create_connection((HOST, front_end.port), timeout=60) for _ in range(4200)]
 
     status, _ = front_end.call("GET", "/health/live")
 

@@ -209,7 +209,7 @@ class TestConditions:
 
         def create(writer: int, name: str) -> bytes | None:
             data = str(writer).encode()
-            barrier.wait(10)
+            barrier.wait(60)
             try:
                 object_store.put(name, data, if_absent=True)
             except PreconditionFailed:
@@ -396,7 +396,7 @@ class TestPresigning:
 
         assert url is not None
         put = Request(url, data=b"bytes", method="PUT", headers={"Content-Type": "text/csv"})
-        with urlopen(put, timeout=10) as answer:
+        with urlopen(put, timeout=60) as answer:
             assert answer.status == 200
         assert object_store.get("uploads/größe 1").data == b"bytes"
 

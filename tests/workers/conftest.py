@@ -88,7 +88,7 @@ class Encoder(HashingEncoder):
         self.free.set()
 
     def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
-        self.free.wait(10)
+        self.free.wait(60)
         self.ran += len(windows)
         if self.error is not None:
             raise self.error

@@ -42,12 +42,12 @@ def grown(cache: Callable[[], ByteCache], fill: Callable[[int], object]) -> tupl
 @pytest.mark.parametrize("alike", [False, True])
 def test_label_sets(bench: Bench, count: int, options: dict, alike: bool):
     model = bench.models["tiny"]
-    model.embedder.embed_prompts(WORDS, FAST).result(10)
+    model.embedder.embed_prompts(WORDS, FAST).result(60)
 
     def ask(sets: LabelSets, number: int) -> None:
         words = WORDS[number * count : (number + 1) * count] if alike else _apart(number, count)
         question = Question(labels=tuple(words))
-        sets.of(model, a_request("x", questions=(question,), **options), question, FAST).result(10)
+        sets.of(model, a_request("x", questions=(question,), **options), question, FAST).result(60)
 
     before = LabelSets(bench.limits)  # the prompts and words that all sets share
     for number in range(ENTRIES):
@@ -64,13 +64,13 @@ def _apart(number: int, count: int) -> Iterable[str]:
 def test_prompts(bench: Bench):
     embedder = Embedder(bench.encoder, bench.batcher)
     for first in range(0, len(WORDS), 20):  # the hashing model's words
-        embedder.embed_prompts(WORDS[first : first + 20], FAST).result(10)
+        embedder.embed_prompts(WORDS[first : first + 20], FAST).result(60)
     embedder = Embedder(bench.encoder, bench.batcher)
     counted, held = grown(
         lambda: embedder._prompts,
         lambda number: embedder.embed_prompts(
             [f"{text} " for text in WORDS[20 * number : 20 * (number + 1)]], FAST
-        ).result(10),
+        ).result(60),
     )
     assert 0.75 * counted < held < 1.1 * counted
 
@@ -84,6 +84,6 @@ def test_classifiers(bench: Bench):
         versions.append(record.weights(record.latest))
     classifiers = ClassifierCache(bench.store, versions_kept=3)
     counted, held = grown(
-        lambda: classifiers._kept, lambda number: classifiers.of(versions[number]).result(5)
+        lambda: classifiers._kept, lambda number: classifiers.of(versions[number]).result(60)
     )
     assert 0.75 * counted < held < 1.1 * counted

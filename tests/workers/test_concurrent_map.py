@@ -12,7 +12,7 @@ def test_results_are_in_order_and_calls_overlap():
     together = threading.Barrier(4)
 
     def call(number: int) -> int:
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         time.sleep(0.01 * (4 - number % 4))
         return number
 

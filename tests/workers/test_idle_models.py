@@ -51,7 +51,7 @@ def models() -> Iterator[dict[str, LoadedModel]]:
 
 
 def embed(model: LoadedModel, text: str, context: WorkContext = OURS) -> np.ndarray:
-    return model.embedder.embed(model.tokenizer.tokenise([text]), context).result(10)
+    return model.embedder.embed(model.tokenizer.tokenise([text]), context).result(60)
 
 
 def states(models: dict[str, LoadedModel]) -> dict[str, str]:
@@ -97,7 +97,7 @@ def test_the_report_of_a_worker_says_which_models_are_cold(models):
 
     assert (report.models, report.cold, report.loading) == (("first", "second"), ("second",), ())
     assert set(report.load_s) == {"first", "second"}
-    assert report.last_used["first"] == pytest.approx(time.time(), abs=5)
+    assert report.last_used["first"] == pytest.approx(time.time(), abs=60)
     assert "second" not in report.last_used
 
 
@@ -145,11 +145,11 @@ def test_a_load_that_fails_neither_shrinks_microbatches_nor_fails_requests_for_g
     model.idle._load = out_of_memory
     ids = model.tokenizer.tokenise(["a red rose", "a dog", "the sea at night"])
     with pytest.raises(Unavailable, match="cannot be loaded again: MemoryError"):
-        model.embedder.embed(ids, OURS).result(10)
+        model.embedder.embed(ids, OURS).result(60)
 
     assert model.batchers[0].budget_tokens == budget
     model.idle._load, model.idle._failed_at = again, 0.0
-    assert len(model.embedder.embed(ids, OURS).result(10)) == 3
+    assert len(model.embedder.embed(ids, OURS).result(60)) == 3
 
 
 def test_loading_is_no_part_of_the_forward_pass(models):
@@ -158,18 +158,18 @@ def test_loading_is_no_part_of_the_forward_pass(models):
 
     def slow() -> HashingEncoder:
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return again()
 
     model.idle._load = slow
     future = model.embedder.embed(model.tokenizer.tokenise(["a red rose"]), OURS)
-    assert inside.wait(10)
+    assert inside.wait(60)
     time.sleep(0.01)
 
     assert model.batchers[0].stalled_s() == 0.0
     assert model.idle.loading_s() > 0.0
     go_on.set()
-    future.result(10)
+    future.result(60)
     assert model.idle.loading_s() == 0.0
 
 
@@ -216,7 +216,7 @@ def test_a_probe_is_answered_without_a_cold_model_and_fails_with_one_that_failed
             items=(Item(text="Is a worker there?"),),
             questions=(Question(labels=("yes", "no")),),
         )
-        return handler.begin(request, PROBE).result(timeout_s=10)
+        return handler.begin(request, PROBE).result(timeout_s=60)
 
     assert (probe().answers, idle.state) == ((), "cold")
 

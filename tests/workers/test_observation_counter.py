@@ -41,7 +41,7 @@ class MeetingStore(FakeStore):
     def __init__(self) -> None:
         super().__init__()
         self.reads: Counter[str] = Counter()
-        self._two = threading.Barrier(2, timeout=10)
+        self._two = threading.Barrier(2, timeout=60)
 
     def get(self, name: str) -> StoredObject:
         self.reads[name] += 1
@@ -88,7 +88,7 @@ class Counted:
             items=tuple(Item(text=text) for text in texts),
             classifier=version or self.version,
         )
-        handler.begin(request, WorkContext(priority=Priority.STANDARD)).result(timeout_s=10)
+        handler.begin(request, WorkContext(priority=Priority.STANDARD)).result(timeout_s=60)
 
     def seen(self, *, start: datetime = NOW - timedelta(days=7)) -> Observation:
         days = ObservationStore(store=self.bench.store).days(

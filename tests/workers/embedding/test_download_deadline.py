@@ -10,7 +10,7 @@ from shared.errors import FetchFailed
 from workers.embedding.download_deadline import DownloadDeadline
 from workers.futures import done, failed
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 
 
 def patience(left_s: float = 1_000.0) -> DownloadDeadline:
@@ -21,8 +21,8 @@ def until_it_comes(reading: Future[str]) -> Callable[[Callable[[], object]], Fut
     return lambda _: reading
 
 
-def timers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "patience"]
+def timers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "patience"}
 
 
 def test_it_ends_by_itself_and_says_what_to_do():
@@ -87,10 +87,10 @@ def test_the_last_is_given_up_first_so_that_it_takes_no_place_left_free():
 
 
 def test_no_thread_is_left_when_the_call_has_ended():
-    call = patience()
+    call, others = patience(), timers()  # of earlier tests, which are just ending
     call.hold(until_it_comes(Future()))
     call.start()
-    (timer,) = timers()
+    (timer,) = timers() - others
 
     call.stop()
 
@@ -99,9 +99,8 @@ def test_no_thread_is_left_when_the_call_has_ended():
 
 
 def test_no_thread_is_begun_for_a_call_that_waits_for_nobody():
-    call = patience()
+    call, others = patience(), timers()
 
     call.start()
-    call.stop()
 
-    assert not timers()
+    assert timers() <= others

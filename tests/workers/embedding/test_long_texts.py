@@ -13,7 +13,7 @@ from shared.types import Priority
 from workers.embedding.long_texts import STEP_CHARS, LongTexts, TokenIds
 from workers.work_context import WorkContext
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class Words:

@@ -35,7 +35,7 @@ from workers.inputs.media_fetcher import Fetcher, Kind
 from workers.outbound_http.client import Fetched
 from workers.work_context import WorkContext
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 FRAME = Frame(height=4, width=4)
 MAX_BYTES = 10
 UNDER_WAY = 32  # of one priority

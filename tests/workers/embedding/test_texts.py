@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shared.errors import DeadlineExceeded, Unavailable
 from shared.types import Priority
+from tests.waiting import wait_until
 from workers.byte_cache import OVERHEAD_BYTES
 from workers.embedding.texts import Embedder
 from workers.embedding.window_stream import CHUNK_WINDOWS, WHOLE_WINDOWS
@@ -25,7 +26,7 @@ from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
 from workers.work_context import WorkContext
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class CountingEncoder(HashingEncoder):
@@ -216,8 +217,11 @@ def test_a_very_long_text_fails_with_its_windows_and_in_time() -> None:
 
         encoder.hold.clear()
         stopped = embedder.embed(tokens, WorkContext(priority=Priority.STANDARD))
-        threading.Timer(0.1, encoder.hold.set).start()
-        batcher.close()
+        closing = threading.Thread(target=batcher.close)
+        closing.start()
+        wait_until(lambda: not batcher.healthy())  # and not after the last window
+        encoder.hold.set()
+        closing.join(BOUND_S)
         with pytest.raises(Unavailable):
             stopped.result(BOUND_S)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from shared import tracing
 from shared.messages import Call, encode
 from shared.types import JobKind, Priority
+from tests.waiting import wait_until
 from tests.workers.conftest import Bench, Encoder, a_request
 from tests.workers.keeper.test_schedules import FIRST, Nightly
 from workers.handlers.sync_calls import SyncCalls
@@ -124,8 +124,7 @@ def test_a_forward_pass_of_two_calls_is_linked_to_the_second(
     contexts = [WorkContext(priority=Priority.STANDARD, span=span) for span in (None, *calls)]
     with Microbatcher(encoder, budget_tokens=64, name="tiny") as batcher:
         futures = [batcher.submit([[1]], contexts[0])]
-        while not batcher.stalled_s():  # the others wait for the end of this pass
-            time.sleep(0.001)
+        wait_until(batcher.stalled_s)  # the others wait for the end of this pass
         futures += [batcher.submit([[n]], each) for n, each in enumerate(contexts[1:], 2)]
         encoder.free.set()
         for future in futures:

@@ -14,7 +14,7 @@ from workers.inputs.media_fetcher import Fetcher, bounds_of
 from workers.outbound_http.client import Fetched, Outbound
 from workers.outbound_http.connection import HostResolver
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 class Gate:
@@ -55,7 +55,7 @@ def fetchers():
         loopback = HostResolver(lambda _name: [ipaddress.ip_address("127.0.0.1")])
         outbound = Outbound(networks=LOOPBACK, ports={server.port}, resolver=loopback)
         settings = replace(Settings(), max_image_bytes=5000, max_document_bytes=9000)
-        made.append(Fetcher(outbound, bounds_of(settings), **{"timeout_s": 5.0} | more))
+        made.append(Fetcher(outbound, bounds_of(settings), **{"timeout_s": 60.0} | more))
         return made[-1]
 
     yield make

@@ -36,7 +36,7 @@ class Post:
 
     def courier(self, **more: Any) -> WebhookDelivery:
         outbound = Outbound(networks=LOOPBACK, ports=self.ports)
-        options = {"schedule_s": SCHEDULE_S, "timeout_s": 5.0, "jitter": lambda: 0.0} | more
+        options = {"schedule_s": SCHEDULE_S, "timeout_s": 60.0, "jitter": lambda: 0.0} | more
         self.couriers.append(WebhookDelivery(self.records, outbound, **options))
         return self.couriers[-1]
 
@@ -64,7 +64,7 @@ class Post:
         """Begin what is due and wait for its end."""
         courier = courier or self.courier()
         courier.deliver_due()
-        assert courier.wait(timeout_s=20)
+        assert courier.wait(timeout_s=60)
 
     def found(self, delivery: Delivery) -> Delivery:
         return self.records.delivery("acme", delivery.webhook_id, delivery.id)[0]
@@ -251,7 +251,7 @@ def test_two_couriers_send_once(post: Post):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         post.look()
 
     assert sorted(m.id for m in receiver.messages) == sorted(each.id for each in deliveries)
@@ -326,7 +326,7 @@ def test_of_one_webhook_two_are_under_way_and_others_pass_it_by(post: Post):
         quick.wait_for(1)
         slow.wait_for(2)
         slow.holds.set()
-        assert courier.wait(timeout_s=20)
+        assert courier.wait(timeout_s=60)
         post.look(courier)
 
     assert slow.max_inside == 2
@@ -345,7 +345,7 @@ def test_a_message_sent_again_by_hand_while_it_is_tried_is_not_lost(post: Post):
             "acme", delivery.webhook_id, delivery.id, lambda each: each.again(now)
         )
         receiver.holds.set()
-        assert courier.wait(timeout_s=20)
+        assert courier.wait(timeout_s=60)
         post.now_s += 11
         post.look()
 

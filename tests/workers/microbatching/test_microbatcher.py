@@ -27,7 +27,7 @@ from workers.microbatching.scheduler import (
 from workers.models.port import Rows
 from workers.work_context import WorkContext
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 POISON = 666
 NOT_FINITE = 667
 

@@ -243,7 +243,7 @@ class TestDeadline:
             reason = refused(server, deadline_s=0.5)
 
         assert "took longer than 0.5 s" in reason
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     @pytest.mark.slow
     def test_a_slow_handshake_is_cut_off(self):
@@ -252,18 +252,18 @@ class TestDeadline:
             reason = refused(server, server.url().replace("http:", "https:"), deadline_s=0.5)
 
         assert "took longer" in reason or "TLS" in reason
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     @pytest.mark.slow
     def test_redirects_share_the_deadline(self):
         waits = threading.Event()
 
         def answer(connection, head):
-            waits.wait(0.3)
+            waits.wait(1.2)
             redirect("/again")(connection, head)
 
         with stranger(answer) as server:
-            assert "took longer than 0.5 s" in refused(server, deadline_s=0.5)
+            assert "took longer than 2 s" in refused(server, deadline_s=2)
         assert len(server.heads) == 2
 
     def test_a_resolver_that_hangs_is_not_waited_for(self):

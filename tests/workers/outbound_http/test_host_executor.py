@@ -5,7 +5,7 @@ from functools import partial
 
 from workers.outbound_http.host_executor import KeyedExecutor
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 class Inside:

@@ -20,7 +20,7 @@ from workers.scoring.scores import Scores, Targets
 from workers.scoring.zero_shot import ZeroShotEngine, ZeroShotScores
 from workers.work_context import WorkContext
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 CONTEXT = WorkContext(priority=Priority.STANDARD)
 TEXTS = ("a red rose", "green grass", "red")
 
