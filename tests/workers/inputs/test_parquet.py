@@ -66,6 +66,8 @@ def test_any_text_and_number_comes_back_from_any_row(
         ([2**64 - 1], pa.uint64(), [2**64 - 1]),
         ([1.5, None], pa.float64(), [1.5, None]),
         ([1.5], pa.float16(), [1.5]),
+        ([0.1, -2.5e-7, None], pa.float32(), [0.1, -2.5e-7, None]),
+        ([[0.1]], pa.list_(pa.float32()), [[0.1]]),
         ([True, None], pa.bool_(), [True, None]),
         ([None, None], pa.null(), [None, None]),
         (["a", None], pa.large_string(), ["a", None]),

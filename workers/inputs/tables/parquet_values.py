@@ -141,6 +141,8 @@ def _scalars(column: pa.Array) -> list[object]:
         column = column.cast(pa.string())
     elif pa.types.is_float16(kind):
         column = column.cast(pa.float32())
+    elif pa.types.is_float32(kind):  # a double of the same value is 0.10000000149011612 for 0.1
+        column = column.cast(pa.string()).cast(pa.float64())
     try:
         values: list[object] = column.to_pylist()
     except (ValueError, OverflowError):  # bytes that are not UTF-8 among them
