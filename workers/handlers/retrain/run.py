@@ -21,6 +21,7 @@ from shared.errors import (
     Conflict,
     NotFound,
     Unavailable,
+    WorkFailed,
 )
 from shared.ids import ClassifierRef
 from shared.jobs import Job
@@ -91,11 +92,14 @@ class RetrainHandler:
             NotFound: The classifier or its retraining was deleted.
             InvalidRequest: A source cannot be read, or more than a tenth of its rows is bad.
             Unavailable: Another run of the classifier has not ended, or a server is away.
+            WorkFailed: An earlier attempt has failed or was cancelled.
             CancelledError: The job was cancelled, or the lease lost.
         """
         store = RetrainingStore(store=self.classifiers.store)
         record, _ = store.load(job.account, body.classifier_id)
         run = run_of(store, job, body)
+        if run.status in {"failed", "cancelled"}:  # Redis was lost before the job had ended
+            raise WorkFailed(run.error or "the run was cancelled")
         if run.status in ENDED:
             return RetrainResult(classifier_id=run.classifier_id, run=run, usage=Usage())
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -135,20 +134,18 @@ def test_a_run_whose_alias_has_moved_ends_as_promoted(
     assert (delivery.event, delivery.job_id) == ("retraining.promoted", job.id)
 
 
-@pytest.mark.timed
 def test_a_run_whose_alias_has_moved_and_that_is_given_up_ends_as_promoted(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ):
     bench = nights.bench
     job = died(nights, monkeypatch, SnapshotStore, "save", burnt=True)
-    time.sleep(1.2)  # its lease ends
+    bench.ledger.let_pass(1.2)  # its lease ends
     bench.ledger.reclaim_expired(attempts=1)
 
     assert ended(bench, job).state is State.SUCCEEDED
     check_promoted(nights, job)
 
 
-@pytest.mark.timed
 def test_a_run_that_fails_in_an_attempt_after_its_promotion_ends_as_promoted(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ):
@@ -158,7 +155,7 @@ def test_a_run_that_fails_in_an_attempt_after_its_promotion_ends_as_promoted(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 
-    time.sleep(1.2)
+    bench.ledger.let_pass(1.2)
     bench.ledger.reclaim_expired(attempts=9)
     with monkeypatch.context() as patched:
         patched.setattr(RetrainingStore, "begin", broken)
@@ -220,7 +217,6 @@ def test_a_run_that_has_moved_nothing_ends_as_its_job_and_leaves_its_rows(
     assert (after.status, after.counts.read) == ("promoted", 60)
 
 
-@pytest.mark.timed
 def test_an_attempt_that_goes_on_without_its_lease_moves_nothing_any_more(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ):
@@ -229,12 +225,12 @@ def test_an_attempt_that_goes_on_without_its_lease_moves_nothing_any_more(
 
     def overtaken(*args: Any, **said: Any) -> Any:
         cancelled(bench, job)
-        time.sleep(1.2)
+        bench.ledger.let_pass(1.2)
         bench.ledger.reclaim_expired(attempts=9)
         assert ended(bench, job).state is State.CANCELLED
         return promote(*args, **said)
 
-    time.sleep(1.2)
+    bench.ledger.let_pass(1.2)
     bench.ledger.reclaim_expired(attempts=9)
     bench.leases.close()  # this process is paused: it renews no lease
     monkeypatch.setattr(conclude, "promote", overtaken)
@@ -266,3 +262,29 @@ def test_a_run_that_was_cancelled_before_it_began_says_so(nights: Nights):
     assert ended(nights.bench, job).state is State.CANCELLED
     run = nights.store.run(ME, nights.id, run_id_of(job.id))
     assert (run.status, run.job_id) == ("cancelled", job.id)
+
+
+def test_a_run_that_has_ended_without_a_result_gives_its_job_none_after_a_loss_of_redis(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+):
+    bench = nights.bench
+    job = died(nights, monkeypatch, conclude, "promote")
+    cancelled(bench, job)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bench.finaliser), "_written", killed)
+        with pytest.raises(Killed):
+            bench.parts.run(bench.claim(CONTROL))
+    bench.ledger.lose_everything()
+    adopt(bench.store, bench.ledger, FakeDoorbell(bench.rung.append), now=NOW)
+
+    bench.parts.run(bench.claim())
+
+    end = decode(Job, bench.store.get(object_keys.job(ME, job.id)).data)
+    run = nights.store.run(ME, nights.id, run_id_of(job.id))
+    assert end.error is not None
+    assert (end.state, end.error.detail) == (State.FAILED, "the run was cancelled")
+    assert (run.status, nights.record.aliases["champion"]) == ("cancelled", 2)
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise Killed
