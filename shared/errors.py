@@ -57,8 +57,9 @@ HTTP statuses.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,12 @@ class PigeonholeError(Exception):
         self.detail = detail
         self.fields = fields
         self.retry_after_s = retry_after_s
+
+    def worded(self, detail: str, fields: tuple[FieldError, ...]) -> Self:
+        """The same error in other words."""
+        made = copy.copy(self)
+        made.args, made.detail, made.fields = (detail,), detail, fields
+        return made
 
 
 class InvalidRequest(PigeonholeError):

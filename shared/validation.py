@@ -191,4 +191,4 @@ def within(place: str, error: PigeonholeError) -> PigeonholeError:
     fields = tuple(replace(each, field=f"{place}.{each.field}") for each in error.fields)
     named = bool(error.fields) and error.detail.startswith(error.fields[0].field)
     detail = f"{place}.{error.detail}" if named else error.detail
-    return type(error)(detail, fields=fields, retry_after_s=error.retry_after_s)
+    return error.worded(detail, fields)

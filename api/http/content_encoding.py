@@ -66,7 +66,8 @@ def checked(encoding: str | None, *, allowed: tuple[str, ...] = ()) -> str:
     Raises:
         ContentEncodingNotSupported: It is not `identity` and none of `allowed`.
     """
-    name = (encoding or "").strip().lower().removeprefix("x-") or "identity"
+    names = [name.strip().lower().removeprefix("x-") for name in (encoding or "").split(",")]
+    name = ", ".join(name for name in names if name not in ("", "identity")) or "identity"
     if name != "identity" and name not in allowed:
         can = f"supported are {' and '.join(allowed)}" if allowed else "send the bytes unencoded"
         refuse(

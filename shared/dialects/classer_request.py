@@ -202,7 +202,7 @@ def own_error(error: PigeonholeError, *, texts: bool = False) -> PigeonholeError
         fields.append(replace(each, field=own))
         if detail.startswith(each.field):
             detail = own + detail.removeprefix(each.field)
-    return type(error)(detail, fields=tuple(fields), retry_after_s=error.retry_after_s)
+    return error.worded(detail, tuple(fields))
 
 
 def _own_name(field: str, texts: bool) -> str:

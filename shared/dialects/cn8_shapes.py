@@ -98,7 +98,7 @@ def own_error(error: PigeonholeError, *, labels: str = "labels") -> PigeonholeEr
     detail = error.detail
     if detail.startswith(first):
         detail = fields[0].field + detail.removeprefix(first)
-    return type(error)(detail, fields=fields, retry_after_s=error.retry_after_s)
+    return error.worded(detail, fields)
 
 
 def _own_name(field: str, labels: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.test import TestResponse
 
+from api.app import OPERATIONS
 from api.http.content_encoding import checked, decoded
+from api.openapi.model import Operation
 from shared.errors import BodyTooLarge, ContentEncodingNotSupported, InvalidRequest
 from tests.api.conftest import World, make_world
 from tests.problems import assert_problem
@@ -32,7 +36,9 @@ def test_a_plain_body_is_left_as_it_is(encoding: str | None):
     assert decoded(BODY, encoding, max_bytes=1) == BODY
 
 
-@pytest.mark.parametrize("encoding", ["x-gzip", "GZIP", " gzip "])
+@pytest.mark.parametrize(
+    "encoding", ["x-gzip", "GZIP", " gzip ", "gzip, identity", "identity,gzip"]
+)
 def test_gzip_has_several_spellings(encoding: str):
     assert decoded(gzip.compress(BODY), encoding, max_bytes=100) == BODY
 
@@ -99,6 +105,26 @@ class TestCalls:
 
         assert answer.status_code == 415
         assert answer.headers["Accept-Encoding"] == supported
+
+    @pytest.mark.parametrize(
+        "operation",
+        [each for each in OPERATIONS if each.body is not None or each.uploads],
+        ids=lambda each: each.name,
+    )
+    def test_of_every_path_name_what_the_path_decodes(self, world: World, operation: Operation):
+        path = re.sub(r"\{\w+\}", "x", operation.path)
+
+        def sent(data: bytes, encoding: str) -> TestResponse:
+            headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+            return world.client().open(
+                path, method=operation.method.upper(), data=data, headers=headers
+            )
+
+        refused = sent(BODY, "br")
+        assert refused.status_code == 415
+        decodes = refused.headers["Accept-Encoding"] == "gzip, zstd"
+        for encoding, encode in ENCODE.items():
+            assert (sent(encode(b"{}"), encoding).status_code != 415) == decodes
 
     def test_that_lie_about_their_encoding_are_refused_for_that(self, world: World):
         answer = world.client().post(
