@@ -8,6 +8,7 @@ set when the adapter is constructed; a call that exceeds it raises `StoreUnavail
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -70,12 +71,10 @@ class ObjectStore(Protocol):
         """Write an object and return its new ETag. A stream is read to its end in bounded memory.
 
         Args:
-            name: Object name.
             data: Bytes, or a readable binary stream of any length.
             if_absent: Write only if no object has the name.
             if_match: Write only if the object's current ETag is this.
-            media_type: Content type of the object, if the store can keep one; derived from the
-                name (`shared.media_types`) if None.
+            media_type: Content type, if the store keeps one; None: by name (`shared.media_types`).
 
         Raises:
             PreconditionFailed: The condition does not hold. Of several racing writers with
@@ -163,9 +162,9 @@ class Buckets(Protocol):
 class Claim:
     """A task of a durable job, leased to the caller until `lease_s` after the last heartbeat.
 
-    `task` is ``part:<n>``, `PLAN` or `FINALISE`. `attempt` counts from 1, this claim
-    included. `failure` is the error of a failed job, for the task that finalises it; `note` is the
-    checkpoint of an earlier attempt of the task.
+    `task` is ``part:<n>``, `PLAN` or `FINALISE`. `attempt` counts from 1, this claim included.
+    `failure` is the error of a failed job, for the task that finalises it; `note` is the checkpoint
+    of an earlier attempt of the task.
     """
 
     job_id: str
@@ -220,11 +219,10 @@ class Ledger(Protocol):
     a consumer, and return whether a doorbell must be rung because there are too few consumers.
 
     A job of unknown size is planned: its `PLAN` task cuts parts, some at a time, and becomes ready
-    again when few of them are left (backpressure).
-
-    A job ends in one of two ways. The `complete` of the last part elects its caller to finalise the
-    job. Or the job is aborted (cancelled, failed, out of attempts): none of its tasks can be
-    claimed any more, and `finalise` becomes ready once none is leased.
+    again when few of them are left (backpressure). A job ends in one of two ways. The `complete` of
+    the last part elects its caller to finalise the job. Or the job is aborted (cancelled, failed,
+    out of attempts): none of its tasks can be claimed any more, and `finalise` becomes ready once
+    none is leased.
 
     Raises:
         BrokerUnavailable: From every method, if Redis does not respond in time.
@@ -345,7 +343,6 @@ class Ledger(Protocol):
 
     def requeue(self, claim: Claim, *, delay_s: float = 0.0, burn: bool = True) -> None:
         """Requeue a task, ready after `delay_s`; with `burn=False` the attempt does not count.
-
         Does nothing if the lease is lost.
         """
 
@@ -415,6 +412,9 @@ class Replies(Protocol):
 
     def send(self, answers: Sequence[tuple[str, bytes]], *, keep_s: float) -> None:
         """Deliver replies to their reply names, in one round trip."""
+
+    def expected(self) -> AbstractContextManager[str]:
+        """The reply name of a call, whose reply can be waited for within the block."""
 
     def wait(self, reply_to: str, *, timeout_s: float) -> bytes | None:
         """Wait for the reply and remove it; None if `timeout_s` has passed."""

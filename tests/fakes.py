@@ -6,11 +6,12 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
-from shared import media_types
+from shared import ids, media_types
 from shared.adapters.bucket_allowlist import BucketAllowlist, BucketLocation
 from shared.adapters.object_key_rules import check_name
 from shared.errors import (
@@ -185,6 +186,10 @@ class FakeReplies:
         with self._changed:
             self._answers.update(answers)
             self._changed.notify_all()
+
+    @contextmanager
+    def expected(self) -> Iterator[str]:
+        yield ids.token()
 
     def wait(self, reply_to: str, *, timeout_s: float) -> bytes | None:
         with self._changed:

@@ -124,21 +124,22 @@ class JobSubmission:
         self.balances.check(caller, request)
         self._check_warm(request, queue, caller=caller, timeout_s=timeout_s)
         self.quotas.admit(request, caller=caller, waits=True)
-        call = Call(
-            request_id=request_id,
-            reply_to=ids.token(),
-            deadline=self.clock() + timeout_s,
-            priority=priority,
-            account=caller.account,
-            traceparent=tracing.traceparent(),
-            sent_at=self.clock() if tracing.on() else None,
-            body=request,
-        )
-        if self.intake.ledger.enqueue_call(
-            queue, encode(call), bound=self.max_queued_calls, account=caller.account
-        ):
-            self.intake.doorbell.ring(queue)
-        answer = self.replies.wait(call.reply_to, timeout_s=until - time.monotonic())
+        with self.replies.expected() as reply_to:
+            call = Call(
+                request_id=request_id,
+                reply_to=reply_to,
+                deadline=self.clock() + timeout_s,
+                priority=priority,
+                account=caller.account,
+                traceparent=tracing.traceparent(),
+                sent_at=self.clock() if tracing.on() else None,
+                body=request,
+            )
+            if self.intake.ledger.enqueue_call(
+                queue, encode(call), bound=self.max_queued_calls, account=caller.account
+            ):
+                self.intake.doorbell.ring(queue)
+            answer = self.replies.wait(reply_to, timeout_s=until - time.monotonic())
         if answer is None:
             raise DeadlineExceeded(
                 f"no answer within {timeout_s:g} s; send fewer inputs, or send "
