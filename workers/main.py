@@ -269,6 +269,7 @@ def _run(settings: Settings) -> None:
                 records=classifiers.records,
                 catalogue=catalogue,
                 limits=limits,
+                text_fallback=settings.text_fallback,
             ),
             lessons=TrainRequestRows(
                 train=train,
@@ -277,6 +278,7 @@ def _run(settings: Settings) -> None:
                 limits=limits,
                 max_classifiers=settings.max_classifiers,
                 tier_of=tier_of,
+                text_fallback=settings.text_fallback,
             ),
         ),
         finaliser=Finaliser(

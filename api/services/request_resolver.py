@@ -11,13 +11,12 @@ from api.services.classifiers import ClassifierService
 from api.services.files import Files
 from api.services.worker_registry import WorkerRegistry
 from shared import ids, object_keys
-from shared.bad_items import each_item
 from shared.dialects.requested import UnresolvedRequest
 from shared.dialects.training import UnresolvedTrainRequest
 from shared.engine_resolution import Content, content_of, holds_both, with_engine
 from shared.errors import BrokerUnavailable, ModelNotFound, NotFound, Unavailable
 from shared.limits import Limits
-from shared.model_catalogue import Catalogue
+from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Buckets
 from shared.request_resolution import (
     check_read,
@@ -26,6 +25,7 @@ from shared.request_resolution import (
     resolved,
     train_request_of,
 )
+from shared.text_fallback import TextFallback
 from shared.types import ClassifyRequest, Example, ExampleFile, Item, Media, TrainRequest
 from shared.validation import refuse
 
@@ -69,11 +69,10 @@ class RequestResolver:
             limits=self.limits,
         )
         if request.errors == "per_item" and request.classifier is None:
-            request = self._images_aside(request, named=job_request.model)
+            request = self.fallback.images_aside(request, named=job_request.model)
         content = content or content_of(request)
         if job_request.classifier is None and content == "texts":
-            model = self.text_model(request.model)
-            request = request if model is None else request.model_copy(update={"model": model})
+            request = self.fallback.for_texts(request)
         request = with_engine(
             request,
             catalogue=self.catalogue,
@@ -96,48 +95,29 @@ class RequestResolver:
                 return request.model_copy(update={"pages_model": pages.name})
         return request
 
-    def _images_aside(self, request: ClassifyRequest, *, named: str | None) -> ClassifyRequest:
-        """The request without its images, by the default model, where no worker holds a model that
-        reads images: the texts are answered all the same.
+    @property
+    def fallback(self) -> TextFallback:
+        """The rule for texts under image models that no worker holds."""
+        return TextFallback(
+            catalogue=self.catalogue,
+            allowed=self.text_fallback,
+            offered=self._offered,
+            absence=self._absence,
+        )
 
-        A model that the request names by its own name is not replaced.
-        """
-        entry = self.catalogue.find(request.model)
-        by_name = named == entry.name or (named is not None and not self.text_fallback)
-        if by_name or not any(item.images for item in request.items):
-            return request
+    def _offered(self, model: ModelEntry) -> bool:
         try:
-            self.members.device_for(entry)
-        except ModelNotFound as exc:
-            message = exc.fields[0].message
-        except (BrokerUnavailable, Unavailable):
-            return request  # it may come up
-        else:
-            return request
-
-        def readable(index: int, item: Item) -> Item:
-            if item.images:
-                refuse(f"input[{index}].image", message, ModelNotFound)
-            return item
-
-        without = each_item(request, readable)
-        return without.model_copy(update={"model": self.catalogue.default_name})
-
-    def text_model(self, name: str) -> str | None:
-        """The default model, where texts are sent under an alias of an image model that no worker
-        holds and the operator allows that; else None.
-
-        Raises:
-            ModelNotFound: There is no model of the name.
-        """
-        entry = self.catalogue.find(name)
-        if not self.text_fallback or not entry.reads_images or name == entry.name:
-            return None
-        try:
-            offered = self.members.offers(entry)
+            return self.members.offers(model)
         except BrokerUnavailable:
-            offered = True  # for all we know
-        return None if offered else self.catalogue.default_name
+            return True  # for all we know
+
+    def _absence(self, model: ModelEntry) -> str | None:
+        with suppress(BrokerUnavailable, Unavailable):  # it may come up
+            try:
+                self.members.device_for(model)
+            except ModelNotFound as exc:
+                return exc.fields[0].message
+        return None
 
     def for_images(self, request: UnresolvedRequest) -> UnresolvedRequest:
         """What is asked of images that are not seen yet: by a model that reads them.
@@ -183,7 +163,7 @@ class RequestResolver:
         self.classifiers.check_new(account, fields.create)
         if fields.model is None or any(example.item.media for example in request.examples):
             return request
-        model = self.text_model(fields.model)
+        model = self.fallback.model_of_texts(fields.model)
         return request if model is None else request.model_copy(update={"model": model})
 
     def stored_examples(self, file: ExampleFile, *, account: str) -> ExampleFile:

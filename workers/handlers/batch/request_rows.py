@@ -20,8 +20,9 @@ from shared.errors import PigeonholeError
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.messages import encode
-from shared.model_catalogue import Catalogue
+from shared.model_catalogue import Catalogue, ModelEntry
 from shared.request_resolution import resolved
+from shared.text_fallback import TextFallback
 from shared.types import (
     ClassifyRequest,
     ClassifyResult,
@@ -63,6 +64,7 @@ class Requests:
     records: ClassifierStore
     catalogue: Catalogue
     limits: Limits
+    text_fallback: bool = True
 
     def work(
         self,
@@ -142,6 +144,8 @@ class Requests:
             catalogue=self.catalogue,
             limits=self.limits,
         )
+        if parsed.classifier is None:
+            request = self._with_fallback(request, named=parsed.model)
         request = with_engine(
             request,
             catalogue=self.catalogue,
@@ -151,6 +155,22 @@ class Requests:
         request = self.limits.check(request)
         model = self.catalogue.find(request.model).name
         return request.model_copy(update={"model": model})
+
+    def _with_fallback(self, request: ClassifyRequest, *, named: str | None) -> ClassifyRequest:
+        """As a call has it, from what this worker holds."""
+
+        def held(model: ModelEntry) -> bool:
+            return self.classify.holds([model])
+
+        fallback = TextFallback(
+            catalogue=self.catalogue,
+            allowed=self.text_fallback,
+            offered=held,
+            absence=lambda model: None if held(model) else not_held(model.name).fields[0].message,
+        )
+        if request.errors == "per_item":
+            request = fallback.images_aside(request, named=named)
+        return fallback.for_texts(request) if content_of(request) == "texts" else request
 
     def _begun(
         self, job: Job, group: list[RowRequest]

@@ -20,6 +20,7 @@ from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
 from shared.request_resolution import train_request_of
+from shared.text_fallback import TextFallback
 from shared.tiers import NO_LIMITS, Tier
 from shared.training_results import TrainResult
 from shared.types import TrainRequest
@@ -40,6 +41,7 @@ class TrainRequestRows:
     limits: Limits
     max_classifiers: int
     tier_of: Callable[[str], Tier] = lambda _: NO_LIMITS
+    text_fallback: bool = True
 
     def work(self, job: Job, body: BatchRequest, rows: Sequence[PartRow], hold: Lease) -> Lines:
         """The lines of requests, in order; one that is refused is an error line.
@@ -89,8 +91,9 @@ class TrainRequestRows:
         Raises:
             PigeonholeError: What is wrong with it.
         """
-        return train_request_of(
-            dialect.parse(row.body()),
+        parsed = dialect.parse(row.body())
+        request = train_request_of(
+            parsed,
             account=learner.account,
             records=self.records,
             catalogue=self.catalogue,
@@ -98,6 +101,18 @@ class TrainRequestRows:
             new_id=ids.classifier_id_of(learner.id),
             accepted_at=learner.created_at.timestamp(),
         )
+        if parsed.create is None or parsed.model is None:
+            return request
+        if any(example.item.media for example in parsed.examples):
+            return request
+        model = TextFallback(
+            catalogue=self.catalogue,
+            allowed=self.text_fallback,
+            offered=lambda entry: entry.name in self.train.models,
+        ).model_of_texts(parsed.model)
+        if model is None:
+            return request
+        return request.model_copy(update={"model": self.catalogue.find(model).name})
 
     def _made(self, account: str, classifier_id: str) -> bool:
         """Whether an earlier attempt has made the classifier of the line."""
