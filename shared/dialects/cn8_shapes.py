@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from shared.dialects import problem
 from shared.dialects.problem import Problem
 from shared.dialects.protocol import FailedCall, Rendered
-from shared.errors import PigeonholeError
+from shared.errors import IdempotencyKeyReused, PigeonholeError
 from shared.schema_base import Schema
 from shared.types import ClassifyRequest, ClassifyResult
 from shared.validation import translated
@@ -74,8 +74,12 @@ def render(request: ClassifyRequest, result: ClassifyResult, *, score: str) -> R
 
 
 def render_error(error: PigeonholeError, call: FailedCall, *, labels: str = "labels") -> Rendered:
-    """The error in the form of this API: a request that is wrong is 400."""
-    if call.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+    """The error in the form of this API: a request that is wrong is 400.
+
+    An `Idempotency-Key` that is used for another request is 422, as on every other path.
+    """
+    wrong = call.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    if wrong and not isinstance(error, IdempotencyKeyReused):
         call = replace(call, status=HTTPStatus.BAD_REQUEST)
     rendered = problem.render_error(own_error(error, labels=labels), call)
     fault = {"code": error.code, "message": rendered.body.detail}

@@ -169,6 +169,16 @@ class TestErrors:
     def test_of_a_body_that_is_no_object(self, client: FlaskClient, data: bytes):
         assert_refused(client.post(CLASSIFY, data=data), 400, "VALIDATION_ERROR", None)
 
+    def test_of_an_idempotency_key_of_another_request(self, client: FlaskClient):
+        headers = {"Idempotency-Key": "order-4711"}
+        first = client.post(CLASSIFY, json={"text": TEXT, "labels": LABELS}, headers=headers)
+        assert first.status_code == 200
+
+        other = client.post(CLASSIFY, json={"text": "b", "labels": LABELS}, headers=headers)
+
+        assert_refused(other, 422, "VALIDATION_ERROR", None)
+        assert other.get_json()["errors"][0]["field"] == "Idempotency-Key"
+
     def test_of_a_path_that_does_not_exist(self, client: FlaskClient):
         for path in ("/v1/proxy/text-clasify", f"{CLASSIFY}/"):
             assert_refused(client.post(path, json={}), 404, "RESOURCE_NOT_FOUND", None)
