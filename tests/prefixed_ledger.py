@@ -14,7 +14,7 @@ from shared.adapters.redis.ledger import RedisLedger, Script
 from tests.servers import HOST, free_port, shared_redis_url
 
 _DATABASE = 1  # fixtures empty the first one
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 60.0
 _TIME_MS = "time[1] * 1000 + math.floor(time[2] / 1000)"
 _prefixes = (f"test{number}:" for number in itertools.count())
 

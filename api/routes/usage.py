@@ -21,7 +21,6 @@ from api.schemas.usage import (
     render_csv,
     render_report,
 )
-from shared import service_clock
 from shared.usage import hour_of
 from shared.validation import refuse
 
@@ -62,12 +61,12 @@ OPERATIONS = (
 
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
-    statements = services.statements
+    statements, clock = services.statements, services.submit.clock
     routes = Blueprint("usage", __name__)
 
     @routes.get("/v1/usage")
     def usage() -> Response:
-        first, last = _hours()
+        first, last = _hours(clock())
         group_by: GroupBy = one_of("group_by", _GROUPS) or "day"  # type: ignore[assignment]
         rows = statements.rows(middleware.caller().account, first=first, last=last)
         if request.accept_mimetypes.best_match(["application/json", _CSV]) == _CSV:
@@ -84,14 +83,13 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def _hours() -> tuple[str, str]:
+def _hours(now_s: float) -> tuple[str, str]:
     """The first and the last hour of the report.
 
     Raises:
         InvalidRequest: One is no time, they are in the wrong order, or too far apart.
     """
-    now = datetime.fromtimestamp(service_clock.now(), UTC)
-    last = _parsed("to", end=True) or now
+    last = _parsed("to", end=True) or datetime.fromtimestamp(now_s, UTC)
     first = _parsed("from", end=False) or last - timedelta(days=_DEFAULT_DAYS)
     if first > last:
         refuse("from", "must not be after 'to'")

@@ -21,11 +21,17 @@ TIERS = Tiers(
 )
 BODY = {"input": ["one two", "three"], "labels": ["x", "y"]}  # 5 tokens
 TOKENS = 5
+NOW_S = 1_800_000_000.0  # the end of an hour splits no report
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world(clock=lambda: NOW_S)
 
 
 @pytest.fixture
 def metered() -> World:
-    return make_world(tiers=TIERS)
+    return make_world(tiers=TIERS, clock=lambda: NOW_S)
 
 
 @pytest.fixture

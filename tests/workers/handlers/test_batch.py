@@ -310,12 +310,17 @@ def test_a_finaliser_that_comes_to_when_all_is_over_changes_nothing(bench: Bench
 def test_a_part_run_twice_at_once_is_counted_once(bench: Bench):
     job = a_batch(bench, jsonl(*({"id": n, "text": "red" if n % 3 else ""} for n in range(30))))
     bench.parts.run(bench.claim(CONTROL))
-    claim = bench.claim(QUEUE)
-    threads = [threading.Thread(target=bench.parts.run, args=(claim,)) for _ in range(4)]
+    claims = []
+    for _ in range(3):  # of workers that do not know yet that they have lost the part
+        claims.append(bench.claim(QUEUE, lease_s=0.01))
+        bench.ledger.let_pass(0.02)
+        bench.ledger.reclaim_expired(attempts=9)
+    claims.append(bench.claim(QUEUE))
+    threads = [threading.Thread(target=bench.parts.run, args=(claim,)) for claim in claims]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     run_all(bench)
 
     done = ended(bench, job)
