@@ -1,5 +1,5 @@
 """The kinds of jobs: one table. A new kind is a row here, a class of request, a handler in
-`workers.main`, and a renderer in `api.schemas.result` where its result has a class of its own.
+`workers.wiring`, and a renderer in `api.schemas.result` where its result has a class of its own.
 """
 
 from __future__ import annotations

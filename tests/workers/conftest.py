@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 
 from shared import ids
-from shared.classify_cache import ClassifyCache
 from shared.job_intake import JobIntake
 from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
+from shared.settings import Settings
 from shared.statements import Statements
-from shared.types import ClassifyRequest, Item, JobKind, Question
+from shared.tiers import NO_LIMITS
+from shared.types import ClassifyRequest, Item, Question
 from tests.fake_media import ColourEncoder, FakeMedia
 from tests.fakes import (
     FakeBuckets,
@@ -30,35 +31,26 @@ from tests.fakes import (
     UnusedRateLimiter,
 )
 from tests.prefixed_ledger import PrefixedLedger
-from workers.balance_check import BalanceCheck
-from workers.classifier_cache import ClassifierCache
-from workers.embedding.items import ItemEmbedder
 from workers.embedding.loaded_model import LoadedModel
 from workers.embedding.texts import Embedder, ImageBatcherModel, ImageEmbedder
-from workers.handlers.batch.assemble_output import OutputAssembler
-from workers.handlers.batch.cut_parts import BatchPlanner
-from workers.handlers.batch.dry_run import DryRun
 from workers.handlers.batch.input_reader import Reader
-from workers.handlers.batch.plain_rows import PlainRows
-from workers.handlers.batch.request_rows import Requests
-from workers.handlers.batch.run_part import PartRunner
-from workers.handlers.batch.train_request_rows import TrainRequestRows
-from workers.handlers.classify import ClassifyHandler
-from workers.handlers.evaluate import EvaluateHandler
-from workers.handlers.example_files import ExampleFiles
-from workers.handlers.finalise import Finaliser
-from workers.handlers.retrain.run import RetrainHandler
 from workers.handlers.retrain.unfinished import UnfinishedRuns
-from workers.handlers.task_runner import TaskRunner
-from workers.handlers.train import TrainHandler
 from workers.inputs.tables.row import TableLimits
-from workers.leases import Leases
 from workers.microbatching.microbatcher import Microbatcher
 from workers.models.hashing import HashingEncoder
 from workers.models.port import Rows
+from workers.wiring import Ports, handlers_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUEUE = "cpu.standard.tiny"
+SETTINGS = Settings(
+    max_input_tokens=50,
+    max_classifiers=5,
+    versions_kept=3,
+    max_attempts=2,
+    lease_s=1.0,
+    cache_ttl_s=60.0,
+)
 CATALOGUE = Catalogue(
     [
         ModelEntry(name="tiny", engine="hashing"),
@@ -108,6 +100,9 @@ class Bench:
     media: FakeMedia = field(default_factory=FakeMedia)
     cache: FakeResultCache = field(default_factory=FakeResultCache)
     reads_images: bool = True
+    settings: Settings = SETTINGS
+    catalogue: Catalogue = CATALOGUE
+    ring: Callable[[str], None] | None = None  # None: `rung` has the names
     stopping: threading.Event = field(default_factory=threading.Event)
     rung: list[str] = field(default_factory=list)
 
@@ -124,115 +119,37 @@ class Bench:
             if self.reads_images
             else None,
         )
-        self.models, self.limits = {"tiny": model}, Limits(max_input_tokens=50)
-        self.classifiers = ClassifierCache(self.store, versions_kept=3)
-        self.viewer = ItemEmbedder(limits=self.limits, media=self.media)
-        cache = ClassifyCache(self.cache, self.store, ttl_s=lambda _: 60.0)
-        self.classify = ClassifyHandler(
-            self.models, self.limits, self.classifiers, self.viewer, cache=cache
-        )
-        self.example_files = ExampleFiles(
-            store=self.store,
-            buckets=self.buckets,
-            catalogue=CATALOGUE,
-            limits=self.limits,
-            bounds=TableLimits(),
-        )
-        self.train = TrainHandler(
-            models=self.models,
-            limits=self.limits,
-            classifiers=self.classifiers,
-            viewer=self.viewer,
-            example_files=self.example_files,
-        )
-        self.evaluate = EvaluateHandler(
-            models=self.models,
-            limits=self.limits,
-            classifiers=self.classifiers,
-            viewer=self.viewer,
-            store=self.store,
-            example_files=self.example_files,
-        )
-        self.retrain = RetrainHandler(
-            models=self.models,
-            limits=self.limits,
-            classifiers=self.classifiers,
-            viewer=self.viewer,
-            example_files=self.example_files,
-            buckets=self.buckets,
-        )
-        self.unfinished = UnfinishedRuns(classifiers=self.classifiers)
-        self.leases = Leases(self.ledger, lease_s=1.0)
+        self.models, self.limits = {"tiny": model}, Limits.of(self.settings)
         self.reader = Reader(store=self.store, buckets=self.buckets, bounds=TableLimits())
         self.running = FakeRunningUsage()
         self.statements = Statements(store=self.store)
-        self.balance = BalanceCheck(self.statements, self.running)
-        self.finaliser = Finaliser(
-            ledger=self.ledger,
-            store=self.store,
-            assembler=OutputAssembler(store=self.store, buckets=self.buckets, reader=self.reader),
-            balance=self.balance,
-            rates=UnusedRateLimiter(),
-            conclude={
-                JobKind.TRAIN: self.train.conclude,
-                JobKind.REBUILD: self.train.conclude,
-                JobKind.RELABEL: self.train.conclude,
-                JobKind.IMPORT: self.train.conclude,
-                JobKind.RETRAIN: self.unfinished.conclude,
-            },
-            lease_s=1.0,
-        )
-        self.part_runner = PartRunner(
-            store=self.store,
-            ledger=self.ledger,
-            documents=PlainRows(classify=self.classify, store=self.store),
-            requests=Requests(
-                classify=self.classify,
-                records=self.classifiers.records,
-                catalogue=CATALOGUE,
-                limits=self.limits,
-            ),
-            lessons=TrainRequestRows(
-                train=self.train,
-                records=self.classifiers.records,
-                catalogue=CATALOGUE,
-                limits=self.limits,
-                max_classifiers=5,
-            ),
-        )
-        self.parts = TaskRunner(
-            ledger=self.ledger,
-            store=self.store,
-            work={
-                JobKind.CLASSIFY: self.classify.run,
-                JobKind.TRAIN: self.train.train,
-                JobKind.REBUILD: self.train.rebuild,
-                JobKind.RELABEL: self.train.relabel,
-                JobKind.IMPORT: self.train.load,
-                JobKind.EVALUATE: self.evaluate.run,
-                JobKind.RETRAIN: self.retrain.run,
-                JobKind.DRY_RUN: DryRun(
-                    reader=self.reader, models=self.models, limits=self.limits, ledger=self.ledger
-                ).run,
-            },
-            planner=BatchPlanner(
-                store=self.store,
+        self.handlers = handlers_of(
+            Ports(
                 ledger=self.ledger,
-                doorbell=FakeDoorbell(self.rung.append),
-                reader=self.reader,
-                limits=self.limits,
-                balance=self.balance,
-                models=self.models,
+                store=self.store,
+                buckets=self.buckets,
+                replies=self.replies,
+                doorbell=FakeDoorbell(self.ring or self.rung.append),
+                results=self.cache,
+                running=self.running,
+                rates=UnusedRateLimiter(),
             ),
-            part_runner=self.part_runner,
-            finaliser=self.finaliser,
-            leases=self.leases,
-            doorbell=FakeDoorbell(self.rung.append),
-            balance=self.balance,
+            self.settings,
+            models=self.models,
+            catalogue=self.catalogue,
+            media=self.media,
+            reader=self.reader,
+            tier_of=lambda _: NO_LIMITS,
             stopping=self.stopping,
-            max_attempts=2,
-            lease_s=1.0,
         )
+        self.classifiers, self.viewer = self.handlers.classifiers, self.handlers.viewer
+        self.example_files = self.handlers.example_files
+        self.classify, self.train = self.handlers.classify, self.handlers.train
+        self.evaluate, self.retrain = self.handlers.evaluate, self.handlers.retrain
+        self.unfinished = UnfinishedRuns(classifiers=self.classifiers)
+        self.leases, self.parts = self.handlers.leases, self.handlers.tasks
+        self.part_runner, self.finaliser = self.parts.part_runner, self.parts.finaliser
+        self.balance = self.parts.balance
 
     def submit(
         self,
@@ -269,6 +186,7 @@ class Bench:
 
     def close(self) -> None:
         self.encoder.free.set()
+        self.handlers.calls.close(timeout_s=10)
         self.leases.close()
         self.batcher.close()
         self.image_batcher.close()

@@ -23,8 +23,8 @@ from tests.workers.handlers.test_batch import a_batch, ended, run_all
 from tests.workers.inputs import table_bombs
 from workers.handlers.batch.input_reader import Reader
 from workers.inputs.tables.row import Row
-from workers.main import reader_of, tables_of
 from workers.sandbox.readers import FileReaders
+from workers.wiring import reader_of, tables_of
 
 MAX_MB = 60.0
 EXPANDS = "decompresses to more than 200 times its size"
