@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
+
+import numpy as np
+
+from workers.classifier_file import TrainedClassifier, dumps
+from workers.core.learner import Learner
+from workers.core.zero_shot import CosineCalibration
+from workers.models.hashing import HashingEncoder
+
+
+@cache
+def classifier_file(
+    labels: tuple[str, ...] = ("p", "q"), *, examples: int = 1, model: str = "tiny"
+) -> bytes:
+    """A file of a classifier of the hashing model, which has learnt the name of each label."""
+    encoder = HashingEncoder()
+    x = encoder.encode(encoder.tokenise(labels))  # (L, D)
+    learner = Learner.start(list(labels), x, CosineCalibration(temperature=0.1))
+    for _ in range(examples):
+        learner, _ = learner.learn(x, np.arange(len(labels)))
+    counts = (examples,) * len(labels)
+    return dumps(
+        TrainedClassifier(model=model, revision=encoder.revision, counts=counts, learner=learner)
+    )
 
 
 def weights_file(*, arrays: bytes = b"\0" * 64, **said: Any) -> bytes:
-    """A file of a classifier; `said` changes what it says of itself, None leaves it out."""
+    """A file with the header of a classifier, and other arrays.
+
+    `said` changes what the header says; None leaves it out.
+    """
     own = {
         "schema": 1,
         "model": "tiny",

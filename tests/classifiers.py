@@ -1,4 +1,4 @@
-"""Puts classifiers on a store as trainers leave them there, for tests; nobody reads the weights."""
+"""Puts classifiers on a store as trainers leave them there, for tests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from shared.training_results import (
     TrainingWarning,
     VersionReport,
 )
-from shared.types import Access
-from tests.classifier_files import weights_file
+from shared.types import Access, Example, Item
+from tests.classifier_files import classifier_file
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROGRESSIVE = ProgressiveEvaluation(
@@ -26,6 +26,7 @@ PROGRESSIVE = ProgressiveEvaluation(
     trust={"prior": 0.25, "examples": 0.75},
     label_strength=0.5,
 )
+SAMPLES = 4  # that each version has learnt
 REMARK = TrainingWarning(kind="few_examples", labels=("x",), value=2.0)
 
 
@@ -37,7 +38,7 @@ def a_version(number: int, *, labels: int = 2, model: str = "tiny") -> Version:
         model=model,
         made_by="train",
         created_at=BEGAN + timedelta(hours=number),
-        samples=number * 4,
+        samples=number * SAMPLES,
         label_count=labels,
         accuracy=0.75,
         learnt=((1, number),),
@@ -71,7 +72,7 @@ def a_record(
 
 def weights_of(number: int, labels: tuple[str, ...] = ("x", "y")) -> bytes:
     """The file of a version; no two are the same."""
-    return weights_file(labels=labels, arrays=bytes([number] * 64))
+    return classifier_file(labels, examples=number)
 
 
 def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
@@ -89,6 +90,8 @@ def put_classifier(store: ObjectStore, **said: Any) -> Classifier:
         store.put(object_keys.report(*place), encode(report))
         if record.keep_examples:
             name = object_keys.examples_of(record.account, record.id, version.number)
-            store.put(name, b"{}\n")
+            labels = [record.labels[place % len(record.labels)] for place in range(SAMPLES)]
+            rows = [Example(item=Item(text=label), label=label) for label in labels]
+            store.put(name, "".join(f"{row.model_dump_json()}\n" for row in rows).encode())
     assert ClassifierStore(store=store).create(record)
     return record

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from shared import service_clock
 from shared.classify_cache import ClassifyCache
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue
@@ -102,6 +103,7 @@ def handlers_of(
     tier_of: Callable[[str], Tier],
     stopping: threading.Event,
     observations: ObservationCounter | None = None,
+    clock: Callable[[], float] = service_clock.now,
 ) -> Handlers:
     """Assemble the handlers of a worker.
 
@@ -115,10 +117,11 @@ def handlers_of(
         tier_of: the tier of an account.
         stopping: is set when the process is told to end.
         observations: counts what classifiers answer.
+        clock: seconds since 1970, for deadlines of calls and states of jobs.
     """
     ledger, store = ports.ledger, ports.store
     limits = Limits.of(settings)
-    classifiers = ClassifierCache(store, versions_kept=settings.versions_kept)
+    classifiers = ClassifierCache(store, versions_kept=settings.versions_kept, clock=clock)
     viewer = ItemEmbedder(limits=limits, media=media)
     cache = ClassifyCache(
         ports.results,
@@ -158,7 +161,7 @@ def handlers_of(
         buckets=ports.buckets,
     )
     dry_run = DryRun(reader=reader, models=models, limits=limits, ledger=ledger)
-    balance = BalanceCheck(Statements(store=store), ports.running)
+    balance = BalanceCheck(Statements(store=store, clock=clock), ports.running, clock=clock)
     leases = Leases(ledger, lease_s=settings.lease_s)
     tasks = TaskRunner(
         ledger=ledger,
@@ -206,7 +209,9 @@ def handlers_of(
         finaliser=Finaliser(
             ledger=ledger,
             store=store,
-            assembler=OutputAssembler(store=store, buckets=ports.buckets, reader=reader),
+            assembler=OutputAssembler(
+                store=store, buckets=ports.buckets, reader=reader, clock=clock
+            ),
             balance=balance,
             rates=ports.rates,
             conclude={
@@ -217,6 +222,7 @@ def handlers_of(
                 JobKind.RETRAIN: UnfinishedRuns(classifiers=classifiers).conclude,
             },
             lease_s=settings.lease_s,
+            clock=clock,
         ),
         leases=leases,
         doorbell=ports.doorbell,
@@ -224,13 +230,16 @@ def handlers_of(
         stopping=stopping,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
+        clock=clock,
     )
 
     def warmup_ms(body: ClassifyRequest, began: float) -> int:
         encoders = [models[name].idle for name in body.models if name in models]
         return max((each.waited_ms(began) for each in encoders if each), default=0)
 
-    calls = SyncCalls({JobKind.CLASSIFY: classify.begin}, ports.replies, warmup_ms=warmup_ms)
+    calls = SyncCalls(
+        {JobKind.CLASSIFY: classify.begin}, ports.replies, warmup_ms=warmup_ms, clock=clock
+    )
     return Handlers(
         classifiers=classifiers,
         viewer=viewer,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,8 @@ from shared.rate_limits import RateLimiter
 from shared.settings import Settings
 from shared.statements import Statements
 from shared.tiers import Tiers
+from tests import bench_worker
+from tests.bench_worker import BenchWorker
 from tests.fakes import (
     FakeBuckets,
     FakeDoorbell,
@@ -48,9 +51,7 @@ from tests.fakes import (
     UnusedRateLimiter,
 )
 from tests.prefixed_ledger import PrefixedLedger
-from tests.tiny_worker import TinyWorker
-from workers.handlers.example_files import ExampleFiles
-from workers.inputs.tables.row import TableLimits
+from tests.workers.conftest import Bench
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
 CATALOGUE = Catalogue(
@@ -75,7 +76,7 @@ class World:
     store: FakeStore
     buckets: FakeBuckets
     ledger: PrefixedLedger
-    worker: TinyWorker
+    worker: BenchWorker
     cache: FakeResultCache
     app: Flask
 
@@ -117,14 +118,21 @@ def make_world(
     store, ledger, replies = FakeStore(), ledger or PrefixedLedger(), FakeReplies()
     cache = FakeResultCache(clock)
     buckets = FakeBuckets()
-    example_files = ExampleFiles(
+    make_bench = partial(
+        Bench,
         store=store,
         buckets=buckets,
+        ledger=ledger,
+        replies=replies,
+        cache=cache,
+        settings=settings,
         catalogue=catalogue,
-        limits=Limits.of(settings),
-        bounds=TableLimits(),
+        clock=clock,
+        rates=limiter or UnusedRateLimiter(),
     )
-    worker = TinyWorker(ledger, replies, store, example_files)
+    worker = BenchWorker(make_bench)
+    ledger.report("worker", "tiny", bench_worker.report(), ttl_s=3600)
+    ledger.report("keeper", "tiny", b"{}", ttl_s=3600)
     doorbell = FakeDoorbell(worker.drain)
     members = WorkerRegistry(ledger, fresh_s=0.0)
     key_uses = KeyUses(store, clock=clock)
@@ -202,6 +210,12 @@ def _compile_when_called(self: Rule, append_unknown: bool = True) -> Callable[..
 
 
 Rule._compile_builder = _compile_when_called  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _close_workers() -> Iterator[None]:
+    yield
+    bench_worker.close_all()
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ def ask(client: FlaskClient, file: str, path: str = "?dry_run=true", **more: Any
 
 
 def kept(world: World) -> list[str]:
-    """All that is on the store but files, keys and their uses."""
-    apart = ("files/", "keys/", "key_index/", "idempotency/")
+    """All that is on the store but files, keys and their uses, and charges."""
+    apart = ("charges/", "files/", "keys/", "key_index/", "idempotency/")
     return [name for name in world.store.objects if not name.startswith(apart)]
 
 
@@ -40,10 +40,17 @@ def test_counts_bad_rows_of_a_batch_that_can_run(client: FlaskClient, file: str)
         "request_counts": {"total": 3, "valid": 2, "invalid": 1},
         "errors": {
             "object": "list",
-            "data": [{"code": "missing_field", "message": "is wrong", "param": "text", "line": 2}],
+            "data": [
+                {
+                    "code": "missing_column",
+                    "message": "is missing; there are: 'id'",
+                    "param": "text",
+                    "line": 2,
+                }
+            ],
         },
-        "usage_estimate": {"tokens": 7, "exact": True, "sampled_rows": 3},
-        "estimated_seconds": 1.5,
+        "usage_estimate": {"tokens": 4, "exact": True, "sampled_rows": 3},
+        "estimated_seconds": None,
     }
 
 
@@ -57,7 +64,7 @@ def test_of_a_file_that_cannot_be_read_is_a_report_too(client: FlaskClient):
     found = ask(client, send_file(client, b"")).get_json()
 
     assert (found["valid"], found["format"]) == (False, None)
-    assert found["errors"]["data"][0]["message"] == "file: holds no rows"
+    assert found["errors"]["data"][0]["message"] == "file: holds no rows; send one row at least"
 
 
 def test_leaves_nothing_behind(client: FlaskClient, world: World, file: str):  # noqa: F811

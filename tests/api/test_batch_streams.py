@@ -20,7 +20,7 @@ from api.services.batches import Batches
 from api.services.files import Files
 from shared import ids, object_keys
 from shared.batches import PartReport
-from shared.errors import StoreUnavailable
+from shared.errors import WorkFailed
 from shared.jobs import Progress
 from shared.messages import encode
 from tests.api.conftest import World
@@ -235,10 +235,14 @@ class TestOutput:
         assert (answer.status_code, answer.data) == (200, b"")
 
     def test_is_the_file_once_the_batch_has_ended(self, client: FlaskClient, start: Callable):
-        answer = client.get(f"/v1/batches/{start()}/output")
+        batch = start()
+        file = client.get(f"/v1/batches/{batch}").get_json()["output_file_id"]
 
-        assert answer.data == ROWS
-        assert answer.content_length == len(ROWS)
+        answer = client.get(f"/v1/batches/{batch}/output")
+
+        assert [json.loads(line)["id"] for line in answer.data.splitlines()] == ["1", "2"]
+        assert answer.data == client.get(f"/v1/files/{file}/content").data
+        assert answer.content_length == len(answer.data)
         assert "_output.jsonl" in answer.headers["Content-Disposition"]
 
     def test_is_cut_short_rather_than_incomplete_where_parts_go(
@@ -258,6 +262,6 @@ class TestOutput:
     def test_of_a_batch_without_any_is_not_found(
         self, client: FlaskClient, world: World, start: Callable
     ):
-        world.worker.error = StoreUnavailable("away")
+        world.worker.error = WorkFailed("given up")
 
         assert_openai_error(client.get(f"/v1/batches/{start()}/output"), 404)

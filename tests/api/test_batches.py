@@ -379,10 +379,15 @@ class TestOne:
         assert batch["completed_at"] is not None
         assert batch["in_progress_at"] is not None
         assert batch["errors"]["data"] == [
-            {"code": "missing_field", "message": "is wrong", "param": "text", "line": 2}
+            {
+                "code": "missing_column",
+                "message": "is missing; there are: 'id'",
+                "param": "text",
+                "line": 2,
+            }
         ]
         assert batch["summary"] == {
-            "most_frequent_error": "missing_field",
+            "most_frequent_error": "missing_column",
             "count": 1,
             "retryable": 0,
         }
@@ -427,7 +432,7 @@ class TestOne:
         assert batch["errors"]["data"] == [
             {
                 "code": "validation_error",
-                "message": "file: holds no rows",
+                "message": "file: holds no rows; send one row at least",
                 "param": None,
                 "line": None,
             }
@@ -513,7 +518,7 @@ class TestGoingOn:
         world.ledger.add_parts(claim, first=0, parts=10, last=True, low=0, cost=10)
         world.ledger.complete(claim, lease_s=9)
         claims = self.claims(world, 2)
-        world.ledger.let_pass(1)
+        world.ledger.let_pass(1.0)  # in which they classify ten rows each
         for claim in claims:
             world.ledger.complete(claim, lease_s=9, completed=9, failed=1)
 

@@ -16,14 +16,15 @@ from werkzeug.test import TestResponse
 from api.http.concurrency import RESERVED_THREADS
 from shared import object_keys
 from shared.dialects.training import TrainAnswer
-from shared.errors import ModelNotFound, StoreUnavailable
+from shared.errors import ModelNotFound, NotFound
 from tests.api.conftest import World
-from tests.classifier_files import safetensors, weights_file
+from tests.classifier_files import classifier_file, safetensors, weights_file
 from tests.classifiers import put_classifier, weights_of
 from tests.problems import assert_problem
 
 IMPORT = "/v1/classifiers/import"
-FILE: dict[str, Any] = {"data": weights_file()}
+FILE: dict[str, Any] = {"data": classifier_file()}
+MANY = tuple(f"label{number}" for number in range(200))  # of a file of some 100 KB
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def send(client: FlaskClient) -> Callable[..., TestResponse]:
     ) -> TestResponse:
         return client.post(
             IMPORT,
-            data=weights_file() if data is None else data,
+            data=classifier_file() if data is None else data,
             query_string=query,
             headers=headers,
             content_type="application/octet-stream",
@@ -172,28 +173,18 @@ class TestImport:
         assert made["keep_examples"] is True
         assert made["metrics"] is None
 
-    def test_hands_the_bytes_to_the_worker_beside_its_job(
-        self, world: World, send: Callable, monkeypatch: pytest.MonkeyPatch
-    ):
-        seen: dict[str, Any] = {}
-        run = world.worker.trainer.run
+    def test_hands_the_bytes_to_the_worker_beside_its_job(self, world: World, send: Callable):
+        world.worker.asleep = True
+        data = classifier_file(MANY)
 
-        def look(job: Any, body: Any) -> Any:
-            seen.update(place=body.upload, job=job.id, data=world.store.get(body.upload).data)
-            return run(job, body)
+        job = send(data, headers={"Prefer": "respond-async"}).get_json()
 
-        monkeypatch.setattr(world.worker.trainer, "run", look)
-        data = weights_file(arrays=bytes(200_000))
-
-        assert send(data).status_code == 200
-
-        assert seen["data"] == data
-        assert seen["place"] == object_keys.upload("acme", seen["job"])
+        assert world.store.get(object_keys.upload("acme", job["id"])).data == data
 
     @pytest.mark.parametrize("model", ["tiny", "toy"])
     def test_may_say_which_model_the_file_must_be_of(self, send: Callable, model: str):
         assert send(model=model).status_code == 200
-        assert send(weights_file(model="toy"), model=model).status_code == 200
+        assert send(classifier_file(model="toy"), model=model).status_code == 200
 
     def test_of_another_model_is_refused(self, world: World, send: Callable):
         answer = send(model="absent")
@@ -310,7 +301,7 @@ class TestImport:
     def test_in_chunks_is_whole(self, client: FlaskClient):
         answer = client.post(
             IMPORT,
-            input_stream=io.BytesIO(weights_file(arrays=bytes(100_000))),
+            input_stream=io.BytesIO(classifier_file(MANY)),
             headers={"Transfer-Encoding": "chunked"},
             environ_overrides={"wsgi.input_terminated": True},
         )
@@ -344,22 +335,22 @@ class TestImport:
                 IMPORT, data=data, query_string=query, headers={"Idempotency-Key": "k"}
             )
 
-        first = send(weights_file(), name="spam")
-        again = send(weights_file(), name="spam")
+        first = send(classifier_file(), name="spam")
+        again = send(classifier_file(), name="spam")
 
         assert first.status_code == 200
         assert first.get_json() == again.get_json()
         assert again.headers["Idempotent-Replayed"] == "true"
         assert len(uploads(world)) <= 1
         assert len(client.get("/v1/classifiers").get_json()) == 1
-        for other in (send(weights_file(), name="ham"), send(weights_file(arrays=b"\1" * 64))):
+        for other in (send(classifier_file(), name="ham"), send(classifier_file(examples=2))):
             assert_problem(other, 422, "VALIDATION_ERROR", field="Idempotency-Key")
         assert len(uploads(world)) <= 1
 
     @pytest.mark.parametrize("fields_first", [True, False])
     def test_may_be_a_form(self, client: FlaskClient, world: World, fields_first: bool):
         fields = {"name": "spam", "keep_examples": "true", "description": ""}
-        file = {"file": (io.BytesIO(weights_file(arrays=bytes(200_000))), "x.safetensors")}
+        file = {"file": (io.BytesIO(classifier_file(MANY)), "x.safetensors")}
         form = {**fields, **file} if fields_first else {**file, **fields}
 
         answer = client.post(f"{IMPORT}?access=public", data=form)
@@ -367,15 +358,14 @@ class TestImport:
         assert answer.status_code == 200, answer.get_json()
         made = client.get("/v1/classifiers/spam").get_json()
         assert (made["access"], made["keep_examples"]) == ("public", True)
-        (place,) = uploads(world)
-        assert world.store.get(place).data == weights_file(arrays=bytes(200_000))
+        assert client.get("/v1/classifiers/spam/export").data == classifier_file(MANY)
 
     def test_as_a_form_is_the_same_call(self, client: FlaskClient):
-        form = {"name": "spam", "file": (io.BytesIO(weights_file()), "x")}
+        form = {"name": "spam", "file": (io.BytesIO(classifier_file()), "x")}
 
         first = client.post(IMPORT, data=form, headers={"Idempotency-Key": "k"})
         again = client.post(
-            f"{IMPORT}?name=spam", data=weights_file(), headers={"Idempotency-Key": "k"}
+            f"{IMPORT}?name=spam", data=classifier_file(), headers={"Idempotency-Key": "k"}
         )
 
         assert first.get_json() == again.get_json()
@@ -423,9 +413,9 @@ class TestImport:
         assert uploads(world) == []
 
     def test_whose_job_fails_says_why(self, world: World, send: Callable):
-        world.worker.error = StoreUnavailable("the store is away")
+        world.worker.error = NotFound("the upload has gone")
 
-        assert_problem(send(), 503, "SERVICE_UNAVAILABLE")
+        assert_problem(send(), 404, "RESOURCE_NOT_FOUND", says="the upload has gone")
 
     def test_waits_only_where_a_slot_is_free(self, make: Callable[..., World]):
         world = make(api_threads=RESERVED_THREADS + 1, request_timeout_s=60.0)

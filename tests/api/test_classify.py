@@ -209,7 +209,6 @@ class TestWithAClassifier:
     ):
         record, version = world.services.classifiers.own("acme", "tickets")
         report = object_keys.report("acme", record.id, version.file)
-        world.worker.trainer.labels = lambda weights: ("team1", "team2")
         world.store.delete(report)
 
         plain = post(classifier_id="tickets", labels=None, threshold={"default": 0.5})

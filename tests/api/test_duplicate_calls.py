@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from api.services.duplicate_calls import GRACE_S
 from tests.api.conftest import EXAMPLES, World, make_world
-from tests.classifier_files import weights_file
+from tests.classifier_files import classifier_file
 from tests.classifiers import put_classifier
 
 CSV = b"text,label\na,x\nb,y\n"
@@ -130,7 +130,7 @@ def test_two_equal_calls_at_once_are_one_job(world: World):
         ),
         lambda client: client.post(
             "/v1/classifiers/import",
-            data=weights_file(),
+            data=classifier_file(),
             content_type="application/octet-stream",
             headers=NO_WAIT,
         ),

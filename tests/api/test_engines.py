@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from shared.member_reports import WorkerReport
 from shared.messages import encode, queues_of
 from shared.model_catalogue import Catalogue, ModelEntry
 from tests.api.conftest import CATALOGUE, EXAMPLES, World, make_world
+from tests.fake_pairs import FixedPairs
 from tests.problems import assert_problem
+from workers.embedding.loaded_model import LoadedModel
+from workers.embedding.pairs import PairScorer
+from workers.microbatching.microbatcher import Microbatcher
 
 BODY: dict[str, Any] = {"input": ["a", "b"], "labels": ["x", "y"]}
 NLI = ModelEntry(name="nli", aliases=("acme/nli",), engine="cross_encoder")
@@ -19,13 +24,16 @@ WITH_NLI = Catalogue([*CATALOGUE.entries.values(), NLI], default="tiny")
 
 
 @pytest.fixture
-def world() -> World:
-    """A world with a second worker, which holds an NLI model."""
-    made = make_world(catalogue=WITH_NLI)
+def world() -> Iterator[World]:
+    """A world whose worker also holds an NLI model."""
+    made, encoder = make_world(catalogue=WITH_NLI), FixedPairs()
     models = ("tiny", "nli")
     report = WorkerReport(device="cpu", queues=queues_of("cpu", models), models=models)
     made.ledger.report("worker", "second", encode(report), ttl_s=60)
-    return made
+    with Microbatcher(encoder, budget_tokens=4096, name="nli") as batcher:
+        model = LoadedModel(entry=NLI, pairs=PairScorer(encoder, batcher))
+        made.worker.bench.models["nli"] = model
+        yield made
 
 
 @pytest.fixture

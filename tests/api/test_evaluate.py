@@ -1,4 +1,4 @@
-"""POST /v1/classifiers/{classifier_id}/evaluate, with a worker that judges everything alike."""
+"""POST /v1/classifiers/{classifier_id}/evaluate, on the hashing model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.schemas.evaluation import EvaluateAnswer
+from shared import object_keys
 from shared.errors import NotFound
+from shared.evaluation_results import EvaluateResult
+from shared.messages import decode
 from tests.api.conftest import World
 from tests.classifiers import put_classifier
 from tests.problems import assert_problem
 
-EXAMPLES = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}, {"text": "c"}]
+EXAMPLES = [{"text": "x", "label": "x"}, {"text": "y", "label": "y"}, {"text": "c"}]
 
 
 @pytest.fixture
@@ -37,30 +40,35 @@ def test_the_answer_says_how_good_it_is(client: FlaskClient, judge: Callable, wo
     assert answer.status_code == 200, said
     EvaluateAnswer.model_validate(said)
     job_id = said["job_id"]
+    stored = world.store.get(object_keys.result("acme", job_id)).data
+    result = decode(EvaluateResult, stored)
+    unsure = result.worth_labelling[0]
     assert said == {
-        "classifier_id": next(iter(world.worker.trainer.records.all("acme"))).id,
+        "classifier_id": result.classifier_id,
         "version": 2,
         "num_samples": 2,
         "usage": {"total_tokens": 3},
-        "accuracy": 0.5,
-        "macro_f1": 0.4,
-        "micro_f1": 0.5,
-        "expected_calibration_error": 0.1,
+        "accuracy": 1.0,
+        "macro_f1": 1.0,
+        "micro_f1": 1.0,
+        "expected_calibration_error": result.calibration_error,
         "labels": [
             {
-                "label": label,
-                "precision": 0.5,
-                "recall": 0.5,
-                "f1": 0.5,
+                "label": each.label,
+                "precision": 1.0,
+                "recall": 1.0,
+                "f1": 1.0,
                 "support": 1,
-                "threshold": 0.5,
+                "threshold": each.threshold,
             }
-            for label in ("x", "y")
+            for each in result.labels
         ],
-        "confusion_matrix": {"labels": ["x", "y"], "counts": [[1, 1], [1, 1]]},
-        "reliability": [{"upper": 1.0, "confidence": 0.6, "accuracy": 0.5, "count": 2}],
-        "most_worth_labelling": [{"index": 0, "prediction": "x", "score": 0.5, "margin": 0.01}],
-        "thresholds": {"x": 0.5, "y": 0.5},
+        "confusion_matrix": {"labels": ["x", "y"], "counts": [[1, 0], [0, 1]]},
+        "reliability": [each.model_dump() for each in result.reliability],
+        "most_worth_labelling": [
+            {"index": 2, "prediction": "x", "score": unsure.score, "margin": unsure.margin}
+        ],
+        "thresholds": {each.label: each.threshold for each in result.labels},
         "plots": {
             plot: {kind: f"/v1/jobs/{job_id}/plots/{plot}.{kind}" for kind in kinds}
             for plot, kinds in said["plots"].items()

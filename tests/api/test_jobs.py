@@ -214,12 +214,13 @@ class TestPlots:
         [("confusion_matrix.png", "image/png"), ("confusion_matrix.svg", "image/svg+xml")],
     )
     def test_are_served_as_what_they_are(
-        self, client: FlaskClient, evaluated: str, file: str, media_type: str
+        self, client: FlaskClient, world: World, evaluated: str, file: str, media_type: str
     ):
         answer = client.get(f"/v1/jobs/{evaluated}/plots/{file}")
 
         assert answer.mimetype == media_type
-        assert answer.get_data() == file.encode()
+        plot = world.store.get(object_keys.plot("acme", evaluated, file)).data
+        assert answer.get_data() == plot
 
     @pytest.mark.parametrize("file", ["reliability.svg", "other.png", "x" * 300, "%2e%2e%2fx"])
     def test_others_are_not_found(

@@ -17,7 +17,6 @@ from shared import ids
 from shared.dialects.training import TrainAnswer
 from shared.errors import Conflict, TokenLimitExceeded, WorkFailed
 from shared.messages import queue_for
-from shared.training_results import TrainingWarning
 from shared.types import NewClassifier
 from tests.api.conftest import EXAMPLES, World, make_world
 from tests.problems import assert_problem
@@ -69,8 +68,7 @@ class TestCreating:
         assert answer["usage"] == {"total_tokens": 9 * 5}
         assert answer["version"] == 1
         assert answer["labels"] == ["team1", "team2"]
-        assert answer["metrics"]["learning_curve"][1] == {"examples": 1, "accuracy": 0.5}
-        assert answer["remarks"] == []
+        assert answer["metrics"]["learning_curve"][1] == {"examples": 1, "accuracy": 0.0}
         assert ids.is_job_id(answer["job_id"])
 
     def test_the_vendor_s_defaults_are_taken_but_for_access(self, train: Train, world: World):
@@ -102,14 +100,12 @@ class TestCreating:
 
         assert answer.status_code == 200
 
-    def test_remarks_say_what_to_do(self, train: Train, world: World):
-        world.worker.trainer.remarks = (
-            TrainingWarning(kind="few_examples", labels=("team1",), value=1.0),
-        )
+    def test_remarks_say_what_to_do(self, train: Train):
+        more = [{"text": f"the printer is broken {n} times", "label": "team1"} for n in range(2)]
 
-        (remark,) = train().get_json()["remarks"]
+        (remark,) = train(input=[*EXAMPLES, *more]).get_json()["remarks"]
 
-        assert remark["message"] == "Label 'team1' has only 1 example: send more of it."
+        assert remark["message"] == "Label 'team2' has only 1 example: send more of it."
 
     @pytest.mark.parametrize(
         ("changes", "status", "code", "field"),

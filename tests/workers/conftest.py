@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared import ids
+from shared import ids, service_clock
 from shared.job_intake import JobIntake
 from shared.job_kinds import Body
 from shared.jobs import Job
 from shared.limits import Limits
 from shared.model_catalogue import Catalogue, ModelEntry
 from shared.ports import Claim
+from shared.rate_limits import RateLimiter
 from shared.settings import Settings
 from shared.statements import Statements
 from shared.tiers import NO_LIMITS
@@ -100,8 +101,10 @@ class Bench:
     media: FakeMedia = field(default_factory=FakeMedia)
     cache: FakeResultCache = field(default_factory=FakeResultCache)
     reads_images: bool = True
+    rates: RateLimiter = field(default_factory=UnusedRateLimiter)
     settings: Settings = SETTINGS
     catalogue: Catalogue = CATALOGUE
+    clock: Callable[[], float] = service_clock.now
     ring: Callable[[str], None] | None = None  # None: `rung` has the names
     stopping: threading.Event = field(default_factory=threading.Event)
     rung: list[str] = field(default_factory=list)
@@ -132,7 +135,7 @@ class Bench:
                 doorbell=FakeDoorbell(self.ring or self.rung.append),
                 results=self.cache,
                 running=self.running,
-                rates=UnusedRateLimiter(),
+                rates=self.rates,
             ),
             self.settings,
             models=self.models,
@@ -141,6 +144,7 @@ class Bench:
             reader=self.reader,
             tier_of=lambda _: NO_LIMITS,
             stopping=self.stopping,
+            clock=self.clock,
         )
         self.classifiers, self.viewer = self.handlers.classifiers, self.handlers.viewer
         self.example_files = self.handlers.example_files
