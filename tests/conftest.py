@@ -79,6 +79,15 @@ def ledger() -> PrefixedLedger:
     return PrefixedLedger()
 
 
+@pytest.fixture
+def exporter() -> Iterator[Any]:
+    """The spans of a test, in memory."""
+    from tests.spans import exporting  # only tests of traces need OpenTelemetry
+
+    with exporting() as spans:
+        yield spans
+
+
 class _ByFile(LoadScopeScheduling):
     """A file's tests share a service or a model: one process has them all (`--dist loadfile`).
 

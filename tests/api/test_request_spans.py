@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from flask import Flask, Response, stream_with_context
 from flask.testing import FlaskClient
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,8 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from api.http import request_spans
 from shared import tracing
-
-PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+from tests.spans import PARENT
 
 
 def client_of_app() -> FlaskClient:
@@ -34,14 +30,6 @@ def client_of_app() -> FlaskClient:
         return Response(stream_with_context(iter(["a", "b"])))
 
     return app.test_client()
-
-
-@pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    made = InMemorySpanExporter()
-    tracing.export_to(made, process="test")
-    yield made
-    tracing.stop()
 
 
 def only(exporter: InMemorySpanExporter) -> ReadableSpan:

@@ -5,37 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from shared import tracing
 from shared.errors import ConfigurationError
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
-
-
-@pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    made = InMemorySpanExporter()
-    tracing.export_to(made, process="test")
-    yield made
-    tracing.stop()
-
-
-def trace_of(span: ReadableSpan) -> str:
-    assert span.context is not None
-    return f"{span.context.trace_id:032x}"
-
-
-def ended(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
-    """The spans by name, once they have been handed over."""
-    tracing.stop()
-    return {span.name: span for span in exporter.get_finished_spans()}
+from tests.spans import PARENT, TRACE, ended, trace_of
 
 
 class TestOff:

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from shared import tracing
 from shared.messages import Call, encode
 from shared.types import JobKind, Priority
+from tests.spans import PARENT, TRACE, ended, trace_of
 from tests.waiting import wait_until
 from tests.workers.conftest import Bench, Encoder, a_request
 from tests.workers.keeper.test_schedules import FIRST, Nightly
 from workers.handlers.sync_calls import SyncCalls
 from workers.microbatching.microbatcher import Microbatcher
 from workers.work_context import WorkContext
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
-
-
-@pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    made = InMemorySpanExporter()
-    tracing.export_to(made, process="test")
-    yield made
-    tracing.stop()
-
-
-def ended(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
-    tracing.stop()
-    return {span.name: span for span in exporter.get_finished_spans()}
-
-
-def trace_of(span: ReadableSpan) -> str:
-    assert span.context is not None
-    return f"{span.context.trace_id:032x}"
 
 
 def call_once(bench: Bench, now: float, **fields: object) -> None:
