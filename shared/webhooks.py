@@ -264,6 +264,8 @@ def announcement(
             "error_file_id": files.error_file,
             "output_url": files.output_url,
             "error_url": files.error_url,
+            "created_at": int(job.created_at.timestamp()),
+            "metadata": job.metadata or None,
         }
     error = job.error and {
         "code": job.error.code,

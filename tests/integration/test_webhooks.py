@@ -110,6 +110,7 @@ def test_the_end_of_a_batch_is_told_as_one(town: Town):
         "endpoint": "/v1/classify",
         "completion_window": "24h",
         "classify": {"labels": LABELS},
+        "metadata": {"team": "a"},
     }
     made = town.stack.call("POST", "/v1/batches", body)
     assert made.status == 200, made.body
@@ -130,6 +131,8 @@ def test_the_end_of_a_batch_is_told_as_one(town: Town):
         "error_file_id": None,
         "output_url": None,
         "error_url": None,
+        "created_at": ended["created_at"],
+        "metadata": {"team": "a"},
     }
 
 

@@ -165,7 +165,7 @@ class TestAnnouncement:
         ],
     )
     def test_a_batch_is_its_id_status_counts_and_files(self, files: BatchResult | None):
-        job = succeeded(JobKind.BATCH)
+        job = succeeded(JobKind.BATCH).model_copy(update={"metadata": {"team": "a"}})
         found = files or BatchResult()
 
         assert announcement(job, files) == (
@@ -179,6 +179,8 @@ class TestAnnouncement:
                 "error_file_id": found.error_file,
                 "output_url": found.output_url,
                 "error_url": found.error_url,
+                "created_at": int(job.created_at.timestamp()),
+                "metadata": {"team": "a"},
             },
         )
 
