@@ -63,6 +63,8 @@ def put_three(bench: Bench) -> None:
         f"{PLACE}c.parquet": parquet([{"id": "5", "text": ""}, {"id": "6", "text": "green"}]),
         f"{PLACE}_SUCCESS": b"",
         f"{PLACE}folder/": b"",
+        f"{PLACE}_delta_log/0.json": b'{"commitInfo": {}}\n',
+        f"{PLACE}b/.rows.jsonl.gz.crc": b"crc",
         "s3://inbox/rows2/x.csv": b"id,text\n7,not ours\n",
     }
 
@@ -226,6 +228,7 @@ def test_an_object_that_changes_while_the_batch_runs_fails_it(
         ({}, f"{PLACE}x", "does not exist"),
         ({f"{PLACE}x": b""}, PLACE, "holds no rows"),
         ({f"{PLACE}x": b"id,text\n"}, PLACE, "holds no rows"),
+        ({f"{PLACE}_x": b"id,text\n1,red\n"}, PLACE, "begin with _ or ., are not read"),
         ({f"{PLACE}x/y": b"%PDF-1.7\x00\x01"}, PLACE, "x/y: file: is a PDF document"),
         ({f"{PLACE}x": b"id,words\n1,red\n"}, PLACE, "x: text_column: the table has no column"),
         ({}, "s3://inbox/rows2/", "PIGEONHOLE_S3_INPUTS"),

@@ -39,6 +39,7 @@ from workers.inputs.tables.file_format import DeclaredFormat, Format
 from workers.inputs.tables.header import RequestedColumns
 from workers.inputs.tables.reader import ArrowBatches, ParquetRows, read_batches, read_rows
 from workers.inputs.tables.row import Row, RowFault, TableLimits, unreadable
+from workers.inputs.tables.table_objects import table_objects
 
 _ROW_BYTES = 64  # what a row costs whatever is in it
 _MEDIA_BYTES = 2 * 1024  # what an image or document costs at least: a part has 32 of them
@@ -191,15 +192,16 @@ class Reader:
         if not url.endswith("/"):
             found = [self.buckets.find(url)]
         else:
-            found = list(islice(self.buckets.list(url), _MAX_OBJECTS + 1))
+            found = list(islice(table_objects(self.buckets, url), _MAX_OBJECTS + 1))
             if not found:
-                refuse("input_url", "holds no objects")
+                any_there = next(iter(self.buckets.list(url)), None) is not None
+                unread = "rows: empty objects, and names that begin with _ or ., are not read"
+                refuse("input_url", f"holds no {unread if any_there else 'objects'}")
             if len(found) > _MAX_OBJECTS:
                 message = f"holds more than {_MAX_OBJECTS} objects, the most that are read"
                 refuse("input_url", f"{message}: name a longer prefix")
         for each in found:
-            if each.bytes:  # such as the `_SUCCESS` that some writers leave
-                yield Input(url=each.url, etag=each.etag)
+            yield Input(url=each.url, etag=each.etag)
 
     def _rows_of(
         self, file: OpenFile, each: Input, body: BatchRequest, skip: int

@@ -25,6 +25,7 @@ from workers.classifier_file import TrainedClassifier
 from workers.core.holdout import content_digest, is_held_out, key_digest, row_digest
 from workers.handlers.example_files import ExampleFiles
 from workers.handlers.retrain.snapshot import NewRow, RejectedRow, Snapshot
+from workers.inputs.tables.table_objects import table_objects
 
 MAX_ROWS = 100_000  # of a run: sources beyond are read by the next one
 MAX_BAD_SHARE = 0.1
@@ -107,7 +108,7 @@ class Collector:
     def _objects(self, url: str) -> Iterator[tuple[str, str]]:
         """URLs and ETags of the objects of a source."""
         if url.endswith("/"):
-            yield from ((each.url, each.etag) for each in self.buckets.list(url) if each.bytes)
+            yield from ((each.url, each.etag) for each in table_objects(self.buckets, url))
         else:
             found = self.buckets.find(url)
             yield found.url, found.etag
