@@ -113,7 +113,7 @@ class BatchBody(Schema):
         None,
         description="For CSV output: `escape` puts a `'` before each text that begins with `=`, "
         "`+`, `-`, `@`, a tab or a carriage return, because a spreadsheet would run it "
-        "as a formula. `keep` (default) leaves texts unchanged.",
+        "as a formula; negative numbers stay. `keep` (default) leaves texts unchanged.",
     )
     csv_delimiter: str | None = Field(
         None, description="Delimiter of a CSV output: one character, or `tab`; default `,`."

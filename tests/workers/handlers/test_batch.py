@@ -389,7 +389,9 @@ def grouped(bench: Bench, kind: str) -> bytes:
 @pytest.mark.parametrize("escape", [True, False])
 def test_texts_in_a_csv_are_no_formulas_if_that_is_asked(bench: Bench, escape: bool):
     texts = ["=1+1", "+red", "-red", "@red", "\tred", "\rred", "red-green"]
-    rows = [{"id": n, "=text": text, "n": -1.5} for n, text in enumerate(texts)]
+    rows = [
+        {"id": n, "=text": text, "n": -1.5, "amount": "-1.234,56"} for n, text in enumerate(texts)
+    ]
     job = a_batch(
         bench,
         jsonl(*rows),
@@ -404,7 +406,7 @@ def test_texts_in_a_csv_are_no_formulas_if_that_is_asked(bench: Bench, escape: b
     mark = "'" if escape else ""
     assert head[:3] == ["id", f"{mark}=text", "n"]
     assert [row[1] for row in found] == [*(mark + text for text in texts[:-1]), texts[-1]]
-    assert {row[2] for row in found} == {"-1.5"}
+    assert {(row[2], row[3]) for row in found} == {("-1.5", "-1.234,56")}
 
 
 def test_labels_that_mean_the_same_are_a_warning_of_the_batch(bench: Bench):

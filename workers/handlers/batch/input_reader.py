@@ -68,7 +68,10 @@ class OpenFile:
     def describe(self) -> str:
         """What was found, in words for the user."""
         fields = "; ".join(dict.fromkeys(each.describe() for each in self.found))
-        return f"{len(self.objects)} objects: {fields}" if self.several else fields
+        if not self.several:
+            return fields
+        count = len(self.objects)
+        return f"{count} object{'' if count == 1 else 's'}: {fields}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from workers.inputs.tables.writers import write_rows
 
 # Columns that a table gets for each question, as far as they were asked for.
 _FOUND = ("prediction", "score", "predictions", "margin", "uncertain", "fit")
-_PARQUET = re.compile(r"(\d+ objects: )?Parquet(, \w+)?")  # what a plan says, and no other format
+_PARQUET = re.compile(r"(\d+ objects?: )?Parquet(, \w+)?")  # what a plan says, and no other format
 _decode = msgspec.json.Decoder().decode
 
 

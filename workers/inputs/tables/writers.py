@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -24,6 +25,7 @@ from workers.inputs.tables.row import unreadable
 
 PIECE_BYTES = 64 * 1024
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # as OWASP lists them for CSV injection
+_NEGATIVE = re.compile(r"-[0-9]+([.,'\u00a0\u202f\u2019 ][0-9]+)*%?", re.ASCII)  # by any locale
 
 _encode = msgspec.json.Encoder().encode
 
@@ -110,10 +112,14 @@ def _jsonl(rows: Iterable[Values]) -> Iterator[bytes]:
 def escaped(value: object) -> object:
     r"""Escape a text that a spreadsheet would read as a formula; other values are unchanged.
 
-    >>> [escaped(each) for each in ("=1+1", "\t=1", "a-b", "", -1.5)]
-    ["'=1+1", "'\t=1", 'a-b', '', -1.5]
+    A negative number is none, and the columns of a CSV are texts.
+
+    >>> [escaped(each) for each in ("=1+1", "\t=1", "a-b", "", -1.5, "-1.234,56", "-1+1")]
+    ["'=1+1", "'\t=1", 'a-b', '', -1.5, '-1.234,56', "'-1+1"]
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NEGATIVE.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def _with_comma(value: object) -> object:
