@@ -21,6 +21,7 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import Jobs
 from api.services.key_uses import KeyUses
 from api.services.quotas import Quotas
+from api.services.recent_results import RecentResults
 from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
 from shared import model_catalogue, service_clock, tiers, tracing
@@ -116,10 +117,12 @@ def _services(settings: Settings) -> Services:
     members = WorkerRegistry(ledger)
     entries = None
     if settings.cache_bytes:
-        entries = RedisResultCache.of(
-            settings.redis_url,
-            max_bytes=settings.cache_bytes,
-            max_connections=settings.api_threads,
+        entries = RecentResults(
+            RedisResultCache.of(
+                settings.redis_url,
+                max_bytes=settings.cache_bytes,
+                max_connections=settings.api_threads,
+            )
         )
     statements = Statements(store=store)
     key_uses = KeyUses(store)

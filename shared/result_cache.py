@@ -9,10 +9,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class CachedEntry:
-    """The bytes of a cached entry, and the time since it was written."""
+    """The bytes of a cached entry, the time since it was written, and until it expires."""
 
     data: bytes
     age_s: float
+    left_s: float
 
 
 class ResultCache(Protocol):

@@ -210,7 +210,7 @@ class FakeResultCache:
         now = self._clock()
         found = {key: self.entries[account, key] for key in keys if (account, key) in self.entries}
         return {
-            key: CachedEntry(data=data, age_s=now - written)
+            key: CachedEntry(data=data, age_s=now - written, left_s=expires - now)
             for key, (data, written, expires) in found.items()
             if now < expires
         }

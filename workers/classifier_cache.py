@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared import ids, object_keys, observation_keys, service_clock
+from shared.byte_cache import OVERHEAD_BYTES, ByteCache
 from shared.classifier_record import Classifier, MadeBy, Version, learnt_after, with_version
 from shared.classifier_store import ClassifierStore
 from shared.errors import Conflict, NotFound, ObjectMissing
@@ -27,7 +28,6 @@ from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
 from shared.training_results import VersionReport
 from shared.types import ClassifierVersion, NewClassifier
-from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.classifier_file import TrainedClassifier, dumps, loads
 from workers.core.classifier_scorer import ClassifierScorer
 from workers.futures import done

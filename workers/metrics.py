@@ -23,11 +23,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from shared import service_clock, telemetry
+from shared import byte_cache, service_clock, telemetry
 from shared.errors import ConfigurationError
 from shared.jobs import Job
 from shared.types import Usage
-from workers import byte_cache
 
 WebhookOutcome = Literal["delivered", "retried", "failed"]
 """The outcome of a delivery attempt: delivered, to be retried, or given up."""

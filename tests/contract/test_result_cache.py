@@ -9,6 +9,7 @@ import time
 import pytest
 import redis
 
+from api.services.recent_results import RecentResults
 from shared.adapters.redis.client import connect
 from shared.adapters.redis.result_cache import TIMEOUT_S, RedisResultCache
 from shared.errors import BrokerUnavailable
@@ -19,10 +20,12 @@ from tests.servers import HOST, free_port
 MIB = 2**20
 
 
-@pytest.fixture(params=["fake", pytest.param("redis", marks=pytest.mark.integration)])
+@pytest.fixture(params=["fake", "recent", pytest.param("redis", marks=pytest.mark.integration)])
 def cache(request: pytest.FixtureRequest) -> ResultCache:
     if request.param == "fake":
         return FakeResultCache()
+    if request.param == "recent":
+        return RecentResults(FakeResultCache())
     return RedisResultCache(request.getfixturevalue("redis_client"), max_bytes=MIB)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from shared.byte_cache import ByteCache
 from shared.types import ClassifierVersion, Priority, Question
 from tests.workers.conftest import Bench, a_request
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
-from workers.byte_cache import ByteCache
 from workers.classifier_cache import ClassifierCache
 from workers.embedding.labels import LabelSets
 from workers.embedding.texts import Embedder

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared import object_keys
+from shared.byte_cache import OVERHEAD_BYTES
 from shared.errors import NotFound
 from shared.ports import StoredObject
 from shared.types import ClassifierVersion
 from tests.fakes import FakeStore
 from tests.workers.conftest import Bench
 from tests.workers.handlers.test_train import ME, a_job, creation, hold
-from workers.byte_cache import OVERHEAD_BYTES
 from workers.classifier_cache import ClassifierCache
 
 

@@ -16,9 +16,9 @@ from itertools import chain
 
 import numpy as np
 
+from shared.byte_cache import OVERHEAD_BYTES, ByteCache
 from shared.limits import Limits
 from shared.types import ClassifyRequest, LabelsAlike, Question
-from workers.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.core import fit, prompts, prototypes, zero_shot
 from workers.core.data_warnings import similar_labels
 from workers.embedding.loaded_model import LoadedModel

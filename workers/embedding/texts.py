@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from workers.byte_cache import OVERHEAD_BYTES, ByteCache
+from shared.byte_cache import OVERHEAD_BYTES, ByteCache
 from workers.embedding.long_texts import SharedTokenizer
 from workers.embedding.window_stream import WHOLE_WINDOWS, means_of_windows
 from workers.embedding.windows import weighted_means, window_count, windows

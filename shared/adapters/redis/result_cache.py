@@ -42,7 +42,7 @@ class RedisResultCache:
         with broker_errors():
             found = self._get(keys=[self._prefix], args=[account, *keys])
         return {
-            key: CachedEntry(data=entry[1], age_s=entry[0] / 1000)
+            key: CachedEntry(data=entry[2], age_s=entry[0] / 1000, left_s=entry[1] / 1000)
             for key, entry in zip(keys, found, strict=True)
             if entry is not None
         }

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.byte_cache import OVERHEAD_BYTES
 from shared.errors import DeadlineExceeded, Unavailable
 from shared.types import Priority
 from tests.waiting import wait_until
-from workers.byte_cache import OVERHEAD_BYTES
 from workers.embedding.texts import Embedder
 from workers.embedding.window_stream import CHUNK_WINDOWS, WHOLE_WINDOWS
 from workers.embedding.windows import weighted_means, windows

@@ -11,6 +11,7 @@ import pytest
 from api.services.files import Files
 from shared import ids, object_keys
 from shared.batches import BatchRequest, StoredFile
+from shared.byte_cache import ByteCache
 from shared.classifier_store import ClassifierStore
 from shared.deletions import MARGIN_S
 from shared.errors import InvalidRequest, NotFound
@@ -33,7 +34,6 @@ from tests.workers.handlers.test_batch import (
     run_all,
 )
 from tests.workers.handlers.test_train import a_job, creation, hold, update
-from workers.byte_cache import ByteCache
 from workers.keeper.deferred_deletion import finish_deletions
 from workers.keeper.deletion_limit import DeletionLimit
 from workers.keeper.job_recovery import adopt

@@ -1,6 +1,6 @@
 """An LRU cache with a limit in bytes.
 
-Every cache of a worker that grows with its inputs is a `ByteCache`. The caller gives the size of an
+Every cache that grows with what requests bring is a `ByteCache`. The caller gives the size of an
 entry; `docs/explanation/memory.md` lists the limits of all caches.
 """
 
@@ -23,7 +23,7 @@ _V = TypeVar("_V")
 
 
 class ByteCache(Generic[_K, _V]):
-    """A thread-safe LRU cache; its name is that of its metric.
+    """A thread-safe LRU cache; its name is that of its metric, if it has one.
 
     >>> cache = ByteCache[str, int]("prompts", max_bytes=100)
     >>> for key, size in (("a", 40), ("b", 40), ("c", 40), ("too large", 101)):
@@ -34,7 +34,7 @@ class ByteCache(Generic[_K, _V]):
     80
     """
 
-    def __init__(self, name: CacheName, *, max_bytes: int) -> None:
+    def __init__(self, name: CacheName | None, *, max_bytes: int) -> None:
         self.name = name
         self._max_bytes = max_bytes
         self._size_bytes = 0
