@@ -9,15 +9,15 @@ from api.http.async_response import AsyncResponder
 from api.http.concurrency import RESERVED_THREADS, ConcurrencyLimit
 from api.http.event_stream import ListenerSlots
 from api.services.auth import Authenticator
-from api.services.batches import Batches
+from api.services.batches import BatchService
 from api.services.classifiers import ClassifierService
 from api.services.drift import DriftService
 from api.services.feedback import FeedbackService
-from api.services.files import Files
+from api.services.files import FileService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from api.services.key_uses import KeyUses
 from api.services.metrics import ApiMetrics
 from api.services.readiness import ReadinessProbe
@@ -55,7 +55,7 @@ class Services:
     authenticator: Authenticator
     idempotency: Idempotency
     submit: JobSubmission
-    jobs: Jobs
+    jobs: JobService
     classifiers: ClassifierService
     uses: HitCounter
     key_uses: KeyUses
@@ -116,9 +116,9 @@ class Services:
         )
 
     @cached_property
-    def files(self) -> Files:
+    def files(self) -> FileService:
         """Stored files."""
-        return Files(store=self.store, clock=self.submit.clock)
+        return FileService(store=self.store, clock=self.submit.clock)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -126,9 +126,9 @@ class Services:
         return Uploads(store=self.store, files=self.files, clock=self.submit.clock)
 
     @cached_property
-    def batches(self) -> Batches:
+    def batches(self) -> BatchService:
         """Bulk jobs."""
-        return Batches(
+        return BatchService(
             submit=self.submit,
             jobs=self.jobs,
             files=self.files,

@@ -18,7 +18,7 @@ from api.services.classifiers import ClassifierService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from api.services.key_uses import KeyUses
 from api.services.quotas import Quotas
 from api.services.recent_results import RecentResults
@@ -162,7 +162,7 @@ def _services(settings: Settings) -> Services:
         authenticator=authenticator,
         idempotency=Idempotency(store=store, keep_s=settings.idempotency_retention_s),
         submit=submit,
-        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
+        jobs=JobService(ledger=ledger, store=store, doorbell=doorbell, clock=service_clock.now),
         classifiers=ClassifierService(
             store=store,
             max_classifiers=settings.max_classifiers,

@@ -40,7 +40,7 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drift:
+class DriftMeasures:
     """The measures of observed items against a reference.
 
     Attributes:
@@ -68,12 +68,12 @@ class Drift:
         return any(measure.drifted for measure in self.by_name.values())
 
 
-def drift(reference: Observation, observed: Observation) -> Drift | None:
+def drift(reference: Observation, observed: Observation) -> DriftMeasures | None:
     """The drift of observed items; None if either side has no items."""
     if not reference.items or not observed.items:
         return None
     labels = sorted(reference.labels.keys() | observed.labels.keys())
-    return Drift(
+    return DriftMeasures(
         labels=_index(
             [reference.labels.get(label, 0) for label in labels],
             [observed.labels.get(label, 0) for label in labels],

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import observation_keys
-from shared.drift import Drift
+from shared.drift import DriftMeasures
 from shared.errors import ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
@@ -56,7 +56,9 @@ class Detection(Value):
         return self.version.file == version.file and now - self.at < QUIET
 
 
-def detection_of(version: ClassifierVersion, found: Drift, items: int, at: datetime) -> Detection:
+def detection_of(
+    version: ClassifierVersion, found: DriftMeasures, items: int, at: datetime
+) -> Detection:
     """A drift that was found now."""
     return Detection(
         version=version,

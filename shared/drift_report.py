@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from shared.drift import Drift, drift
+from shared.drift import DriftMeasures, drift
 from shared.observation import Observation, merged
 from shared.observation_store import ObservationStore
 from shared.types import ClassifierVersion
@@ -17,7 +17,7 @@ class DayDrift:
 
     day: date
     observed: Observation
-    drift: Drift | None
+    drift: DriftMeasures | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class DriftReport:
     end: datetime
     reference: Observation | None
     observed: Observation
-    drift: Drift | None
+    drift: DriftMeasures | None
     days: tuple[DayDrift, ...]
 
     @property

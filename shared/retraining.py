@@ -112,7 +112,7 @@ class RetrainingSettings(Value):
     auto_rollback: AutoRollback | None = None
 
 
-class Retraining(Value):
+class RetrainingRecord(Value):
     """The record of a classifier's retraining; changed by compare-and-set."""
 
     schema_number: int = 1

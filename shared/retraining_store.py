@@ -20,7 +20,7 @@ from shared.ports import ObjectStore
 from shared.retraining import (
     ENDED,
     HoldoutComparison,
-    Retraining,
+    RetrainingRecord,
     RetrainingState,
     Run,
     job_id_of_run,
@@ -45,7 +45,7 @@ class RetrainingStore:
 
     store: ObjectStore
 
-    def load(self, account: str, classifier_id: str) -> tuple[Retraining, str]:
+    def load(self, account: str, classifier_id: str) -> tuple[RetrainingRecord, str]:
         """The record and its ETag.
 
         Raises:
@@ -58,9 +58,9 @@ class RetrainingStore:
                 "the classifier has no retraining; create it with PUT "
                 "/v1/classifiers/{classifier_id}/retraining"
             ) from None
-        return decode(Retraining, found.data), found.etag
+        return decode(RetrainingRecord, found.data), found.etag
 
-    def replace(self, record: Retraining, etag: str) -> None:
+    def replace(self, record: RetrainingRecord, etag: str) -> None:
         """Write the record unless it has changed since it was read with `etag`.
 
         Raises:
@@ -72,7 +72,9 @@ class RetrainingStore:
         except (PreconditionFailed, ObjectMissing):
             raise Conflict("the retraining was changed meanwhile; try again") from None
 
-    def reschedule(self, record: Retraining, etag: str | None, *, after: datetime) -> Retraining:
+    def reschedule(
+        self, record: RetrainingRecord, etag: str | None, *, after: datetime
+    ) -> RetrainingRecord:
         """Write the record with the first tick after a time; the index has that tick before.
 
         Args:

@@ -12,7 +12,7 @@ from shared.errors import UnreadableInput
 from shared.types import Media
 from workers.embedding.download_deadline import DownloadDeadline
 from workers.futures import done, failed, then
-from workers.inputs.documents.model import Document, Page
+from workers.inputs.documents.model import Document, DocumentPage
 from workers.inputs.images.decode import FramedImage
 from workers.inputs.images.frame import Frame, Pixels
 from workers.models.hashing import DIMENSIONS, HashingEncoder
@@ -70,7 +70,7 @@ class FakeMedia:
         scanned = media.data.startswith(SCAN)
         words = media.data.removeprefix(SCAN).split("|")
         pages = tuple(
-            Page(
+            DocumentPage(
                 number=number,
                 text="" if scanned else word,
                 pixels=None if frame is None else solid(word if word in COLOURS else "black"),
@@ -108,7 +108,7 @@ def _without_anything(kind: str) -> Document:
 
 
 def _text(words: list[str], max_pages: int) -> Document:
-    pages = tuple(Page(number=n, text=word) for n, word in enumerate(words[:max_pages], 1))
+    pages = tuple(DocumentPage(number=n, text=word) for n, word in enumerate(words[:max_pages], 1))
     return Document(
         kind="text",
         total_pages=len(words),

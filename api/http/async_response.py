@@ -22,7 +22,7 @@ from api.schemas.result import render
 from api.services.duplicate_calls import DuplicateCalls
 from api.services.idempotency import Idempotency, StoredAnswer, canonical
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from shared.dialects.native import NAME
 from shared.errors import Conflict, DeadlineExceeded, NotFound, Unavailable
 from shared.job_kinds import Body
@@ -38,7 +38,7 @@ class AsyncResponder:
     """Calls that are jobs, also where the caller waits for them. `timeout_s` bounds the wait."""
 
     submit: JobSubmission
-    jobs: Jobs
+    jobs: JobService
     idempotency: Idempotency
     timeout_s: float
 
@@ -134,7 +134,7 @@ def accepted_job(job: Job) -> Response:
     return reply(render_job(job, root=middleware.root()), HTTPStatus.ACCEPTED, headers)
 
 
-def job_as_it_stands(jobs: Jobs, stored: StoredAnswer) -> Response | None:
+def job_as_it_stands(jobs: JobService, stored: StoredAnswer) -> Response | None:
     """The job that a stored 202 names, in its present state; None for other answers."""
     if stored.status != HTTPStatus.ACCEPTED:
         return None
@@ -151,7 +151,7 @@ def answer(
     body: Body,
     *,
     dialect: str,
-    jobs: Jobs,
+    jobs: JobService,
     prefer: Prefer,
     timeout_s: float,
     fleeting: bool = False,
@@ -194,7 +194,7 @@ def answer(
     return late
 
 
-def _waited(job: Job, jobs: Jobs, wait_s: float | None) -> tuple[Job, JobResult | None]:
+def _waited(job: Job, jobs: JobService, wait_s: float | None) -> tuple[Job, JobResult | None]:
     """The job after the wait, with its result if it has one by then."""
     if wait_s is None:
         return job, None

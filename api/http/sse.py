@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 from api.schemas import body
 from api.schemas.openai.batch import BatchStatus, render_batch
-from api.services.batches import Batches
-from api.services.jobs import Jobs, JobStatus
+from api.services.batches import BatchService
+from api.services.jobs import JobService, JobStatus
 from shared.errors import NotFound, Unavailable
 
 _RETRY_MS = 2000  # the client reconnects this long after a lost connection
@@ -84,7 +84,7 @@ class EventFollower(Generic[T]):
         return b"".join((b"id: ", version, b"\nevent: progress\ndata: ", data, b"\n\n"))
 
 
-def of_batches(batches: Batches) -> EventFollower[BatchStatus]:
+def of_batches(batches: BatchService) -> EventFollower[BatchStatus]:
     """Batches, whenever their counts or their status change."""
     return EventFollower(
         wait=lambda batch, timeout_s: batches.wait(batch, timeout_s=timeout_s),
@@ -94,7 +94,9 @@ def of_batches(batches: Batches) -> EventFollower[BatchStatus]:
     )
 
 
-def of_jobs(jobs: Jobs, render: Callable[[JobStatus], dict[str, Any]]) -> EventFollower[JobStatus]:
+def of_jobs(
+    jobs: JobService, render: Callable[[JobStatus], dict[str, Any]]
+) -> EventFollower[JobStatus]:
     """Jobs, whenever their counts, their phase or their status change."""
     return EventFollower(
         wait=lambda status, timeout_s: jobs.status(jobs.wait(status.job, timeout_s=timeout_s)),

@@ -9,7 +9,7 @@ from functools import partial
 from flask import Response
 
 from api.http.download import attachment, download
-from api.services.files import Files
+from api.services.files import FileService
 
 FILE_TYPE = "application/octet-stream"
 
@@ -21,7 +21,7 @@ def streamed(pieces: Iterable[bytes], held: ExitStack, *, mimetype: str) -> Resp
     return response
 
 
-def streamed_file(files: Files, account: str, file_id: str, held: ExitStack) -> Response:
+def streamed_file(files: FileService, account: str, file_id: str, held: ExitStack) -> Response:
     """A file, or a range of its bytes; a file never changes, so its id is its ETag.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement
 
 from api.reports import svg
-from shared.drift import Drift
+from shared.drift import DriftMeasures
 from shared.drift_report import DayDrift
 
 _NAMES = {
@@ -55,7 +55,7 @@ def _step(highest: float) -> float:
     return next(step for step in steps if 4 * step > highest)
 
 
-def _points(plot: Element, days: Sequence[tuple[DayDrift, Drift]], y: svg.Scale) -> None:
+def _points(plot: Element, days: Sequence[tuple[DayDrift, DriftMeasures]], y: svg.Scale) -> None:
     first, last = days[0][0].day, days[-1][0].day
     span = (last - first).days
     at = svg.scale(0, max(span, 1), svg.LEFT + 12, svg.WIDTH - svg.RIGHT - 12)
@@ -80,7 +80,7 @@ def _point(plot: Element, name: str, x: float, y: float) -> Element:
     return SubElement(plot, "path", shape)
 
 
-def _sentence(day: DayDrift, found: Drift) -> str:
+def _sentence(day: DayDrift, found: DriftMeasures) -> str:
     measures = ", ".join(
         f"{_NAMES[name]} {m.value:.2f} of {m.threshold:.2f}" for name, m in found.by_name.items()
     )

@@ -19,7 +19,7 @@ from api.schemas import body
 from api.schemas.job import JobObject
 from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from api.services.request_resolver import RequestResolver
 from shared.dialects import classer_tag, cn8, cn8_few_shot
 from shared.dialects.classer_response import ClassifyTextAnswer, TagAnswer
@@ -126,7 +126,7 @@ class _Classify:
     """One classify request, read and understood."""
 
     submit: JobSubmission
-    jobs: Jobs
+    jobs: JobService
     resolve: RequestResolver
     uses: HitCounter
     dialect: Dialect

@@ -27,7 +27,7 @@ from api.schemas import body
 from api.schemas.evaluation import EvaluateAnswer
 from api.schemas.job import BatchAnswer, JobList, JobObject, render_job, render_jobs
 from api.schemas.result import render
-from api.services.jobs import MAX_LOOKED_AT, PLOTS, Jobs, JobStatus, holds
+from api.services.jobs import MAX_LOOKED_AT, PLOTS, JobService, JobStatus, holds
 from shared import ids
 from shared.dialects.classification import ClassifyAnswer
 from shared.dialects.training import TrainAnswer
@@ -218,7 +218,7 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def _result(jobs: Jobs, job: Job, root: str) -> dict[str, Any] | None:
+def _result(jobs: JobService, job: Job, root: str) -> dict[str, Any] | None:
     """The rendered result of a job that has one."""
     if job.state is not State.SUCCEEDED:
         return None

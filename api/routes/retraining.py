@@ -44,7 +44,7 @@ from api.schemas.run_report import RunReportObject, render_report
 from api.server.route_limits import small_body_bytes
 from shared.errors import NotFound
 from shared.ids import is_run_id
-from shared.retraining import Retraining, Run
+from shared.retraining import RetrainingRecord, Run
 
 _DEFAULT_LIMIT = 20
 _MAX_LISTED = 100
@@ -294,7 +294,7 @@ def blueprint(services: Services) -> Blueprint:
     def of_run(run: Run) -> Response:
         return reply(render_run(run, root=middleware.root()))
 
-    def shown(record: Retraining) -> Response:
+    def shown(record: RetrainingRecord) -> Response:
         _, state = retraining.get(record.account, record.classifier_id)
         return reply(render_retraining(record, state))
 

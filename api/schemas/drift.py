@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from shared.classifier_record import Classifier, Version
-from shared.drift import Drift, Measure
+from shared.drift import DriftMeasures, Measure
 from shared.drift_report import DayDrift, DriftReport
 from shared.observation import BINS, Observation
 from shared.observation_store import RETENTION_DAYS
@@ -141,7 +141,7 @@ def render_days(days: Sequence[DayDrift]) -> list[dict[str, Any]]:
     ]
 
 
-def _measures(found: Drift | None) -> dict[str, Any] | None:
+def _measures(found: DriftMeasures | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {name: _measure(measure) for name, measure in found.by_name.items()}

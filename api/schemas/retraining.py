@@ -16,7 +16,7 @@ from shared.retraining import (
     Method,
     MetricName,
     Promote,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     RetrainingState,
     Rollback,
@@ -270,7 +270,7 @@ def parse_run(body: object) -> RunBody:
     return _read(RunBody, body)
 
 
-def render_retraining(record: Retraining, state: RetrainingState) -> dict[str, Any]:
+def render_retraining(record: RetrainingRecord, state: RetrainingState) -> dict[str, Any]:
     """The retraining of a classifier."""
     return {
         "object": "retraining",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from shared import ids, object_keys
 from shared.batches import Plan, RetryRows
 from shared.errors import (
@@ -42,7 +42,7 @@ class RetryMarker(Value):
 class BatchRetries:
     """The retries of batches. `clock` gives seconds since 1970."""
 
-    jobs: Jobs
+    jobs: JobService
     store: ObjectStore
     clock: Callable[[], float]
 

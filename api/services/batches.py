@@ -18,10 +18,10 @@ from api.schemas.openai.row_request import PLACE
 from api.schemas.openai.row_request import parse as parse_asking
 from api.services.batch_retries import BatchRetries
 from api.services.caller import Caller
-from api.services.files import Files
+from api.services.files import FileService
 from api.services.hit_counter import HitCounter
 from api.services.job_submission import JobSubmission
-from api.services.jobs import MAX_LOOK_S, MAX_LOOKED_AT, JobPage, Jobs, holds
+from api.services.jobs import MAX_LOOK_S, MAX_LOOKED_AT, JobPage, JobService, holds
 from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
 from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
@@ -49,12 +49,12 @@ _CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batches:
+class BatchService:
     """Batches of accounts. A batch of another account is not found."""
 
     submit: JobSubmission
-    jobs: Jobs
-    files: Files
+    jobs: JobService
+    files: FileService
     resolve: RequestResolver
     ledger: Ledger
     store: ObjectStore

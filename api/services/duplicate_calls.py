@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from api.services.caller import Caller
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from shared import ids, object_keys
 from shared.errors import NotFound, ObjectMissing, PreconditionFailed, Unavailable
 from shared.jobs import Job
@@ -70,7 +70,7 @@ class JobCall:
 class DuplicateCalls:
     """The calls whose jobs run. `clock` gives seconds since 1970."""
 
-    jobs: Jobs
+    jobs: JobService
     store: ObjectStore
     keep_s: float
     clock: Callable[[], float]

@@ -22,7 +22,7 @@ from shared.ports import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
+class FileService:
     """Files of accounts. A file of another account is not found. `clock` as `service_clock.now`."""
 
     store: ObjectStore

@@ -78,7 +78,7 @@ def holds(job: Job, metadata: Mapping[str, str]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jobs:
+class JobService:
     """Durable jobs of accounts. A job of another account is not found."""
 
     ledger: Ledger

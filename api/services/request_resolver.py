@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from api.services import quotas
 from api.services.classifiers import ClassifierService
-from api.services.files import Files
+from api.services.files import FileService
 from api.services.worker_registry import WorkerRegistry
 from shared import ids, object_keys
 from shared.dialects.requested import UnresolvedRequest
@@ -39,7 +39,7 @@ class RequestResolver:
     limits: Limits
     members: WorkerRegistry
     text_fallback: bool
-    files: Files
+    files: FileService
     buckets: Buckets
 
     def classify(

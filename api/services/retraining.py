@@ -10,9 +10,9 @@ from itertools import islice
 
 from api.services.caller import Caller
 from api.services.classifiers import ClassifierService
-from api.services.files import Files
+from api.services.files import FileService
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from shared import ids
 from shared.classifier_record import PREVIOUS, Classifier, check_aliases
 from shared.cron import check_schedule
@@ -24,7 +24,7 @@ from shared.promotion import live_version, promote, record_rollback, reject, rol
 from shared.retraining import (
     ENDED,
     Decision,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     RetrainingState,
     RetrainRequest,
@@ -47,10 +47,10 @@ class RetrainingService:
 
     store: ObjectStore
     classifiers: ClassifierService
-    files: Files
+    files: FileService
     buckets: Buckets
     submit: JobSubmission
-    jobs: Jobs
+    jobs: JobService
     webhooks: WebhookStore
     deadline_s: float
     clock: Callable[[], float]
@@ -60,7 +60,7 @@ class RetrainingService:
         """The records on the store."""
         return RetrainingStore(store=self.store)
 
-    def get(self, account: str, ref: str) -> tuple[Retraining, RetrainingState]:
+    def get(self, account: str, ref: str) -> tuple[RetrainingRecord, RetrainingState]:
         """The retraining of a classifier, and its state; `active` only of a run that goes on.
 
         Raises:
@@ -73,7 +73,7 @@ class RetrainingService:
             state = state.model_copy(update={"active": None})
         return record, state
 
-    def put(self, account: str, ref: str, settings: RetrainingSettings) -> Retraining:
+    def put(self, account: str, ref: str, settings: RetrainingSettings) -> RetrainingRecord:
         """Set the retraining of a classifier.
 
         Raises:
@@ -86,7 +86,7 @@ class RetrainingService:
         try:
             before, etag = self.records.load(account, classifier.id)
         except NotFound:
-            record = Retraining(
+            record = RetrainingRecord(
                 account=account,
                 classifier_id=classifier.id,
                 settings=settings,
@@ -101,7 +101,7 @@ class RetrainingService:
         account: str,
         ref: str,
         change: Callable[[RetrainingSettings], RetrainingSettings],
-    ) -> Retraining:
+    ) -> RetrainingRecord:
         """Change the retraining of a classifier.
 
         Raises:
@@ -250,7 +250,9 @@ class RetrainingService:
         changes = {"status": status, "error": error, "finished_at": job.finished_at}
         return run.model_copy(update=changes)
 
-    def _changed(self, before: Retraining, etag: str, settings: RetrainingSettings) -> Retraining:
+    def _changed(
+        self, before: RetrainingRecord, etag: str, settings: RetrainingSettings
+    ) -> RetrainingRecord:
         now = self._now()
         after = before.model_copy(update={"settings": settings, "updated_at": now})
         return self.records.reschedule(after, etag, after=now)

@@ -28,7 +28,7 @@ from api.schemas.body_stream import Readable
 from api.schemas.openai.batch import BatchStatus
 from api.schemas.openai.new_batch import BatchBody
 from api.schemas.text_batch import NewTextBatchBody, Status, result_lines
-from api.services.batches import Batches
+from api.services.batches import BatchService
 from api.services.caller import Caller
 from shared import ids, object_keys
 from shared.batches import BatchRequest, StoredFile
@@ -104,7 +104,7 @@ class TextBatchStatus:
 class TextBatches:
     """Batches of texts of accounts. One of another account is not found."""
 
-    batches: Batches
+    batches: BatchService
     max_file_bytes: int
 
     @property

@@ -15,7 +15,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from api.schemas.body_stream import Readable
-from api.services.files import Files
+from api.services.files import FileService
 from shared import ids, object_keys, service_clock
 from shared.batches import MultipartUpload, StoredFile
 from shared.errors import (
@@ -39,7 +39,7 @@ class Uploads:
     """Uploads of accounts. One of another account is not found. `clock` as `service_clock.now`."""
 
     store: ObjectStore
-    files: Files
+    files: FileService
     clock: Callable[[], float] = service_clock.now
 
     def create(

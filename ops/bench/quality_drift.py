@@ -20,7 +20,7 @@ from ops.bench import baselines
 from ops.bench.machine import describe
 from ops.bench.quality import Dataset, problem
 from ops.bench.quality_zero_shot import SETS
-from shared.drift import Drift, drift
+from shared.drift import DriftMeasures, drift
 from shared.observation import Observation
 from workers.core.learner import Learner
 from workers.core.observation_sums import observed
@@ -83,7 +83,7 @@ def _window(
     size: int,
     share: float,
     seed: int,
-) -> Drift:
+) -> DriftMeasures:
     rng = np.random.default_rng([_SEED, seed])
     mixed = round(share * size)
     x: Floats = np.concatenate([
@@ -96,7 +96,7 @@ def _window(
     return found
 
 
-def _most(found: Sequence[Drift]) -> str:
+def _most(found: Sequence[DriftMeasures]) -> str:
     """The largest value of each measure, and its threshold."""
     columns = []
     for name in ("labels", "confidence", "embedding"):

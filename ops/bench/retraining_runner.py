@@ -30,7 +30,7 @@ from shared.promotion import live_version
 from shared.retraining import (
     FeedbackItem,
     Holdout,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     RetrainRequest,
     Run,
@@ -171,7 +171,7 @@ class RetrainedClassifier:
         if holdout:
             settings["holdout"] = self._file(holdout)
         now = datetime(2026, 1, 1, tzinfo=UTC)
-        record = Retraining(
+        record = RetrainingRecord(
             account=ACCOUNT,
             classifier_id=self.id,
             settings=RetrainingSettings(sources=(Source(feedback=True),), **settings),

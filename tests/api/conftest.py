@@ -25,7 +25,7 @@ from api.services.classifiers import ClassifierService
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from api.services.key_uses import KeyUses
 from api.services.keys import create_key
 from api.services.quotas import Quotas
@@ -175,7 +175,7 @@ def make_world(
             ),
             quotas=Quotas(limiter or UnusedRateLimiter(), wait_s=settings.request_timeout_s),
         ),
-        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
+        jobs=JobService(ledger=ledger, store=store, doorbell=doorbell, clock=clock),
         classifiers=ClassifierService(
             store=store,
             max_classifiers=settings.max_classifiers,

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from api.http.concurrency import RESERVED_THREADS
 from api.http.sse import EventFollower, of_batches
 from api.schemas.openai.batch import BatchObject, BatchStatus
-from api.services.batches import Batches
-from api.services.files import Files
+from api.services.batches import BatchService
+from api.services.files import FileService
 from shared import ids, object_keys
 from shared.batches import PartReport
 from shared.errors import WorkFailed
@@ -119,12 +119,12 @@ class TestEvents:
 
 class TestFollowing:
     @pytest.fixture
-    def batches(self, world: World) -> Batches:
+    def batches(self, world: World) -> BatchService:
         services = world.services
-        return Batches(
+        return BatchService(
             submit=services.submit,
             jobs=services.jobs,
-            files=Files(store=world.store),
+            files=FileService(store=world.store),
             resolve=services.resolve,
             ledger=world.ledger,
             store=world.store,
@@ -135,11 +135,11 @@ class TestFollowing:
         )
 
     @pytest.fixture
-    def events(self, batches: Batches) -> EventFollower[BatchStatus]:
+    def events(self, batches: BatchService) -> EventFollower[BatchStatus]:
         return replace(of_batches(batches), interval_s=0.01, keep_alive_s=0.05, max_duration_s=60)
 
     @pytest.fixture
-    def standing(self, batches: Batches, waiting: str) -> BatchStatus:
+    def standing(self, batches: BatchService, waiting: str) -> BatchStatus:
         return batches.get("acme", waiting)
 
     def follow(

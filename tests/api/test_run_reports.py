@@ -22,7 +22,7 @@ from shared.retraining import (
     Decision,
     Gate,
     HoldoutComparison,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     Run,
     RunCounts,
@@ -74,7 +74,7 @@ class Nights:
     def __init__(self, world: World) -> None:
         self.store = RetrainingStore(store=world.store)
         self.id = put_classifier(world.store, name="desk", versions=3).id
-        record = Retraining(
+        record = RetrainingRecord(
             account="acme",
             classifier_id=self.id,
             settings=RetrainingSettings(),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from pigeonhole_client import _http
-from pigeonhole_client._http import Attempts, Call
+from pigeonhole_client._http import ApiCall, Attempts
 from pigeonhole_client.errors import ApiError, ConnectionFailed, Error, api_error
 
-CALL = Call(method="POST", path="/v1/classify")
+CALL = ApiCall(method="POST", path="/v1/classify")
 
 
 def answered(status: int, code: str = "", retry_after: str | None = None) -> ApiError:
@@ -15,7 +15,7 @@ def answered(status: int, code: str = "", retry_after: str | None = None) -> Api
     return api_error(status, headers, b'{"code": "%s", "detail": "d"}' % code.encode())
 
 
-def attempts(patience_s: float = 60, call: Call = CALL) -> Attempts:
+def attempts(patience_s: float = 60, call: ApiCall = CALL) -> Attempts:
     return Attempts(call=call, patience_s=patience_s)
 
 
@@ -77,7 +77,7 @@ def test_a_fault_of_the_service_is_tried_twice_more() -> None:
 
 
 def test_a_timeout_of_many_inputs_is_raised_so_that_fewer_are_sent() -> None:
-    call = Call(method="POST", path="/v1/classify", waits_out_timeouts=False)
+    call = ApiCall(method="POST", path="/v1/classify", waits_out_timeouts=False)
 
     with pytest.raises(ApiError):
         attempts(call=call).wait_s(answered(504, "SERVICE_TIMEOUT"), now=0.0)

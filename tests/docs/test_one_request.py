@@ -30,7 +30,7 @@ from api.services.classifiers import ClassifierService as Named
 from api.services.hit_counter import HitCounter
 from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
-from api.services.jobs import Jobs
+from api.services.jobs import JobService
 from api.services.key_uses import KeyUses
 from api.services.keys import create_key
 from api.services.quotas import Quotas
@@ -201,7 +201,7 @@ def services(
             ),
             quotas=Quotas(UnusedRateLimiter(), wait_s=30),
         ),
-        jobs=Jobs(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
+        jobs=JobService(ledger=ledger, store=store, doorbell=doorbell, clock=time.time),
         classifiers=Named(
             store=store,
             max_classifiers=settings.max_classifiers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.drift import Drift, drift
+from shared.drift import DriftMeasures, drift
 from shared.observation import Observation, merged
 from workers.core.observation_sums import observed
 
@@ -32,7 +32,7 @@ def window(count: int, seed: int, *, mixed: float = 0.0) -> Observation:
     return observed(names, *items(count, np.random.default_rng(seed), mixed=mixed))
 
 
-def measured(reference: Observation, seen: Observation) -> Drift:
+def measured(reference: Observation, seen: Observation) -> DriftMeasures:
     found = drift(reference, seen)
     assert found is not None
     return found

@@ -20,7 +20,7 @@ from shared.errors import NotFound, PigeonholeError, Unavailable
 from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
 from shared.promotion import live_version
-from shared.retraining import Retraining
+from shared.retraining import RetrainingRecord
 from shared.telemetry import Log
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Webhook, drift_delivery
@@ -114,7 +114,7 @@ class DriftWatch:
         detection: Detection,
         etag: str,
         classifier: Classifier,
-        retraining: Retraining | None,
+        retraining: RetrainingRecord | None,
         webhooks: Sequence[Webhook],
     ) -> None:
         for webhook in webhooks:
@@ -130,18 +130,18 @@ class DriftWatch:
     def _subscribed(self, account: str) -> Sequence[Webhook]:
         return [each for each in self.webhooks.all(account) if each.wants(EVENT)]
 
-    def _retraining(self, classifier: Classifier) -> Retraining | None:
+    def _retraining(self, classifier: Classifier) -> RetrainingRecord | None:
         with suppress(NotFound):
             return self.schedules.retrainings.load(classifier.account, classifier.id)[0]
         return None
 
 
-def _starts(retraining: Retraining | None) -> bool:
+def _starts(retraining: RetrainingRecord | None) -> bool:
     """Whether drift starts a run."""
     return retraining is not None and retraining.settings.enabled and retraining.settings.on_drift
 
 
-def _live(classifier: Classifier, retraining: Retraining | None) -> Version:
+def _live(classifier: Classifier, retraining: RetrainingRecord | None) -> Version:
     if retraining is None:
         return classifier.latest
     return live_version(classifier, retraining.settings.alias)

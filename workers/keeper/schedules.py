@@ -21,7 +21,7 @@ from shared.member_reports import WorkerReport
 from shared.messages import DEVICES
 from shared.ports import Ledger
 from shared.promotion import live_version
-from shared.retraining import Retraining, RetrainRequest, Trigger, run_id_of, tick_job_id
+from shared.retraining import RetrainingRecord, RetrainRequest, Trigger, run_id_of, tick_job_id
 from shared.retraining_store import DueTick, RetrainingStore
 from shared.telemetry import Log
 
@@ -66,7 +66,7 @@ class Schedules:
         return True
 
     def start(
-        self, record: Retraining, version: Version, *, at: datetime, trigger: Trigger
+        self, record: RetrainingRecord, version: Version, *, at: datetime, trigger: Trigger
     ) -> bool:
         """Start the run of a tick, or of another cause at a time; once, however often it is called.
 
@@ -104,7 +104,7 @@ class Schedules:
         log.info("run.started", job_id=job_id, trigger=trigger, at=at.isoformat())
         return True
 
-    def _move_on(self, record: Retraining, etag: str, due: DueTick, latest: datetime) -> None:
+    def _move_on(self, record: RetrainingRecord, etag: str, due: DueTick, latest: datetime) -> None:
         """Go on to the next tick, unless another keeper or a change of settings was first."""
         with suppress(Conflict):
             self.retrainings.reschedule(record, etag, after=latest)

@@ -18,7 +18,7 @@ from shared.promotion import promote
 from shared.retraining import (
     AutoRollback,
     FeedbackItem,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     Run,
     RunMetrics,
@@ -46,7 +46,7 @@ class Promoted:
         self.webhooks = WebhookStore(store=bench.store)
         self.checks = [live_checks_of(bench) for _ in range(2)]
         self.sent = 0
-        record = Retraining(
+        record = RetrainingRecord(
             account="acme",
             classifier_id=self.id,
             settings=RetrainingSettings(auto_rollback=AutoRollback(drop=0.05, window=100)),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.services.files import Files
+from api.services.files import FileService
 from shared import ids, object_keys
 from shared.batches import BatchRequest, StoredFile
 from shared.byte_cache import ByteCache
@@ -51,8 +51,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.handlers.batch.cut_parts._WINDOW", 2)
 
 
-def files(bench: Bench) -> Files:
-    return Files(store=bench.store)
+def files(bench: Bench) -> FileService:
+    return FileService(store=bench.store)
 
 
 def a_file(bench: Bench, data: bytes = b"x", *, account: str = ME, expires_at: float | None = None):

@@ -13,7 +13,7 @@ from shared.classifier_record import Classifier
 from shared.messages import encode
 from shared.observation import BINS, DayObservations, Observation, Reference, packed
 from shared.observation_store import ObservationStore
-from shared.retraining import Retraining, RetrainingSettings
+from shared.retraining import RetrainingRecord, RetrainingSettings
 from shared.webhook_store import WebhookStore
 from shared.webhooks import Webhook, new_secret
 from tests.classifiers import put_classifier
@@ -57,7 +57,7 @@ class Watched:
         self.observations.mark_in_use(self.version, self.now)
 
     def retrain(self, **settings: object) -> None:
-        record = Retraining(
+        record = RetrainingRecord(
             account=self.record.account,
             classifier_id=self.record.id,
             settings=RetrainingSettings(**settings),  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 
 from shared import object_keys, retraining_keys
 from shared.messages import Submission, decode
-from shared.retraining import Retraining, RetrainingSettings, RetrainRequest, run_id_of
+from shared.retraining import RetrainingRecord, RetrainingSettings, RetrainRequest, run_id_of
 from shared.retraining_store import RetrainingStore
 from tests.classifiers import put_classifier
 from tests.workers.conftest import Bench
@@ -33,7 +33,7 @@ class Nightly:
         return self.now.timestamp()
 
     def set(self, **settings: object) -> None:
-        record = Retraining(
+        record = RetrainingRecord(
             account="acme",
             classifier_id=self.id,
             settings=RetrainingSettings.model_validate(settings),

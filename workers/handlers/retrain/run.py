@@ -32,7 +32,7 @@ from shared.promotion import live_version
 from shared.retraining import (
     ENDED,
     Decision,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     RetrainRequest,
     RetrainResult,
@@ -116,7 +116,7 @@ class _Night:
         self,
         handler: RetrainHandler,
         store: RetrainingStore,
-        record: Retraining,
+        record: RetrainingRecord,
         run: Run,
         hold: Lease,
     ) -> None:

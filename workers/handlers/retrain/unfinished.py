@@ -19,7 +19,7 @@ from shared.jobs import Job, State
 from shared.promotion import reject
 from shared.retraining import (
     ENDED,
-    Retraining,
+    RetrainingRecord,
     RetrainRequest,
     RetrainResult,
     Run,
@@ -80,7 +80,7 @@ class UnfinishedRuns:
     def _concluded(
         self,
         store: RetrainingStore,
-        settings: Retraining,
+        settings: RetrainingRecord,
         record: Classifier,
         run: Run,
         job: Job,

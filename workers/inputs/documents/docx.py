@@ -16,7 +16,7 @@ from shared.errors import UnreadableInput
 from workers.inputs.documents.model import (
     Document,
     DocumentBounds,
-    Page,
+    DocumentPage,
     cut_off,
     refuse,
     whole,
@@ -61,14 +61,16 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
         unread.append(
             f"Embedded files in place of text (altChunk) were not read: {content.aliens}."
         )
-    pages = [Page(number=number, text=text) for number, text in enumerate(flow.pages, start=1)]
+    pages = [
+        DocumentPage(number=number, text=text) for number, text in enumerate(flow.pages, start=1)
+    ]
     images = [part for part in _images(content, relations) if part in package]
     total, read = flow.total_pages, flow.pages_read
     if frame is not None:
         frames, unusable = _framed(package, images, whole(frame), max_pages, bounds)
         total, read = total + len(images) - unusable, read + len(frames)
         pages += [
-            Page(
+            DocumentPage(
                 number=number,
                 text="",
                 pixels=each.pixels,

@@ -52,7 +52,7 @@ class DocumentBounds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class DocumentPage:
     """A page, or an image of a document that has no pages.
 
     Attributes:
@@ -87,7 +87,7 @@ class Document:
     kind: DocumentKind
     total_pages: int
     pages_read: int
-    pages: tuple[Page, ...]
+    pages: tuple[DocumentPage, ...]
     rest: str = ""
     visible: bool = False
     scanned: bool = False

@@ -23,7 +23,7 @@ from workers.inputs.documents import pdf_form
 from workers.inputs.documents.model import (
     Document,
     DocumentBounds,
-    Page,
+    DocumentPage,
     beyond,
     cut_off,
     plain,
@@ -51,7 +51,7 @@ def read(data: bytes, frame: Frame | None, max_pages: int, bounds: DocumentBound
     Raises:
         UnreadableInput: The PDF is broken, encrypted or without pages.
     """
-    pages: list[Page] = []
+    pages: list[DocumentPage] = []
     broken: list[int] = []
     crowded: list[int] = []
     scans, read, left, visible = 0, 0, bounds.max_characters, False
@@ -166,14 +166,14 @@ def _is_drawn(page: pdfium.PdfPage) -> bool:
 
 def _rendered(
     page: pdfium.PdfPage, frame: Frame | None, bounds: DocumentBounds, *, number: int
-) -> Page:
+) -> DocumentPage:
     """The rendered page, without its text.
 
     It is rendered at twice the size of the frame, by the shorter sides, and then scaled down, so
     that the image is antialiased.
     """
     if frame is None:
-        return Page(number=number, text="")
+        return DocumentPage(number=number, text="")
     width, height = (max(side, 1e-3) for side in page.get_size())
     scale = min(
         2 * min(frame.width, frame.height) / min(width, height),
@@ -184,4 +184,6 @@ def _rendered(
     with closing(bitmap):
         image = bitmap.to_pil()
         pixels = framed(image, whole(frame))
-    return Page(number=number, text="", pixels=pixels, width=image.width, height=image.height)
+    return DocumentPage(
+        number=number, text="", pixels=pixels, width=image.width, height=image.height
+    )

@@ -12,14 +12,14 @@ from workers.inputs.documents import docx, pdf
 from workers.inputs.documents.model import (
     Document,
     DocumentBounds,
-    Page,
+    DocumentPage,
     cut_off,
     refuse,
 )
 from workers.inputs.documents.paginate import TextFlow
 from workers.inputs.images.frame import Frame
 
-__all__ = ["Document", "DocumentBounds", "Page", "read"]
+__all__ = ["Document", "DocumentBounds", "DocumentPage", "read"]
 
 _PDF = b"%PDF-"
 _JUNK_BYTES = 1024  # allowed before the header of a PDF, as in Acrobat and PDFium
@@ -98,7 +98,9 @@ def _read_text(data: bytes, max_pages: int, bounds: DocumentBounds) -> Document:
         kind="text",
         total_pages=flow.total_pages,
         pages_read=flow.pages_read,
-        pages=tuple(Page(number=n, text=text) for n, text in enumerate(flow.pages, start=1)),
+        pages=tuple(
+            DocumentPage(number=n, text=text) for n, text in enumerate(flow.pages, start=1)
+        ),
         rest=flow.rest,
         unread=(cut_off(bounds.max_characters),) if flow.full else (),
     )

@@ -54,7 +54,7 @@ def new_key() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ApiCall:
     """One request to the service; sent again, it is the same request.
 
     Args:
@@ -107,7 +107,7 @@ class Attempts:
         patience_s: How long a service that is away or busy is waited for, from the first failure.
     """
 
-    call: Call
+    call: ApiCall
     patience_s: float
     _failures: int = 0
     _faults: int = 0
@@ -131,7 +131,7 @@ class Attempts:
         return delay
 
 
-def _may_pass(error: Error, call: Call) -> bool:
+def _may_pass(error: Error, call: ApiCall) -> bool:
     if isinstance(error, ConnectionFailed):
         return not _is_lasting(error)
     if not isinstance(error, ApiError) or isinstance(error, TooManyWrongKeys):

@@ -22,7 +22,7 @@ VERSION = 1
 _SUFFIX = ".pigeonhole-tag"
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True):
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """What tells whether the input is still the file that was sent."""
 
     bytes: int
@@ -37,7 +37,7 @@ class TagState(msgspec.Struct, kw_only=True):
     request: dict[str, Any]
     output: str
     errors: str
-    input: Input
+    input: InputFile
     part_bytes: int
     upload_id: str = ""
     parts: dict[str, str] = {}
@@ -59,7 +59,7 @@ class TagState(msgspec.Struct, kw_only=True):
         self.file_id = self.batch_key = self.batch_id = ""
 
 
-def describe(path: Path) -> Input:
+def describe(path: Path) -> InputFile:
     """The size and time of change of an input.
 
     Raises:
@@ -73,7 +73,7 @@ def describe(path: Path) -> Input:
         raise ConfigurationError(f"{path} is not a file")
     if not found.st_size:
         raise ConfigurationError(f"{path} is empty")
-    return Input(bytes=found.st_size, modified_ns=found.st_mtime_ns)
+    return InputFile(bytes=found.st_size, modified_ns=found.st_mtime_ns)
 
 
 def place(source: Path, *, base_url: str, request: dict[str, Any], output: Path) -> Path:

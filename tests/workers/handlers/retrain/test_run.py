@@ -23,7 +23,7 @@ from shared.retraining import (
     FeedbackItem,
     Gate,
     Holdout,
-    Retraining,
+    RetrainingRecord,
     RetrainingSettings,
     RetrainRequest,
     Run,
@@ -77,7 +77,7 @@ class Nights:
             "minimum_new_examples": 5,
             "gate": Gate(maximum_ece=None),
         } | settings
-        record = Retraining(
+        record = RetrainingRecord(
             account=ME,
             classifier_id=self.id,
             settings=RetrainingSettings(**said),

@@ -9,7 +9,7 @@ import msgspec
 
 from pigeonhole_client import _http, frames
 from pigeonhole_client._async.transport import AsyncTransport
-from pigeonhole_client._http import Call
+from pigeonhole_client._http import ApiCall
 from pigeonhole_client._requests import CallOptions, Item, Labels, items, question
 from pigeonhole_client.errors import ApiError, BadRequest
 from pigeonhole_client.frames import Frame
@@ -74,7 +74,7 @@ async def _chunk(
     There is no Idempotency-Key: a classification changes nothing, and the key would cost two writes
     on the object store of the service for each request.
     """
-    call = Call(
+    call = ApiCall(
         method="POST",
         path="/v1/classify",
         body={"input": inputs, **asked},

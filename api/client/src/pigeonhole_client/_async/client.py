@@ -22,7 +22,7 @@ from pigeonhole_client._async.resources import (
 from pigeonhole_client._async.retraining import AsyncRetraining
 from pigeonhole_client._async.transport import AsyncTransport
 from pigeonhole_client._config import address
-from pigeonhole_client._http import Call, Form, OnWait
+from pigeonhole_client._http import ApiCall, Form, OnWait
 from pigeonhole_client._requests import (
     CallOptions,
     Example,
@@ -209,20 +209,20 @@ class AsyncPigeonhole:
         examples: Any,
         fields: Mapping[str, Any],
         columns: Mapping[str, str | None],
-    ) -> Call:
+    ) -> ApiCall:
         """The call, as a job, with the examples in its body or as a file."""
         headers = {"Prefer": "respond-async"}
         key = _http.new_key()
         source = as_path(examples)
         if source is None:
             body = {**fields, "input": example_list(examples, **columns)}
-            return Call(method="POST", path=path, body=body, headers=headers, key=key)
+            return ApiCall(method="POST", path=path, body=body, headers=headers, key=key)
         content = await self._transport.runtime.run(Path(source).read_bytes)
 
         def form() -> Form:
             return {"file": (source.name, content)}
 
-        return Call(
+        return ApiCall(
             method="POST",
             path=path,
             fields=form_fields({**fields, **columns}),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pigeonhole_client import _http
 from pigeonhole_client._async.transport import AsyncTransport
-from pigeonhole_client._http import Call, Form
+from pigeonhole_client._http import ApiCall, Form
 from pigeonhole_client._requests import PathLike, given
 from pigeonhole_client.drift import Drift
 from pigeonhole_client.errors import ConnectionFailed, Error, JobFailed, RateLimited, ServerError
@@ -43,10 +43,10 @@ class AsyncResource:
         self._transport = transport
 
     async def _get(self, kind: type[T], path: str) -> T:
-        return _http.decoded(kind, await self._transport.send(Call(method="GET", path=path)))
+        return _http.decoded(kind, await self._transport.send(ApiCall(method="GET", path=path)))
 
     async def _post(self, kind: type[T], path: str, body: Any = None, *, key: str = "") -> T:
-        call = Call(method="POST", path=path, body=body, key=key or _http.new_key())
+        call = ApiCall(method="POST", path=path, body=body, key=key or _http.new_key())
         return _http.decoded(kind, await self._transport.send(call))
 
     async def _follow(self, kind: type[Ending], path: str) -> AsyncIterator[Ending]:
@@ -78,7 +78,7 @@ class AsyncResource:
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            call = Call(method="GET", path=path, params={"limit": size, "after": after})
+            call = ApiCall(method="GET", path=path, params={"limit": size, "after": after})
             page = _http.decoded(Page[kind], await self._transport.send(call))  # type: ignore[valid-type]
             for each in page.data:
                 yield each
@@ -122,10 +122,10 @@ class AsyncJobs(AsyncResource):
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job that waits or runs."""
-        call = Call(method="DELETE", path=f"/v1/jobs/{segment(job_id)}")
+        call = ApiCall(method="DELETE", path=f"/v1/jobs/{segment(job_id)}")
         return _http.decoded(Job, await self._transport.send(call))
 
-    async def outcome(self, kind: type[T], call: Call) -> T:
+    async def outcome(self, kind: type[T], call: ApiCall) -> T:
         """The result of a call that is a job: submitted, waited for, and read as a record.
 
         A service that restarts meanwhile is waited out: the job survives it.
@@ -133,7 +133,7 @@ class AsyncJobs(AsyncResource):
         job = await self.wait(_http.decoded(Job, await self._transport.send(call)).id)
         return _http.decoded(
             kind,
-            await self._transport.send(Call(method="GET", path=f"/v1/jobs/{job.id}/result")),
+            await self._transport.send(ApiCall(method="GET", path=f"/v1/jobs/{job.id}/result")),
         )
 
 
@@ -173,13 +173,13 @@ class AsyncClassifiers(AsyncResource):
             observe=observe,
             aliases=aliases,
         )
-        call = Call(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
+        call = ApiCall(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
         return _http.decoded(ClassifierDetail, await self._transport.send(call))
 
     async def drift(self, ref: str, *, window: str | None = None) -> Drift:
         """Whether what a version classifies has changed, over a window such as `24h` or `7d`."""
         path = f"/v1/classifiers/{segment(ref)}/drift"
-        call = Call(method="GET", path=path, params={"window": window})
+        call = ApiCall(method="GET", path=path, params={"window": window})
         return _http.decoded(Drift, await self._transport.send(call))
 
     async def rollback(
@@ -191,7 +191,7 @@ class AsyncClassifiers(AsyncResource):
 
     async def rebuild(self, ref: str, *, model: str) -> Training:
         """Learn the kept examples anew with another model."""
-        call = Call(
+        call = ApiCall(
             method="POST",
             path=f"/v1/classifiers/{segment(ref)}/rebuild",
             body={"model": model},
@@ -202,7 +202,7 @@ class AsyncClassifiers(AsyncResource):
 
     async def delete(self, ref: str) -> None:
         """Delete it, with all its versions."""
-        await self._transport.send(Call(method="DELETE", path=f"/v1/classifiers/{segment(ref)}"))
+        await self._transport.send(ApiCall(method="DELETE", path=f"/v1/classifiers/{segment(ref)}"))
 
 
 class AsyncFiles(AsyncResource):
@@ -224,7 +224,7 @@ class AsyncFiles(AsyncResource):
         def form() -> Form:
             return {"file": (source.name, content)}
 
-        call = Call(
+        call = ApiCall(
             method="POST",
             path="/v1/files",
             fields={"purpose": purpose},
@@ -268,7 +268,7 @@ class AsyncFiles(AsyncResource):
 
     async def delete(self, file_id: str) -> None:
         """Delete a file."""
-        await self._transport.send(Call(method="DELETE", path=f"/v1/files/{segment(file_id)}"))
+        await self._transport.send(ApiCall(method="DELETE", path=f"/v1/files/{segment(file_id)}"))
 
 
 class AsyncModels(AsyncResource):
@@ -290,12 +290,12 @@ def segment(text: str) -> str:
     return quote(text, safe="@")
 
 
-def _content(file_id: str, had: int) -> Call:
+def _content(file_id: str, had: int) -> ApiCall:
     """The call for the bytes of a file from a place on, as they are."""
     headers = {"Accept-Encoding": "identity"}
     if had:
         headers["Range"] = f"bytes={had}-"
-    return Call(method="GET", path=f"/v1/files/{segment(file_id)}/content", headers=headers)
+    return ApiCall(method="GET", path=f"/v1/files/{segment(file_id)}/content", headers=headers)
 
 
 def _size(path: Path) -> int:

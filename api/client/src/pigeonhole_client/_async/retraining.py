@@ -7,7 +7,7 @@ from typing import Any
 
 from pigeonhole_client import _http
 from pigeonhole_client._async.resources import AsyncJobs, AsyncResource, segment
-from pigeonhole_client._http import Call
+from pigeonhole_client._http import ApiCall
 from pigeonhole_client.types import DailyAccuracy, Job, RetrainingRun, RetrainingSettings
 
 
@@ -28,7 +28,7 @@ class AsyncRetraining(AsyncResource):
 
     async def delete(self, ref: str) -> None:
         """Delete the retraining with its runs; the versions stay."""
-        await self._transport.send(Call(method="DELETE", path=_path(ref)))
+        await self._transport.send(ApiCall(method="DELETE", path=_path(ref)))
 
     async def add_file(self, ref: str, file_id: str) -> RetrainingSettings:
         """Add an uploaded file of examples as a source."""
@@ -54,7 +54,7 @@ class AsyncRetraining(AsyncResource):
     async def report(self, ref: str, run_id: str) -> str:
         """The report of a run: one HTML page that needs nothing else."""
         path = f"{_path(ref)}/runs/{segment(run_id)}/report"
-        call = Call(method="GET", path=path, headers={"Accept": "text/html"})
+        call = ApiCall(method="GET", path=path, headers={"Accept": "text/html"})
         return (await self._transport.send(call)).decode()
 
     def runs(self, ref: str, limit: int | None = None) -> AsyncIterator[RetrainingRun]:
@@ -86,7 +86,7 @@ class AsyncRetraining(AsyncResource):
         return [each async for each in self._pages(DailyAccuracy, path, None)]
 
     async def _send(self, method: str, path: str, body: dict[str, Any]) -> RetrainingSettings:
-        call = Call(method=method, path=path, body=body)
+        call = ApiCall(method=method, path=path, body=body)
         return _http.decoded(RetrainingSettings, await self._transport.send(call))
 
 

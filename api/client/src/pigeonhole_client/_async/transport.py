@@ -11,7 +11,7 @@ import httpx
 
 from pigeonhole_client import _http
 from pigeonhole_client._config import Address
-from pigeonhole_client._http import Attempts, Call, Event, EventParser, OnWait
+from pigeonhole_client._http import ApiCall, Attempts, Event, EventParser, OnWait
 from pigeonhole_client._runtime import AsyncRuntime
 from pigeonhole_client.errors import ApiError, ConnectionFailed, api_error
 
@@ -66,7 +66,7 @@ class AsyncTransport:
         """Close the connections."""
         await self._http.aclose()
 
-    async def send(self, call: Call) -> bytes:
+    async def send(self, call: ApiCall) -> bytes:
         """The body of the answer.
 
         Raises:
@@ -84,7 +84,7 @@ class AsyncTransport:
         return await self._tried(call, whole)
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[httpx.Response]:
+    async def stream(self, call: ApiCall) -> AsyncIterator[httpx.Response]:
         """The answer while its body still comes; it is not asked for again once it has begun.
 
         Raises:
@@ -102,7 +102,7 @@ class AsyncTransport:
         """Server-sent events, after the one with the id `after`, until the service ends them."""
         headers: Mapping[str, str] = {"Last-Event-ID": after} if after else {}
         parser = EventParser()
-        call = Call(
+        call = ApiCall(
             method="GET",
             path=path,
             headers={"Accept": "text/event-stream", **headers},
@@ -114,7 +114,7 @@ class AsyncTransport:
                 if event is not None:
                     yield event
 
-    def attempts(self, call: Call) -> Attempts:
+    def attempts(self, call: ApiCall) -> Attempts:
         """The attempts of a call that has not failed yet."""
         return Attempts(call=call, patience_s=self.patience_s)
 
@@ -129,7 +129,7 @@ class AsyncTransport:
             self._on_wait(delay, error)
         await self.runtime.sleep(delay)
 
-    async def _tried(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _tried(self, call: ApiCall, attempt: Callable[[], Awaitable[T]]) -> T:
         """What an attempt brings, made again as often as that is of use."""
         attempts = self.attempts(call)
         while True:
@@ -138,7 +138,7 @@ class AsyncTransport:
             except (ApiError, ConnectionFailed) as exc:
                 await self.waited(attempts, exc)
 
-    async def _open(self, call: Call) -> httpx.Response:
+    async def _open(self, call: ApiCall) -> httpx.Response:
         request = self._http.build_request(
             call.method,
             self.address.base_url + call.path,
@@ -160,7 +160,7 @@ class AsyncTransport:
             await response.aclose()
         raise api_error(response.status_code, response.headers, body)
 
-    def _arguments(self, call: Call) -> dict[str, Any]:
+    def _arguments(self, call: ApiCall) -> dict[str, Any]:
         arguments = call.arguments()
         arguments["headers"] = {**self._headers, **arguments["headers"]}
         return arguments

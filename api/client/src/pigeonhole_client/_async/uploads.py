@@ -10,7 +10,7 @@ from typing import Any
 
 from pigeonhole_client import _http
 from pigeonhole_client._async.transport import AsyncTransport
-from pigeonhole_client._http import Call, Form
+from pigeonhole_client._http import ApiCall, Form
 from pigeonhole_client._tag_state import TagState
 from pigeonhole_client.tagging import OnProgress, TagProgress
 
@@ -76,7 +76,7 @@ class AsyncUpload:
             return {"data": ("part", data)}
 
         path = f"/v1/uploads/{state.upload_id}/parts"
-        answer = await self._transport.send(Call(method="POST", path=path, form=form))
+        answer = await self._transport.send(ApiCall(method="POST", path=path, form=form))
         with self._noting:
             state.parts[str(number)] = _http.decoded(dict[str, Any], answer)["id"]
             state.save(self._place)
@@ -96,7 +96,7 @@ class AsyncUpload:
         )
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = await self._transport.send(Call(method="POST", path=path, body=body))
+        answer = await self._transport.send(ApiCall(method="POST", path=path, body=body))
         return _http.decoded(dict[str, Any], answer)
 
 

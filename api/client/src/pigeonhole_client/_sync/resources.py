@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pigeonhole_client import _http
-from pigeonhole_client._http import Call, Form
+from pigeonhole_client._http import ApiCall, Form
 from pigeonhole_client._requests import PathLike, given
 from pigeonhole_client._sync.transport import Transport
 from pigeonhole_client.drift import Drift
@@ -44,10 +44,10 @@ class Resource:
         self._transport = transport
 
     def _get(self, kind: type[T], path: str) -> T:
-        return _http.decoded(kind, self._transport.send(Call(method="GET", path=path)))
+        return _http.decoded(kind, self._transport.send(ApiCall(method="GET", path=path)))
 
     def _post(self, kind: type[T], path: str, body: Any = None, *, key: str = "") -> T:
-        call = Call(method="POST", path=path, body=body, key=key or _http.new_key())
+        call = ApiCall(method="POST", path=path, body=body, key=key or _http.new_key())
         return _http.decoded(kind, self._transport.send(call))
 
     def _follow(self, kind: type[Ending], path: str) -> Iterator[Ending]:
@@ -79,7 +79,7 @@ class Resource:
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            call = Call(method="GET", path=path, params={"limit": size, "after": after})
+            call = ApiCall(method="GET", path=path, params={"limit": size, "after": after})
             page = _http.decoded(Page[kind], self._transport.send(call))  # type: ignore[valid-type]
             for each in page.data:
                 yield each
@@ -123,10 +123,10 @@ class Jobs(Resource):
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that waits or runs."""
-        call = Call(method="DELETE", path=f"/v1/jobs/{segment(job_id)}")
+        call = ApiCall(method="DELETE", path=f"/v1/jobs/{segment(job_id)}")
         return _http.decoded(Job, self._transport.send(call))
 
-    def outcome(self, kind: type[T], call: Call) -> T:
+    def outcome(self, kind: type[T], call: ApiCall) -> T:
         """The result of a call that is a job: submitted, waited for, and read as a record.
 
         A service that restarts meanwhile is waited out: the job survives it.
@@ -134,7 +134,7 @@ class Jobs(Resource):
         job = self.wait(_http.decoded(Job, self._transport.send(call)).id)
         return _http.decoded(
             kind,
-            self._transport.send(Call(method="GET", path=f"/v1/jobs/{job.id}/result")),
+            self._transport.send(ApiCall(method="GET", path=f"/v1/jobs/{job.id}/result")),
         )
 
 
@@ -174,13 +174,13 @@ class Classifiers(Resource):
             observe=observe,
             aliases=aliases,
         )
-        call = Call(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
+        call = ApiCall(method="PATCH", path=f"/v1/classifiers/{segment(ref)}", body=body)
         return _http.decoded(ClassifierDetail, self._transport.send(call))
 
     def drift(self, ref: str, *, window: str | None = None) -> Drift:
         """Whether what a version classifies has changed, over a window such as `24h` or `7d`."""
         path = f"/v1/classifiers/{segment(ref)}/drift"
-        call = Call(method="GET", path=path, params={"window": window})
+        call = ApiCall(method="GET", path=path, params={"window": window})
         return _http.decoded(Drift, self._transport.send(call))
 
     def rollback(
@@ -192,7 +192,7 @@ class Classifiers(Resource):
 
     def rebuild(self, ref: str, *, model: str) -> Training:
         """Learn the kept examples anew with another model."""
-        call = Call(
+        call = ApiCall(
             method="POST",
             path=f"/v1/classifiers/{segment(ref)}/rebuild",
             body={"model": model},
@@ -203,7 +203,7 @@ class Classifiers(Resource):
 
     def delete(self, ref: str) -> None:
         """Delete it, with all its versions."""
-        self._transport.send(Call(method="DELETE", path=f"/v1/classifiers/{segment(ref)}"))
+        self._transport.send(ApiCall(method="DELETE", path=f"/v1/classifiers/{segment(ref)}"))
 
 
 class Files(Resource):
@@ -225,7 +225,7 @@ class Files(Resource):
         def form() -> Form:
             return {"file": (source.name, content)}
 
-        call = Call(
+        call = ApiCall(
             method="POST",
             path="/v1/files",
             fields={"purpose": purpose},
@@ -269,7 +269,7 @@ class Files(Resource):
 
     def delete(self, file_id: str) -> None:
         """Delete a file."""
-        self._transport.send(Call(method="DELETE", path=f"/v1/files/{segment(file_id)}"))
+        self._transport.send(ApiCall(method="DELETE", path=f"/v1/files/{segment(file_id)}"))
 
 
 class Models(Resource):
@@ -291,12 +291,12 @@ def segment(text: str) -> str:
     return quote(text, safe="@")
 
 
-def _content(file_id: str, had: int) -> Call:
+def _content(file_id: str, had: int) -> ApiCall:
     """The call for the bytes of a file from a place on, as they are."""
     headers = {"Accept-Encoding": "identity"}
     if had:
         headers["Range"] = f"bytes={had}-"
-    return Call(method="GET", path=f"/v1/files/{segment(file_id)}/content", headers=headers)
+    return ApiCall(method="GET", path=f"/v1/files/{segment(file_id)}/content", headers=headers)
 
 
 def _size(path: Path) -> int:

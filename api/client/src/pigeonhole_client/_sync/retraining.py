@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pigeonhole_client import _http
-from pigeonhole_client._http import Call
+from pigeonhole_client._http import ApiCall
 from pigeonhole_client._sync.resources import Jobs, Resource, segment
 from pigeonhole_client.types import DailyAccuracy, Job, RetrainingRun, RetrainingSettings
 
@@ -29,7 +29,7 @@ class Retraining(Resource):
 
     def delete(self, ref: str) -> None:
         """Delete the retraining with its runs; the versions stay."""
-        self._transport.send(Call(method="DELETE", path=_path(ref)))
+        self._transport.send(ApiCall(method="DELETE", path=_path(ref)))
 
     def add_file(self, ref: str, file_id: str) -> RetrainingSettings:
         """Add an uploaded file of examples as a source."""
@@ -55,7 +55,7 @@ class Retraining(Resource):
     def report(self, ref: str, run_id: str) -> str:
         """The report of a run: one HTML page that needs nothing else."""
         path = f"{_path(ref)}/runs/{segment(run_id)}/report"
-        call = Call(method="GET", path=path, headers={"Accept": "text/html"})
+        call = ApiCall(method="GET", path=path, headers={"Accept": "text/html"})
         return (self._transport.send(call)).decode()
 
     def runs(self, ref: str, limit: int | None = None) -> Iterator[RetrainingRun]:
@@ -87,7 +87,7 @@ class Retraining(Resource):
         return [each for each in self._pages(DailyAccuracy, path, None)]
 
     def _send(self, method: str, path: str, body: dict[str, Any]) -> RetrainingSettings:
-        call = Call(method=method, path=path, body=body)
+        call = ApiCall(method=method, path=path, body=body)
         return _http.decoded(RetrainingSettings, self._transport.send(call))
 
 

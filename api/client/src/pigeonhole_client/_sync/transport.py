@@ -12,7 +12,7 @@ import httpx
 
 from pigeonhole_client import _http
 from pigeonhole_client._config import Address
-from pigeonhole_client._http import Attempts, Call, Event, EventParser, OnWait
+from pigeonhole_client._http import ApiCall, Attempts, Event, EventParser, OnWait
 from pigeonhole_client._runtime import Runtime
 from pigeonhole_client.errors import ApiError, ConnectionFailed, api_error
 
@@ -67,7 +67,7 @@ class Transport:
         """Close the connections."""
         self._http.close()
 
-    def send(self, call: Call) -> bytes:
+    def send(self, call: ApiCall) -> bytes:
         """The body of the answer.
 
         Raises:
@@ -85,7 +85,7 @@ class Transport:
         return self._tried(call, whole)
 
     @contextmanager
-    def stream(self, call: Call) -> Iterator[httpx.Response]:
+    def stream(self, call: ApiCall) -> Iterator[httpx.Response]:
         """The answer while its body still comes; it is not asked for again once it has begun.
 
         Raises:
@@ -103,7 +103,7 @@ class Transport:
         """Server-sent events, after the one with the id `after`, until the service ends them."""
         headers: Mapping[str, str] = {"Last-Event-ID": after} if after else {}
         parser = EventParser()
-        call = Call(
+        call = ApiCall(
             method="GET",
             path=path,
             headers={"Accept": "text/event-stream", **headers},
@@ -115,7 +115,7 @@ class Transport:
                 if event is not None:
                     yield event
 
-    def attempts(self, call: Call) -> Attempts:
+    def attempts(self, call: ApiCall) -> Attempts:
         """The attempts of a call that has not failed yet."""
         return Attempts(call=call, patience_s=self.patience_s)
 
@@ -130,7 +130,7 @@ class Transport:
             self._on_wait(delay, error)
         self.runtime.sleep(delay)
 
-    def _tried(self, call: Call, attempt: Callable[[], T]) -> T:
+    def _tried(self, call: ApiCall, attempt: Callable[[], T]) -> T:
         """What an attempt brings, made again as often as that is of use."""
         attempts = self.attempts(call)
         while True:
@@ -139,7 +139,7 @@ class Transport:
             except (ApiError, ConnectionFailed) as exc:
                 self.waited(attempts, exc)
 
-    def _open(self, call: Call) -> httpx.Response:
+    def _open(self, call: ApiCall) -> httpx.Response:
         request = self._http.build_request(
             call.method,
             self.address.base_url + call.path,
@@ -161,7 +161,7 @@ class Transport:
             response.close()
         raise api_error(response.status_code, response.headers, body)
 
-    def _arguments(self, call: Call) -> dict[str, Any]:
+    def _arguments(self, call: ApiCall) -> dict[str, Any]:
         arguments = call.arguments()
         arguments["headers"] = {**self._headers, **arguments["headers"]}
         return arguments
