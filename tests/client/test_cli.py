@@ -205,6 +205,25 @@ def test_a_file_with_bad_rows_is_tagged_with_status_3_and_a_summary(shell: Shell
     assert as_json.stderr == ""
 
 
+def test_an_export_of_excel_comes_back_as_one(shell: Shell) -> None:
+    export = "Nr;Text;Betrag\r\n1;rötlich red;-1.234,56\r\n2;green;0,99\r\n;;\r\n"
+    (shell.folder / "Export.csv").write_bytes(export.encode("cp1252"))
+
+    ran = shell.run(
+        "pigeonhole tag Export.csv --labels red,green --id-column Nr --text-column Text -o out.csv "
+        "--csv-delimiter ';' --csv-decimal , --csv-bom --csv-formulas escape"
+    )
+
+    assert ran.returncode == 3, ran.stderr
+    assert "(rows line 4)" in ran.stdout
+    out = (shell.folder / "out.csv").read_bytes()
+    assert out.startswith(b"\xef\xbb\xbfNr;Text;Betrag;prediction;score;")
+    (first, _) = out.decode("utf-8-sig").splitlines()[1:]
+    number, text, amount, prediction, score, _ = first.split(";")
+    assert (number, text, amount, prediction) == ("1", "rötlich red", "-1.234,56", "red")
+    assert score.startswith("0,")
+
+
 def test_a_terminal_shows_rows_rate_and_failures_in_one_line(shell: Shell) -> None:
     write_rows(shell.folder / "rows.csv", 20_000, empty_every=10_000)
     ours, theirs = pty.openpty()

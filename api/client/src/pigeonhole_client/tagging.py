@@ -35,7 +35,9 @@ OnProgress = Callable[[TagProgress], None]
 
 
 class FailureGroup(Record, frozen=True, kw_only=True):
-    """Rows that failed for one reason: how many, the reason in words, some of their ids."""
+    """Rows that failed for one reason: how many, the reason in words, some of their ids; `line 5`
+    stands for a row without one.
+    """
 
     code: str
     count: int
@@ -128,7 +130,8 @@ def failures(path: Path) -> list[FailureGroup]:
             code = str(error.get("code") or "unknown")
             count, message, ids = groups.get(code, (0, str(error.get("message") or ""), []))
             if len(ids) < _MAX_EXAMPLES:
-                ids.append(str(row.get("id", row.get("line", "?"))))
+                row_id = row.get("id")  # none where the row could not be read, or its cell is empty
+                ids.append(f"line {row.get('line', '?')}" if row_id is None else str(row_id))
             groups[code] = (count + 1, message, ids)
     ranked = sorted(groups.items(), key=lambda item: -item[1][0])
     return [

@@ -43,6 +43,10 @@ ROWS_FAILED = 3
 @click.option("--encoding", help="Found out if absent.")
 @click.option("--skip-rows", type=int, help="Lines above the header of a CSV.")
 @click.option("--csv-formulas", type=click.Choice(["keep", "escape"]), help="Of a CSV output.")
+@click.option("--csv-delimiter", help="Of a CSV output; `,` if absent.")
+@click.option("--csv-decimal", type=click.Choice([".", ","]), help="Of numbers in a CSV output.")
+@click.option("--csv-bom", is_flag=True, default=None, help="A CSV output begins with a byte order "
+              "mark, by which Excel reads UTF-8.")  # fmt: skip
 @click.option("--completion-window", help="Rows not begun by then expire; 24h if absent.")
 @click.option("--patience", type=float, default=600.0, show_default=True, help="Seconds to wait "
               "for a service that is away or busy.")  # fmt: skip
