@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
 from pigeonhole_client.errors import BY_CODE
 
 from shared import errors
@@ -16,6 +17,19 @@ PACKAGES = ("api", "ops", "shared", "workers")
 CLIENT = ROOT / "api" / "client"  # a project of its own
 OF_THE_WIRE = {"drift.py", "errors.py", "types.py"}
 """Modules of the client with what the service sends: it has the same name on both sides."""
+
+TERMS = {
+    "backpressure": "workers/claim_capacity.py",
+    "deduplicate": "api/services/duplicate_calls.py",
+    "DNS rebinding": "workers/outbound_http/connection.py",
+    "in-flight": "shared/adapters/redis/lua/prelude.lua",
+    "middleware": "api/http/middleware.py",
+    "orphan": "workers/keeper/orphan_gc.py",
+    "pagination": "api/http/pagination.py",
+    "SSRF": "shared/url_policy.py",
+    "throttle": "api/server/failed_auth_limiter.py",
+    "zip bomb": "workers/inputs/documents/opc_package.py",
+}
 
 
 def sources(*, client: bool = False) -> Iterator[Path]:
@@ -62,6 +76,11 @@ def test_no_module_name_stands_in_more_than_two_packages() -> None:
             places[path.stem].add(path.parts[0])
 
     assert {name: found for name, found in places.items() if len(found) > 2} == {}
+
+
+@pytest.mark.parametrize(("term", "file"), TERMS.items())
+def test_a_standard_term_is_found_where_its_subject_is(term: str, file: str) -> None:
+    assert term.lower() in (ROOT / file).read_text().lower()
 
 
 def test_no_module_is_longer_than_can_be_read_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Throttling of wrong keys: a token bucket for each client address.
+"""Throttles wrong keys: a token bucket for each client address.
 
 A key cannot be guessed, but each guess costs a read of the object store. Above the limit a wrong
 key is answered with 429 instead of 401. No thread waits, and valid keys from the same address are

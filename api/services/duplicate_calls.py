@@ -1,4 +1,4 @@
-"""Deduplication of calls without an `Idempotency-Key`: a repeated call gets the running job.
+"""Deduplicates calls without an `Idempotency-Key`: a repeated call gets the running job.
 
 A client that gets no answer in time sends its call again; a second training of the same examples
 would be a second version. So a call that makes a job leaves a record, found by the hash of its API

@@ -9,7 +9,7 @@
 --   served:{lane}             hash    account -> until when it was served, in virtual time
 --   jobs:{queue}:{account}    list    ring of the account's jobs with ready tasks
 --   ready:{queue}:{job}       list    ready tasks of the job
---   in_flight:{queue}            hash    account -> leased parts
+--   in_flight:{queue}         hash    account -> in-flight parts: those that are leased
 --   job:{job}                 hash    record, account, queue, parts (made so far), planned,
 --                                     planning (its `plan` is ready or leased), low, cost (rows of
 --                                     a part), completed, failed (items), abandoned, failure
@@ -22,7 +22,7 @@
 --   leases, delayed           zset    "{job} {task}" -> when it expires, or is due (ms)
 --   consumers:{queue}         zset    worker -> until when it counts as consumers (ms)
 --   wake:{queue}              list    at most one token: a consumer should look
---   bell_debounce:{queue}              string  a doorbell is on its way
+--   bell_debounce:{queue}     string  a doorbell is on its way
 --
 -- A job is in a ring exactly while it has ready tasks there; an account while it has jobs.
 --
