@@ -251,6 +251,20 @@ class HoldoutComparison(Value):
     challenger: PredictionSummary
 
 
+class LabelAgreement(Value):
+    """How far the labels of the new examples are those that the champion predicts.
+
+    `agreed` of `examples` are, without labels that it does not know; `usual` is its accuracy on the
+    holdout. `unusual`: they agree less than labels of the holdout, by more than chance explains.
+    """
+
+    examples: int
+    agreed: int
+    usual: float
+    p_value: float
+    unusual: bool
+
+
 class Decision(Value):
     """What became of a challenger, with the reasons in words."""
 
@@ -304,6 +318,7 @@ class Run(Value):
     rejected_rows: RejectedRowsIn = "none"
     new_labels: tuple[str, ...] = ()
     missing_labels: tuple[str, ...] = ()
+    label_agreement: LabelAgreement | None = None
     bad_rows: tuple[BadExample, ...] = ()
     set_aside: tuple[str, ...] = ()
     metrics: RunMetrics | None = None

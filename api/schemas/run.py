@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from shared.retraining import (
+    LabelAgreement,
     LiveCheck,
     Run,
     RunCounts,
@@ -70,6 +71,10 @@ class RunObject(BaseModel):
     )
     new_labels: list[str]
     missing_labels: list[str] = Field(description="Labels that should have new examples.")
+    label_agreement: LabelAgreement | None = Field(
+        description="Whether the labels of the new examples agree with the champion as usual; null "
+        "before two versions were compared."
+    )
     bad_rows: list[BadExampleObject]
     set_aside: list[str] = Field(description="Places of rows that were rejected three times.")
     metrics: RunMetrics | None

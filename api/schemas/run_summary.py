@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from shared.retraining import MIN_SUPPORT, PHASES, LabelMetrics, Run, SignificanceTest
+from shared.retraining import (
+    MIN_SUPPORT,
+    PHASES,
+    LabelAgreement,
+    LabelMetrics,
+    Run,
+    SignificanceTest,
+)
 
 METRICS = {
     "macro_f1": "the mean F1 of the labels",
@@ -159,6 +166,17 @@ def _labels(run: Run) -> Iterator[str]:
         yield f"New labels: {_list(run.new_labels)}."
     if run.missing_labels:
         yield f"No new examples came for {_list(run.missing_labels)}, which is unusual."
+    if run.label_agreement is not None and run.label_agreement.unusual:
+        yield from _disagreement(run.label_agreement, run.champion)
+
+
+def _disagreement(found: LabelAgreement, champion: int | None) -> Iterator[str]:
+    usual = round(found.usual * found.examples)
+    yield (
+        f"Of {found.examples:,} new examples, {found.agreed:,} have the label that version "
+        f"{champion} predicts; by its accuracy on the holdout, {usual:,} would. Either labels are "
+        "wrong, or they are corrections of its errors, or texts of a new kind."
+    )
 
 
 def _rows(run: Run) -> Iterator[str]:

@@ -22,6 +22,7 @@ from shared.retraining import (
     Decision,
     Gate,
     HoldoutComparison,
+    LabelAgreement,
     RetrainingRecord,
     RetrainingSettings,
     Run,
@@ -137,6 +138,20 @@ class TestThePage:
         assert "60 rows: 44 to learn, 10 held out for the comparison, 3 known before" in head
         assert "the next run tries them again" in head
         assert answer.text.index("macro_f1 0.9") > len(head)
+
+    def test_says_that_the_labels_of_the_night_agree_less_than_usual(
+        self, client: FlaskClient, nights: Nights
+    ):
+        found = LabelAgreement(examples=44, agreed=20, usual=0.9, p_value=0.0, unusual=True)
+        odd = nights.judged(1, "rejected", verdict(0.1, 0.4), label_agreement=found)
+        usual = found.model_copy(update={"unusual": False})
+        other = nights.judged(2, "promoted", verdict(0.3, 0.1), label_agreement=usual)
+
+        says = "Of 44 new examples, 20 have the label that version 2 predicts; by its accuracy on"
+        assert says in client.get(f"{RUNS}/{odd.id}/report").text
+        assert "version 2 predicts" not in client.get(f"{RUNS}/{other.id}/report").text
+        shown = client.get(f"{RUNS}/{odd.id}").get_json()["label_agreement"]
+        assert shown == found.model_dump()
 
     def test_shows_the_drift_of_the_days_before_the_run(
         self, client: FlaskClient, world: World, nights: Nights, rejected: Run

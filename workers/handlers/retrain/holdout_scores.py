@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.normal_form import LabelSpellings
 from shared.observation import Observation
-from shared.retraining import Gate
+from shared.retraining import Gate, LabelAgreement
 from shared.types import Example
 from workers.classifier_file import TrainedClassifier
-from workers.core.evaluation import Ints
+from workers.core.evaluation import Doubles, Ints
+from workers.core.label_agreement import MIN_EXAMPLES, disagreement
 from workers.core.observation_sums import observed
 from workers.core.paired_test import value
 from workers.core.promotion_gate import Predictions, Verdict, judge, metric_of
@@ -20,6 +22,8 @@ from workers.handlers.kept_embeddings import embedding_key
 from workers.handlers.retrain.snapshot import NewRow
 from workers.handlers.training_set import TrainingSet
 from workers.models.port import Rows
+
+_CHANCE = 0.01  # of nights whose labels are said to be unusual although they are not
 
 
 @dataclass(kw_only=True)
@@ -51,6 +55,42 @@ class HoldoutScores:
             self._predictions(challenger, labels),
             seed=seed,
         )
+
+    def agreement(
+        self, version: TrainedClassifier, rows: Sequence[NewRow], *, before: int
+    ) -> LabelAgreement | None:
+        """How far the labels of rows that the version has not learnt agree with it, against those
+        of the first `before` rows of the holdout; None if there is too little to compare.
+        """
+        if not rows or not before:
+            return None
+        usual, right = self._of_labels(
+            version, self.rows[:before], self._embedded(version)[:before]
+        )
+        x = self.embed(version.model, [row.example for row in rows]).x
+        given, agreed = self._of_labels(version, rows, x)
+        if min(len(usual), len(given)) < MIN_EXAMPLES:
+            return None
+        p_value = disagreement(usual, given)
+        return LabelAgreement(
+            examples=len(given),
+            agreed=int(agreed.sum()),
+            usual=round(float(right.mean()), 6),
+            p_value=round(p_value, 6),
+            unusual=p_value <= _CHANCE,
+        )
+
+    def _of_labels(
+        self, version: TrainedClassifier, rows: Sequence[NewRow], x: Rows
+    ) -> tuple[Doubles, NDArray[np.bool_]]:
+        """The scores of the labels of rows, and which are predicted; of known labels only."""
+        spellings = LabelSpellings(version.labels)
+        place = {label: index for index, label in enumerate(version.labels)}
+        labels = [spellings.get(row.example.label or "") for row in rows]
+        known = np.array([label is not None for label in labels], np.bool_)
+        y = np.array([place[label] for label in labels if label is not None], np.intp)
+        scores = version.scorer.scores(x[known]).astype(np.float64)
+        return scores[np.arange(len(y)), y], scores.argmax(axis=1) == y
 
     def value(
         self, gate: Gate, champion: TrainedClassifier, challenger: TrainedClassifier

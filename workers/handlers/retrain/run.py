@@ -293,6 +293,11 @@ class _Night:
             if best.method == Update.name
             else tuple(set(best.trained.labels) - set(champion.labels)),
             missing_labels=missing_labels(champion, (*collected.new, *collected.held_out)),
+            label_agreement=scores.agreement(
+                champion,
+                collected.new,
+                before=len(collected.fixed_holdout or snapshot.holdout),
+            ),
             metrics=verdict and verdict.metrics,
             test=verdict and verdict.test,
             decision=decision,

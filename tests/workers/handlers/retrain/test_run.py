@@ -315,6 +315,31 @@ class TestSources:
 
         assert nights.run().missing_labels == ("place",)
 
+    def test_with_labels_of_other_rows_say_how_far_they_agree_with_the_champion(
+        self, nights: Nights
+    ):
+        nights.bring("monday", rows(0, 200))  # all words that there are
+        first = nights.run()
+        nights.bring("tuesday", rows(200, 60))
+        usual = nights.run()
+        nights.bring("wednesday", rows(260, 60, swapped=True))
+
+        run = nights.run()
+
+        assert first.label_agreement is None, "there was no holdout before it"
+        assert usual.label_agreement is not None
+        assert run.label_agreement is not None
+        assert (usual.label_agreement.unusual, run.label_agreement.unusual) == (False, True)
+        assert run.label_agreement.examples == run.counts.new
+        assert run.label_agreement.agreed < run.label_agreement.usual * run.counts.new / 2
+
+    def test_of_which_all_labels_are_new_say_nothing_of_their_agreement(self, nights: Nights):
+        nights.run()
+        table = rows(60, 60).replace(",place", ",city").replace(",animal", ",pet")
+        nights.bring("tuesday", table)
+
+        assert nights.run().label_agreement is None
+
 
 def test_what_is_in_the_holdout_is_never_learnt_in_other_case_or_spacing(nights: Nights):
     first = nights.run()
