@@ -53,6 +53,10 @@ class Version(Value):
     candidate: bool = False  # not live until it is promoted
     promoted_by: str | None = None  # the run that promoted it
     rejected_by: str | None = None  # the run that rejected it
+    # How it changed the labels of the version before it: new names by old ones, None if removed.
+    relabelled: dict[str, str | None] = Field(
+        default_factory=dict, exclude_if=lambda changes: not changes
+    )
 
 
 class Classifier(Value):
@@ -127,6 +131,19 @@ class Classifier(Value):
             )
         )
 
+    def relabelled_before(self, version: Version) -> tuple[Version, ...]:
+        """The available versions that changed labels which a version has, oldest first."""
+        learnt = {n for first, last in version.learnt for n in range(first, last + 1)}
+        first = min(learnt, default=0)  # a rebuild has learnt all examples under the names it found
+        rebuilt = any(each.number == first and each.made_by == "rebuild" for each in self.versions)
+        return tuple(
+            each
+            for each in self.versions
+            if each.relabelled
+            and each.number <= version.number
+            and (each.number in learnt or (rebuilt and each.number < first))
+        )
+
     def weights(self, version: Version) -> ClassifierVersion:
         """The location of the weights of a version."""
         return ClassifierVersion(
@@ -186,6 +203,7 @@ def rolled_back(
             "promoted_by": None,
             "rejected_by": None,
             "of": to.number,
+            "relabelled": {},
             "created_at": now,
         }
     )

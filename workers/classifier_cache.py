@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared import ids, object_keys, observation_keys, service_clock
@@ -26,6 +26,7 @@ from shared.messages import encode
 from shared.observation import Reference
 from shared.observation_store import ObservationStore
 from shared.ports import ObjectStore
+from shared.relabelling import Changes
 from shared.training_results import VersionReport
 from shared.types import ClassifierVersion, NewClassifier
 from workers.classifier_file import TrainedClassifier, dumps, loads
@@ -54,6 +55,7 @@ class DraftVersion:
     reference: Reference | None = None
     base: Version | None = None
     candidate: bool = False
+    relabelled: Changes = field(default_factory=dict)
 
 
 class ClassifierCache:
@@ -182,6 +184,7 @@ class ClassifierCache:
             accuracy=None if progressive is None else progressive.accuracy,
             learnt=learnt,
             candidate=draft.candidate,
+            relabelled=dict(draft.relabelled),
         )
 
     def _written(self, draft: DraftVersion, version: Version) -> tuple[str, ...]:

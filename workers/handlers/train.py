@@ -289,6 +289,7 @@ class TrainHandler:
             report=report,
             samples=sum(trained.counts),
             reference=reference and reference.relabelled(body.labels),
+            relabelled=body.labels,
         )
 
     def _seen(

@@ -24,6 +24,7 @@ from shared.types import Example, ExampleFile, Value
 from workers.classifier_file import TrainedClassifier
 from workers.core.holdout import content_digest, is_held_out, key_digest, row_digest
 from workers.handlers.example_files import ExampleFiles
+from workers.handlers.retrain.label_names import LabelNames
 from workers.handlers.retrain.snapshot import NewRow, RejectedRow, Snapshot
 from workers.inputs.tables.table_objects import table_objects
 
@@ -67,6 +68,7 @@ class Collector:
     labels: tuple[str, ...]
     closed_labels: bool
     check: Callable[[], object]
+    names: LabelNames
 
     def collect(self, snapshot: Snapshot, *, base: str | None, champion: int) -> Collected:
         """The rows of all sources that were not consumed.
@@ -87,13 +89,16 @@ class Collector:
                 break
             self._read(source, sorting)
         _check_bad(sorting.bad, sorting.read)
-        return sorting.collected(champion=champion, base=base, fixed=fixed)
+        found = sorting.collected(champion=champion, base=base, fixed=fixed)
+        new, held_out = map(self.names.stamped, (found.new, found.held_out))
+        return found.model_copy(update={"new": new, "held_out": held_out})
 
     def _read(self, source: Source, sorting: _Sorting) -> None:
         if source.feedback:
             for item in FeedbackStore(store=self.store).items(self.account, self.classifier_id):
-                if item.example is not None and sorting.consume("feedback", item.id):
-                    self._sort(f"feedback {item.id}", item.example, sorting)
+                example = self.names.of_feedback(item)
+                if example is not None and sorting.consume("feedback", item.id):
+                    self._sort(f"feedback {item.id}", example, sorting)
         elif source.file_id:
             if sorting.consume("file", source.file_id):
                 self._read_file(source.file_id, self._stored(source.file_id), sorting)

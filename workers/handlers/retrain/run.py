@@ -61,6 +61,7 @@ from workers.handlers.retrain.collect import (
 from workers.handlers.retrain.conclude import Conclusion, resolved
 from workers.handlers.retrain.embedder import RunEmbedder
 from workers.handlers.retrain.holdout_scores import HoldoutScores
+from workers.handlers.retrain.label_names import LabelNames
 from workers.handlers.retrain.method import Challenger, Method, TrainingNight, subsets
 from workers.handlers.retrain.rebuild import Rebuild
 from workers.handlers.retrain.snapshot import NewRow, Snapshot, SnapshotStore
@@ -180,13 +181,16 @@ class _Night:
         found = collected_before(self._store.store, self._run)
         if found is None:
             return self._collect(record)
-        return found, self._snapshots.load(found.base)
+        champion = record.find(ClassifierRef(record.id, found.champion, None))
+        snapshot = self._snapshots.load(found.base)
+        return found, LabelNames.of(record, champion).of_snapshot(snapshot)
 
     def _collect(self, record: Classifier) -> tuple[Collected, Snapshot]:
         store = self._store.store
         base = self._store.state(self._run.account, self._run.classifier_id).snapshot
-        snapshot = self._snapshots.load(base)
         champion = live_version(record, self._settings.alias)
+        names = LabelNames.of(record, champion)
+        snapshot = names.of_snapshot(self._snapshots.load(base))
         collector = Collector(
             store=store,
             buckets=self._handler.buckets,
@@ -198,6 +202,7 @@ class _Night:
             labels=record.labels,
             closed_labels=record.closed_labels,
             check=self._hold.check,
+            names=names,
         )
         rejected, live, set_aside = resolved(snapshot.rejected, champion, self._run_of)
         collected = collector.collect(snapshot, base=base, champion=champion.number)
@@ -244,7 +249,8 @@ class _Night:
         version = record.find(ClassifierRef(record.id, collected.champion, None))
         champion = classifiers.load(record.weights(version))
         rows = collected.fixed_holdout or (*snapshot.holdout, *collected.held_out)
-        base = None if collected.fixed_holdout else collected.base  # it has other rows than a file
+        # Kept embeddings are those of the rows before, in their order.
+        base = None if collected.fixed_holdout or snapshot.shortened else collected.base
         scores = HoldoutScores(
             rows=rows,
             embed=self._embedder.embed,

@@ -27,11 +27,15 @@ _CONSUMED, _HOLDOUT, _REJECTED, _SET_ASIDE = (
 
 
 class NewRow(Value):
-    """A new example with its place in its source; `digest` is that of its content, in hex."""
+    """A new example with its place in its source; `digest` is that of its content, in hex.
+
+    Its label has the name that it has in the version `named_as_in`; rows of earlier releases say 0.
+    """
 
     example: Example
     place: str
     digest: str
+    named_as_in: int = 0
 
 
 class RejectedRow(Value):
@@ -55,6 +59,7 @@ class Snapshot:
     """What all runs together have done.
 
     `consumed`: digests of sources and of rows. `vectors`: embeddings of the holdout, by model.
+    `shortened`: rows of the holdout were left out, so that kept embeddings are not those of it.
     """
 
     consumed: frozenset[bytes] = frozenset()
@@ -62,6 +67,7 @@ class Snapshot:
     rejected: tuple[RejectedRow, ...] = ()
     set_aside: tuple[NewRow, ...] = ()
     vectors: dict[str, Rows] = field(default_factory=dict)  # of the holdout (N, D)
+    shortened: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, BinaryIO
 
 import pytest
 
 from shared import object_keys, retraining_keys
 from shared.classifier_record import Classifier
+from shared.classifier_requests import RelabelRequest
 from shared.errors import Conflict, InvalidRequest, PigeonholeError, StoreUnavailable, Unavailable
 from shared.feedback_store import FeedbackStore
 from shared.ids import ClassifierRef
@@ -339,6 +341,87 @@ class TestSources:
         nights.bring("tuesday", table)
 
         assert nights.run().label_agreement is None
+
+
+class TestLabelsThatTheOwnerRenamed:
+    """Rows that were collected before have the old names; they are those of the champion now."""
+
+    def relabel(self, nights: Nights, **labels: str | None) -> None:
+        body = RelabelRequest(model="tiny", classifier_id=nights.id, labels=labels)
+        nights.bench.train.relabel(a_job(JobKind.RELABEL), body, hold())
+        aliases = {"champion": nights.record.latest.number}
+        nights.bench.classifiers.records.change(
+            ME, nights.id, lambda record: record.model_copy(update={"aliases": aliases})
+        )
+
+    def night(
+        self, nights: Nights, start: int, *, city: bool = False, swapped: bool = False
+    ) -> Run:
+        table = rows(start, 60, swapped=swapped)
+        nights.bring(f"night{start}", table.replace(",place", ",city") if city else table)
+        return nights.run()
+
+    def labels(self, run: Run) -> dict[str, int]:
+        assert run.metrics is not None
+        return {each.label: each.support for each in run.metrics.labels}
+
+    def test_are_renamed_in_the_holdout_once_and_for_good(self, nights: Nights):
+        before = self.labels(nights.run())
+        self.relabel(nights, place="city")
+
+        renamed = self.night(nights, 60, city=True)
+        after = self.labels(renamed)
+        assert set(after) == {"animal", "city"}
+        assert after["city"] > before["place"]
+        assert renamed.new_labels == ()
+        assert renamed.status == "promoted", renamed.decision
+
+        assert set(self.labels(self.night(nights, 120, city=True))) == {"animal", "city"}
+
+    def test_may_swap_their_names(self, nights: Nights):
+        nights.run()
+        self.relabel(nights, place="animal", animal="place")
+
+        for start in (60, 120):
+            run = self.night(nights, start, swapped=True)
+
+            assert run.metrics is not None
+            assert run.metrics.champion.accuracy > 0.7
+
+    def test_leave_the_holdout_where_they_are_removed(self, nights: Nights):
+        plants = "\n".join(f"oak elm n{i},plant" for i in range(40))
+        nights.bring("plants", f"text,label\n{plants}\n")
+        assert self.labels(nights.run())["plant"] > 0
+        self.relabel(nights, plant=None)
+        ran = nights.bench.encoder.ran
+
+        run = self.night(nights, 60)
+
+        assert set(self.labels(run)) == {"animal", "place"}
+        assert nights.bench.encoder.ran - ran == run.counts.new + run.counts.holdout
+
+    def test_are_renamed_in_feedback_that_was_given_before(self, bench: Bench):
+        nights = Nights(bench, sources=(Source(feedback=True),))
+        self.relabel(nights, place="city")
+        renamed_at = nights.record.latest.created_at
+        store = FeedbackStore(store=bench.store)
+        items = [
+            FeedbackItem(
+                id=f"f{n}",
+                example=Example(item=Item(text=f"rome lima {n}"), label=label),
+                label=label,
+                created_at=renamed_at + timedelta(seconds=late),
+            )
+            for n, (label, late) in enumerate([("place", -1)] * 5 + [("city", 1)] * 5)
+        ]
+        for item in items:
+            store.put(ME, nights.id, item)
+
+        run = nights.run()
+
+        assert run.counts.read == 10
+        assert run.new_labels == ()
+        assert set(nights.record.labels) == {"animal", "city"}
 
 
 def test_what_is_in_the_holdout_is_never_learnt_in_other_case_or_spacing(nights: Nights):
