@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from shared.settings import Settings
+from tests.keys import secret_of
 from tests.servers import HOST, free_port, valkey_command
 
 ROOT = Path(__file__).parents[1]
@@ -232,14 +231,7 @@ def running_stack(
     stack = Stack(folder, **settings)
     try:
         stack.start_redis(*redis)
-        stack.key, _ = create_key(
-            store_of(stack.settings),
-            name="test",
-            account="acme",
-            scopes=(),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
+        stack.key = secret_of(store_of(stack.settings))
         stack.start_api()
         stack.start_keeper()
         for number in range(workers):

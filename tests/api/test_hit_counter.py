@@ -9,16 +9,10 @@ from api.services import hit_counter
 from api.services.hit_counter import HitCount, HitCounter, used
 from shared import object_keys
 from shared.ports import StoredObject
+from tests.clock import Clock
 from tests.fakes import FakeStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Clock:
-    now = NOW.timestamp()
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def store_with(*classifiers: str) -> FakeStore:
@@ -30,7 +24,7 @@ def store_with(*classifiers: str) -> FakeStore:
 
 
 def test_calls_are_added_up():
-    store, clock = store_with("x", "y"), Clock()
+    store, clock = store_with("x", "y"), Clock(NOW.timestamp())
     uses = HitCounter(store, clock=clock)
 
     uses.count("acme", "x")

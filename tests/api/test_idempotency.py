@@ -7,16 +7,10 @@ import pytest
 from api.openapi.model import IDEMPOTENCY_KEY
 from api.services.idempotency import Idempotency, Reservation, StoredAnswer, pack
 from shared.errors import Conflict, InvalidRequest
+from tests.clock import Clock
 from tests.fakes import FakeStore
 
 GOOD, BAD = pack(200, {}, b"good"), pack(503, {}, b"bad")
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -10,15 +10,8 @@ import pytest
 from api.services.key_uses import KeyUses
 from api.services.keys import list_keys
 from tests.api.conftest import World, make_world
+from tests.clock import Clock
 from tests.fakes import FakeStore
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

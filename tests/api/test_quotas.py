@@ -23,6 +23,7 @@ from shared.errors import BrokerUnavailable, FetchFailed
 from shared.rate_limits import RateDemand, RateState, Settlement
 from shared.tiers import Tier, Tiers
 from tests.api.conftest import EXAMPLES, SETTINGS, World, make_world
+from tests.clock import Clock
 from tests.servers import HOST, free_port
 from tests.waiting import wait_until
 
@@ -45,16 +46,6 @@ FEW = Tier(name="few", classifiers=2, batch_rows=3)
 NOW = datetime(2027, 1, 15, tzinfo=UTC)
 BOUND_S = 60.0
 BODY = {"input": ["a", "b"], "labels": ["x", "y"]}
-
-
-class Clock:
-    """Seconds since 1970, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class CountingLimiter(RedisRateLimiter):

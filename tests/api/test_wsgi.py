@@ -10,14 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from api.server.liveness import answering_process
-from api.services.keys import create_key
 from shared.adapters.store_factory import open_store
+from tests.keys import secret_of
 from tests.servers import HOST, free_port, running, valkey_server
 from tests.waiting import wait_until
 
@@ -98,14 +97,7 @@ def front_end(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
     (folder / "redis").mkdir()
     port = free_port()
     store = f"file://{folder / 'objects'}"
-    key, _ = create_key(
-        open_store(store),
-        name="test",
-        account="acme",
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
+    key = secret_of(open_store(store))
     with valkey_server(folder / "redis") as redis:
         env = {
             "PIGEONHOLE_REDIS_URL": f"redis://{HOST}:{redis.port}/0",

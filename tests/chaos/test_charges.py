@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from api.services.keys import create_key
 from shared import ids, object_keys
 from shared.adapters.celery.broker import CeleryDoorbell
 from shared.adapters.redis.client import connect
@@ -33,6 +31,7 @@ from shared.types import ClassifyRequest, JobKind, Question, Usage
 from tests.chaos.rounds import ROUNDS
 from tests.chaos.test_batches import table, upload
 from tests.chaos.test_workers import unfinished
+from tests.keys import secret_of
 from tests.stack import LABELS, Stack, running_stack
 
 pytestmark = pytest.mark.chaos
@@ -45,15 +44,7 @@ VICTIMS = ("worker", "worker2", "keeper", "api", "redis", "redis, emptied")
 
 
 def header(store: ObjectStore, account: str) -> str:
-    secret, _ = create_key(
-        store,
-        name=account,
-        account=account,
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
-    return f"Bearer {secret}"
+    return f"Bearer {secret_of(store, account)}"
 
 
 @contextmanager

@@ -14,19 +14,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 
 import boto3
 import pytest
 
-from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from shared.settings import Settings
 from tests.chaos.test_batches import COLOURS, done, ended, lines, start
 from tests.chaos.test_outages import supervise
 from tests.hosts import Hosts, Loopback, Namespaces, why_no_namespaces
+from tests.keys import secret_of
 from tests.servers import HOST, free_port, valkey_command
 from tests.stack import Stack
 
@@ -147,17 +146,7 @@ def start_servers(stack: Hosts) -> None:
         aws_secret_access_key="secret",
     ).create_bucket(Bucket=BUCKET)
     store = store_of(Settings.from_env(stack.variables | {"PIGEONHOLE_S3_ENDPOINT": endpoint}))
-    stack.key, stack.other_key = (
-        create_key(
-            store,
-            name=account,
-            account=account,
-            scopes=(),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )[0]
-        for account in ("acme", "other")
-    )
+    stack.key, stack.other_key = (secret_of(store, account) for account in ("acme", "other"))
 
 
 @contextmanager

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
 
-from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
 from tests.chaos.test_batches import done, ended, expected, lines, start, table, text_of
 from tests.chaos.test_outages import supervise
+from tests.keys import secret_of
 from tests.servers import HOST, free_port, valkey_command
 from tests.stack import Stack
 
@@ -56,14 +55,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
             )
             stack.start(f"sentinel-{port}", program, str(config), "--sentinel")
         stack.until("the Sentinels know each other", lambda: all(map(agrees, sentinels)))
-        stack.key, _ = create_key(
-            store_of(stack.settings),
-            name="test",
-            account="acme",
-            scopes=(),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
+        stack.key = secret_of(store_of(stack.settings))
         stack.start_api()
         stack.start_keeper()
         stack.start("worker", sys.executable, "-m", "tests.slow_worker")

@@ -16,24 +16,15 @@ from shared.adapters.redis.rate_limiter import RedisRateLimiter
 from shared.errors import BrokerUnavailable
 from shared.rate_limits import WINDOW_S, RateDemand, RateState, Settlement
 from shared.tiers import Rate, RateClass
+from tests.clock import Clock
 from tests.servers import HOST, free_port
 
 NOW = 1_800_000_000.0
 
 
-class Clock:
-    """Seconds since 1970, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture
@@ -156,7 +147,7 @@ def test_no_window_ever_holds_more_than_the_limit(
     redis_client: redis.Redis, calls: list[tuple[float, int]]
 ) -> None:
     redis_client.flushdb()
-    clock = Clock()
+    clock = Clock(NOW)
     limiter = RedisRateLimiter(redis_client, clock=clock)
     rate = Rate(requests=7, tokens=150)
     admitted: deque[tuple[float, int]] = deque()

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
@@ -32,7 +31,6 @@ from api.services.idempotency import Idempotency
 from api.services.job_submission import JobSubmission
 from api.services.jobs import JobService
 from api.services.key_uses import KeyUses
-from api.services.keys import create_key
 from api.services.quotas import Quotas
 from api.services.usage_counter import UsageCounter
 from api.services.worker_registry import WorkerRegistry
@@ -52,6 +50,7 @@ from shared.statements import Statements
 from shared.types import JobKind
 from tests.fake_media import FakeMedia
 from tests.fakes import FakeBuckets, FakeRunningUsage, UnusedRateLimiter
+from tests.keys import secret_of
 from tests.servers import HOST, valkey_server
 from workers import tasks
 from workers.claim_capacity import ClaimCapacity
@@ -113,14 +112,7 @@ def service(folder: Path) -> Iterator[FlaskClient]:
         ledger, replies = RedisLedger(client), RedisReplies(client)
         store = DirectoryStore(folder / "objects")
         opened.enter_context(worker(settings, ledger, replies, store))
-        secret, _ = create_key(
-            store,
-            name="test",
-            account="acme",
-            scopes=(),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
+        secret = secret_of(store)
         caller = create_app(services(settings, ledger, replies, store)).test_client()
         caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
         yield caller

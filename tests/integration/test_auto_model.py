@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.services.keys import create_key
 from tests.chaos.test_batches import ended, lines, upload
+from tests.keys import secret_of
 from tests.stack import Stack, running_stack, store_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -99,14 +98,7 @@ def test_the_result_cache_remembers_the_model(auto: Stack):
 def test_jobs_and_batches_do_the_same_and_count_as_calls(
     auto: Stack, monkeypatch: pytest.MonkeyPatch
 ):
-    key, _ = create_key(
-        store_of(auto.settings),
-        name="counted",
-        account="counted",
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
+    key = secret_of(store_of(auto.settings), "counted")
     monkeypatch.setattr(auto, "key", key)
     check(auto.call("POST", "/v1/classify", ask(auto)).json()["data"])
     job = auto.call("POST", "/v1/classify", ask(auto), Prefer="respond-async")

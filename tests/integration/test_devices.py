@@ -8,13 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
+from tests.keys import secret_of
 from tests.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -44,14 +43,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     (tmp_path / "catalogue.toml").write_text(MODELS)
     try:
         stack.start_redis()
-        stack.key, _ = create_key(
-            store_of(stack.settings),
-            name="test",
-            account="acme",
-            scopes=(),
-            created_at=datetime.now(UTC),
-            expires_at=None,
-        )
+        stack.key = secret_of(store_of(stack.settings))
         stack.start_api()
         stack.start_keeper()
         stack.until("answers", lambda: stack.call("GET", "/health/live").status == 200)

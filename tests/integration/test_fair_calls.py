@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from api.services.keys import create_key
 from shared.adapters.store_factory import store_of
+from tests.keys import secret_of
 from tests.slow_worker import FULL_PASS_S
 from tests.stack import LABELS, Answer, Stack, running_stack
 
@@ -55,15 +54,7 @@ def classify(stack: Stack, key: str, texts: object, **more: Any) -> Answer:
 
 
 def key_of(stack: Stack, account: str) -> str:
-    key, _ = create_key(
-        store_of(stack.settings),
-        name=account,
-        account=account,
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
-    return key
+    return secret_of(store_of(stack.settings), account)
 
 
 @contextmanager

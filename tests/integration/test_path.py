@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.keys import secret_of
 from tests.stack import LABELS, Stack
 
 pytestmark = pytest.mark.integration
@@ -88,20 +89,10 @@ def test_jobs_are_listed_newest_first_page_by_page(stack: Stack):
 
 
 def test_a_job_of_another_account_is_not_found(stack: Stack):
-    from datetime import UTC, datetime
-
-    from api.services.keys import create_key
     from shared.adapters.store_factory import store_of
 
     job_id = stack.submit()
-    other, _ = create_key(
-        store_of(stack.settings),
-        name="other",
-        account="other",
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
+    other = secret_of(store_of(stack.settings), "other")
 
     answer = stack.call("GET", f"/v1/jobs/{job_id}", Authorization=f"Bearer {other}")
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from api.services.keys import create_key
 from shared.adapters.redis.client import connect
 from shared.adapters.store_factory import store_of
+from tests.keys import secret_of
 from tests.stack import Answer, Stack
 
 pytestmark = pytest.mark.integration
@@ -21,15 +20,7 @@ LABELS = ["red", "zebra", "crossing"]
 
 def key_of(stack: Stack, account: str) -> str:
     """A key of another account."""
-    secret, _ = create_key(
-        store_of(stack.settings),
-        name="test",
-        account=account,
-        scopes=(),
-        created_at=datetime.now(UTC),
-        expires_at=None,
-    )
-    return secret
+    return secret_of(store_of(stack.settings), account)
 
 
 def classify(stack: Stack, text: str, **body: Any) -> Answer:

@@ -15,19 +15,10 @@ from shared.ids import parse_ref
 from shared.messages import encode
 from shared.ports import ObjectStore, StoredObject
 from tests.classifiers import a_record, a_version, put_classifier
+from tests.clock import Clock
 from tests.fakes import FakeStore
 
 HOUR_S = 3600.0
-
-
-class Clock:
-    """Seconds since 1970, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=["fake", "directory"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,16 @@ from shared import object_keys, statements
 from shared.adapters.directory.object_store import DirectoryStore
 from shared.statements import Grant, Statements
 from shared.usage import FREE_TOKENS, Charge, UsageRow
+from tests.clock import Clock
 from workers.keeper.charge_posting import post_charges
 
 ME = "acme"
 HOUR_S = 3600.0
 
 
-@dataclass
-class Clock:
-    now: float = 1000 * 86400.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000 * 86400.0)
 
 
 @pytest.fixture

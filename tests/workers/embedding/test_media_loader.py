@@ -24,6 +24,7 @@ from shared.errors import (
 )
 from shared.ports import StoredObject
 from shared.types import Media, Priority
+from tests.clock import Clock
 from tests.fakes import FakeBuckets, FakeStore
 from workers.embedding.download_deadline import DownloadDeadline
 from workers.embedding.media_decoder import Decoders
@@ -40,14 +41,6 @@ FRAME = Frame(height=4, width=4)
 MAX_BYTES = 10
 UNDER_WAY = 32  # of one priority
 SAID = b"\xfb\xff\x00pixels"  # whose base64 has both letters that differ where it is URL-safe
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -125,7 +118,7 @@ def test_the_next_begins_before_whoever_waited_for_the_last_is_told():
 
 
 def test_what_is_late_ends_with_that_and_takes_nobodys_place():
-    clock = Clock()
+    clock = Clock(100.0)
     turns, work = PrioritySemaphore(1, clock), Work()
     bulk(turns, work, "under way")
     late = turns.take(work.piece("late"), WorkContext(priority=Priority.FAST, deadline=105.0))
@@ -341,7 +334,7 @@ class Room:
 
 @pytest.fixture
 def room() -> Iterator[Room]:
-    store, buckets, decoders, clock = FakeStore(), FakeBuckets(), FakeDecoders(), Clock()
+    store, buckets, decoders, clock = FakeStore(), FakeBuckets(), FakeDecoders(), Clock(100.0)
     reader = MediaReader(
         store=store,
         buckets=buckets,
