@@ -341,7 +341,7 @@ class Limits:
         if media.url and scheme not in {"http", "https", "s3"}:
             _refuse(where, "must be base64, a data URI, or a URL with http, https or s3")
         if not (media.url or media.file_id or media.object or media.data):
-            _refuse(where, "must not be empty; leave the item out")
+            _refuse(where, "must not be empty; send one, or leave the item out")
         if len(media.data) > max_bytes * 4 // 3 + _MAX_DATA_URI_CHARS:
             _refuse(
                 where,
@@ -352,7 +352,7 @@ class Limits:
     def _check_text(self, where: str, text: str) -> None:
         if is_empty(text):
             what = "has no visible characters" if text.strip() else "must not be empty"
-            _refuse(f"{where}.text", f"{what}; leave the item out")
+            _refuse(f"{where}.text", f"{what}; send a text, or leave the item out")
         max_chars = self.max_input_tokens * _CHARS_PER_TOKEN
         if len(text) > max_chars:  # saves tokenizing a text that is over the limit anyway
             _refuse(

@@ -309,15 +309,11 @@ class RetrainingService:
         if not holdout.file_id:
             return
         file = self.files.get(account, holdout.file_id)
-        label = settings.columns.label.encode()
-        name = file.filename.lower()
-        if name.endswith((".gz", ".zst")) or file.bytes == 0:
-            return  # a run reads it
-        ends = {(0, min(file.bytes, _LOOKED_AT_BYTES))}
-        ends.add((max(0, file.bytes - _LOOKED_AT_BYTES), file.bytes))
+        ends = [(0, min(file.bytes, _LOOKED_AT_BYTES))]
+        ends.append((max(0, file.bytes - _LOOKED_AT_BYTES), file.bytes))
         for start, end in ends:
             with self.files.open(account, file.id, start=start, end=end) as stream:
-                if label in stream.read():
+                if _may_have_column(stream.read(), settings.columns.label):
                     return
         refuse(
             "holdout.file_id",
@@ -336,6 +332,26 @@ class RetrainingService:
         for field, label in named:
             if labels.get(label) is None:
                 refuse(field, "is not a label of the classifier; check its spelling")
+
+
+def _may_have_column(data: bytes, name: str) -> bool:
+    r"""Whether a piece of a file has the name of a column, as far as that can be told unread.
+
+    Only a run can tell it of compressed files, of UTF-16 and UTF-32, of names that are not ASCII in
+    other encodings, and of names that JSON escapes.
+
+    >>> _may_have_column(b"text,label", "label"), _may_have_column(b"text,kind", "label")
+    (True, False)
+    >>> _may_have_column("text,kind".encode("utf-16"), "label")
+    True
+    """
+    if name.encode() in data or not name.isascii():
+        return True
+    if data.startswith(b"PAR1") or data.endswith(b"PAR1"):  # its names are plain, in the footer
+        return False
+    return (
+        not data or b"\0" in data or b"\\u" in data or data.startswith((b"\x1f\x8b", b"\x28\xb5"))
+    )
 
 
 def _check_spellings(field: str, labels: Iterable[str]) -> None:

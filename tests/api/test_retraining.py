@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from contextlib import closing
 from datetime import timedelta
@@ -142,6 +143,26 @@ class TestSettings:
 
         assert_problem(answer, 422, "VALIDATION_ERROR", field=field, says=says)
         assert client.get(PATH).status_code == 404
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            "text,label\na,x\n".encode("utf-16"),
+            "text,label\na,x\n".encode("utf-32-le"),
+            gzip.compress(b"text,label\na,x\n"),
+            b'{"text": "a", "\\u006cabel": "x"}\n',
+        ],
+        ids=["utf-16", "utf-32", "gzip", "escaped"],
+    )
+    def test_leave_a_holdout_in_any_form_that_training_reads_to_the_run(
+        self, client: FlaskClient, data: bytes
+    ):
+        form = {"purpose": "batch", "file": (io.BytesIO(data), "holdout")}
+        file_id = client.post("/v1/files", data=form).get_json()["id"]
+
+        answer = client.put(PATH, json={**SETTINGS, "holdout": {"file_id": file_id}})
+
+        assert answer.status_code == 200, answer.get_json()
 
     def test_refuse_a_holdout_without_labels(self, client: FlaskClient):
         file = {"purpose": "batch", "file": (io.BytesIO(b"text,kind\na,x\n"), "held.csv")}

@@ -83,7 +83,10 @@ def _hint(first: list[str], below: Iterator[Record], wanted: RequestedColumns) -
         likely = [line for line, cells in records if all(cell.strip() for cell in cells)]
     if not likely:
         return ""
-    return f"Line {likely[0]} looks like the header: set skip_rows to {likely[0] - 1}"
+    above = likely[0] - 1
+    return (
+        f"Line {likely[0]} looks like the header: set skip_rows to {above}, or remove what is above"
+    )
 
 
 def _miscounted(found: int, named: int) -> RowFault:
