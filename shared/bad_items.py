@@ -6,6 +6,7 @@ with the request, and the result reports it (`failed`).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 from shared.errors import PigeonholeError
@@ -38,4 +39,6 @@ def each_item(request: ClassifyRequest, check: Callable[[int, Item], Item]) -> C
                 raise
             items.append(Item())
             refused.append(FailedItem(index=index, failure=failure_of(exc)))
+    if all(map(operator.is_, items, request.items)) and len(refused) == len(request.refused):
+        return request
     return request.model_copy(update={"items": tuple(items), "refused": tuple(refused)})

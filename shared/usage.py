@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Self
 
 from shared.batches import BatchRequest
@@ -90,8 +91,13 @@ def hour_of(at: datetime | float) -> str:
     >>> hour_of(datetime(2026, 1, 31, 9, 59, tzinfo=UTC)), hour_of(3600.0)
     ('2026-01-31T09', '1970-01-01T01')
     """
-    at = datetime.fromtimestamp(at, UTC) if isinstance(at, float | int) else at.astimezone(UTC)
-    return f"{at:%Y-%m-%dT%H}"
+    seconds = at if isinstance(at, float | int) else at.timestamp()
+    return _hour(int(seconds // 3600))
+
+
+@lru_cache(maxsize=64)
+def _hour(number: int) -> str:
+    return f"{datetime.fromtimestamp(3600 * number, UTC):%Y-%m-%dT%H}"
 
 
 def counts_of(usage: Usage, *, completed: int, failed: int, cached: int = 0) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from flask import Flask, request
 from werkzeug.http import parse_options_header
@@ -28,8 +29,8 @@ def install(app: Flask, operations: Iterable[Operation]) -> None:
     @app.before_request
     def check() -> None:
         if operation := by_call.get(_call()):
-            media_type, _ = parse_options_header(request.headers.get("Content-Type", ""))
-            if not operation.ignores_query:
+            if request.query_string and not operation.ignores_query:
+                media_type, _ = parse_options_header(request.headers.get("Content-Type", ""))
                 check_names(
                     operation,
                     request.args.keys(),
@@ -80,4 +81,9 @@ def _call() -> tuple[str, str]:
     """The method and path of the request as its operation has them; no path where no route is."""
     method = "get" if request.method == "HEAD" else request.method.lower()
     rule = "" if request.url_rule is None else request.url_rule.rule
-    return method, _PLACEHOLDER.sub(r"{\1}", rule)
+    return method, _path(rule)
+
+
+@cache
+def _path(rule: str) -> str:
+    return _PLACEHOLDER.sub(r"{\1}", rule)

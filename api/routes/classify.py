@@ -197,11 +197,7 @@ def blueprint(services: Services) -> Blueprint:
     def classify() -> Response:
         with services.slots.one():
             data = json_body.data(max_bytes=settings.max_body_bytes)
-            dialect, fields = pick(
-                body.parse(data, schema_checks="input"),
-                path=request.path,
-                headers=dict(request.headers),
-            )
+            dialect, fields = pick(body.parse(data, schema_checks="input"), path=request.path)
             with own_fields(dialect.own_error):
                 return answered(data, dialect, fields)
 

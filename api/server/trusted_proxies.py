@@ -30,7 +30,7 @@ class TrustedProxies:
 
     def trusts(self, address: str) -> bool:
         """Whether an address is that of a trusted proxy."""
-        ip = _ip(address)
+        ip = _ip(address) if self.networks else None
         return ip is not None and any(
             ip.version == network.version and ip in network for network in self.networks
         )

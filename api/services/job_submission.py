@@ -254,5 +254,6 @@ class JobSubmission:
         if isinstance(request, ClassifyRequest):
             request = self.limits.check(request)
         model = self.catalogue.find(request.model)
-        request = request.model_copy(update={"model": model.name})
+        if request.model != model.name:
+            request = request.model_copy(update={"model": model.name})
         return request, self.catalogue.find(request.queue_model)

@@ -8,7 +8,8 @@ its own id (`shared.statements`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from api.services.caller import Caller
@@ -27,7 +28,7 @@ _MAX_ROWS = 10_000  # counted between two flushes; usage of further ones is lost
 _MAX_ACCOUNTS = 100_000  # whose totals are known; the balances of others count at the next flush
 _STOP_S = 5.0  # longest time that the end of the process waits for the last flush
 
-_Rows = dict[tuple[str, ...], UsageRow]
+_Rows = dict[tuple[str, ...], Counter[str]]  # counts by the place of their row
 
 
 @dataclass
@@ -76,27 +77,27 @@ class UsageCounter:
         spec = JOB_KINDS[request.kind]
         completed, failed = spec.counts(request, result)
         lookup = result.cache if isinstance(result, ClassifyResult) else None
-        row = UsageRow(
-            hour=hour_of(self._clock()),
-            endpoint=request.kind,
-            model=usage_model(request),
-            key=caller.key_id,
-            classifier=spec.classifier(request),
-            **counts_of(
-                result.usage,
-                completed=completed,
-                failed=failed,
-                cached=len(lookup.hits) if lookup else 0,
-            ),
+        place = (
+            hour_of(self._clock()),
+            request.kind,
+            usage_model(request),
+            caller.key_id,
+            spec.classifier(request),
+        )
+        counts = counts_of(
+            result.usage,
+            completed=completed,
+            failed=failed,
+            cached=len(lookup.hits) if lookup else 0,
         )
         with self._lock:
             account = self._accounts.setdefault(caller.account, _Account())
-            account.counted += row.tokens
-            known = account.rows.get(row.place)
+            account.counted += result.usage.total_tokens
+            known = account.rows.get(place)
             if known is not None:
-                account.rows[row.place] = known.plus(row)
+                known.update(counts)
             elif self._rows < _MAX_ROWS:
-                account.rows[row.place] = row
+                account.rows[place] = Counter(counts)
                 self._rows += 1
 
     def totals(self, account: str) -> tuple[int, int]:
@@ -130,7 +131,8 @@ class UsageCounter:
         with self._lock:
             for name, account in self._accounts.items():
                 if account.rows:
-                    charge = Charge(id=f"calls_{ids.token()}", rows=tuple(account.rows.values()))
+                    rows = tuple(_row(*item) for item in account.rows.items())
+                    charge = Charge(id=f"calls_{ids.token()}", rows=rows)
                     self._unwritten.append((name, charge))
                     account.rows = {}
             self._rows = 0
@@ -141,3 +143,8 @@ class UsageCounter:
         while not self._stopping.wait(self._every_s):
             self.flush()
         self.flush()
+
+
+def _row(place: tuple[str, ...], counts: Mapping[str, int]) -> UsageRow:
+    names = ("hour", "endpoint", "model", "key", "classifier")
+    return UsageRow.model_validate({**dict(zip(names, place, strict=True)), **counts})
