@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -115,11 +115,17 @@ def webhook_tried(outcome: WebhookOutcome, *, seconds: float) -> None:
 
 
 def _count(kind: str, completed: int, failed: int, usage: Usage) -> None:
-    _ROWS.labels(kind, "ok").inc(completed)
-    _ROWS.labels(kind, "failed").inc(failed)
-    _USAGE.labels(kind, "inputs").inc(usage.input_tokens)
-    _USAGE.labels(kind, "training").inc(usage.train_tokens)
-    _USAGE.labels(kind, "labels").inc(usage.label_tokens)
+    amounts = completed, failed, usage.input_tokens, usage.train_tokens, usage.label_tokens
+    for counter, amount in zip(_counters(kind), amounts, strict=True):
+        if amount:
+            counter.inc(amount)
+
+
+@cache
+def _counters(kind: str) -> tuple[Counter, ...]:
+    """Of items with and without a result, and of the tokens of inputs, training and labels."""
+    tokens = (_USAGE.labels(kind, of) for of in ("inputs", "training", "labels"))
+    return (_ROWS.labels(kind, "ok"), _ROWS.labels(kind, "failed"), *tokens)
 
 
 def serve(port: int, *, role: str, healthy: Callable[[], bool]) -> None:

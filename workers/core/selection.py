@@ -55,7 +55,7 @@ def select(
         keep &= _ranks(np.where(keep, scores, -np.inf)) < top_k
     candidates = np.where(keep, scores, -np.inf) if multi_label else scores
     best = candidates.argmax(axis=1)  # (N,); argmax takes the first of equals
-    stays = np.take_along_axis(keep, best[:, None], axis=1)[:, 0]
+    stays = keep[np.arange(len(best)), best]
     return Selection(keep=keep, best=np.where(stays, best, NONE))
 
 

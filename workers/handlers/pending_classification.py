@@ -182,6 +182,19 @@ class MergedClassification:
     def result(self, *, timeout_s: float = 0.0) -> ClassifyResult:
         """The answers of both models, as `PendingClassification.result`."""
         results = [part.result(timeout_s=timeout_s) for part in self.parts]
+        of_languages = {
+            "label_tokens": {
+                part.request.model: result.usage.label_tokens
+                for part, result in zip(self.parts, results, strict=True)
+            },
+            "revision": self.revision,
+            "item_models": self.languages.models,
+            "unsupported": self.languages.unsupported,
+        }
+        whole = results[0] if len(results) == 1 else self._merged(results)
+        return whole.model_copy(update=of_languages)
+
+    def _merged(self, results: Sequence[ClassifyResult]) -> ClassifyResult:
         failed = {each.index: each for result in results for each in result.failed}
         alike = {(each.group, each.labels): each for r in results for each in reversed(r.alike)}
         return ClassifyResult(
@@ -190,19 +203,12 @@ class MergedClassification:
                 for of_item in zip(*(result.answers for result in results), strict=True)
             ),
             usage=sum((result.usage for result in results), Usage()),
-            label_tokens={
-                part.request.model: result.usage.label_tokens
-                for part, result in zip(self.parts, results, strict=True)
-            },
             windowed=tuple(sorted({i for result in results for i in result.windowed})),
             files=tuple(file for result in results for file in result.files),
             failed=tuple(failed[index] for index in sorted(failed)),
             alike=tuple(alike.values()),
             item_tokens=self.item_tokens,
             visual_tokens=self.item_visual_tokens,
-            revision=self.revision,
-            item_models=self.languages.models,
-            unsupported=self.languages.unsupported,
         )
 
 
