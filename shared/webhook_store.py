@@ -18,7 +18,8 @@ from shared.errors import Conflict, NotFound, ObjectMissing, PreconditionFailed
 from shared.messages import decode, encode
 from shared.ports import ObjectStore
 from shared.retraining import Run
-from shared.webhooks import Delivery, Event, Webhook, run_delivery
+from shared.webhook_messages import run_delivery
+from shared.webhooks import Delivery, Event, Webhook
 
 _ATTEMPTS = 20  # of a change in conflict with other writers
 

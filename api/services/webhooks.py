@@ -11,8 +11,9 @@ from shared.errors import Conflict, InvalidRequest, NotFound, ResourceLimitExcee
 from shared.ports import ObjectStore
 from shared.url_policy import Network, check_url
 from shared.validation import refuse
+from shared.webhook_messages import trial_of
 from shared.webhook_store import WebhookStore
-from shared.webhooks import Delivery, Webhook, new_secret, trial_of
+from shared.webhooks import Delivery, Webhook, new_secret
 
 MAX_WEBHOOKS = 16
 """Of one account: each of them is told of each job."""

@@ -18,8 +18,9 @@ from shared.batches import StoredFile
 from shared.classifier_store import ClassifierStore
 from shared.errors import PreconditionFailed
 from shared.messages import encode
+from shared.webhook_messages import trial_of
 from shared.webhook_store import WebhookStore
-from shared.webhooks import Webhook, new_secret, trial_of
+from shared.webhooks import Webhook, new_secret
 from tests.api.conftest import make_world
 from tests.classifiers import put_classifier
 

@@ -24,18 +24,8 @@ from shared.jobs import (
     advance,
 )
 from shared.types import Failure, JobKind, Usage
-from shared.webhooks import (
-    BOTH_SIGN_S,
-    EVENTS,
-    Attempt,
-    Delivery,
-    Webhook,
-    announcement,
-    delivery_of,
-    new_secret,
-    signed,
-    trial_of,
-)
+from shared.webhook_messages import announcement, delivery_of, trial_of
+from shared.webhooks import BOTH_SIGN_S, EVENTS, Attempt, Delivery, Webhook, new_secret, signed
 from tests.webhook_receiver import Message
 from workers.keeper.webhook_delivery import RETRY_SCHEDULE_S
 

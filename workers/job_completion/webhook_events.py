@@ -16,8 +16,9 @@ from shared.ports import ObjectStore
 from shared.retraining import RetrainResult, Run
 from shared.telemetry import Log
 from shared.types import JobKind
+from shared.webhook_messages import announcement, delivery_of
 from shared.webhook_store import WebhookStore
-from shared.webhooks import Webhook, announcement, delivery_of
+from shared.webhooks import Webhook
 
 log = Log("announce")
 

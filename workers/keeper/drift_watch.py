@@ -22,8 +22,9 @@ from shared.ports import ObjectStore
 from shared.promotion import live_version
 from shared.retraining import RetrainingRecord
 from shared.telemetry import Log
+from shared.webhook_messages import drift_delivery
 from shared.webhook_store import WebhookStore
-from shared.webhooks import Webhook, drift_delivery
+from shared.webhooks import Webhook
 from workers.keeper.schedules import Schedules
 
 log = Log("drift_watch")

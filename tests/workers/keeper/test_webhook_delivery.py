@@ -12,8 +12,9 @@ import pytest
 
 from shared import ids, object_keys
 from shared.errors import StoreUnavailable
+from shared.webhook_messages import trial_of
 from shared.webhook_store import WebhookStore
-from shared.webhooks import SILENT_S, Delivery, Webhook, new_secret, trial_of
+from shared.webhooks import SILENT_S, Delivery, Webhook, new_secret
 from tests.fakes import FakeStore
 from tests.third_party_servers import LOOPBACK, Stranger, redirect, stranger
 from tests.webhook_receiver import Receiver
