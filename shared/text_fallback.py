@@ -60,7 +60,7 @@ class TextFallback:
         """
         entry = self.catalogue.find(request.model)
         by_name = named == entry.name or (named is not None and not self.allowed)
-        if by_name or not any(item.images for item in request.items):
+        if by_name or not entry.reads_images:  # else it was chosen for images, also refused ones
             return request
         message = self.absence(entry)
         if message is None:

@@ -119,6 +119,19 @@ class TestErrorsPerItemWhereNoWorkerReadsImages:
         assert answer.status_code == 200, answer.get_json()
         assert answer.headers["X-Model"] == "tiny"
 
+    @pytest.mark.parametrize("image", ["", "no base64 !", "ftp://host/x.png"])
+    def test_an_image_that_is_refused_before_takes_no_text_with_it(
+        self, client: FlaskClient, image: str
+    ):
+        body = {**self.BODY, "input": ["a", {"image": image}]}
+
+        answer = client.post("/v1/classify", json=body)
+
+        assert answer.status_code == 200, answer.get_json()
+        text, refused = answer.get_json()["data"]
+        assert text["prediction"] in TEXTS["labels"]
+        assert refused["error"]["field"] == "input[1].image"
+
     def test_the_image_names_the_model(self, client: FlaskClient):
         headers = {"Prefer": "respond-async"}
         made = client.post("/v1/classify", json=self.BODY, headers=headers).get_json()
