@@ -17,6 +17,7 @@ from api.schemas.openai.new_batch import BatchBody, window_s
 from api.schemas.openai.row_request import PLACE
 from api.schemas.openai.row_request import parse as parse_asking
 from api.services.batch_retries import BatchRetries
+from api.services.batch_statuses import BatchStatuses
 from api.services.caller import Caller
 from api.services.files import FileService
 from api.services.hit_counter import HitCounter
@@ -24,24 +25,21 @@ from api.services.job_submission import JobSubmission
 from api.services.jobs import MAX_LOOK_S, MAX_LOOKED_AT, JobPage, JobService, holds
 from api.services.request_resolver import RequestResolver
 from shared import ids, object_keys
-from shared.batches import BatchRequest, BatchResult, ColumnMapping, PartReport, Plan, RetryRows
+from shared.batches import BatchRequest, ColumnMapping, PartReport, RetryRows
 from shared.errors import (
-    BrokerUnavailable,
     Conflict,
-    ModelNotFound,
     NotFound,
     ObjectMissing,
     PigeonholeError,
     TooBusy,
     Unavailable,
 )
-from shared.jobs import Job, State
+from shared.jobs import Job
 from shared.messages import decode
 from shared.output_names import FILE_KINDS, MAX_NAME_BYTES
 from shared.ports import Buckets, Ledger, ObjectStore
 from shared.types import JobKind
 from shared.validation import refuse, within
-from shared.work_rate import WorkDone
 
 DIALECT = "openai"
 _ANY_JOB = ids.job_id(0, 0)  # as long as any other
@@ -117,7 +115,7 @@ class BatchService:
         Raises:
             NotFound: The account has no such batch, or it has expired.
         """
-        return self._standing(*self._found(account, batch_id))
+        return self._statuses.of(*self._found(account, batch_id))
 
     def wait(self, standing: BatchStatus, *, timeout_s: float) -> BatchStatus:
         """The batch when it has ended, or as it stands when the time is over.
@@ -126,7 +124,7 @@ class BatchService:
             NotFound: It has expired.
         """
         job = self.jobs.wait(standing.job, timeout_s=timeout_s)
-        return self._standing(job, standing.request, plan=standing.plan)
+        return self._statuses.of(job, standing.request, plan=standing.plan)
 
     def list(
         self,
@@ -156,7 +154,7 @@ class BatchService:
             )
             for job in page.jobs:
                 with suppress(NotFound):  # expired between the listing and the look
-                    standing = self._standing(job, self._asked(job))
+                    standing = self._statuses.of(job, self._asked(job))
                     if status in (None, standing.status):
                         listed.append(standing)
             if listed or not page.has_more or time.monotonic() > until:
@@ -173,11 +171,11 @@ class BatchService:
         """
         job, request = self._found(account, batch_id)
         if not job.state.terminal:
-            status = self._standing(job, request).status
+            status = self._statuses.of(job, request).status
             raise Conflict(
                 f"the batch is {status}; retry it after it has ended, or cancel it first"
             )
-        self._retries.check_left(job, self._plan(job), rows)
+        self._retries.check_left(job, self._statuses.plan(job), rows)
         if not request.source.url:
             self._check_kept(account, request.source.object)
         return request.model_copy(
@@ -200,7 +198,7 @@ class BatchService:
         """
         job, request = self._found(account, batch_id)
         try:
-            return self._standing(self.jobs.cancel(account, job.id), request)
+            return self._statuses.of(self.jobs.cancel(account, job.id), request)
         except Conflict:  # it speaks of the job, whose states have other names
             status = self.get(account, batch_id).status
             raise Conflict(f"the batch is {status}; it can no longer be cancelled") from None
@@ -260,6 +258,12 @@ class BatchService:
                 self.buckets.check(request.output_url + name, write=True)
 
     @property
+    def _statuses(self) -> BatchStatuses:
+        return BatchStatuses(
+            submit=self.submit, jobs=self.jobs, ledger=self.ledger, store=self.store
+        )
+
+    @property
     def _retries(self) -> BatchRetries:
         return BatchRetries(jobs=self.jobs, store=self.store, clock=self.submit.clock)
 
@@ -301,7 +305,7 @@ class BatchService:
         if request.rows is not None and request.rows.ask.classifier is not None:
             weights = request.rows.ask.classifier
             self.uses.count(weights.account, weights.classifier_id)
-        return self._standing(job, request)
+        return self._statuses.of(job, request)
 
     def _bounded(self, request: BatchRequest, caller: Caller, job_id: str | None) -> BatchRequest:
         """The request, with the rows that the tier leaves; the planner counts those of the file.
@@ -345,65 +349,6 @@ class BatchService:
         body = self.jobs.submission(job).body
         assert isinstance(body, BatchRequest)
         return body
-
-    def _standing(self, job: Job, request: BatchRequest, plan: Plan | None = None) -> BatchStatus:
-        job, done = self._counted(job)
-        now = self.submit.clock()
-        return BatchStatus(
-            job=job,
-            request=request,
-            plan=plan or self._plan(job),
-            completed=done.completed,
-            failed=done.failed,
-            rate_per_s=done.rate_per_s,
-            result=self._result(job),
-            attended=job.deadline is None or now < job.deadline.timestamp() or self._attended(),
-            waiting_for=self._waiting_for(job, request),
-        )
-
-    def _attended(self) -> bool:
-        """Whether a worker lives that could put a batch together."""
-        try:
-            return bool(self.submit.members.workers())
-        except BrokerUnavailable:
-            return True  # for all we know
-
-    def _waiting_for(self, job: Job, request: BatchRequest) -> str | None:
-        """What the rows of a batch wait for, as far as that is their model."""
-        if job.state not in {State.QUEUED, State.RUNNING}:
-            return None
-        try:
-            model = self.submit.catalogue.find(request.model)
-        except ModelNotFound:
-            return f"a worker with the model {request.model}; none is running"
-        return self.submit.members.waiting_for(model)
-
-    def _counted(self, job: Job) -> tuple[Job, WorkDone]:
-        """The job, its rows that came out and that did not, and how fast it is of late."""
-        if not job.state.terminal:
-            with suppress(BrokerUnavailable):
-                done = self.ledger.progress(job.id)
-                if done is not None:
-                    return job, done
-                job = self.jobs.get(job.account, job.id)  # it may have ended this moment
-        return job, WorkDone(completed=job.progress.completed, failed=job.progress.failed)
-
-    def _plan(self, job: Job) -> Plan | None:
-        if job.state is State.QUEUED:
-            return None
-        try:
-            return decode(Plan, self.store.get(object_keys.plan(job.account, job.id)).data)
-        except ObjectMissing:
-            return None
-
-    def _result(self, job: Job) -> BatchResult | None:
-        """What came out, however the batch ended."""
-        if not job.state.terminal:
-            return None
-        try:
-            return decode(BatchResult, self.store.get(object_keys.result(job.account, job.id)).data)
-        except ObjectMissing:
-            return None
 
 
 def _output(part: BinaryIO) -> Iterator[bytes]:
