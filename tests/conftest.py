@@ -26,6 +26,8 @@ settings.register_profile("search", deadline=None)
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")
 
+os.environ.pop("AWS_PROFILE", None)  # of the caller: boto3 refuses one that is not configured
+
 _ALONE = ("tests/chaos/", "tests/api/test_liveness.py")
 
 

@@ -132,10 +132,10 @@ class Stack:
                 process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(5)
+                process.wait(30)
 
     def call(
         self,
@@ -179,7 +179,7 @@ class Stack:
         assert answer.status == 200, answer.body
         return dict(answer.json())
 
-    def until(self, what: str, condition: Callable[[], object], *, timeout_s: float = 60) -> float:
+    def until(self, what: str, condition: Callable[[], object], *, timeout_s: float = 120) -> float:
         """Wait for a condition; how long it took, in seconds."""
         began = time.monotonic()
         while True:
@@ -192,7 +192,7 @@ class Stack:
                 raise AssertionError(f"not within {timeout_s} s: {what}\n{self.tail()}")
             time.sleep(0.05)
 
-    def until_ready(self, *, timeout_s: float = 60) -> float:
+    def until_ready(self, *, timeout_s: float = 120) -> float:
         return self.until(
             "ready",
             lambda: self.call("GET", "/health/ready", timeout_s=10).status == 200,
@@ -223,7 +223,7 @@ def running_stack(
     folder: Path,
     *,
     workers: int = 1,
-    ready_s: float = 60,
+    ready_s: float = 120,
     redis: Sequence[str] = (),
     **settings: object,
 ) -> Iterator[Stack]:

@@ -42,7 +42,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
                 command += ["--replicaof", f"{HOST} {servers['primary']}"]
             stack.start(name, *command)
         for port in servers.values():
-            stack.until("a server answers", lambda port=port: info(port), timeout_s=20)
+            stack.until("a server answers", lambda port=port: info(port), timeout_s=60)
         program = valkey_command(0, tmp_path)[0]
         for port in sentinels:
             config = tmp_path / f"sentinel-{port}.conf"
@@ -106,4 +106,4 @@ def test_a_batch_loses_and_doubles_nothing_when_the_primary_is_killed(stack: Sta
     found = lines(stack, final["output_file_id"])
     assert [line["id"] for line in found] == [f"r{n}" for n in range(ROWS)]
     assert {line["prediction"] == right[text_of(n)] for n, line in enumerate(found)} == {True}
-    stack.until("calls are answered", lambda: stack.classify("red").status == 200, timeout_s=30)
+    stack.until("calls are answered", lambda: stack.classify("red").status == 200, timeout_s=60)

@@ -275,7 +275,7 @@ def test_a_killed_command_is_resumed_by_its_file_alone(shell: Shell, stack: Stac
         stack.until("there is a batch", lambda: _batch_of(rows))
         made = _batch_of(rows)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     finally:
         stack.send("worker", signal.SIGCONT)
 

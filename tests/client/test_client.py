@@ -189,7 +189,7 @@ def test_too_many_calls_at_once_are_waited_out(tmp_path: Path) -> None:
         threads = [threading.Thread(target=call) for _ in range(24)]
         for thread in threads:
             thread.start()
-        busy.until("a call is refused", lambda: waits, timeout_s=20)
+        busy.until("a call is refused", lambda: waits)
         time.sleep(1)
         busy.send("worker", signal.SIGCONT)
         for thread in threads:
@@ -224,4 +224,4 @@ def test_a_service_that_is_not_there_is_named_within_the_patience() -> None:
         client.models.list()
 
     assert waits
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,12 @@ class Program:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(10)
-        self._reading.join(10)
+        self._process.wait(60)
+        self._reading.join(60)
 
     def result(self) -> dict[str, Any]:
         assert self._process.wait(120) == 0
-        self._reading.join(10)
+        self._reading.join(60)
         found: dict[str, Any] = self.lines[-1]["result"]
         return found
 
@@ -80,8 +81,8 @@ def state_of(source: Path) -> _tag_state.TagState | None:
 def until_state(
     source: Path, reached: Callable[[_tag_state.TagState], object], what: str, program: Program
 ) -> None:
-    waiting = threading.Event()
-    for _ in range(3000):
+    waiting, ends_at = threading.Event(), time.monotonic() + 120
+    while time.monotonic() < ends_at:
         state = state_of(source)
         if state is not None and reached(state):
             return
@@ -145,7 +146,7 @@ def test_a_client_killed_in_the_upload_sends_the_rest_only(
     client: Pigeonhole, stack: Stack, tmp_path: Path
 ) -> None:
     source = write_rows(tmp_path / "upload.csv", ROWS, empty_every=EMPTY_EVERY)
-    first = Program(url(stack), stack.key, **arguments(source))
+    first = Program(url(stack), stack.key, **arguments(source), pause_s=0.2)
     until_state(source, lambda s: len(s.parts) >= 10, "ten parts are sent", first)
     first.kill()
     before = state_of(source)
@@ -238,7 +239,7 @@ def test_a_changed_input_and_another_command_are_runs_of_their_own(
     client: Pigeonhole, stack: Stack, tmp_path: Path
 ) -> None:
     source = write_rows(tmp_path / "changed.csv", ROWS)
-    first = Program(url(stack), stack.key, **arguments(source))
+    first = Program(url(stack), stack.key, **arguments(source), pause_s=0.2)
     until_state(source, lambda s: len(s.parts) >= 3, "parts are sent", first)
     first.kill()
     write_rows(source, 200, empty_every=EMPTY_EVERY)

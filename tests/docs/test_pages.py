@@ -106,7 +106,10 @@ USES_A_MODEL = {"models check", "models optimise"}  # for half a minute
     ],
 )
 def test_a_command_named_in_passing_exists(command: str, tmp_path: Path) -> None:
-    assert cli.run(shlex.split(command), {f"{PREFIX}DATA_DIR": str(tmp_path)}) == 0
+    status = cli.run(shlex.split(command), {f"{PREFIX}DATA_DIR": str(tmp_path)})
+
+    # A machine on which int8 is not faster refuses to optimise, with status 1.
+    assert status in ({0, 1} if command == "models optimise" else {0})
 
 
 def test_every_module_started_by_name_exists() -> None:

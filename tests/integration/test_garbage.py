@@ -69,7 +69,7 @@ def test_in_a_queue(served: Stack, port: int):
     check_it_works(served)
     # Odd ones ring for one queue: in the other they are garbage too.
     expected = 2 * (len(RAW) + len(messages)) + len(odd) - 1  # one of GARBAGE rings for `control`
-    served.until("all are counted", lambda: dropped(port) - before == expected, timeout_s=20)
+    served.until("all are counted", lambda: dropped(port) - before == expected, timeout_s=60)
     assert client.hlen("unacked") == 0
 
 

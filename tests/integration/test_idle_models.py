@@ -53,7 +53,7 @@ def test_idle_models_are_offloaded_and_loaded_again(stack: Stack):
     first = stack.classify("Die Rose ist rot", model=WIDE)
     assert first.status == 200, first.body
     assert 0 < int(first.headers["x-model-warmup-ms"]) < 30_000
-    stack.until("the report tells", lambda: state(stack, WIDE) == "loaded", timeout_s=10)
+    stack.until("the report tells", lambda: state(stack, WIDE) == "loaded", timeout_s=60)
     second = stack.classify("Die Rose ist rot", model=WIDE)
     assert "x-model-warmup-ms" not in second.headers
     assert second.json()["data"] == first.json()["data"]
@@ -75,7 +75,7 @@ def test_idle_models_are_offloaded_and_loaded_again(stack: Stack):
     assert refused.status == 503, refused.body
     assert int(refused.headers["retry-after"]) >= 1
     assert "is not in memory" in refused.json()["detail"]
-    stack.until("it is loaded", lambda: state(stack, ENGLISH) == "loaded", timeout_s=30)
+    stack.until("it is loaded", lambda: state(stack, ENGLISH) == "loaded", timeout_s=120)
     again = stack.classify("The rose is red")
     assert again.json()["data"] == used.json()["data"]
     assert "x-model-warmup-ms" not in again.headers

@@ -141,7 +141,7 @@ def test_what_fails_is_free_item_by_item(stack: Stack) -> None:
     assert done["usage"]["total_tokens"] == native["usage"]["total_tokens"] > 0
     assert cached[1]["tokens"] == 0
     expected = classer["total_tokens"] + 2 * native["usage"]["total_tokens"] + cached[0]["tokens"]
-    stack.until("all is charged", lambda: client.used() == expected, timeout_s=30)
+    stack.until("all is charged", lambda: client.used() == expected, timeout_s=90)
     time.sleep(6)  # charges are written every 5 s: nothing follows
     assert client.used() == expected
 
@@ -151,7 +151,7 @@ def test_who_uses_a_public_classifier_pays_and_not_its_owner(stack: Stack) -> No
     made = owner.post("/v1/train", {"input": EXAMPLES, "num_iters": 1, "access": "public"})
     public = made["classifier_id"]
     owner_paid = made["usage"]["total_tokens"]
-    stack.until("the training is charged", lambda: owner.used() == owner_paid, timeout_s=30)
+    stack.until("the training is charged", lambda: owner.used() == owner_paid, timeout_s=90)
 
     text = {"text": "a red rose", "classifier": public, "cache": False}
     tokens = [
@@ -163,7 +163,7 @@ def test_who_uses_a_public_classifier_pays_and_not_its_owner(stack: Stack) -> No
     ]
 
     assert all(each > 0 for each in tokens)
-    stack.until("the calls are charged", lambda: other.used() == sum(tokens), timeout_s=30)
+    stack.until("the calls are charged", lambda: other.used() == sum(tokens), timeout_s=90)
     assert owner.used() == owner_paid
 
 
@@ -222,7 +222,7 @@ def test_a_suspended_account_is_refused_at_once_and_its_work_stops(
     accounts.suspend("late")
     began = time.monotonic()
 
-    stack.until("refused", lambda: client.call("GET", status).status == 403, timeout_s=5)
+    stack.until("refused", lambda: client.call("GET", status).status == 403, timeout_s=30)
     for path, body in (("/v1/classify", CLASSER), ("/v1/proxy/text-classify", CN8)):
         refused = client.call("POST", path, body)
         assert (refused.status, refused.json()["code"]) == (403, "AUTHZ_ACCOUNT_SUSPENDED")
@@ -230,11 +230,11 @@ def test_a_suspended_account_is_refused_at_once_and_its_work_stops(
     stack.until(
         "its job is cancelled",
         lambda: stack.events("keeper", "suspension.cancelled"),
-        timeout_s=20,
+        timeout_s=60,
     )
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     accounts.resume("late")
-    stack.until("admitted", lambda: client.call("GET", status).status == 200, timeout_s=5)
+    stack.until("admitted", lambda: client.call("GET", status).status == 200, timeout_s=30)
     stack.until("it ends", lambda: client.call("GET", status).json()["status"] == "cancelled")
     counts = client.call("GET", status).json()["request_counts"]
     assert counts["completed"] < counts["total"] == counts["completed"] + counts["failed"]

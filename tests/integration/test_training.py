@@ -252,7 +252,7 @@ def test_nothing_of_the_examples_stays_on_the_store(pair: Stack):
         objects = (p for p in (pair.folder / "objects").rglob("*") if p.is_file())
         return [path for path in objects if secret.encode() in path.read_bytes()]
 
-    pair.until("the examples are forgotten", lambda: not kept(), timeout_s=10)
+    pair.until("the examples are forgotten", lambda: not kept(), timeout_s=60)
 
 
 def test_a_deleted_classifier_is_gone_everywhere(pair: Stack):

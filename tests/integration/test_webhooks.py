@@ -218,7 +218,7 @@ def test_a_receiver_that_hangs_delays_neither_leases_nor_others(town: Town):
         began = len(town.stack.events("keeper", "webhook.tried"))
 
         job_id = town.stack.submit()
-        message = quick.wait_for(1, timeout_s=10)[0]
+        message = quick.wait_for(1, timeout_s=30)[0]
 
         assert message.json()["data"]["id"] == job_id
         assert slow.max_inside == 2
