@@ -11,7 +11,7 @@ from shared.messages import Call, decode, encode
 from tests.workers.conftest import Bench
 
 _PATIENCE_S = 60.0  # a busy machine may not answer within the second that callers here wait
-_opened: list[Bench] = []
+_opened: list[BenchWorker] = []
 
 
 class BenchWorker:
@@ -36,7 +36,7 @@ class BenchWorker:
         )
         calls._begin = {kind: self._unless_refused(run) for kind, run in calls._begin.items()}
         object.__setattr__(tasks.planner, "run", self._unless_refused(tasks.planner.run))
-        _opened.append(made)
+        _opened.append(self)
         return made
 
     def _unless_refused(self, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,6 +82,6 @@ def revision() -> str:
 
 
 def close_all() -> None:
-    """End the threads of every worker that was rung."""
+    """End the threads of every worker that was rung; one that is rung again starts anew."""
     while _opened:
-        _opened.pop().close()
+        _opened.pop().__dict__.pop("bench").close()

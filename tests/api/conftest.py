@@ -52,6 +52,7 @@ from tests.fakes import (
 )
 from tests.prefixed_ledger import PrefixedLedger
 from tests.workers.conftest import Bench
+from workers import plots
 
 SETTINGS = Settings(request_timeout_s=1.0, max_body_bytes=64 * 1024, api_threads=24)
 CATALOGUE = Catalogue(
@@ -216,6 +217,25 @@ Rule._compile_builder = _compile_when_called  # type: ignore[method-assign]
 def _close_workers() -> Iterator[None]:
     yield
     bench_worker.close_all()
+
+
+@pytest.fixture(autouse=True)
+def _draw_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the plots of an evaluation, which take half a second, once for all tests."""
+    for name, draw in _DRAW.items():
+        monkeypatch.setattr(
+            plots, name, lambda *data, name=name, draw=draw: _drawn(name, draw, data)
+        )
+
+
+def _drawn(name: str, draw: Callable[..., dict[str, bytes]], data: Any) -> dict[str, bytes]:
+    if name not in _PLOTS:
+        _PLOTS[name] = draw(*data)
+    return _PLOTS[name]
+
+
+_DRAW = {"confusion_matrix": plots.confusion_matrix, "reliability": plots.reliability}
+_PLOTS: dict[str, dict[str, bytes]] = {}
 
 
 @pytest.fixture
