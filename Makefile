@@ -70,6 +70,7 @@ bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
 	$(BIN)/python -m ops.bench.quality_calibration --data ../shared/data
 	$(BIN)/python -m ops.bench.time_lapse --data ../shared/data --docs docs/explanation
+	$(BIN)/python -m ops.bench.promotion_policies --data ../shared/data
 	$(BIN)/python -m ops.bench.languages --data ../shared/data
 	$(BIN)/python -m ops.bench.int8 --data ../shared/data
 

@@ -24,8 +24,10 @@ from ops.bench import machine
 from ops.bench.quality_zero_shot import macro_f1
 from ops.bench.retraining_runner import NightWorker, RetrainedClassifier, Row, retrained
 from shared.retraining import Run
+from shared.types import Priority
 from workers.classifier_file import TrainedClassifier
 from workers.models.port import Rows
+from workers.work_context import WorkContext
 
 SETS = ("banking77", "ag_news", "emotion")
 NIGHTS, NEW, FIRST = 30, 60, 200
@@ -75,8 +77,8 @@ def main() -> None:
         lapse = run_nights(
             worker,
             name,
-            _rows(options.data / name, "train"),
-            _rows(options.data / name, "test"),
+            rows_of(options.data / name, "train"),
+            rows_of(options.data / name, "test"),
             method=options.method,
         )
         rejected = sum(run.status == "rejected" for run in lapse.damaged)
@@ -102,7 +104,7 @@ def run_nights(
     train = [train[i] for i in rng.permutation(len(train))]
     test = [test[i] for i in rng.permutation(len(test))]
     settings["holdout"], test = test[: len(test) // 2], test[len(test) // 2 :]
-    x = _embedded(worker, [text for text, _ in test])
+    x = embedded(worker, [text for text, _ in test])
     truth = [label for _, label in test]
     lapse = TimeLapse(name=name)
     clean = list(train[:FIRST])
@@ -181,16 +183,15 @@ def draw(lapse: TimeLapse, folder: Path) -> None:
     plt.close(figure)
 
 
-def _embedded(worker: NightWorker, texts: Sequence[str]) -> Rows:
-    from shared.types import Priority
-    from workers.work_context import WorkContext
-
+def embedded(worker: NightWorker, texts: Sequence[str]) -> Rows:
+    """The embeddings of texts, (N, D)."""
     embedder = worker.model.embedder
     tokens = embedder.encoder.tokenise(list(texts))
     return embedder.embed(tokens, WorkContext(priority=Priority.BULK)).result(600.0)
 
 
-def _rows(folder: Path, split: str) -> list[Row]:
+def rows_of(folder: Path, split: str) -> list[Row]:
+    """The rows of a data set, `train` or `test`."""
     lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
     return [(row["text"], row["label"]) for row in map(json.loads, filter(None, lines))]
 
