@@ -1,9 +1,9 @@
 """What a gate can reach: the nights of `time_lapse` under several gates and orders of the rows.
 
 `python -m ops.bench.promotion_policies`. In process, from embeddings that are made once. Beside the
-gates stand a retraining that always promotes, and one that knows which nights are damaged: no gate
-that takes or leaves whole nights can do better. Prints means over the seeds, and how often the
-targets were met: an end within a point of all clean rows at once, no fall of more than a point.
+gates stand a retraining that always promotes, and one that knows which nights are damaged. Prints
+means over the seeds, and how often the targets were met: an end within a point of all clean rows at
+once, no fall of more than a point.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LENIENT = Gate(minimum_gain=-0.01)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Set:
+class DataSet:
     """A data set with its embeddings: `x` (N, D), indices `y` (N,), both of train and test rows."""
 
     labels: tuple[str, ...]
@@ -48,15 +48,17 @@ class Set:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class LabelledRows:
     """Labelled rows, and how often they were rejected."""
 
     x: Rows
     y: Ints
     rejections: int = 0
 
-    def __add__(self, other: Batch) -> Batch:
-        return Batch(x=np.concatenate([self.x, other.x]), y=np.concatenate([self.y, other.y]))
+    def __add__(self, other: LabelledRows) -> LabelledRows:
+        return LabelledRows(
+            x=np.concatenate([self.x, other.x]), y=np.concatenate([self.y, other.y])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ POLICIES = {
 
 
 @dataclass(kw_only=True)
-class Lapse:
+class PolicyNights:
     """One order of the rows under one policy; macro-F1 in points, on test rows."""
 
     at_once: float = 0.0
@@ -122,23 +124,24 @@ def main() -> None:
             print(f"| {name}, {policy} | {_cells(lapses)} |", flush=True)
 
 
-def lapse(data: Set, policy: Policy, seed: int) -> Lapse:
+def lapse(data: DataSet, policy: Policy, seed: int) -> PolicyNights:
     """All nights with the rows in one order."""
     rng = np.random.default_rng(seed)
     order, tests = rng.permutation(len(data.y[0])), rng.permutation(len(data.y[1]))
     x, y = data.x[0][order], data.y[0][order]
     holdout, test = (
-        Batch(x=data.x[1][some], y=data.y[1][some]) for some in (tests[:_HOLDOUT], tests[_HOLDOUT:])
+        LabelledRows(x=data.x[1][some], y=data.y[1][some])
+        for some in (tests[:_HOLDOUT], tests[_HOLDOUT:])
     )
-    known = clean = Batch(x=x[:FIRST], y=y[:FIRST])
-    champion, waiting = _learnt(data.start, known), list[Batch]()
-    found = Lapse(ends=[_quality(champion, test)])
+    known = clean = LabelledRows(x=x[:FIRST], y=y[:FIRST])
+    champion, waiting = _learnt(data.start, known), list[LabelledRows]()
+    found = PolicyNights(ends=[_quality(champion, test)])
     for night in range(1, NIGHTS + 1):
         some = slice(FIRST + NEW * (night - 1), FIRST + NEW * night)
-        new, damaged = Batch(x=x[some], y=y[some]), night % EVERY == 0
+        new, damaged = LabelledRows(x=x[some], y=y[some]), night % EVERY == 0
         if damaged:
             rows = shuffled([("", str(label)) for label in new.y], rng)
-            new = Batch(x=new.x, y=np.array([int(label) for _, label in rows]))
+            new = LabelledRows(x=new.x, y=np.array([int(label) for _, label in rows]))
         else:
             clean = clean + new
         challenger, learnt, tried = _challenger(
@@ -157,7 +160,7 @@ def lapse(data: Set, policy: Policy, seed: int) -> Lapse:
             left = [*left, new]
         waiting = [
             each
-            for each in (Batch(x=b.x, y=b.y, rejections=b.rejections + 1) for b in left)
+            for each in (LabelledRows(x=b.x, y=b.y, rejections=b.rejections + 1) for b in left)
             if each.rejections < MAX_REJECTIONS
         ]
         found.ends.append(_quality(champion, test))
@@ -166,18 +169,18 @@ def lapse(data: Set, policy: Policy, seed: int) -> Lapse:
 
 
 def _challenger(
-    data: Set,
+    data: DataSet,
     policy: Policy,
     champion: Learner,
-    known: Batch,
-    holdout: Batch,
-    nights: Sequence[Batch],
-) -> tuple[Learner, Batch, Sequence[Batch]]:
+    known: LabelledRows,
+    holdout: LabelledRows,
+    nights: Sequence[LabelledRows],
+) -> tuple[Learner, LabelledRows, Sequence[LabelledRows]]:
     """The better challenger, what it has learnt, and these rows by the night that brought them.
 
     `nights` are the new one and those that wait; the other challenger learns the new one alone.
     """
-    best: tuple[float, Learner, Batch, Sequence[Batch]] | None = None
+    best: tuple[float, Learner, LabelledRows, Sequence[LabelledRows]] | None = None
     metric = metric_of(Gate(), data.labels)
     for some in [nights, nights[:1]] if len(nights) > 1 else [nights]:
         rows = sum(some[1:], start=some[0])
@@ -190,11 +193,11 @@ def _challenger(
 
 
 def _passes(
-    data: Set,
+    data: DataSet,
     policy: Policy,
     versions: tuple[Learner, Learner],
-    holdout: Batch,
-    tried: Sequence[Batch],
+    holdout: LabelledRows,
+    tried: Sequence[LabelledRows],
 ) -> bool:
     gate = policy.gate
     if gate is None:
@@ -208,7 +211,7 @@ def _passes(
     return judge(gate, data.labels, holdout.y, champion, challenger, seed=1).passed
 
 
-def _learnt(learner: Learner, rows: Batch) -> Learner:
+def _learnt(learner: Learner, rows: LabelledRows) -> Learner:
     return learner.learn(rows.x, rows.y, iters=np.full(len(rows.y), _ITERS))[0]
 
 
@@ -219,15 +222,15 @@ def _predicted(learner: Learner, x: Rows) -> Predictions:
     )
 
 
-def _of_labels(learner: Learner, rows: Batch) -> Doubles:
+def _of_labels(learner: Learner, rows: LabelledRows) -> Doubles:
     return learner.scores(rows.x)[np.arange(len(rows.y)), rows.y].astype(np.float64)
 
 
-def _quality(learner: Learner, test: Batch) -> float:
+def _quality(learner: Learner, test: LabelledRows) -> float:
     return macro_f1(test.y, _predicted(learner, test.x).predicted)
 
 
-def _read(worker: NightWorker, folder: Path) -> Set:
+def _read(worker: NightWorker, folder: Path) -> DataSet:
     rows: tuple[list[Row], list[Row]] = (rows_of(folder, "train"), rows_of(folder, "test"))
     labels = tuple(sorted({label for some in rows for _, label in some}))
     place = {label: k for k, label in enumerate(labels)}
@@ -235,7 +238,7 @@ def _read(worker: NightWorker, folder: Path) -> Set:
     prior = embed_labels(worker.model, labels, context).result(600.0)
     train, test = ([text for text, _ in some] for some in rows)
     y = [np.array([place[label] for _, label in some]) for some in rows]
-    return Set(
+    return DataSet(
         labels=labels,
         start=Learner.start(labels, prior, scale_of(worker.model)),
         x=(embedded(worker, train), embedded(worker, test)),
@@ -243,11 +246,11 @@ def _read(worker: NightWorker, folder: Path) -> Set:
     )
 
 
-def _cells(lapses: Sequence[Lapse]) -> str:
-    def mean(of: Callable[[Lapse], float]) -> float:
+def _cells(lapses: Sequence[PolicyNights]) -> str:
+    def mean(of: Callable[[PolicyNights], float]) -> float:
         return float(np.mean([of(each) for each in lapses]))
 
-    def met(of: Callable[[Lapse], float]) -> str:
+    def met(of: Callable[[PolicyNights], float]) -> str:
         return f"{sum(of(each) <= 1.0 for each in lapses)} of {len(lapses)}"
 
     return " | ".join(
