@@ -74,6 +74,7 @@ class ModelEntry(_CatalogueTable):
     by_spread: bool = True
     null_bias: float = 0.0
     length_exponent: float = Field(default=0.0, ge=0, le=1)
+    related: float | None = Field(default=None, ge=-1, le=1)
     nli_weight: float = Field(default=0.5, ge=0, le=1)
     label_fit: LabelFit | None = None
     example_fit: ExampleFit | None = None

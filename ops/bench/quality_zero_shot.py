@@ -36,7 +36,7 @@ SETS = ("ag_news", "banking77", "emotion", "sms_spam")
 MULTI_LABEL_SETS = SETS[:3]  # a message is spam or not: two at once make no sense
 BARE = ("{label}",)
 TEMPLATES = ("{label}", "This text is about {label}.", "The topic is {label}.")
-SCALE = CosineCalibration(temperature=0.059, null_bias=2.0)
+SCALE = CosineCalibration(temperature=0.059, null_bias=2.0, related=0.1)
 # Without null labels another bias is the best one; the comparison grants it.
 SCALE_WITHOUT_NULL = CosineCalibration(temperature=0.059, null_bias=0.9)
 CANDIDATES = (

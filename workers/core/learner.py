@@ -300,7 +300,7 @@ class Learner:
 
     def _fit(self) -> gaussian.GaussianEnsemble:
         t = temperature(self.prior, self.scale)
-        return gaussian.fit(self.moments, self.prior.astype(np.float64), t)
+        return gaussian.fit(self.moments, self.prior.astype(np.float64), t, self.scale.related)
 
     def _emphasis(self, weights: Doubles, iters: Ints) -> Doubles:
         """What examples weigh in the moments, (N,): as much as was asked, as far as many agree."""

@@ -41,12 +41,14 @@ class CosineCalibration:
 
     `temperature` is in cosine per unit of label spread when `by_spread`, else in cosine (CLIP:
     1 / its logit scale). `null_bias` is in log odds: how far a label may stay behind the rest and
-    still be true with probability 0.5 in `multi_label`.
+    still be true with probability 0.5 in `multi_label`. `related` is the mean cosine of texts with
+    their own labels from which labels mean something rather than not; None: not measured.
     """
 
     temperature: float
     by_spread: bool = True
     null_bias: float = 0.0
+    related: float | None = None
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

@@ -93,7 +93,10 @@ def scale_of(model: LoadedModel, *, images: bool = False) -> zero_shot.CosineCal
             temperature=1 / model.images.logit_scale, by_spread=False, null_bias=entry.null_bias
         )
     return zero_shot.CosineCalibration(
-        temperature=entry.temperature, by_spread=entry.by_spread, null_bias=entry.null_bias
+        temperature=entry.temperature,
+        by_spread=entry.by_spread,
+        null_bias=entry.null_bias,
+        related=entry.related,
     )
 
 

@@ -61,3 +61,29 @@ def test_few_examples_leave_the_clouds_round(seed):
     per_alpha = rows.reshape(len(gaussian.ALPHAS), len(gaussian.KAPPAS), *prior.shape)
     assert np.array_equal(per_alpha[0], per_alpha[1])
     assert np.array_equal(per_alpha[0], per_alpha[2])
+
+
+def one_each(nearness, apart):
+    """One example of each of two labels, of this cosine with its label, and so much nearer to it
+    than to the other.
+    """
+    prior = np.eye(2, DIM)
+    x = np.zeros((2, DIM), np.float32)
+    x[0, :2] = nearness, nearness - apart
+    x[1, :2] = nearness - apart, nearness
+    x[[0, 1], [2, 3]] = np.sqrt(1 - (x[:, :2] ** 2).sum(axis=1))
+    return prior, SufficientStatistics.empty(2, DIM).add(x, np.array([0, 1]), np.ones(2))
+
+
+def test_labels_that_examples_lie_near_to_hold_against_a_few_on_the_wrong_side():
+    prior, moments = one_each(0.3, -0.05)
+    known = gaussian.fit(moments, prior, 0.05, related=0.1)
+    assert known.meant == 1.0
+    assert known.strength > 0
+
+
+def test_labels_that_examples_lie_far_from_mean_nothing():
+    prior, moments = one_each(0.02, 0.01)
+    known = gaussian.fit(moments, prior, 0.05, related=0.1)
+    unknown = gaussian.fit(moments, prior, 0.05)
+    assert known.meant < 0.1 < unknown.meant
