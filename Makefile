@@ -68,6 +68,7 @@ bench-million: $(DEV_STAMP)
 
 bench-quality: $(DEV_STAMP)
 	$(BIN)/python -m ops.bench.quality --data ../shared/data --docs docs/explanation
+	$(BIN)/python -m ops.bench.quality_subsets --data ../shared/data
 	$(BIN)/python -m ops.bench.quality_calibration --data ../shared/data
 	$(BIN)/python -m ops.bench.time_lapse --data ../shared/data --docs docs/explanation
 	$(BIN)/python -m ops.bench.promotion_policies --data ../shared/data
