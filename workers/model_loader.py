@@ -195,7 +195,6 @@ def _model(entry: ModelEntry, loaded: _Loaded, observe: Observe) -> LoadedModel:
         encoder,
         budget_tokens=loaded.tokens,
         name=entry.name,
-        encode_shared=getattr(encoder, "encode_shared", None),
         prepare=None if idle is None else idle.load,
         observe=observe,
         on_submit=use.count,

@@ -114,16 +114,6 @@ def test_a_row_is_the_same_alone_and_among_mates(encoder: TextEncoder) -> None:
     np.testing.assert_allclose(stretched, alone, atol=ABSOLUTE_TOLERANCE)
 
 
-def test_a_row_is_the_same_in_a_pass_of_several_requests(load: Any, folder: str) -> None:
-    encoder = load(folder, name="minilm")
-    for texts in (sample(3, 10), sample(40, 60)):  # by one thread, and by all
-        windows = encoder.tokenise(texts)
-
-        np.testing.assert_allclose(
-            encoder.encode_shared(windows), encoder.encode(windows), atol=ABSOLUTE_TOLERANCE
-        )
-
-
 def test_a_long_text_is_the_mean_of_its_windows(embedder: Embedder, plain: Any) -> None:
     long = " ".join(["order"] * 300 + ["storm"] * 300)  # one token a word: windows of 200
     parts = [["order"] * 200, ["order"] * 100 + ["storm"] * 100, ["storm"] * 200]

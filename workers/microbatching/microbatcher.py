@@ -67,7 +67,6 @@ class Microbatcher:
         budget_tokens: int,
         name: str,
         window_tokens: int | None = None,
-        encode_shared: Callable[[Sequence[Any]], Rows] | None = None,
         prepare: Callable[[], object] | None = None,
         observe: Observe | None = None,
         on_submit: Callable[[WorkContext], object] | None = None,
@@ -80,7 +79,6 @@ class Microbatcher:
             budget_tokens: limit of tokens for one forward pass, padding included.
             name: the name in logs and errors.
             window_tokens: the tokens of every window; None if windows are sequences of ids.
-            encode_shared: the encoder's `encode` for microbatches of several requests.
             prepare: is called before each microbatch and may take long, since it does not count as
                 a forward pass. If it raises Unavailable, the requests of the microbatch end so.
             observe: a hook that is called after each forward pass.
@@ -90,7 +88,6 @@ class Microbatcher:
         self._encoder = encoder
         self._name = name
         self._window_tokens = window_tokens
-        self._encode_shared = encode_shared or encoder.encode
         self._prepare = prepare
         self._observe = observe
         self._on_submit = on_submit
@@ -318,12 +315,10 @@ class Microbatcher:
 
     def _encode(self, batch: list[ScheduledWindow]) -> Rows:
         served = (pick.request.span for pick in batch)
-        is_shared = any(pick.request is not batch[0].request for pick in batch)
-        encode = self._encode_shared if is_shared else self._encoder.encode
         self._pass_began = began = self._clock()
         try:
             with tracing.forward_pass(self._name, served, windows=len(batch)):
-                rows = encode([pick.window for pick in batch])  # (N, D)
+                rows = self._encoder.encode([pick.window for pick in batch])  # (N, D)
         finally:
             self._pass_began = None
         if rows.shape != (len(batch), self._encoder.dimensions):

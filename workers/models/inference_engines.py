@@ -30,16 +30,8 @@ logger = logging.getLogger("pigeonhole.models")
 Engine = Literal["openvino", "torch"]
 Precision = Literal["int8", "bfloat16", "float16", "float32"]
 Forward = Callable[..., Rows]
-"""Padded ids, attention mask and what else the module takes, (N, T) int64 each, to (N, D) rows.
-With `shared=True` the pass is of several requests."""
+"""Padded ids, attention mask and what else the module takes, (N, T) int64 each, to (N, D) rows."""
 TEXT_INPUTS = ("input_ids", "attention_mask")
-
-# Threads wait for one another at the end of each layer, so a small pass by one thread takes less
-# processor time, and one text no longer: 1.9 ms either way, of 1.9 ms of processor time instead of
-# 2.6 on 2 cores. Passes of several requests are made while the cores have the other work of these
-# requests to do; a pass of one request is all that its caller waits for.
-_ONE_THREAD_TOKENS, _ONE_THREAD_SHARED_TOKENS = 32, 512  # padding included
-_ONE_THREAD_PARAMETERS = 50_000_000  # of a larger model, a second copy takes too much memory
 
 # What int8 leaves out runs in float32: in bfloat16 it was slower, 0.79 ms a text against 0.75.
 _OPENVINO_HINTS = {"int8": "f32", "bfloat16": "bf16", "float16": "f16", "float32": "f32"}
@@ -151,9 +143,10 @@ def openvino_forward(
 
     core = openvino.Core()
     model = core.read_model(stored) if precision == "int8" else converted(module, inputs)
-
-    def compiled(threads: int) -> Any:
-        options = {
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
             "INFERENCE_PRECISION_HINT": _OPENVINO_HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",  # one stream over all threads: one batch at a time
             "INFERENCE_NUM_THREADS": threads,
@@ -164,16 +157,11 @@ def openvino_forward(
             # a shape, with no end in sight. With 128 a worker grows by half as much over 250 random
             # shapes (63 MB instead of 97), at the same rate (6,377 against 6,168 tokens/s).
             "CPU_RUNTIME_CACHE_CAPACITY": 128,
-        }
-        return core.compile_model(model, "CPU", options).create_infer_request()
+        },
+    )
+    request = compiled.create_infer_request()
 
-    by_all = by_one = compiled(threads)
-    if threads > 1 and sum(each.numel() for each in module.parameters()) <= _ONE_THREAD_PARAMETERS:
-        by_one = compiled(1)
-
-    def forward(*arrays: Any, shared: bool = False) -> Rows:
-        small = _ONE_THREAD_SHARED_TOKENS if shared else _ONE_THREAD_TOKENS
-        request = by_one if arrays[0].size <= small else by_all
+    def forward(*arrays: object) -> Rows:
         # Shared inputs only: a copying call after a shared one fails on a larger shape.
         rows = request.infer(dict(zip(inputs, arrays, strict=True)), share_inputs=True)[0]
         return np.asarray(rows, np.float32)
@@ -190,7 +178,7 @@ def torch_forward(
     if precision != "float32":
         module = copy.deepcopy(module).to(getattr(torch, precision))
 
-    def forward(*arrays: Any, shared: bool = False) -> Rows:  # noqa: ARG001
+    def forward(*arrays: Any) -> Rows:
         with torch.inference_mode():
             rows = module(*(torch.from_numpy(each).to(device) for each in arrays))
         return np.asarray(rows.cpu().numpy(), np.float32)

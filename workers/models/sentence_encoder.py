@@ -136,20 +136,12 @@ class SentenceEncoder:
 
     def encode(self, windows: Sequence[Sequence[int]]) -> Rows:
         """(N, D) unit rows of windows of content ids, in the order given."""
-        return self._rows(windows)
-
-    def encode_shared(self, windows: Sequence[Sequence[int]]) -> Rows:
-        """As `encode`, of the windows of several requests."""
-        return self._rows(windows, shared=True)
-
-    def _rows(self, windows: Sequence[Sequence[int]], **how: bool) -> Rows:
         longest = max(map(len, windows))
         if longest > self.window:
             raise ValueError(f"A window has {longest} tokens; at most {self.window} fit.")
         padded = self.tokenise.pad(windows)
         return freeing(
-            lambda: self.forward(*padded, **how),
-            what=f"{len(windows)} texts of the model {self.name}",
+            lambda: self.forward(*padded), what=f"{len(windows)} texts of the model {self.name}"
         )
 
     def close(self) -> None:

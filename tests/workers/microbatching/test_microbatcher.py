@@ -105,26 +105,6 @@ def held_with_one_running(
     return batcher, encoder, running
 
 
-def test_only_a_pass_of_several_requests_is_encoded_as_a_shared_one(
-    started: Callable[..., Microbatcher],
-) -> None:
-    shared: list[int] = []
-
-    def encode_shared(windows: Sequence[Sequence[int]]) -> Rows:
-        shared.append(len(windows))
-        return np.stack([row_of(window) for window in windows])
-
-    batcher, encoder, running = held_with_one_running(started, encode_shared=encode_shared)
-    both = [submit(batcher, [[1], [2]]), submit(batcher, [[3]])]
-    assert encoder.gate is not None
-    encoder.gate.release(10)
-    wait([running, *both], BOUND_S)
-    submit(batcher, [[4], [5]]).result(BOUND_S)
-
-    assert shared == [3]
-    assert [len(windows) for windows in encoder.batches] == [1, 2]
-
-
 def request(
     lengths: Sequence[int],
     priority: Priority = Priority.STANDARD,
