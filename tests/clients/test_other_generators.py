@@ -1,4 +1,4 @@
-"""Clients of the generators that need Node or Java, made and used: `make clients`."""
+"""Clients that need Node or Java, most of them generated, made and used: `make clients`."""
 
 from __future__ import annotations
 
@@ -76,3 +76,7 @@ def test_openapi_typescript(document: Path, env: dict[str, str], node: Path):
     run("node_modules/.bin/openapi-typescript", document, "-o", "types.d.ts", folder=node)
 
     run("node", compiled(node, "use_openapi_typescript.ts"), folder=node, env=env)
+
+
+def test_openai_sdk_for_javascript(env: dict[str, str], node: Path):
+    run("node", compiled(node, "use_openai_sdk.ts"), folder=node, env=env)
