@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from shared.adapters.store_factory import store_of
 from shared.settings import Settings
 from tests.keys import secret_of
@@ -109,6 +111,17 @@ class Stack:
 
     def send(self, name: str, signum: int) -> None:
         self.processes[name].send_signal(signum)
+
+    def freeze(self, name: str) -> None:
+        """Stop a process that uses Redis, until SIGCONT.
+
+        When this returns, Redis has executed all that the process had sent: it claims nothing more.
+        """
+        process = self.processes[name]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        with redis.Redis(host=HOST, port=self.redis_port) as client:
+            client.ping()
 
     def kill(self, name: str, signum: int = signal.SIGKILL, *, wait_s: float = 40) -> int:
         """End a process and return its exit code."""

@@ -175,7 +175,7 @@ def test_the_help_of_each_command_ends_with_an_example_that_runs(
     if name == "pigeonhole runs rollback":
         client.retraining.promote("inbox", running["RUN"])
     if held:
-        stack.send("worker", signal.SIGSTOP)
+        stack.freeze("worker")
     try:
         if held:
             file = client.files.upload(rows)
@@ -259,7 +259,7 @@ def test_a_terminal_shows_rows_rate_and_failures_in_one_line(shell: Shell) -> No
 
 def test_a_killed_command_is_resumed_by_its_file_alone(shell: Shell, stack: Stack) -> None:
     rows = write_rows(shell.folder / "rows.csv", 5000)
-    stack.send("worker", signal.SIGSTOP)
+    stack.freeze("worker")
     try:
         process = subprocess.Popen(
             ["bash", "-c", "exec pigeonhole tag rows.csv --labels red,green -o out.csv"],

@@ -185,7 +185,7 @@ def test_too_many_calls_at_once_are_waited_out(tmp_path: Path) -> None:
             ) as client:
                 answers.append(len(client.classify("a red rose", LABELS).data))
 
-        busy.send("worker", signal.SIGSTOP)
+        busy.freeze("worker")
         threads = [threading.Thread(target=call) for _ in range(24)]
         for thread in threads:
             thread.start()

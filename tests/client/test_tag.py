@@ -168,7 +168,7 @@ def test_a_client_killed_in_the_wait_follows_the_same_batch(
     client: Pigeonhole, stack: Stack, tmp_path: Path
 ) -> None:
     source = write_rows(tmp_path / "wait.csv", ROWS, empty_every=EMPTY_EVERY)
-    stack.send("worker", signal.SIGSTOP)
+    stack.freeze("worker")
     try:
         first = Program(url(stack), stack.key, **arguments(source))
         until_state(source, lambda s: s.batch_id, "there is a batch", first)
@@ -191,7 +191,7 @@ def test_two_processes_do_not_make_the_same_run_at_once(
     client: Pigeonhole, stack: Stack, tmp_path: Path
 ) -> None:
     source = write_rows(tmp_path / "twice.csv", ROWS, empty_every=EMPTY_EVERY)
-    stack.send("worker", signal.SIGSTOP)
+    stack.freeze("worker")
     try:
         first = Program(url(stack), stack.key, **arguments(source))
         until_state(source, lambda s: s.batch_id, "there is a batch", first)
@@ -212,7 +212,7 @@ def test_a_client_killed_after_a_call_and_before_its_note_does_it_once(
 ) -> None:
     """The state of a client that was killed after the answer of a call: without what it says."""
     source = write_rows(tmp_path / f"{step}.csv", ROWS, empty_every=EMPTY_EVERY)
-    stack.send("worker", signal.SIGSTOP)
+    stack.freeze("worker")
     try:
         first = Program(url(stack), stack.key, **arguments(source))
         until_state(source, lambda s: s.batch_id, "there is a batch", first)
@@ -304,7 +304,7 @@ def test_a_restart_of_the_api_in_the_middle_is_waited_out(tmp_path: Path) -> Non
     """Killed in the upload and in the wait, each time for two seconds."""
     source = write_rows(tmp_path / "restart.csv", ROWS, empty_every=EMPTY_EVERY)
     with running_stack(tmp_path / "stack") as stack:
-        stack.send("worker", signal.SIGSTOP)
+        stack.freeze("worker")
         program = Program(url(stack), stack.key, **arguments(source))
         steps: dict[str, Callable[[_tag_state.TagState], object]] = {
             "parts are sent": lambda state: state.parts,

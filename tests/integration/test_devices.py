@@ -74,7 +74,7 @@ def test_jobs_and_calls_for_a_gpu_are_done_on_the_cpu_once_no_gpu_worker_lives(s
     start(stack, "gpu", "cuda")
     start(stack, "cpu", "cpu")
     assert stack.classify().status == 200
-    stack.send("gpu", signal.SIGSTOP)  # it is believed to live, and does nothing
+    stack.freeze("gpu")  # it is believed to live, and does nothing
     waiting = [stack.submit(f"red {n}") for n in range(5)]
     call = stack.classify("red", timeout_s=60)
     stack.kill("gpu")

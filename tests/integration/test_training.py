@@ -129,7 +129,7 @@ def test_an_update_is_seen_by_the_next_call_on_every_worker(pair: Stack):
         train(pair, (f"word{round_}", f"new{round_}"), classifier_id=made["classifier_id"])
         for frozen, other in (("worker", "worker2"), ("worker2", "worker")):
             answered = len(pair.events(other, "call.done"))
-            pair.send(frozen, signal.SIGSTOP)
+            pair.freeze(frozen)
             try:
                 assert len(ask(pair, "fresh", "word")["predictions"]) == 3 + round_
             finally:
