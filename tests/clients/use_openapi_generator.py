@@ -33,7 +33,8 @@ with ApiClient(configuration) as client:
     labels = BatchBodyClassifyLabels(LABELS)
     for texts in (["a red rose"], "a red rose", [ItemInput(text="a red rose")]):
         body = ClassifyBody(input=ClassifyBodyInput(texts), labels=labels)
-        assert ClassifyApi(client).classify(body).data[0].object == "classification"
+        answered = ClassifyApi(client).classify(body).actual_instance  # of two shapes, by the body
+        assert answered.data[0].object == "classification"
 
     examples = [LabelledInput(label=label, text=f"something {label}") for label in LABELS]
     trained = TrainApi(client).train(TrainBody(input=examples))

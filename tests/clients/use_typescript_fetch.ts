@@ -17,7 +17,7 @@ async function main(): Promise<void> {
     const sorted = await new ClassifyApi(configuration).classify({
       classifyBody: { input, labels: LABELS },
     });
-    assert.ok(LABELS.includes(String(sorted.data[0].prediction)));
+    assert.ok("data" in sorted && LABELS.includes(String(sorted.data[0].prediction)));
   }
 
   const trained = await new TrainApi(configuration).train({
